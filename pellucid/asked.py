@@ -18,7 +18,7 @@ class Asked(NamedTuple):
 
     label: the score in words. x: (1, C, H, W), standardised. target: see `pellucid.explain.aim`. choices: the names of
     the scores that can be asked for. scores: (n,), their values, NaN where unknown; `are_logits` is False for
-    probabilities. chosen: which of them it is, None for a unit. place: what the score belongs to, such as a box; None
+    probabilities. chosen: which of them it is, None for a unit. area: what the score belongs to, such as a box; None
     for the whole picture. options: of methods, by name. read: see `pellucid.explain.occlude`.
     """
 
@@ -30,7 +30,7 @@ class Asked(NamedTuple):
     choices: Sequence[str]
     scores: "Tensor"
     chosen: int | None = None
-    place: Area | None = None
+    area: Area | None = None
     options: Mapping[str, Mapping[str, Any]] = {}
     read: "Callable[[Tensor], Tensor] | None" = None
     are_logits: bool = True

@@ -64,25 +64,25 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-def keep_as(path: Path, kept: Path) -> None:
-    """Keep the file `path`, if it exists, under the name `kept` too, by a hard link; replace an older one atomically.
+def keep_as(path: Path, copy: Path) -> None:
+    """Keep the file `path`, if it exists, under the name `copy` too, by a hard link; replace an older one atomically.
 
     Without support for hard links, the file is moved instead. Raises PellucidError if that fails too.
     """
     if not path.exists():
         return
     try:
-        temporary = _link_beside(path, kept)
+        temporary = _link_beside(path, copy)
         if temporary is None:
-            path.replace(kept)
+            path.replace(copy)
             return
         try:
-            temporary.replace(kept)
+            temporary.replace(copy)
         finally:
             temporary.unlink(missing_ok=True)  # `replace` does nothing if `kept` is already a link to the same file
     except OSError as error:
         raise PellucidError(
-            f"{kept} cannot be written ({error.strerror}); check the folder and its free space"
+            f"{copy} cannot be written ({error.strerror}); check the folder and its free space"
         ) from error
 
 
@@ -137,9 +137,9 @@ def _create_beside(path: Path) -> tuple[Path, BinaryIO]:
     raise AssertionError("the names are unlimited")
 
 
-def _link_beside(path: Path, kept: Path) -> Path | None:
-    """Hard-link a file to an unused name in the folder of `kept` and return it; None without support for hard links."""
-    for temporary in _names_beside(kept):
+def _link_beside(path: Path, target: Path) -> Path | None:
+    """Hard-link a file to an unused name beside `target` and return it; None without support for hard links."""
+    for temporary in _names_beside(target):
         try:
             os.link(path, temporary)
         except FileExistsError:

@@ -16,8 +16,9 @@ from pellucid.run.loaded import loaded
 from pellucid.task import task_of
 from pellucid.trace import Trace, trace
 from pellucid.training.device import CPU, on_device
-from pellucid.training.examples import as_inputs, fitted, read, source_of
+from pellucid.training.examples import as_inputs, fitted, source_of
 from pellucid.training.model import BaseModel
+from pellucid.training.reading import read
 from pellucid.training.verified import verify_model
 from pellucid.verify.table import GradientTable
 from pellucid.weights.catalogue import CATALOGUE, downloaded

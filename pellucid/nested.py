@@ -32,15 +32,15 @@ def map_tree(f: Callable[[Tensor], Tensor], params: Params) -> Params:
     return {name: map_tree(f, value) if isinstance(value, dict) else f(value) for name, value in params.items()}
 
 
-def leaves(tree: Params, found: list[Tensor] | None = None) -> list[Tensor]:
-    """Return the tensors of nested dicts in order; if `found` is given, append them to it."""
-    found = [] if found is None else found
+def leaves(tree: Params, into: list[Tensor] | None = None) -> list[Tensor]:
+    """Return the tensors of nested dicts in order; if `into` is given, append them to it."""
+    into = [] if into is None else into
     for value in tree.values():
         if type(value) is dict:
-            leaves(value, found)
+            leaves(value, into)
         else:
-            found.append(value)
-    return found
+            into.append(value)
+    return into
 
 
 def dtype_of(params: Params) -> torch.dtype:

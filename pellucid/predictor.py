@@ -76,8 +76,8 @@ class PredictionList(list[Predicted]):
     model, given: with which model, and for what, `Model.predict` made them; a notebook then shows why. Else None.
     """
 
-    def __init__(self, found: Iterable[Predicted] = (), skipped: Mapping[str, str] | None = None) -> None:
-        super().__init__(found)
+    def __init__(self, predictions: Iterable[Predicted] = (), skipped: Mapping[str, str] | None = None) -> None:
+        super().__init__(predictions)
         self.skipped = dict(skipped or {})
         self.model: Any = None
         self.given: Any = None
@@ -225,7 +225,7 @@ def predict_pictures(predictor: Predictor, x: Any) -> PredictionList:
 
 def predicted(
     predictor: Predictor,
-    found: Generator[Picture, None, None],
+    pictures: Generator[Picture, None, None],
     faults: dict[str, str],
     source: str,
     singly: bool = False,
@@ -235,7 +235,7 @@ def predicted(
     The errors of the other pictures are added to `faults` by file, and so is, under the name `source`, the error that
     ends a video or a camera early; before its first image that error is raised.
     """
-    for batch in _batches(found, faults, source, singly):
+    for batch in _batches(pictures, faults, source, singly):
         for (picture, _), one in zip(batch, predictor.predict(batch), strict=True):
             if isinstance(one, PellucidError):
                 faults[picture.file] = str(one)
@@ -244,13 +244,13 @@ def predicted(
 
 
 def _batches(
-    found: Generator[Picture, None, None], faults: dict[str, str], source: str, singly: bool
+    pictures: Generator[Picture, None, None], faults: dict[str, str], source: str, singly: bool
 ) -> Iterator[list[tuple[Picture, "Tensor"]]]:
     batch: list[tuple[Picture, Tensor]] = []
     pixels, started = 0, False
-    with closing(found):
+    with closing(pictures):
         try:
-            for picture in found:
+            for picture in pictures:
                 started = True
                 try:
                     image = picture.read()

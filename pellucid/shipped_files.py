@@ -12,20 +12,20 @@ MODEL_HELP = "a run folder, a weights file, or a pretrained model's name"  # wha
 _OF_PLUGINS: list[Path] = []  # folders of recipes
 
 
-def add_recipes(place: Path) -> None:
+def add_recipes(folder: Path) -> None:
     """Make the recipes in a folder, NAME.toml, known by their names.
 
     Raises PellucidError for a folder without recipes, and for a name that another recipe has.
     """
-    names = [file.stem for file in place.glob("*.toml")]
+    names = [file.stem for file in folder.glob("*.toml")]
     if not names:
-        raise PellucidError(f"{place} contains no recipes; give a folder with NAME.toml in it")
+        raise PellucidError(f"{folder} contains no recipes; give a folder with NAME.toml in it")
     others = _files("recipes", ".toml")
-    taken = next((name for name in names if name in others and others[name].parent != place), None)
+    taken = next((name for name in names if name in others and others[name].parent != folder), None)
     if taken is not None:
-        raise PellucidError(f"{place / taken}.toml: another recipe is called {taken!r}; rename the file")
-    if place not in _OF_PLUGINS:
-        _OF_PLUGINS.append(place)
+        raise PellucidError(f"{folder / taken}.toml: another recipe is called {taken!r}; rename the file")
+    if folder not in _OF_PLUGINS:
+        _OF_PLUGINS.append(folder)
 
 
 def folder(kind: str) -> Path:
@@ -86,4 +86,4 @@ def _named(kind: str, name: str, suffix: str, what: str, advice: str) -> Path:
 
 def _files(kind: str, suffix: str) -> dict[str, Path]:
     folders = [folder(kind), *(_OF_PLUGINS if kind == "recipes" else [])]
-    return {file.stem: file for place in folders for file in place.glob(f"*{suffix}")}
+    return {file.stem: file for parent in folders for file in parent.glob(f"*{suffix}")}

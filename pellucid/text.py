@@ -38,9 +38,9 @@ def constructed(self: object) -> str:
     return f"{type(self).__name__}({', '.join(f'{name}={vars(self)[name]!r}' for name in names)})"
 
 
-def plural(count: int, what: str, several: str = "") -> str:
-    """Return the count with its noun, "1 epoch" or "30 epochs"; `several` is an irregular plural."""
-    return f"1 {what}" if count == 1 else f"{count:,} {several or f'{what}s'}"
+def plural(count: int, what: str, plural_noun: str = "") -> str:
+    """Return the count with its noun, "1 epoch" or "30 epochs"; `plural_noun` is an irregular plural."""
+    return f"1 {what}" if count == 1 else f"{count:,} {plural_noun or f'{what}s'}"
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:

@@ -80,7 +80,7 @@ def test_names_come_back_or_are_refused(tmp_path, monkeypatch):
     assert outcome_of_names(path, image) == "changed: [' a'] to ['a'], 'a.png' to 'a.png'"
 
 
-def test_a_lost_object_is_seen(tmp_path, monkeypatch):
+def test_a_missing_object_is_found(tmp_path, monkeypatch):
     path = tmp_path / "whole.voc"
     write_annotations("voc", path)
     monkeypatch.setattr(voc, "instances", lambda *arguments: ())

@@ -44,7 +44,7 @@ def test_objects_are_taken_with_all_that_is_theirs():
     assert one.keypoints.tolist() == [[[6, 7, 8], [9, 10, 11]]]
 
 
-def test_an_image_without_objects_lacks_nothing():
+def test_images_without_objects_can_be_concatenated():
     none = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
     both = concatenate([none, two(keypoints=torch.ones(2, 3, 3)), none])
     assert both.labels.tolist() == [7, 8]

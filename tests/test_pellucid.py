@@ -51,7 +51,7 @@ NAMES_ELSEWHERE = {
 
 
 @pytest.mark.parametrize(("theirs", "ours"), NAMES_ELSEWHERE.items())
-def test_names_of_keras_and_pytorch_lead_to_ours(theirs: str, ours: str):
+def test_errors_for_names_of_keras_and_pytorch_suggest_ours(theirs: str, ours: str):
     with pytest.raises(ImportError, match=f"cannot import name '{theirs}' from 'pellucid'; did you mean '{ours}'"):
         exec(f"from pellucid import {theirs}")
     with pytest.raises(AttributeError, match=f"has no attribute '{theirs}'; did you mean '{ours}'"):

@@ -120,7 +120,7 @@ def test_noise_is_unlike_anything_that_each_was_trained_on(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mnist-lenet", "mnist-mlp-100"])
-def test_pictures_laid_out_as_digits_are_told_from_digits(name: str) -> None:
+def test_pictures_laid_out_as_digits_are_distinguished_from_digits(name: str) -> None:
     """What the layout leaves of noise and of scattered ink looks like a digit."""
     model, rng = Model.load(shipped_files.pretrained_file(name)), torch.Generator().manual_seed(0)
     digits = torch.tensor(load_digits().images[:40, None] / 16).float()
@@ -147,7 +147,7 @@ def test_predict_warns_of_photographs_and_not_of_digits() -> None:
 
 @pytest.mark.real
 @pytest.mark.parametrize("name", ["mnist-lenet", "signs"])
-def test_other_pictures_and_noise_are_told_apart(name: str) -> None:
+def test_other_pictures_and_noise_are_distinguished(name: str) -> None:
     """AUROC of at least 0.95 against CIFAR-10, noise and, for digits, shuffled ones, by scikit-learn."""
     model = Model.load(shipped_files.pretrained_file(name))
     need(str(model.preprocess["data"]))

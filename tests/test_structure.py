@@ -1,7 +1,8 @@
 """What the syntax trees of the library say: tasks and objectives are named only where they live."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pellucid
@@ -91,3 +92,93 @@ def test_a_public_class_or_alias_is_defined_once() -> None:
                     places.setdefault(name, []).append(where)
     assert {name: found for name, found in places.items() if len(found) > 1 and name not in TWICE} == {}
     assert all(len(places[name]) == 2 for name in TWICE)
+
+
+def imports() -> dict[str, set[str]]:
+    """The modules that each module of the library imports, also inside functions and for types alone."""
+    names = {".".join(("pellucid", *path.relative_to(ROOT).with_suffix("").parts)): path for path in ROOT.rglob("*.py")}
+    modules = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    graph: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        direct = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+        members = [
+            (node.module or "", alias.name)
+            for node in nodes
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        ]
+        submodules = [f"{module}.{member}" if f"{module}.{member}" in modules else module for module, member in members]
+        graph[name] = ({*direct, *submodules} & modules.keys()) - {name}
+    return graph
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """TopologicalSorter raises CycleError, which names the modules of a circle."""
+    graph = imports()
+    order = list(TopologicalSorter(graph).static_order())
+    assert len(order) == len(graph) > 600
+
+
+# Base classes whose methods have a default that a subclass may replace, as their docstrings say.
+INTERFACES = {
+    "Callback", "Form", "Layer", "Loss", "Metric", "Objective", "Optimizer", "Predictor", "Regularizer", "Schedule",
+    "Task",
+}  # fmt: skip
+REPLACED = {"Confusion.compute": "Precision, Recall and MacroF1 return a mean of the counts, Confusion the counts"}
+
+
+def methods(node: ast.ClassDef) -> dict[str, ast.FunctionDef]:
+    return {member.name: member for member in node.body if isinstance(member, ast.FunctionDef)}
+
+
+def is_concrete(method: ast.FunctionDef) -> bool:
+    body = [node for node in method.body if not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))]
+    is_abstract = any(ast.unparse(decorator) == "abstractmethod" for decorator in method.decorator_list)
+    return not is_abstract and bool(body) and not (len(body) == 1 and isinstance(body[0], ast.Raise))
+
+
+def replaced_methods(trees: Iterable[ast.Module]) -> dict[str, str]:
+    """The concrete methods that a subclass defines again without calling them, with the subclass."""
+    nodes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    classes = {node.name: node for node in nodes}
+    found: dict[str, str] = {}
+    for node in nodes:
+        bases = [ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in node.bases]
+        ancestors: list[str] = []
+        while bases:
+            base = bases.pop(0)
+            if base in classes and base not in ancestors:
+                ancestors.append(base)
+                bases += [ast.unparse(one).partition("[")[0].rpartition(".")[2] for one in classes[base].bases]
+        for name, method in methods(node).items():
+            owner = next((base for base in ancestors if name in methods(classes[base])), None)
+            extends = f"super().{name}(" in ast.unparse(method)
+            if owner and owner not in INTERFACES and is_concrete(methods(classes[owner])[name]) and not extends:
+                found[f"{owner}.{name}"] = node.name
+    return found
+
+
+def test_subclasses_replace_no_concrete_method_but_defaults_of_interfaces() -> None:
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in ROOT.rglob("*.py")]
+    assert {name: found for name, found in replaced_methods(trees).items() if name not in REPLACED} == {}
+    assert REPLACED.keys() <= replaced_methods(trees).keys()
+
+
+def test_a_replaced_method_is_found() -> None:
+    source = """
+class Base:
+    def kept(self): return 1
+    def replaced(self): return 1
+    def extended(self): return 1
+    @abstractmethod
+    def abstract(self): ...
+    def missing(self): raise NotImplementedError
+class Middle(Base): pass
+class Last(Middle):
+    def replaced(self): return 2
+    def extended(self): return super().extended() + 1
+    def abstract(self): return 2
+    def missing(self): return 2
+"""
+    assert replaced_methods([ast.parse(source)]) == {"Base.replaced": "Last"}

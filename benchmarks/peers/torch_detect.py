@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from benchmarks.detection import by_index
 from benchmarks.jobs import DETECTORS, Job, scenes
-from pellucid.detectors import SSD, YOLO1, YOLO3, FasterRCNN, FastRCNN, MaskRCNN, OneStage, SingleStage
+from pellucid.detectors import SSD, YOLO1, YOLO3, FastRCNN, MaskRCNN, OneStage, ProposalDetector, SingleStage
 from pellucid.detectors.base import Anchors, Positives, join_maps, positives
 from pellucid.detectors.mask import mask_targets
 from pellucid.detectors.regions import DEVIATIONS, Regions, draw_regions, unlabelled
@@ -151,8 +151,8 @@ def make(job: Job) -> Callable[[int], None]:
     params, _ = it.init(job.shape, torch.Generator().manual_seed(0))
     images = batch.images.contiguous(memory_format=torch.channels_last)
     nets, x = {}, images[:1]
-    two = isinstance(it, FasterRCNN | FastRCNN)
-    for name in ("backbone", "neck", "rpn", "head")[: 3 if isinstance(it, FasterRCNN) else 2]:
+    two = isinstance(it, ProposalDetector | FastRCNN)
+    for name in ("backbone", "neck", "rpn", "head")[: 3 if isinstance(it, ProposalDetector) else 2]:
         nets[name] = module(it.nets[name], params[name], _shape(x))
         x = x if name == "rpn" else it.nets[name].forward(params[name], x, Mode())[0]
     if two:
@@ -177,7 +177,7 @@ def make(job: Job) -> Callable[[int], None]:
                 anchors = it.anchors_at(y, images)
             return LOSSES[type(it)](it, outputs, anchors, batch.targets)
         total = images.new_zeros(())
-        if isinstance(it, FasterRCNN):
+        if isinstance(it, ProposalDetector):
             y = nets["rpn"](maps)
             with torch.no_grad():
                 first, anchors, _ = it.first_stage(y, images)

@@ -199,7 +199,7 @@ def named_tensors(familiarity: Familiarity | None) -> dict[str, Tensor]:
 
 
 def fit_familiarity(
-    net: Layer, params: Params, train: tuple[Tensor, Tensor], held: Tensor, stats: FeatureStats | None = None
+    net: Layer, params: Params, train: tuple[Tensor, Tensor], held_out: Tensor, stats: FeatureStats | None = None
 ) -> Familiarity | None:
     """Fit the Gaussian models to `train`, inputs (N, ...) and classes (N,), and the threshold to held-out inputs.
 
@@ -210,25 +210,25 @@ def fit_familiarity(
     layer whose features can be modelled.
     """
     x, y = (part[evenly(len(part))] for part in train)
-    held = held[evenly(len(held))]
-    if len(held) < MIN_HELD_OUT or len(x) < MIN_HELD_OUT or y.is_floating_point() or y.dim() != 1:
+    held_out = held_out[evenly(len(held_out))]
+    if len(held_out) < MIN_HELD_OUT or len(x) < MIN_HELD_OUT or y.is_floating_point() or y.dim() != 1:
         return None
     paths = [path for path, layer in walk(net) if isinstance(layer, Conv2d | Dense)]
     sample = features(net, params, x[:2], paths, stats)
     usable = [path for path, values in sample.items() if 1 < values.shape[1] <= MAX_FEATURES]
     count = min(MAX_DEPTHS, len(usable))
     chosen = list(dict.fromkeys(usable[round(k * (len(usable) - 1) / max(count - 1, 1))] for k in range(count)))
-    fitted, held_out = (features(net, params, part, chosen, stats) for part in (x, held))
-    if not fitted or not all(bool(torch.isfinite(values).all()) for values in (*fitted.values(), *held_out.values())):
+    of_train, of_held_out = (features(net, params, part, chosen, stats) for part in (x, held_out))
+    if not of_train or not all(bool(torch.isfinite(one).all()) for one in (*of_train.values(), *of_held_out.values())):
         return None
-    depths = [_fit(path, fitted[path], y) for path in chosen]
-    distances = torch.stack([depth.distance(held_out[depth.path]) for depth in depths]).amax(0)
+    depths = [_fit(path, of_train[path], y) for path in chosen]
+    distances = torch.stack([depth.distance(of_held_out[depth.path]) for depth in depths]).amax(0)
     # Slightly above the quantile, so that rounding errors raise no held-out image above the threshold.
     threshold = float(_quantile(distances)) * (1 + 1e-6)
     if not math.isfinite(threshold):
         return None
     threshold = max(threshold, TINY)
-    return Familiarity(tuple(depths), threshold, float((distances > threshold).double().mean()), len(held))
+    return Familiarity(tuple(depths), threshold, float((distances > threshold).double().mean()), len(held_out))
 
 
 def features(

@@ -28,10 +28,10 @@ def handle(args: argparse.Namespace) -> int:
     """Write the page, and print the results and differences."""
     from pellucid.recipe.compare import compare_runs, comparison_page
 
-    place = check_place(args.out, "--out")
+    path = check_place(args.out, "--out")
     found = compare_runs(args.runs)
     command = again(["compare-runs", *args.runs], {"--out": None if args.out == PAGE else args.out}, [])
-    write_atomically(place, comparison_page(found, command).html().encode("utf-8"))
+    write_atomically(path, comparison_page(found, command).html().encode("utf-8"))
     lines = table([("", *found.names), *found.results], right=range(1, len(found.names) + 1))
     lines += ["", *found.stopped] if found.stopped else []
     for title, rows in (("recipes differ in", found.recipes), ("manifests differ in", found.manifests)):

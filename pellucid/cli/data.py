@@ -9,6 +9,7 @@ from pellucid.command.args import Action, Actions, Parser
 from pellucid.command.files import check_place
 from pellucid.command.out import answer, emit, say
 from pellucid.command.progress import Downloading, FilesRead
+from pellucid.data.formats import ANNOTATION_FORMATS, KEYS
 from pellucid.errors import PellucidError
 from pellucid.text import note, plural, table
 
@@ -25,7 +26,8 @@ def list_parser() -> Parser:
 
 def list_data(args: argparse.Namespace) -> int:
     """Print the table."""
-    from pellucid.data.catalogue import CATALOGUE, data_root
+    from pellucid.data.catalogue import data_root
+    from pellucid.data.entries import CATALOGUE
 
     root = data_root(args.data)
     rows = [
@@ -74,7 +76,8 @@ def check_parser() -> Parser:
 
 def check_data(args: argparse.Namespace) -> int:
     """Print the status of each file; raises PellucidError (exit code 2) if one is wrong."""
-    from pellucid.data.catalogue import CATALOGUE, by_hand, check
+    from pellucid.data.catalogue import by_hand, check
+    from pellucid.data.entries import CATALOGUE
 
     names = [args.name] if args.name is not None else list(CATALOGUE)
     rows = [{"name": name, "path": path, "status": status} for name in names for path, status in check(name, args.data)]
@@ -106,7 +109,7 @@ def show_data(args: argparse.Namespace) -> int:
     from pellucid.files import write_atomically
     from pellucid.report.figures.style import png
 
-    place = check_place(args.out, "--out", (".png",))
+    out_path = check_place(args.out, "--out", (".png",))
     path = annotated_path(args.source, args.data)
     with open_tree(path) as tree:
         names = parts_in_order(find_format(tree)[1]) or ("",)
@@ -114,11 +117,11 @@ def show_data(args: argparse.Namespace) -> int:
     parts += [DetectionFolder(path, name, classes=first.classes) for name in names[1:]]
     figure, shown = contact_sheet(parts)
     count = sum(map(len, parts))
-    write_atomically(place, png(figure))
+    write_atomically(out_path, png(figure))
     answer(
         args,
-        {"file": str(place), "images": shown, "of": count, "classes": first.classes},
-        f"{place}: {len(shown)} of {plural(count, 'image')}",
+        {"file": str(out_path), "images": shown, "of": count, "classes": first.classes},
+        f"{out_path}: {len(shown)} of {plural(count, 'image')}",
     )
     return 0
 
@@ -139,7 +142,8 @@ def lint_parser() -> Parser:
 def lint_data(args: argparse.Namespace) -> int:
     """Print a line for each fault, and the counts."""
     from pellucid.data.annotations.lint import lint
-    from pellucid.data.catalogue import CATALOGUE, annotated_path
+    from pellucid.data.catalogue import annotated_path
+    from pellucid.data.entries import CATALOGUE
 
     given = args.source not in CATALOGUE and Path(args.source).exists()
     path = Path(args.source) if given else annotated_path(args.source, args.data)
@@ -167,11 +171,9 @@ def lint_data(args: argparse.Namespace) -> int:
 def convert_parser() -> Parser:
     """Return the parser of this action."""
     parser = Parser("data convert", "Write annotated images in another format; the images are copied.")
-    parser.add_argument(
-        "source", metavar="IN", help="a folder or .zip with Pascal VOC, COCO, YOLO or labelme annotations"
-    )
+    parser.add_argument("source", metavar="IN", help=f"a folder or .zip with {ANNOTATION_FORMATS} annotations")
     parser.add_argument("out", metavar="OUT", help="the folder to write, new or empty")
-    parser.add_argument("--to", metavar="FORMAT", required=True, help="voc, coco, yolo or labelme")
+    parser.add_argument("--to", metavar="FORMAT", required=True, help=f"{', '.join(KEYS[:-1])} or {KEYS[-1]}")
     return parser.json_flag()
 
 
@@ -205,7 +207,5 @@ ACTIONS = {
     "check": Action("check the files of one data set, or of all that are present", check_parser, check_data),
     "show": Action("draw annotated images with their boxes, masks and key-points", show_parser, show_data),
     "lint": Action("list the faults of annotated images by file", lint_parser, lint_data),
-    "convert": Action(
-        "write annotated images in another format: Pascal VOC, COCO, YOLO or labelme", convert_parser, convert_data
-    ),
+    "convert": Action(f"write annotated images in another format: {ANNOTATION_FORMATS}", convert_parser, convert_data),
 }

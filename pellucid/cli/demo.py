@@ -30,12 +30,12 @@ def handle(args: argparse.Namespace) -> int:
         sections.append(part.section)
         if not args.json:
             say(part.line)
-    place = run.path / "demo.html"
+    path = run.path / "demo.html"
     page = Page("What Pellucid is for", sections, "Written by `pellucid demo`; below each part is the command for it.")
-    write_atomically(place, page.html().encode())
+    write_atomically(path, page.html().encode())
     if args.json:
-        emit({**as_object(run), "page": str(place)})
+        emit({**as_object(run), "page": str(path)})
     else:
-        say(f"  report  {run.report}", f"  page    {place}")
+        say(f"  report  {run.report}", f"  page    {path}")
         say(f"Open the page in a browser. Next: {command()} evaluate {run.path}")
     return 0

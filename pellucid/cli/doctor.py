@@ -39,14 +39,14 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.doctor import examined
     from pellucid.training.device import usable_device
 
-    place, device = html_place(args), usable_device(args.device or "cpu")
+    html_path, device = html_place(args), usable_device(args.device or "cpu")
     task, case = _case(args.model, args.data)
     trainable = getattr(case, "trainable", False)
     if args.attempts and not getattr(case, "trainable", True):
         raise PellucidError(f"--try: {args.model} lacks the training settings; give the run folder of its training")
     found = examined(task, case, args.attempts, device)
-    if place is not None:
-        write_html(place, found._repr_html_(), args.model)
+    if html_path is not None:
+        write_html(html_path, found._repr_html_(), args.model)
     explained_or_tried = {*found.follows, *found.symptoms, *found.attempts}
     untried = any(one.remedy is not None for index, one in enumerate(found.findings) if index not in explained_or_tried)
     hint = ["", "use --try to test each fix in a short training"]

@@ -6,6 +6,7 @@ from pellucid.command.args import Parser
 from pellucid.command.models import open_model
 from pellucid.command.options import add_options, given_options
 from pellucid.command.out import answer
+from pellucid.data.formats import ANNOTATION_FORMATS
 
 
 def parser() -> Parser:
@@ -19,7 +20,7 @@ def parser() -> Parser:
         metavar="NAME|DIR",
         help="another data set, an image folder or zip file, or the folder that contains the data sets. A folder for "
         "segmentation has images in NAME/ and masks in NAMEannot/; a folder for detection or key-points has "
-        "annotations in the format of Pascal VOC, COCO, YOLO or labelme",
+        f"annotations in the format of {ANNOTATION_FORMATS}",
     )
     add_options(parser, "evaluate")
     return parser.device_option().json_flag()

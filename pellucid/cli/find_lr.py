@@ -30,7 +30,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.recipe.own import recipe_of_words
     from pellucid.training.range_test import STEPS
 
-    place = None if args.out is None else check_place(args.out, "--out", SUFFIXES)
+    path = None if args.out is None else check_place(args.out, "--out", SUFFIXES)
     recipe, _ = recipe_of_words(args.recipe, args.settings, args.device, args.data)
     material = load_data(recipe, args.data)
     model = build_model(recipe, material.train, args.data)
@@ -41,15 +41,15 @@ def handle(args: argparse.Namespace) -> int:
             augment=augmentation(recipe, material),
             steps=STEPS if args.steps is None else args.steps,
         )
-    if place is not None:
+    if path is not None:
         from pellucid.report.figures.style import file_of
 
-        write_atomically(place, file_of(found.plot(), place.suffix), durable=False)
+        write_atomically(path, file_of(found.plot(), path.suffix), durable=False)
     answer(
         args,
         {"recipe": recipe.name, "lr": model.optimizer.lr, **found.to_json(), "plot": args.out},
         f"{recipe.name}: {found}",
         f"the recipe has {model.optimizer.lr:g}; try optimizer.lr={found.suggestion:.2g}",
-        *([] if place is None else [f"wrote {place}"]),
+        *([] if path is None else [f"wrote {path}"]),
     )
     return 0

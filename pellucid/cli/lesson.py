@@ -62,9 +62,9 @@ def handle(args: argparse.Namespace) -> int:
 def _write_notebook(args: argparse.Namespace) -> int:
     from pellucid.lessons.page import markdown, notebook, script
 
-    place = check_place(args.notebook, "--notebook", (".ipynb", ".py"))
+    path = check_place(args.notebook, "--notebook", (".ipynb", ".py"))
     text = markdown(args.name, args.small)
-    content = script(text) if place.suffix == ".py" else json.dumps(notebook(text), indent=1) + "\n"
-    write_atomically(place, content.encode(), durable=False)
-    answer(args, {"lesson": args.name, "notebook": str(place)}, f"wrote {place}")
+    content = script(text) if path.suffix == ".py" else json.dumps(notebook(text), indent=1) + "\n"
+    write_atomically(path, content.encode(), durable=False)
+    answer(args, {"lesson": args.name, "notebook": str(path)}, f"wrote {path}")
     return 0

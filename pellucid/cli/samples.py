@@ -29,7 +29,7 @@ def handle(args: argparse.Namespace) -> int:
         {
             "path": str(folder / each.name),
             "about": each.about,
-            "drawn": each.drawn,
+            "drawn": each.is_drawn,
             "command": command_for(each, folder),
         }
         for each in samples

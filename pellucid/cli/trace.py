@@ -56,7 +56,7 @@ def handle(args: argparse.Namespace) -> int:
         raise PellucidError("--nudge changes the value that --weight names; give both")
     if not 1 <= args.top <= MAX_PRODUCTS:
         raise PellucidError(f"--top is {args.top}; give 1 to {MAX_PRODUCTS}")
-    place = html_place(args)
+    html_path = html_place(args)
     model = open_model(args.model, args.device)
     if not isinstance(model.objective, Supervised):
         raise PellucidError(
@@ -70,8 +70,8 @@ def handle(args: argparse.Namespace) -> int:
     nudged = None if args.nudge is None or args.weight is None else traced.nudge(args.weight, args.nudge)
     shown = [part for part in (explained or traced, nudged) if part is not None]
     about = f"{args.model} on {args.image}, class {label}{'' if args.target else f' ({chosen})'}"
-    if place is not None:
-        write_html(place, "\n".join(part._repr_html_() for part in shown), about)
+    if html_path is not None:
+        write_html(html_path, "\n".join(part._repr_html_() for part in shown), about)
     hint = "explain a derivative with --weight 'NAME[i, j]', change the value with --nudge H; --json lists the names"
     answer(
         args,

@@ -186,16 +186,16 @@ def name_children(
     return children
 
 
-def check_layer(given: object, what: str) -> None:
+def check_layer(value: object, what: str) -> None:
     """Raise PellucidError unless the value is a layer; `what` is its name in the message."""
-    if isinstance(given, Layer):
+    if isinstance(value, Layer):
         return
-    shown = " ".join(repr(given).split())[:60]
-    if isinstance(given, type) and issubclass(given, Layer):
+    shown = " ".join(repr(value).split())[:60]
+    if isinstance(value, type) and issubclass(value, Layer):
         raise PellucidError(
-            f"{what} is the class {given.__name__}; give an object of it, such as {given.__name__}(...)"
+            f"{what} is the class {value.__name__}; give an object of it, such as {value.__name__}(...)"
         )
-    if isinstance(given, Mapping):
+    if isinstance(value, Mapping):
         raise PellucidError(f"{what} is a dict; give names as arguments, such as Sequential(**layers)")
     raise PellucidError(f"{what} is {shown}, not a layer")
 

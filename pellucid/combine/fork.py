@@ -45,10 +45,10 @@ class Fork(Combinator):
         cache: dict[str, Cache] = {}
         ys: list[Any] = []
         for name, head in self.heads.items():
-            y, kept = step(name, head, params[name], x, mode)
+            y, child_cache = step(name, head, params[name], x, mode)
             ys.append(y)
             if mode.keep:
-                cache[name] = kept
+                cache[name] = child_cache
         return tuple(ys), cache
 
     def sweep(self, params: Params, cache: Cache, dy: tuple[Any, ...], back: Back) -> tuple[Any, Params]:

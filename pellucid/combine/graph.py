@@ -91,9 +91,9 @@ class Graph(Combinator):
                 if last_use[source] == name and source not in self.outputs:
                     values.pop(source, None)
             node_x = node_inputs[0] if len(node_inputs) == 1 else node_inputs
-            values[name], kept = step(owner, self.nodes[owner][0], params[owner], node_x, mode)
+            values[name], node_cache = step(owner, self.nodes[owner][0], params[owner], node_x, mode)
             if mode.keep:
-                cache[name] = kept
+                cache[name] = node_cache
         outs = tuple(values[name] for name in self.outputs)
         return outs[0] if len(outs) == 1 else outs, cache
 
@@ -106,10 +106,10 @@ class Graph(Combinator):
         dparams: Params = {}
         for name, (layer, *sources) in reversed(self.nodes.items()):
             owner = layer if isinstance(layer, str) else name
-            kept, node_dy = cache.pop(name), gradients.pop(name, None)
+            node_cache, node_dy = cache.pop(name), gradients.pop(name, None)
             if node_dy is None:  # no output depends on this node, or the layers that use it return no dx
                 continue
-            dx, node_dparams = back(owner, self.nodes[owner][0], params[owner], kept, node_dy)
+            dx, node_dparams = back(owner, self.nodes[owner][0], params[owner], node_cache, node_dy)
             dparams[owner] = add_up_tree(dparams.get(owner, {}), node_dparams)
             if dx is None:  # the layer returns no gradient with respect to its input
                 continue

@@ -53,13 +53,13 @@ class Parallel(Combinator):
         cache: dict[str, Cache] = {}
         ys: list[Any] = []
         for name, branch in self.branches.items():
-            y, kept = step(name, branch, params[name], x, mode)
+            y, child_cache = step(name, branch, params[name], x, mode)
             ys.append(y)
             if mode.keep:
-                cache[name] = kept
-        y, kept = step("merge", self.merge, params["merge"], tuple(ys), mode)
+                cache[name] = child_cache
+        y, child_cache = step("merge", self.merge, params["merge"], tuple(ys), mode)
         if mode.keep:
-            cache["merge"] = kept
+            cache["merge"] = child_cache
         return y, cache
 
     def sweep(self, params: Params, cache: Cache, dy: Any, back: Back) -> tuple[Any, Params]:

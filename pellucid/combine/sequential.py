@@ -64,9 +64,9 @@ class Sequential(Combinator):
         """Run the layers in order."""
         cache: dict[str, Cache] = {}
         for name, child in self.children.items():
-            x, kept = step(name, child, params[name], x, mode)
+            x, child_cache = step(name, child, params[name], x, mode)
             if mode.keep:
-                cache[name] = kept
+                cache[name] = child_cache
         return x, cache
 
     def sweep(self, params: Params, cache: Cache, dy: Any, back: Back) -> tuple[Any, Params]:

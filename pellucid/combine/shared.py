@@ -54,9 +54,9 @@ class Shared(Combinator):
         cache: dict[str, Cache] = {}
         ys: list[Any] = []
         for index, part in enumerate(x):
-            y, kept = step("layer", self.layer, params["layer"], part, mode)
+            y, child_cache = step("layer", self.layer, params["layer"], part, mode)
             ys.append(y)
-            cache[str(index)] = kept if mode.keep else None
+            cache[str(index)] = child_cache if mode.keep else None
         return tuple(ys), cache
 
     def sweep(self, params: Params, cache: Cache, dy: tuple[Any, ...], back: Back) -> tuple[Any, Params]:

@@ -10,26 +10,26 @@ def check_place(file: str, option: str, suffixes: Sequence[str] = ()) -> Path:
     """Return the output file of an option; raises PellucidError if it cannot be written, before any work is done."""
     from pellucid.errors import PellucidError
 
-    place = Path(file)
-    if suffixes and place.suffix not in suffixes:
+    path = Path(file)
+    if suffixes and path.suffix not in suffixes:
         raise PellucidError(f"{option} {file} does not end in {' or '.join(suffixes)}; change the ending")
     try:
-        if not place.parent.is_dir():
+        if not path.parent.is_dir():
             raise PellucidError(f"{option} {file} is in a folder that does not exist; create it first")
-        if place.is_dir():
+        if path.is_dir():
             raise PellucidError(f"{option}: {file!r} is a folder; name a file in it")
-        with NamedTemporaryFile(dir=place.parent, prefix=f".{place.name}.", suffix=".tmp"):
+        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"):
             pass  # the same temporary file as in `write_atomically`
     except OSError as error:
         raise PellucidError(f"{option}: {file!r} cannot be written ({error.strerror}); check its folder") from error
-    return place
+    return path
 
 
 def check_folder(folder: Path) -> Path:
     """Return an output folder, which need not exist; raises PellucidError if it, or a parent, is a file."""
     from pellucid.errors import PellucidError
 
-    file = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    file = next((parent for parent in (folder, *folder.parents) if parent.exists()), folder)
     if file.exists() and not file.is_dir():
         raise PellucidError(f"--out: {str(file)!r} is a file; name a folder")
     return folder
@@ -40,9 +40,9 @@ def html_place(args: argparse.Namespace) -> Path | None:
     return None if args.html is None else check_place(args.html, "--html")
 
 
-def write_html(place: Path, body: str, title: str) -> None:
+def write_html(path: Path, body: str, title: str) -> None:
     """Write the page; raises PellucidError if the file cannot be written."""
     from pellucid.files import write_atomically
     from pellucid.report.page import document
 
-    write_atomically(place, document(body, title).encode())
+    write_atomically(path, document(body, title).encode())

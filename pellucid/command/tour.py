@@ -35,14 +35,14 @@ NUDGE = 0.01
 SIDE = 320  # pixels, the longest side of a photo on the page
 
 
-class Stop(NamedTuple):
+class DemoPart(NamedTuple):
     """One part of the demo: a line of text, and a section of the page."""
 
     line: str
     section: Section
 
 
-def tour(run: Run) -> Iterator[Stop]:
+def tour(run: Run) -> Iterator[DemoPart]:
     """Yield the parts for a run of `digits`, one after another; sample pictures are written into the run's folder."""
     folder = make_folder(run.path / "samples")
     for name, data in pictures():
@@ -51,7 +51,7 @@ def tour(run: Run) -> Iterator[Stop]:
         yield part(run, folder)
 
 
-def _trained(run: Run, _: Path) -> Stop:
+def _trained(run: Run, _: Path) -> DemoPart:
     found = run.metrics
     result = f"{percent(found['accuracy'])} of {found['n']:,} digits right that were not used for training"
     curves = metric_curves(History.read(run.path).rows, "test")
@@ -61,18 +61,18 @@ def _trained(run: Run, _: Path) -> Stop:
         FigurePart("trained", curves, "Accuracy by epoch", f"All figures of the training are in {run.report}."),
         CodeBlock('pellucid train digits\n\n# or in Python\nrun = pellucid.train("digits")'),
     ]
-    return Stop(f"trained: {result}", Section("trained", "A network is trained", parts))
+    return DemoPart(f"trained: {result}", Section("trained", "A network is trained", parts))
 
 
-def _answer(run: Run, folder: Path) -> Stop:
+def _answer(run: Run, folder: Path) -> DemoPart:
     file, task = folder / "digit.png", task_of(run.model)
     (answer,), x = run.model.predict(file), task.example(run.model, str(file), DIGIT).x
     found = examine(run.model, x, METHODS)
     maps = [
         FigurePart(one.method, heat_map(x, one, found), f"{one.method} of the {DIGIT}", _verdicts(one))
-        for one in found.found
+        for one in found.results
     ]
-    passed = [one.method for one in found.found if all(verdict.passed for verdict in one.verdicts.values())]
+    passed = [one.method for one in found.results if all(verdict.passed for verdict in one.verdicts.values())]
     names = ", ".join(passed) or "none"
     parts = [
         f"The network reads this {DIGIT} as {answer.label}, with {percent(answer.confidence or 0.0)}. Each method "
@@ -80,15 +80,17 @@ def _answer(run: Run, folder: Path) -> Stop:
         FigureRow(maps),
         CodeBlock(f"pellucid explain {shlex.quote(str(run.path))} {shlex.quote(str(file))}"),
     ]
-    line = f"explained: why it reads {answer.label}, by {plural(len(found.found), 'method')}; passed all tests: {names}"
-    return Stop(line, Section("answer", "An answer is explained", parts, wide=True))
+    line = (
+        f"explained: why it reads {answer.label}, by {plural(len(found.results), 'method')}; passed all tests: {names}"
+    )
+    return DemoPart(line, Section("answer", "An answer is explained", parts, wide=True))
 
 
-def _verdicts(found: Examined) -> str:
-    return "; ".join(f"{test}: {verdict.text}" for test, verdict in found.verdicts.items())
+def _verdicts(examined: Examined) -> str:
+    return "; ".join(f"{test}: {verdict.text}" for test, verdict in examined.verdicts.items())
 
 
-def _derivative(run: Run, folder: Path) -> Stop:
+def _derivative(run: Run, folder: Path) -> DemoPart:
     file = folder / "digit.png"
     example = task_of(run.model).example(run.model, str(file), DIGIT)
     traced = run.model.trace(example.x[None], example.target)
@@ -108,19 +110,21 @@ def _derivative(run: Run, folder: Path) -> Stop:
         ),
     ]
     line = f"derived: \u2202C/\u2202{explained.name} = {product} = {brief(explained.gradient)}"
-    return Stop(line, Section("derivative", "One derivative, as its factors", parts, wide=True))
+    return DemoPart(line, Section("derivative", "One derivative, as its factors", parts, wide=True))
 
 
-def _objects(_: Run, folder: Path) -> Stop:
+def _objects(_: Run, folder: Path) -> DemoPart:
     file, model = folder / "cells.jpg", Model.load("bccd")
     (found,), classes, cells = model.predict(file), list(model.classes or ()), smear(0)[1]
     labels = [classes.index(name) for name in found.labels]
-    truth = Objects(torch.tensor([box for _, *box in cells]), torch.tensor([classes.index(name) for name, *_ in cells]))
-    matched = classify_detections(Detections(found.boxes, found.scores, torch.tensor(labels)), truth)
-    missed = matched.not_found(truth)
+    objects = Objects(
+        torch.tensor([box for _, *box in cells]), torch.tensor([classes.index(name) for name, *_ in cells])
+    )
+    matched = classify_detections(Detections(found.boxes, found.scores, torch.tensor(labels)), objects)
+    missed = matched.not_found(objects)
     kinds = [*(one.kind for one in matched.verdicts), *([MISSED] * len(missed))]
     names = [*found.labels, *(cells[k][0] for k in missed)]
-    boxes = torch.cat([found.boxes, truth.boxes[missed]])
+    boxes = torch.cat([found.boxes, objects.boxes[missed]])
     figure = draw_detections(load_image(file) / 255, boxes, kinds, names)
     hits = [name for name, kind in zip(names, kinds, strict=True) if kind == HIT]
     drawn_names = [name for name, *_ in cells]
@@ -136,10 +140,10 @@ def _objects(_: Run, folder: Path) -> Stop:
     ]  # fmt: skip
     counts = ", ".join(f"{name} {n}" for name, n, *_ in rows)
     line = f"found: {plural(len(labels), 'object')} ({counts}) in a drawing of {len(cells)} cells, {len(hits)} right"
-    return Stop(line, Section("objects", "Objects are found", parts, wide=True))
+    return DemoPart(line, Section("objects", "Objects are found", parts, wide=True))
 
 
-def _colours(_: Run, folder: Path) -> Stop:
+def _colours(_: Run, folder: Path) -> DemoPart:
     file, image = folder / "flower.jpg", load_image(folder / "flower.jpg")
     (painted,) = Model.load("colorize").predict(file)
     shown = {"grey": luma(image).expand(3, -1, -1), "colorized": painted.image, "original": image}
@@ -151,7 +155,7 @@ def _colours(_: Run, folder: Path) -> Stop:
         _sample_code(file),
     ]
     line = f"coloured: {file.name}, colourfulness {found:.1f} (original {true:.1f})"
-    return Stop(line, Section("colours", "A photo is coloured", parts, wide=True))
+    return DemoPart(line, Section("colours", "A photo is coloured", parts, wide=True))
 
 
 def _sample_code(file: Path) -> CodeBlock:

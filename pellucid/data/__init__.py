@@ -7,9 +7,10 @@ from pellucid.lazy import importer
 
 if TYPE_CHECKING:
     from pellucid.data.augment import Augment, FeatureStats
-    from pellucid.data.catalogue import CATALOGUE, Entry, check, data_root, get, load
+    from pellucid.data.catalogue import check, data_root, get, load
     from pellucid.data.dataset import Dataset, Splits, float_images
     from pellucid.data.detection import DetectionFolder, load_objects
+    from pellucid.data.entries import CATALOGUE, Entry
     from pellucid.data.files import ImageFiles, ImageFolder, MaskFolder, collate
     from pellucid.data.folder import MaskDataset, load_folder, load_masks, load_splits
     from pellucid.data.idx import read_idx, write_idx

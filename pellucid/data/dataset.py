@@ -2,8 +2,8 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -54,14 +54,14 @@ class Dataset(Arrays):
         return table_html(repr(self).strip("<>"), self._cells(), right=(1,))
 
     def _cells(self) -> list[tuple[str, str]]:
-        counts = torch.bincount(self.y, minlength=len(self.classes)).tolist()
+        counts = torch.bincount(self.y.flatten(), minlength=len(self.classes))[: len(self.classes)].tolist()
         rows = [(name[:60], f"{count:,}") for name, count in zip(self.classes, counts, strict=True)]
         rest = (
             [(f"... {len(rows) - MAX_LISTED:,} more", f"{sum(counts[MAX_LISTED:]):,}")]
             if len(rows) > MAX_LISTED
             else []
         )
-        return [("class", "images"), *rows[:MAX_LISTED], *rest]
+        return [("class", "images" if self.y.dim() == 1 else "pixels"), *rows[:MAX_LISTED], *rest]
 
     @classmethod
     @checked
@@ -94,10 +94,13 @@ class Dataset(Arrays):
             classes = [str(k) for k in range(int(y.max()) + 1)] if y.numel() else []
         return make_dataset(name, x.contiguous(), y, classes)
 
-    def subset(self, indices: Sequence[int] | Tensor) -> "Dataset":
-        """Return the examples at `indices`, in that order; raises PellucidError for an index out of range."""
+    def subset(self, indices: Sequence[int] | Tensor) -> Self:
+        """Return the examples at `indices`, in that order; raises PellucidError for none, and for one out of range."""
         i = self._within(indices)
-        return make_dataset(self.name, self.x.index_select(0, i), self.y.index_select(0, i), self.classes, self.skipped)
+        if not len(i):
+            raise PellucidError(f"subset of {self.name}: no indices; give at least one")
+        x, y = self.x.index_select(0, i), self.y.index_select(0, i)
+        return replace(self, x=x, y=y, checksum=arrays_checksum(x, y))
 
     def _within(self, indices: Sequence[int] | Tensor) -> Tensor:
         """Return indices as a tensor (n,) int64; raises PellucidError for an index out of range."""
@@ -108,17 +111,21 @@ class Dataset(Arrays):
             )
         return i
 
-    def evenly(self, most: int) -> "Dataset":
+    def evenly(self, most: int) -> Self:
         """Return at most `most` examples at evenly spaced indices, because data may be sorted by class."""
         count = min(most, len(self))
         return self.subset(torch.arange(count) * len(self) // count)
 
-    def split(self, fraction: float, seed: int = 0) -> "Splits[Dataset]":
+    def split(self, fraction: float, seed: int = 0) -> "Splits[Self]":
         """Split into train and test, with `fraction` of every class in test; the seed determines the split.
 
-        See `split_by_class`. Both parts keep the original order.
+        See `split_by_class`. Of images with a class for each pixel, `fraction` of all are test images. Both parts keep
+        the original order.
         """
-        train, test = split_by_class(self.y, fraction, seed, self.name)
+        if self.y.dim() == 1:
+            train, test = split_by_class(self.y, fraction, seed, self.name)
+        else:
+            train, test = split_images(len(self), fraction, seed, self.name)
         return Splits(train=self.subset(train), test=self.subset(test))
 
 
@@ -153,6 +160,17 @@ def split_by_class(labels: Tensor, fraction: float, seed: int, name: str) -> tup
     is_test = torch.zeros(len(labels), dtype=torch.bool)
     is_test[test] = True
     return torch.nonzero(~is_test).flatten(), torch.nonzero(is_test).flatten()
+
+
+def split_images(count: int, fraction: float, seed: int, name: str) -> tuple[Tensor, Tensor]:
+    """Return the sorted indices of the training images and of the test images, which are drawn by `seed`."""
+    n_test = round(count * fraction)
+    if not 0 < n_test < count:
+        raise PellucidError(
+            f"split of {name}: {fraction} of {plural(count, 'image')} leaves a part empty; change the fraction"
+        )
+    order = torch.tensor(sorted(range(count), key=lambda i: mix(seed, i)))
+    return order[n_test:].sort().values, order[:n_test].sort().values
 
 
 def make_dataset(name: str, x: Tensor, y: Tensor, classes: Sequence[str], skipped: tuple[str, ...] = ()) -> Dataset:

@@ -13,10 +13,11 @@ from torch import Tensor
 from pellucid.data.annotations.base import ImageRecord, refuse, size_fault, summary
 from pellucid.data.annotations.layout import find_format, parts_in_order, read_annotations
 from pellucid.data.augment.targets import Pairs
-from pellucid.data.dataset import Splits
+from pellucid.data.colour_modes import ColourMode
+from pellucid.data.dataset import Splits, split_images
 from pellucid.data.files import ImageFiles, fitted
-from pellucid.data.folder import TEST_FRACTION, split_images
-from pellucid.data.images import ColourMode, check_format, decode, resized
+from pellucid.data.folder import TEST_FRACTION
+from pellucid.data.images import check_format, decode, resized
 from pellucid.data.source import Arrays, Source
 from pellucid.data.tree import open_tree, tree_at
 from pellucid.errors import PellucidError

@@ -12,16 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.data.images import (
-    ColourMode,
-    OnError,
-    attempts,
-    check_format,
-    check_on_error,
-    decode,
-    decode_mask,
-    resized,
-)
+from pellucid.data.colour_modes import ColourMode
+from pellucid.data.images import OnError, attempts, check_format, check_on_error, decode, decode_mask, resized
 from pellucid.data.source import Batch
 from pellucid.data.tree import TRAIN, Tree, class_of, files_of, part_classes, parts_of, root_of, tree_at
 from pellucid.errors import PellucidError
@@ -314,11 +306,11 @@ def mask_parts(path: str | os.PathLike[str]) -> list[str]:
     return [name for name in sorted(folders) if name + ANNOTATIONS in folders]
 
 
-def fitted(size: tuple[int, int], wanted: int | tuple[int, int] | None) -> tuple[int, int]:
-    """Return the size (H, W) of a resized image; wanted: this size, its longest side, or None for no change."""
-    if not isinstance(wanted, int):
-        return wanted or size
-    factor = wanted / max(size)
+def fitted(size: tuple[int, int], target: int | tuple[int, int] | None) -> tuple[int, int]:
+    """Return the size (H, W) of a resized image; target: this size, its longest side, or None for no change."""
+    if not isinstance(target, int):
+        return target or size
+    factor = target / max(size)
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
@@ -354,12 +346,12 @@ def _by_stem(tree: Tree, root: str) -> dict[str, str]:
 def _readable(files: ImageFiles) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Decode every image once; return the names of readable images, and of unreadable images as used in messages."""
 
-    kept: list[str] = []
+    readable: list[str] = []
     skipped: list[str] = []
     with attempts(lambda k: files.image(k).shape, range(len(files))) as found:  # without keeping the images
         for k, shape in found:
             name = files.names[k]
-            skipped.append(files.tree.where(name)) if isinstance(shape, PellucidError) else kept.append(name)
-    if not kept:
+            skipped.append(files.tree.where(name)) if isinstance(shape, PellucidError) else readable.append(name)
+    if not readable:
         raise PellucidError(f"{files.tree.path}: none of its {len(skipped)} images can be read; replace {skipped[0]}")
-    return tuple(kept), tuple(skipped)
+    return tuple(readable), tuple(skipped)

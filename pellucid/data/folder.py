@@ -2,27 +2,19 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
+from pellucid.data.colour_modes import ColourMode
 from pellucid.data.dataset import Dataset, Splits, arrays_checksum, make_dataset
 from pellucid.data.files import ANNOTATIONS, MaskFolder, refuse_unreadable
-from pellucid.data.images import (
-    ColourMode,
-    OnError,
-    attempts,
-    check_format,
-    check_on_error,
-    decode,
-    strict_warnings,
-)
-from pellucid.data.seeds import mix
+from pellucid.data.images import OnError, attempts, check_format, check_on_error, decode, strict_warnings
 from pellucid.data.tree import HELD_OUT, TRAIN, Tree, class_of, files_of, open_tree, part_classes, parts_of, root_of
 from pellucid.errors import PellucidError
 from pellucid.settings.arguments import checked
-from pellucid.text import plural
 
 MAX_BYTES = 16 << 30  # of all decoded images of a data set
 TEST_FRACTION = 0.2  # of each class, or of images with masks or objects, that is held out if there is no test part
@@ -102,32 +94,10 @@ class MaskDataset(Dataset):
     ignored: int | None = None
     files: tuple[str, ...] = ()
 
-    def _cells(self) -> list[tuple[str, str]]:
-        counts = torch.bincount(self.y.flatten(), minlength=256)[: len(self.classes)].tolist()
-        return [("class", "pixels"), *((name[:60], f"{n:,}") for name, n in zip(self.classes, counts, strict=True))]
-
-    def subset(self, indices: Sequence[int] | Tensor) -> "MaskDataset":
+    def subset(self, indices: Sequence[int] | Tensor) -> Self:
         """Return the examples at `indices`, in that order; raises PellucidError for an index out of range."""
-        i = self._within(indices)
-        x, y = self.x.index_select(0, i), self.y.index_select(0, i)
-        files = tuple(self.files[k] for k in i.tolist())
-        return MaskDataset(x, y, self.classes, arrays_checksum(x, y), self.name, self.skipped, self.ignored, files)
-
-    def split(self, fraction: float, seed: int = 0) -> Splits[Dataset]:
-        """Split into train and test, with `fraction` of the images, drawn by `seed`, in test; both keep their order."""
-        train, test = split_images(len(self), fraction, seed, self.name)
-        return Splits(train=self.subset(train), test=self.subset(test))
-
-
-def split_images(count: int, fraction: float, seed: int, name: str) -> tuple[Tensor, Tensor]:
-    """Return the sorted indices of the training images and of the test images, which are drawn by `seed`."""
-    n_test = round(count * fraction)
-    if not 0 < n_test < count:
-        raise PellucidError(
-            f"split of {name}: {fraction} of {plural(count, 'image')} leaves a part empty; change the fraction"
-        )
-    order = torch.tensor(sorted(range(count), key=lambda i: mix(seed, i)))
-    return order[n_test:].sort().values, order[:n_test].sort().values
+        files = tuple(self.files[k] for k in self._within(indices).tolist())
+        return replace(super().subset(indices), files=files)
 
 
 @checked
@@ -176,8 +146,8 @@ def _load(
     """Load one part of a tree, or all of it for ""; class indices are those of the training part."""
     below, classes = part_classes(tree, root, part)
     label = {name: k for k, name in enumerate(classes)}
-    x, kept, skipped = _decoded(tree, files_of(tree, below), size, mode, on_error)
-    y = torch.tensor([label[class_of(n, below)] for n in kept], dtype=torch.int64)
+    x, names, skipped = _decoded(tree, files_of(tree, below), size, mode, on_error)
+    y = torch.tensor([label[class_of(n, below)] for n in names], dtype=torch.int64)
     return make_dataset(tree.where(below).rstrip("/:"), x, y, classes, skipped)
 
 
@@ -187,29 +157,29 @@ def _decoded(
     """Decode all files in order; return the images (N, C, H, W), their names, and the names of skipped files."""
 
     x = torch.empty(0)
-    kept: list[str] = []
+    decoded_names: list[str] = []
     errors: dict[str, PellucidError] = {}
     with attempts(lambda name: decode(tree.read(name), tree.where(name), size, mode), names) as found:
         for name, image in found:
             if isinstance(image, PellucidError):
                 errors[tree.where(name)] = image
                 continue
-            if not kept:
+            if not decoded_names:
                 x = _allocated(tree, len(names), image)
             if image.shape != x.shape[1:]:
                 raise PellucidError(
-                    f"{tree.where(name)} is {_hw(image)} but {tree.where(kept[0])} is {_hw(x)}; give a size"
+                    f"{tree.where(name)} is {_hw(image)} but {tree.where(decoded_names[0])} is {_hw(x)}; give a size"
                 )
-            x[len(kept)] = image
-            kept.append(name)
+            x[len(decoded_names)] = image
+            decoded_names.append(name)
     if on_error == "raise":
         refuse_unreadable(errors)
-    if not kept:
+    if not decoded_names:
         raise PellucidError(
             f"{tree.path}: none of its {len(names)} images can be read; replace {next(iter(errors))}"
             + (" and the others" if len(errors) > 1 else "")
         )
-    return x[: len(kept)].contiguous(), kept, tuple(errors)
+    return x[: len(decoded_names)].contiguous(), decoded_names, tuple(errors)
 
 
 def _allocated(tree: Tree, n: int, image: Tensor) -> Tensor:

@@ -30,12 +30,14 @@ from PIL import (
 from torch import Tensor
 
 from pellucid.config import LIMITS_HINT, raised
+from pellucid.data.colour_modes import ColourMode, check_integers, flatten_mode, sixteen_bits
 from pellucid.errors import PellucidError
 from pellucid.settings.arguments import checked
 
 K = TypeVar("K")
 T = TypeVar("T")
-ColourMode = Literal["RGB", "L"]
+
+
 OnError = Literal["raise", "skip"]
 MAX_FILE_BYTES = 200 << 20
 MAX_PIXELS = 64_000_000
@@ -44,7 +46,7 @@ ROWS = 1024  # of a large image that are copied at a time
 WORKERS = 2  # threads; Pillow releases the interpreter's lock while it decodes
 CHUNK = 256  # files submitted to the workers at a time; an interrupt waits for these only
 _ORIENTATION = 0x0112  # the EXIF tag
-MIN_RANGE = 10  # of 255; images with a smaller or equal range of values count as uniform
+
 
 # Readers are called directly: Image.open would also try other formats, and would warn about large images before the
 # check of their size.
@@ -97,9 +99,9 @@ def load_channels(source: str | os.PathLike[str] | bytes, name: str = "") -> Ten
 
     def channels(image: Image.Image) -> Any:
         upright = _upright(image)
-        _check_integers(upright)
+        check_integers(upright)
         if upright.mode.startswith("I"):
-            return (_sixteen_bits(upright) / 0xFFFF).astype(np.float32)
+            return (sixteen_bits(upright) / 0xFFFF).astype(np.float32)
         grey = upright.mode in ("1", "L", "LA", "La")
         return upright.convert(("L" if grey else "RGB") + ("A" if upright.has_transparency_data else ""))
 
@@ -183,7 +185,7 @@ def decode(source: str | os.PathLike[str] | bytes, name: str, size: tuple[int, i
         upright = _upright(image)
         if upright.mode == "L" and not upright.has_transparency_data:
             return _resized(upright, size).convert(mode)  # equal to the reverse order, in a third of the memory
-        return _resized(_flatten(upright, mode), size)
+        return _resized(flatten_mode(upright, mode), size)
 
     return channels_first(_decoded(_bytes_of(source), name, flattened))
 
@@ -350,42 +352,3 @@ def _check_png(data: bytes) -> None:
         if zlib.crc32(data[position + 4 : position + 8 + length]) != crc:
             raise ValueError(f"the checksum of chunk {kind.decode('ascii', 'replace')!r} is wrong")
         position += 12 + length
-
-
-def _flatten(image: Image.Image, mode: ColourMode) -> Image.Image:
-    """Convert any Pillow mode to RGB or L, composited over white, or over black if the result over white is uniform."""
-    _check_integers(image)
-    if image.mode.startswith("I"):  # "I" and "I;16...": 16-bit grey
-        image = Image.fromarray((_sixteen_bits(image) >> 8).astype(np.uint8))
-    if not image.has_transparency_data:
-        return image if image.mode == mode else image.convert(mode)
-    image = image.convert("RGBA")
-    on_white = _composited(255, image).convert(mode)
-    if _value_range(on_white) > MIN_RANGE:
-        return on_white
-    on_black = _composited(0, image).convert(mode)
-    return on_black if _value_range(on_black) > MIN_RANGE else on_white
-
-
-def _check_integers(image: Image.Image) -> None:
-    if image.mode == "F":
-        raise ValueError("32-bit floats; convert it to 8 bits")
-
-
-def _sixteen_bits(image: Image.Image) -> Any:
-    """Return the values of an image in Pillow's mode "I" or "I;16"; ValueError for more than 16 bits."""
-    values = np.array(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 0xFFFF:
-        raise ValueError("32-bit integers; convert it to 8 bits")
-    return values
-
-
-def _composited(grey: int, image: Image.Image) -> Image.Image:
-    """Composite an RGBA image over a uniform grey background."""
-    return Image.alpha_composite(Image.new("RGBA", image.size, (grey, grey, grey, 255)), image)
-
-
-def _value_range(image: Image.Image) -> int:
-    """Return the range of values of an image, the largest over its channels."""
-    values = np.asarray(image)  # (H, W) or (H, W, 3)
-    return int(np.max(values.max(axis=(0, 1)) - values.min(axis=(0, 1))))

@@ -152,11 +152,11 @@ def changed(
     return batch if transform is None else batch._replace(images=transform(batch.images))
 
 
-def as_batch(found: Any, count: int, name: str, dtype: torch.dtype = torch.float32) -> Batch:
+def as_batch(batch: Any, count: int, name: str, dtype: torch.dtype = torch.float32) -> Batch:
     """Check the batch that a source returned for `count` examples, and convert its images to `dtype`."""
-    if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[0], Tensor):
-        raise PellucidError(f"{name}.batch returned {shown(found)}; return pellucid.data.Batch(images, targets)")
-    images, targets = found
+    if not isinstance(batch, tuple) or len(batch) != 2 or not isinstance(batch[0], Tensor):
+        raise PellucidError(f"{name}.batch returned {shown(batch)}; return pellucid.data.Batch(images, targets)")
+    images, targets = batch
     if len(images) != count or len(targets) != count:
         raise PellucidError(
             f"{name}.batch returned {len(images)} images and {len(targets)} targets for {count} indices; "

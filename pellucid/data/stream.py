@@ -37,12 +37,12 @@ class Stream:
     classes: tuple[str, ...] | None = None
 
     def __init__(
-        self, given: Any, steps: int | None, what: str, alone: bool = False, dtype: torch.dtype = torch.float32
+        self, source: Any, steps: int | None, what: str, images_alone: bool = False, dtype: torch.dtype = torch.float32
     ) -> None:
-        self.steps = len(given) if steps is None and isinstance(given, DataLoader) else steps
+        self.steps = len(source) if steps is None and isinstance(source, DataLoader) else steps
         self.checksum = f"batches as they are yielded, {self.steps} per epoch"
-        self.once = isinstance(given, Iterator)  # a generator, which can be read only once
-        self._given, self._what, self._alone, self._dtype = given, what, alone, dtype
+        self.once = isinstance(source, Iterator)  # a generator, which can be read only once
+        self._given, self._what, self._alone, self._dtype = source, what, images_alone, dtype
         self.check: Callable[[Batch], None] = lambda batch: None  # called with every batch
         self.seen = 0  # examples yielded in the last epoch that was read
         self._passed = 0  # batches of a generator that have been read
@@ -51,7 +51,7 @@ class Stream:
             raise PellucidError(f"{what} yields no batch; give at least one")
         self._first = self._batch(first)
         if self.once:
-            self._given = chain([first], given)
+            self._given = chain([first], source)
 
     @property
     def first_size(self) -> int:

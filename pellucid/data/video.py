@@ -211,7 +211,7 @@ def _camera_frames(cv2: ModuleType, index: int, every: int) -> Frames:
             raise PellucidError(f"camera {index} fails ({_reason(error)}); plug it in again") from error
         return _picture(array, f"camera {index}") if decoded else None
 
-    with Newest(read, capture.release, every) as newest:
+    with NewestFrame(read, capture.release, every) as newest:
         last = -every
         while (taken := newest.take(TIMEOUT)) is not None:
             number, seconds, picture = taken
@@ -220,7 +220,7 @@ def _camera_frames(cv2: ModuleType, index: int, every: int) -> Frames:
     raise PellucidError(f"camera {index} sends no more frames; check that it is plugged in")
 
 
-class Newest:
+class NewestFrame:
     """The newest picture of a source, which a background thread reads continuously.
 
     read: returns the next picture, None at the end. release: called once, after the last read.
@@ -236,7 +236,7 @@ class Newest:
         self._fault: Exception | None = None
         self._thread = threading.Thread(target=self._work, daemon=True)
 
-    def __enter__(self) -> "Newest":
+    def __enter__(self) -> "NewestFrame":
         """Start reading."""
         self._thread.start()
         return self

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from pellucid.detectors.base import FATES, Anchors, Candidates, Decision, Detector, Fate, OneStage
 from pellucid.detectors.fast import FastRCNN, fast_rcnn
-from pellucid.detectors.faster import FasterRCNN, faster_rcnn
+from pellucid.detectors.faster import FasterRCNN, ProposalDetector, faster_rcnn
 from pellucid.detectors.keypoint import KeypointRCNN, keypoint_rcnn
 from pellucid.detectors.mask import MaskRCNN, mask_rcnn
 from pellucid.detectors.single_stage import SingleStage, single_stage
@@ -43,6 +43,7 @@ __all__ = [
     "KeypointRCNN",
     "MaskRCNN",
     "OneStage",
+    "ProposalDetector",
     "SingleStage",
     "fast_rcnn",
     "faster_rcnn",

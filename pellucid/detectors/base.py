@@ -140,16 +140,16 @@ class Detector(Objective):
         pairs = pairs[order[:MAX_CANDIDATES]]
         fates[pairs] = Fate.SUPPRESSED
         indices, labels, values = pairs // count, pairs % count, scores.flatten()[pairs]
-        kept = batched_nms(boxes[indices], values, labels, self.nms_threshold)
-        fates[pairs[kept]] = Fate.OVER_LIMIT
-        kept = kept[:MAX_DETECTIONS]
-        fates[pairs[kept]] = Fate.DETECTED
-        chosen = indices[kept]
-        return Decision(Detections(boxes[chosen], values[kept], labels[kept]), chosen, fates.view(scores.shape))
+        selected = batched_nms(boxes[indices], values, labels, self.nms_threshold)
+        fates[pairs[selected]] = Fate.OVER_LIMIT
+        selected = selected[:MAX_DETECTIONS]
+        fates[pairs[selected]] = Fate.DETECTED
+        chosen = indices[selected]
+        return Decision(Detections(boxes[chosen], values[selected], labels[selected]), chosen, fates.view(scores.shape))
 
-    def predict(self, params: Params, images: Tensor) -> list[Detections]:
+    def decided(self, candidates: Sequence[Candidates]) -> list[Detections]:
         """Return the detections in each image, on the CPU, by descending score."""
-        return [self.decide(one).detections.to("cpu") for one in self.candidates(params, images)]
+        return [self.decide(one).detections.to("cpu") for one in candidates]
 
     def check(self, outputs: Any, targets: Any) -> None:
         """Raise PellucidError unless targets are Objects, with finite boxes and classes that exist."""
@@ -186,7 +186,7 @@ class OneStage(Detector):
         """Return the anchors (A, 4) for maps of these sizes (H', W') and images of the size (H, W)."""
 
     @abstractmethod
-    def assign(self, anchors: Anchors, truth: Objects) -> Assignment:
+    def assign(self, anchors: Anchors, objects: Objects) -> Assignment:
         """Assign the objects of an image to the anchors, without using predictions."""
 
     def anchors_of(self, params: Params, images: Tensor) -> Anchors:
@@ -237,6 +237,10 @@ class OneStage(Detector):
             join_maps(maps, self.outputs_per_anchor), self.anchors_at(maps, batch.images), batch.targets
         )
         return losses, self._backward(params, caches, split_maps(dy, maps))
+
+    def predict(self, params: Params, images: Tensor) -> list[Detections]:
+        """Return the detections in each image, on the CPU, by descending score."""
+        return self.decided(self.candidates(params, images))
 
     def candidates(self, params: Params, images: Tensor) -> list[Candidates]:
         """Return the boxes decoded for each anchor, clipped to the image."""

@@ -14,6 +14,7 @@ from pellucid.detectors.regions import draw_regions, numbered
 from pellucid.detectors.search import STRIDE, Search, count_windows, search
 from pellucid.detectors.single_stage import single_stage
 from pellucid.detectors.two_stage import TwoStage, box_head, refined, region_reader
+from pellucid.image_objects import Detections
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.models.pyramid import Pyramid
 from pellucid.objective import Gradients, Inputs
@@ -71,8 +72,8 @@ class FastRCNN(TwoStage):
 
         proposals = [search(image, self.by, self.stride) for image in images]
         floor = MIN_BACKGROUND_IOU if self.by == "selective_search" else 0.0
-        drawn = draw_regions(proposals, targets, self.classes, self.regions, 0.25, mode.rng, floor)
-        losses, dmap, dparams = self.box_gradients(params, maps[0], drawn, mode)
+        sampled = draw_regions(proposals, targets, self.classes, self.regions, 0.25, mode.rng, floor)
+        losses, dmap, dparams = self.box_gradients(params, maps[0], sampled, mode)
         if not mode.keep:
             return losses, {}
 
@@ -80,6 +81,10 @@ class FastRCNN(TwoStage):
         dx, dparams["neck"] = backward(self.neck, params["neck"], cache_neck, dmaps, consume=True)
         _, dparams["backbone"] = backward(self.backbone, params["backbone"], cache_backbone, dx, consume=True)
         return losses, dparams
+
+    def predict(self, params: Params, images: Tensor) -> list[Detections]:
+        """Return the detections in each image, on the CPU, by descending score."""
+        return self.decided(self.candidates(params, images))
 
     def candidates(self, params: Params, images: Tensor) -> list[Candidates]:
         """Return each proposal with its scores and refined box; `anchors` is the index of the proposal."""

@@ -1,6 +1,7 @@
 """Faster R-CNN: one network proposes regions, another one classifies each of them."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from pellucid.detectors.base import Anchors, Candidates, Size, join_maps, split_
 from pellucid.detectors.checks import MAX_LENGTH, check_maps, check_strides
 from pellucid.detectors.regions import MAX_BOXES, Regions, draw_regions, numbered, propose, unlabelled
 from pellucid.detectors.single_stage import PRIOR, SingleStage, single_stage
-from pellucid.detectors.two_stage import Learned, TwoStage, box_head, refined, region_reader
+from pellucid.detectors.two_stage import HeadResult, TwoStage, box_head, refined, region_reader
 from pellucid.image_objects import Detections, Objects
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.models.pyramid import Pyramid
@@ -25,8 +26,8 @@ from pellucid.sweep import backward
 
 
 @dataclass(frozen=True)
-class FasterRCNN(TwoStage):
-    """A two-stage detector: region proposals, and a head that classifies each one and refines its box.
+class ProposalDetector(TwoStage):
+    """A two-stage detector: region proposals, a head that classifies each one and refines its box, and further heads.
 
     backbone, neck: output the maps of an image at `strides`. rpn: outputs for each cell of each map a score and the
     offsets of a box, trained as a `SingleStage` of one class with anchors of `scale` strides. align: RoIAlign, which
@@ -56,6 +57,16 @@ class FasterRCNN(TwoStage):
         check_strides(self, self.strides)
         check_above_zero(self, MAX_LENGTH, scale=self.scale)
         check_whole(self, proposals=self.proposals, regions=self.regions)
+
+    @abstractmethod
+    def branch_gradients(
+        self, params: Params, finest: Tensor, sampled: Regions, targets: Sequence[Objects], mode: Mode
+    ) -> HeadResult:
+        """Return the losses and gradients of the further heads."""
+
+    @abstractmethod
+    def complete(self, params: Params, finest: Tensor, detections: list[Detections], size: Size) -> list[Detections]:
+        """Return the detections of each image with the outputs of the further heads."""
 
     @property
     def proposer(self) -> SingleStage:
@@ -94,9 +105,9 @@ class FasterRCNN(TwoStage):
         losses = {f"rpn_{name}": value for name, value in losses.items()}
         proposals = constant([boxes for boxes, _ in self.propose(outputs, first, anchors)])
 
-        drawn = draw_regions(proposals, targets, self.classes, self.regions, 0.25, mode.rng)
-        boxes = self.box_gradients(params, maps[0], drawn, mode)
-        branches = self.branch_gradients(params, maps[0], drawn, targets, mode)
+        sampled = draw_regions(proposals, targets, self.classes, self.regions, 0.25, mode.rng)
+        boxes = self.box_gradients(params, maps[0], sampled, mode)
+        branches = self.branch_gradients(params, maps[0], sampled, targets, mode)
         losses |= boxes.losses | branches.losses
         if boxes.dmap is None:  # not mode.keep
             return losses, {}
@@ -129,16 +140,6 @@ class FasterRCNN(TwoStage):
         height, width = images.shape[2:]
         return [one.to("cpu") for one in self.complete(params, maps[0], detections, (height, width))]
 
-    def branch_gradients(
-        self, params: Params, finest: Tensor, drawn: Regions, targets: Sequence[Objects], mode: Mode
-    ) -> Learned:
-        """Return the losses and gradients of the further heads of a subclass; here there are none."""
-        return Learned({}, None, {})
-
-    def complete(self, params: Params, finest: Tensor, found: list[Detections], size: Size) -> list[Detections]:
-        """Return the detections of each image with the outputs of further heads; here they are unchanged."""
-        return found
-
     def features(self, params: Params, images: Tensor, mode: Mode) -> tuple[tuple[Tensor, ...], dict[str, Cache]]:
         """Return the maps of the neck, and the caches by network."""
         x, backbone = self.backbone.forward(params["backbone"], images, mode)
@@ -161,6 +162,21 @@ class FasterRCNN(TwoStage):
         first, anchors, outputs = self.first_stage(self.rpn.forward(params["rpn"], maps, Mode(keep=False))[0], images)
         proposals, indices = zip(*self.propose(outputs, first, anchors), strict=True)
         return refined(self.outputs(params, "", maps[0], numbered(proposals)), proposals, indices, anchors.image)
+
+
+@dataclass(frozen=True)
+class FasterRCNN(ProposalDetector):
+    """The two-stage detector without further heads; the arguments are those of ProposalDetector."""
+
+    def branch_gradients(
+        self, params: Params, finest: Tensor, sampled: Regions, targets: Sequence[Objects], mode: Mode
+    ) -> HeadResult:
+        """Return no losses and no gradients."""
+        return HeadResult({}, None, {})
+
+    def complete(self, params: Params, finest: Tensor, detections: list[Detections], size: Size) -> list[Detections]:
+        """Return the detections unchanged."""
+        return detections
 
 
 def faster_rcnn(

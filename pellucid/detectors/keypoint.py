@@ -9,9 +9,9 @@ from torch import Tensor
 
 from pellucid.combine import Sequential
 from pellucid.detectors.base import Size
-from pellucid.detectors.faster import FasterRCNN, faster_rcnn
+from pellucid.detectors.faster import ProposalDetector, faster_rcnn
 from pellucid.detectors.regions import Regions, numbered
-from pellucid.detectors.two_stage import Learned
+from pellucid.detectors.two_stage import HeadResult
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections, Objects
 from pellucid.layers import Conv2d, ConvTranspose2d, ReLU, RoIAlign
@@ -24,7 +24,7 @@ from pellucid.ops.heatmaps import quarter
 
 
 @dataclass(frozen=True)
-class KeypointRCNN(FasterRCNN):
+class KeypointRCNN(ProposalDetector):
     """Faster R-CNN with a further head, which outputs a map of each of K key-points for a region.
 
     point_align: RoIAlign on the finest map; point_head: outputs (K, M, M) logits over the region. The loss "points" is
@@ -38,7 +38,7 @@ class KeypointRCNN(FasterRCNN):
     point_head: Layer
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialize all parameters, those of the key-point head after those of FasterRCNN."""
+        """Initialize all parameters, those of the key-point head after those of Faster R-CNN."""
         params, out = super().init(shape, rng)
         maps = self.init_head(params, "point_", shape, self.finest(shape), rng)
         if len(maps) != 3:
@@ -48,32 +48,32 @@ class KeypointRCNN(FasterRCNN):
         return params, out
 
     def branch_gradients(
-        self, params: Params, finest: Tensor, drawn: Regions, targets: Sequence[Objects], mode: Mode
-    ) -> Learned:
+        self, params: Params, finest: Tensor, sampled: Regions, targets: Sequence[Objects], mode: Mode
+    ) -> HeadResult:
         """Return the loss of the key-points, and its gradients; without gradients if not `mode.keep`."""
-        positive = drawn.positive
-        objects, regions = drawn.objects[positive], drawn.regions[positive]
+        positive = sampled.positive
+        objects, regions = sampled.objects[positive], sampled.regions[positive]
 
         def cost(y: Tensor) -> tuple[Losses, Tensor]:  # (P, K, M, M)
-            cells, counted = point_cells(targets, objects, regions, y.shape[1:])
-            rows = precise(y).flatten(2)[counted]  # (points, M M)
+            cells, valid = point_cells(targets, objects, regions, y.shape[1:])
+            rows = precise(y).flatten(2)[valid]  # (points, M M)
             scale = 1 / max(len(rows), 1)
-            value, drows = SoftmaxCrossEntropy(reduction="sum").compute(rows, cells[counted])
+            value, drows = SoftmaxCrossEntropy(reduction="sum").compute(rows, cells[valid])
             dy = torch.zeros_like(y).flatten(2)
-            dy[counted] = (drows * (self.weight("points") * scale)).to(y.dtype)
+            dy[valid] = (drows * (self.weight("points") * scale)).to(y.dtype)
             return {"points": value * scale}, dy.view(y.shape)
 
         return self.learned(params, "point_", finest, regions, cost, mode)
 
-    def complete(self, params: Params, finest: Tensor, found: list[Detections], size: Size) -> list[Detections]:
+    def complete(self, params: Params, finest: Tensor, detections: list[Detections], size: Size) -> list[Detections]:
         """Return the detections with their key-points."""
-        regions = numbered([one.boxes for one in found])
+        regions = numbered([one.boxes for one in detections])
         y = self.outputs(params, "point_", finest, regions)  # (n, K, M, M)
         score = y.flatten(2).softmax(2).amax(2)  # (n, K)
         low, extent = regions[:, None, 1:3], (regions[:, 3:] - regions[:, 1:3])[:, None]
         position = low + quarter(y) / y.shape[3] * extent
-        points = torch.cat([position, score[..., None]], 2).split([len(one) for one in found])
-        return [replace(one, keypoints=keypoints) for one, keypoints in zip(found, points, strict=True)]
+        points = torch.cat([position, score[..., None]], 2).split([len(one) for one in detections])
+        return [replace(one, keypoints=keypoints) for one, keypoints in zip(detections, points, strict=True)]
 
 
 def point_cells(

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from pellucid.combine import Sequential
 from pellucid.detectors.base import Size
-from pellucid.detectors.faster import FasterRCNN, faster_rcnn
+from pellucid.detectors.faster import ProposalDetector, faster_rcnn
 from pellucid.detectors.regions import Regions, numbered
-from pellucid.detectors.two_stage import Learned, region_reader
+from pellucid.detectors.two_stage import HeadResult, region_reader
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections, Objects
 from pellucid.layers import Conv2d, ConvTranspose2d, ReLU, RoIAlign
@@ -25,7 +25,7 @@ from pellucid.objective import Losses
 
 
 @dataclass(frozen=True)
-class MaskRCNN(FasterRCNN):
+class MaskRCNN(ProposalDetector):
     """Faster R-CNN with a further head, which outputs a mask of each class for a region.
 
     mask_align: RoIAlign on the finest map; mask_head: outputs (C, M, M) logits of masks over the region. The loss
@@ -39,7 +39,7 @@ class MaskRCNN(FasterRCNN):
     mask_head: Layer
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialize all parameters, those of the mask head after those of FasterRCNN."""
+        """Initialize all parameters, those of the mask head after those of Faster R-CNN."""
         params, out = super().init(shape, rng)
         masks = self.init_head(params, "mask_", shape, self.finest(shape), rng)
         if len(masks) != 3 or masks[0] != self.classes:
@@ -50,11 +50,11 @@ class MaskRCNN(FasterRCNN):
         return params, out
 
     def branch_gradients(
-        self, params: Params, finest: Tensor, drawn: Regions, targets: Sequence[Objects], mode: Mode
-    ) -> Learned:
+        self, params: Params, finest: Tensor, sampled: Regions, targets: Sequence[Objects], mode: Mode
+    ) -> HeadResult:
         """Return the loss of the masks, and its gradients; without gradients if not `mode.keep`."""
-        positive = drawn.positive
-        labels, objects, regions = drawn.labels[positive], drawn.objects[positive], drawn.regions[positive]
+        positive = sampled.positive
+        labels, objects, regions = sampled.labels[positive], sampled.objects[positive], sampled.regions[positive]
 
         def cost(y: Tensor) -> tuple[Losses, Tensor]:  # (P, C, M, M)
             target = mask_targets(targets, objects, regions, y.shape[2:])
@@ -67,12 +67,14 @@ class MaskRCNN(FasterRCNN):
 
         return self.learned(params, "mask_", finest, regions, cost, mode)
 
-    def complete(self, params: Params, finest: Tensor, found: list[Detections], size: Size) -> list[Detections]:
+    def complete(self, params: Params, finest: Tensor, detections: list[Detections], size: Size) -> list[Detections]:
         """Return the detections with the masks of their classes."""
-        y = self.outputs(params, "mask_", finest, numbered([one.boxes for one in found])).sigmoid()
-        parts = y.split([len(one) for one in found])
-        predicted = (part[torch.arange(len(part)), one.labels] for part, one in zip(parts, found, strict=True))
-        return [replace(one, masks=paste(masks, one.boxes, size)) for masks, one in zip(predicted, found, strict=True)]
+        y = self.outputs(params, "mask_", finest, numbered([one.boxes for one in detections])).sigmoid()
+        parts = y.split([len(one) for one in detections])
+        predicted = (part[torch.arange(len(part)), one.labels] for part, one in zip(parts, detections, strict=True))
+        return [
+            replace(one, masks=paste(masks, one.boxes, size)) for masks, one in zip(predicted, detections, strict=True)
+        ]
 
 
 def mask_targets(targets: Sequence[Objects], objects: Tensor, regions: Tensor, size: Sequence[int]) -> Tensor:
@@ -102,8 +104,8 @@ def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     size: (H, W) of the image.
     """
     height, width = size
-    drawn = torch.zeros(len(masks), height, width, dtype=torch.bool, device=boxes.device)
-    for plane, mask, (x0, y0, x1, y1) in zip(drawn, masks, boxes.tolist(), strict=True):
+    sampled = torch.zeros(len(masks), height, width, dtype=torch.bool, device=boxes.device)
+    for plane, mask, (x0, y0, x1, y1) in zip(sampled, masks, boxes.tolist(), strict=True):
         # The pixels whose centres are in the box.
         left, top = max(0, math.ceil(x0 - 0.5)), max(0, math.ceil(y0 - 0.5))
         right, bottom = min(width, math.floor(x1 + 0.5)), min(height, math.floor(y1 + 0.5))
@@ -114,7 +116,7 @@ def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
         grid = torch.stack([x.expand(len(y), -1), y[:, None].expand(-1, len(x))], 2)[None].to(mask)
         values = F.grid_sample(mask[None, None], grid, padding_mode="border", align_corners=False)[0, 0]
         plane[top:bottom, left:right] = values >= 0.5
-    return drawn
+    return sampled
 
 
 def mask_rcnn(

@@ -117,8 +117,8 @@ class RCNN:
             margins.append(margin[indices[valid]])
             labels.append(torch.full((int(valid.sum()),), label))
         all_boxes, scores, classes = torch.cat(boxes), torch.cat(margins), torch.cat(labels)
-        kept = batched_nms(all_boxes, scores, classes, NMS_THRESHOLD)
-        return Detections(all_boxes[kept], scores[kept].sigmoid(), classes[kept])
+        selected = batched_nms(all_boxes, scores, classes, NMS_THRESHOLD)
+        return Detections(all_boxes[selected], scores[selected].sigmoid(), classes[selected])
 
     def _check_fitted(self) -> None:
         if not self.machines:
@@ -133,9 +133,9 @@ class RCNN:
         """
         positive: list[FloatArray] = []
         negative: list[FloatArray] = []
-        for x, boxes, truth in examples:
-            indices = (truth.labels == label).nonzero()[:, 0]
-            overlap, _ = highest(box_iou(boxes, truth.boxes[indices]))
+        for x, boxes, objects in examples:
+            indices = (objects.labels == label).nonzero()[:, 0]
+            overlap, _ = highest(box_iou(boxes, objects.boxes[indices]))
             positive.append(x[(overlap >= MIN_POSITIVE_IOU).numpy()])
             negative.append(x[(overlap < MAX_NEGATIVE_IOU).numpy()])
         positives, negatives = np.concatenate(positive), np.concatenate(negative)
@@ -150,8 +150,8 @@ class RCNN:
         """Return the regression from features to offsets for proposals near objects of the class; None without any."""
         inputs: list[FloatArray] = []
         offsets: list[Tensor] = []
-        for x, boxes, truth in examples:
-            objects = truth.boxes[truth.labels == label]
+        for x, boxes, image_objects in examples:
+            objects = image_objects.boxes[image_objects.labels == label]
             if not len(objects):
                 continue
             overlap, nearest = box_iou(boxes, objects).max(1)

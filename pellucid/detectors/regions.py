@@ -30,8 +30,8 @@ def propose(boxes: Tensor, scores: Tensor, size: tuple[int, int], count: int) ->
     clipped = clip(boxes[best], size)
     valid = (area(clipped) > 0).nonzero()[:, 0]
     best, clipped = best[valid], clipped[valid]
-    kept = nms(clipped, scores[best], MAX_IOU)[:count]
-    return clipped[kept], best[kept]
+    selected = nms(clipped, scores[best], MAX_IOU)[:count]
+    return clipped[selected], best[selected]
 
 
 def unlabelled(targets: Sequence[Objects]) -> list[Objects]:
@@ -81,11 +81,11 @@ def draw_regions(
     parts: list[Regions] = []
     first = 0  # number of objects in earlier images
     for index, (proposed, objects) in enumerate(zip(proposals, targets, strict=True)):
-        truth = objects.boxes.to(proposed)
+        true_boxes = objects.boxes.to(proposed)
         labels = objects.labels.to(proposed.device)
-        boxes = torch.cat([proposed, truth if objects.crowd is None else truth[~objects.crowd]])
+        boxes = torch.cat([proposed, true_boxes if objects.crowd is None else true_boxes[~objects.crowd]])
         lowest = floor if len(objects) else 0.0
-        assignment = assign_by_iou(boxes, truth, MIN_POSITIVE_IOU, MIN_POSITIVE_IOU, lowest, crowd=objects.crowd)
+        assignment = assign_by_iou(boxes, true_boxes, MIN_POSITIVE_IOU, MIN_POSITIVE_IOU, lowest, crowd=objects.crowd)
         positive, negative = sample(assignment, count, share, rng)
         matched, background, empty = assignment.matched[positive], boxes[negative], torch.full_like(negative, classes)
         parts.append(
@@ -93,14 +93,14 @@ def draw_regions(
                 numbered([boxes[torch.cat([positive, negative])]]) + boxes.new_tensor([index, 0, 0, 0, 0]),
                 torch.cat([labels[matched], empty]),
                 torch.cat([matched + first, torch.full_like(negative, -1)]),
-                torch.cat([truth[matched], background]),
+                torch.cat([true_boxes[matched], background]),
             )
         )
         first += len(objects)
     return Regions(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
-def head_losses(y: Tensor, drawn: Regions, weights: tuple[float, float]) -> tuple[tuple[Tensor, Tensor], Tensor]:
+def head_losses(y: Tensor, regions: Regions, weights: tuple[float, float]) -> tuple[tuple[Tensor, Tensor], Tensor]:
     """Return both losses of the head's outputs y (M, C + 1 + 4), and the gradient of their sum weighted by `weights`.
 
     The first is the softmax cross-entropy of the C classes and background, the mean over the regions. The second is the
@@ -108,10 +108,10 @@ def head_losses(y: Tensor, drawn: Regions, weights: tuple[float, float]) -> tupl
     Girshick 2015, equations 1-3.
     """
     count = max(len(y), 1)
-    positive = drawn.positive
+    positive = regions.positive
     logits, offsets = y[:, :-4], y[positive, -4:]
-    cost, dlogits = SoftmaxCrossEntropy(reduction="sum").compute(logits, drawn.labels)
-    expected = encode(drawn.target_boxes[positive], drawn.regions[positive, 1:], DEVIATIONS)
+    cost, dlogits = SoftmaxCrossEntropy(reduction="sum").compute(logits, regions.labels)
+    expected = encode(regions.target_boxes[positive], regions.regions[positive, 1:], DEVIATIONS)
     distance, doffsets = Huber(reduction="sum").compute(offsets, expected)
     dy = torch.zeros_like(y)
     dy[:, :-4] = dlogits * (weights[0] / count)

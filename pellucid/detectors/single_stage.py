@@ -73,10 +73,10 @@ class SingleStage(OneStage):
         bases = [torch.tensor([[1 - self.scale, 1 - self.scale, 1 + self.scale, 1 + self.scale]]) for _ in sizes]
         return grid_anchors([base * s / 2 for base, s in zip(bases, self.strides, strict=True)], sizes, self.strides)
 
-    def assign(self, anchors: Anchors, truth: Objects) -> Assignment:
+    def assign(self, anchors: Anchors, objects: Objects) -> Assignment:
         """Return the assignment of ATSS."""
         counts = [height * width for height, width in anchors.sizes]
-        return assign_atss(anchors.boxes, counts, truth.boxes.to(anchors.boxes), crowd=truth.crowd)
+        return assign_atss(anchors.boxes, counts, objects.boxes.to(anchors.boxes), crowd=objects.crowd)
 
     def losses(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return both losses, and the gradient of their weighted sum with respect to y."""
@@ -90,12 +90,12 @@ class SingleStage(OneStage):
         distance, dboxes = GIoU(reduction="sum").compute(boxes, matches.target_boxes)
         quality = torch.zeros_like(logits)
         quality[(*index, matches.label)] = constant(paired_iou(boxes, matches.target_boxes))
-        counted = matches.negative.clone()
-        counted[index] = True
-        value, dlogits = QualityFocal(reduction="sum").compute(logits[counted], quality[counted])
+        scored = matches.negative.clone()
+        scored[index] = True
+        value, dlogits = QualityFocal(reduction="sum").compute(logits[scored], quality[scored])
 
         dy = torch.zeros_like(y)
-        dy[..., : self.classes][counted] = dlogits * (self.weight("score") / count)
+        dy[..., : self.classes][scored] = dlogits * (self.weight("score") / count)
         dy[..., self.classes :][index] = decode_gradient(dboxes, predicted, matched) * (self.weight("box") / count)
         return {"score": value / count, "box": distance / count}, dy
 

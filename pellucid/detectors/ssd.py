@@ -73,9 +73,9 @@ class SSD(OneStage):
         """Return the priors."""
         return ssd_priors(sizes, self.strides, self.sides, self.ratios)
 
-    def assign(self, anchors: Anchors, truth: Objects) -> Assignment:
+    def assign(self, anchors: Anchors, objects: Objects) -> Assignment:
         """Assign each object to a prior of its own, and to the priors with an IoU of at least 0.5 with it."""
-        return assign_bipartite(anchors.boxes, truth.boxes.to(anchors.boxes), crowd=truth.crowd)
+        return assign_bipartite(anchors.boxes, objects.boxes.to(anchors.boxes), crowd=objects.crowd)
 
     def losses(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return both losses, and the gradient of their weighted sum with respect to y."""

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -18,7 +18,7 @@ from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.fuse.inference import inference
 from pellucid.layers import Dense, Flatten, ReLU, RoIAlign, RoIPool
-from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses.base import precise
 from pellucid.nested import leaves
 from pellucid.objective import ONE_INPUT, Evaluated, Inputs, Losses, Prepared, merged, seeded, unwatched
@@ -28,7 +28,7 @@ from pellucid.sweep import backward
 Cost = Callable[[Tensor], tuple[Losses, Tensor]]  # a head's outputs -> losses, and the gradient of their weighted sum
 
 
-class Learned(NamedTuple):
+class HeadResult(NamedTuple):
     """The results of a head: losses, the gradient with respect to the finest map, and dparams.
 
     dmap: None if it is not computed, or 0 because no region contributes.
@@ -88,26 +88,28 @@ class TwoStage(Detector):
             )
         return out
 
-    def learned(self, params: Params, prefix: str, finest: Tensor, regions: Tensor, cost: Cost, mode: Mode) -> Learned:
+    def learned(
+        self, params: Params, prefix: str, finest: Tensor, regions: Tensor, cost: Cost, mode: Mode
+    ) -> HeadResult:
         """Return the losses and gradients of a head for regions (M, 5); without gradients if not `mode.keep`."""
         align, head = self.nets[f"{prefix}align"], self.nets[f"{prefix}head"]
         pooled, cache_align = align.forward({}, (finest, regions), mode)  # (M, channels, size, size)
         y, cache_head = head.forward(params[f"{prefix}head"], pooled, mode)
         losses, dy = cost(y)
         if not mode.keep:
-            return Learned(losses, None, {})
+            return HeadResult(losses, None, {})
         dpooled, dparams = backward(head, params[f"{prefix}head"], cache_head, dy, consume=True)
         (dmap, _), _ = align.backward({}, cache_align, dpooled)
-        return Learned(losses, dmap, {f"{prefix}head": dparams})
+        return HeadResult(losses, dmap, {f"{prefix}head": dparams})
 
-    def box_gradients(self, params: Params, finest: Tensor, drawn: Regions, mode: Mode) -> Learned:
+    def box_gradients(self, params: Params, finest: Tensor, regions: Regions, mode: Mode) -> HeadResult:
         """Return the losses "class" and "box" and the gradients of the head for drawn regions."""
 
         def cost(y: Tensor) -> tuple[Losses, Tensor]:
-            (label, box), dy = head_losses(precise(y), drawn, (self.weight("class"), self.weight("box")))
+            (label, box), dy = head_losses(precise(y), regions, (self.weight("class"), self.weight("box")))
             return {"class": label, "box": box}, dy.to(y.dtype)
 
-        return self.learned(params, "", finest, drawn.regions, cost, mode)
+        return self.learned(params, "", finest, regions.regions, cost, mode)
 
     def outputs(self, params: Params, prefix: str, finest: Tensor, regions: Tensor) -> Tensor:
         """Return the outputs of a head for regions (M, 5) in evaluation mode."""
@@ -121,15 +123,15 @@ class TwoStage(Detector):
         count: the number of examples, which makes no difference here. first: the number of the first batch.
         """
         feature_nets = {name: net for name, net in self.nets.items() if name in ("backbone", "neck", "rpn")}
-        runs = {name: _Memoized(net, inference(net, params[name])) for name, net in feature_nets.items()}
-        prepared = self.with_nets(runs)
+        memos = {name: _Memo(inference(net, params[name])) for name, net in feature_nets.items()}
+        prepared = self.with_nets({name: Prepared(net, memos[name]) for name, net in feature_nets.items()})
         draws = BatchDraws(seeded(leaves(params)[0].device), first)
 
         def evaluate(batch: Batch) -> Evaluated:
             detections = prepared.predict(params, batch.images)
             losses, _ = merged(prepared.gradients(params, batch, Mode(rng=draws.next(), keep=False)))
-            for run in runs.values():
-                run.last.clear()  # the next batch may be written into the same tensor, and must be computed again
+            for memo in memos.values():
+                memo.last.clear()  # the next batch may be written into the same tensor, and must be computed again
             return Evaluated(detections, batch, losses)
 
         return evaluate
@@ -150,17 +152,18 @@ def refined(outputs: Tensor, proposals: Sequence[Tensor], indices: Sequence[Tens
     return [Candidates(clip(box, size), score, index, size) for box, score, index in parts]
 
 
-@dataclass(frozen=True, eq=False)
-class _Memoized(Prepared):
-    """A network in the form of `inference`, which returns its last output again if the input is the same object."""
+class _Memo:
+    """A function of one argument that returns its last output again if the input is the same object."""
 
-    last: list[Any] = field(default_factory=list)  # the input and the output
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
+        self.last: list[Any] = []  # the input and the output
 
-    def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+    def __call__(self, x: Any) -> Any:
         """Return the output for x, computed only if x is not the last input."""
         if not self.last or self.last[0] is not x:
-            self.last[:] = x, self.run(x)
-        return self.last[1], None
+            self.last[:] = x, self.function(x)
+        return self.last[1]
 
 
 def region_reader(size: int, stride: int, pool: bool) -> Layer:

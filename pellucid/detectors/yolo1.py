@@ -71,9 +71,9 @@ class YOLO1(OneStage):
         side = float(self.stride)
         return grid_anchors([torch.tensor([[0.0, 0.0, side, side]])], sizes, [side])
 
-    def assign(self, anchors: Anchors, truth: Objects) -> Assignment:
+    def assign(self, anchors: Anchors, objects: Objects) -> Assignment:
         """Assign each object to the cell that contains its centre."""
-        return assign_grid(anchors.sizes[0], self.stride, truth.boxes.to(anchors.boxes), truth.crowd)
+        return assign_grid(anchors.sizes[0], self.stride, objects.boxes.to(anchors.boxes), objects.crowd)
 
     def losses(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return the four losses, and the gradient of their weighted sum with respect to y."""
@@ -92,11 +92,11 @@ class YOLO1(OneStage):
         expected = torch.cat([((low + high) / 2 - cell[:, :2]) / self.stride, ((high - low) / image_size).sqrt()], 1)
         box_error = predicted[:, :4] - expected
         object_error = predicted[:, 4] - iou
-        counted = matches.negative.clone()
-        counted[index] = True
+        scored = matches.negative.clone()
+        scored[index] = True
         background_error = box_outputs[..., 4].clone()  # (N, A, B), the confidences that should be 0
         background_error[(*index, best)] = 0
-        background_error[~counted] = 0
+        background_error[~scored] = 0
         class_error = y[..., 5 * self.boxes :][index] - F.one_hot(matches.label, self.classes).to(y)
 
         dbox_outputs = torch.zeros_like(box_outputs)

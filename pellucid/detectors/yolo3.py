@@ -87,9 +87,9 @@ class YOLO3(OneStage):
         bases = [torch.cat([s / 2 - one, s / 2 + one], 1) for one, s in zip(half, self.strides, strict=True)]
         return grid_anchors(bases, sizes, self.strides)
 
-    def assign(self, anchors: Anchors, truth: Objects) -> Assignment:
+    def assign(self, anchors: Anchors, objects: Objects) -> Assignment:
         """Assign each object to the anchor of the most similar shape in the cell that contains its centre."""
-        return self._assign(anchors, truth, None)
+        return self._assign(anchors, objects, None)
 
     def losses(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return the three losses, and the gradient of their weighted sum with respect to y."""
@@ -116,24 +116,24 @@ class YOLO3(OneStage):
         doutputs[:, 5:] = dclasses * self.weight("class")
         has_object = torch.zeros_like(y[..., 4])
         has_object[index] = 1
-        counted = matches.negative.clone()
-        counted[index] = True
-        objects, dobjects = BINARY.compute(y[..., 4][counted], has_object[counted])
+        scored = matches.negative.clone()
+        scored[index] = True
+        objects, dobjects = BINARY.compute(y[..., 4][scored], has_object[scored])
 
         dy = torch.zeros_like(y)
         dy[index] = doutputs / count
-        dy[..., 4][counted] = dobjects * (self.weight("object") / count)
+        dy[..., 4][scored] = dobjects * (self.weight("object") / count)
         return {"box": box / count, "object": objects / count, "class": classes / count}, dy
 
     def read(self, y: Tensor, anchors: Anchors) -> tuple[Tensor, Tensor]:
         """Return the decoded boxes, and the probability of an object times the probability of each class."""
         return self._boxes(y[None], anchors)[0], y[:, 4:5].sigmoid() * y[:, 5:].sigmoid()
 
-    def _assign(self, anchors: Anchors, truth: Objects, predicted: Tensor | None) -> Assignment:
+    def _assign(self, anchors: Anchors, objects: Objects, predicted: Tensor | None) -> Assignment:
         """Return the assignment of an image, given the predicted boxes (A, 4), or None to ignore no anchor."""
         return assign_best_anchor(
             anchors.boxes, [torch.tensor(one) for one in self.shapes], anchors.sizes, self.strides,
-            truth.boxes.to(anchors.boxes), predicted, MAX_BACKGROUND_IOU, truth.crowd,
+            objects.boxes.to(anchors.boxes), predicted, MAX_BACKGROUND_IOU, objects.crowd,
         )  # fmt: skip
 
     def _boxes(self, y: Tensor, anchors: Anchors) -> Tensor:

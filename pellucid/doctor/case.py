@@ -23,7 +23,7 @@ from pellucid.doctor.rehearsal import (
     reinitialized,
     step_work,
 )
-from pellucid.doctor.simple import Simple, simple
+from pellucid.doctor.simple import KernelClassifier, simple
 from pellucid.errors import PellucidError
 from pellucid.layers import Dropout
 from pellucid.layers.base import Layer
@@ -31,8 +31,8 @@ from pellucid.losses import L1, Huber, Quadratic
 from pellucid.nested import flatten
 from pellucid.run.history import History
 from pellucid.training.device import CPU
-from pellucid.training.examples import Augmentation
 from pellucid.training.model import BaseModel
+from pellucid.training.reading import Augmentation
 
 MAX_SAMPLE = 1_000  # examples for predictions; labels, statistics and duplicates use all examples
 MAX_PROBE = 128  # examples of a forward and backward pass
@@ -165,19 +165,21 @@ class Case:
         found = (outputs for outputs in self.activity.values() if isinstance(outputs.layer, kinds))
         return [outputs for outputs in found if outputs.units >= units and outputs.finite]
 
-    def beyond_chance(self, seen: Activity, count: Callable[[Activity], int], share: float) -> tuple[int, int] | None:
+    def beyond_chance(
+        self, activity: Activity, count: Callable[[Activity], int], share: float
+    ) -> tuple[int, int] | None:
         """Return a count of a layer's units and the same count with newly drawn weights; None if they differ little.
 
-        seen: the layer's outputs. count: counts units of some kind, such as dead ones. With few or similar examples, a
-        layer can have such units for any weights, so the first count must exceed the second by more than the fraction
-        `share` of all units.
+        activity: the layer's outputs. count: counts units of some kind, such as dead ones. With few or similar
+        examples, a layer can have such units for any weights, so the first count must exceed the second by more than
+        the fraction `share` of all units.
         """
-        now = count(seen)
-        if now <= share * seen.units:
+        now = count(activity)
+        if now <= share * activity.units:
             return None
-        redrawn = self._redrawn_activity.get(seen.path)
+        redrawn = self._redrawn_activity.get(activity.path)
         chance = count(redrawn) if redrawn is not None and redrawn.finite else 0
-        return (now, chance) if now - chance > share * seen.units else None
+        return (now, chance) if now - chance > share * activity.units else None
 
     @cached_property
     def _redrawn_activity(self) -> dict[str, Activity]:
@@ -220,7 +222,7 @@ class Case:
         return (train, validation) if train.y.dim() == 2 else None
 
     @cached_property
-    def simple(self) -> Simple | None:
+    def simple(self) -> KernelClassifier | None:
         """A simple classifier fitted to training examples; None unless the targets are classes."""
         return simple(self.train, self.model.seed) if self.classifies else None
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from textwrap import wrap
 from typing import Any
 
+from pellucid.doctor.attempts import Attempt
 from pellucid.doctor.finding import EvidenceValue, Finding
-from pellucid.doctor.trials import Attempt
 from pellucid.text import aligned, plural
 
 CellRows = list[tuple[str, ...]]
@@ -195,15 +195,15 @@ def footnote(diagnosis: Diagnosis) -> str:
     return "; ".join(f"skipped: {', '.join(names)} ({reason})" for reason, names in why.items())
 
 
-def outcome(tried: Attempt) -> str:
+def outcome(attempt: Attempt) -> str:
     """Return one line with the result of a remedy: loss and accuracy before and after."""
-    loss = _change("loss", *(None if value is None else f"{value:.3g}" for value in tried.loss))
+    loss = _change("loss", *(None if value is None else f"{value:.3g}" for value in attempt.loss))
     accuracy = ""
-    if any(value is not None for value in tried.accuracy):
-        percent = (None if value is None else f"{100 * value:.1f} %" for value in tried.accuracy)
+    if any(value is not None for value in attempt.accuracy):
+        percent = (None if value is None else f"{100 * value:.1f} %" for value in attempt.accuracy)
         accuracy = ", " + _change("accuracy", *percent)
-    part = "validation data" if tried.measured_on == "validation" else "training data"
-    return f"{tried.does}: {loss}{accuracy} ({part}, after {_steps(tried)})"
+    part = "validation data" if attempt.measured_on == "validation" else "training data"
+    return f"{attempt.does}: {loss}{accuracy} ({part}, after {_steps(attempt)})"
 
 
 def shown(value: EvidenceValue) -> str:
@@ -219,12 +219,14 @@ def _width(table: CellRows) -> int:
     return sum(max(map(len, column)) + 2 for column in zip(*table, strict=True)) - 2
 
 
-def _steps(tried: Attempt) -> str:
+def _steps(attempt: Attempt) -> str:
     """Return the number of steps made, and that of the whole training, as text."""
-    made = plural(tried.steps, "step")
-    if tried.steps == tried.planned:
-        return f"all {made} of the training"
-    return f"{tried.steps:,} of {plural(tried.planned, 'step')}" if tried.planned else f"{made} from the beginning"
+    steps = plural(attempt.steps, "step")
+    if attempt.steps == attempt.planned:
+        return f"all {steps} of the training"
+    return (
+        f"{attempt.steps:,} of {plural(attempt.planned, 'step')}" if attempt.planned else f"{steps} from the beginning"
+    )
 
 
 def _change(name: str, before: str | None, after: str | None) -> str:

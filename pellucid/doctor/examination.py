@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pellucid.doctor.attempts import Attempt, Attempts
 from pellucid.doctor.case import Case
 from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.finding import C, Check, Finding
 from pellucid.doctor.predictions import UnansweredError
-from pellucid.doctor.trials import Attempt, Attempts, TrialsVerdict, establish
+from pellucid.doctor.trials import TrialsVerdict, establish
 
 POOR = {"underfitting", "collapsed-predictions", "overfitting", "nan-origin"}  # signs of a failing training
 BROKEN = {"collapsed-predictions", "nan-origin"}  # measured directly, they need no trials
@@ -24,8 +25,8 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     """
     if attempts and not case.trainable:
         raise UnansweredError("a weights file does not contain the training settings; give the run folder to try a fix")
-    found, made, left_out = _run_checks(case, checks)
-    because = _explained(made, found)
+    found, made_checks, left_out = _run_checks(case, checks)
+    because = _explained(made_checks, found)
     tries = Attempts(case)
     untested = [finding for finding in found if not finding.is_cause and finding.check not in because]
     unproven = [finding for finding in untested if finding.remedy is not None]
@@ -33,9 +34,9 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     explained = bool(set(because) & POOR)
     verdict = TrialsVerdict(False) if broken or not case.has_trials else establish(case, unproven, tries, explained)
     left_out |= dict.fromkeys(verdict.untried, "not tried: the trials before it used up their multiply-adds")
-    found = _established(found, made, verdict)
-    consequences = _consequences(found, made, verdict)
-    because = _explained(made, found) | {name: cause for name, (cause, _) in consequences.items()}
+    found = _established(found, made_checks, verdict)
+    consequences = _consequences(found, made_checks, verdict)
+    because = _explained(made_checks, found) | {name: cause for name, (cause, _) in consequences.items()}
     ordered, follows, symptoms = _in_order(found, because)
     measured = frozenset(index for index in follows if consequences.get(ordered[index].check, ("", False))[1])
     trials = {id(cause.finding): cause.attempt for cause in verdict.causes}
@@ -44,26 +45,26 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
         untried = {k: finding for k, finding in enumerate(ordered) if k not in follows and k not in tried}
         tried |= _try_remedies(tries, untried)
     notes = case.notes if case.trained else (UNTRAINED, *case.notes)
-    names = tuple(check.name for check in made)
+    names = tuple(check.name for check in made_checks)
     return Diagnosis(tuple(ordered), names, follows, tried, left_out, notes, case.trained, symptoms, measured)
 
 
 def examine(case: Any, checks: Sequence[Check[Any]]) -> Diagnosis:
     """Run every check on a case that has `notes` and `trained`, without trials, so that no cause is proven."""
-    found, made, left_out = _run_checks(case, checks)
-    ordered, follows, symptoms = _in_order(found, _explained(made, found))
-    names = tuple(check.name for check in made)
+    found, made_checks, left_out = _run_checks(case, checks)
+    ordered, follows, symptoms = _in_order(found, _explained(made_checks, found))
+    names = tuple(check.name for check in made_checks)
     return Diagnosis(tuple(ordered), names, follows, {}, left_out, case.notes, case.trained, symptoms)
 
 
 def _in_order(
-    found: Sequence[Finding], because: Mapping[str, str]
+    findings: Sequence[Finding], because: Mapping[str, str]
 ) -> tuple[list[Finding], dict[int, str], frozenset[int]]:
     """Return the findings (causes first), the cause of each consequence, and the indices of the symptoms.
 
     because: the name of the check that explains a check, by name.
     """
-    ordered = sorted(found, key=lambda finding: (finding.check in because, not finding.is_cause))  # stable
+    ordered = sorted(findings, key=lambda finding: (finding.check in because, not finding.is_cause))  # stable
     follows = {index: because[finding.check] for index, finding in enumerate(ordered) if finding.check in because}
     symptoms = frozenset(
         index for index, finding in enumerate(ordered) if index not in follows and not finding.is_cause
@@ -74,7 +75,7 @@ def _in_order(
 def _run_checks(case: C, checks: Sequence[Check[C]]) -> tuple[list[Finding], list[Check[C]], dict[str, str]]:
     """Return the findings, the checks that were made, and the reason for each check that was skipped, by name."""
     found: list[Finding] = []
-    made: list[Check[C]] = []
+    made_checks: list[Check[C]] = []
     left_out: dict[str, str] = {}
     for check in checks:
         if why := check.cannot_ask(case):
@@ -85,26 +86,26 @@ def _run_checks(case: C, checks: Sequence[Check[C]]) -> tuple[list[Finding], lis
         except UnansweredError as error:
             left_out[check.name] = str(error)
             continue
-        made.append(check)
-    return found, made, left_out
+        made_checks.append(check)
+    return found, made_checks, left_out
 
 
-def _established(found: Sequence[Finding], made: Sequence[Check], verdict: TrialsVerdict) -> list[Finding]:
+def _established(findings: Sequence[Finding], checks: Sequence[Check], verdict: TrialsVerdict) -> list[Finding]:
     """Return the causes that trials established, followed by the other findings.
 
     A cause replaces the findings of the same name. If the training does not fail, no such trials are made; the findings
     of checks that make their own trial then count as causes.
     """
-    own = set() if verdict.failed else {check.name for check in made if check.own_trial}
+    own = set() if verdict.failed else {check.name for check in checks if check.own_trial}
     causes = [cause.finding for cause in verdict.causes]
     names = {cause.check for cause in causes}
-    others = [finding for finding in found if finding.check not in names]
+    others = [finding for finding in findings if finding.check not in names]
     rest = [replace(finding, proven=finding.proven or finding.check in own) for finding in others]
     return [*causes, *([] if verdict.other is None else [verdict.other]), *rest]
 
 
 def _consequences(
-    found: Sequence[Finding], made: Sequence[Check], verdict: TrialsVerdict
+    findings: Sequence[Finding], checks: Sequence[Check], verdict: TrialsVerdict
 ) -> dict[str, tuple[str, bool]]:  # fmt: skip
     """Return the cause of each symptom that goes away with it, and whether trials measured that, by the symptom's name.
 
@@ -116,7 +117,7 @@ def _consequences(
     other = verdict.other if verdict.other is not None and verdict.other.direct else None
     if verdict.as_set is None or not (other or verdict.causes):
         return {}
-    symptoms = _symptoms(found, made)
+    symptoms = _symptoms(findings, checks)
     as_set = {check.name: _finds(check, verdict.as_set) for check in symptoms if not check.own_trial}
     if other is not None:
         return {
@@ -126,23 +127,23 @@ def _consequences(
         }
     consequences: dict[str, tuple[str, bool]] = {}
     for cause in verdict.causes:
-        mended, whole = cause.attempt.mended, cause.attempt.steps == cause.attempt.planned
+        mended, is_complete = cause.attempt.mended, cause.attempt.steps == cause.attempt.planned
         if mended is None:
             continue
         for check in symptoms:
             without = None if check.own_trial else _finds(check, mended)
             measured = without is False and bool(as_set[check.name])
-            likely = cause.mends if check.own_trial else whole and not without
+            likely = cause.mends if check.own_trial else is_complete and not without
             _, known = consequences.get(check.name, ("", False))
             if (measured and not known) or (likely and check.name not in consequences):
                 consequences[check.name] = (cause.finding.check, measured)
     return consequences
 
 
-def _symptoms(found: Sequence[Finding], made: Sequence[Check]) -> list[Check]:
+def _symptoms(findings: Sequence[Finding], checks: Sequence[Check]) -> list[Check]:
     """Return the checks with findings that are not causes."""
-    names = {finding.check for finding in found if not finding.is_cause}
-    return [check for check in made if check.name in names]
+    names = {finding.check for finding in findings if not finding.is_cause}
+    return [check for check in checks if check.name in names]
 
 
 def _finds(check: Check, case: Case) -> bool | None:
@@ -153,15 +154,15 @@ def _finds(check: Check, case: Case) -> bool | None:
         return None
 
 
-def _explained(made: Sequence[Check], found: Sequence[Finding]) -> dict[str, str]:
+def _explained(made_checks: Sequence[Check], findings: Sequence[Finding]) -> dict[str, str]:
     """Return the first check with causes that may explain each other check with findings, by name, without cycles.
 
     Causes may follow from other ones too: shuffled labels give copies with different labels.
     """
-    names = {finding.check for finding in found}
+    names = {finding.check for finding in findings}
     because: dict[str, str] = {}
-    for check in made:
-        if not any(finding.is_cause for finding in found if finding.check == check.name):
+    for check in made_checks:
+        if not any(finding.is_cause for finding in findings if finding.check == check.name):
             continue
         above = [check.name]
         while above[-1] in because:

@@ -176,14 +176,14 @@ def digests(x: Tensor) -> list[bytes]:
     return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows]
 
 
-def closeness(x: Tensor, among: Tensor, seed: int, same: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def closeness(x: Tensor, among: Tensor, seed: int, is_same_set: bool = False) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Compare the distance to the nearest neighbour with that to farther ones, for at most MAX_SAMPLED images of x.
 
     x, among: images (N, C, H, W). Returns (indices of the images in x, indices of their nearest neighbours in `among`,
     the distance to the nearest over the distance to the RANK-th nearest neighbour, the same for the FAR_RANK-th, for
     images with many copies); a quotient is 0 for a copy, and 1 if the nearest is no nearer. Images are compared at
-    reduced size, with brightness and contrast normalized, at all shifts of x by up to MAX_SHIFT pixels. same: whether x
-    is `among`; then an image is not a neighbour of itself.
+    reduced size, with brightness and contrast normalized, at all shifts of x by up to MAX_SHIFT pixels. is_same_set:
+    whether x is `among`; then an image is not a neighbour of itself.
     """
     rng = generator(seed)
     sampled = torch.randperm(len(x), generator=rng)[:MAX_SAMPLED].sort().values
@@ -198,7 +198,7 @@ def closeness(x: Tensor, among: Tensor, seed: int, same: bool = False) -> tuple[
         for left in range(2 * MAX_SHIFT + 1):
             view = _normalized(padded[:, :, top : top + height, left : left + width])
             distance = torch.minimum(distance, torch.cdist(view, references))
-    if same:
+    if is_same_set:
         distance[sampled[:, None] == others] = float("inf")
     nearest = distance.topk(min(FAR_RANK, len(others)), largest=False)
     first, ranked = nearest.values[:, 0], nearest.values.clamp_min(1e-12)

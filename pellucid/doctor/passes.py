@@ -45,15 +45,15 @@ def trainable_layers(model: BaseModel) -> list[tuple[str, str]]:
     return [(path, weight) for path, weight in pairs if weight not in model.frozen]
 
 
-def watch_leaves(see: Callable[[str, Layer, Tensor], object]) -> ForwardWatch:
-    """Return a watch for `forward` that calls see(path, layer, y) for each layer that outputs a tensor.
+def watch_leaves(after_forward: Callable[[str, Layer, Tensor], object]) -> ForwardWatch:
+    """Return a watch for `forward` that calls after_forward(path, layer, y) for each layer that outputs a tensor.
 
     Combinators are skipped.
     """
 
     def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
         if not isinstance(layer, Combinator) and isinstance(y, Tensor):
-            see(path, layer, y)
+            after_forward(path, layer, y)
 
     return watch
 
@@ -61,11 +61,11 @@ def watch_leaves(see: Callable[[str, Layer, Tensor], object]) -> ForwardWatch:
 def output_layers(model: BaseModel, x: Tensor) -> set[str]:
     """Return the paths of the layers whose outputs are the network's outputs, and of the last trainable layer."""
     producer: dict[int, str] = {}
-    kept: list[Any] = []  # kept alive so that no id is reused
+    alive: list[Any] = []  # kept alive so that no id is reused
 
     def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
         if not isinstance(layer, Combinator):
-            kept.append(y)
+            alive.append(y)
             producer[id(y)] = path
 
     with torch.inference_mode():
@@ -193,43 +193,43 @@ def activity(model: BaseModel, x: Tensor, train: bool = False, max_bytes: int = 
 def _thinned(y: Tensor, max_values: int, rng: torch.Generator) -> Tensor:
     """Return a copy of the outputs (N, U, positions) at drawn positions, about `max_values` values for each example."""
     n, units, positions = y.shape
-    kept = max(max_values // max(units, 1), 1)
-    if positions <= kept:
+    positions_kept = max(max_values // max(units, 1), 1)
+    if positions <= positions_kept:
         return y.clone()
-    drawn = torch.rand(n, 1, positions, generator=rng).topk(kept).indices.sort().values
-    return y.gather(2, drawn.expand(n, units, kept))
+    sampled = torch.rand(n, 1, positions, generator=rng).topk(positions_kept).indices.sort().values
+    return y.gather(2, sampled.expand(n, units, positions_kept))
 
 
-def normalized_moments(model: BaseModel, seen: Activity) -> tuple[Tensor, Tensor]:
+def normalized_moments(model: BaseModel, activity: Activity) -> tuple[Tensor, Tensor]:
     """Return the mean and the standard deviation, (K,) each, of a BatchNorm's outputs before its scale and shift.
 
     Channels that are scaled by almost 0 are left out.
     """
     values = flatten(model.params)
-    weight, bias = values[join(seen.path, "weight")], values[join(seen.path, "bias")]
+    weight, bias = values[join(activity.path, "weight")], values[join(activity.path, "bias")]
     used = weight.abs() > MIN_SCALE
-    return ((seen.mean - bias) / weight)[used], (seen.std / weight.abs())[used]
+    return ((activity.mean - bias) / weight)[used], (activity.std / weight.abs())[used]
 
 
-def correlated_units(seen: Activity, threshold: float) -> list[tuple[int, int]]:
+def correlated_units(activity: Activity, threshold: float) -> list[tuple[int, int]]:
     """Return (unit, an earlier unit) for units whose outputs have at least this correlation with an earlier unit's.
 
     The earlier unit is never a copy itself, so removing the first unit of every pair removes all copies. Constant units
     are skipped.
     """
-    y = seen.y.transpose(0, 1).flatten(1)  # (U, N positions)
+    y = activity.y.transpose(0, 1).flatten(1)  # (U, N positions)
     y = y[:, :: max(y.shape[1] // MAX_CORRELATED, 1)].double()
     y = y - y.mean(1, keepdim=True)
     size = y.norm(dim=1)
     varies = size > 1e-6 * size.max()
     y = torch.where(varies[:, None], y / size.clamp(min=torch.finfo(y.dtype).tiny)[:, None], 0.0)
     correlations = (y @ y.t()).tolist()
-    kept: list[int] = []
+    representatives: list[int] = []
     found: list[tuple[int, int]] = []
     for unit in varies.nonzero()[:, 0].tolist():
-        twin = next((other for other in kept if correlations[unit][other] >= threshold), None)
+        twin = next((other for other in representatives if correlations[unit][other] >= threshold), None)
         if twin is None:
-            kept.append(unit)
+            representatives.append(unit)
         else:
             found.append((unit, twin))
     return found
@@ -249,26 +249,30 @@ class MeasuredGradients:
 
 
 def gradients(
-    model: BaseModel, x: Tensor, target: Tensor, see: ForwardWatch | None = None, follow: BackwardWatch | None = None
+    model: BaseModel,
+    x: Tensor,
+    target: Tensor,
+    after_forward: ForwardWatch | None = None,
+    after_backward: BackwardWatch | None = None,
 ) -> MeasuredGradients:
     """Return the gradients for a batch, or for as many of its examples as fit into memory.
 
-    see: a watch of the forward pass. follow: a watch of the backward pass, called for layers that are not
-    combinators and whose dy is a tensor.
+    after_forward: a watch of the forward pass. after_backward: a watch of the backward pass, called for layers that are
+    not combinators and whose dy is a tensor.
     """
     dys: dict[str, float] = {}
 
     def watch(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
         if not isinstance(layer, Combinator) and isinstance(dy, Tensor):
             dys[path] = rms(dy)
-            if follow is not None:
-                follow(path, layer, dy, dx, dparams)
+            if after_backward is not None:
+                after_backward(path, layer, dy, dx, dparams)
 
     count = max_batch(model, x)
     x, target = x[:count], target[:count]
     with torch.inference_mode():
         params = map_tree(torch.clone, model.params)
-        y, cache = forward(model.net, params, x, Mode(True, torch.Generator().manual_seed(model.seed)), see)
+        y, cache = forward(model.net, params, x, Mode(True, torch.Generator().manual_seed(model.seed)), after_forward)
         value, dy = model.loss(y, target)
         _, dparams = backward(model.net, params, cache, dy, watch=watch)
     return MeasuredGradients(value.item(), dys, flatten(dparams))
@@ -293,16 +297,18 @@ class GradientDecay:
         return self.early / self.late
 
 
-def gradient_decay(model: BaseModel, found: MeasuredGradients, outputs: Mapping[str, Activity]) -> GradientDecay | None:
+def gradient_decay(
+    model: BaseModel, measured: MeasuredGradients, outputs: Mapping[str, Activity]
+) -> GradientDecay | None:
     """Compare early with late layers.
 
     None for fewer than two trainable layers, and if a gradient is not finite or that of the late layers is 0. outputs:
     the outputs of the layers of the same network, by path; their sizes convert root mean squares to norms.
     """
     norms = [
-        (found.dy[path] * sqrt(outputs[path].size), path)
+        (measured.dy[path] * sqrt(outputs[path].size), path)
         for path, _ in trainable_layers(model)
-        if path in found.dy and path in outputs
+        if path in measured.dy and path in outputs
     ]
     if len(norms) < 2 or not all(isfinite(norm) for norm, _ in norms):
         return None

@@ -56,9 +56,9 @@ def predictions(model: BaseModel, part: Arrays) -> Predictions:
         raise UnansweredError(f"the model has no predictions: {error}") from error
     if not isinstance(model.objective, Supervised):
         return Predictions(y, loss, part)
-    kept = model.objective.loss.valid_mask(part.y)
-    if kept is not None:
-        part = replace(part, x=part.x[kept], y=part.y[kept])
+    valid = model.objective.loss.valid_mask(part.y)
+    if valid is not None:
+        part = replace(part, x=part.x[valid], y=part.y[valid])
     return Predictions(y, loss, part, boundary(model.objective.net, model.objective.loss))
 
 
@@ -83,25 +83,25 @@ def score(model: BaseModel, part: Arrays, classes: bool) -> float:
     return _mean_recall(found) if classes else _r_squared(found)
 
 
-def _mean_recall(found: Predictions) -> float:
-    y = found.part.y
-    if found.y.dim() != 2 or y.dim() != 1:
+def _mean_recall(predictions: Predictions) -> float:
+    y = predictions.part.y
+    if predictions.y.dim() != 2 or y.dim() != 1:
         raise UnansweredError("the outputs are not class scores")
-    right = (found.classes == y).double()
+    right = (predictions.classes == y).double()
     classes, index = y.unique(return_inverse=True)
     counts = torch.zeros(len(classes), dtype=torch.float64).index_add_(0, index, torch.ones_like(right))
     return float((torch.zeros_like(counts).index_add_(0, index, right) / counts).mean())
 
 
-def _r_squared(found: Predictions) -> float:
+def _r_squared(predictions: Predictions) -> float:
     """Return R squared, the fraction of the targets' variance that is explained, at least 0."""
-    if found.y.numel() != found.part.y.numel():
+    if predictions.y.numel() != predictions.part.y.numel():
         raise UnansweredError("the outputs do not have the targets' shape")
-    target = found.part.y.double().reshape(found.y.shape)
+    target = predictions.part.y.double().reshape(predictions.y.shape)
     variance = float(target.var(0, correction=0).mean())
     if variance == 0:
         raise UnansweredError("the targets are all the same")
-    return max(1 - float((found.y - target).square().mean()) / variance, 0.0)
+    return max(1 - float((predictions.y - target).square().mean()) / variance, 0.0)
 
 
 def standard_error(one: float, other: float, n: int) -> float:

@@ -20,9 +20,9 @@ from pellucid.network.summary import SummaryRow, summary
 from pellucid.objective import Supervised, seeded
 from pellucid.optim import Optimizer, Progress
 from pellucid.training.device import on_device
-from pellucid.training.examples import Augmentation, batches
 from pellucid.training.layers import draws
 from pellucid.training.model import BaseModel
+from pellucid.training.reading import Augmentation, batches
 from pellucid.training.step import NotFiniteError, TrainingStep
 
 UPDATE_INTERVAL = 8  # steps between measurements of the update ratio
@@ -47,11 +47,11 @@ def reinitialized(model: BaseModel, **changes: Any) -> BaseModel:
         return new
     settings: dict[str, Any] = {name: getattr(model, name) for name in SETTINGS}
     new = BaseModel(**{**settings, "regularizer": model.regularizers, **changes})
-    old, drawn = flatten(model.params), flatten(new.params)
-    same = {path for path, value in drawn.items() if path in old and value.shape == old[path].shape}
+    old, fresh = flatten(model.params), flatten(new.params)
+    same = {path for path, value in fresh.items() if path in old and value.shape == old[path].shape}
     new.frozen, new.rates = model.frozen & same, {path: rate for path, rate in model.rates.items() if path in same}
     for path in _fixed(model) & same:
-        drawn[path].copy_(old[path])
+        fresh[path].copy_(old[path])
     return new
 
 
@@ -177,9 +177,9 @@ def rehearse(
 
     def result(broke: bool, stopped: str = "") -> Rehearsal:
         medians = {path: median_high(values) if values else None for path, values in ratios.items()}
-        made = len(losses)
+        steps_made = len(losses)
         return Rehearsal(
-            tuple(losses), broke, medians, model, stopped, not broke and made < settings.steps, made * work
+            tuple(losses), broke, medians, model, stopped, not broke and steps_made < settings.steps, steps_made * work
         )
 
     stream = (batch for epoch in count() for batch in loader.epoch(epoch))

@@ -98,9 +98,9 @@ def with_validation(case: Case, change: Callable[[Arrays], Arrays]) -> Case:
     return case if case.validation is None else replace(case, validation=change(case.validation))
 
 
-def with_examples(case: Case, kept: Tensor) -> Case:
-    """Return the case with a subset of its training examples; kept: their indices, or a mask (N,)."""
-    return rebuilt(replace(case, train=select(case.train, kept)))
+def with_examples(case: Case, chosen: Tensor) -> Case:
+    """Return the case with a subset of its training examples; chosen: their indices, or a mask (N,)."""
+    return rebuilt(replace(case, train=select(case.train, chosen)))
 
 
 def standardised(case: Case) -> Case:

@@ -19,7 +19,7 @@ RIDGE = 0.1
 
 
 @dataclass(frozen=True)
-class Hits:
+class CorrectCount:
     """The number of correct predictions among n.
 
     chance: the expected fraction if predictions and labels were independent.
@@ -40,15 +40,15 @@ class Hits:
         return (self.accuracy - self.chance) / sqrt(max(self.chance * (1 - self.chance), 1 / self.n) / self.n)
 
 
-def hits(predictions: Tensor, labels: Tensor) -> Hits:
+def hits(predictions: Tensor, labels: Tensor) -> CorrectCount:
     """Count the correct predictions; predictions and labels: classes (N,)."""
     n, count = len(labels), int(torch.maximum(predictions.max(), labels.max())) + 1
     predicted, true = (values.bincount(minlength=count).double() / n for values in (predictions, labels))
-    return Hits(int((predictions == labels).sum()), n, float((predicted * true).sum()))
+    return CorrectCount(int((predictions == labels).sum()), n, float((predicted * true).sum()))
 
 
 @dataclass(frozen=True, eq=False)
-class Simple:
+class KernelClassifier:
     """Kernel ridge regression on the classes, with the Gaussian kernel exp(-2 d²/m) for the median squared distance m.
 
     indices: (n,), the examples' indices in the data. y: (n,), their labels. classes: (K,), ascending. features: (n, D),
@@ -75,7 +75,7 @@ class Simple:
         return _leave_one_out_scores(self.inverse, self.y)
 
     @cached_property
-    def leave_one_out(self) -> Hits:
+    def leave_one_out(self) -> CorrectCount:
         """The number of correct leave-one-out predictions."""
         return hits(self.leave_one_out_predictions, self.y)
 
@@ -83,7 +83,7 @@ class Simple:
         """Return the leave-one-out prediction for each example with y (n,) as the labels."""
         return _leave_one_out_scores(self.inverse, y).argmax(1)
 
-    def of_size(self, n: int) -> Hits:
+    def of_size(self, n: int) -> CorrectCount:
         """Count the correct leave-one-out predictions with only n of the examples, drawn at random."""
         chosen = torch.randperm(len(self.y), generator=generator(0))[:n]
         inverse = torch.linalg.inv(torch.linalg.inv(self.inverse)[chosen][:, chosen])
@@ -96,7 +96,7 @@ class Simple:
         return (kernel @ (self.inverse @ _columns(self.y))).argmax(1)
 
 
-def simple(part: Arrays, seed: int, among: Tensor | None = None) -> Simple | None:
+def simple(part: Arrays, seed: int, among: Tensor | None = None) -> KernelClassifier | None:
     """Fit the classifier to examples drawn by `balanced`; None with fewer than two classes, or if all inputs are equal.
 
     among: see `balanced`.
@@ -119,7 +119,7 @@ def simple(part: Arrays, seed: int, among: Tensor | None = None) -> Simple | Non
         return None
     kernel = torch.exp(-2 * squares / width)
     inverse = torch.linalg.inv(kernel + RIDGE * torch.eye(len(kernel)))
-    return Simple(indices, y, classes, features, centre, scale, inverse, width)
+    return KernelClassifier(indices, y, classes, features, centre, scale, inverse, width)
 
 
 def balanced(y: Tensor, seed: int, among: Tensor | None = None) -> Tensor:
@@ -129,12 +129,12 @@ def balanced(y: Tensor, seed: int, among: Tensor | None = None) -> Tensor:
     """
     counts = y.bincount().sort(descending=True, stable=True)
     present = counts.indices[counts.values > 0]
-    kept = present[:MAX_CLASSES] if among is None else present[torch.isin(present, among)]
-    if not len(kept):
-        return kept
-    per_class = -(-MAX_EXAMPLES // len(kept))
+    classes = present[:MAX_CLASSES] if among is None else present[torch.isin(present, among)]
+    if not len(classes):
+        return classes
+    per_class = -(-MAX_EXAMPLES // len(classes))
     order = torch.randperm(len(y), generator=generator(seed))
-    return torch.cat([order[y[order] == label][:per_class] for label in kept.tolist()]).sort().values
+    return torch.cat([order[y[order] == label][:per_class] for label in classes.tolist()]).sort().values
 
 
 def _leave_one_out_scores(inverse: Tensor, y: Tensor) -> Tensor:

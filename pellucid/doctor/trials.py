@@ -4,23 +4,20 @@ A suspect is a cause if the same short training does clearly better without it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
-from typing import Any
 
 import torch
 
+from pellucid.doctor.attempts import MIN_EXAMPLES, Attempt, Attempts, case_score
 from pellucid.doctor.case import Case
-from pellucid.doctor.finding import Evidence, Finding, Remedy
-from pellucid.doctor.predictions import UnansweredError, predictions, score, standard_error
-from pellucid.doctor.rehearsal import Rehearsal, RehearsalSettings, example_work
+from pellucid.doctor.finding import Evidence, Finding
+from pellucid.doctor.predictions import UnansweredError, predictions, standard_error
+from pellucid.doctor.rehearsal import RehearsalSettings
 from pellucid.doctor.remedies import rebuilt, small_network
 from pellucid.doctor.suspects import Suspect, suspects
 from pellucid.errors import PellucidError
 
-MAX_STEPS = 600  # of a trial without a remedy, which also never has more steps than the training
-MAX_BASELINE_WORK = 3.2e11  # multiply-adds, for the trial without a remedy
 # These are differences of the score, which is the mean recall of the classes, or R squared:
 MIN_DEFICIT = 0.08  # a training that is this much worse than a small reference network has a fault
 N_ORDERS = 3  # orders of the examples with which the remedies of unusual suspects are tried
@@ -30,128 +27,12 @@ MIN_DEVIATIONS = 3.0  # standard deviations that a deficit or gain must exceed a
 # A remedy must recover at least this fraction of the deficit, for general and for particular suspects.
 MIN_GENERAL_FRACTION, MIN_PARTICULAR_FRACTION = 0.5, 0.4
 GOOD_SCORE = 0.97  # a model with this score has no fault that a trial could find
-MIN_EXAMPLES = 20  # for which the score is computed; with fewer, nothing is tried
+
+
 MAX_SMALL_STEPS, MAX_SMALL_WORK = 400, 3.2e11  # for the small reference network
 MAX_TOTAL_WORK = 1.6e12  # multiply-adds, for all trials of a case together
 MIN_SKEW = 0.25  # total variation distance between the classes of the predictions and of the labels
 MIN_ACCURACY = 0.5  # on validation data in the last epoch; above it, the training was not at fault
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """The loss and the accuracy on the same examples after the same number of steps, without and with a remedy.
-
-    does: the description of the remedy. loss, accuracy: None for a training that stopped with NaN or an error;
-    accuracy is also None for a regression. measured_on: "train" or "validation". planned: the number of steps of the
-    whole training, 0 if unknown. longer: the factor by which more steps were made with the remedy. score:
-    `predictions.score` without and with it. mended: the case with the remedy, with its trained model.
-    """
-
-    does: str
-    steps: int
-    loss: tuple[float | None, float | None]
-    accuracy: tuple[float | None, float | None]
-    measured_on: str
-    planned: int = 0
-    longer: float = 1.0
-    score: tuple[float, float] = (0.0, 0.0)
-    mended: Case | None = field(default=None, repr=False, compare=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the attempt as JSON values."""
-        return {
-            "remedy": self.does,
-            "steps": self.steps,
-            "steps_with_the_remedy": round(self.steps * self.longer),
-            "steps_of_the_training": self.planned or None,
-            "measured_on": self.measured_on,
-            "loss": {"before": self.loss[0], "after": self.loss[1]},
-            "accuracy": {"before": self.accuracy[0], "after": self.accuracy[1]},
-        }
-
-
-class Attempts:
-    """Tries remedies: compares a short training with and without a remedy, with the same seed and order of examples.
-
-    Both are scored on the validation data, if there are any. The training without a remedy is made only once, for as
-    many steps as fit into MAX_BASELINE_WORK, and no more than the training has; with a remedy, as many steps are
-    made. Schedules are compressed into these steps.
-    """
-
-    def __init__(self, case: Case, steps: int = MAX_STEPS) -> None:
-        self.case = case
-        self.steps = min(steps, case.steps_planned or steps)
-        self.work = 0.0
-
-    @cached_property
-    def _before(self) -> Rehearsal:
-        return self._rehearse(self.case, RehearsalSettings(self.steps, work=MAX_BASELINE_WORK, compressed=True))
-
-    def _rehearse(self, case: Case, settings: RehearsalSettings) -> Rehearsal:
-        """Rehearse a case, and add the multiply-adds of its steps and of the two predictions that score it."""
-        done = case.rehearse(settings)
-        scored = case.validation_sample or case.sample
-        self.work += done.work + 2 * len(scored) * example_work(done.model, scored)
-        return done
-
-    @cached_property
-    def _measured(self) -> tuple[float | None, float | None]:
-        return _outcome(self.case, self._before)
-
-    @property
-    def as_set(self) -> Case:
-        """The case with the model that results from the trial with the case's own settings."""
-        return replace(self.case, model=self._before.model, history=None, stopped="")
-
-    @cached_property
-    def score(self) -> float:
-        """The score of the trial with the case's own settings."""
-        return 0.0 if self._before.broke else case_score(self.as_set)
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the trial makes all steps of the training."""
-        return self.steps_made == self.case.steps_planned
-
-    @property
-    def steps_made(self) -> int:
-        """The number of steps that are made without a remedy."""
-        return len(self._before.losses) if self._before.shortened else self.steps
-
-    def __call__(self, remedy: Remedy, longer: float = 1.0) -> Attempt:
-        """Try a remedy, with `longer` times the steps."""
-        case, made = self.case, self.steps_made
-        mended = remedy.apply(case)
-        if longer > 1 and mended.epochs and mended.steps_planned < longer * case.steps_planned:
-            mended = replace(mended, epochs=round(longer * case.epochs))  # the length of the schedule
-        work = max(longer, 2.0) * MAX_BASELINE_WORK
-        done = self._rehearse(mended, RehearsalSettings(max(round(made * longer), 1), work=work, compressed=True))
-        after = replace(mended, model=done.model)
-        (loss, accuracy), (new_loss, new_accuracy) = self._measured, _outcome(mended, done)
-        scores = self.score, 0.0 if done.broke else case_score(after)
-        measured_on = "train" if case.validation is None else "validation"
-        return Attempt(
-            remedy.does, made, (loss, new_loss), (accuracy, new_accuracy), measured_on, case.steps_planned, longer,
-            scores, after,
-        )  # fmt: skip
-
-
-def case_score(case: Case) -> float:
-    """Return the score of the case's model on the validation sample, or else the training sample; 0 if undefined."""
-    try:
-        return score(case.model, case.validation_sample or case.sample, case.classifies)
-    except UnansweredError:
-        return 0.0
-
-
-def _outcome(case: Case, done: Rehearsal) -> tuple[float | None, float | None]:
-    if done.broke:
-        return None, None
-    try:
-        found = predictions(done.model, case.validation_sample or case.sample)
-    except UnansweredError:  # finite weights, infinite outputs
-        return None, None
-    return found.loss, found.accuracy if case.classifies else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,10 +64,11 @@ class TrialsVerdict:
     untried: tuple[str, ...] = ()
 
 
-def establish(case: Case, more: Sequence[Finding], attempts: Attempts, explained: bool = False) -> TrialsVerdict:
+def establish(case: Case, findings: Sequence[Finding], attempts: Attempts, explained: bool = False) -> TrialsVerdict:
     """Try the suspects of a case if its training fails.
 
-    more: findings whose remedies are suspects too. explained: whether a direct finding may already explain the failure.
+    findings: those whose remedies are suspects too. explained: whether a direct finding may already explain the
+    failure.
 
     A training fails if its score is clearly below that of a small reference network after a few hundred steps. If it
     does not, or if the failure is explained, only unusual suspects are tried. The cause is the suspect whose remedy
@@ -202,22 +84,22 @@ def establish(case: Case, more: Sequence[Finding], attempts: Attempts, explained
     if current_score >= GOOD_SCORE:
         return TrialsVerdict(False)
     if explained:
-        return _slightly_worse(case, more, 0.0) if is_trained else TrialsVerdict(False)
+        return _slightly_worse(case, findings, 0.0) if is_trained else TrialsVerdict(False)
     reference = _reference(case)
 
-    def fails(found: float) -> bool:
+    def fails(score: float) -> bool:
         assert reference is not None
-        return reference - found >= max(MIN_DEFICIT, MIN_DEVIATIONS * standard_error(found, reference, len(part)))
+        return reference - score >= max(MIN_DEFICIT, MIN_DEVIATIONS * standard_error(score, reference, len(part)))
 
     if reference is None or not fails(current_score):
-        return _slightly_worse(case, more, reference or 0.0) if is_trained else TrialsVerdict(False)
+        return _slightly_worse(case, findings, reference or 0.0) if is_trained else TrialsVerdict(False)
     if not fails(attempts.score):
         # With its own settings, the training does well, so the fault is not in its settings.
         other = _other_weights(case, attempts, current_score) if is_trained else None
         return TrialsVerdict(is_trained, other=other, as_set=attempts.as_set)
     causes: list[Cause] = []
     untried: list[str] = []
-    trial, remaining, work = attempts, suspects(case, more), MAX_TOTAL_WORK
+    trial, remaining, work = attempts, suspects(case, findings), MAX_TOTAL_WORK
     for _ in range(2):
         tried = _trials(trial, remaining, reference, work)
         work -= trial.work
@@ -236,12 +118,12 @@ def establish(case: Case, more: Sequence[Finding], attempts: Attempts, explained
     return TrialsVerdict(True, tuple(causes), None, attempts.as_set, tuple(dict.fromkeys(untried)))
 
 
-def _slightly_worse(case: Case, more: Sequence[Finding], reference: float) -> TrialsVerdict:
+def _slightly_worse(case: Case, findings: Sequence[Finding], reference: float) -> TrialsVerdict:
     """Try unusual suspects of a slightly worse training, with several orders of the examples, to rule out chance."""
     causes: list[tuple[float, Cause]] = []
     untried: list[str] = []
     orders = [Attempts(rebuilt(case, seed=case.model.seed + k)) for k in range(N_ORDERS)]
-    for suspect in suspects(case, more):
+    for suspect in suspects(case, findings):
         if not suspect.unusual:
             continue
         if sum(tries.work for tries in orders) > MAX_TOTAL_WORK:
@@ -307,12 +189,12 @@ def _trials(
 
 
 def _best(
-    tried: Sequence[tuple[Suspect, Attempt]], before: float, reference: float, n: int
+    attempts: Sequence[tuple[Suspect, Attempt]], before: float, reference: float, n: int
 ) -> tuple[Suspect, Attempt] | None:  # fmt: skip
     """Return the suspect whose remedy raises the score most, with its attempt; None if no gain is large enough."""
-    target = max([reference, *(attempt.score[1] for _, attempt in tried)])
+    target = max([reference, *(attempt.score[1] for _, attempt in attempts)])
     good: list[tuple[Suspect, Attempt]] = []
-    for suspect, attempt in tried:
+    for suspect, attempt in attempts:
         after = attempt.score[1]
         fraction = MIN_GENERAL_FRACTION if suspect.general else MIN_PARTICULAR_FRACTION
         significant = MIN_DEVIATIONS * standard_error(before, after, n)

@@ -1,10 +1,10 @@
 """Shared parts of estimators: the network, classes, sample weights, training, and errors as in scikit-learn."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import repeat
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from pellucid.errors import PellucidError
 from pellucid.estimators.plotting import BoundaryPlot
 from pellucid.estimators.weighted import Weighted, weighted_penalty, with_weights
 from pellucid.layers import Dense
-from pellucid.losses import Loss
+from pellucid.losses import BinaryCrossEntropy, Loss
 from pellucid.model import Model
 from pellucid.network.inputs import check_inputs
 from pellucid.objective import Supervised
@@ -29,6 +29,7 @@ from pellucid.optim import Optimizer
 from pellucid.run.history import History
 from pellucid.training.callbacks import Callback
 from pellucid.training.evaluate import batch_within_memory
+from pellucid.training.measures import boundary
 
 Array = NDArray[Any]
 
@@ -50,6 +51,7 @@ class NetworkEstimator(BaseEstimator):
 
     model_: Model
     history_: History
+    _accepted: ClassVar[Mapping[str, Any]] = {"dtype": np.float64}  # arguments of scikit-learn's `validate_data`
 
     @value_errors()
     def _network_outputs(self, X: Any) -> Array:
@@ -68,13 +70,14 @@ class NetworkEstimator(BaseEstimator):
 
     def _inputs(self, X: Any) -> Tensor:
         """Return inputs for a fitted estimator, checked, as a tensor."""
-        return torch.tensor(validate_data(self, X, reset=False, dtype=np.float64))
+        return torch.tensor(validate_data(self, X, reset=False, **self._accepted))
 
 
 class NetworkClassification(BoundaryPlot, ClassifierMixin, NetworkEstimator):
     """A classifier whose network has one output for each class, or one output for the second of two classes."""
 
     classes_: Array
+    _has_margins: ClassVar[bool] = False  # whether the threshold of a single output is 0 for every loss
 
     def decision_function(self, X: Any) -> Array:
         """Return the scores, (n, n_classes); for two classes one score, above 0 for the second class, (n,)."""
@@ -90,7 +93,10 @@ class NetworkClassification(BoundaryPlot, ClassifierMixin, NetworkEstimator):
 
     def _margin(self, scores: Array) -> Array:
         """Return single outputs minus the threshold between the two classes, (n, 1)."""
-        return scores
+        loss = self.model_.loss
+        if self._has_margins or isinstance(loss, BinaryCrossEntropy):
+            return scores  # the threshold of logits is 0; sigmoid minus 1/2 would round large ones
+        return loss.predict(torch.from_numpy(scores)).numpy() - boundary(self.model_.net, loss)
 
 
 def _gives_probabilities(estimator: Any) -> bool:
@@ -118,7 +124,7 @@ class ProbabilisticClassification(NetworkClassification):
 
     def _probabilities(self) -> bool:
         """Return whether the predictions of the loss are probabilities."""
-        return True
+        raise NotImplementedError
 
 
 def one_layer(

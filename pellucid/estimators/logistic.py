@@ -19,7 +19,7 @@ from pellucid.estimators.base import (
     train,
     value_errors,
 )
-from pellucid.estimators.linear import curvature
+from pellucid.estimators.least_squares import curvature
 from pellucid.estimators.plotting import CoefficientPlot
 from pellucid.nested import flatten
 from pellucid.optim import Nesterov
@@ -68,10 +68,10 @@ class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
         model = one_layer(X.shape[1], self._outputs(), self.fit_intercept, self.loss, optimizer, classes=names)
         converged = Converged(self.tol)
         examples = torch.tensor(x), torch.tensor(labels)
-        whole, rest = divmod(self.max_iter, STEPS)
+        rounds, rest = divmod(self.max_iter, STEPS)
         parts: list[History] = []
         # Epochs of STEPS steps, each followed by a test of convergence, then the remaining steps.
-        for epochs, steps in ((whole, STEPS), (1, rest)):
+        for epochs, steps in ((rounds, STEPS), (1, rest)):
             if epochs and steps and not converged.reached:
                 model.regularizers = (L2(strength * steps),)  # Model divides it by the number of examples of an epoch
                 stops = [converged] if steps == STEPS else []
@@ -82,7 +82,7 @@ class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
         self.history_ = parts[0]
         self.n_iter_ = sum(int(part.last["step"]) for part in parts)
         for row in [row for part in parts[1:] for row in part.rows]:
-            self.history_.rows.append({**row, "epoch": whole + 1, "step": self.n_iter_})
+            self.history_.rows.append({**row, "epoch": rounds + 1, "step": self.n_iter_})
         if not converged.reached:
             warnings.warn(
                 f"{type(self).__name__} did not converge in {self.n_iter_} steps; raise max_iter, or scale the data",
@@ -95,6 +95,9 @@ class _LinearClassifier(CoefficientPlot, ProbabilisticClassification):
         self.model_ = model
         self.coef_, self.intercept_ = coefficients(model)
         return self
+
+    def _probabilities(self) -> bool:
+        return True
 
     def _outputs(self) -> int:
         raise NotImplementedError

@@ -1,14 +1,13 @@
 """Estimators that train any network: a classifier and a regressor."""
 
-from collections.abc import Callable
-from typing import Any, Self
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from sklearn.base import RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
-from torch import Tensor
 
 from pellucid.combine import Sequential
 from pellucid.data.seeds import mix
@@ -24,11 +23,11 @@ from pellucid.estimators.base import (
 )
 from pellucid.layers import Dense, Flatten, ReLU
 from pellucid.layers.base import Layer
-from pellucid.losses import LOSSES, BinaryCrossEntropy, Loss
+from pellucid.losses import LOSSES, Loss
 from pellucid.model import Model
 from pellucid.optim import MaxNorm, Optimizer, Regularizer
 from pellucid.training.callbacks import EarlyStopping
-from pellucid.training.measures import boundary, ends_in_probabilities, gives_probabilities
+from pellucid.training.measures import ends_in_probabilities, gives_probabilities
 
 Builder = Callable[[int, int], Layer]
 FLOATS = (np.float64, np.float32)  # X of another dtype is converted to float64
@@ -37,6 +36,8 @@ HIDDEN = 100  # units in the hidden layer of the default network
 
 class _Network(NetworkEstimator):
     """Base class of both estimators: parameters and training. X may have more than two axes, as images do."""
+
+    _accepted: ClassVar[Mapping[str, Any]] = {"dtype": FLOATS, "allow_nd": True}
 
     def __init__(
         self,
@@ -108,13 +109,10 @@ class _Network(NetworkEstimator):
         )
         self.model_ = model
 
-    def _inputs(self, X: Any) -> Tensor:
-        return torch.tensor(validate_data(self, X, reset=False, dtype=FLOATS, allow_nd=True))
-
     def _check(self, X: Any, y: Any, first: bool = True) -> tuple[Array, Array]:
         """Return checked X (n, ...), float32 or float64, and y (n,)."""
         numeric = isinstance(self, RegressorMixin)
-        X, y = validate_data(self, X, y, reset=first, dtype=FLOATS, allow_nd=True, y_numeric=numeric)
+        X, y = validate_data(self, X, y, reset=first, y_numeric=numeric, **self._accepted)
         return X, y
 
 
@@ -188,12 +186,6 @@ class NetworkClassifier(ProbabilisticClassification, _Network):
             raise ValueError(f"y contains classes other than {self.classes_!r}; give all classes in the first call")
         self._train(self._new(X) if first else self._continued(), X, labels, weights, 1, hold_out=False)
         return self
-
-    def _margin(self, scores: Array) -> Array:
-        loss = self.model_.loss
-        if isinstance(loss, BinaryCrossEntropy):
-            return scores  # the threshold of logits is 0; sigmoid minus 1/2 would round large ones
-        return loss.predict(torch.from_numpy(scores)).numpy() - boundary(self.model_.net, loss)
 
     def _probabilities(self) -> bool:
         if hasattr(self, "model_"):

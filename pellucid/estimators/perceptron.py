@@ -1,7 +1,7 @@
 """The perceptron as a network of one layer."""
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -49,6 +49,8 @@ class Perceptron(CoefficientPlot, NetworkClassification):
     rest. random_state: determines the order of the examples.
     Source: Rosenblatt 1958, The perceptron: a probabilistic model for information storage.
     """
+
+    _has_margins: ClassVar[bool] = True
 
     def __init__(
         self,

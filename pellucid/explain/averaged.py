@@ -70,8 +70,8 @@ def smoothgrad(
     while remaining:
         count = min(remaining, at_once)
         shape = (len(x) * count, *x.shape[1:])
-        drawn = torch.randn(shape, generator=rng, device=rng.device).to(x)  # drawn in float32 for every dtype
-        noisy = repeated(x, count) + drawn * repeated(deviation, count)
+        normal = torch.randn(shape, generator=rng, device=rng.device).to(x)  # drawn in float32 for every dtype
+        noisy = repeated(x, count) + normal * repeated(deviation, count)
         gradients = batch_gradients(net, params, noisy, target, count).unflatten(0, (len(x), count))
         mean += gradients.sum(1) / samples
         square += (gradients * gradients).sum(1) / samples

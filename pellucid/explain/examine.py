@@ -73,14 +73,14 @@ class Examined:
 class Examination:
     """All results for one image.
 
-    target: a class, the path of a unit, or a region. score: the target's score. found: the results by method. skipped:
+    target: a class, the path of a unit, or a region. score: the target's score. results: one for each method. skipped:
     the reason for each method that does not apply. random: the mean areas (deletion, insertion) for random orders of
     the pixels. distances: 1 minus the rank correlation of each pair of methods, None if one map is constant.
     """
 
     target: SingleTarget
     score: float
-    found: list[Examined]
+    results: list[Examined]
     skipped: dict[str, str]
     random: tuple[float, float]
     distances: list[list[float | None]]
@@ -180,16 +180,16 @@ def write_examination(
     make_folder(folder)
     named = title(examined.target, classes)
     written: list[Path] = []
-    for result in examined.found:
+    for result in examined.results:
         figure = heat_map(x, result, examined, notes(result, examined))
         written += write_picture(folder, result.method, figure, _numbers(result, x, examined))
         if result.method == "occlusion" and isinstance(examined.target, int):
             written += _write_by_class(folder, model, x, examined.target, classes)
-    if len(examined.found) > 1:
+    if len(examined.results) > 1:
         words = f"{named}, score {examined.score:.4g}; ± marks maps with 0 in the middle"
-        planes = {result.method: result.plane for result in examined.found}
+        planes = {result.method: result.plane for result in examined.results}
         distances = [[math.nan if value is None else value for value in row] for row in examined.distances]
-        numbers = {"distance": distances, **{result.method: result.map.cpu() for result in examined.found}}
+        numbers = {"distance": distances, **{result.method: result.map.cpu() for result in examined.results}}
         written += write_picture(folder, OVERVIEW, overview(x, planes, words, MAGNITUDES), numbers)
     index = folder / "index.html"
     write_atomically(index, _page(named, x, examined).html().encode("utf-8"), durable=False)
@@ -211,14 +211,14 @@ def title(target: SingleTarget, classes: Sequence[str]) -> str:
 
 def _page(named: str, x: Tensor, examined: Examination) -> Page:
     """Return the page of one image: the verdict of each test on each method, and the maps with their tests."""
-    tests = list(dict.fromkeys(test for result in examined.found for test in result.verdicts))
+    tests = list(dict.fromkeys(test for result in examined.results for test in result.verdicts))
     rows = [
         (result.method, *(result.verdicts[test].text if test in result.verdicts else "" for test in tests))
-        for result in examined.found
+        for result in examined.results
     ]
     maps = [
         FigurePart(one.method, heat_map(x, one, examined), one.method, "; ".join(notes(one, examined)))
-        for one in examined.found
+        for one in examined.results
     ]
     sections = [
         Section("tests", "What the tests say", [TablePart("", ("method", *tests), rows, ())], wide=True),
@@ -239,9 +239,9 @@ def folder_for(folder: Path, x: Tensor, examined: Examination) -> Path:
 def _same(file: Path, identity: dict[str, Any]) -> bool:
     """Return whether a method's file is for this image, target and (up to rounding) score; False if unreadable."""
     try:
-        with np.load(file) as kept:
-            alike = np.array_equal(kept["image"], identity["image"]) and str(kept["target"]) == identity["target"]
-            return alike and math.isclose(float(kept["score"]), identity["score"], rel_tol=1e-4)
+        with np.load(file) as stored:
+            alike = np.array_equal(stored["image"], identity["image"]) and str(stored["target"]) == identity["target"]
+            return alike and math.isclose(float(stored["score"]), identity["score"], rel_tol=1e-4)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return False
 

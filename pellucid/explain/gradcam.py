@@ -25,7 +25,7 @@ class Maps(NamedTuple):
     run: ForwardPass
 
 
-class _Arrived(Exception):  # noqa: N818 - not an error
+class _LayerReached(Exception):  # noqa: N818 - not an error
     """Raised to end the backward pass at the layer, since earlier layers are not needed."""
 
     def __init__(self, dy: Tensor) -> None:
@@ -77,11 +77,11 @@ def _arriving(run: ForwardPass, path: str) -> Tensor:
 
     def watch(at: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
         if at == path:
-            raise _Arrived(dy)
+            raise _LayerReached(dy)
 
     try:
         run.back(watch=watch, last=False)
-    except _Arrived as arrived:
+    except _LayerReached as arrived:
         return arrived.dy
     return _raise_no_effect(path)
 
@@ -112,9 +112,9 @@ def gradcam(
     return shown(weighted if signed else weighted.clamp_min(0), x, upsample)
 
 
-def weighted_maps(found: Maps) -> Tensor:
+def weighted_maps(maps: Maps) -> Tensor:
     """Return Σ_k w_k A_k, (N, 1, h, w)."""
-    return (found.da.mean((2, 3), keepdim=True) * found.a).sum(1, keepdim=True)
+    return (maps.da.mean((2, 3), keepdim=True) * maps.a).sum(1, keepdim=True)
 
 
 def gradcam_plus_plus(

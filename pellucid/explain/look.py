@@ -56,7 +56,7 @@ class LayerLook:
 
 
 @dataclass(frozen=True, eq=False)
-class Hidden:
+class OccludedImage:
     """Occlusion of an image (C, H, W), and the deconvolution of a map, `map`: the one with the largest sum.
 
     target: the predicted class, called `label`. classes, total: the effects of occlusion on this class's probability
@@ -87,7 +87,7 @@ class Look:
     classes: tuple[str, ...]
     accuracy: float
     layers: list[LayerLook]
-    hidden: list[Hidden]
+    hidden: list[OccludedImage]
     ablations: list[AblationRow]
     by_mean: list[AblationRow]
     best: list[tuple[str, Maximum]]
@@ -198,7 +198,7 @@ def _layer(model: BaseModel, images: Tensor, path: str, maps: int, example: int)
     return LayerLook(path, output, weight.cpu(), field, top, silent, len(strongest), y[0].cpu())
 
 
-def _hidden(model: BaseModel, image: Tensor, classes: tuple[str, ...], last: LayerLook) -> Hidden:
+def _hidden(model: BaseModel, image: Tensor, classes: tuple[str, ...], last: LayerLook) -> OccludedImage:
     x = model.scaled(image[None])
     target = int(classes_of(model.predict(image[None]))[0])
     side = max(1, min(image.shape[1:]) // 3)
@@ -208,7 +208,7 @@ def _hidden(model: BaseModel, image: Tensor, classes: tuple[str, ...], last: Lay
     best = f"{last.output}[{int(y[0].flatten(1).sum(1).argmax())}"
     total = hide(f"{best}, :, :]")
     deconvolution = deconvnet(model.net, model.params, x, f"{best}]")[0].cpu()
-    return Hidden(
+    return OccludedImage(
         image, classes[target], target, on_device(by_class, CPU), f"{best}]", on_device(total, CPU), deconvolution
     )
 

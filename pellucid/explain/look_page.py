@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from pellucid.explain.ablation import AblationRow
-from pellucid.explain.look import Hidden, LayerLook, Look
+from pellucid.explain.look import LayerLook, Look, OccludedImage
 from pellucid.explain.retrained import Retrained
 from pellucid.explain.top_patches import Evolution, TopPatches
 from pellucid.files import make_folder, write_atomically
@@ -43,35 +43,35 @@ WHITE_QUANTILE = 0.99  # quantile of the magnitudes that is drawn as white
 MID_GREY = 0.5  # grey level outside of the image, and of the value 0 in a reconstruction
 
 
-def write_page(folder: Path, found: Look) -> Path:
+def write_page(folder: Path, look: Look) -> Path:
     """Write index.html, which needs no other file, and in figures/ each figure as PNG and its values as .npz."""
     make_folder(folder / "figures")
-    for name, numbers in numbers_of(found).items():
+    for name, numbers in numbers_of(look).items():
         write_atomically(folder / "figures" / f"{name}.npz", packed(numbers), durable=False)
-    return page(found).write(folder / "index.html")
+    return page(look).write(folder / "index.html")
 
 
-def page(found: Look) -> Page:
+def page(look: Look) -> Page:
     """Return the page about a network."""
     results = [
-        (f"accuracy on {len(found.images):,} images of {found.data}", percent(found.accuracy)),
-        ("convolutions", str(len(found.layers))),
-        ("feature maps", str(sum(layer.maps for layer in found.layers))),
-        ("never active", str(sum(layer.silent for layer in found.layers))),
+        (f"accuracy on {len(look.images):,} images of {look.data}", percent(look.accuracy)),
+        ("convolutions", str(len(look.layers))),
+        ("feature maps", str(sum(layer.maps for layer in look.layers))),
+        ("never active", str(sum(layer.silent for layer in look.layers))),
     ]
-    names = [f"{name}: {best.scores[-1]:.3g}" for name, best in found.best]
-    pictures = [best.x[0].mean(0).numpy() for _, best in found.best]
+    names = [f"{name}: {best.scores[-1]:.3g}" for name, best in look.best]
+    pictures = [best.x[0].mean(0).numpy() for _, best in look.best]
     best = sheet(pictures, "the input that maximizes each class, and its score", names, columns=5)
-    occlusion = [_occlusion(found, k, one) for k, one in enumerate(found.hidden)]
+    occlusion = [_occlusion(look, k, one) for k, one in enumerate(look.hidden)]
     sections = [
-        *(_layer(found, k, layer) for k, layer in enumerate(found.layers)),
+        *(_layer(look, k, layer) for k, layer in enumerate(look.layers)),
         Section("occlusion", "Occlusion", occlusion, wide=True),
-        Section("ablation", "Ablation", [_ablation(found)], wide=True),
+        Section("ablation", "Ablation", [_ablation(look)], wide=True),
         Section("best", BEST, [FigurePart("best", best, BEST, ASCENT)], wide=True),
-        Section("evolution", "Evolution over epochs", _evolution(found), wide=True),
+        Section("evolution", "Evolution over epochs", _evolution(look), wide=True),
     ]
     about = f"After {PAPER}: what the maps of each layer respond to, and how the network depends on them."
-    return Page(f"What {found.name} looks for", sections, about, results)
+    return Page(f"What {look.name} looks for", sections, about, results)
 
 
 BEST = "Input that maximizes each class"
@@ -85,7 +85,7 @@ ABLATION = (
 )
 
 
-def _layer(found: Look, k: int, layer: LayerLook) -> Section:
+def _layer(look: Look, k: int, layer: LayerLook) -> Section:
     parts: list[SectionPart] = []
     if not layer.top:
         parts.append(Missing("None of its maps is positive for any image."))
@@ -103,18 +103,18 @@ def _layer(found: Look, k: int, layer: LayerLook) -> Section:
         some = f"the {len(layer.top)} of {layer.maps} maps with the largest activations"
         caption = (
             f"{layer.output}: {'all maps' if len(layer.top) == layer.maps else some}. Left: the nine largest "
-            f"activations of each map over {len(found.images):,} images, one from each image, projected back to the "
+            f"activations of each map over {len(look.images):,} images, one from each image, projected back to the "
             "pixels by a DeconvNet (0 is mid-grey, each on its own scale, the largest 1 % of magnitudes clipped). "
             f"Right: the patches that caused them, which are the receptive fields of {layer.field[0]} x "
             f"{layer.field[1]} pixels; parts outside of the image are grey. Above: index of the map and its largest "
             "activation."
         )
-        drawn = patch_sheet(layer.top, found.images)
-        columns.insert(0, FigurePart(f"patches-{layer.key}", drawn, f"Top patches of {layer.output}", caption))
+        patches = patch_sheet(layer.top, look.images)
+        columns.insert(0, FigurePart(f"patches-{layer.key}", patches, f"Top patches of {layer.output}", caption))
     return Section(f"layer-{k}", layer.path, [*parts, FigureRow(columns)], wide=True)
 
 
-def _occlusion(found: Look, k: int, one: Hidden) -> FigureRow:
+def _occlusion(look: Look, k: int, one: OccludedImage) -> FigureRow:
     assert one.classes.predicted is not None
     side, alt = int(one.classes.corners[0, 0, 2]), f"Occlusion of image {k + 1}:"
     effect, back = one.total.effect(*one.image.shape[1:])[0, 0], one.deconvolution.sum(0)
@@ -130,28 +130,28 @@ def _occlusion(found: Look, k: int, one: Hidden) -> FigureRow:
             "positions as in the previous image.",
         ),
         (
-            "class", places(one.classes.score[0], one.classes.predicted[0], found.classes, f"p({one.label})"),
+            "class", places(one.classes.score[0], one.classes.predicted[0], look.classes, f"p({one.label})"),
             f"The probability of {one.label}, and the class that the model predicts, for each position of the square.",
         ),
     )  # fmt: skip
     return FigureRow(
-        [FigurePart(f"hidden-{k}-{name}", *(drawn, f"{alt} {name}", caption)) for name, drawn, caption in figures]
+        [FigurePart(f"hidden-{k}-{name}", *(figure, f"{alt} {name}", caption)) for name, figure, caption in figures]
     )
 
 
-def _ablation(found: Look) -> FigureRow:
+def _ablation(look: Look) -> FigureRow:
     rows = [
         (_removals(zero), f"{zero.parameters:,}", percent(zero.accuracy), percent(mean.accuracy))
-        for zero, mean in zip(found.ablations, found.by_mean, strict=True)
+        for zero, mean in zip(look.ablations, look.by_mean, strict=True)
     ]
     head = ("removed", "parameters", "accuracy with 0", "accuracy with the mean")
     columns = [[ABLATION, TablePart("Accuracy without layers", head, rows)]]
-    if found.retrained is not None:
+    if look.retrained is not None:
         head = ("changed", "parameters", "train accuracy", "accuracy")
-        rows = [_retrained_row(row) for row in found.retrained.rows]
+        rows = [_retrained_row(row) for row in look.retrained.rows]
         columns.append([
-            f"Networks trained from scratch with the same settings: {found.retrained.epochs} epochs of "
-            f"{found.retrained.images} images with Adam. Compare them with each other, not with the model above, which "
+            f"Networks trained from scratch with the same settings: {look.retrained.epochs} epochs of "
+            f"{look.retrained.images} images with Adam. Compare them with each other, not with the model above, which "
             "was trained for longer.",
             TablePart("Accuracy of networks trained from scratch", head, rows),
         ])  # fmt: skip
@@ -163,19 +163,22 @@ def _removals(row: AblationRow) -> str:
     return row.name if len(row.removed) <= 3 else f"{row.removed[0]} and {len(row.removed) - 1} more"
 
 
-def _evolution(found: Look) -> list[SectionPart]:
-    if not found.grown:
+def _evolution(evolution: Look) -> list[SectionPart]:
+    if not evolution.grown:
         return [Missing(
             "This needs the weights of several epochs: train with train.keep=[0,1,2,5,10] and give the run folder, or "
             "let --retrain train the network from scratch."
         )]  # fmt: skip
     retraining = "of a training of the same network from scratch, for this page"
-    parts: list[SectionPart] = [f"The weights are those {retraining if found.shows_retraining else 'of its training'}."]
-    for one in found.grown:
+    parts: list[SectionPart] = [
+        f"The weights are those {retraining if evolution.shows_retraining else 'of its training'}."
+    ]
+    for one in evolution.grown:
         caption = (
             f"{one.path}: a row for each of the {len(one.maps)} maps with the largest mean at the end, a column for "
-            f"each epoch; the largest activation over {len(found.images):,} images, projected back to the pixels, each "
-            "on its own scale with 0 as mid-grey. A sudden change means that another image has the largest activation."
+            f"each epoch; the largest activation over {len(evolution.images):,} images, projected back to the pixels, "
+            "each on its own scale with 0 as mid-grey. A sudden change means that another image has the largest "
+            "activation."
         )
         over = (
             f"{one.path}: each map's mean activation over all images and positions, and the largest mean of all maps."
@@ -195,45 +198,45 @@ def _retrained_row(row: Retrained) -> tuple[str, ...]:
     return name, f"{row.parameters:,}", percent(row.train_accuracy), percent(row.accuracy)
 
 
-def numbers_of(found: Look) -> dict[str, dict[str, Any]]:
+def numbers_of(look: Look) -> dict[str, dict[str, Any]]:
     """Return the values that the figures show, by the name of the file."""
     numbers: dict[str, dict[str, Any]] = {}
-    for layer in found.layers:
+    for layer in look.layers:
         numbers[f"filters-{layer.key}"] = {"weight": layer.weight}
         numbers[f"maps-{layer.key}"] = {"outputs": layer.outputs}
         for one in layer.top:
             numbers[f"patches-{layer.key}-{one.map}"] = {
                 "images": one.images, "value": one.value, "corners": one.corners, "deconvolution": one.deconvolution,
             }  # fmt: skip
-    for one in found.grown:
+    for one in look.grown:
         strongest = torch.stack([torch.cat([top.deconvolution for top in row]) for row in one.strongest])
         numbers[f"growth-{one.key}"] = {
             "epochs": list(one.epochs), "means": one.means, "maps": list(one.maps), "deconvolution": strongest,
         }  # fmt: skip
-    for k, one in enumerate(found.hidden):
+    for k, one in enumerate(look.hidden):
         assert one.classes.predicted is not None
         numbers[f"hidden-{k}"] = {
             "image": one.image, "probability": one.classes.score[0], "predicted": one.classes.predicted[0],
             "corners": one.classes.corners, "total_activation": one.total.score[0], "deconvolution": one.deconvolution,
         }  # fmt: skip
-    numbers["best"] = {name: best.x for name, best in found.best}
+    numbers["best"] = {name: best.x for name, best in look.best}
     return numbers
 
 
-def growth(found: Evolution) -> Figure:
+def growth(evolution: Evolution) -> Figure:
     """Draw a row for each map and a column for each epoch: the strongest activation, projected back to the pixels.
 
     Each image shows the unit's receptive field on its own scale, with 0 as mid-grey; at most MAX_EPOCHS epochs, evenly
     chosen.
     Source: Zeiler and Fergus 2014, figure 4.
     """
-    columns = np.unique(np.linspace(0, len(found.epochs) - 1, MAX_EPOCHS).round().astype(int)).tolist()
+    columns = np.unique(np.linspace(0, len(evolution.epochs) - 1, MAX_EPOCHS).round().astype(int)).tolist()
     size = (
         LEFT + len(columns) * (CELL + CELL_GAP) + CELL_GAP,
-        CELL_NAME + len(found.maps) * (CELL + CELL_GAP) + CELL_GAP,
+        CELL_NAME + len(evolution.maps) * (CELL + CELL_GAP) + CELL_GAP,
     )
     figure = Figure(size)
-    for row, (number, tops) in enumerate(zip(found.maps, found.strongest, strict=True)):
+    for row, (number, tops) in enumerate(zip(evolution.maps, evolution.strongest, strict=True)):
         bottom = size[1] - CELL_NAME - (row + 1) * (CELL + CELL_GAP)
         for column, k in enumerate(columns):
             plot = picture_axes(figure, LEFT + column * (CELL + CELL_GAP), bottom, CELL, CELL)
@@ -241,40 +244,40 @@ def growth(found: Evolution) -> Figure:
             part = tops[k].deconvolution[0].double().numpy()[:, top:low, left:right]
             show(plot, pixels(MID_GREY + MID_GREY * part / scale_of(part)))
             if row == 0:
-                name = f"epoch {found.epochs[k]}" if column == 0 else str(found.epochs[k])
+                name = f"epoch {evolution.epochs[k]}" if column == 0 else str(evolution.epochs[k])
                 plot.set_title(name, fontsize=SMALL - 1, color=INK, pad=3)
         middle = (bottom + CELL / 2) / size[1]
         figure.text(0.45 * LEFT / size[0], middle, str(number), fontsize=SMALL, color=INK, va="center", ha="center")
     return figure
 
 
-def means(found: Evolution) -> Figure:
+def means(evolution: Evolution) -> Figure:
     """Draw the mean activation of the same maps over the epochs, and the largest mean of all maps of the layer."""
     figure, plot = curve_axes("epoch", "mean activation")
     ends: list[End] = []
-    for number, colour in zip(found.maps, depth_colours(len(found.maps)), strict=True):
-        values = found.means[:, number].tolist()
-        (line,) = plot.plot(found.epochs, values, color=colour, linewidth=1.3)
+    for number, colour in zip(evolution.maps, depth_colours(len(evolution.maps)), strict=True):
+        values = evolution.means[:, number].tolist()
+        (line,) = plot.plot(evolution.epochs, values, color=colour, linewidth=1.3)
         figure.lines_by_name.append((f"map {number}", line))
-        ends.append(End(found.epochs[-1], values[-1], f"map {number}", colour))
-    largest = found.means.amax(1).tolist()
-    plot.plot(found.epochs, largest, color=PALE, linewidth=1.2, linestyle=(0, (4, 2)), label="largest of all maps")
+        ends.append(End(evolution.epochs[-1], values[-1], f"map {number}", colour))
+    largest = evolution.means.amax(1).tolist()
+    plot.plot(evolution.epochs, largest, color=PALE, linewidth=1.2, linestyle=(0, (4, 2)), label="largest of all maps")
     plot.legend(frameon=False, fontsize=SMALL, labelcolor=INK, loc="best")
     plot.xaxis.set_major_locator(MaxNLocator(integer=True))
     label_ends(plot, ends)
     return figure
 
 
-def patch_sheet(found: Sequence[TopPatches], images: Tensor) -> Figure:
+def patch_sheet(patches: Sequence[TopPatches], images: Tensor) -> Figure:
     """Draw each map's reconstructions on the left and patches on the right, the largest activation first.
 
     images: (N, 1 or 3, H, W) of values 0..1, all images of the data set. Each reconstruction has its own scale, with 0
     as mid-grey, as in the paper; the largest 1 % of magnitudes are clipped. Source: Zeiler and Fergus 2014, figure 2.
     """
-    rows, across = math.ceil(len(found) / MAPS), min(MAPS, len(found))
+    rows, across = math.ceil(len(patches) / MAPS), min(MAPS, len(patches))
     size = (across * (2 * SIDE + 0.04 + GAP) + GAP, rows * (SIDE + NAME + GAP) + GAP)
     figure = Figure(size)
-    for k, one in enumerate(found):
+    for k, one in enumerate(patches):
         row, column = divmod(k, MAPS)
         left = GAP + column * (2 * SIDE + 0.04 + GAP)
         bottom = size[1] - (row + 1) * (SIDE + NAME + GAP)

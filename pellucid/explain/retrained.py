@@ -53,17 +53,17 @@ class Retraining:
     weights: dict[int, Params]
 
 
-class _Keep(Callback):
+class _KeepWeights(Callback):
     """Keep the weights after each epoch."""
 
     def __init__(self) -> None:
-        self.found: dict[int, Params] = {}
+        self.params_by_seed: dict[int, Params] = {}
 
     def on_start(self, training: Training) -> None:
-        self.found[0] = map_tree(torch.clone, training.model.params)
+        self.params_by_seed[0] = map_tree(torch.clone, training.model.params)
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
-        self.found[training.epoch] = map_tree(torch.clone, training.model.params)
+        self.params_by_seed[training.epoch] = map_tree(torch.clone, training.model.params)
 
 
 def retrained(
@@ -82,7 +82,7 @@ def retrained(
     Raises PellucidError for unknown paths. Source: Zeiler and Fergus 2014, section 5.1 and table 3.
     """
     integer(epochs, "retrained: epochs", 1)
-    keep, rows = _Keep(), list[Retrained]()
+    keep, rows = _KeepWeights(), list[Retrained]()
     for variant in (NetworkVariant("nothing"), *(default_variants(model.net) if variants is None else variants)):
         net = changed(model.net, variant)
         callbacks = [] if rows else [keep]
@@ -98,7 +98,7 @@ def retrained(
         test_accuracy = other.evaluate(test)["accuracy"]
         parameters = sizes(other.objective.nets, other.params).parameters
         rows.append(Retrained(variant, parameters, history.last["train_accuracy"], test_accuracy))
-    return Retraining(rows, epochs, len(train), keep.found)
+    return Retraining(rows, epochs, len(train), keep.params_by_seed)
 
 
 def default_variants(net: Layer) -> list[NetworkVariant]:

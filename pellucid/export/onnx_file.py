@@ -13,7 +13,7 @@ from torch import Tensor
 from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError
 from pellucid.export.onnx_nodes import Node, custom_layers, unwritable, write
-from pellucid.export.onnx_proto import IR_VERSION, MAX_BYTES, OPSET, node_proto, optional
+from pellucid.export.onnx_proto import IR_VERSION, MAX_BYTES, OPSET, node_proto, optional, run_file
 from pellucid.export.onnx_readers import READERS
 from pellucid.export.parity import Parity, batch, compare, outputs
 from pellucid.export.target import ExportTarget
@@ -268,13 +268,3 @@ def _output_names(traced: GraphTrace) -> tuple[dict[str, str], dict[str, str]]:
 
 def _output(number: int, traced: GraphTrace) -> str:
     return "output" if len(traced.outputs) == 1 else f"output{number}"
-
-
-def run_file(data: bytes, xs: Mapping[str, Tensor]) -> list[Tensor]:
-    """Return onnxruntime's outputs for inputs by name."""
-    runtime = optional("onnxruntime")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 4  # errors are raised
-    session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    return [torch.from_numpy(y) for y in session.run(None, {name: x.numpy() for name, x in xs.items()})]

@@ -15,7 +15,7 @@ from pellucid.config import from_config
 from pellucid.errors import PellucidError
 from pellucid.export.onnx_nodes import is_writable, write
 from pellucid.export.onnx_proto import LAYER_METADATA_KEY, node_of, node_proto, optional, read_proto
-from pellucid.export.onnx_readers import READERS, Found, NodeReading, Unreadable
+from pellucid.export.onnx_readers import READERS, NodeReading, ReadLayer, Unreadable
 from pellucid.export.trace import GraphValue, TracedLayer
 from pellucid.layers.base import Layer, Params, Shape
 from pellucid.network.bounds import within_bounds
@@ -112,7 +112,7 @@ class _Network:
                 raise FileFault(f"has an output {quoted(name)} that is not computed by a node")
         return Graph(self.nodes, tuple(self.names[name] for name in outputs), self.inputs)
 
-    def _one(self, onnx: Any, proto: Any) -> Found:
+    def _one(self, onnx: Any, proto: Any) -> ReadLayer:
         """Return the layer of a node without pellucid metadata; raises Unreadable if no layer implements the node."""
         if len([name for name in proto.output if name]) != 1:
             raise Unreadable("has several outputs")
@@ -122,15 +122,15 @@ class _Network:
             raise Unreadable(f"has unsupported attributes: {', '.join(reading.attributes)}")
         return found
 
-    def _add(self, proto: Any, found: Found) -> None:
-        shapes = tuple(self.shapes[name] for name in found.inputs)
-        _, out = _init(found.layer, shapes[0] if len(shapes) == 1 else shapes)
+    def _add(self, proto: Any, layer: ReadLayer) -> None:
+        shapes = tuple(self.shapes[name] for name in layer.inputs)
+        _, out = _init(layer.layer, shapes[0] if len(shapes) == 1 else shapes)
         name = self._free(proto.name or proto.op_type.lower())
-        layer_node = self.layer_nodes.setdefault((repr(found.layer), found.names), name) if found.names else name
-        sources = tuple(self.names[source] for source in found.inputs)
-        self.nodes[name] = (found.layer if layer_node == name else layer_node, *sources)
+        layer_node = self.layer_nodes.setdefault((repr(layer.layer), layer.names), name) if layer.names else name
+        sources = tuple(self.names[source] for source in layer.inputs)
+        self.nodes[name] = (layer.layer if layer_node == name else layer_node, *sources)
         if layer_node == name:
-            self.tensors |= {f"{name}.{path}": tensor for path, tensor in found.params.items()}
+            self.tensors |= {f"{name}.{path}": tensor for path, tensor in layer.params.items()}
         self.shapes[proto.output[0]], self.names[proto.output[0]] = tuple(out), name
 
     def _free(self, name: str) -> str:
@@ -174,7 +174,7 @@ def _end_of_layer(nodes: Sequence[Any], start: int) -> int:
 
 def _layer_from_metadata(
     onnx: Any, nodes: Sequence[Any], constants: Mapping[str, Tensor], shapes: Mapping[str, Shape]
-) -> Found:
+) -> ReadLayer:
     """Return the layer that the nodes' metadata describes; raises Unreadable unless exporting it gives the same nodes.
 
     A layer that is exported as several nodes has its configuration in the metadata of each node.
@@ -196,7 +196,7 @@ def _layer_from_metadata(
         name in constants and _close(tensor, constants[name]) for name, tensor in rewritten.constants.items()
     ):
         raise Unreadable("has pellucid metadata of a layer that is exported as different nodes")
-    return Found(layer, inputs, params, tuple(join(path, name) for name in params))
+    return ReadLayer(layer, inputs, params, tuple(join(path, name) for name in params))
 
 
 def _layer_metadata(node: Any) -> str:

@@ -1,5 +1,6 @@
-"""ONNX files: supported versions, and conversion of nodes and tensors to and from plain values."""
+"""ONNX files: supported versions, conversion of nodes and tensors to and from plain values, and onnxruntime."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -99,3 +100,13 @@ def _tensor(proto: Any) -> Tensor:
     if found.dtype == torch.bfloat16:
         raise FileFault(f"contains {quoted(proto.name)} in bfloat16, which is not supported", "export it in float32")
     return found
+
+
+def run_file(data: bytes, xs: Mapping[str, Tensor]) -> list[Tensor]:
+    """Return onnxruntime's outputs for inputs by name."""
+    runtime = optional("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 4  # errors are raised
+    session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return [torch.from_numpy(y) for y in session.run(None, {name: x.numpy() for name, x in xs.items()})]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid.data import float_images
 from pellucid.errors import PellucidError
-from pellucid.export.onnx_proto import OPSET, optional
+from pellucid.export.onnx_proto import OPSET, optional, run_file
 from pellucid.export.parity import BATCH, SEED, Parity, compare, outputs
 from pellucid.layers.base import Params
 from pellucid.model import Model
@@ -30,8 +30,6 @@ def with_pictures(data: bytes, model: Model, operator: tuple[int, str, dict[str,
     returns "predictions", and of pixels also "class_map" (N, H, W); None keeps the outputs of a detector.
     Raises PellucidError for inputs that are not images, and ParityError.
     """
-    from pellucid.export.onnx_file import run_file
-
     onnx = optional("onnx")
     helper, types = onnx.helper, onnx.TensorProto
     proto = onnx.load_from_string(data)
@@ -57,16 +55,16 @@ def with_pictures(data: bytes, model: Model, operator: tuple[int, str, dict[str,
             values.append(helper.make_tensor_value_info(CLASS_MAP, types.INT64, (sizes[0], *sizes[2:])))
         _replace(graph.output, values)
     _replace(graph.node, [*first, *graph.node, *last])
-    whole = proto.SerializeToString(deterministic=True)
-    onnx.checker.check_model(whole, full_check=True)
+    file_bytes = proto.SerializeToString(deterministic=True)
+    onnx.checker.check_model(file_bytes, full_check=True)
     rng = torch.Generator().manual_seed(SEED)
     images = torch.randint(256, (BATCH, channels, height, width), dtype=torch.uint8, generator=rng)
-    theirs = run_file(whole, {IMAGES: images.permute(0, 2, 3, 1).contiguous()})
+    theirs = run_file(file_bytes, {IMAGES: images.permute(0, 2, 3, 1).contiguous()})
     if operator is None:
         ours = run_file(data, {"input": float_images(images)})  # compared with the model before
     else:
         ours, theirs = [_predicted(model, params, images)], theirs[:1]
-    return whole, compare([one.float() for one in ours], [one.float() for one in theirs]).require("the ONNX file")
+    return file_bytes, compare([one.float() for one in ours], [one.float() for one in theirs]).require("the ONNX file")
 
 
 def _predicted(model: Model, params: Params, images: Tensor) -> Tensor:
@@ -80,9 +78,9 @@ def _shape(value: Any) -> tuple[int | str, ...]:
 
 
 def _replace(field: Any, values: Sequence[Any]) -> None:
-    kept = list(values)
+    copies = list(values)
     del field[:]
-    field.extend(kept)
+    field.extend(copies)
 
 
 MEANINGS = {

@@ -62,11 +62,14 @@ def outputs(net: Layer, params: Params, xs: Sequence[Tensor], stats: FeatureStat
     return _flat(y)
 
 
-def compare(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> Parity:
+def compare(model_outputs: Sequence[Tensor], file_outputs: Sequence[Tensor]) -> Parity:
     """Return the largest difference of all outputs, each relative to its largest absolute value."""
     return Parity(
-        max((_difference(expected, found) for expected, found in zip(ours, theirs, strict=True)), default=0.0),
-        len(ours[0]),
+        max(
+            (_difference(expected, found) for expected, found in zip(model_outputs, file_outputs, strict=True)),
+            default=0.0,
+        ),
+        len(model_outputs[0]),
     )
 
 

@@ -145,11 +145,11 @@ def source(
     from pellucid.version import __version__
 
     code = _code_of(net, params, trace(net, params, shape))
-    whole = "net"
+    expression = "net"
     if stats is not None:
         numbers = ", ".join(repr(tuple(each.flatten().tolist())) for each in (stats.mean, stats.std))
-        whole = f"nn.Sequential(Standardise({numbers}), net)"
-    body = FUNCTIONS.format(network=code.text, whole=whole)
+        expression = f"nn.Sequential(Standardise({numbers}), net)"
+    body = FUNCTIONS.format(network=code.text, whole=expression)
     parts = [*_helpers(body), body.strip()]
     uses_functions = any("F." in part for part in parts)
     head = HEAD.format(

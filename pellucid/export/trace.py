@@ -58,9 +58,9 @@ def trace(net: Layer, params: Params, shape: Any) -> GraphTrace:
 
     Only shapes are computed. Raises PellucidError if an input does not fit.
     """
-    several = len(shape) > 0 and isinstance(shape[0], tuple)
-    names = [f"input{number}" for number in range(1, len(shape) + 1)] if several else ["input"]
-    inputs = tuple(map(GraphValue, names, shape if several else (shape,)))
+    has_several_inputs = len(shape) > 0 and isinstance(shape[0], tuple)
+    names = [f"input{number}" for number in range(1, len(shape) + 1)] if has_several_inputs else ["input"]
+    inputs = tuple(map(GraphValue, names, shape if has_several_inputs else (shape,)))
     used, steps = set(names), []
 
     def leaf(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[GraphValue, None]:
@@ -73,7 +73,7 @@ def trace(net: Layer, params: Params, shape: Any) -> GraphTrace:
         steps.append(TracedLayer(name, path, layer, params, sources, GraphValue(name, tuple(out))))
         return steps[-1].output, None
 
-    out, _ = run(net, params, inputs if several else inputs[0], Mode(keep=False), leaf)
+    out, _ = run(net, params, inputs if has_several_inputs else inputs[0], Mode(keep=False), leaf)
     return GraphTrace(inputs, tuple(steps), tuple(_flat(out)))
 
 

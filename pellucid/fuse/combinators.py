@@ -34,17 +34,17 @@ class FusedSequential(Combinator):
         """Initialise the layers in order."""
         params: Params = {}
         for name, child in self.children.items():
-            drawn, shape = child.init(shape, rng)
-            params |= drawn if name in self.groups else {name: drawn}
+            child_params, shape = child.init(shape, rng)
+            params |= child_params if name in self.groups else {name: child_params}
         return params, shape
 
     def flow(self, params: Params, x: Any, mode: Mode, step: LayerRun) -> tuple[Any, Cache]:
         """Run the layers in order."""
         cache = {}
         for name, child in self.children.items():
-            x, kept = step(name, child, params if name in self.groups else params[name], x, mode)
+            x, child_cache = step(name, child, params if name in self.groups else params[name], x, mode)
             if mode.keep:
-                cache[name] = kept
+                cache[name] = child_cache
         return x, cache
 
     def sweep(self, params: Params, cache: Cache, dy: Any, back: Back) -> tuple[Any, Params]:
@@ -92,9 +92,9 @@ class FusedResidual(Combinator):
         """Run both branches on x, and add the other branch's output to the target's in place."""
         cache, ys = {}, {}
         for name, branch in self.branches.items():
-            ys[name], kept = step(name, branch, params[name], x, mode)
+            ys[name], child_cache = step(name, branch, params[name], x, mode)
             if mode.keep:
-                cache[name] = kept
+                cache[name] = child_cache
         y = ys.pop(self.target)
         (other,) = ys.values()
         return y.add_(other), cache

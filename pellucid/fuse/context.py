@@ -47,5 +47,5 @@ class Form(Layer):
     layer: Layer
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialise the layer."""
+        """Initialize the layer, by default as it stands."""
         return self.layer.init(shape, rng)

@@ -45,22 +45,22 @@ class DenseLayer:
         return {self.before: {}, self.body: {self.inner[1]: {}, **dbody}, "merge": {}}
 
     def read(
-        self, own: Params, maps: Tensor, mean: Tensor | None, var: Tensor | None
+        self, params: Params, maps: Tensor, mean: Tensor | None, var: Tensor | None
     ) -> tuple[Tensor, BatchCache | RunningCache]:
         """Return the normalized and rectified maps, and the norm's cache.
 
         mean, var: the batch statistics of all maps of the block; None to use the norm's running statistics.
         """
-        kept: BatchCache | RunningCache
+        cache: BatchCache | RunningCache
         if mean is None or var is None:
-            kept = RunningCache(maps)
+            cache = RunningCache(maps)
         else:
             channels = maps.shape[1]
-            kept = BatchCache(maps, mean[:channels], torch.rsqrt(var[:channels] + self.norm.epsilon))
-        return KERNELS[self.act].over(normalized(self.norm, own[self.inner[0]], kept)), kept
+            cache = BatchCache(maps, mean[:channels], torch.rsqrt(var[:channels] + self.norm.epsilon))
+        return KERNELS[self.act].over(normalized(self.norm, params[self.inner[0]], cache)), cache
 
     def send(
-        self, params: Params, kept: BatchCache | RunningCache, dy: Tensor, dmaps: Tensor, later: Tensor | None
+        self, params: Params, cache: BatchCache | RunningCache, dy: Tensor, dmaps: Tensor, later: Tensor | None
     ) -> Params:
         """Propagate back through the norm: add its dx to `dmaps`, and return the gradients of its parameters.
 
@@ -68,11 +68,11 @@ class DenseLayer:
         so they are only summed in `later` (2, channels), as slope and constant of each channel, and added to dmaps
         once, by `arrived`.
         """
-        if later is None or not isinstance(kept, BatchCache):
-            dx, dparams = self.norm.backward(params, kept, dy)
+        if later is None or not isinstance(cache, BatchCache):
+            dx, dparams = self.norm.backward(params, cache, dy)
             dmaps.add_(dx)
             return dparams
-        x, mean, invstd = kept
+        x, mean, invstd = cache
         weight, running = params["weight"], (params["running_mean"], params["running_var"])
         needed = False, True, True  # dx, dweight, dbias
         _, dweight, dbias = norm_backward(dy, x, weight, *running, mean, invstd, True, self.norm.epsilon, needed)
@@ -149,12 +149,12 @@ class DenseBlock(Combinator):
             if maps.dtype is torch.bfloat16:  # its kernel for normalization is slow for slices of channels
                 previous = previous.contiguous(memory_format=form)
             x, _ = row.conv.forward(own[conv], row.read(own, previous, mean, var)[0], mode)
-            x, kept = step(row.name, row.rest, own, x, mode)
+            x, child_cache = step(row.name, row.rest, own, x, mode)
             read = channels
             channels += row.growth
             maps[:, read:channels] = x
             if mode.keep:
-                cache[row.name] = kept
+                cache[row.name] = child_cache
         return maps, {"maps": maps, "mean": mean, "var": var, "rows": cache} if mode.keep else {}
 
     def sweep(self, params: Params, cache: Cache, dy: Tensor, back: Back) -> tuple[Tensor, Params]:
@@ -173,11 +173,11 @@ class DenseBlock(Combinator):
             read = channels - row.growth
             dy = arrived(dmaps[:, read:channels], maps[:, read:channels], later, slice(read, channels), form)
             dy, drest = back(row.name, row.rest, own, rows.pop(row.name), dy)
-            y, kept = row.read(own, maps[:, :read].contiguous(memory_format=form), mean, var)
+            y, read_cache = row.read(own, maps[:, :read].contiguous(memory_format=form), mean, var)
             dy, dconv = row.conv.backward(own[conv], Conv2dCache(y), dy)
             dy = KERNELS[row.act].back_over(dy, y)
             del y
-            dnorm = row.send(own[norm], kept, dy, dmaps[:, :read], later)
+            dnorm = row.send(own[norm], read_cache, dy, dmaps[:, :read], later)
             dparams[row.name] = row.parallel_gradients({norm: dnorm, conv: dconv, **drest})
             channels = read
         return arrived(dmaps[:, :channels], maps[:, :channels], later, slice(channels), form), dparams

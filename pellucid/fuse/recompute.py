@@ -39,9 +39,9 @@ class NormActConv(Layer):
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, BatchCache | RunningCache]:
         """Normalize, rectify in place, pool and convolve; return the norm's cache."""
-        y, kept = self.norm.forward(params[self.names[0]], x, mode)
+        y, norm_cache = self.norm.forward(params[self.names[0]], x, mode)
         y = self._pooled(KERNELS[self.act].over(y), mode)
-        return self.conv.forward(params[self.names[-1]], y, mode)[0], kept
+        return self.conv.forward(params[self.names[-1]], y, mode)[0], norm_cache
 
     def backward(self, params: Params, cache: BatchCache | RunningCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Recompute the convolution's input, then propagate back through the layers."""

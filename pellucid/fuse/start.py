@@ -27,7 +27,7 @@ class EntranceLayer(Form):
 
 
 @dataclass
-class Ready:
+class CachedFunction:
     """A function for prediction, the tensors that it was built from, and their version counters at that time."""
 
     run: RunFunction | None = None
@@ -44,7 +44,7 @@ class FrozenStart(Form):
     each pass. Writes through `.data` and `.numpy()` are not detected.
     """
 
-    ready: Ready = field(default_factory=Ready, repr=False, compare=False)
+    ready: CachedFunction = field(default_factory=CachedFunction, repr=False, compare=False)
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, NoCache]:
         """Run the layers."""

@@ -1,5 +1,6 @@
 """The interface of generators of images from latent vectors."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal, get_args
@@ -49,12 +50,9 @@ class Generator(Objective):
             return torch.rand(size, generator=rng, device=device, dtype=like.dtype) * 2 - 1
         return torch.randn(size, generator=rng, device=device, dtype=like.dtype)
 
+    @abstractmethod
     def draw(self, params: Params, z: Tensor) -> Tensor:
-        """Return the images (N, C, H, W) of latent vectors (N, latent), with values in 0 to 1, in evaluation mode.
-
-        For a generator whose outputs are in -1 to 1; subclasses with another range override this method.
-        """
-        return (self.generator.forward(params["generator"], z, Mode(keep=False))[0] + 1) / 2
+        """Return the images (N, C, H, W) of latent vectors (N, latent), with values in 0 to 1, in evaluation mode."""
 
     def sample(self, params: Params, count: int, rng: torch.Generator) -> Tensor:
         """Draw images (count, C, H, W) with values in 0 to 1."""
@@ -70,8 +68,8 @@ class Generator(Objective):
 
         def evaluate(batch: Batch) -> Evaluated:
             rng = draws.next()
-            drawn = self.sample(params, len(batch.images), rng)
-            return Evaluated(drawn, batch, merged(self.gradients(params, batch, Mode(rng=rng)))[0])
+            samples = self.sample(params, len(batch.images), rng)
+            return Evaluated(samples, batch, merged(self.gradients(params, batch, Mode(rng=rng)))[0])
 
         return evaluate
 

@@ -35,33 +35,43 @@ class AdversarialGenerator(Generator):
         discriminator, _ = init_child("discriminator", self.discriminator, shape, rng)
         return {"generator": generator, "discriminator": discriminator}, shape
 
-    def discriminator_turn(
-        self, judging: Params, images: Tensor, made: Tensor, loss: Adversarial, mode: Mode
-    ) -> Gradients:
-        """Return the discriminator's loss and gradients with respect to its parameters `judging`.
+    def draw(self, params: Params, z: Tensor) -> Tensor:
+        """Return the generator's outputs, scaled from -1 to 1 to 0 to 1."""
+        return (self.generator.forward(params["generator"], z, Mode(keep=False))[0] + 1) / 2
 
-        It runs on the real `images` and the generated ones, `made`, in separate batches.
+    def discriminator_turn(
+        self, discriminator_params: Params, images: Tensor, generated: Tensor, loss: Adversarial, mode: Mode
+    ) -> Gradients:
+        """Return the discriminator's loss and gradients with respect to its parameters `discriminator_params`.
+
+        It runs on the real `images` and the generated ones, `generated`, in separate batches.
         """
-        real, real_cache = self.discriminator.forward(judging, images, mode)
-        fake, fake_cache = self.discriminator.forward(judging, made, mode)
+        real, real_cache = self.discriminator.forward(discriminator_params, images, mode)
+        fake, fake_cache = self.discriminator.forward(discriminator_params, generated, mode)
         value, dreal, dfake = loss.discriminator(real, fake)
         weight = self.weight("discriminator")
-        _, first = backward(self.discriminator, judging, real_cache, weight * dreal, consume=True)
-        _, second = backward(self.discriminator, judging, fake_cache, weight * dfake, consume=True)
+        _, first = backward(self.discriminator, discriminator_params, real_cache, weight * dreal, consume=True)
+        _, second = backward(self.discriminator, discriminator_params, fake_cache, weight * dfake, consume=True)
         return {"discriminator": value}, add_up_tree(first, second)
 
     def generator_turn(
-        self, params: Params, judging: Params, made: Tensor, making: Cache, loss: Adversarial, mode: Mode
+        self,
+        params: Params,
+        discriminator_params: Params,
+        generated: Tensor,
+        generator_cache: Cache,
+        loss: Adversarial,
+        mode: Mode,
     ) -> Gradients:
         """Return the generator's loss and gradients.
 
-        judging: the discriminator's parameters, perhaps normalized. made, making: the generated images and the
-        generator's cache.
+        discriminator_params: the discriminator's parameters, perhaps normalized. generated, generator_cache: the
+        generated images and the cache of the pass that made them.
         """
-        scores, cache = self.discriminator.forward(judging, made, mode)
+        scores, cache = self.discriminator.forward(discriminator_params, generated, mode)
         value, dscores = loss.generator(scores)
-        dmade = to_input(self.discriminator, judging, cache, self.weight("generator") * dscores)
-        _, dparams = backward(self.generator, params["generator"], making, dmade, consume=True)
+        dgenerated = to_input(self.discriminator, discriminator_params, cache, self.weight("generator") * dscores)
+        _, dparams = backward(self.generator, params["generator"], generator_cache, dgenerated, consume=True)
         return {"generator": value}, {"generator": dparams}
 
 

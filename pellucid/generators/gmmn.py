@@ -101,8 +101,8 @@ class CodeGMMN(Generator):
         images = batch.images
         inputs = images
         if mode.train and self.noise:
-            kept = torch.rand(images.shape, generator=mode.rng, device=images.device) >= self.noise
-            inputs = images * kept
+            mask = torch.rand(images.shape, generator=mode.rng, device=images.device) >= self.noise
+            inputs = images * mask
         logits, encoder_cache = self.encoder.forward(params["encoder"], inputs, mode)
         codes = logits.sigmoid()
         pixels, decoder_cache = self.decoder.forward(params["decoder"], codes, mode)

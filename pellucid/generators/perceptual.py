@@ -33,22 +33,22 @@ def start_maps(params: Params, maps: Params, mean: tuple[float, ...], std: tuple
         param.copy_(trained)
 
 
-def perceptual_distance(net: Layer, params: Params, made: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the distance of images `made` (N, 3, H, W), -1 to 1, from `real`, and its gradient with respect to `made`.
+def perceptual_distance(net: Layer, params: Params, generated: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distance of images `generated` (N, 3, H, W), -1 to 1, from `real`, and its gradient by `generated`.
 
     The distance is the mean absolute difference of each of the maps of `trained_maps`, averaged over the maps; the
     network is frozen.
     Source: Johnson, Alahi and Fei-Fei 2016, equation 2, with absolute instead of squared differences.
     """
     real_maps, _ = net.forward(params, (real + 1) / 2, Mode(keep=False))
-    made_maps, cache = net.forward(params, (made + 1) / 2, Mode())
+    made_maps, cache = net.forward(params, (generated + 1) / 2, Mode())
     losses = [L1("mean")(y, target) for y, target in zip(made_maps, real_maps, strict=True)]
     dmaps = tuple(dy / len(losses) for _, dy in losses)
     value = torch.stack([distance for distance, _ in losses]).mean()
     return value, to_input(net, params, cache, dmaps) / 2
 
 
-def perceptual_value(net: Layer, params: Params, made: Tensor, real: Tensor) -> Tensor:
+def perceptual_value(net: Layer, params: Params, generated: Tensor, real: Tensor) -> Tensor:
     """Return only the value of `perceptual_distance`, without a backward pass."""
-    made_maps, real_maps = (net.forward(params, (images + 1) / 2, Mode(keep=False))[0] for images in (made, real))
+    made_maps, real_maps = (net.forward(params, (images + 1) / 2, Mode(keep=False))[0] for images in (generated, real))
     return torch.stack([L1("mean")(y, target)[0] for y, target in zip(made_maps, real_maps, strict=True)]).mean()

@@ -86,20 +86,20 @@ class Pix2Pix(Translator):
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
         """Yield the discriminator's losses and gradients, then the generator's, for the updated discriminator."""
         x, real = self.pair(batch, mode)
-        made, generator_cache = self.generator.forward(params["generator"], x, mode)  # (N, 2 or 3, H, W)
+        generated, generator_cache = self.generator.forward(params["generator"], x, mode)  # (N, 2 or 3, H, W)
 
         real_loss, dparams = self.judge(params, _concatenated(x, real), True, mode)
-        made_loss, dmore = self.judge(params, _concatenated(x, made), False, mode)
+        made_loss, dmore = self.judge(params, _concatenated(x, generated), False, mode)
         yield {"discriminator": real_loss + made_loss}, {"discriminator": add_up_tree(dparams, dmore)}
 
-        scores, cache = self.discriminator.forward(params["discriminator"], _concatenated(x, made), mode)
+        scores, cache = self.discriminator.forward(params["discriminator"], _concatenated(x, generated), mode)
         value, dscores = self.adversarial.generator(scores)
         dpair = to_input(self.discriminator, params["discriminator"], cache, dscores)
-        distance, dy = L1("mean")(made, real)
+        distance, dy = L1("mean")(generated, real)
         dy = self.weight("l1") * dy + self.weight("generator") * dpair[:, x.shape[1] :]
         losses = {"generator": value, "l1": distance}
         if self.features is not None:
-            losses["perceptual"], dmade = perceptual_distance(self.features, params["features"], made, real)
+            losses["perceptual"], dmade = perceptual_distance(self.features, params["features"], generated, real)
             dy += self.weight("perceptual") * dmade
         _, dparams = backward(self.generator, params["generator"], generator_cache, dy, consume=True)
         yield losses, {"generator": dparams}

@@ -54,10 +54,10 @@ def normalized(params: Params) -> tuple[Params, dict[str, Singular]]:
     return visit(params, ""), found
 
 
-def restored(dparams: Params, params: Params, found: dict[str, Singular], path: str = "") -> Params:
+def restored(dparams: Params, params: Params, singulars: dict[str, Singular], path: str = "") -> Params:
     """Return the gradients with respect to W, given the gradients `dparams` with respect to Ŵ.
 
-    dW = (dŴ - <dŴ, Ŵ> u vᵀ) / σ, since dσ/dW = u vᵀ for the singular vectors u and v. params, found: as returned by
+    dW = (dŴ - <dŴ, Ŵ> u vᵀ) / σ, since dσ/dW = u vᵀ for the singular vectors u and v. params, singulars: as returned by
     `normalized`.
     Source: Miyato et al. 2018, equation 12.
     """
@@ -65,9 +65,9 @@ def restored(dparams: Params, params: Params, found: dict[str, Singular], path: 
     for name, value in dparams.items():
         full_path = f"{path}.{name}" if path else name
         if isinstance(value, dict):
-            new[name] = restored(value, params[name], found, full_path)
-        elif full_path in found and bool(found[full_path].value > 0):
-            singular = found[full_path]
+            new[name] = restored(value, params[name], singulars, full_path)
+        elif full_path in singulars and bool(singulars[full_path].value > 0):
+            singular = singulars[full_path]
             projection = (value * params[name]).sum()  # <dŴ, Ŵ>
             outer = torch.outer(singular.left, singular.right).view_as(value)
             new[name] = (value - projection * outer) / singular.value

@@ -141,8 +141,8 @@ class Translator(Objective):
         y = precise(y)[:, :, : images.shape[2], : images.shape[3]]
         if self.to == "colour":
             return y * CHROMA
-        made = ((y + 1) / 2).clamp(0, 1)
-        return lab_of(made)[:, 1:] if self.of_colours else made
+        scaled = ((y + 1) / 2).clamp(0, 1)
+        return lab_of(scaled)[:, 1:] if self.of_colours else scaled
 
     def pad(self, x: Tensor) -> Tensor:
         """Return x (N, C, H, W) padded to a height and width of `padded` by repeating the edge pixels."""

@@ -49,6 +49,10 @@ class WGANGP(Generator):
         critic, _ = init_child("critic", self.critic, shape, rng)
         return {"generator": generator, "critic": critic}, shape
 
+    def draw(self, params: Params, z: Tensor) -> Tensor:
+        """Return the generator's outputs, scaled from -1 to 1 to 0 to 1."""
+        return (self.generator.forward(params["generator"], z, Mode(keep=False))[0] + 1) / 2
+
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
         """Yield the critic's losses and gradients for each of its updates, then the generator's."""
         parts = (2 * batch.images - 1).tensor_split(min(self.critic_steps, len(batch.images)))
@@ -70,10 +74,10 @@ class WGANGP(Generator):
         _, dparams = backward(self.generator, params["generator"], generator_cache, dmade, consume=True)
         yield {"generator": -scores.mean()}, {"generator": dparams}
 
-    def _distance(self, params: Params, images: Tensor, made: Tensor, mode: Mode) -> tuple[Tensor, Params]:
+    def _distance(self, params: Params, images: Tensor, generated: Tensor, mode: Mode) -> tuple[Tensor, Params]:
         """Return the mean score of generated images minus that of real ones, and the critic's gradients."""
         count = len(images)
-        scores, cache = self.critic.forward(params["critic"], torch.cat([images, made]), mode)  # (2 count, 1)
+        scores, cache = self.critic.forward(params["critic"], torch.cat([images, generated]), mode)  # (2 count, 1)
         dscores = torch.full_like(scores, self.weight("critic") / count)
         dscores[:count] *= -1
         _, dparams = backward(self.critic, params["critic"], cache, dscores, consume=True)

@@ -162,9 +162,9 @@ class Zhang(Translator):
         _, dparams = backward(self.generator, params["generator"], cache, dlogits.to(logits.dtype), consume=True)
         return {"loss": value}, {"generator": dparams}
 
-    def cells(self, wanted: Tensor) -> Encoded:
+    def cells(self, targets: Tensor) -> Encoded:
         """Return the encoded mean colour of each cell of targets (N, 2, H, W) in the units of the network."""
-        return encode(F.avg_pool2d(precise(wanted) * CHROMA, CELL))
+        return encode(F.avg_pool2d(precise(targets) * CHROMA, CELL))
 
     def weights_of(self, params: Params, true: Encoded, mode: Mode) -> Tensor:
         """Return the rebalancing weight (N, H / 2, W / 2) of each cell, from its nearest bin."""

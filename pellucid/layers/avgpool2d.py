@@ -89,10 +89,10 @@ class AvgPool2d(Layer):
     def _counts(self, windows: Windows, x: Tensor) -> Tensor:
         """Return the number of values in each window: (1, 1, H', W')."""
         down, across = windows.padding
-        counted = F.pad(  # 1 where a pixel is included in the mean, else 0
+        ones = F.pad(  # 1 where a pixel is included in the mean, else 0
             x.new_ones(1, 1, *windows.size, dtype=wide_type(x.dtype)),
             (across, across, down, down),
             value=float(self.count_include_pad),
         )
-        height, width = counted.shape[2:]
-        return replace(windows, size=(height, width), padding=(0, 0)).sums(counted)
+        height, width = ones.shape[2:]
+        return replace(windows, size=(height, width), padding=(0, 0)).sums(ones)

@@ -51,8 +51,8 @@ def gan(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor
 def orthogonal(shape: Shape, fan_in: int, fan_out: int, rng: torch.Generator) -> Tensor:
     """Return weights whose matrix, shape[0] x the product of the rest, is orthonormal (Saxe et al. 2013)."""
     rows, columns = shape[0], math.prod(shape[1:])
-    drawn = torch.randn(max(rows, columns), min(rows, columns), generator=rng)
-    q, r = cast("tuple[Tensor, Tensor]", torch.linalg.qr(drawn))
+    normal = torch.randn(max(rows, columns), min(rows, columns), generator=rng)
+    q, r = cast("tuple[Tensor, Tensor]", torch.linalg.qr(normal))
     q = q * torch.where(r.diagonal() < 0, -1.0, 1.0)  # QR fixes the signs by convention; this makes the draw uniform
     return (q if rows >= columns else q.T).reshape(shape).contiguous()
 

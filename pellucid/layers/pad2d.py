@@ -66,15 +66,15 @@ class Pad2d(Layer):
         channels, height, width = check_image_shape(self, shape)
         left, right, top, bottom = self.edges()
         out = height + top + bottom, width + left + right
-        kept = height + min(top, 0) + min(bottom, 0), width + min(left, 0) + min(right, 0)
-        if min(out) < 1 or min(kept) < 0:
+        inner = height + min(top, 0) + min(bottom, 0), width + min(left, 0) + min(right, 0)
+        if min(out) < 1 or min(inner) < 0:
             raise PellucidError(f"Pad2d: padding={self.padding} crops all of an image of {height}x{width}; crop less")
         if self.kind == "reflect" and (max(left, right) >= width or max(top, bottom) >= height):
             raise PellucidError(
                 f"Pad2d: with kind='reflect', padding={self.padding} must be smaller than the image, {height}x{width}; "
                 "use less padding, or kind='replicate'"
             )
-        if self.kind == "circular" and (max(top, bottom) > kept[0] or max(left, right) > kept[1]):
+        if self.kind == "circular" and (max(top, bottom) > inner[0] or max(left, right) > inner[1]):
             raise PellucidError(
                 f"Pad2d: padding={self.padding} wraps around an image of {height}x{width} more than once; use less"
             )
@@ -103,8 +103,8 @@ class Pad2d(Layer):
 def _circular_backward(dy: Tensor, axis: int, before: int, after: int) -> Tensor:
     """Return the gradient of circular padding along one axis, with respect to the cropped image."""
     before, after = max(before, 0), max(after, 0)
-    kept = dy.shape[axis] - before - after
-    dx = dy.narrow(axis, before, kept).clone()
-    dx.narrow(axis, kept - before, before).add_(dy.narrow(axis, 0, before))
-    dx.narrow(axis, 0, after).add_(dy.narrow(axis, before + kept, after))
+    size = dy.shape[axis] - before - after
+    dx = dy.narrow(axis, before, size).clone()
+    dx.narrow(axis, size - before, before).add_(dy.narrow(axis, 0, before))
+    dx.narrow(axis, 0, after).add_(dy.narrow(axis, before + size, after))
     return dx

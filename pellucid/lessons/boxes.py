@@ -160,13 +160,13 @@ def suppression(setting: Setting) -> Result:
     """
     boxes = torch.tensor([[10.0, 20, 50, 60], [15, 20, 55, 60], [30, 20, 70, 60], [38, 20, 78, 60], [56, 20, 96, 60]])
     scores = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5])
-    kept = nms(boxes, scores, 0.5)
+    selected = nms(boxes, scores, 0.5)
     numbers = {
         "IoU with each other": [[round(value, 2) for value in row] for row in box_iou(boxes, boxes).tolist()],
-        "kept": (kept + 1).tolist(),
+        "kept": (selected + 1).tolist(),
     }
     texts = [f"{score:.1f}" for score in scores.tolist()]
-    after = box_marks(boxes[kept], [GREEN] * len(kept), [texts[k] for k in kept.tolist()])
+    after = box_marks(boxes[selected], [GREEN] * len(selected), [texts[k] for k in selected.tolist()])
     return Result(
         numbers,
         sheet_of_objects([white(80, 110)] * 2, [box_marks(boxes, [PALE] * 5, texts), after], ["before", "after"], ()),

@@ -69,7 +69,7 @@ IMAGE, TRUTH = Scenes(1).scene(105)  # the image that all steps show, which is n
 COLOURS = ("#ffe45c", "#7df9ff")  # of boxes around red and green objects
 
 
-def found(boxes: Tensor, labels: Tensor, texts: list[str] | None = None) -> Marks:
+def box_marks(boxes: Tensor, labels: Tensor, texts: list[str] | None = None) -> Marks:
     """Return boxes (n, 4) for a figure, in the colours of their classes; texts: a label for each."""
     return Marks(boxes, labels, texts=texts or [], colours=[COLOURS[label] for label in labels.tolist()])
 
@@ -105,7 +105,7 @@ def sliding(setting: Setting) -> Result:
     }
     best_windows = all_windows[iou.argmax(0)]
     shown = all_windows[::16]
-    marks = [found(shown, torch.zeros(len(shown), dtype=torch.int64)), found(best_windows, TRUTH.labels)]
+    marks = [box_marks(shown, torch.zeros(len(shown), dtype=torch.int64)), box_marks(best_windows, TRUTH.labels)]
     names = ["every 16th window", "the best window of each object"]
     return Result(numbers, sheet_of_objects([IMAGE.float() / 255] * 2, marks, names, ()))
 
@@ -121,7 +121,7 @@ def rcnn(setting: Setting) -> Result:
     scenes = [Scenes(5).scene(k) for k in range(5)]
     proposals = windows(SIZE, 8)
     scene_images = [image.float() / 255 for image, _ in scenes]
-    detector = RCNN(AvgPool2d(4), {}, 2, side=48).fit(scene_images, [truth for _, truth in scenes], [proposals] * 5)
+    detector = RCNN(AvgPool2d(4), {}, 2, side=48).fit(scene_images, [objects for _, objects in scenes], [proposals] * 5)
     image = IMAGE.float() / 255
     moved, unmoved = (detector.predict(image, proposals, -1.0, move=move) for move in (True, False))
     numbers = {
@@ -130,7 +130,7 @@ def rcnn(setting: Setting) -> Result:
         "IoU with each object, boxes as proposed": best(unmoved),
         "IoU, boxes moved": best(moved),
     }
-    marks = [found(result.boxes[:3], result.labels[:3]) for result in (unmoved, moved)]  # the three best
+    marks = [box_marks(result.boxes[:3], result.labels[:3]) for result in (unmoved, moved)]  # the three best
     return Result(
         numbers, sheet_of_objects([image] * 2, marks, ["the three best, as proposed", "moved by the regression"], ())
     )
@@ -207,8 +207,8 @@ def proposing(setting: Setting) -> Result:
     texts = [f"{score:.2f}" for score in candidates.scores[order, 0].tolist()]
     labels = torch.zeros(len(order), dtype=torch.int64)
     marks = [
-        found(all_anchors[candidates.anchors[order]], labels),
-        found(candidates.boxes[order], labels, texts),
+        box_marks(all_anchors[candidates.anchors[order]], labels),
+        box_marks(candidates.boxes[order], labels, texts),
     ]
     names = ["anchors of the best scores", "proposed boxes"]
     return Result(numbers, sheet_of_objects([IMAGE.float() / 255] * 2, marks, names, ()))
@@ -239,7 +239,7 @@ def grid(setting: Setting) -> Result:
     }
     texts = [f"{score:.2f}" for score in shown.scores.tolist()]
     labels = TRUTH.labels[cells.matched[centre_cells]]
-    marks = [found(anchors.boxes[centre_cells], labels), found(shown.boxes, shown.labels, texts)]
+    marks = [box_marks(anchors.boxes[centre_cells], labels), box_marks(shown.boxes, shown.labels, texts)]
     names = ["cells that learn the objects", "detections with a score of 0.3 or more"]
     return Result(numbers, sheet_of_objects([IMAGE.float() / 255] * 2, marks, names, ()))
 

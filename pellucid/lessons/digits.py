@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from pellucid.data import Splits
-from pellucid.data.catalogue import CATALOGUE, data_root, load
+from pellucid.data.catalogue import data_root, load
+from pellucid.data.entries import CATALOGUE
 from pellucid.lessons.lesson import Setting
 
 

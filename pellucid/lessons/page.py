@@ -77,5 +77,5 @@ def _block(code: str) -> list[str]:
 def _without_docstring(node: ast.FunctionDef, lines: list[str]) -> str:
     """Return the source of a function without its docstring."""
     docstring = node.body[0]
-    kept = lines[node.lineno - 1 : docstring.lineno - 1] + lines[docstring.end_lineno : node.end_lineno]
-    return "\n".join(kept)
+    remaining = lines[node.lineno - 1 : docstring.lineno - 1] + lines[docstring.end_lineno : node.end_lineno]
+    return "\n".join(remaining)

@@ -62,9 +62,11 @@ def plane(setting: Setting) -> Result:
     scatter(plot, points, y, size=9)
     tags(plot, {str(k): points[y == k].mean(0) for k in range(10)})
     name_axes(plot, "first component", "second component")
-    kept = float(pca.explained_variance_ratio_.sum())
+    explained = float(pca.explained_variance_ratio_.sum())
     total = float(x.var(0, ddof=1).sum())
-    return Result({"variance kept": kept, "variance kept, by hand": float(points.var(0, ddof=1).sum()) / total}, figure)
+    return Result(
+        {"variance kept": explained, "variance kept, by hand": float(points.var(0, ddof=1).sum()) / total}, figure
+    )
 
 
 def reconstruction(setting: Setting) -> Result:
@@ -89,8 +91,8 @@ def reconstruction(setting: Setting) -> Result:
         "mean squared error by components": errors,
         "error - variances left out": max(abs(errors[k] - left_out[k]) for k in errors),
     }
-    drawn = np.concatenate(images).reshape(-1, 8, 8)
-    return Result(numbers, sheet(drawn, "", names, signed=False, columns=8, largest=0.8))
+    digits = np.concatenate(images).reshape(-1, 8, 8)
+    return Result(numbers, sheet(digits, "", names, signed=False, columns=8, largest=0.8))
 
 
 def features(setting: Setting) -> Result:

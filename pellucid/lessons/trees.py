@@ -89,8 +89,8 @@ def bagging(setting: Setting) -> Result:
         regions(plot, model.predict, x, 2)
         scatter(plot, x, y, size=8)
         numbers[f"{name}: test accuracy"] = model.score(*test)
-    drawn = [len(np.unique(rows)) / len(x) for rows in models["100 trees, bagged"].estimators_samples_]
-    numbers["share of the points in a sample"] = float(np.mean(drawn))
+    fractions = [len(np.unique(rows)) / len(x) for rows in models["100 trees, bagged"].estimators_samples_]
+    numbers["share of the points in a sample"] = float(np.mean(fractions))
     numbers["out-of-bag accuracy of the forest"] = float(models["random forest"].oob_score_)
     return Result(numbers, figure)
 

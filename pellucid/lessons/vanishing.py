@@ -84,8 +84,8 @@ def depths(setting: Setting) -> Result:
     splits = handwritten(setting, 1000)
     found: dict[str, list[float]] = {}
     for layers in (2, 3, 4):
-        drawn = torch.tensor([speeds(network(splits, layers, setting.seed + k), splits) for k in range(10)])
-        found[f"{layers} hidden layers"] = drawn.median(0).values.tolist()
+        repeats = torch.tensor([speeds(network(splits, layers, setting.seed + k), splits) for k in range(10)])
+        found[f"{layers} hidden layers"] = repeats.median(0).values.tolist()
     longest = len(found["4 hidden layers"])
     padded = {name: [*[float("nan")] * (longest - len(row)), *row] for name, row in found.items()}
     figure = curves(padded, "layers before the last hidden one", "speed", range(1 - longest, 1), log=True)

@@ -54,12 +54,12 @@ def round_to_eight(channels: float) -> int:
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
-def _body(inputs: int, outputs: int, expansion: int, stride: int, epsilon: float, same: bool) -> Sequential:
+def _body(inputs: int, outputs: int, expansion: int, stride: int, epsilon: float, same_padding: bool) -> Sequential:
     """Return the inverted residual: expand by 1 x 1, filter each channel by 3 x 3, project by 1 x 1."""
     wide = inputs * expansion
     return Sequential(
         **(_conv("expand", wide, epsilon) if expansion > 1 else {}),
-        **_padded("depthwise", wide, stride, wide, epsilon, same),
+        **_padded("depthwise", wide, stride, wide, epsilon, same_padding),
         **conv_norm("project", outputs, 1, epsilon=epsilon),  # without ReLU6: section 3.2, linear bottlenecks
     )
 
@@ -68,8 +68,8 @@ def _conv(name: str, filters: int, epsilon: float) -> dict[str, Layer]:
     return {**conv_norm(name, filters, 1, epsilon=epsilon), beside(name, "relu"): ReLU6()}
 
 
-def _padded(name: str, filters: int, stride: int, groups: int, epsilon: float, same: bool) -> dict[str, Layer]:
-    asymmetric = same and stride > 1
+def _padded(name: str, filters: int, stride: int, groups: int, epsilon: float, same_padding: bool) -> dict[str, Layer]:
+    asymmetric = same_padding and stride > 1
     return {
         **({beside(name, "pad"): Pad2d((0, 1, 0, 1))} if asymmetric else {}),
         **conv_norm(name, filters, 3, stride, 0 if asymmetric else 1, groups, epsilon),

@@ -105,8 +105,8 @@ def _replace(layer: Layer, params: Params, path: list[str], classes: int, rng: t
         changed: dict[str, Any] = {OUTPUTS[type(layer)]: classes}
         new = dataclasses.replace(layer, **changed)
         groups = layer.groups if isinstance(layer, Conv2d) else 1
-        drawn, _ = new.init((weight.shape[1] * groups, *weight.shape[2:]), rng)
-        return new, {name: leaf.to(weight.device, weight.dtype) for name, leaf in drawn.items()}
+        fresh, _ = new.init((weight.shape[1] * groups, *weight.shape[2:]), rng)
+        return new, {name: leaf.to(weight.device, weight.dtype) for name, leaf in fresh.items()}
     assert isinstance(layer, Combinator)
     name = path[0]
     child, inner = _replace(layer.layers[name], params[name], path[1:], classes, rng)

@@ -108,9 +108,13 @@ def _run(tally: "_Tally", above: str) -> LayerRun:
             tally.check()
             if uses_flow(layer):
                 return layer.flow(_Params(layer, _shape(x)), x, mode, _run(tally, path))[0], None
-            drawn, out = layer.init(_shape(x), torch.Generator())
+            params_shapes, out = layer.init(_shape(x), torch.Generator())
             with tally:
-                y = layer.forward(drawn, x, mode)[0] if _runs(layer) and not tally.trusted else _empty(out, _count(x))
+                y = (
+                    layer.forward(params_shapes, x, mode)[0]
+                    if _runs(layer) and not tally.trusted
+                    else _empty(out, _count(x))
+                )
             tally.check()
             tally.shapes[path] = _shape(x), out
         except LayerError:

@@ -88,11 +88,11 @@ def _shapes(net: Layer, input_shape: Any) -> DrawnShapes:
     def note(path: str, layer: Layer, x: Any, y: Any, cache: Any) -> None:
         shapes[path] = _shape(y)
 
-    several = bool(input_shape) and isinstance(input_shape[0], tuple)
+    has_several_inputs = bool(input_shape) and isinstance(input_shape[0], tuple)
     with torch.device("meta"), torch.no_grad():  # shapes only
         params, _ = net.init(input_shape, torch.Generator())
-        xs = tuple(torch.empty(1, *shape) for shape in (input_shape if several else (input_shape,)))
-        forward(net, params, xs if several else xs[0], Mode(keep=False), note)
+        xs = tuple(torch.empty(1, *shape) for shape in (input_shape if has_several_inputs else (input_shape,)))
+        forward(net, params, xs if has_several_inputs else xs[0], Mode(keep=False), note)
     return shapes
 
 

@@ -11,27 +11,27 @@ from pellucid.layers.base import Params
 from pellucid.nested import flatten
 
 
-def check_inputs(shape: Sequence[int], wanted: Sequence[int | None], what: str) -> None:
-    """Raise PellucidError unless inputs of `shape` (N, ...) have the shape `wanted`, with any size for None.
+def check_inputs(shape: Sequence[int], expected: Sequence[int | None], what: str) -> None:
+    """Raise PellucidError unless inputs of `shape` (N, ...) have the shape `expected`, with any size for None.
 
-    wanted: the network's input shape, without the batch axis. what: the name of the inputs in the message, which
+    expected: the network's input shape, without the batch axis. what: the name of the inputs in the message, which
     contains the expression that corrects the shape, if there is one.
     """
-    shape, declared = tuple(shape), tuple(wanted)
-    expected = declared
+    shape, declared = tuple(shape), tuple(expected)
+    resolved = declared
     for actual in (shape, shape[1:]):  # without and with a batch axis: free sizes take the actual ones
         if len(actual) == len(declared):
-            expected = tuple(size if free is None else free for size, free in zip(actual, declared, strict=True))
-    if shape[1:] == expected:
+            resolved = tuple(size if free is None else free for size, free in zip(actual, declared, strict=True))
+    if shape[1:] == resolved:
         return
-    correction = _single(expected).get(shape)
+    correction = _single(resolved).get(shape)
     if correction:
         raise PellucidError(
             f"{what} is one input of shape {shape} without the batch axis; give {correction.format(x=what)}"
         )
     raise PellucidError(
         f"{what} contains inputs of shape {shape[1:]}, but the network takes {declared}; "
-        f"{_remedy(shape, expected, what)}"
+        f"{_remedy(shape, resolved, what)}"
     )
 
 
@@ -50,24 +50,24 @@ def check_range(x: Tensor, what: str) -> None:
         )
 
 
-def _single(expected: tuple[int | None, ...]) -> dict[tuple[int | None, ...], str]:
+def _single(resolved: tuple[int | None, ...]) -> dict[tuple[int | None, ...], str]:
     """Return the shapes that one input without the batch axis may have, with expressions that correct them."""
-    corrections = {expected: "{x}[None]"}
-    if len(expected) == 3:
-        last = (*expected[1:], expected[0])
+    corrections = {resolved: "{x}[None]"}
+    if len(resolved) == 3:
+        last = (*resolved[1:], resolved[0])
         corrections.setdefault(last, "{x}.transpose(2, 0, 1)[None] of an array, {x}.permute(2, 0, 1)[None] of a tensor")
-        if expected[0] == 1:
-            corrections[expected[1:]] = "{x}[None, None]"
+        if resolved[0] == 1:
+            corrections[resolved[1:]] = "{x}[None, None]"
     return corrections
 
 
-def _remedy(shape: tuple[int, ...], expected: tuple[int | None, ...], what: str) -> str:
-    if len(expected) == 3 and shape[1:] == (*expected[1:], expected[0]):
+def _remedy(shape: tuple[int, ...], resolved: tuple[int | None, ...], what: str) -> str:
+    if len(resolved) == 3 and shape[1:] == (*resolved[1:], resolved[0]):
         return (
             f"the channels are the last axis; give {what}.transpose(0, 3, 1, 2) of an array, "
             f"{what}.permute(0, 3, 1, 2) of a tensor"
         )
-    if len(expected) == 3 and expected[0] == 1 and shape[1:] == expected[1:]:
+    if len(resolved) == 3 and resolved[0] == 1 and shape[1:] == resolved[1:]:
         return f"add the axis of channels: {what}[:, None]"
     return "reshape or resize them"
 

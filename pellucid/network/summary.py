@@ -115,21 +115,21 @@ def summary(net: Layer, params: Params | None, input_shape: Any, seed: int = 0) 
     flat = flatten(params)
     device = next((leaf.device for leaf in flat.values()), torch.device("cpu"))
     dtype = next((leaf.dtype for leaf in flat.values() if leaf.is_floating_point()), torch.float32)
-    several = bool(input_shape) and isinstance(input_shape[0], tuple)
-    shapes = input_shape if several else (input_shape,)
+    has_several_inputs = bool(input_shape) and isinstance(input_shape[0], tuple)
+    shapes = input_shape if has_several_inputs else (input_shape,)
     images = tuple(torch.zeros(1, *shape, device=device, dtype=dtype) for shape in shapes)
 
-    counted = {_storage_id(leaf) for leaf in (*flat.values(), *images)}  # parameters and inputs are not counted
-    kept: list[Any] = []  # keeps all tensors alive, because freed memory would be used again by later ones
+    counted_ids = {_storage_id(leaf) for leaf in (*flat.values(), *images)}  # parameters and inputs are not counted
+    alive: list[Any] = []  # keeps all tensors alive, because freed memory would be used again by later ones
     rows: dict[str, SummaryRow] = {}
 
     def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
         if isinstance(layer, Combinator):
             return
-        kept.append((x, y, cache))
+        alive.append((x, y, cache))
         storages = {_storage_id(tensor): tensor.untyped_storage().nbytes() for tensor in _tensors((y, cache))}
-        new = {key: size for key, size in storages.items() if key not in counted}
-        counted.update(new)
+        new = {key: size for key, size in storages.items() if key not in counted_ids}
+        counted_ids.update(new)
         prefix = f"{path}." if path else ""
         own = {name: flat[prefix + name] for name in _names(flat, prefix)}
         before = rows.get(path)
@@ -145,18 +145,18 @@ def summary(net: Layer, params: Params | None, input_shape: Any, seed: int = 0) 
         )
 
     with torch.no_grad():
-        forward(net, params, images if several else images[0], Mode(), watch)
+        forward(net, params, images if has_several_inputs else images[0], Mode(), watch)
     return Summary(tuple(rows.values()))
 
 
-def multiply_adds(layer: Layer, own: Params, x: Any, y: Any) -> int:
+def multiply_adds(layer: Layer, params: Params, x: Any, y: Any) -> int:
     """Return the number of multiply-adds for one image: 0 for layers without a weight matrix or kernel.
 
-    own: the layer's parameters by name.
+    params: the layer's parameters by name.
     """
     for kind in type(layer).__mro__:
         if kind in COUNTS:
-            return COUNTS[kind](own["weight"], x, y)
+            return COUNTS[kind](params["weight"], x, y)
     return 0
 
 

@@ -131,11 +131,6 @@ def span_box(spans: np.ndarray, height: int) -> tuple[int, int, int, int]:
     return int(first_x.min()), top, int(last_x.max()) + 1, bottom
 
 
-def span_area(spans: np.ndarray) -> int:
-    """Return the number of pixels in spans."""
-    return int((spans[:, 1] - spans[:, 0]).sum())
-
-
 def span_outline(spans: np.ndarray, height: int) -> int:
     """Return the number of pixel sides around a mask of spans. height: of the mask."""
     across = ((spans[:, 1] - 1) // height - spans[:, 0] // height + 1).sum()  # columns, each with a top and a bottom
@@ -304,9 +299,9 @@ def _is_hole(loop: list[_Step]) -> bool:
 def _corners(loop: list[_Step]) -> list[float]:
     """Return the coordinates x0, y0, x1, y1, ... at which a closed line turns."""
     points = [point for point, _ in loop]
-    kept: list[float] = []
+    corners: list[float] = []
     for before, point, after in zip([points[-1], *points[:-1]], points, [*points[1:], points[0]], strict=True):
         sides = [(b - a, c - b) for a, b, c in zip(before, point, after, strict=True)]
         if not all(there == onward == 0 or there * onward > 0 for there, onward in sides):
-            kept += map(float, point)
-    return kept
+            corners += map(float, point)
+    return corners

@@ -40,13 +40,13 @@ class Regularizer(metaclass=Checked):
         """Apply decoupled weight decay for the learning rate `lr` to the weights, in place."""
 
 
-def in_order(given: Iterable[object]) -> list[Regularizer]:
-    """Return the regularizers in `given`, without MaxNorm, in the order in which they are applied.
+def in_order(regularizers: Iterable[object]) -> list[Regularizer]:
+    """Return the regularizers without MaxNorm, in the order in which they are applied.
 
     They are sorted by their repr. The order is fixed because the result of L1's soft threshold and L2's decay depends
     on their order.
     """
-    return sorted((regularizer for regularizer in given if isinstance(regularizer, Regularizer)), key=repr)
+    return sorted((regularizer for regularizer in regularizers if isinstance(regularizer, Regularizer)), key=repr)
 
 
 def add_penalties(regularizers: Iterable[Regularizer], weights: list[Tensor], grads: list[Tensor], n: int) -> None:
@@ -190,6 +190,11 @@ class MaxNorm(metaclass=Checked):
             axes = tuple(range(1, weight.dim()))
             length = cast(Tensor, torch.linalg.vector_norm(weight, dim=axes, keepdim=True))  # (units, 1, ...)
             weight.mul_((self.limit / length).clamp(max=1.0))  # for a norm of 0, the quotient is infinity, clamped to 1
+
+
+def limits(regularizers: Iterable[object]) -> list[MaxNorm]:
+    """Return the limits in `regularizers`, which are applied after each update, not before it."""
+    return [limit for limit in regularizers if isinstance(limit, MaxNorm)]
 
 
 REGULARIZERS: dict[str, type[Regularizer] | type[MaxNorm]] = {

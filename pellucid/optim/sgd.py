@@ -32,13 +32,8 @@ class SGD(Optimizer):
 
 
 @dataclass(frozen=True)
-class Momentum(Optimizer):
-    """Gradient descent with momentum: v ← momentum v + g, w ← w - lr v.
-
-    The learning rate multiplies the velocity, not the gradient, so that a schedule takes effect immediately, as in
-    torch.optim.SGD.
-    Source: Polyak 1964; Nielsen 2015, equations 107 and 108, whose v is -lr v here.
-    """
+class _Velocity(Optimizer):
+    """An optimizer with a velocity for each parameter."""
 
     lr: float = 0.01
     momentum: float = 0.9
@@ -52,6 +47,16 @@ class Momentum(Optimizer):
         """Return a velocity of 0 for each parameter."""
         return {"velocity": zeros(params)}
 
+
+@dataclass(frozen=True)
+class Momentum(_Velocity):
+    """Gradient descent with momentum: v ← momentum v + g, w ← w - lr v.
+
+    The learning rate multiplies the velocity, not the gradient, so that a schedule takes effect immediately, as in
+    torch.optim.SGD.
+    Source: Polyak 1964; Nielsen 2015, equations 107 and 108, whose v is -lr v here.
+    """
+
     def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
         """Take one step."""
         velocity = tensors_of(state, "velocity")
@@ -61,7 +66,7 @@ class Momentum(Optimizer):
 
 
 @dataclass(frozen=True)
-class Nesterov(Momentum):
+class Nesterov(_Velocity):
     """Gradient descent with Nesterov momentum: v ← momentum v + g, w ← w - lr (g + momentum v).
 
     The gradient acts as if it were computed one momentum step ahead.

@@ -177,10 +177,10 @@ def _rows(keys: Iterable[str], columns: Sequence[Mapping[str, str]]) -> list[tup
     return [(key, *(column.get(key, ABSENT) for column in columns)) for key in keys]
 
 
-def comparison_page(found: RunComparison, command: str) -> Page:
+def comparison_page(comparison: RunComparison, command: str) -> Page:
     """Return the page of a comparison. command: the command that repeats it."""
-    colours = [RUN_COLOURS[k % len(RUN_COLOURS)] for k in range(len(found.names))]
-    runs = list(zip(found.names, found.runs, strict=True))
+    colours = [RUN_COLOURS[k % len(RUN_COLOURS)] for k in range(len(comparison.names))]
+    runs = list(zip(comparison.names, comparison.runs, strict=True))
     unfinished = [name for name, run in runs if not run.results and not run.stopped]
     no_result = [
         Missing(f"{name} recorded no result: its training is not finished, or it had no recipe.") for name in unfinished
@@ -190,7 +190,7 @@ def comparison_page(found: RunComparison, command: str) -> Page:
         for name, run in runs
         if run.confusion is None
     ]
-    scores = [TablePart("F1 on the test images", ("class", *found.names), found.scores, foot=True)]
+    scores = [TablePart("F1 on the test images", ("class", *comparison.names), comparison.scores, foot=True)]
     matrices = [
         FigurePart(
             f"confusion-{k}", None if run.confusion is None else confusion_matrix(run.confusion, run.classes),
@@ -198,26 +198,30 @@ def comparison_page(found: RunComparison, command: str) -> Page:
         )
         for k, (name, run) in enumerate(runs)
     ]  # fmt: skip
-    results = TablePart("", ("", *found.names), found.results)
+    results = TablePart("", ("", *comparison.names), comparison.results)
     all_keys = "All keys that differ; a dash where a recipe does not have a key."
     besides = "What the results depend on besides the recipes."
     sections = [
-        Section("results", "Results on the test images", [results, *found.stopped, *no_result]),
+        Section("results", "Results on the test images", [results, *comparison.stopped, *no_result]),
         Section(
-            "recipes", "Differences of the recipes", [_differences(found.names, "recipes", found.recipes, all_keys)]
+            "recipes",
+            "Differences of the recipes",
+            [_differences(comparison.names, "recipes", comparison.recipes, all_keys)],
         ),
-        Section("curves", "Curves", ["Solid: on held-out images; dashed: on training images.", _curves(found)], True),
-        Section("classes", "Class by class", [*(scores if found.scores else []), *no_classes]),
+        Section(
+            "curves", "Curves", ["Solid: on held-out images; dashed: on training images.", _curves(comparison)], True
+        ),
+        Section("classes", "Class by class", [*(scores if comparison.scores else []), *no_classes]),
         Section(
             "manifests",
             "Differences of the manifests",
-            [_differences(found.names, "manifests", found.manifests, besides)],
+            [_differences(comparison.names, "manifests", comparison.manifests, besides)],
         ),
         Section("confusion", "Confusion matrices", [FigureRow(matrices)], wide=True),
         Section("reproduce", "How to reproduce", [CodeBlock(command)], wide=True),
     ]
-    legend = Legend(list(zip(found.names, colours, strict=True)))
-    return Page(f"Runs compared: {', '.join(found.names)}", sections, header=[legend], heading="Runs compared")
+    legend = Legend(list(zip(comparison.names, colours, strict=True)))
+    return Page(f"Runs compared: {', '.join(comparison.names)}", sections, header=[legend], heading="Runs compared")
 
 
 def _differences(names: Sequence[str], what: str, rows: list[tuple[str, ...]], caption: str) -> SectionPart:
@@ -225,24 +229,26 @@ def _differences(names: Sequence[str], what: str, rows: list[tuple[str, ...]], c
     return TablePart(caption, head, rows, (), wrap=True) if rows else Missing(f"The {what} do not differ.")
 
 
-def _curves(found: RunComparison) -> FigureRow:
+def _curves(comparison: RunComparison) -> FigureRow:
     """Return the curves of each metric by epoch, and the accuracy by time."""
-    histories = [run.history.rows for run in found.runs]
+    histories = [run.history.rows for run in comparison.runs]
     columns = _union(row for rows in histories for row in rows)
     metrics = _union([[name.partition("_")[2] for name in columns if name.startswith(("train_", "val_"))]])
     figures = [
         FigurePart(
-            f"curves-{name}", overlaid(found.names, histories, name),
+            f"curves-{name}", overlaid(comparison.names, histories, name),
             f"{name.capitalize().replace('_', ' ')} of each run by epoch",
             otherwise=f"No finite {name} was recorded.",
         )
         for name in metrics
     ]  # fmt: skip
-    val_data = {run.val_data for run in found.runs}
-    drawn = accuracy_by_time(found.names, histories, val_data.pop() if len(val_data) == 1 else "held-out", RUN_COLOURS)
+    val_data = {run.val_data for run in comparison.runs}
+    figure = accuracy_by_time(
+        comparison.names, histories, val_data.pop() if len(val_data) == 1 else "held-out", RUN_COLOURS
+    )
     caption = "The same by seconds of training, on a logarithmic axis."
     alt, otherwise = "Held-out accuracy of each run by seconds of training", "No accuracy over time was recorded."
-    return FigureRow([*figures, FigurePart("time", drawn, alt, caption, otherwise)])
+    return FigureRow([*figures, FigurePart("time", figure, alt, caption, otherwise)])
 
 
 def _union(tables: Iterable[Iterable[str]]) -> list[str]:
@@ -265,9 +271,9 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
-def _confusion(path: Path, found: Mapping[str, Any]) -> tuple[list[str], NDArray[np.int64]]:
+def _confusion(path: Path, values: Mapping[str, Any]) -> tuple[list[str], NDArray[np.int64]]:
     """Return the class names and the counts (K, K) of a confusion matrix file; PellucidError for invalid content."""
-    classes, rows = found.get("classes"), found.get("counts") or []
+    classes, rows = values.get("classes"), values.get("counts") or []
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise PellucidError(f"{path} has no list of class names; `pellucid train --resume` writes it again")
     size = len(classes)

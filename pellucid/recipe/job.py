@@ -116,9 +116,9 @@ class Job:
             "images_per_second": round(sum(history["images_per_second"]) / len(history), 1),
         }
         write_atomically(path / "results.json", (json.dumps(results, indent=2) + "\n").encode())
-        held = "test" if material.validation is None else "validation"
+        part = "test" if material.validation is None else "validation"
         command = self.command or f"pellucid train {path / 'recipe.toml'}"
-        data = gather(path, model, material.test, command, results, held, material.train)
+        data = gather(path, model, material.test, command, results, part, material.train)
         report = write_report(path, replace(data, manifest={**data.manifest, "weights_sha256": results["sha256"]}))
         return Run(path, report, results, model, recipe)
 

@@ -24,11 +24,12 @@ from pellucid.data import (
     load,
     load_masks,
 )
-from pellucid.data.catalogue import MASK_PARTS, by_hand
-from pellucid.data.dataset import split_by_class
+from pellucid.data.catalogue import by_hand
+from pellucid.data.dataset import split_by_class, split_images
 from pellucid.data.detection import has_objects
+from pellucid.data.entries import MASK_PARTS
 from pellucid.data.files import ANNOTATIONS, ImageFiles, mask_parts
-from pellucid.data.folder import TEST_FRACTION, MaskDataset, split_images
+from pellucid.data.folder import TEST_FRACTION, MaskDataset
 from pellucid.data.tree import HELD_OUT, TRAIN, open_tree, parts_of, root_of
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Shape
@@ -154,10 +155,10 @@ def _streamed(table: Data, root: str | os.PathLike[str] | None, ignored: int | N
     with open_tree(path) as tree:
         parts = parts_of(tree, root_of(tree))
     test_part = next((part for part in HELD_OUT if part in parts), None) if TRAIN in parts else None
-    whole = ImageFolder(path, TRAIN if TRAIN in parts else "", size, table.mode)
+    folder = ImageFolder(path, TRAIN if TRAIN in parts else "", size, table.mode)
     if test_part is not None:
-        return whole, ImageFolder(path, test_part, size, table.mode)
-    return _split(whole, TEST_FRACTION, 0, table.name)
+        return folder, ImageFolder(path, test_part, size, table.mode)
+    return _split(folder, TEST_FRACTION, 0, table.name)
 
 
 def _split(source: Source, fraction: float, seed: int, name: str) -> tuple[Source, Source]:
@@ -300,8 +301,8 @@ def check_exists(name: str) -> None:
 
 def is_root(name: str, folder: str) -> bool:
     """Return whether `folder` is the root that contains the data set `name` of the catalogue."""
-    place = CATALOGUE[name].path if name in CATALOGUE else ""
-    return bool(place) and Path(folder).is_dir() and (data_root(folder) / place).exists()
+    path = CATALOGUE[name].path if name in CATALOGUE else ""
+    return bool(path) and Path(folder).is_dir() and (data_root(folder) / path).exists()
 
 
 def data_for(model: Model, data: str | None) -> tuple[str, str | None]:

@@ -68,18 +68,20 @@ def picture_of(source: Source, index: int) -> Tensor:
     return (image.clamp(0, 1) * 255).round().to(torch.uint8).expand(3, -1, -1)
 
 
-def with_prediction(image: Tensor, found: Predicted, classes: Sequence[str]) -> tuple[NDArray[Any], str]:
+def with_prediction(image: Tensor, prediction: Predicted, classes: Sequence[str]) -> tuple[NDArray[Any], str]:
     """Return an image (3, H, W) uint8 with its prediction drawn over it, (H, W, 3) uint8, and a title."""
     rgb = image.permute(1, 2, 0).contiguous().numpy()
-    title = "" if found.confidence is None else percent(found.confidence)
-    if found.boxes is not None:
-        names = found.labels or ()
+    title = "" if prediction.confidence is None else percent(prediction.confidence)
+    if prediction.boxes is not None:
+        names = prediction.labels or ()
         indices = [classes.index(name) for name in names]
-        return object_overlay(rgb, found.boxes, indices, names, len(classes), found.masks, found.points), ""
-    if found.points is not None:
-        return keypoint_overlay(rgb, found.points[:, :2]), title
-    if found.mask is not None:
-        return mask_overlay(rgb, found.mask, len(found.labels or ())), title
-    if found.image is not None:
-        return found.image.expand(3, -1, -1).permute(1, 2, 0).numpy(), title
-    return rgb, f"{found.label or ''} {title}".strip()
+        return object_overlay(
+            rgb, prediction.boxes, indices, names, len(classes), prediction.masks, prediction.points
+        ), ""
+    if prediction.points is not None:
+        return keypoint_overlay(rgb, prediction.points[:, :2]), title
+    if prediction.mask is not None:
+        return mask_overlay(rgb, prediction.mask, len(prediction.labels or ())), title
+    if prediction.image is not None:
+        return prediction.image.expand(3, -1, -1).permute(1, 2, 0).numpy(), title
+    return rgb, f"{prediction.label or ''} {title}".strip()

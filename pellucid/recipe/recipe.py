@@ -51,7 +51,7 @@ KINDS: dict[str, PartKind] = {
 }
 
 
-def read_part(given: Mapping[str, Any], table: str, where: str, depth: int = 0) -> NamedPart:
+def read_part(values: Mapping[str, Any], table: str, where: str, depth: int = 0) -> NamedPart:
     """Return the part that a table describes, with all its arguments.
 
     An argument that is itself a part (the schedule after a linear warmup) is given by its name or as a table; `depth`
@@ -59,7 +59,7 @@ def read_part(given: Mapping[str, Any], table: str, where: str, depth: int = 0) 
     Raises PellucidError for an unknown name (with the nearest), unknown or missing arguments, and wrong types.
     """
     kind = KINDS[table]
-    name = given.get(kind.key, kind.default)
+    name = values.get(kind.key, kind.default)
     if not isinstance(name, str) or name not in kind.known:
         hint = nearest(name, kind.known) if isinstance(name, str) else ""
         raise PellucidError(f"{where}: no {table} {name!r:.60}{hint}; known: {', '.join(kind.known)}")
@@ -76,7 +76,7 @@ def read_part(given: Mapping[str, Any], table: str, where: str, depth: int = 0) 
 
     known = {} if name == NOTHING else slots(kind.known[name])
     default_parts = {key: {} for key, slot in known.items() if slot.kind is Schedule}
-    arguments = default_parts | {key: value for key, value in given.items() if key != kind.key}
+    arguments = default_parts | {key: value for key, value in values.items() if key != kind.key}
     return NamedPart(name, check_table(arguments, known, where, table, read))
 
 
@@ -274,17 +274,17 @@ def _nearest_key(key: str, tables: Mapping[str, Mapping[str, Any]]) -> str:
     return f"; did you mean '{keys[close]}.{close}'?" if close else ""
 
 
-def _keys(table: str, given: Mapping[str, Any]) -> list[str]:
+def _keys(table: str, values: Mapping[str, Any]) -> list[str]:
     """Return the keys of a table, including the arguments of the part that it names."""
     if table in PLAIN:
         return list(slots(PLAIN[table]))
     kind = KINDS[table]
-    part = kind.known.get(given.get(kind.key, kind.default))
-    return [kind.key, *given, *(slots(part) if part not in (None, dict) else ())]
+    part = kind.known.get(values.get(kind.key, kind.default))
+    return [kind.key, *values, *(slots(part) if part not in (None, dict) else ())]
 
 
-def _plain(kind: type, given: Mapping[str, Any], table: str, where: str) -> Any:
-    values = check_table(given, slots(kind), where, table)
+def _plain(kind: type, table_values: Mapping[str, Any], table: str, where: str) -> Any:
+    values = check_table(table_values, slots(kind), where, table)
     try:
         return kind(**values)
     except PellucidError as error:

@@ -130,20 +130,20 @@ def source_checksum(name: str, root: str | os.PathLike[str] | None = None) -> st
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _common(name: str, own: Params, other: Params) -> Params:
+def _common(name: str, params: Params, other_params: Params) -> Params:
     """Return the parameters of another model for the networks that both have; last layers may differ in shape.
 
     Raises PellucidError unless the first network, such as the backbone, is the same.
     """
-    first = next(iter(own))
-    differences = match(flatten({first: own[first]}), flatten({first: other.get(first, {})}))
+    first = next(iter(params))
+    differences = match(flatten({first: params[first]}), flatten({first: other_params.get(first, {})}))
     if differences:
         raise PellucidError(
             f"start.weights: the {first} of {name} is another one: {differences[0]}; give a model with the same {first}"
         )
     taken: dict[str, Tensor] = {}
-    for part in own:
-        expected, found = flatten({part: own[part]}), flatten({part: other.get(part, {})})
+    for part in params:
+        expected, found = flatten({part: params[part]}), flatten({part: other_params.get(part, {})})
         if expected.keys() == found.keys():
             taken |= {path: found[path] for path, tensor in expected.items() if found[path].shape == tensor.shape}
     return taken
@@ -215,8 +215,8 @@ def _published(path: Path, net: Layer, shape: Shape) -> Trained:
             f"start.weights: {path} is from Keras, whose padding equals this network's only for sides that are "
             f"multiples of {STRIDE}, not {' x '.join(map(str, shape[1:]))}; set data.size to a multiple"
         )
-    drawn, _ = features(net).init(shape, torch.Generator())
-    params = take_weights(net, {"features": drawn}, tensors, path, "features")["features"]
+    expected, _ = features(net).init(shape, torch.Generator())
+    params = take_weights(net, {"features": expected}, tensors, path, "features")["features"]
     return Trained(params, *take_scaling(source, params))
 
 

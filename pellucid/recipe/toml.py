@@ -23,7 +23,7 @@ TOML = ValueFormat(
 
 
 def check_table(
-    given: Mapping[str, Any],
+    table_values: Mapping[str, Any],
     known: Mapping[str, Slot],
     where: str,
     table: str,
@@ -34,14 +34,14 @@ def check_table(
     where: the file. table: the table's name. read: returns the argument for a given value, by default `coerce`.
     Raises PellucidError for an unknown key (with the nearest), a missing one, or a value of the wrong type.
     """
-    for key in given:
+    for key in table_values:
         if key not in known:
             hint = nearest(key, known).replace("'", f"'{table}.", 1) or f"; known: {', '.join(known) or 'none'}"
             raise PellucidError(f"{where}: unknown key '{table}.{key}'{hint}")
     values: dict[str, Any] = {}
     for key, slot in known.items():
-        if key in given:
-            values[key] = (read or coerce)(given[key], slot.kind, f"{where}: {table}.{key}")
+        if key in table_values:
+            values[key] = (read or coerce)(table_values[key], slot.kind, f"{where}: {table}.{key}")
         elif slot.default is dataclasses.MISSING:
             raise PellucidError(f"{where}: {table}.{key} is missing; give it {name_of(slot.kind, NONE)}")
         else:

@@ -93,8 +93,8 @@ class RunFolder:
         """Rename the files of an earlier training without a checkpoint, and report it on stderr."""
         if self.metrics.exists():
             files = (file for file in (self.metrics, self.layers, self.best) if file.is_file() and file.stat().st_size)
-            kept = [set_aside(file) for file in files]
-            names = ", ".join(file.name for file in kept if file is not None)
+            moved = [set_aside(file) for file in files]
+            names = ", ".join(file.name for file in moved if file is not None)
             note(
                 f"{self.last} is missing: the training begins again at its first step"
                 + (f"; the files of the earlier one are kept as {names}" if names else "")

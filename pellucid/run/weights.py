@@ -54,9 +54,9 @@ def write_weights(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], a
     write_atomically(path, data)
 
 
-def check_size(path: str | os.PathLike[str], header: int, whole: int = 0) -> None:
+def check_size(path: str | os.PathLike[str], header: int, file_size: int = 0) -> None:
     """Raise PellucidError if the bytes of a header, or of the whole file, exceed the limits of `read_weights`."""
-    for what, size, limit in (("its description", header, MAX_HEADER_SIZE), ("it", whole, MAX_FILE_SIZE)):
+    for what, size, limit in (("its description", header, MAX_HEADER_SIZE), ("it", file_size, MAX_FILE_SIZE)):
         if size > limit:
             raise PellucidError(
                 f"{path} cannot be written: {what} takes {size} bytes, above the limit of {limit}; make the "
@@ -104,13 +104,13 @@ def is_ours(path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def fill(path: str | os.PathLike[str], wanted: Params, tensors: Mapping[str, Tensor]) -> Params:
-    """Return `tensors` nested like `wanted`, whose values are not used (it may be on the device "meta").
+def fill(path: str | os.PathLike[str], structure: Params, tensors: Mapping[str, Tensor]) -> Params:
+    """Return `tensors` nested like `structure`, whose values are not used (it may be on the device "meta").
 
     Raises PellucidError for missing and surplus tensors and for other shapes and dtypes, with the first 20, and for NaN
     or infinity.
     """
-    flat = flatten(wanted)
+    flat = flatten(structure)
     faults = [str(mismatch) for mismatch in match(flat, dict(sorted(tensors.items())))]
     if faults:
         rest = [f"and {len(faults) - MAX_MISMATCHES} more"] if len(faults) > MAX_MISMATCHES else []
@@ -120,7 +120,7 @@ def fill(path: str | os.PathLike[str], wanted: Params, tensors: Mapping[str, Ten
     for name in flat:
         if not bool(torch.isfinite(tensors[name]).all()):
             raise PellucidError(f"{path}: {name} contains NaN or infinity; use an earlier file")
-    return nest(wanted, tensors)
+    return nest(structure, tensors)
 
 
 def _header(path: Path) -> bytes:

@@ -19,7 +19,7 @@ def class_sections(confusion: NDArray[np.int64], classes: Sequence[str], what: s
     """Return the sections of a confusion matrix, (K, K) counts of `what`, true by predicted."""
     text = confusions_text(confusion, classes)
     has_fractions = bool(confusion.max() >= MAX_COUNT)
-    drawn = confusion_matrix(confusion, classes, has_fractions)
+    plot = confusion_matrix(confusion, classes, has_fractions)
     shown = "Per cent of the true class" if has_fractions else "Counts"
     caption = f"{shown}; the deeper the colour (by square root), the larger the fraction of the true class."
     explanation = (
@@ -28,7 +28,7 @@ def class_sections(confusion: NDArray[np.int64], classes: Sequence[str], what: s
     )
     head = ("class", "precision", "recall", "F1", "n")
     rows = TablePart(f"Test {what} by class", head, class_rows(confusion, classes), foot=True)
-    figure = FigurePart("confusion", drawn, f"Confusion matrix. {text}", caption, "No images were tested.")
+    figure = FigurePart("confusion", plot, f"Confusion matrix. {text}", caption, "No images were tested.")
     return [
         Section("confusion", "Confusion matrix", [text, figure]),
         Section("classes", "Class by class", [explanation, rows]),

@@ -115,7 +115,7 @@ def gather(
 def _previews(folder: RunFolder) -> list[Section]:
     """Return the section of the held-out pictures with the predictions of the first, a middle and the last epoch."""
     files = [*folder.previews().items()]
-    chosen = dict(files[place] for place in sorted({0, len(files) // 2, len(files) - 1})) if files else {}
+    chosen = dict(files[index] for index in sorted({0, len(files) // 2, len(files) - 1})) if files else {}
     if not chosen:
         return []
     images = {epoch: embedded(load_image(file.read_bytes(), str(file)), PREVIEW) for epoch, file in chosen.items()}

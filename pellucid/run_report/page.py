@@ -121,7 +121,7 @@ def _network(data: ReportData) -> list[SectionPart]:
 
 
 def headline(
-    found: Mapping[str, Any], parameters: int | None = None, merits: Sequence[Merit] = ACCURACY
+    results: Mapping[str, Any], parameters: int | None = None, merits: Sequence[Merit] = ACCURACY
 ) -> list[tuple[str, str]]:
     """Return the main results of a run as pairs of name and text, "not finite" for NaN and infinity.
 
@@ -130,16 +130,16 @@ def headline(
     shown = {merit.name: merit for merit in merits}
     texts: dict[str, str] = {}
     for name in dict.fromkeys((*shown, "loss", *METRICS)):
-        value = found.get(name)
+        value = results.get(name)
         if isinstance(value, int | float):
             label = shown[name].label if name in shown else name.replace("_", " ")
             text = shown[name].text(value) if name in shown else f"{value:.4g}"
             texts[f"test {label}"] = text if math.isfinite(value) else "not finite"
     for key, name in (("n", "test images"), ("epochs", "epochs"), ("images_per_second", "images per second")):
-        if _known(found, key):
-            texts[name] = f"{found[key]:,.0f}"
-    if _known(found, "seconds"):
-        texts["training"] = duration(found["seconds"])
+        if _known(results, key):
+            texts[name] = f"{results[key]:,.0f}"
+    if _known(results, "seconds"):
+        texts["training"] = duration(results["seconds"])
     return [*texts.items()] if parameters is None else [*texts.items(), ("parameters", f"{parameters:,}")]
 
 

@@ -83,20 +83,20 @@ async def _no_route(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": f"{request.method} {request.url.path}: {error.detail}"}, error.status_code)
 
 
-def described(found: Predicted, image: torch.Tensor) -> dict[str, Any]:
+def described(prediction: Predicted, image: torch.Tensor) -> dict[str, Any]:
     """Return a prediction as JSON values: those of its task, its line, and what can be drawn over the picture.
 
     picture: a mask over the picture, or the colorized picture, as a data address of a PNG.
     """
-    shapes = {"boxes": found.boxes, "scores": found.scores, "points": found.points}
-    drawn = {key: value.tolist() for key, value in shapes.items() if value is not None}
+    shapes = {"boxes": prediction.boxes, "scores": prediction.scores, "points": prediction.points}
+    drawable = {key: value.tolist() for key, value in shapes.items() if value is not None}
     picture = None
-    if found.mask is not None:
+    if prediction.mask is not None:
         pixels = image.expand(3, -1, -1).permute(1, 2, 0).numpy()
-        picture = Image.fromarray(mask_overlay(pixels, found.mask, len(found.labels or ())))
-    elif found.image is not None:
-        picture = Image.fromarray(found.image[:3].permute(1, 2, 0).numpy())
+        picture = Image.fromarray(mask_overlay(pixels, prediction.mask, len(prediction.labels or ())))
+    elif prediction.image is not None:
+        picture = Image.fromarray(prediction.image[:3].permute(1, 2, 0).numpy())
     address = {} if picture is None else {"picture": data_uri(picture)}
-    labels = {} if found.labels is None else {"labels": list(found.labels)}
-    values = {key: value for key, value in found.values.items() if key not in ("image", "files")}
-    return {**values, "line": found.line, **drawn, **labels, **address}
+    labels = {} if prediction.labels is None else {"labels": list(prediction.labels)}
+    values = {key: value for key, value in prediction.values.items() if key not in ("image", "files")}
+    return {**values, "line": prediction.line, **drawable, **labels, **address}

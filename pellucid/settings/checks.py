@@ -20,10 +20,10 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and -maximum <= value <= maximum
 
 
-def check(good: bool, what: str, wanted: str, value: object) -> None:
-    """Raise PellucidError, "WHAT must be WANTED, not VALUE", unless `good`."""
-    if not good:
-        raise PellucidError(f"{what} must be {wanted}, not {shown(value)}")
+def check(condition: bool, what: str, requirement: str, value: object) -> None:
+    """Raise PellucidError, "WHAT must be WANTED, not VALUE", unless `condition`."""
+    if not condition:
+        raise PellucidError(f"{what} must be {requirement}, not {shown(value)}")
 
 
 def check_positive(owner: object, **values: Any) -> None:

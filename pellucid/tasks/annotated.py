@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.data import CATALOGUE, data_root
 from pellucid.data.annotations.layout import find_format, parts_in_order
-from pellucid.data.images import ColourMode
+from pellucid.data.colour_modes import ColourMode
 from pellucid.data.tree import HELD_OUT, open_tree
 from pellucid.errors import PellucidError
 from pellucid.model import Model

@@ -252,9 +252,9 @@ def _measure(train: Dataset, test: Dataset, seed: int) -> Callable[[str, Classif
             return float(accuracy_score(y[validation], predicted))
 
         validation, part = validation_indices[: candidate.validation], all_indices[: candidate.limit]
-        several = len(candidate.choices) > 1
+        has_choices = len(candidate.choices) > 1
         chosen, choose_seconds = _timed(
-            lambda: max(candidate.choices, key=validated) if several else candidate.choices[0]
+            lambda: max(candidate.choices, key=validated) if has_choices else candidate.choices[0]
         )
         estimator, fit_seconds = _timed(lambda: fit(chosen, part))
         predicted, predict_seconds = _timed(lambda: estimator.predict(shaped(x_test)))

@@ -75,14 +75,6 @@ def lay_out_both(picture: Tensor, form: DigitLayout, name: str = "picture") -> t
     return square[None], surroundings[None]
 
 
-def find_ink(picture: Tensor, name: str = "picture") -> Tensor:
-    """Return the ink in each pixel of a grey picture (1, H, W), from 0 to 1: (H, W).
-
-    Deviations no larger than at the border count as noise of the paper and the camera, not as ink.
-    """
-    return _deviation(picture, name).clamp_(min=0)
-
-
 def _deviation(picture: Tensor, name: str) -> Tensor:
     """Return each pixel's deviation from the background, less the noise, (H, W): positive for ink, with maximum 1."""
     grey = picture[0].to(torch.float32) / (255 if picture.dtype == torch.uint8 else 1)

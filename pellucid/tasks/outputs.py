@@ -75,10 +75,10 @@ class OutputFiles:
         write_atomically(self.overlay(stem), png(Image.fromarray(shown)))
         return self.overlay(stem)
 
-    def write_annotations(self, found: Mapping[str, Any]) -> Path:
+    def write_annotations(self, annotations: Mapping[str, Any]) -> Path:
         """Write annotations, the content of a COCO file, and return its path."""
         make_folder(self.folder)
-        write_atomically(self.annotations, (json.dumps(found) + "\n").encode())
+        write_atomically(self.annotations, (json.dumps(annotations) + "\n").encode())
         return self.annotations
 
 
@@ -91,19 +91,23 @@ class CocoResults:
         self.scores: list[float] = []
         self.points = 0
 
-    def add(self, name: str, size: tuple[int, int], found: Detections) -> None:
+    def add(self, name: str, size: tuple[int, int], detections: Detections) -> None:
         """Add the detections in an image of `size` (H, W)."""
-        masks = [None] * len(found) if found.masks is None else [encode_rle(mask) for mask in found.masks]
-        points: list[tuple[float, ...]] = [()] * len(found)
-        if found.keypoints is not None:
-            self.points = found.keypoints.shape[1]
-            points = [tuple(value for x, y, _ in row for value in (x, y, VISIBLE)) for row in found.keypoints.tolist()]
-        rows = zip(found.boxes.tolist(), found.labels.tolist(), masks, points, strict=True)
+        masks = (
+            [None] * len(detections) if detections.masks is None else [encode_rle(mask) for mask in detections.masks]
+        )
+        points: list[tuple[float, ...]] = [()] * len(detections)
+        if detections.keypoints is not None:
+            self.points = detections.keypoints.shape[1]
+            points = [
+                tuple(value for x, y, _ in row for value in (x, y, VISIBLE)) for row in detections.keypoints.tolist()
+            ]
+        rows = zip(detections.boxes.tolist(), detections.labels.tolist(), masks, points, strict=True)
         instances = tuple(
             Instance((x0, y0, x1, y1), label, mask, keypoints) for (x0, y0, x1, y1), label, mask, keypoints in rows
         )
         self.records.append(ImageRecord(name, size, instances, name, len(self.records) + 1))
-        self.scores += found.scores.tolist()
+        self.scores += detections.scores.tolist()
 
     def to_json(self) -> dict[str, Any]:
         """Return {"images", "annotations", "categories"}, each annotation with its "score"."""
@@ -130,9 +134,9 @@ def coco(pictures: Sequence[Mapping[str, Any]], kind: str, names: Sequence[str])
     return _scored(Annotations((kind,), tuple(records), (), tuple(names), (1,)), scores)
 
 
-def _scored(found: Annotations, scores: Sequence[float]) -> dict[str, Any]:
+def _scored(annotations: Annotations, scores: Sequence[float]) -> dict[str, Any]:
     """Return annotations as the content of a COCO file, each with its "score"."""
-    content = document(found)
+    content = document(annotations)
     rows = zip(content["annotations"], scores, strict=True)
     return {**content, "annotations": [{**item, "score": score} for item, score in rows]}
 

@@ -126,7 +126,7 @@ def held_out(model: Model, data: str | None) -> Dataset:
     if data is None or is_root(training_data, data):
         check_data_in_run_folder(training_data, model.source)
         if training_data not in CATALOGUE and training_data not in SHAPES and Path(training_data).exists():
-            return _folder(model, training_data, whole=False)
+            return _folder(model, training_data, all_images=False)
         test = load_splits(table_for(model.nominal_shape, training_data), data).test
         return data_for_model(model.nominal_shape, model.classes, test)
     if data in CATALOGUE or data in SHAPES:
@@ -134,20 +134,20 @@ def held_out(model: Model, data: str | None) -> Dataset:
             model.nominal_shape, model.classes, load_splits(table_for(model.nominal_shape, data)).test
         )
     check_exists(data)
-    return _folder(model, data, whole=not training_data or Path(training_data).resolve() != Path(data).resolve())
+    return _folder(model, data, all_images=not training_data or Path(training_data).resolve() != Path(data).resolve())
 
 
-def _folder(model: Model, data: str, whole: bool) -> Dataset:
+def _folder(model: Model, data: str, all_images: bool) -> Dataset:
     """Read CLASS/IMAGE files, each as `read_picture` does; the class is the innermost folder that names one.
 
-    whole: use all images of a folder without parts, not only those that training held out.
+    all_images: use all images of a folder without parts, not only those that training held out.
     """
     classes = class_names(model)
     x, ys = torch.empty(0), list[int]()
     faults: dict[str, PellucidError] = {}
     with open_tree(data) as tree:
         files, part = _part([label for label in tree.names if "/" in label and is_picture(label)], classes)
-        listed = not whole and part not in HELD_OUT and HELD_OUT_KEY in model.preprocess
+        listed = not all_images and part not in HELD_OUT and HELD_OUT_KEY in model.preprocess
         if listed:
             files = _listed(model, tree, files)
         below = f"{root_of(tree)}{part}/" if part else root_of(tree)
@@ -171,7 +171,7 @@ def _folder(model: Model, data: str, whole: bool) -> Dataset:
     if not ys:
         raise PellucidError(f"{data} has no images in folders named by class; lay it out as CLASS/IMAGE")
     images = make_dataset(data, x, torch.tensor(ys), classes)
-    return images if listed or part in HELD_OUT or (whole and not part) else images.split(TEST_FRACTION).test
+    return images if listed or part in HELD_OUT or (all_images and not part) else images.split(TEST_FRACTION).test
 
 
 def _lacking(where: str, name: str, names: Sequence[str], classes: Sequence[str]) -> PellucidError:

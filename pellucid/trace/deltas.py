@@ -47,10 +47,8 @@ class LossPieces:
 def dissect(loss: Loss, y: Any, target: Tensor, value: Tensor, dy: Any) -> list[LossPieces]:
     """Return the pieces of the loss for each output of the network; value, dy: the loss and its gradient."""
     outputs, deltas = tensors(y), tensors(dy)
-    if isinstance(loss, losses.AuxiliaryCrossEntropy):
-        return [
-            _scaled(loss.each(), loss.weight if part else 1.0, output, target) for part, output in enumerate(outputs)
-        ]
+    if (of_outputs := PIECES_OF_SEVERAL.get(type(loss))) is not None:
+        return of_outputs(loss, outputs, target)
     explain = PIECES.get(type(loss))
     if explain is not None and len(outputs) == 1:
         return [explain(loss, outputs[0], target)]
@@ -71,40 +69,42 @@ def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: T
         picks = pick(loss, y, target, loss.class_weights, loss.ignore)
         t = torch.zeros_like(y).scatter_(1, picks.classes, picks.keep) * (1 - e) + e / y.shape[1] * picks.keep
         likelihood, denominator = log_a.gather(1, picks.classes).squeeze(1), picks.total(loss.reduction)
-    wanted = t * (1.0 if loss.class_weights is None else by_class(loss, loss.class_weights, y)) / denominator
-    total = wanted.sum(1, keepdim=True).expand_as(wanted)  # the weight of each position
+    expected = t * (1.0 if loss.class_weights is None else by_class(loss, loss.class_weights, y)) / denominator
+    total = expected.sum(1, keepdim=True).expand_as(expected)  # the weight of each position
     simple = loss.class_weights is None and not target.is_floating_point()  # targets sum to 1, or to 0 if ignored
 
-    def factors(place: int) -> tuple[Factor, ...]:
+    def factors(index: int) -> tuple[Factor, ...]:
         if not simple:
-            first = Factor("a Σ w t", number(a, place) * number(total, place), "probability")
-            return (difference("a Σ w t - w t", first, Factor("w t", number(wanted, place), "target")),)
-        weight = number(total, place)
+            first = Factor("a Σ w t", number(a, index) * number(total, index), "probability")
+            return (difference("a Σ w t - w t", first, Factor("w t", number(expected, index), "target")),)
+        weight = number(total, index)
         if weight == 1:
-            return (_error("a", "probability", a, t, place),)
+            return (_error("a", "probability", a, t, index),)
         is_fraction = weight > 0 and abs(1 / weight - round(1 / weight)) < 1e-6
         name = f"1/{round(1 / weight)}" if is_fraction else "share"
-        return _error("a", "probability", a, t, place), Factor(name, weight)
+        return _error("a", "probability", a, t, index), Factor(name, weight)
 
     words = "softmax and cross-entropy together: the predicted probability a minus the target t" + (
         ", times the weight of the example" if bool((total != 1).any()) else ""
     )
-    named = {"probabilities": a, "targets": t, "log_likelihood": likelihood, "wanted": wanted}
-    return LossPieces(named, -(wanted * log_a).sum(1), factors, words, SOFTMAX if simple else WEIGHTED_SOFTMAX)
+    named = {"probabilities": a, "targets": t, "log_likelihood": likelihood, "wanted": expected}
+    return LossPieces(named, -(expected * log_a).sum(1), factors, words, SOFTMAX if simple else WEIGHTED_SOFTMAX)
 
 
 def nll(loss: losses.NegativeLogLikelihood, y: Tensor, target: Tensor) -> LossPieces:
     """Return the pieces: the log-likelihood of each position, and the weights; y is log-probabilities."""
     picks = pick(loss, y, target, loss.class_weights, loss.ignore)
     weights = picks.weight / picks.total(loss.reduction)  # (N, 1, ...)
-    wanted = torch.zeros_like(y).scatter_(1, picks.classes, weights)
-    named = {"log_likelihood": y.gather(1, picks.classes).squeeze(1), "wanted": wanted}
+    target_weights = torch.zeros_like(y).scatter_(1, picks.classes, weights)
+    named = {"log_likelihood": y.gather(1, picks.classes).squeeze(1), "wanted": target_weights}
 
-    def factors(place: int) -> tuple[Factor, ...]:
-        return (Factor("-w" if number(wanted, place) else "0", -number(wanted, place), "error"),)
+    def factors(index: int) -> tuple[Factor, ...]:
+        return (Factor("-w" if number(target_weights, index) else "0", -number(target_weights, index), "error"),)
 
     words = "only the true class has a gradient: minus its weight in the mean"
-    return LossPieces(named, -(wanted * y).sum(1), factors, words, r"\frac{\partial C}{\partial y_c} = -\frac{t_c}{n}")
+    return LossPieces(
+        named, -(target_weights * y).sum(1), factors, words, r"\frac{\partial C}{\partial y_c} = -\frac{t_c}{n}"
+    )
 
 
 def focal(loss: losses.Focal, y: Tensor, target: Tensor) -> LossPieces:
@@ -113,9 +113,9 @@ def focal(loss: losses.Focal, y: Tensor, target: Tensor) -> LossPieces:
     a, t = pieces.log_a.exp(), torch.zeros_like(y).scatter_(1, pieces.classes, 1)
     slope = pieces.slope.expand_as(y)
 
-    def factors(place: int) -> tuple[Factor, ...]:
-        first, second = Factor("t", number(t, place), "target"), Factor("a", number(a, place), "probability")
-        return Factor("w p f'(p)", number(slope, place)), difference("t - a", first, second)
+    def factors(index: int) -> tuple[Factor, ...]:
+        first, second = Factor("t", number(t, index), "target"), Factor("a", number(a, index), "probability")
+        return Factor("w p f'(p)", number(slope, index)), difference("t - a", first, second)
 
     words = "the target minus the probability a, times the cost's change with the probability p of the true class"
     return LossPieces({"probabilities": a, "targets": t}, pieces.cost, factors, words, FOCAL)
@@ -125,9 +125,9 @@ def dice(loss: losses.Dice, y: Tensor, target: Tensor) -> LossPieces:
     """Return the pieces: probabilities."""
     pieces = loss.pieces(y, target)
 
-    def factors(place: int) -> tuple[Factor, ...]:
-        probability = Factor("p", number(pieces.p, place), "probability")
-        return probability, Factor("dp - Σ p dp", number(pieces.slope, place), "error")
+    def factors(index: int) -> tuple[Factor, ...]:
+        probability = Factor("p", number(pieces.p, index), "probability")
+        return probability, Factor("dp - Σ p dp", number(pieces.slope, index), "error")
 
     words = (
         "the probability p, times the cost's derivative by p minus the mean derivative, weighted by the probabilities"
@@ -141,16 +141,16 @@ def hinge(loss: losses.Hinge, y: Tensor, target: Tensor) -> LossPieces:
     Classes within the margin have positive gradients; the gradient of the true class is minus their sum.
     """
     n = divisor(loss.reduction, y)
-    index, _, weight = pick(loss, y, target, loss.class_weights)  # (N, 1)
-    shortfall = (y - y.gather(1, index) + loss.margin).clamp_min(0).scatter(1, index, 0)  # (N, C)
+    classes, _, weight = pick(loss, y, target, loss.class_weights)  # (N, 1)
+    shortfall = (y - y.gather(1, classes) + loss.margin).clamp_min(0).scatter(1, classes, 0)  # (N, C)
     push = torch.where(shortfall > 0, torch.ones_like(shortfall) if loss.power == 1 else 2 * shortfall, 0)
 
-    def factors(place: int) -> tuple[Factor, ...]:
-        row, column = divmod(place, y.shape[1])
+    def factors(index: int) -> tuple[Factor, ...]:
+        row, column = divmod(index, y.shape[1])
         weights = () if loss.class_weights is None else (Factor("class weight", number(weight, row), "weight"),)
-        if column != int(index[row]):
+        if column != int(classes[row]):
             name = "[too close]" if loss.power == 1 else "2 (margin - y_t + y_j)"
-            return (Factor(name, number(push, place), "error"), *weights, *share(1 / n))
+            return (Factor(name, number(push, index), "error"), *weights, *share(1 / n))
         parts = tuple(
             Factor(f"-push of class {other}", -float(push[row, other]), "error")
             for other in range(y.shape[1])
@@ -168,7 +168,7 @@ def quadratic(loss: losses.Quadratic, y: Tensor, target: Tensor) -> LossPieces:
     t, n = numbers(loss, y, target), divisor(loss.reduction, y)
     words = "the quadratic loss: the output minus the target" + (f", over n = {n}" if n > 1 else "")
     return _averaged(
-        {"targets": t, "error": y - t}, (y - t) ** 2 / 2, n, lambda place: _error("y", "output", y, t, place), words,
+        {"targets": t, "error": y - t}, (y - t) ** 2 / 2, n, lambda index: _error("y", "output", y, t, index), words,
         r"\frac{\partial C}{\partial a} = \frac{a - t}{n}",
     )  # fmt: skip
 
@@ -179,7 +179,7 @@ def absolute(loss: losses.L1, y: Tensor, target: Tensor) -> LossPieces:
     sign = (y - t).sign()
     return _averaged(
         {"targets": t, "error": y - t}, (y - t).abs(), n,
-        lambda place: Factor("sign(y - t)", number(sign, place), "error"),
+        lambda index: Factor("sign(y - t)", number(sign, index), "error"),
         "the absolute error: the sign of the output minus the target",
         r"\frac{\partial C}{\partial y} = \frac{\mathrm{sign}(y - t)}{n}",
     )  # fmt: skip
@@ -190,9 +190,9 @@ def huber(loss: losses.Huber, y: Tensor, target: Tensor) -> LossPieces:
     t, n, delta = numbers(loss, y, target), divisor(loss.reduction, y), loss.delta
     clamped = (y - t).clamp(-delta, delta)
 
-    def error(place: int) -> Factor:
-        inside = abs(number(y - t, place)) <= delta
-        return _error("y", "output", y, t, place) if inside else Factor("±delta", number(clamped, place), "error")
+    def error(index: int) -> Factor:
+        inside = abs(number(y - t, index)) <= delta
+        return _error("y", "output", y, t, index) if inside else Factor("±delta", number(clamped, index), "error")
 
     return _averaged(
         {"targets": t, "error": y - t}, clamped * ((y - t) - clamped / 2), n, error,
@@ -212,13 +212,13 @@ def binary_cross_entropy(loss: losses.BinaryCrossEntropy, y: Tensor, target: Ten
     w = torch.ones_like(y) if loss.class_weights is None else by_class(loss, loss.class_weights, y).expand_as(y)
     positive_part, negative_part = t * p, 1 - t
 
-    def factors(place: int) -> tuple[Factor, ...]:
-        error = _error("a", "probability", a, t, place)
+    def factors(index: int) -> tuple[Factor, ...]:
+        error = _error("a", "probability", a, t, index)
         if positive != 1:
-            first = number(a, place) * (number(positive_part, place) + number(negative_part, place))
-            second = Factor("p t", number(positive_part, place), "target")
+            first = number(a, index) * (number(positive_part, index) + number(negative_part, index))
+            second = Factor("p t", number(positive_part, index), "target")
             error = difference("a (p t + 1 - t) - p t", Factor("a (p t + 1 - t)", first, "probability"), second)
-        weights = () if loss.class_weights is None else (Factor("class weight", number(w, place), "weight"),)
+        weights = () if loss.class_weights is None else (Factor("class weight", number(w, index), "weight"),)
         return (error, *weights, *share(1 / n))
 
     cost = w * (positive_part * F.softplus(-y, threshold=50) + negative_part * F.softplus(y, threshold=50)) / n
@@ -233,7 +233,7 @@ def quality_focal(loss: losses.QualityFocal, y: Tensor, target: Tensor) -> LossP
     cost, slope = loss.pieces(y, t)
     return _averaged(
         {"probabilities": y.sigmoid(), "targets": t}, cost, n,
-        lambda place: Factor("d |e|^β h", number(slope, place), "error"),
+        lambda index: Factor("d |e|^β h", number(slope, index), "error"),
         "the derivative of |e|^β times the cross-entropy h, with the error e = a - t: both depend on the output",
         QUALITY,
     )  # fmt: skip
@@ -244,7 +244,7 @@ def giou(loss: losses.GIoU, y: Tensor, target: Tensor) -> LossPieces:
     n = 1 if loss.reduction == "sum" else len(y)
     cost, slope = loss.pieces(y, target)
     return _averaged(
-        {"targets": target}, cost, n, lambda place: Factor("-dGIoU", number(slope, place), "error"),
+        {"targets": target}, cost, n, lambda index: Factor("-dGIoU", number(slope, index), "error"),
         "the decrease of the boxes' generalized IoU as this coordinate increases", GIOU,
     )  # fmt: skip
 
@@ -254,11 +254,11 @@ def heat_maps(loss: losses.HeatMaps, y: Tensor, target: Tensor) -> LossPieces:
     pieces = loss.pieces(y, target)
     cells = y.shape[2] * y.shape[3]
 
-    def factors(place: int) -> tuple[Factor, ...]:
-        p, t, share_ = number(pieces.p, place), number(pieces.t, place), number(pieces.share, place // cells)
+    def factors(index: int) -> tuple[Factor, ...]:
+        p, t, share_ = number(pieces.p, index), number(pieces.t, index), number(pieces.share, index // cells)
         error = difference("p - t", Factor("p", p, "probability"), Factor("t", t, "target"))
         if pieces.pull is not None:
-            pull = Factor("p l1 (centre - E) · sign(E - c)", p * number(pieces.pull, place), "error")
+            pull = Factor("p l1 (centre - E) · sign(E - c)", p * number(pieces.pull, index), "error")
             error = Factor("p - t + p pull", error.value + pull.value, "error", (*error.parts, pull))
         return error, *share(share_)
 
@@ -274,8 +274,8 @@ def coordinates(loss: losses.Coordinates, y: Tensor, target: Tensor) -> LossPiec
     pieces = loss.pieces(y, target)
     sign = pieces.error.sign()
 
-    def factors(place: int) -> tuple[Factor, ...]:
-        return Factor("sign(y - c)", number(sign, place), "error"), *share(number(pieces.share, place))
+    def factors(index: int) -> tuple[Factor, ...]:
+        return Factor("sign(y - c)", number(sign, index), "error"), *share(number(pieces.share, index))
 
     words = "the absolute error of a coordinate: the sign of the output minus the coordinate"
     formula = r"\frac{\partial C}{\partial y} = \frac{\mathrm{sign}(y - c)}{n}"
@@ -283,6 +283,14 @@ def coordinates(loss: losses.Coordinates, y: Tensor, target: Tensor) -> LossPiec
 
 
 # By the type of a loss: the function (loss, y, target) that returns its pieces.
+def auxiliary(loss: losses.AuxiliaryCrossEntropy, outputs: list[Tensor], target: Tensor) -> list[LossPieces]:
+    """Return the pieces of each output's cross-entropy; all but the first are multiplied by the loss's weight."""
+    return [_scaled(loss.each(), loss.weight if part else 1.0, output, target) for part, output in enumerate(outputs)]
+
+
+PIECES_OF_SEVERAL: dict[type[Loss], Callable[[Any, list[Tensor], Tensor], list[LossPieces]]] = {
+    losses.AuxiliaryCrossEntropy: auxiliary,
+}
 PIECES: dict[type[Loss], Callable[[Any, Tensor, Tensor], LossPieces]] = {
     losses.SoftmaxCrossEntropy: softmax_cross_entropy,
     losses.NegativeLogLikelihood: nll,
@@ -300,9 +308,9 @@ PIECES: dict[type[Loss], Callable[[Any, Tensor, Tensor], LossPieces]] = {
 }
 
 
-def number(tensor: Tensor, place: int) -> float:
+def number(tensor: Tensor, index: int) -> float:
     """Return the element of a tensor at a flat index."""
-    return float(tensor.flatten()[place])
+    return float(tensor.flatten()[index])
 
 
 def difference(name: str, first: Factor, second: Factor) -> Factor:
@@ -316,15 +324,15 @@ def share(value: float) -> tuple[Factor, ...]:
     return () if value == 1 else (Factor(f"1/{round(1 / value)}" if value else "not labelled", value),)
 
 
-def _error(name: str, role: str, y: Tensor, t: Tensor, place: int) -> Factor:
-    return difference(f"{name} - t", Factor(name, number(y, place), role), Factor("t", number(t, place), "target"))
+def _error(name: str, role: str, y: Tensor, t: Tensor, index: int) -> Factor:
+    return difference(f"{name} - t", Factor(name, number(y, index), role), Factor("t", number(t, index), "target"))
 
 
 def _averaged(
     named: dict[str, Tensor], cost: Tensor, n: int, error: Callable[[int], Factor], words: str, formula: str
 ) -> LossPieces:
     """Return the pieces of the mean of `cost` over n examples; factors: `error`, and 1 / n."""
-    return LossPieces(named, cost / n, lambda place: (error(place), *share(1 / n)), words, formula)
+    return LossPieces(named, cost / n, lambda index: (error(index), *share(1 / n)), words, formula)
 
 
 def _scaled(loss: losses.SoftmaxCrossEntropy, weight: float, y: Tensor, target: Tensor) -> LossPieces:
@@ -333,8 +341,8 @@ def _scaled(loss: losses.SoftmaxCrossEntropy, weight: float, y: Tensor, target: 
     if weight == 1:
         return pieces
 
-    def factors(place: int) -> tuple[Factor, ...]:
-        return (*pieces.factors(place), Factor("weight of this output", weight, "weight"))
+    def factors(index: int) -> tuple[Factor, ...]:
+        return (*pieces.factors(index), Factor("weight of this output", weight, "weight"))
 
     words = f"{pieces.words}, times the weight {weight:g} of an auxiliary output"
     return LossPieces(pieces.named, weight * pieces.cost, factors, words, pieces.formula)
@@ -343,8 +351,8 @@ def _scaled(loss: losses.SoftmaxCrossEntropy, weight: float, y: Tensor, target: 
 def _unknown(loss: Loss, part: int, value: Tensor, dy: Tensor) -> LossPieces:
     """Return the pieces of a loss without a rule: its gradient is the only factor."""
 
-    def factors(place: int) -> tuple[Factor, ...]:
-        return (Factor("its gradient", number(dy, place), "error"),)
+    def factors(index: int) -> tuple[Factor, ...]:
+        return (Factor("its gradient", number(dy, index), "error"),)
 
     words = f"{type(loss).__name__} computes this derivative itself"
     cost = value.reshape(1) if part == 0 else value.new_zeros(1)

@@ -27,13 +27,13 @@ class DerivativeKey(NamedTuple):
 
     kind: "value" for a value that several calls receive, "call" for an input or a parameter of one call, "param" for a
     parameter with several uses or a regularizer, "loss" for an output. call: index of the call, of the call that
-    computed the value, or of the network's output. what: input, parameter or output. place: flat index.
+    computed the value, or of the network's output. what: input, parameter or output. element: its flat index.
     """
 
     kind: str
     call: int
     what: str
-    place: int
+    element: int
 
 
 ExplainedRule = tuple[str, str, str, str, str]  # a link's name, where, title, words and formula
@@ -46,7 +46,7 @@ def explain(trace: TraceRecord, what: str, top: int | None, expand: int) -> Expl
     number = resolve(trace, what)
     links = Chain(trace, top, expand).follow(number)
     value = number.target.value
-    made = None if value is None or value.maker is None else made_of(trace, value, number.place, top)
+    made = None if value is None or value.maker is None else made_of(trace, value, number.index, top)
     return Explanation(number.label, number.number, trace.cost, trace.dtype_name, links, made)
 
 
@@ -63,13 +63,13 @@ class Chain:
 
     def follow(self, number: TracedNumber) -> tuple[Link, ...]:
         """Build the link of a tensor's element and the links of its largest products, up to the loss."""
-        target, place = number.target, number.place
+        target, index = number.target, number.index
         if target.value is not None:
-            self.number(self.through(target.value, place))
+            self.number(self.through(target.value, index))
         elif target.call is not None:
-            self.number(DerivativeKey("call", target.call.place, target.what, place))
+            self.number(DerivativeKey("call", target.call.index, target.what, index))
         else:
-            self.number(self.uses(target.what, place))
+            self.number(self.uses(target.what, index))
         links: list[Link] = []
         while len(links) < len(self.numbers):
             key = [*self.numbers][len(links)]
@@ -80,21 +80,21 @@ class Chain:
         """Return the index of the link for `key`, which is the next one if it is new."""
         return self.numbers.setdefault(key, len(self.numbers))
 
-    def through(self, value: PassValue, place: int) -> DerivativeKey:
+    def through(self, value: PassValue, index: int) -> DerivativeKey:
         """Return the key of a value: of the only call that receives it, or of the sum over all that receive it."""
         readers = [(call, part) for call, part in value.readers if call.dxs is not None and call.dxs[part] is not None]
         if len(readers) == 1 and not value.outputs:
-            return DerivativeKey("call", readers[0][0].place, f"x.{readers[0][1]}", place)
+            return DerivativeKey("call", readers[0][0].index, f"x.{readers[0][1]}", index)
         if not readers and len(value.outputs) == 1:
-            return DerivativeKey("loss", value.outputs[0], "", place)
-        return DerivativeKey("value", -1 if value.maker is None else value.maker.place, str(value.part), place)
+            return DerivativeKey("loss", value.outputs[0], "", index)
+        return DerivativeKey("value", -1 if value.maker is None else value.maker.index, str(value.part), index)
 
-    def uses(self, path: str, place: int) -> DerivativeKey:
+    def uses(self, path: str, index: int) -> DerivativeKey:
         """Return the key of a parameter: of its only use, or of the sum over all uses and regularizers."""
         calls = self.users(path)
         if len(calls) == 1 and path not in self.trace.penalties:
-            return DerivativeKey("call", calls[0].place, path.removeprefix(calls[0].path).lstrip("."), place)
-        return DerivativeKey("param", -1, path, place)
+            return DerivativeKey("call", calls[0].index, path.removeprefix(calls[0].path).lstrip("."), index)
+        return DerivativeKey("param", -1, path, index)
 
     def users(self, path: str) -> list[LayerCall]:
         """Return the calls that use a parameter and on which the loss depends."""
@@ -107,13 +107,13 @@ class Chain:
         part = part_of(key.what)
         if part is None:
             tensor, gradient = call.params[key.what], call.dparams.get(key.what)
-            name = label(join(call.name, key.what), key.place, tensor.shape)
+            name = label(join(call.name, key.what), key.element, tensor.shape)
         else:
             gradient = None if call.dxs is None else call.dxs[part]
-            name = self.trace.label_of(call.inputs[part], key.place)
+            name = self.trace.label_of(call.inputs[part], key.element)
         if call.dys is None or gradient is None:
             return self.nothing(name)
-        column = explainer(call.layer, key.what)(call, key.what, key.place)
+        column = explainer(call.layer, key.what)(call, key.what, key.element)
         source = call.outputs[column.output]
         deltas = elements(call.dys[column.output], column.outputs)
         products, sizes = deltas.clone(), deltas.abs()
@@ -130,17 +130,17 @@ class Chain:
         of = "L" if part is None and join(call.path, key.what) in self.trace.penalties else "C"
         formula = column.formula.replace(r"\partial C", rf"\partial {of}", 1)
         rule = (name, call.name or "the network", call.title, column.words, formula)
-        return self.add_up(rule, float(gradient.flatten()[key.place]), products, sizes, term, of)
+        return self.add_up(rule, float(gradient.flatten()[key.element]), products, sizes, term, of)
 
     def factor(self, call: LayerCall, factors: Factors, k: int) -> Factor:
         """Return the factor of product `k`, named after the tensor that contains it, if any."""
         name = factors.symbol
-        if factors.source is not None and factors.places is not None:
-            place, part = int(factors.places[k]), part_of(factors.source)
+        if factors.source is not None and factors.indices is not None:
+            index, part = int(factors.indices[k]), part_of(factors.source)
             if part is None:
-                name = label(join(call.path, factors.source), place, call.params[factors.source].shape)
+                name = label(join(call.path, factors.source), index, call.params[factors.source].shape)
             else:
-                name = self.trace.label_of(call.inputs[part], place)
+                name = self.trace.label_of(call.inputs[part], index)
         parts = tuple(self.factor(call, part, k) for part in factors.parts)
         return Factor(name, float(factors.values[k]), factors.role, parts)
 
@@ -148,7 +148,7 @@ class Chain:
         """Return the link of a value that several calls receive: their gradients add up."""
         values = self.trace.passes.xs if key.call < 0 else self.trace.calls[key.call].outputs
         value = values[int(key.what)]
-        name = self.trace.label_of(value, key.place)
+        name = self.trace.label_of(value, key.element)
         gradient = self.trace.gradient_of(value)
         if gradient is None:
             return self.nothing(name)
@@ -157,36 +157,36 @@ class Chain:
             dx = None if call.dxs is None else call.dxs[part]
             if dx is not None:
                 dx_name = join(call.name, f"dx.{part}" if call.has_tuple_input else "dx")
-                factor = Factor(dx_name, float(dx.flatten()[key.place]), "delta")
-                sources.append((factor, DerivativeKey("call", call.place, f"x.{part}", key.place)))
+                factor = Factor(dx_name, float(dx.flatten()[key.element]), "delta")
+                sources.append((factor, DerivativeKey("call", call.index, f"x.{part}", key.element)))
         for output in value.outputs:
-            delta = float(self.trace.output_delta(output).flatten()[key.place])
-            sources.append((Factor("from the loss", delta, "delta"), DerivativeKey("loss", output, "", key.place)))
+            delta = float(self.trace.output_delta(output).flatten()[key.element])
+            sources.append((Factor("from the loss", delta, "delta"), DerivativeKey("loss", output, "", key.element)))
         words = f"{len(sources)} layers or losses receive this value: their gradients add up"
         rule = (name, "the network", "several uses", words, r"\frac{\partial C}{\partial x} = \sum_k \delta_k")
-        return self.add_sources(rule, float(gradient.flatten()[key.place]), sources)
+        return self.add_sources(rule, float(gradient.flatten()[key.element]), sources)
 
     def sum_over_uses(self, key: DerivativeKey) -> Link:
         """Return the link of a parameter that is used several times, or regularized: the gradients add up."""
         path, trace = key.what, self.trace
         weight = trace.params[path]
-        name, users = label(path, key.place, weight.shape), self.users(path)
+        name, users = label(path, key.element, weight.shape), self.users(path)
         sources: list[tuple[Factor, DerivativeKey | None]] = []
         for call in users:
             local = path.removeprefix(call.path).lstrip(".")
-            factor = Factor(join(call.name, f"d{local}"), float(call.dparams[local].flatten()[key.place]), "delta")
-            sources.append((factor, DerivativeKey("call", call.place, local, key.place)))
-        gradient = 0.0 if path not in trace.gradients else float(trace.gradients[path].flatten()[key.place])
+            factor = Factor(join(call.name, f"d{local}"), float(call.dparams[local].flatten()[key.element]), "delta")
+            sources.append((factor, DerivativeKey("call", call.index, local, key.element)))
+        gradient = 0.0 if path not in trace.gradients else float(trace.gradients[path].flatten()[key.element])
         penalties = trace.settings.penalties if path in trace.penalties else []
         for penalty in penalties:
-            element, n = weight.flatten()[key.place : key.place + 1], trace.settings.examples
+            element, n = weight.flatten()[key.element : key.element + 1], trace.settings.examples
             grad = torch.zeros_like(element)
             penalty.add_gradient([element], [grad], n)
             formula = PENALTIES.get(type(penalty), "penalty")
             sources.append((Factor(f"{formula} of {penalty!r}, n = {n}", float(grad), "penalty"), None))
         if penalties:
             summed = trace.penalties[path] + trace.gradients.get(path, 0)
-            gradient = float(summed.flatten()[key.place])
+            gradient = float(summed.flatten()[key.element])
         if not sources:
             return self.nothing(name)
         words = f"{len(users)} uses of this parameter" if len(users) > 1 else "the loss of the data"
@@ -200,11 +200,11 @@ class Chain:
         """Return the link of an output of the network, by the rule of the loss."""
         trace = self.trace
         value, pieces = trace.passes.ys[key.call], trace.pieces[key.call]
-        factors = pieces.factors(key.place)
+        factors = pieces.factors(key.element)
         products = torch.tensor([math.prod(factor.value for factor in factors)], dtype=torch.float64)
         sizes = torch.tensor([math.prod(factor.magnitude for factor in factors)], dtype=torch.float64)
-        rule = (trace.label_of(value, key.place), "loss", title(trace.settings.loss), pieces.words, pieces.formula)
-        gradient = float(trace.output_delta(key.call).flatten()[key.place])
+        rule = (trace.label_of(value, key.element), "loss", title(trace.settings.loss), pieces.words, pieces.formula)
+        gradient = float(trace.output_delta(key.call).flatten()[key.element])
         return self.add_up(rule, gradient, products, sizes, lambda k, expand: ProductTerm(factors, float(products[k])))
 
     def nothing(self, name: str) -> Link:
@@ -249,12 +249,12 @@ class Chain:
         return Link(*rule, gradient, terms, len(products), rest, exact_sum(products.tolist()), bound, of)
 
 
-def made_of(trace: TraceRecord, value: PassValue, place: int, top: int | None) -> Made:
+def made_of(trace: TraceRecord, value: PassValue, index: int, top: int | None) -> Made:
     """Return how an activation was computed: a row of its layer's Jacobian, by a backward pass with a one-hot dy."""
     call = value.maker
     assert call is not None
     dys = [torch.zeros_like(output.tensor, memory_format=torch.contiguous_format) for output in call.outputs]
-    dys[value.part].view(-1)[place] = 1
+    dys[value.part].view(-1)[index] = 1
     with torch.no_grad():
         row = slopes(call, dys[0] if len(dys) == 1 else tuple(dys))
     parts: list[ActivationInput] = []
@@ -269,13 +269,13 @@ def made_of(trace: TraceRecord, value: PassValue, place: int, top: int | None) -
     sum_words = weighted_sum(call.layer)
     linear = sum_words is not None
     parts.sort(key=lambda part: -abs(part.product if linear else part.slope))
-    kept = len(parts) if top is None else min(top, len(parts))
-    made, constant = float(value.tensor.flatten()[place]), 0.0
+    shown = len(parts) if top is None else min(top, len(parts))
+    made, constant = float(value.tensor.flatten()[index]), 0.0
     if linear:
         bias = row.get("bias")
         constant = made if not parts else 0.0 if bias is None else float((bias * call.params["bias"]).sum())
     words = sum_words or "the slope with respect to each of its inputs"
     return Made(
-        call.name or "the network", call.title, words, made, tuple(parts[:kept]), len(parts),
-        exact_sum([part.product for part in parts[kept:]]) if linear else 0.0, linear, constant,
+        call.name or "the network", call.title, words, made, tuple(parts[:shown]), len(parts),
+        exact_sum([part.product for part in parts[shown:]]) if linear else 0.0, linear, constant,
     )  # fmt: skip

@@ -177,10 +177,10 @@ class Explanation:
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values: all links in one list, into which each term's `next` is an index."""
-        made = {} if self.made is None else {"made_of": self.made.to_json()}
+        inputs = {} if self.made is None else {"made_of": self.made.to_json()}
         about = {"name": self.name, "value": self.value, "loss": self.loss, "dtype": self.dtype}
         links = [link.to_json() for link in self.links]
-        return {**about, "gradient": self.gradient, "exact": self.exact, "links": links, **made}
+        return {**about, "gradient": self.gradient, "exact": self.exact, "links": links, **inputs}
 
     def latex(self) -> str:
         """Return the links as LaTeX: an `aligned` environment with one line for each."""
@@ -195,9 +195,9 @@ class Explanation:
             f"∂{self.links[0].of}/∂{self.name} = {brief(self.gradient)}",
             f"{self.name} is {brief(self.value)}; the loss C is {brief(self.loss)}",
         ]
-        made = [] if self.made is None else ["", *_made_text(self.made)]
+        inputs = [] if self.made is None else ["", *_made_text(self.made)]
         links = [line for number, link in enumerate(self.links, start=1) for line in ("", *_link_text(number, link))]
-        return "\n".join([*head, *made, *links, "", verdict(self)])
+        return "\n".join([*head, *inputs, *links, "", verdict(self)])
 
     def _repr_html_(self) -> str:
         from pellucid.report.page import render

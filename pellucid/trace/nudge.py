@@ -90,7 +90,7 @@ def nudge(trace: TraceRecord, what: str, h: float) -> Nudge:
     params: Params | None = None
     if target.value is not None and target.value.maker is None:  # an input of the network
         xs = tensors(settings.x)
-        xs[target.value.part] = _shifted(xs[target.value.part], number.place, h)
+        xs[target.value.part] = _shifted(xs[target.value.part], number.index, h)
         passes = settings.run(x=like(settings.x, xs))
     elif target.value is not None or target.what.startswith("x."):  # a layer's output or input
         passes = settings.run(change=_change(number, h))
@@ -98,12 +98,12 @@ def nudge(trace: TraceRecord, what: str, h: float) -> Nudge:
         raise PellucidError(f"trace.nudge: {target.name} is one use of a shared parameter; change the parameter itself")
     else:  # a parameter
         flat = flatten(settings.params)
-        flat[target.what] = _shifted(flat[target.what], number.place, h)
+        flat[target.what] = _shifted(flat[target.what], number.index, h)
         params = nest(settings.params, flat)
         passes = settings.run(params)
     gradient = number.gradient
     if target.what in trace.penalties and target.call is None:
-        gradient += float(trace.penalties[target.what].flatten()[number.place])
+        gradient += float(trace.penalties[target.what].flatten()[number.index])
     after, epsilon = sum(settings.cost(passes, params)), torch.finfo(number.target.tensor.dtype).eps
     return Nudge(number.label, number.number, float(h), gradient, trace.cost, after, epsilon)
 
@@ -111,7 +111,7 @@ def nudge(trace: TraceRecord, what: str, h: float) -> Nudge:
 def _check_changes(number: TracedNumber, h: float) -> None:
     """Raise PellucidError unless adding h changes the element in its dtype."""
     tensor = number.target.tensor
-    value = tensor.flatten()[number.place]
+    value = tensor.flatten()[number.index]
     if math.isfinite(number.number) and bool(value + h == value):
         dtype, limits = str(tensor.dtype).removeprefix("torch."), torch.finfo(tensor.dtype)
         raise PellucidError(
@@ -120,20 +120,20 @@ def _check_changes(number: TracedNumber, h: float) -> None:
         )
 
 
-def _shifted(tensor: Tensor, place: int, h: float) -> Tensor:
+def _shifted(tensor: Tensor, index: int, h: float) -> Tensor:
     """Return a copy of the tensor with h added at a flat index."""
     copy = tensor.clone(memory_format=torch.contiguous_format)
-    copy.view(-1)[place] += h
+    copy.view(-1)[index] += h
     return copy
 
 
 def _change(number: TracedNumber, h: float) -> ValueChange:
     """Return the function that adds h to the element during the pass, where a call returns or receives it.
 
-    The `place` of a call is its index in the pass, the `place` of an element its index in the flat tensor.
+    The `index` of a call is its index in the pass, the `index` of an element its index in the flat tensor.
     """
     value, call = number.target.value, number.target.call
     source = (value.maker, "y", value.part) if value is not None else (call, "x", int(number.target.what[2:]))
     assert source[0] is not None
-    changed = (source[0].place, *source[1:])
-    return lambda place, kind, part, x: _shifted(x, number.place, h) if (place, kind, part) == changed else x
+    changed = (source[0].index, *source[1:])
+    return lambda call_index, kind, part, x: _shifted(x, number.index, h) if (call_index, kind, part) == changed else x

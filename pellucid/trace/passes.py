@@ -42,11 +42,11 @@ class PassValue:
 class LayerCall:
     """One run of a layer other than a combinator: its inputs and outputs, and their gradients.
 
-    name: the layer's path, or path:1, path:2 ... if the layer runs several times. place: the index of the call in
+    name: the layer's path, or path:1, path:2 ... if the layer runs several times. index: the index of the call in
     forward order. dys, dxs: gradients with respect to outputs and inputs, None if the loss does not depend on the call.
     """
 
-    place: int
+    index: int
     path: str
     layer: Layer
     tree: Params  # nested, as the layer receives them
@@ -166,17 +166,17 @@ def forward(net: Layer, params: Params, x: Any, mode: Mode, change: ValueChange 
             frames.append(frame)
             frame_of[id(cache)] = frame
             return frame.y, cache
-        place, parts = len(calls), tensors(x)
-        call = LayerCall(place, path, layer, params, [find(path, part) for part in parts], isinstance(x, tuple))
+        index, parts = len(calls), tensors(x)
+        call = LayerCall(index, path, layer, params, [find(path, part) for part in parts], isinstance(x, tuple))
         calls.append(call)
         for part, value in enumerate(call.inputs):
             value.readers.append((call, part))
         if change is not None:
-            x = like(x, [change(place, "x", part, tensor) for part, tensor in enumerate(parts)])
+            x = like(x, [change(index, "x", part, tensor) for part, tensor in enumerate(parts)])
         y, call.cache = layer.forward(params, x, mode)
         outputs = tensors(y)
         if change is not None:
-            outputs = [change(place, "y", part, tensor) for part, tensor in enumerate(outputs)]
+            outputs = [change(index, "y", part, tensor) for part, tensor in enumerate(outputs)]
         call.outputs = [new_value(tensor, call, part) for part, tensor in enumerate(outputs)]
         return like(y, [value.tensor for value in call.outputs]), call
 

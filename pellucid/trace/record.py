@@ -14,7 +14,7 @@ from pellucid.layers.checks import check_floating
 from pellucid.nested import flatten
 from pellucid.trace.deltas import LossPieces, dissect
 from pellucid.trace.passes import LayerCall, Passes, PassSettings, PassValue
-from pellucid.trace.text import label, place_of, split, unknown
+from pellucid.trace.text import flat_index, label, split, unknown
 from pellucid.training.device import CPU, on_device
 from pellucid.verify.probe import tensors
 
@@ -51,26 +51,26 @@ class GradientTarget:
 
 @dataclass(frozen=True, eq=False)
 class TracedNumber:
-    """One element of a target; place: its flat index."""
+    """One element of a target; index: its flat index."""
 
     target: GradientTarget
-    place: int
+    index: int
 
     @property
     def label(self) -> str:
         """The name of the target with the element's index."""
-        return label(self.target.name, self.place, self.target.tensor.shape)
+        return label(self.target.name, self.index, self.target.tensor.shape)
 
     @property
     def number(self) -> float:
         """The element's value."""
-        return float(self.target.tensor.flatten()[self.place])
+        return float(self.target.tensor.flatten()[self.index])
 
     @property
     def gradient(self) -> float:
         """The derivative of the loss with respect to the element."""
         gradient = self.target.gradient
-        return 0.0 if gradient is None else float(gradient.flatten()[self.place])
+        return 0.0 if gradient is None else float(gradient.flatten()[self.index])
 
 
 class TraceRecord:
@@ -126,7 +126,7 @@ class TraceRecord:
         """Return a tensor, or one of its elements as a 0-d tensor: `trace["conv1.weight[0, 0, 2, 2]"]`."""
         path, index = split(name)
         tensor = self.named(path).tensor
-        return tensor if index is None else tensor.flatten()[place_of(path, index, tensor.shape)]
+        return tensor if index is None else tensor.flatten()[flat_index(path, index, tensor.shape)]
 
     def __contains__(self, name: str) -> bool:
         """Return whether there is a tensor with this name."""
@@ -153,9 +153,9 @@ class TraceRecord:
         suffix = f".{value.part}" if len(value.maker.outputs) > 1 else ""
         return join(value.maker.name, f"y{suffix}")
 
-    def label_of(self, value: PassValue, place: int) -> str:
+    def label_of(self, value: PassValue, index: int) -> str:
         """Return the name of one element of a value, with its index."""
-        return label(self.name_of(value), place, value.tensor.shape)
+        return label(self.name_of(value), index, value.tensor.shape)
 
     def gradient_of(self, value: PassValue) -> Tensor | None:
         """Return the gradient of the loss with respect to a value, None if the loss does not depend on it."""
@@ -245,9 +245,9 @@ class TraceRecord:
             self._put(name_of("dx"), "dx", call.path, _alone_or_tuple(call.dxs, call.has_tuple_input))
 
 
-def _alone_or_tuple(parts: Sequence[Tensor | None], several: bool = False) -> Any:
-    """Return a tuple of the parts, or the only part itself unless `several`."""
-    return tuple(parts) if several or len(parts) > 1 else parts[0]
+def _alone_or_tuple(parts: Sequence[Tensor | None], as_tuple: bool = False) -> Any:
+    """Return a tuple of the parts, or the only part itself unless `as_tuple`."""
+    return tuple(parts) if as_tuple or len(parts) > 1 else parts[0]
 
 
 def resolve(trace: TraceRecord, text: str) -> TracedNumber:
@@ -267,7 +267,7 @@ def resolve(trace: TraceRecord, text: str) -> TracedNumber:
     if not target.tensor.is_floating_point():
         raise PellucidError(f"trace: {name} contains indices; it has no gradient")
     if index is not None:
-        return TracedNumber(target, place_of(name, index, target.tensor.shape))
+        return TracedNumber(target, flat_index(name, index, target.tensor.shape))
     if not target.tensor.numel():
         raise PellucidError(f"trace: {name} is empty")
     largest = 0 if target.gradient is None else int(target.gradient.abs().argmax())

@@ -10,8 +10,8 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.layers import Conv2d, Dense
 from pellucid.nested import flatten, nest
-from pellucid.optim import OPTIMIZERS, MaxNorm, Optimizer, clip_by_norm
-from pellucid.optim.regularizers import in_order
+from pellucid.optim import OPTIMIZERS, Optimizer, clip_by_norm
+from pellucid.optim.regularizers import in_order, limits
 from pellucid.settings.checks import named
 from pellucid.text import aligned
 from pellucid.trace.record import TraceRecord
@@ -85,9 +85,8 @@ def step(trace: TraceRecord, optimizer: str | Optimizer | None, lr: float | None
     if grads:
         update(groups, optimizer, regularizers, grads, optimizer.init(tensors), rate)
     units = owned({"": settings.net}, (Dense, Conv2d))
-    for regularizer in settings.regularizers:
-        if isinstance(regularizer, MaxNorm):
-            regularizer.after_update([weights[path] for path in paths if path in units])
+    for limit in limits(settings.regularizers):
+        limit.after_update([weights[path] for path in paths if path in units])
     changes = {path: weights[path] - flat[path] for path in paths}
     params = nest(settings.params, {**flat, **weights})
     after = sum(settings.cost(settings.run(params), params))

@@ -38,28 +38,28 @@ def split(text: str) -> tuple[str, tuple[int, ...] | None]:
     return name, tuple(map(int, words))
 
 
-def place_of(name: str, index: tuple[int, ...], shape: Shape) -> int:
+def flat_index(name: str, index: tuple[int, ...], shape: Shape) -> int:
     """Return the flat index; negative indices count from the end. Raises PellucidError if out of range."""
     if len(index) != len(shape):
         raise PellucidError(
             f"trace: {name} has {len(shape)} axes, with shape {tuple(shape)}, not {len(index)} as in {index}"
         )
-    place = 0
+    flat = 0
     for axis, (k, size) in enumerate(zip(index, shape, strict=True)):
         if not -size <= k < size:
             raise PellucidError(f"trace: {name} has no index {k} along axis {axis}, which goes from 0 to {size - 1}")
-        place = place * size + k % size
-    return place
+        flat = flat * size + k % size
+    return flat
 
 
-def index_of(place: int, shape: Shape) -> tuple[int, ...]:
+def index_of(index: int, shape: Shape) -> tuple[int, ...]:
     """Return the index along each axis for a flat index."""
-    return tuple(map(int, np.unravel_index(place, tuple(shape))))
+    return tuple(map(int, np.unravel_index(index, tuple(shape))))
 
 
-def label(name: str, place: int, shape: Shape) -> str:
-    """Return "name[i, j]" for the flat index `place`, or only the name for a scalar."""
-    return f"{name}[{', '.join(map(str, index_of(place, shape)))}]" if shape else name
+def label(name: str, index: int, shape: Shape) -> str:
+    """Return "name[i, j]" for the flat index `index`, or only the name for a scalar."""
+    return f"{name}[{', '.join(map(str, index_of(index, shape)))}]" if shape else name
 
 
 def unknown(name: str, known: Iterable[str]) -> PellucidError:

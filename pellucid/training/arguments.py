@@ -34,27 +34,27 @@ def decay(value: Any, what: str) -> float | None:
     return value
 
 
-def objective_of(given: Any, loss: Any) -> Objective:
+def objective_of(network: Any, loss: Any) -> Objective:
     """Return an Objective unchanged, or Supervised(network, loss) for a network.
 
     Raises PellucidError for anything else, for an unknown loss, and for an Objective with a loss besides.
     """
-    if not isinstance(given, Objective):
-        net = instance(given, (Layer, Objective), "the network")
+    if not isinstance(network, Objective):
+        net = instance(network, (Layer, Objective), "the network")
         return Supervised(cast(Layer, net), named(loss, Loss, LOSSES, "loss"))
     if loss != DEFAULT_LOSS:
-        raise PellucidError(f"{type(given).__name__} has its own losses; leave out loss={shown(loss)}")
-    return given
+        raise PellucidError(f"{type(network).__name__} has its own losses; leave out loss={shown(loss)}")
+    return network
 
 
-def optimizers(given: Any, objective: Objective) -> tuple[Optimizer, dict[str, Optimizer]]:
+def optimizers(optimizers_given: Any, objective: Objective) -> tuple[Optimizer, dict[str, Optimizer]]:
     """Return (optimizer, {}), or for a dict (the first optimizer, the optimizers by network name).
 
     Raises PellucidError for an unknown optimizer, and for a dict whose keys are not the names of the networks.
     """
-    if not isinstance(given, Mapping):
-        return named(given, Optimizer, OPTIMIZERS, "optimizer"), {}
-    pairs = cast(Mapping[Any, Any], given).items()
+    if not isinstance(optimizers_given, Mapping):
+        return named(optimizers_given, Optimizer, OPTIMIZERS, "optimizer"), {}
+    pairs = cast(Mapping[Any, Any], optimizers_given).items()
     by_network = {name: named(value, Optimizer, OPTIMIZERS, f"optimizer of {shown(name)}") for name, value in pairs}
     checked = optimizers_of(by_network, objective.nets)
     return next(iter(checked.values())), checked

@@ -101,8 +101,8 @@ class SavedState:
         if not self.damage:
             return
         aside = set_aside(folder.last)
-        kept = f"; the damaged file is kept as {aside.name}" if aside is not None else ""
-        note(f"{self.damage}; continuing from the checkpoint before it{kept}")
+        hint = f"; the damaged file is kept as {aside.name}" if aside is not None else ""
+        note(f"{self.damage}; continuing from the checkpoint before it{hint}")
         try:
             self.path = folder.previous.replace(folder.last)
         except OSError as error:

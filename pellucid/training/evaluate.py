@@ -22,9 +22,10 @@ from pellucid.run.history import Row
 from pellucid.training.device import CPU, device_of, on_device
 from pellucid.training.diagnose import diagnose
 from pellucid.training.distributed import ALONE, Processes, dealt
-from pellucid.training.examples import Stream, first_batch, read, read_images
+from pellucid.training.examples import Stream, first_batch
 from pellucid.training.learner import Learner
 from pellucid.training.measures import Measures, columns
+from pellucid.training.reading import read, read_images
 from pellucid.user_defined import naming_layers
 
 MAX_BATCH = 256  # inputs

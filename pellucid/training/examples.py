@@ -2,9 +2,7 @@
 
 import hashlib
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Any, cast
 
@@ -12,21 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.data import FeatureStats, Loader
-from pellucid.data.augment.standardise import scaled
 from pellucid.data.dataset import Dataset, named_labels
-from pellucid.data.loader import as_batch, changed
+from pellucid.data.loader import as_batch
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays, Batch, Source, Subset, batch_of
 from pellucid.data.stream import Stream, is_stream
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Params
-from pellucid.nested import dtype_of
 from pellucid.settings.checks import integer
 from pellucid.text import note, shown
 from pellucid.training.arguments import check_dense
-from pellucid.training.device import CPU, device_of, on_device
-from pellucid.training.learner import Learner
 
 
 def examples(
@@ -110,20 +102,20 @@ def first_not_finite(x: Tensor) -> int | None:
     return int(wrong[0]) if len(wrong) else None
 
 
-def split(whole: Source, fraction: float, seed: int) -> tuple[Source, Source]:
+def split(source: Source, fraction: float, seed: int) -> tuple[Source, Source]:
     """Hold out a fraction of the examples, drawn with `seed`; return (the rest, the held-out part).
 
     Both are in their original order. Raises PellucidError for a stream, and for a fraction that leaves a part empty.
     """
-    if isinstance(whole, Stream):
+    if isinstance(source, Stream):
         raise PellucidError("validation: a stream of batches cannot be split; give separate validation data")
-    count = round(len(whole) * fraction)
-    if not 0 < fraction < 1 or not 0 < count < len(whole):
+    count = round(len(source) * fraction)
+    if not 0 < fraction < 1 or not 0 < count < len(source):
         raise PellucidError(
-            f"validation={fraction} of {len(whole)} examples leaves a part empty; give a fraction such as 0.1"
+            f"validation={fraction} of {len(source)} examples leaves a part empty; give a fraction such as 0.1"
         )
-    order = torch.randperm(len(whole), generator=generator(seed))
-    return subset(whole, order[count:].sort().values), subset(whole, order[:count].sort().values)
+    order = torch.randperm(len(source), generator=generator(seed))
+    return subset(source, order[count:].sort().values), subset(source, order[:count].sort().values)
 
 
 def subset(source: Source, indices: Tensor, checksum: bool = True) -> Source:
@@ -166,7 +158,7 @@ def inputs_of(x: Any, check: Callable[[Tensor], None], dtype: torch.dtype) -> Te
     Both are checked by `check`: a tensor now, a source as by `fitted`.
     """
     if is_batchwise(x):
-        return fitted(source_of(x, alone=True), "x", lambda batch, _: check(batch.x))
+        return fitted(source_of(x, images_alone=True), "x", lambda batch, _: check(batch.x))
     inputs = as_inputs(x, dtype=dtype)
     check(inputs)
     return inputs
@@ -233,13 +225,14 @@ def source_of(
     classes: Sequence[str] | None = None,
     infer_classes: bool = False,
     steps: int | None = None,
-    alone: bool = False,
+    images_alone: bool = False,
     dtype: torch.dtype = torch.float32,
 ) -> Source:
     """Return data as a source: a source unchanged, batches that are yielded as a Stream, other data by `examples`.
 
-    steps: batches per epoch of a stream. alone: whether x contains images without targets. The other arguments are
-    those of `examples`. Raises the errors of `examples`, and PellucidError for targets `y` besides a source or stream.
+    steps: batches per epoch of a stream. images_alone: whether x contains images without targets. The other arguments
+    are those of `examples`. Raises the errors of `examples`, and PellucidError for targets `y` besides a source or
+    stream.
     """
     steps = None if steps is None else integer(steps, "fit: steps_per_epoch", 1)
     if steps is not None and not is_stream(x):
@@ -249,7 +242,7 @@ def source_of(
     if y is not None:
         raise PellucidError(f"{what} is {_kind(x)}, which has its own targets; leave y out")
     if is_stream(x):
-        return Stream(x, steps, what, alone, dtype)
+        return Stream(x, steps, what, images_alone, dtype)
     missing = next((name for name in ("classes", "checksum") if inspect.getattr_static(x, name, x) is x), None)
     if missing is not None:
         raise PellucidError(f"{what}: {_kind(x)} has no {missing!r}; a source has classes, checksum, __len__ and batch")
@@ -312,89 +305,3 @@ def train_and_held(
     if isinstance(validation_data, Stream) and validation_data.once:
         raise PellucidError("validation is a generator, which can be read only once; give a function that returns one")
     return data, validation_data
-
-
-MIN_SAMPLE, MAX_SAMPLE = 500, 5_000  # limits of the number of training examples on which metrics are measured
-Augmentation = Callable[[Any, torch.Generator], Any]  # (images, rng) -> images; with joint = True (Batch, rng) -> Batch
-
-
-@dataclass(frozen=True, eq=False)
-class StreamLoader:
-    """A loader of a stream: its batches, augmented and transformed as by a Loader."""
-
-    stream: Stream
-    seed: int
-    augment: Augmentation | None
-    transform: Callable[[Tensor], Tensor] | None
-
-    def __len__(self) -> int:
-        """Return the number of batches in an epoch."""
-        return self.stream.steps or 0
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch, beginning with batch number `start`."""
-        for k, batch in enumerate(self.stream.epoch(epoch, start), start):
-            yield changed(batch, self.augment, self.transform, generator(self.seed, epoch, k, 0))
-
-
-def batches(model: Learner, data: Source, batch_size: int, augment: Augmentation | None) -> Loader | StreamLoader:
-    """Return the loader of training batches for a model, augmented, and standardized if the model has statistics.
-
-    Raises PellucidError for an invalid batch size, and for a stream without a number of batches per epoch.
-    """
-    dtype = dtype_of(model.params)
-    transform = None if model.stats is None else partial(model.stats.apply, dtype=dtype)
-    if not isinstance(data, Stream):
-        return Loader(data, batch_size, model.seed, augment, transform=transform, dtype=dtype)
-    if data.steps is None:
-        raise PellucidError("fit: give steps_per_epoch, the number of batches that make an epoch of a generator")
-    return StreamLoader(data, model.seed, augment, transform)
-
-
-def read(
-    data: Source,
-    indices: Sequence[int] | None,
-    batch_size: int,
-    stats: FeatureStats | None = None,
-    device: torch.device = CPU,
-    dtype: torch.dtype = torch.float32,
-) -> Iterator[Batch]:
-    """Yield the examples at `indices` in that order, by default all, in batches for the network.
-
-    Images are converted to `dtype`, and standardized with `stats`. Sources that are not in memory are read in
-    background threads. A stream yields its own batches of epoch 0 where `indices` is None.
-    """
-    if indices is not None and not len(indices):
-        return
-    if isinstance(data, Arrays):
-        parts = (data.x, data.y) if indices is None else data.batch(indices, generator(0))
-        batches = map(Batch, *(torch.split(part, batch_size) for part in parts))
-    elif isinstance(data, Stream) and indices is None:
-        batches = data.epoch(0)
-    else:
-        source = data if indices is None else Subset(data, torch.tensor(indices))
-        batches = Loader(source, batch_size, seed=0, shuffle=False, dtype=dtype).epoch(0)
-    for batch in batches:
-        images, targets = on_device(tuple(batch), device)
-        yield Batch(scaled(images, stats, dtype), targets)
-
-
-def read_images(x: Tensor | Source, batch_size: int, stats: FeatureStats | None, params: Params) -> Iterator[Tensor]:
-    """Yield inputs (N, ...), or the images of a source, in batches on the device and in the dtype of `params`."""
-    device, dtype = device_of(params), dtype_of(params)
-    if isinstance(x, Tensor):
-        return (scaled(on_device(part, device), stats, dtype) for part in torch.split(x, batch_size))
-    return (batch.images for batch in read(x, None, batch_size, stats, device, dtype))
-
-
-def sample(data: Source, seed: int) -> list[int]:
-    """Return the indices of the training examples on which metrics are measured, drawn with `seed`.
-
-    Their number is a tenth of the examples, but at least MIN_SAMPLE and at most MAX_SAMPLE. For a stream, they are its
-    first batch.
-    """
-    if isinstance(data, Stream):
-        return list(range(data.first_size))
-    order = torch.randperm(len(data), generator=generator(seed))
-    chosen = order[: min(max(len(data) // 10, MIN_SAMPLE), MAX_SAMPLE)]
-    return cast(Any, chosen.sort().values).tolist()

@@ -35,11 +35,11 @@ from pellucid.training.diagnose import (
 )
 from pellucid.training.distributed import processes, versions
 from pellucid.training.evaluate import batch_within_memory, epoch_columns, loss_columns, try_metrics
-from pellucid.training.examples import batches, sample
 from pellucid.training.layers import draws, layer_rows, may_draw
 from pellucid.training.learner import Learner
 from pellucid.training.plan import FitPlan
 from pellucid.training.process import StopSignals, memory_kept, naming_batch_size
+from pellucid.training.reading import batches, sample
 from pellucid.training.shards import ShardedStep, ShardLoader, shards_of
 from pellucid.training.step import NotFiniteError, TrainingStep, training_form
 from pellucid.training.user_defined import (

@@ -1,7 +1,7 @@
 """The base class of Model: a network with its weights, training, prediction and files."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,11 +12,9 @@ from pellucid.calibration.confidence import Confidence
 from pellucid.calibration.familiarity import Familiarity, named_tensors
 from pellucid.config import metrics_to_config, note_unsaved
 from pellucid.data import Arrays, Source
-from pellucid.data.augment.standardise import scaled
 from pellucid.data.stream import Stream
 from pellucid.errors import PellucidError
-from pellucid.fuse.inference import inference
-from pellucid.layers.base import Layer, Mode, Params
+from pellucid.layers.base import Layer, Params
 from pellucid.losses import Loss
 from pellucid.metrics import MetricLike
 from pellucid.metrics.base import concatenate_batches
@@ -46,29 +44,19 @@ from pellucid.training.arguments import (
 )
 from pellucid.training.callbacks import Callback
 from pellucid.training.device import CPU, on_device, usable_device, usable_precision
-from pellucid.training.diagnose import diagnose_output
-from pellucid.training.evaluate import batch_within_memory, evaluate, outputs
-from pellucid.training.examples import (
-    as_inputs,
-    first_batch,
-    fitted,
-    inputs_of,
-    read_images,
-    source_of,
-    train_and_held,
-)
+from pellucid.training.evaluate import batch_within_memory, evaluate
+from pellucid.training.examples import first_batch, fitted, inputs_of, source_of, train_and_held
 from pellucid.training.fit import Loop
 from pellucid.training.measures import check_metrics, default_metrics
 from pellucid.training.parameter_groups import Trainable
 from pellucid.training.plan import FitArguments
+from pellucid.training.predicting import Predicting
 from pellucid.training.range_test import HIGHEST, LOWEST, STEPS, LearningRateRange, range_test
 from pellucid.training.step import channels_last
 from pellucid.training.user_defined import in_files
-from pellucid.training.viewed import Viewed
-from pellucid.user_defined import naming_layers
 
 
-class BaseModel(Trainable, Viewed):
+class BaseModel(Trainable, Predicting):
     """Model without verify, trace, explain and doctor: weights, training, prediction and files; see pellucid.Model."""
 
     def __init__(
@@ -132,19 +120,6 @@ class BaseModel(Trainable, Viewed):
     ) -> None:
         """Set optimizer, loss and metrics, like `compile` in Keras; the weights are unchanged."""
         self._learn_by(self.net if isinstance(self.objective, Supervised) else self.objective, loss, optimizer, metrics)
-
-    def __call__(self, x: Any) -> Any:
-        """Return the network's outputs for inputs (N, ...) in evaluation mode, such as logits; see also `predict`."""
-        inputs = as_inputs(x, dtype=self.dtype)
-        self._fit_shape(inputs, "x")
-        images = self.scaled(inputs)
-        with torch.no_grad(), naming_layers(self.net, self.params, images):
-            return self.net.forward(self.params, images, Mode(keep=False))[0]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of weights and inputs: float64 with precision="float64", else float32."""
-        return torch.float64 if self.precision == "float64" else torch.float32
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Draw the weights for inputs of this shape (without the batch axis) from the model's seed."""
@@ -252,55 +227,6 @@ class BaseModel(Trainable, Viewed):
         with torch.inference_mode():
             parts = [on_device(part, CPU) for part in self._predictions(inputs, batch_size)]
         return concatenate_batches(parts) if parts else torch.zeros(0, *nominal(self.output_shape, 0))
-
-    def _predictions(self, x: Tensor | Source, batch_size: int) -> Iterator[Any]:
-        """Yield the predictions for inputs, such as probabilities, batch by batch."""
-        if isinstance(self.objective, Supervised):
-            for batch, y in outputs(self.net, self.params, x, batch_size, self.stats):
-                yield self.interpret(batch, y)
-            return
-        for images in read_images(x, batch_size, self.stats, self.params):
-            yield self.objective.predict(self.params, images)
-
-    def scaled(self, x: Tensor) -> Tensor:
-        """Return inputs on the model's device and in its dtype, standardized if the model has statistics."""
-        return scaled(on_device(x, self.device), self.stats, self.dtype)
-
-    def interpret(self, x: Tensor, y: Any) -> Tensor:
-        """Return predictions, `loss.predict(y)`, for the network's outputs y; x are its inputs, from `scaled`.
-
-        Raises PellucidError for NaN and infinity, naming the layer and the file from which the weights were loaded.
-        """
-        scores = self.loss.predict(y)
-        if not bool(torch.isfinite(scores).all()):
-            fault = diagnose_output(self.net, self.params, x) or "an output is NaN or infinite"
-            where = self.source or "prediction"
-            raise PellucidError(f"{where}: {fault}; look at the images, the preprocessing and the weights")
-        return scores
-
-    def distance(self, x: Any) -> Tensor | None:
-        """Return the familiarity distances (N,) of inputs (N, ...) or a Dataset; None if familiarity is not fitted."""
-        inputs, familiarity = as_inputs(x), self.familiarity
-        self._fit_shape(inputs, "x")
-        return None if familiarity is None else familiarity.distance(self.net, self.params, inputs, self.stats)
-
-    def predictor(self) -> Callable[[Tensor], Tensor]:
-        """Return a function with the same results as `predict`, faster for many calls with few inputs (N, ...).
-
-        The network is fused and its weights are converted once, so the weights must not change between the calls.
-        """
-        self._need_weights()
-        run = inference(self.net, self.params)
-
-        def predict(x: Tensor) -> Tensor:
-            self._fit_shape(x, "x")
-            with torch.inference_mode():
-                batch = self.scaled(x)
-                with naming_layers(self.net, self.params, batch):
-                    y = run(batch)
-                return self.interpret(batch, y).cpu().clone()
-
-        return predict
 
     def about(self) -> dict[str, Any]:
         """Return the description of the model for a weights file, as JSON values."""

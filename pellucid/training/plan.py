@@ -16,10 +16,11 @@ from pellucid.training.callbacks import Callback, Checkpoint, CSVLog
 from pellucid.training.checkpoint import settings
 from pellucid.training.device import device_name, usable_precision
 from pellucid.training.distributed import processes
-from pellucid.training.examples import Augmentation, note_resume
+from pellucid.training.examples import note_resume
 from pellucid.training.learner import Learner
 from pellucid.training.measures import check_mergeable
 from pellucid.training.progress import ProgressLine
+from pellucid.training.reading import Augmentation
 from pellucid.training.user_defined import check_hooks, check_saves
 
 

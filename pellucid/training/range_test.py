@@ -15,9 +15,9 @@ from pellucid.nested import flatten
 from pellucid.objective import seeded
 from pellucid.settings.checks import check, integer
 from pellucid.training.device import on_device
-from pellucid.training.examples import Augmentation, batches
 from pellucid.training.layers import draws
 from pellucid.training.learner import Learner
+from pellucid.training.reading import Augmentation, batches
 from pellucid.training.step import NotFiniteError, TrainingStep
 
 if TYPE_CHECKING:

@@ -25,9 +25,9 @@ from pellucid.objective import Gradients, all_buffers, mean_losses, seeded
 from pellucid.text import plural
 from pellucid.training.device import device_of
 from pellucid.training.distributed import Processes, dealt
-from pellucid.training.examples import StreamLoader
 from pellucid.training.layers import DROPOUT
 from pellucid.training.learner import Learner
+from pellucid.training.reading import StreamLoader
 from pellucid.training.step import NotFiniteError, StepLosses, TrainingStep
 
 FLAGS = 2  # numbers that a process sends beside those of its shards: whether to stop, and whether to check

@@ -24,8 +24,8 @@ from pellucid.run.described import rebuilt
 from pellucid.run.weights import check_size
 from pellucid.text import shown
 from pellucid.training.callbacks import Callback
-from pellucid.training.examples import read
 from pellucid.training.learner import Learner
+from pellucid.training.reading import read
 from pellucid.training.step import TrainingStep
 from pellucid.user_defined import attempt, changed, copied, form, try_network
 from pellucid.weights.match import match

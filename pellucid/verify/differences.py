@@ -99,27 +99,31 @@ class GradientComparison:
 
 def compare(
     tensors: Sequence[Tensor],
-    mine: Tensor,
-    theirs: Tensor | None,
+    explicit: Tensor,
+    reference: Tensor | None,
     loss: Callable[[], float],
     samples: int,
     rng: torch.Generator,
     tolerance: float,
     floor: float,
 ) -> GradientComparison:
-    """Compare the flat gradient `mine` of `tensors` with another one, `theirs`, and with central differences of `loss`.
+    """Compare the flat gradient `explicit` of `tensors` with a `reference` and with central differences of `loss`.
 
     The gradients are equal up to `tolerance` times their largest magnitude plus `floor`. Central differences are
     computed for `samples` entries, for up to `samples` further ones at which the gradients differ, and for up to
-    `samples` at which only `theirs` is not finite, which does not count as a difference between the gradients.
+    `samples` at which only `reference` is not finite, which does not count as a difference between the gradients.
     """
-    scale = largest = float(mine.abs().max()) if mine.numel() else 0.0
+    scale = largest = float(explicit.abs().max()) if explicit.numel() else 0.0
     gap = close = gaps = None
-    lost = torch.zeros_like(mine, dtype=torch.bool) if theirs is None else mine.isfinite() & ~theirs.isfinite()
-    chosen = choose(mine, samples, rng)
-    if theirs is not None and theirs.numel():
-        finite = theirs[~lost]
-        gaps = torch.where(lost, math.nan, (mine - theirs).abs())
+    lost = (
+        torch.zeros_like(explicit, dtype=torch.bool)
+        if reference is None
+        else explicit.isfinite() & ~reference.isfinite()
+    )
+    chosen = choose(explicit, samples, rng)
+    if reference is not None and reference.numel():
+        finite = reference[~lost]
+        gaps = torch.where(lost, math.nan, (explicit - reference).abs())
         if finite.numel():
             scale = max(largest, float(finite.abs().max()))
             gap = float(gaps[~lost].max())
@@ -127,10 +131,10 @@ def compare(
         if finite.numel():
             close = not gaps[~lost].any()
         for apart in ((~lost & (gaps != 0)).nonzero().flatten(), lost.nonzero().flatten()):
-            chosen += [entry for entry in apart[choose(mine[apart], samples, rng)].tolist() if entry not in chosen]
+            chosen += [entry for entry in apart[choose(explicit[apart], samples, rng)].tolist() if entry not in chosen]
     entries = [
         difference(
-            tensors, entry, loss, float(mine[entry]), scale, floor,
+            tensors, entry, loss, float(explicit[entry]), scale, floor,
             None if gaps is None or lost[entry] else float(gaps[entry]),
         )
         for entry in chosen
@@ -143,8 +147,8 @@ def choose(gradient: Tensor, samples: int, rng: torch.Generator) -> list[int]:
     if gradient.numel() <= samples:
         return list(range(gradient.numel()))
     large: list[int] = gradient.abs().nan_to_num(math.inf).topk(samples // 2).indices.tolist()
-    drawn: list[int] = torch.randperm(gradient.numel(), generator=rng)[:samples].tolist()
-    return large + [entry for entry in drawn if entry not in large][: samples - len(large)]
+    chosen: list[int] = torch.randperm(gradient.numel(), generator=rng)[:samples].tolist()
+    return large + [entry for entry in chosen if entry not in large][: samples - len(large)]
 
 
 def difference(
@@ -163,8 +167,8 @@ def difference(
     Otherwise the step h is reduced, in case there is a kink near the entry; further if rounding errors allow it. gap:
     see Difference.
     """
-    values, place = _locate(tensors, entry)
-    start = float(values[place])
+    values, index = _locate(tensors, entry)
+    start = float(values[index])
     middle = loss()
     agreed = None  # the error of the first step that agrees
     error = noise = math.nan
@@ -174,11 +178,11 @@ def difference(
         step = relative * max(1.0, abs(start))
         if relative in SHORT_STEPS and ROUNDING * abs(middle) / step > TOLERANCE * scale:
             break
-        values[place] = start + step
+        values[index] = start + step
         above = loss()
-        values[place] = start - step
+        values[index] = start - step
         below = loss()
-        values[place] = start
+        values[index] = start
         noise = ROUNDING * max(abs(above), abs(below)) / step
         bound = TOLERANCE * scale + floor + noise
         error = abs((above - below) / (2 * step) - expected)

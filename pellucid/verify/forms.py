@@ -43,7 +43,7 @@ class Reference:
     outputs: tuple[Tensor, ...]
     gradients: Mapping[str, Tensor]
     after: Mapping[str, Tensor]
-    theirs: Mapping[str, Tensor]
+    autograd: Mapping[str, Tensor]
 
 
 def learned(net: Layer, params: Params) -> set[str]:
@@ -85,8 +85,8 @@ def trained(probe: Probe, training: TrainingForm) -> dict[str, Tensor]:
         elif not in_sweep or torch.equal(after[path], start[path]):  # no output depends on it
             found[path] = torch.zeros_like(start[path])
         else:
-            kept = 1 - RATE.shrink if path in decayed else 1.0
-            found[path] = (kept * start[path] - after[path]) / RATE.lr
+            decay = 1 - RATE.shrink if path in decayed else 1.0
+            found[path] = (decay * start[path] - after[path]) / RATE.lr
     return found | {path: after[path] for path in buffer_paths(net)}
 
 
@@ -137,15 +137,15 @@ def training_rows(
     return rows, ()
 
 
-def _on_kink(probe: Probe, row: GradientRow, written: Reference, found: Mapping[str, Tensor], samples: int) -> bool:
+def _on_kink(probe: Probe, row: GradientRow, written: Reference, results: Mapping[str, Tensor], samples: int) -> bool:
     """Return whether the loss has a kink where a gradient of the form differs from those of the network as written."""
     path = join(row.path, row.what)
     if not row.layer or path not in learned(probe.net, probe.params):
         return False
-    value, mine = flatten(probe.params)[path], found[path]
+    value, mine = flatten(probe.params)[path], results[path]
     if mine.shape != value.shape:
         return False
-    others = [other for other in (written.gradients.get(path), written.theirs.get(path)) if other is not None]
+    others = [other for other in (written.gradients.get(path), written.autograd.get(path)) if other is not None]
     draw = torch.Generator().manual_seed(0)
     return not any(
         compare([value], mine.flatten(), other.flatten(), probe.value, samples, draw, FORM_TOLERANCE, FLOOR).wrong
@@ -154,7 +154,7 @@ def _on_kink(probe: Probe, row: GradientRow, written: Reference, found: Mapping[
 
 
 def _compared(
-    probe: Probe, training: TrainingForm, written: Reference, found: Mapping[str, Tensor]
+    probe: Probe, training: TrainingForm, written: Reference, results: Mapping[str, Tensor]
 ) -> list[GradientRow]:
     """Return the rows for the results of the form for training: outputs, gradients and running statistics."""
     params = flatten(probe.params)
@@ -163,7 +163,9 @@ def _compared(
     sizes = [float(part.abs().max()) for part in gradients.values() if part is not None and part.numel()]
     floor = max([FLOOR, *(ZERO * size for size in sizes)])
     kinds = dict(walk(probe.net))
-    rows = [_row(TRAINS, OUTPUT, "", "y", found[join(OUTPUT, str(k))], y, FLOOR) for k, y in enumerate(written.outputs)]
+    rows = [
+        _row(TRAINS, OUTPUT, "", "y", results[join(OUTPUT, str(k))], y, FLOOR) for k, y in enumerate(written.outputs)
+    ]
     for path, value in params.items():
         owner = path
         while owner not in kinds:  # a parameter may be nested more deeply than the layers
@@ -173,9 +175,9 @@ def _compared(
         if path in gradients:
             explicit = gradients[path]
             expected = torch.zeros_like(value) if explicit is None else explicit
-            rows.append(_row(TRAINS, parent, layer, what, found[path], expected, floor, written.theirs.get(path)))
+            rows.append(_row(TRAINS, parent, layer, what, results[path], expected, floor, written.autograd.get(path)))
         elif path not in training.frozen:
-            rows.append(_row(TRAINS, parent, layer, what, found[path], written.after[path], FLOOR))
+            rows.append(_row(TRAINS, parent, layer, what, results[path], written.after[path], FLOOR))
     return rows
 
 
@@ -205,24 +207,24 @@ def _row(
     path: str,
     layer: str,
     what: str,
-    found: Tensor,
+    value: Tensor,
     expected: Tensor,
     floor: float,
-    theirs: Tensor | None = None,
+    reference: Tensor | None = None,
     tolerance: float = FORM_TOLERANCE,
 ) -> GradientRow:
     """Return the row of one tensor of a form; errors up to `tolerance` times the largest entry plus `floor` pass."""
     about, entries = (path, layer, what), expected.numel()
-    if found.shape != expected.shape:
-        note = f"shape {tuple(found.shape)} instead of {tuple(expected.shape)}"
+    if value.shape != expected.shape:
+        note = f"shape {tuple(value.shape)} instead of {tuple(expected.shape)}"
         return GradientRow(*about, entries, 0.0, None, None, 0, 0, False, note, form)
     if not entries:
         return GradientRow(*about, 0, 0.0, None, None, 0, 0, True, "", form, 0.0)
     largest = float(expected.abs().max())
     zero = form == TRAINS and largest <= floor
     unit = math.inf if zero else largest or 1.0
-    error = float((found - expected).abs().max())
-    other = None if theirs is None else float((found - theirs).abs().max())
+    error = float((value - expected).abs().max())
+    other = None if reference is None else float((value - reference).abs().max())
     ok = all(distance <= tolerance * largest + floor for distance in (error, other or 0.0))  # False for NaN
     relative = None if other is None else other / unit
     note = "zero" if zero else ""

@@ -190,8 +190,8 @@ class _Verification:
         params, weights = self.watched()
         _, value, _ = self.follow(params, self.inputs())
         answers = _autograd(value, list(weights.values()))
-        kept = {path: weight for path, weight in weights.items() if self.followed(self.swept.owner(path))}
-        return {path: answers[id(weight)] for path, weight in kept.items() if id(weight) in answers}
+        followed = {path: weight for path, weight in weights.items() if self.followed(self.swept.owner(path))}
+        return {path: answers[id(weight)] for path, weight in followed.items() if id(weight) in answers}
 
     def gradients(self) -> list[Gradient]:
         """Return every gradient: for the network's input, for the layers in forward order, and for the outputs."""
@@ -203,18 +203,18 @@ class _Verification:
         current, explicit = flatten(self.probe.params), flatten(self.dparams)
 
         def compare(
-            path: str, what: str, at: list[Tensor], mine: Any, theirs: list[Tensor], order: int,
+            path: str, what: str, at: list[Tensor], explicit: Any, reference: list[Tensor], order: int,
             layer: str = "", tracked: bool = True, loss: Callable[[], float] = self.probe.value, writes: bool = False,
             constants: Collection[int] = (),
         ) -> Gradient:  # fmt: skip
             """Pair the explicit gradients with those of autograd, for floating-point tensors that are not constants.
 
             A tensor outside autograd's graph has the gradient 0 if the explicit one is 0, otherwise none; if any tensor
-            has none, `theirs` is None.
+            has none, `reference` is None.
             """
             triples = [
                 triple
-                for index, triple in enumerate(zip(at, mine, theirs, strict=True))
+                for index, triple in enumerate(zip(at, explicit, reference, strict=True))
                 if triple[0].is_floating_point() and index not in constants
             ]
             found = [answers.get(id(leaf), None if dx is not None and dx.any() else x * 0) for x, dx, leaf in triples]
@@ -294,12 +294,12 @@ class _Verification:
         ok = ok and together
         kinks = len(apart) if ok else sum(entry.kink for entry in apart)
         errors = [entry.error for entry in found.entries if entry.right or not (ok or entry.kink)]
-        notes = [] if gradient.theirs is not None else ["central differences only"]
+        notes = [] if gradient.reference is not None else ["central differences only"]
         if found.scale <= floor:
             notes.append("zero")
         if kinks:
             notes.append(f"{kinks} on a kink")
-        if found.lost and gradient.theirs is not None:
+        if found.lost and gradient.reference is not None:
             notes.append(f"autograd not finite at {found.lost:,}")
         if not together:
             notes.append("wrong where all entries change together")
@@ -318,7 +318,7 @@ class _Verification:
         """Compare one gradient with both references at the current values."""
         mine, theirs = (
             None if parts is None else torch.cat([dx.double().flatten() for dx in parts if dx is not None])
-            for parts in (gradient.explicit, gradient.theirs)
+            for parts in (gradient.explicit, gradient.reference)
         )
         assert mine is not None
         return compare(gradient.tensors, mine, theirs, gradient.loss, self.samples, self.draw, TOLERANCE, floor)
@@ -339,7 +339,7 @@ class _Verification:
             value, lambda dvalue: [dvalue[0] * part for part in dy], tensors(self.y), self.draw
         )
 
-    def recheck_nudged(self, index: int, found: GradientComparison) -> bool:
+    def recheck_nudged(self, index: int, compared: GradientComparison) -> bool:
         """Return whether an inconclusive gradient counts as right, because its whole tensor is at a nudged input."""
         tried = []
         for size in NUDGES:
@@ -349,7 +349,7 @@ class _Verification:
             if tried[-1].confirmed:
                 return True
         # Without autograd, no comparison remains at kinks that no nudge removes: nothing must be wrong.
-        return found.close is None and not any(comparison.wrong for comparison in tried)
+        return compared.close is None and not any(comparison.wrong for comparison in tried)
 
 
 class _Bridge(torch.autograd.Function):

@@ -113,7 +113,7 @@ class Probe:
 
 
 @dataclass
-class Visit:
+class LeafPass:
     """One pass through one leaf: its input and cache, and the gradient dx of the backward pass."""
 
     path: str
@@ -126,10 +126,10 @@ class Visit:
 
 
 @dataclass
-class Swept:
+class SweepResult:
     """One forward and one explicit backward pass; `used` are the parameters with updated running statistics."""
 
-    visits: list[Visit]
+    visits: list[LeafPass]
     y: Any
     dy: Any
     dx: Any
@@ -153,7 +153,7 @@ class Gradient:
     what: str  # name of the gradient: dx, dy, or the path of a parameter
     tensors: list[Tensor]  # the loss is differentiated with respect to these
     explicit: list[Tensor | None]  # the gradient from `backward`, by tensor
-    theirs: list[Tensor] | None  # the gradient from the reference; None if that cannot compute it
+    reference: list[Tensor] | None  # the gradient from the reference; None if that cannot compute it
     order: int  # index of the layer in the order of the backward pass
     loss: Callable[[], float]  # returns the loss for the current values of `tensors`
     writes: bool = False  # whether the layer's `backward` changes dy in place
@@ -175,20 +175,20 @@ class Gradient:
         return ""
 
 
-def sweep(probe: Probe) -> Swept:
+def sweep(probe: Probe) -> SweepResult:
     """Run one forward and one explicit backward pass, and record input, cache and dx of each leaf.
 
     Raises PellucidError for a loss that is not finite, for a user-defined layer whose forward changes its input, and
     for errors in user-defined layers.
     """
-    visits: list[Visit] = []
+    visits: list[LeafPass] = []
 
     def leaf(index: int, path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         before = None if is_ours(layer) else copied(x)
         y, cache = attempt(f"{named(path, layer)}: forward", layer.forward, params, x, mode)
         if before is not None and changed(before, x):
             raise PellucidError(f"verify: forward of {named(path, layer)} changes its input; return a new tensor")
-        visits.append(Visit(path, layer, x, cache))
+        visits.append(LeafPass(path, layer, x, cache))
         return y, cache
 
     def rule(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
@@ -208,7 +208,7 @@ def sweep(probe: Probe) -> Swept:
         if not math.isfinite(float(value)):
             raise PellucidError(f"verify: the loss of this batch is {float(value)}; check the inputs and weights")
         dx, dparams = backward(probe.net, probe.params, cache, dy, lambda path, layer: rule, consume=True)
-    return Swept(visits, y, dy, dx, dparams, used)
+    return SweepResult(visits, y, dy, dx, dparams, used)
 
 
 def double(x: Tensor) -> Tensor:

@@ -48,13 +48,13 @@ def _torch(name: str, title: str, file: str, megabytes: int, digits: str = "") -
     return Published(name, about, f"https://download.pytorch.org/models/{file}", f"sha256:{first}{digits}", megabytes)
 
 
-def _keras(name: str, title: str, place: str, sizes: tuple[int, int], sums: tuple[str, str]) -> tuple[Published, ...]:
-    """Return entries for the Keras Applications files with and without the top layer; {} in `place` marks "_notop"."""
+def _keras(name: str, title: str, path: str, sizes: tuple[int, int], sums: tuple[str, str]) -> tuple[Published, ...]:
+    """Return entries for the Keras Applications files with and without the top layer; {} in `path` marks "_notop"."""
     site = "https://storage.googleapis.com/tensorflow/keras-applications/"
     about = f"{title}, ImageNet{{}}; Keras Applications, Apache-2.0"
-    ends = ("", "_no_top") if place.startswith("mobilenet") else ("", "_notop")
+    ends = ("", "_no_top") if path.startswith("mobilenet") else ("", "_notop")
     return tuple(
-        Published(name + suffix, about.format(what), site + place.format(end), f"md5:{md5}" if md5 else "", size)
+        Published(name + suffix, about.format(what), site + path.format(end), f"md5:{md5}" if md5 else "", size)
         for suffix, what, end, size, md5 in zip(
             ("-keras", "-keras-notop"), ("", ", without the top layer"), ends, sizes, sums, strict=True
         )

@@ -55,9 +55,9 @@ def read(path: Path) -> dict[str, Tensor]:
             raise FileFault("has no group of weights", _RESAVE)
         datasets: dict[str, h5py.Dataset] = {}
         for path_in_file, group, dataset in _walk(root, size, raw):
-            counted = _COUNTED.fullmatch(path_in_file) is not None
-            layer = text_attribute(raw, _address(group), "name") if counted else None
-            name = name_of(path_in_file, layer, len(group)) if counted else path_in_file
+            is_numbered = _COUNTED.fullmatch(path_in_file) is not None
+            layer = text_attribute(raw, _address(group), "name") if is_numbered else None
+            name = name_of(path_in_file, layer, len(group)) if is_numbered else path_in_file
             if name in datasets:
                 raise FileFault(
                     f"contains two tensors called {quoted(name)}", "give the model's layers different names"

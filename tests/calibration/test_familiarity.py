@@ -87,7 +87,7 @@ def test_maps_count_by_their_mean_and_deviation() -> None:
 
 
 @pytest.mark.parametrize("n", [20, 400])
-def test_one_in_a_hundred_or_one_at_most_of_the_held_out_is_beyond(n: int) -> None:
+def test_threshold_leaves_at_most_one_percent_or_one_held_out_image_beyond(n: int) -> None:
     model = conv_model()
     x, y = blobs(400, 1)
     held = blobs(n, 2)[0]
@@ -118,7 +118,7 @@ def test_features_that_overflow_are_infinitely_far() -> None:
     assert [one.unfamiliar for one in familiarity_scores(model, x)] == [True] * 3
 
 
-def test_nothing_is_fitted_where_a_threshold_would_mean_nothing() -> None:
+def test_no_familiarity_is_fitted_without_enough_data_or_classes() -> None:
     model, (x, y) = conv_model(), blobs(60, 1)
     assert fit_familiarity(model.net, model.params, (x, y), x[:19]) is None
     assert fit_familiarity(model.net, model.params, (x, y.float()), x) is None

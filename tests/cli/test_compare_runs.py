@@ -35,7 +35,7 @@ def edit(file: Path, before: object, after: object) -> None:
 
 
 @pytest.mark.slow
-def test_only_what_differs_is_listed(runs: tuple[Path, Path], say: Say, tmp_path: Path) -> None:
+def test_only_differing_settings_are_listed(runs: tuple[Path, Path], say: Say, tmp_path: Path) -> None:
     found = say("compare-runs", *map(str, runs), "--out", "page.html", "--json").json
     assert found["page"] == "page.html"
     assert [(one["name"], one["epochs"]) for one in found["runs"]] == [("first", 3), ("<b>second", 2)]
@@ -71,7 +71,7 @@ def test_people_get_a_table_and_the_page(runs: tuple[Path, Path], say: Say, tmp_
     assert (tmp_path / "comparison.html").is_file()
 
 
-def test_what_a_run_did_not_record_is_said(runs: tuple[Path, Path], say: Say, tmp_path: Path) -> None:
+def test_missing_values_of_a_run_are_reported(runs: tuple[Path, Path], say: Say, tmp_path: Path) -> None:
     for name in ("results.json", "confusion.json", "recipe.toml", "manifest.json"):
         (runs[1] / name).unlink()
     found = say("compare-runs", *map(str, runs), "--json").json
@@ -102,7 +102,7 @@ def test_a_run_that_stopped_at_nan_says_where(run_folder: Path, say: Say, tmp_pa
     assert "error.json cannot be read" in say(*arguments).complaint
 
 
-def test_runs_of_one_name_are_told_apart_by_their_paths(run_folder: Path, say: Say, tmp_path: Path) -> None:
+def test_runs_of_one_name_are_distinguished_by_their_paths(run_folder: Path, say: Say, tmp_path: Path) -> None:
     for place in ("a", "b"):
         shutil.copytree(run_folder, tmp_path / place / "digits-1")
     found = say("compare-runs", "a/digits-1", "b/digits-1", "--json").json

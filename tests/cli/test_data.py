@@ -41,7 +41,7 @@ def test_lint_of_files_that_training_refuses_is_exit_2(say: Say, folder: Path):
     assert "b.xml:1: is not XML" in said.out
 
 
-def test_convert_says_what_is_lost(say: Say, folder: Path, tmp_path: Path):
+def test_convert_reports_what_the_format_cannot_store(say: Say, folder: Path, tmp_path: Path):
     said = say("data", "convert", str(folder), str(tmp_path / "out"), "--to", "coco")
     assert said.out.splitlines()[0] == "train: 2 images, 1 object"
     assert "1 object left out" in said.err

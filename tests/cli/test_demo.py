@@ -62,7 +62,7 @@ def test_each_part_is_shown_and_agrees_with_the_library(shown: tuple[list[str], 
     x = read_picture(run, digit)
     answer = run.predict(digit)[0]
     assert f"as {answer.label}, with {percent(answer.confidence or 0.0)}" in sections["answer"]
-    for found in examine(run, x, ("saliency", "lrp")).found:
+    for found in examine(run, x, ("saliency", "lrp")).results:
         assert found.method in sections["answer"]
         assert "; ".join(f"{test}: {one.text}" for test, one in found.verdicts.items()) in sections["answer"]
 

@@ -42,7 +42,7 @@ def examined(diagnosis: Diagnosis, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("examined")
-def test_it_says_what_is_wrong_with_a_run(say: Say, ill: Path) -> None:
+def test_doctor_reports_the_faults_of_a_run(say: Say, ill: Path) -> None:
     said = say("doctor", str(ill))
     assert said.code == 0
     assert "dead-units" in said.out
@@ -85,14 +85,14 @@ def test_json_is_the_diagnosis(say: Say, ill: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_remedies_are_tried_when_asked(say: Say, ill: Path) -> None:
+def test_remedies_are_tried_with_try(say: Say, ill: Path) -> None:
     found = say("doctor", str(ill), "--try", "--json").json["findings"]
     tried = [one["tried"] for one in found if one["tried"]]
     assert tried
     assert any(one["accuracy"]["after"] > 0.9 for one in tried)
 
 
-def test_a_model_alone_is_asked_less(say: Say, run_folder: Path) -> None:
+def test_training_checks_are_skipped_for_a_model_without_a_run(say: Say, run_folder: Path) -> None:
     weights = str(run_folder / "weights/last.safetensors")
     found = say("doctor", weights, "--json").json
     assert set(found["checks"]) | set(found["left_out"]) == NAMES

@@ -93,7 +93,7 @@ def test_no_picture_takes_the_folder_of_another(say: Say, seven: Path, tmp_path:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_orders")
-def test_a_class_or_a_map_is_asked_for(say: Say, seven: Path) -> None:
+def test_target_is_a_class_or_a_map(say: Say, seven: Path) -> None:
     one = say("explain", "mnist-lenet", str(seven), "--method", "lrp", "--target", "3", "--json").json
     assert one["target"] == "3"
     inside = say("explain", "mnist-lenet", str(seven), "--target", "features.conv2[3]", "--json").json

@@ -16,7 +16,7 @@ def test_a_rate_for_a_recipe_and_its_plot(say: Say, tmp_path: Path) -> None:
     assert not Path("runs").exists()
 
 
-def test_what_it_lacks_is_said(say: Say) -> None:
+def test_missing_arguments_are_reported(say: Say) -> None:
     assert "the recipe or the task comes first" in say("find-lr", "train.epochs=3").complaint
     assert "detect needs the DATA" in say("find-lr", "detect").complaint
     assert "does not end in .png or .svg" in say("find-lr", "digits", "--out", "lr.txt").complaint

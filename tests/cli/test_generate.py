@@ -50,7 +50,7 @@ def test_mistakes_are_one_line(words: tuple[str, ...], complaint: str, made: str
     assert complaint in say("generate", made, *words).complaint
 
 
-def test_a_classifier_generates_nothing(say: Say) -> None:
+def test_generate_refuses_a_classifier(say: Say) -> None:
     assert "is not a generator" in say("generate", "mnist-mlp-100").complaint
 
 

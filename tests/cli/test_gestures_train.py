@@ -28,7 +28,7 @@ def hands(tmp_path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("no_report")
-def test_people_read_the_findings_the_result_and_what_to_do_next(say: Say, hands):
+def test_text_output_has_findings_result_and_next_steps(say: Say, hands):
     said = say("gestures", "train", "hands", *SETTINGS, "--epochs", "1", "--out", "runs")
     assert said.code == 0, said.err
     assert f"{hands}: 13 images of 2 classes; train 11, test 2" in said.out

@@ -100,7 +100,7 @@ def test_predict_writes_scores_without_per_cent(say: Say, seven: Path):
     assert "scores, no probabilities" in say("gestures", "predict", "scores.safetensors", str(seven)).complaint
 
 
-def test_predict_says_what_is_unlike_anything_it_was_trained_on(say: Say, seven: Path, tmp_path: Path):
+def test_predict_reports_pictures_unlike_the_training_data(say: Say, seven: Path, tmp_path: Path):
     noise = tmp_path / "noise.png"
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(noise)
@@ -117,7 +117,7 @@ def test_predict_says_what_is_unlike_anything_it_was_trained_on(say: Say, seven:
     assert "unlike" not in say("predict", "without.safetensors", str(noise)).out
 
 
-def test_a_training_ends_with_what_its_data_look_like(run_folder: Path):
+def test_training_ends_with_familiarity_fitted(run_folder: Path):
     model = Model.load(run_folder / "weights/best.safetensors")
     assert model.familiarity is not None
     assert model.familiarity.alarms <= 0.01
@@ -129,7 +129,7 @@ def test_predict_lists_several_pictures(say: Say, run_folder: Path, seven: Path)
     assert found["skipped"] == []
 
 
-def test_predict_answers_the_pictures_beside_one_that_shows_nothing(say: Say, run_folder: Path, seven: Path):
+def test_predict_skips_a_blank_picture_and_predicts_the_others(say: Say, run_folder: Path, seven: Path):
     Image.new("L", (40, 40), 255).save("blank.png")
     Path("empty.png").write_bytes(b"")
     said = say("predict", str(run_folder), "blank.png", str(seven), "empty.png", str(seven))
@@ -173,7 +173,7 @@ def test_verify_checks_the_network_as_the_recipe_trains_it(say: Say, monkeypatch
     assert not json.loads(found.out)["ok"]
 
 
-def test_verify_refuses_what_no_loss_can_be_for(say: Say, tmp_path: Path):
+def test_verify_refuses_outputs_without_a_loss(say: Say, tmp_path: Path):
     net = Sequential(flatten=Flatten(), heads=Fork(left=Dense(2), right=Dense(3)))
     Model(net, input_shape=(1, 4, 4)).save(tmp_path / "two.safetensors")
     assert "two.safetensors has several outputs, ((2,), (3,))" in say("verify", "two.safetensors").complaint
@@ -186,7 +186,7 @@ def test_verify_draws_as_many_classes_as_the_model_has_and_a_target_for_each_pla
         assert say("verify", f"{name}.safetensors", "--json").json["ok"]
 
 
-def test_data_and_recipes_list_what_there_is(say: Say, tmp_path: Path):
+def test_data_list_and_recipes_list_every_name(say: Say, tmp_path: Path):
     found = say("data", "list", "--json").json
     assert found["root"] == str(tmp_path / "data")
     assert {one["name"]: one["present"] for one in found["data"]}["digits"]

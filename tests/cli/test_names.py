@@ -132,7 +132,7 @@ WRONG |= {"resume": ["train", "--resume"], "export": ["export", "--to", "onnx"],
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("command", WRONG)
-def test_a_name_that_is_wrong_is_told_in_one_printable_line(command: str, name: str, model: str, say: Say):
+def test_unknown_names_are_reported_in_one_printable_line(command: str, name: str, model: str, say: Say):
     said = say(*(model if word == "MODEL" else word for word in WRONG[command]), name)
     check_plain(said.complaint.removesuffix("\n"))
     assert "\n" not in said.complaint[:-1]
@@ -210,7 +210,7 @@ def test_a_folder_that_was_removed_under_our_feet_is_one_line(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_one_place_that_makes_text_printable(name: str, capsys: pytest.CaptureFixture[str]):
+def test_printable_escapes_what_is_not_printable(name: str, capsys: pytest.CaptureFixture[str]):
     assert printable(name).isprintable()
     assert printable(printable(name)) == printable(name)
     check_plain(table_html(name, [(name, name), (name, name)]))
@@ -249,7 +249,7 @@ def test_a_layer_whose_name_is_not_printable_is_refused():
 ALLOWED = {"pellucid/command/out.py", "pellucid/text.py", "pellucid/command/progress.py"}
 
 
-def test_nothing_is_printed_or_escaped_or_drawn_another_way():
+def test_output_goes_through_say_and_printable_only():
     found: list[str] = []
     for file in (ROOT / "pellucid").rglob("*.py"):
         place = file.relative_to(ROOT).as_posix()

@@ -72,7 +72,7 @@ def test_the_network_is_drawn(name: str, begins: bytes, say: Say, tmp_path: Path
         (["lenet", "--draw", "nowhere/net.png"], "is in a folder that does not exist"),
     ],
 )
-def test_mistakes_are_told(words: list[str], said: str, say: Say):
+def test_mistakes_are_reported(words: list[str], said: str, say: Say):
     if words[0] == "free.safetensors":
         free().save(words[0])
     assert said in say("summary", *words).complaint
@@ -84,7 +84,7 @@ def free() -> Model:
     return Model(net, input_shape=(3, None, None))
 
 
-def test_the_size_is_said_and_chosen(say: Say):
+def test_the_size_is_reported_and_chosen(say: Say):
     free().save("free.safetensors")
     out = say("summary", "free.safetensors").out
     assert out.startswith("for one input of 3 x 224 x 224, which may have any size (--input chooses it)\n")

@@ -61,7 +61,7 @@ def test_mistakes(say: Say, seven: Path, words: tuple[str, ...]) -> None:
     assert MISTAKES[words] in say("trace", "mnist-mlp-100", str(seven), *words).complaint
 
 
-def test_where_the_page_cannot_be_is_told_before_any_work(say: Say, tmp_path: Path) -> None:
+def test_unwritable_page_path_is_refused_before_any_work(say: Say, tmp_path: Path) -> None:
     """The model and the picture do not exist, and are not asked for."""
     (tmp_path / "page").mkdir()
     for command in (("trace", "no-model", "no.png"), ("doctor", "no-model")):

@@ -220,7 +220,7 @@ def test_own_photos(say: Say, tmp_path: Path) -> None:
         (["detect", "pictures", "objective.clases=2"], "annotated objects"),
     ],
 )
-def test_what_cannot_be_trained_on_is_said_in_one_line(
+def test_data_that_cannot_be_trained_on_are_refused_in_one_line(
     words: list[str], complaint: str, say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -21,7 +21,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_list_shows_what_is_known_and_what_is_here(say: Say, tmp_path):
+def test_list_shows_known_and_downloaded_weights(say: Say, tmp_path):
     folder = tmp_path / "data" / "weights"
     folder.mkdir(parents=True)
     (folder / "resnet18-f37072fd.pth").touch()
@@ -48,7 +48,7 @@ def test_get_without_a_network_says_where_to_put_the_file(say: Say, monkeypatch,
     assert f"put the file at {tmp_path / 'd' / 'weights' / 'vgg16-397923af.pth'} by hand" in complaint
 
 
-def test_get_says_when_another_file_is_in_its_place(say: Say, monkeypatch, tmp_path):
+def test_get_reports_a_different_file_at_the_path(say: Say, monkeypatch, tmp_path):
     closed = replace(catalogue.CATALOGUE["vgg16"], url="http://127.0.0.1:9/vgg16-397923af.pth")
     monkeypatch.setitem(catalogue.CATALOGUE, "vgg16", closed)
     path = tmp_path / "data" / "weights" / "vgg16-397923af.pth"

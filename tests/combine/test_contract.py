@@ -98,7 +98,7 @@ def test_the_sweep_changes_no_input_and_repeats(sample: Sample) -> None:
 
 
 @networks
-def test_nothing_is_kept_for_a_pass_without_return(sample: Sample) -> None:
+def test_no_cache_is_kept_without_a_backward_pass(sample: Sample) -> None:
     params, x = sample.inputs()
     y, _ = forward(sample.layer, copy.deepcopy(params), x, sample.mode())
     mode = sample.mode()

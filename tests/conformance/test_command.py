@@ -25,7 +25,7 @@ def test_a_part_as_json_is_one_object_and_writes_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_failing_case_is_told_and_is_the_exit_code(
+def test_a_failing_case_is_reported_and_is_the_exit_code(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = Row("torch OpInfo x", "0", "x.py", None, 1, failures=["sample 0: Mismatch: error 1e+00 is more than 1e-11"])

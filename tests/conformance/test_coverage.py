@@ -39,7 +39,7 @@ def test_a_check_that_is_named_exists_in_the_tests(part: Any) -> None:
     assert len(check.how.split()) > 3
 
 
-def test_every_kind_of_public_part_is_asked_about() -> None:
+def test_every_kind_of_public_part_is_covered() -> None:
     kinds: dict[str, set[Any]] = {}
     for part, kind in public():
         kinds.setdefault(kind, set()).add(part)

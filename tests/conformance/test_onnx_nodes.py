@@ -197,7 +197,7 @@ def test_a_model_of_two_nodes() -> None:
     np.testing.assert_allclose(y, expected.numpy(), rtol=0, atol=1e-5)
 
 
-def test_models_beyond_us_are_told_apart() -> None:
+def test_models_beyond_us_are_distinguished() -> None:
     x = normal(2, 3)
     unknown = model([helper.make_node("Neg", ["x"], ["y"])], x, {})
     assert not PellucidBackend.is_compatible(unknown)

@@ -122,7 +122,7 @@ def test_rounding_on_another_processor_is_no_difference(project: Path) -> None:
     assert committed.differences(other, ENTRIES, project)
 
 
-def test_a_page_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_page_that_is_not_there_is_reported_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(PellucidError, match="run `pellucid scorecard`"):
         committed.edits(tmp_path)
 

@@ -21,7 +21,7 @@ def batch(n: int = 8) -> torch.Tensor:
     return torch.rand(n, 3, 20, 24, generator=generator(9))
 
 
-def test_nothing_declared_changes_nothing():
+def test_augment_without_settings_returns_the_batch_unchanged():
     x = batch()
     assert Augment()(x, generator(0)) is x
 

@@ -117,7 +117,7 @@ def test_each_alone_is_the_composed_one_with_only_that(alone, name):
     assert not torch.allclose(alone(x, 0.2, generator(5)), x, atol=1e-6)
 
 
-def test_nothing_asked_changes_nothing():
+def test_affine_without_settings_returns_its_input():
     x = torch.tensor(smooth_picture())[None, None]
     torch.testing.assert_close(affine(x, generator(0)), x)
 

@@ -30,7 +30,7 @@ def test_digits_need_no_files_and_hold_out_a_fifth(tmp_path):
     assert parts.test.checksum == load("digits").test.checksum
 
 
-def test_the_table_is_whole():
+def test_catalogue_entries_have_names_urls_and_checksums():
     for name, entry in CATALOGUE.items():
         assert entry.name == name
         for source in entry.sources:
@@ -173,7 +173,7 @@ def small_mnist(site, tmp_path, monkeypatch) -> Site:
     return site
 
 
-def test_get_brings_what_is_missing_and_keeps_what_is_right(small_mnist, tmp_path):
+def test_get_downloads_missing_files_and_keeps_correct_ones(small_mnist, tmp_path):
     assert [status for _, status in check("mnist", tmp_path)] == ["missing"] * 4
     seen: set[str] = set()
     done = get("mnist", tmp_path, progress=lambda file, have, total: seen.add(file))

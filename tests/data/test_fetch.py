@@ -116,14 +116,14 @@ def test_an_answer_without_a_length_is_read_to_its_end(site, tmp_path):
 
 
 @pytest.mark.parametrize("status", [404, 500])
-def test_a_refusal_is_told(site, tmp_path, status):
+def test_a_refusal_is_reported(site, tmp_path, status):
     site.status = status
     message = failed(site, tmp_path / "file")
     assert f"responds with {status}" in message
     assert str(tmp_path / "file") in message
 
 
-def test_no_network_is_told(site, tmp_path):
+def test_no_network_is_reported(site, tmp_path):
     site.url = "http://127.0.0.1:9/none"  # the discard port, where nobody listens
     message = failed(site, tmp_path / "file")
     assert "cannot be downloaded" in message
@@ -142,7 +142,7 @@ def test_a_part_with_an_etag_that_is_none_is_still_resumed(site, tmp_path, known
 
 @pytest.mark.parametrize("name", ["file.part", "file.part.etag"])
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
-def test_a_part_that_is_no_file_is_told(site, tmp_path, name, make):
+def test_a_part_that_is_no_file_is_reported(site, tmp_path, name, make):
     make(tmp_path / name)
     assert f"{tmp_path / name} is not a file; remove it" in failed(site, tmp_path / "file")
 
@@ -186,6 +186,6 @@ def test_a_checksum_must_be_one(tmp_path):
         fetch("http://127.0.0.1:9/", tmp_path / "file", "sha1:00", LIMIT)
 
 
-def test_a_root_that_cannot_be_made_is_told(site, tmp_path):
+def test_a_root_that_cannot_be_made_is_reported(site, tmp_path):
     (tmp_path / "taken").write_bytes(b"")
     assert "cannot be created" in failed(site, tmp_path / "taken" / "file")

@@ -208,7 +208,7 @@ def test_signs(real):
     assert parts.train.classes == tuple("0123456789")
 
 
-def test_a_class_that_cannot_be_listed_is_told_and_not_left_out(
+def test_a_class_that_cannot_be_listed_is_reported_and_not_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Root may list everything, so the refusal of the system is played here."""

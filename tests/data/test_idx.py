@@ -86,7 +86,7 @@ def test_what_idx_cannot_hold_is_not_written(tmp_path):
         (bytes([0, 0, 8, 3]) + b"\xff" * 12 + b"abc", "more than a file of its size can contain"),
     ],
 )
-def test_damage_is_told(tmp_path, pack, data, words):
+def test_damaged_files_are_refused(tmp_path, pack, data, words):
     path = tmp_path / "bad"
     path.write_bytes(pack(data))
     assert words in refused(path)
@@ -124,7 +124,7 @@ def test_a_gzip_bomb_costs_no_memory(tmp_path):
     assert peak < 4 << 20
 
 
-def test_missing_files_and_folders_are_told(tmp_path):
+def test_missing_files_and_folders_are_reported(tmp_path):
     assert "is missing" in refused(tmp_path / "none")
     assert "not a file" in refused(tmp_path)
 

@@ -266,7 +266,7 @@ def test_a_joint_augmentation_gets_the_whole_batch_before_the_transform():
         (lambda k: Batch(torch.zeros(len(k), 2), []), "10 images and 0 targets for 10 indices"),
     ],
 )
-def test_what_is_no_batch_of_the_examples_asked_for_is_refused(answer, words):
+def test_a_batch_of_other_examples_than_requested_is_refused(answer, words):
     class Wrong(Squares):
         def batch(self, indices, rng):
             return answer(indices)

@@ -46,7 +46,7 @@ def test_every_sample_is_there_and_all_are_small(written: tuple[Path, tuple[Samp
     for sample in samples:
         assert (folder / sample.name).exists()
         assert f"`{sample.name}`: {sample.about}" in text
-        assert sample.drawn == ("drawn" in sample.about)
+        assert sample.is_drawn == ("drawn" in sample.about)
     assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 4_000_000
 
 

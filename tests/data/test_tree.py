@@ -58,7 +58,7 @@ def test_a_symbolic_link_in_a_zip_is_refused(tree):
 
 
 @pytest.mark.parametrize("name", ["plain", "packed.zip"])
-def test_an_empty_class_folder_is_told_and_not_left_out(tree, name):
+def test_an_empty_class_folder_is_reported_and_not_left_out(tree, name):
     root = tree(name, {"train/cat/a.png": b"x", "train/dog/b.png": b"x"})
     if root.is_dir():
         (root / "train" / "eel").mkdir()

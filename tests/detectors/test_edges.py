@@ -1,4 +1,4 @@
-"""Edge sets, of every family: right answers or one clear error."""
+"""Unusual sets of objects and image sizes, for every family of detectors: finite losses and valid boxes."""
 
 from dataclasses import fields, replace
 
@@ -27,7 +27,7 @@ SIDE = (33, 46)
 
 
 def objects(boxes, detector):
-    """Objects with all that any family learns: masks of their boxes, and key-points in their middles."""
+    """Objects with masks of their boxes, and key-points in their centres, for every family."""
     boxes = torch.tensor(boxes, dtype=torch.float32).view(-1, 4)
     rows, columns = torch.arange(SIDE[0])[:, None] + 0.5, torch.arange(SIDE[1]) + 0.5
     x0, y0, x1, y1 = boxes[:, :, None, None].unbind(1)
@@ -54,7 +54,7 @@ SETS = {
 
 @pytest.mark.parametrize("name", SETS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_odd_sets_have_finite_losses_and_gradients(family, name):
+def test_unusual_sets_of_objects_have_finite_losses_and_gradients(family, name):
     detector = FAMILIES[family]()
     params = parameters(detector)
     images = torch.rand(2, 3, *SIDE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -83,17 +83,17 @@ def test_tiny_images_have_detections_inside_them(family, size):
 
 def coarse(detector):
     """The same detector on maps of the strides 32 and 64, for large images in little time."""
-    nodes = {"fine": (Conv2d(8, 1, stride=32), "input"), "rough": (Conv2d(8, 3, stride=2, padding=1), "fine")}
-    held = {one.name: getattr(detector, one.name) for one in fields(detector)}
-    changes = {name: replace(layer, scale=1 / 32) for name, layer in held.items() if name.endswith("align")}
-    changes |= {"backbone": Graph(nodes, ("fine", "rough"))}
-    changes |= {name: {"strides": (32, 64), "stride": 64}[name] for name in held if name in ("strides", "stride")}
+    nodes = {"fine": (Conv2d(8, 1, stride=32), "input"), "coarse": (Conv2d(8, 3, stride=2, padding=1), "fine")}
+    values = {one.name: getattr(detector, one.name) for one in fields(detector)}
+    changes = {name: replace(layer, scale=1 / 32) for name, layer in values.items() if name.endswith("align")}
+    changes |= {"backbone": Graph(nodes, ("fine", "coarse"))}
+    changes |= {name: {"strides": (32, 64), "stride": 64}[name] for name in values if name in ("strides", "stride")}
     return replace(detector, **changes)
 
 
 @pytest.mark.real
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_large_image_has_detections_all_over_it(family):
+def test_candidates_cover_a_large_image(family):
     detector = coarse(FAMILIES[family]())
     if family == "fast":
         detector = replace(detector, stride=512)
@@ -111,8 +111,8 @@ def test_a_large_image_has_detections_all_over_it(family):
 def classified(boxes, proposals, size=SIDE):
     """R-CNN, fitted to one image with these objects."""
     image = torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
-    truth = Objects(torch.tensor(boxes).view(-1, 4).float(), torch.arange(len(boxes)) % 2)
-    return image, RCNN(AvgPool2d(10), {}, 2, side=40).fit([image], [truth], [proposals])
+    objects = Objects(torch.tensor(boxes).view(-1, 4).float(), torch.arange(len(boxes)) % 2)
+    return image, RCNN(AvgPool2d(10), {}, 2, side=40).fit([image], [objects], [proposals])
 
 
 def test_linear_classifiers_of_one_pixel_and_of_500_boxes():

@@ -105,7 +105,7 @@ def test_boxes_near_an_object_are_positive_and_those_between_are_left_out(monkey
     assert learned[0] == (2, 1)  # the object and the first box; half of the last two
 
 
-def test_mistakes_are_told_in_one_line():
+def test_mistakes_are_reported_in_one_line():
     nothing = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
     fresh = RCNN(AvgPool2d(2), {}, 2)
     with pytest.raises(PellucidError, match="not fitted"):

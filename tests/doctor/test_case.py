@@ -9,13 +9,14 @@ import torch
 
 from pellucid.combine import Sequential
 from pellucid.doctor import case_of, diagnose
+from pellucid.doctor.attempts import Attempts
 from pellucid.doctor.case import FACTORS, MAX_SAMPLE, RANGE_TEST_STEPS, REHEARSAL_STEPS
 from pellucid.doctor.finding import Finding, Remedy, Suspect
 from pellucid.doctor.inputs import subsample
 from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.rehearsal import Rehearsal
 from pellucid.doctor.remedies import rebuilt
-from pellucid.doctor.trials import Attempts, establish
+from pellucid.doctor.trials import establish
 from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten
 from pellucid.losses import Quadratic
@@ -69,7 +70,7 @@ def test_the_range_test_goes_over_all_factors() -> None:
 
 
 @pytest.mark.parametrize("net", [None, conv_net])
-def test_measuring_changes_nothing_and_is_the_same_twice(net) -> None:
+def test_measuring_changes_no_state_and_repeats_exactly(net) -> None:
     it, other = (case(net and net(), epochs=1) for _ in range(2))
     before, drawn = it.model.sha256(), torch.get_rng_state()
     x, y = it.train.x.clone(), it.train.y.clone()
@@ -151,7 +152,7 @@ def test_expensive_steps_are_left_out_on_every_machine(monkeypatch: pytest.Monke
     left_out = diagnose(case()).left_out
     assert {"learning-rate-too-high", "learning-rate-too-low"} <= set(left_out)
     assert diagnose(case()).left_out == left_out
-    monkeypatch.setattr("pellucid.doctor.trials.MAX_BASELINE_WORK", 7.5 * STEP)
+    monkeypatch.setattr("pellucid.doctor.attempts.MAX_BASELINE_WORK", 7.5 * STEP)
     assert Attempts(case())(Remedy("nothing", lambda it: it)).steps == 7
 
 

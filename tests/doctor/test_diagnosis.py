@@ -3,8 +3,8 @@
 from dataclasses import replace
 from html.parser import HTMLParser
 
+from pellucid.doctor.attempts import Attempt
 from pellucid.doctor.diagnosis import footnote, grouped, headline, outcome, shown
-from pellucid.doctor.trials import Attempt
 from tests.doctor.told import healthy, ill
 
 
@@ -94,7 +94,7 @@ duplicates
   fix    remove it"""  # noqa: RUF001
 
 
-def test_the_whole() -> None:
+def test_diagnosis_of_a_whole_training() -> None:
     assert str(ill()) == SAID
 
 
@@ -130,7 +130,7 @@ class Reader(HTMLParser):
             self.said.append((self.open.count("section"), data))
 
 
-def test_all_is_said_in_its_place() -> None:
+def test_text_has_findings_in_order() -> None:
     said = Reader(ill()._repr_html_()).said
     assert (0, "1 cause, 1 likely cause and 2 consequences, found by 12 checks") in said
     assert [text for depth, text in said if depth == 1 and text in ("learning-rate", "duplicates")]
@@ -151,7 +151,7 @@ def test_health_is_one_line_of_html() -> None:
     assert len(texts) == 2  # and what was skipped
 
 
-def test_of_a_consequence_neither_cause_nor_fix_is_said() -> None:
+def test_of_a_consequence_neither_cause_nor_fix_is_reported() -> None:
     said = [text for _, text in Reader(ill()._repr_html_()).said]
     assert (said.count("cause"), said.count("likely cause"), said.count("fix")) == (1, 1, 2)
     assert any("goes away with learning-rate" in text for text in said)

@@ -28,7 +28,7 @@ def says(
     return Check(name, lambda case: found, tuple(explains), direct=direct or bool(explains))
 
 
-def test_nothing_found_is_healthy() -> None:
+def test_diagnosis_without_findings_is_healthy() -> None:
     found = diagnose(case(), checks=[says("a"), says("b")])
     assert found.healthy
     assert (found.names, found.checks) == ((), ("a", "b"))
@@ -124,7 +124,7 @@ def test_json_holds_all_of_it() -> None:
     assert (symptom["cause"], symptom["fix"], symptom["can_try"]) == (None, None, None)  # the parent's are what counts
 
 
-def test_a_model_that_was_not_trained_is_told_to_be_so() -> None:
+def test_a_model_that_was_not_trained_is_reported() -> None:
     found = diagnose(case(), checks=[says("a", "train")])
     assert "not trained yet" in str(found).split("\n")[2]
     assert (found.to_json()["trained"], len(found.to_json()["notes"])) == (False, 1)
@@ -142,7 +142,7 @@ def test_every_check_is_in_the_table_with_a_name_of_its_own_and_explains_others(
         assert set(check.explains) <= known - {check.name}
 
 
-def test_a_model_asks_for_itself() -> None:
+def test_model_doctor_builds_its_own_case() -> None:
     x, y = corners()
     it = model()
     it.fit(x, y, epochs=8, batch_size=16, verbose=False)

@@ -73,7 +73,7 @@ def test_a_copy_is_nearest_to_its_original_by_far() -> None:
 
 def test_a_picture_is_no_neighbour_of_its_own() -> None:
     x = pictures(60, 0)
-    places, nearest, quotient, _ = closeness(x, x, seed=0, same=True)
+    places, nearest, quotient, _ = closeness(x, x, seed=0, is_same_set=True)
     assert not bool((places == nearest).any())
     assert float(quotient.min()) > 0.5
 
@@ -84,7 +84,7 @@ SHIFTED = torch.tensor([3.0, -1.0])[:, None, None] + torch.randn(
 
 
 @pytest.mark.parametrize("few", [1, 3, 10, 99])
-def test_parts_give_what_the_whole_gives(few: int) -> None:
+def test_batches_give_the_same_results_as_all_inputs_at_once(few: int) -> None:
     found = sizes(SHIFTED.split(few))
     assert found.mean == pytest.approx(float(SHIFTED.mean()), rel=1e-5)
     assert found.std == pytest.approx(float(SHIFTED.std(correction=0)), rel=1e-5)

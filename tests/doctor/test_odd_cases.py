@@ -130,7 +130,7 @@ CASES: list[Callable[[], Case]] = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make", CASES, ids=lambda make: make.__name__)
-def test_examining_changes_nothing_and_says_the_same_twice(make: Callable[[], Case]) -> None:
+def test_examining_changes_no_state_and_repeats_exactly(make: Callable[[], Case]) -> None:
     it = make()
     before, drawn = {path: value.clone() for path, value in it.model.weights.items()}, torch.get_rng_state()
     x, y = it.train.x.clone(), it.train.y.clone()

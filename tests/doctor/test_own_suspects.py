@@ -9,7 +9,7 @@ from pellucid.combine import Sequential
 from pellucid.data import float_images
 from pellucid.doctor import Case, case_of, diagnose
 from pellucid.doctor.checks import cut_gradient, mixed_examples
-from pellucid.doctor.suspects import parts, settings
+from pellucid.doctor.suspects import architecture, parts, settings
 from pellucid.layers import Conv2d, Dense, Dropout, Flatten, MaxPool2d, ReLU
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.model import Model
@@ -121,11 +121,11 @@ def test_pictures_that_are_reduced_at_once() -> None:
         Conv2d(4, 5, stride=4, padding=2), ReLU(), MaxPool2d(4), Conv2d(8, 1), ReLU(), Flatten(), Dense(4)
     )  # fmt: skip
     usual = Sequential(Conv2d(4, 3, stride=2), ReLU(), Conv2d(8, 3), ReLU(), MaxPool2d(2), Flatten(), Dense(4))
-    (found,) = parts.reduced(case_of(Model(early, input_shape=(1, 28, 28)), x, y))
+    (found,) = architecture.reduced(case_of(Model(early, input_shape=(1, 28, 28)), x, y))
     assert found.finding.evidence["places_after_the_first_layers"] == 1
     finer = found.apply(case_of(Model(early, input_shape=(1, 28, 28)), x, y))
-    assert list(parts.reduced(finer)) == []
-    assert list(parts.reduced(case_of(Model(usual, input_shape=(1, 28, 28)), x, y))) == []
+    assert list(architecture.reduced(finer)) == []
+    assert list(architecture.reduced(case_of(Model(usual, input_shape=(1, 28, 28)), x, y))) == []
 
 
 def test_a_scale_that_other_weights_were_learned_from() -> None:

@@ -54,7 +54,7 @@ def test_of_a_shared_layer_the_last_use_counts() -> None:
     torch.testing.assert_close(one.y[..., 0], last)
 
 
-def test_numbers_that_are_not_finite_are_told() -> None:
+def test_numbers_that_are_not_finite_are_reported() -> None:
     it = model()
     it.weights["dense2.weight"][0] = float("inf")
     seen = activity(it, corners()[0])

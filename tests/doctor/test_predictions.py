@@ -22,7 +22,7 @@ def test_probabilities_loss_and_accuracy() -> None:
     assert found.accuracy == pytest.approx((scores.argmax(1) == y).float().mean().item())
 
 
-def test_one_output_tells_two_classes_apart() -> None:
+def test_one_output_is_a_logit_of_the_second_class() -> None:
     it = model(Sequential(flatten=Flatten(), out=Dense(1)), loss="binary_cross_entropy")
     x, y = corners(classes=2)
     found = predictions(it, examples(x, y))
@@ -30,7 +30,7 @@ def test_one_output_tells_two_classes_apart() -> None:
     assert found.classes.tolist() == (scores[:, 0] > 0).long().tolist()
 
 
-def test_a_model_that_is_not_finite_has_no_answers() -> None:
+def test_weights_that_are_not_finite_raise_an_error() -> None:
     it = model()
     it.weights["dense1.weight"][0, 0] = float("nan")
     with pytest.raises(UnansweredError, match="dense1: weight contains NaN"):

@@ -95,7 +95,7 @@ def test_past_the_end_of_a_schedule_its_last_rate_stays() -> None:
     assert len(rehearse(warm, DATA, 16, None, RehearsalSettings(9), planned=4).losses) == 9
 
 
-def test_a_step_that_cannot_be_taken_is_told() -> None:
+def test_a_step_that_cannot_be_taken_is_reported() -> None:
     x, y = corners(17)
     it = model(Sequential(flatten=Flatten(), dense=Dense(4), norm=BatchNorm()))
     done = rehearse(it, examples(x, y), 16, None, RehearsalSettings(5))

@@ -10,10 +10,10 @@ import torch
 from pellucid.combine import Sequential
 from pellucid.data import Augment, load
 from pellucid.doctor import Case, case_of, diagnose, trials
+from pellucid.doctor.attempts import Attempts
 from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.finding import Remedy
 from pellucid.doctor.remedies import with_rate
-from pellucid.doctor.trials import Attempts
 from pellucid.layers import BatchNorm, Conv2d, Dense, Dropout, Flatten, ReLU
 from pellucid.layers.base import Layer
 from pellucid.losses import Quadratic, SoftmaxCrossEntropy
@@ -117,7 +117,7 @@ def test_a_mistake_is_the_cause_and_its_symptoms_follow(name: str, options: dict
 
 
 @pytest.mark.usefixtures("known_reference")
-def test_none_of_this_is_said_of_a_training_that_goes_well() -> None:
+def test_a_good_training_has_no_trial_findings() -> None:
     options = {"regularizer": L2(0.01), "optimizer": Momentum(0.1), "clip": 5.0, "augment": Augment(shift=0.05)}
     found = diagnose(taught(net(48, Dropout(0.1)), epochs=15, **options))
     assert found.causes == ()
@@ -150,7 +150,7 @@ def test_batches_of_one_class_in_any_order() -> None:
 
 
 @pytest.mark.usefixtures("known_reference")
-def test_a_small_harm_of_what_is_odd_at_sight() -> None:
+def test_an_augmentation_with_little_harm_is_found() -> None:
     """Mirrored digits cost a few percent, which the distance to a small network would not show."""
     found = diagnose(taught(net(64), augment=Augment(flip=True, vertical_flip=True), epochs=12))
     assert found.causes == ("augmentation-destroys",)

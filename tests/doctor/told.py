@@ -1,7 +1,7 @@
 """A diagnosis made by hand, of two causes, one of which has consequences in a chain."""
 
 from pellucid.doctor import Diagnosis, Finding
-from pellucid.doctor.trials import Attempt
+from pellucid.doctor.attempts import Attempt
 
 RATE = {"loss_at_it": 2.3125, "best_factor": 0.1, "steps": 1250}
 LARGE = "the steps are <large>"

@@ -50,7 +50,7 @@ def test_every_layer_can_go_by_itself() -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_an_edit_that_changes_nothing_changes_nothing(name: str) -> None:
+def test_an_empty_edit_leaves_the_score_unchanged(name: str) -> None:
     net, params, x = made(name)
     assert_close(ablated(net, params, x, {"": lambda y: y}), reference_forward(net, params, x, Mode()), 1e-12)
 
@@ -138,7 +138,7 @@ def test_a_layer_of_several_outputs_is_not_removed_as_one(by: str) -> None:
         map_effects(net, params, IMAGES, 0, "f")
 
 
-def test_what_does_not_exist_is_told() -> None:
+def test_unknown_names_are_refused() -> None:
     with pytest.raises(PellucidError, match="no layer 'hiden'; did you mean 'hidden'"):
         ablation_table(HAND, PARAMS, IMAGES, LABELS, [[Removal("hiden")]])
     with pytest.raises(PellucidError, match=r"hidden\[2\]: the layer has maps 0 to 1"):

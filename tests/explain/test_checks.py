@@ -59,7 +59,7 @@ def test_the_blur_is_scipys() -> None:
     assert_close(blurred(x, 0.8), torch.from_numpy(expected), 1e-12)
 
 
-def test_a_map_of_another_size_is_told() -> None:
+def test_a_map_of_another_size_is_reported() -> None:
     with pytest.raises(PellucidError, match="does not rank the pixels"):
         deletion(NET, PARAMS, X, 0, torch.ones(1, 1, 3, 3))
 
@@ -73,7 +73,7 @@ def test_the_parts_of_a_map_are_counted() -> None:
     assert found.hit.tolist() == [False, True]
 
 
-def test_nothing_positive_is_nowhere() -> None:
+def test_a_map_without_positive_values_has_0_inside() -> None:
     assert planted(-torch.ones(1, 1, 2, 2), torch.ones(1, 2, 2)).inside.tolist() == [0]
 
 
@@ -89,7 +89,7 @@ def test_a_network_that_looks_for_a_bar_is_explained_by_the_bar() -> None:
     assert found.hit.all()
 
 
-def test_a_mask_of_another_size_is_told() -> None:
+def test_a_mask_of_another_size_is_reported() -> None:
     with pytest.raises(PellucidError, match="needs a mask"):
         planted(torch.ones(1, 1, 2, 2), torch.ones(1, 3, 3))
 
@@ -153,7 +153,7 @@ def test_a_map_without_an_order_has_no_correlation() -> None:
     assert rank_correlation(torch.ones(1, 4), torch.arange(4.0)[None]).isnan().all()
 
 
-def test_maps_of_different_sizes_are_told() -> None:
+def test_maps_of_different_sizes_are_reported() -> None:
     with pytest.raises(PellucidError, match="cannot be compared"):
         rank_correlation(torch.ones(1, 4), torch.ones(1, 5))
     with pytest.raises(PellucidError, match="is not an image"):
@@ -179,7 +179,7 @@ def test_integrated_gradients_are_complete_and_half_of_them_are_not() -> None:
     assert_close(half.gap, torch.full((2,), 0.5, dtype=torch.float64), 0.02)
 
 
-def test_nothing_from_nothing_has_no_gap() -> None:
+def test_a_sum_of_0_that_should_be_0_has_no_gap() -> None:
     net, params, x = made("vgg")
     assert completeness(net, params, x, 0, torch.zeros_like(x), x).gap.tolist() == [0, 0]
     assert completeness(net, params, x, 0, torch.ones_like(x), x).gap.isinf().all()

@@ -54,7 +54,7 @@ def test_means_and_strongest_activations_are_those_of_each_epoch(tmp_path: Path)
     assert len(means(found).axes[0].lines) >= 3
 
 
-def test_what_is_missing_or_does_not_fit_is_told(tmp_path: Path) -> None:
+def test_what_is_missing_or_does_not_fit_is_reported(tmp_path: Path) -> None:
     model = trained(tmp_path)
     with pytest.raises(PellucidError, match=r"train\.keep"):
         evolution(NET, {}, torch.zeros(1, 1, 8, 8), ["relu"], lambda x: x)

@@ -105,7 +105,7 @@ def test_a_target_inside_is_explained_by_maps_before_it() -> None:
         ("siamese", "shared.layer.conv", "runs more than once"),
     ],
 )
-def test_layers_without_maps_of_their_own_are_told(name: str, layer: str, told: str) -> None:
+def test_layers_without_maps_of_their_own_are_reported(name: str, layer: str, told: str) -> None:
     net, params, x = made(name)
     with pytest.raises(PellucidError, match=told):
         gradcam(net, params, x, 0, layer)
@@ -117,7 +117,7 @@ def test_maps_behind_the_target_have_no_part_in_it() -> None:
         gradcam(net, params, x, "conv1[0]", "relu2")
 
 
-def test_a_network_without_maps_is_told() -> None:
+def test_a_network_without_maps_is_reported() -> None:
     rng = torch.Generator().manual_seed(0)
     net = Sequential(flat=Flatten(), scores=Dense(2))
     params, x = randomized(net.init(SHAPE, rng)[0], rng), normal((1, *SHAPE), rng)

@@ -56,7 +56,7 @@ def test_gauss_legendre_is_exact_up_to_degree_2n_minus_1() -> None:
     assert float(off.abs().max()) > 1e-3
 
 
-def test_how_many_run_at_once_changes_nothing() -> None:
+def test_batch_size_does_not_change_the_result() -> None:
     net, params, x = made("resnet", examples=3)
     whole = integrated_gradients(net, params, x, steps=7, batch=100)
     for batch in (1, 4, 6, 7):
@@ -77,13 +77,13 @@ def test_how_many_run_at_once_changes_nothing() -> None:
         ({"baseline": torch.full((6,), torch.inf)}, "NaN or infinity"),
     ],
 )
-def test_options_that_mean_nothing_are_told(options: dict[str, Any], told: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], told: str) -> None:
     net, params, x = made("vgg")
     with pytest.raises(PellucidError, match=told):
         integrated_gradients(net, params, x, 0, **options)
 
 
-def test_a_batch_without_examples_is_told() -> None:
+def test_a_batch_without_examples_is_reported() -> None:
     net, params, x = made("vgg")
     with pytest.raises(PellucidError, match="integrated_gradients: the batch is empty"):
         integrated_gradients(net, params, x[:0], 0)

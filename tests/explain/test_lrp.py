@@ -196,7 +196,7 @@ def mistakes() -> list[tuple[dict[str, Any], str]]:
 
 
 @pytest.mark.parametrize(("options", "told"), mistakes())
-def test_mistakes_are_told(options: dict[str, Any], told: str) -> None:
+def test_mistakes_are_reported(options: dict[str, Any], told: str) -> None:
     net, params, x = made("vgg")
     with pytest.raises(PellucidError, match=told):
         lrp(net, params, x, 0, **options)

@@ -87,7 +87,7 @@ def test_a_first_filter_is_answered_most_by_white_where_it_is_positive() -> None
         (5, {}, "classes from 0 to 1"),
     ],
 )
-def test_what_means_nothing_is_told(target: int | None, options: dict, told: str) -> None:
+def test_invalid_arguments_are_refused(target: int | None, options: dict, told: str) -> None:
     with pytest.raises(PellucidError, match=told):
         maximize(LINEAR, PARAMS, target, (1, 2, 2), **options)
 

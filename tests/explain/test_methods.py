@@ -34,7 +34,7 @@ def test_every_method_explains_every_network(method: str, name: str, dtype: torc
         ("gradcam", {"layr": "conv1"}, "gradcam has no option 'layr'; did you mean 'layer'"),
     ],
 )
-def test_what_does_not_exist_is_told(method: str, options: dict[str, Any], told: str) -> None:
+def test_unknown_names_are_refused(method: str, options: dict[str, Any], told: str) -> None:
     net, params, x = made("vgg")
     with pytest.raises(PellucidError, match=told):
         explain(net, params, x, method, 0, **options)

@@ -119,13 +119,13 @@ def test_a_linear_network_loses_what_the_square_hides() -> None:
         ({"batch": 0}, "at least 1"),
     ],
 )
-def test_what_means_nothing_is_told(options: dict[str, int], told: str) -> None:
+def test_invalid_arguments_are_refused(options: dict[str, int], told: str) -> None:
     net, params, x = made("vgg")
     with pytest.raises(PellucidError, match=told):
         occlusion(net, params, x, 0, **options)
 
 
-def test_what_is_no_image_is_told() -> None:
+def test_inputs_that_are_no_images_are_refused() -> None:
     net = Sequential(conv=Conv2d(1, 1))
     with pytest.raises(PellucidError, match="images"):
         occlusion(net, {}, torch.ones(3, 4), 0)

@@ -64,7 +64,7 @@ def test_learned_numbers_are_counted_without_running_statistics() -> None:
     )
 
 
-def test_a_network_that_cannot_be_is_told_in_its_row() -> None:
+def test_a_network_that_cannot_be_built_is_reported_in_its_row() -> None:
     skip = Sequential(
         conv=Conv2d(4, 3, padding=1), block=Parallel({"skip": Identity(), "body": Conv2d(4, 3, padding=1)}, Add()),
         mean=AdaptiveAvgPool2d(1), flat=Flatten(), scores=Dense(10),
@@ -77,7 +77,7 @@ def test_a_network_that_cannot_be_is_told_in_its_row() -> None:
     assert "Add" in row.why
 
 
-def test_a_network_that_cannot_be_trained_is_told_in_its_row() -> None:
+def test_a_network_that_cannot_be_trained_is_reported_in_its_row() -> None:
     net = Sequential(conv=Conv2d(4, 8), flat=Flatten(), norm=BatchNorm(), scores=Dense(10))
     images = digits(0, 65)  # so that the second batch is one image, of which there are no batch statistics
     model = Model(net, input_shape=tuple(images.x.shape[1:]), classes=images.classes)
@@ -86,7 +86,7 @@ def test_a_network_that_cannot_be_trained_is_told_in_its_row() -> None:
     assert rows[1].accuracy is not None
 
 
-def test_what_does_not_exist_is_told() -> None:
+def test_unknown_names_are_refused() -> None:
     with pytest.raises(PellucidError, match=r"no layer 'block\.conv9'; did you mean 'conv2'"):
         changed(NET, NetworkVariant("?", ("block.conv9",), 0.0))
     with pytest.raises(PellucidError, match="size of a ReLU cannot be changed"):

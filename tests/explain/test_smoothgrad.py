@@ -59,19 +59,19 @@ def test_a_seed_gives_the_same_noise_in_every_dtype() -> None:
         ({"noise": -0.1}, "noise must be a number of at least 0"),
     ],
 )
-def test_options_that_mean_nothing_are_told(options: dict[str, Any], told: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], told: str) -> None:
     net, params, x = made("vgg")
     with pytest.raises(PellucidError, match=told):
         smoothgrad(net, params, x, 0, **options)
 
 
-def test_a_batch_without_examples_is_told() -> None:
+def test_a_batch_without_examples_is_reported() -> None:
     net, params, x = made("vgg")
     with pytest.raises(PellucidError, match="smoothgrad: the batch is empty"):
         smoothgrad(net, params, x[:0], 0)
 
 
-def test_targets_that_are_no_classes_are_told() -> None:
+def test_targets_that_are_no_classes_are_reported() -> None:
     net, params, x = made("vgg")
     for target in (["a", "b"], [0, 1, 2]):
         with pytest.raises(PellucidError, match="target must be a class, 2 of them for 2 examples"):

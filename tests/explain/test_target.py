@@ -100,7 +100,7 @@ def test_a_head_of_several_is_named_by_its_path() -> None:
         ("conv2[]", "is not a unit"),
     ],
 )
-def test_what_means_nothing_is_told(target: Any, told: str) -> None:
+def test_invalid_arguments_are_refused(target: Any, told: str) -> None:
     net, params, x = made("vgg")
     with pytest.raises(PellucidError, match=told):
         saliency(net, params, x, target)
@@ -115,7 +115,7 @@ def test_maps_at_the_end_are_no_classes() -> None:
     assert saliency(net, params, x, "conv[1, :, :]").shape == x.shape
 
 
-def test_inside_a_layer_that_runs_more_than_once_is_nothing_to_name() -> None:
+def test_units_of_a_repeated_layer_have_no_name() -> None:
     block = Sequential(conv=Conv2d(2, 3, padding=1), relu=ReLU())
     net = Graph({"a": (block, "input"), "b": ("a", "a")}, ("b",))
     with pytest.raises(PellucidError, match="runs more than once; give one of its nodes as a whole"):

@@ -51,7 +51,7 @@ def test_units_of_a_dense_layer_see_the_whole_image() -> None:
     assert all(one.corners.tolist() == [[0, 0, 6, 6]] for one in found)
 
 
-def test_what_does_not_exist_is_told() -> None:
+def test_unknown_names_are_refused() -> None:
     net, params, x = made("vgg")
     with pytest.raises(PellucidError, match="maps 0 to 3, no map 4"):
         top_patches(net, params, x, "relu2", [4], prepare=lambda x: x)

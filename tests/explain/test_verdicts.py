@@ -36,7 +36,7 @@ def test_one_in_twenty_without_sense_is_called_better() -> None:
     assert better == pytest.approx(draws / 20, abs=4 * (draws * 0.05 * 0.95) ** 0.5)  # four deviations
 
 
-def test_where_every_order_is_the_same_nothing_is_said() -> None:
+def test_equal_orders_have_no_verdict() -> None:
     found = against_random(0.5, [0.5] * ORDERS, low_is_good=True)
     assert (found.passed, found.text) == (None, "all orders have the same result")
 

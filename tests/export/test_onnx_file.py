@@ -48,7 +48,7 @@ def small_model(**options) -> Model:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_every_layer_and_combinator_says_what_the_reference_says(name: str) -> None:
+def test_every_layer_and_combinator_agrees_with_the_reference(name: str) -> None:
     sample = ALL[name]
     params, xs, wanted = drawn(sample)
     data, parity = onnx_bytes(sample.layer, params, sample.shape)
@@ -88,7 +88,7 @@ def test_rounding_up_leaves_out_windows_behind_the_image(layer, size, tmp_path) 
     assert difference(outputs(net, params, xs, None)[0], wanted) <= 2e-6
 
 
-def test_padding_that_onnxruntime_does_not_take_is_told() -> None:
+def test_padding_that_onnxruntime_does_not_take_is_reported() -> None:
     with pytest.raises(PellucidError, match="needs a padding as large as the kernel, which onnxruntime does not"):
         onnx_bytes(MaxPool2d(2, 4, 0, 2, ceil_mode=True), {}, (2, 5, 4))
 
@@ -194,13 +194,13 @@ def test_layers_of_other_people_are_listed_at_once() -> None:
         onnx_bytes(Sequential(a=Mine(), b=Yours(), c=Mine()), {"a": {}, "b": {}, "c": {}}, (3,))
 
 
-def test_a_model_without_weights_is_told_so(tmp_path) -> None:
+def test_a_model_without_weights_is_reported(tmp_path) -> None:
     with pytest.raises(PellucidError, match="the model has no weights yet"):
         to_onnx(Model(Sequential(Dense(2))), tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
-def test_a_missing_package_is_told_in_one_line(package: str, tmp_path, monkeypatch) -> None:
+def test_a_missing_package_is_reported_in_one_line(package: str, tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(PellucidError, match=rf"needs the package {package}, which is missing; pip install pellucid\["):
         to_onnx(small_model(), tmp_path / "model.onnx")

@@ -145,7 +145,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_files_of_other_people_say_what_onnxruntime_says(name: str, tmp_path) -> None:
+def test_imported_files_agree_with_onnxruntime(name: str, tmp_path) -> None:
     nodes, shape, constants = FOREIGN[name]
     path = write(
         tmp_path / "net.onnx",
@@ -196,7 +196,7 @@ def test_all_unknown_operators_are_listed_at_once(tmp_path) -> None:
         ([("Pad", ["x", "w"], {"mode": "edge"})], {"w": [0, 0, 0, 0, 0, 1, 0, 0]}, "with values other than zeros"),
     ],
 )  # fmt: skip
-def test_what_no_layer_does_is_told_with_the_node(nodes, constants, why, tmp_path) -> None:
+def test_a_node_that_no_layer_implements_is_reported(nodes, constants, why, tmp_path) -> None:
     made = [helper.make_node(op, given, ["y"], name="it", **options) for op, given, options in nodes]
     path = write(tmp_path / "net.onnx", made, ["N", 3, 4, 5], {name: np.asarray(v) for name, v in constants.items()})
     with pytest.raises(PellucidError, match=why) as it:

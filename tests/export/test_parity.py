@@ -30,7 +30,7 @@ def test_zeros_agree_with_zeros_only() -> None:
     assert compare([torch.zeros(0, 4)], [torch.zeros(0, 4)]).difference == 0  # boxes of a detector that finds nothing
 
 
-def test_nan_agrees_with_nothing() -> None:
+def test_nan_is_never_equal() -> None:
     assert compare([torch.tensor([[math.nan]])], [torch.tensor([[math.nan]])]).difference == math.inf
 
 

@@ -38,7 +38,7 @@ def loaded(net, params, shape) -> nn.Module:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_every_layer_and_combinator_says_what_the_reference_says(name: str) -> None:
+def test_every_layer_and_combinator_agrees_with_the_reference(name: str) -> None:
     sample = ALL[name]
     params, xs, wanted = drawn(sample)
     with warnings.catch_warnings(), torch.no_grad():

@@ -42,6 +42,6 @@ def test_nested_outputs_stand_in_one_row_and_inputs_have_numbers() -> None:
     assert names == ["heads.fork1.tanh1", "heads.fork1.tanh2", "heads.tanh1", "input2"]
 
 
-def test_an_input_that_does_not_fit_is_told() -> None:
+def test_an_input_that_does_not_fit_is_reported() -> None:
     with pytest.raises(PellucidError, match="Conv2d takes images"):
         trace(Conv2d(4, 3), {}, (5,))

@@ -140,7 +140,7 @@ def test_one_value_per_channel_has_no_variance_to_train_on(batch: int) -> None:
         fuse(net).forward(params, torch.ones(batch, 2, 1, 1, dtype=torch.float64), Mode(True))
 
 
-def test_an_empty_batch_changes_nothing() -> None:
+def test_an_empty_batch_has_no_gradients() -> None:
     net = NETS["last"]
     params, x = given(net)
     before = copy.deepcopy(params)
@@ -166,7 +166,7 @@ def test_an_empty_batch_changes_nothing() -> None:
     ],
     ids=["rows", "order", "branches", "end", "start", "activation", "short"],
 )
-def test_what_only_looks_like_a_dense_layer_is_left_alone(layer: Layer) -> None:
+def test_similar_blocks_are_not_fused_as_dense_blocks(layer: Layer) -> None:
     shape = (2, 6, 2) if isinstance(layer, Parallel) and layer.merge == Concat(2) else (2, 6, 5)
     fused = fuse(Sequential(layer))
     assert not any(isinstance(child, DenseBlock) for child in fused.layers.values())  # pyright: ignore

@@ -10,7 +10,16 @@ from hypothesis import HealthCheck, given, settings
 
 from pellucid.combine import Fork, Graph, Parallel, Sequential
 from pellucid.fuse.inference import inference
-from pellucid.fuse.inference.runs import OVER, Affine, AsWritten, Block, Convolution, Over, Residual, RunSum
+from pellucid.fuse.inference.runs import (
+    OVER,
+    Affine,
+    AsWritten,
+    Block,
+    Convolution,
+    InPlaceActivation,
+    Residual,
+    RunSum,
+)
 from pellucid.layers import (
     ELU,
     GELU,
@@ -121,9 +130,9 @@ def test_an_activation_writes_over_what_nobody_else_reads(layer: Layer) -> None:
     params, x = Sample(Sequential(Dense(4), layer), (3,)).inputs()
     check(Sequential(Dense(4), layer), params, 5 * x)
     run = inference(Sequential(Dense(4), Flatten(), layer), {**params, "flatten1": {}}).run
-    assert [type(one) for one in run.runs] == [AsWritten, AsWritten, Over]
+    assert [type(one) for one in run.runs] == [AsWritten, AsWritten, InPlaceActivation]
     x = 5 * x
-    y = Over(layer)(given_x := x.clone())
+    y = InPlaceActivation(layer)(given_x := x.clone())
     assert y.data_ptr() == given_x.data_ptr()
     assert_close(y, reference_forward(layer, {}, x, Mode()), 1e-15, "y")
 

@@ -69,7 +69,7 @@ def test_the_generator_of_pix2pix_learns_by_it_and_the_features_do_not():
     assert all(torch.equal(flatten(params["features"])[path], value) for path, value in before.items())
 
 
-def test_mistakes_are_told_in_one_line():
+def test_mistakes_are_reported_in_one_line():
     with pytest.raises(PellucidError, match="is for to='image'; leave it out"):
         pix2pix("colour", perceptual=1.0)
     with pytest.raises(PellucidError, match="must be 0 or more"):

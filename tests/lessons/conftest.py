@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pellucid.data.catalogue import CATALOGUE, data_root
+from pellucid.data.catalogue import data_root
+from pellucid.data.entries import CATALOGUE
 from pellucid.lessons import Lesson, lesson
 
 

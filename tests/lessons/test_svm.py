@@ -23,8 +23,8 @@ def test_the_margin_is_the_widest():
         assert abs(numbers[name]) < 1e-4
 
 
-def test_a_small_price_widens_the_margin():
-    rows = [RESULTS["soft"].numbers[f"C = {price}"] for price in ("0.01", "1", "100")]
+def test_a_smaller_c_widens_the_margin():
+    rows = [RESULTS["soft"].numbers[f"C = {c}"] for c in ("0.01", "1", "100")]
     assert [row["width"] for row in rows] == sorted((row["width"] for row in rows), reverse=True)
     assert rows[0]["support vectors"] > rows[-1]["support vectors"]
 

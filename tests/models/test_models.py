@@ -70,7 +70,7 @@ def test_the_layers_of_an_mlp_have_numbered_names():
     assert isinstance(parts(net)[1].children["output"], Softmax)
 
 
-def test_an_mlp_ends_in_logits_unless_it_is_told_otherwise():
+def test_an_mlp_ends_in_logits_unless_it_is_reported_otherwise():
     assert [list(part.children) for part in parts(mlp((4, 2)))] == [["flatten"], ["scores"]]
     assert list(parts(mlp((4, 3, 2), activation="relu"))[0].children) == ["flatten", "dense1", "relu1"]
     assert parts(mlp((4, 3, 2), activation="relu"))[0].children["relu1"] == ReLU()

@@ -89,7 +89,7 @@ def test_auxiliaries_learn_the_new_classes_too() -> None:
     assert changed["head"]["auxiliary1"]["scores"]["weight"].shape == (6, 1024)
 
 
-def test_networks_without_the_two_parts_are_told_so() -> None:
+def test_networks_without_the_two_parts_are_reported() -> None:
     with pytest.raises(PellucidError, match=r"not made of 'features' and 'head', but of conv, flatten, dense;"):
         replace_head(Sequential(conv=Conv2d(2, 3), flatten=Flatten(), dense=Dense(3)), {}, 3, rng())
     with pytest.raises(PellucidError, match="but is a single layer; give a network of the zoo"):

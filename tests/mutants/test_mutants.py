@@ -98,7 +98,7 @@ def test_every_layer_and_loss_of_ours_has_mutants() -> None:
     assert len({one.name for one in every}) == len(every)
 
 
-def test_a_caught_mutant_and_a_survivor_are_told_apart(tmp_path: Path) -> None:
+def test_a_caught_mutant_and_a_survivor_are_distinguished(tmp_path: Path) -> None:
     tree(tmp_path)
     command = [sys.executable, "-m", "benchmarks.mutants", "--root", tmp_path, "--docs", tmp_path, "--jobs", "2"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)

@@ -36,7 +36,7 @@ def test_outputs_that_are_not_as_many_as_the_classes_are_refused_before_training
     assert built.sha256() == before
 
 
-def test_classes_that_the_model_is_told_count_too():
+def test_classes_that_the_model_is_reported_count_too():
     with pytest.raises(PellucidError, match=r"outputs 3 values, but the data have 2 classes \(a, b\)"):
         Model(mlp((64, 3)), classes=["a", "b"]).fit(digits().x, digits().y % 2, epochs=1, batch_size=9, verbose=False)
     with pytest.raises(

@@ -267,7 +267,7 @@ def test_a_state_made_for_other_options_is_refused_before_anything_changes(
         lambda: SGD(lr="fast"),  # type: ignore[arg-type]
     ],
 )
-def test_hyperparameters_that_mean_nothing_are_refused(make: Callable[[], Optimizer]) -> None:
+def test_invalid_hyperparameters_are_refused(make: Callable[[], Optimizer]) -> None:
     with pytest.raises(PellucidError, match="must be a number"):
         make()
 

@@ -111,7 +111,7 @@ def test_max_norm_leaves_a_unit_of_zeros() -> None:
     "make",
     [lambda: L1(-1.0), lambda: L2(float("nan")), lambda: ElasticNet(1.0, -1.0), lambda: MaxNorm(0.0)],
 )
-def test_hyperparameters_that_mean_nothing_are_refused(make: Callable[[], object]) -> None:
+def test_invalid_hyperparameters_are_refused(make: Callable[[], object]) -> None:
     with pytest.raises(PellucidError, match="must be a number"):
         make()
 

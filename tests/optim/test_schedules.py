@@ -189,7 +189,7 @@ def test_the_shortest_runs_have_finite_rates(schedule: Schedule, steps: int) -> 
         lambda: ReduceOnPlateau(patience=-1),
     ],
 )
-def test_hyperparameters_that_mean_nothing_are_refused(make: Callable[[], Schedule]) -> None:
+def test_invalid_hyperparameters_are_refused(make: Callable[[], Schedule]) -> None:
     with pytest.raises(PellucidError):
         make()
 

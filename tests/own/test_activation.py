@@ -115,7 +115,7 @@ def test_a_trace_takes_its_derivative_apart(model):
 
 
 @pytest.mark.slow
-def test_its_files_say_what_pytorch_says(model, tmp_path):
+def test_exported_files_agree_with_pytorch(model, tmp_path):
     x = digits(300, 310).x
     logits, _ = reference(model.weights, x)
     to_onnx(model, tmp_path / "own.onnx")

@@ -170,7 +170,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("said", WRONG)
-def test_what_compute_must_return_is_said_before_the_first_step(said):
+def test_what_compute_must_return_is_reported_before_the_first_step(said):
     with pytest.raises(PellucidError, match=said):
         model(answering(WRONG[said])).fit(digits(), epochs=1, batch_size=300, callbacks=[Steps()], verbose=False)
 
@@ -208,7 +208,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("said", MISTAKES)
-def test_mistakes_of_metrics_are_said_before_the_first_step(said):
+def test_mistakes_of_metrics_are_reported_before_the_first_step(said):
     it = model(metrics=MISTAKES[said])
     with pytest.raises(PellucidError) as caught:
         it.fit(digits(), epochs=1, batch_size=30, callbacks=[Steps()], verbose=False)

@@ -17,6 +17,7 @@ from PIL import Image
 import pellucid
 from pellucid import Model, PellucidError, plugins, registry, shipped_files, task
 from pellucid.studio.view import Library
+from pellucid.task import registered
 from tests.cli.conftest import Said, Say
 from tests.studio.talk import Tab
 
@@ -45,7 +46,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     )
     task.tasks()
     with pytest.MonkeyPatch.context() as patch:
-        for module, name in ((registry, "REGISTERED"), (task, "_TASKS"), (task, "_COMMANDS")):
+        for module, name in ((registry, "REGISTERED"), (registered, "_TASKS"), (registered, "_COMMANDS")):
             patch.setattr(module, name, dict(getattr(module, name)))
         patch.setattr(shipped_files, "_OF_PLUGINS", [])
         patch.setattr(plugins, "_LOADED", [])
@@ -197,7 +198,7 @@ def test_what_is_wrong_in_its_data_is_one_line(line: str, what: str, installed: 
 
 
 def test_a_command_that_exists_is_refused(monkeypatch: pytest.MonkeyPatch, say: Say) -> None:
-    monkeypatch.setattr(task, "_COMMANDS", dict(task._COMMANDS))
+    monkeypatch.setattr(registered, "_COMMANDS", dict(registered._COMMANDS))
     pellucid.register(task.Command("train", "another", "elsewhere"))
     assert "pellucid has a command 'train' already; rename that of elsewhere" in say("train", "digits").complaint
 

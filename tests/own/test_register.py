@@ -275,7 +275,7 @@ class Steps(Callback):
 
 @pytest.mark.parametrize("said", UNSAVED)
 @pytest.mark.parametrize("how", ["run", "callback", "save"])
-def test_what_cannot_be_saved_is_said_before_the_first_step(tmp_path, said, how):
+def test_unsavable_parts_are_refused_before_the_first_step(tmp_path, said, how):
     layer = UNSAVED[said]
     model = Model(Sequential(flat=Flatten(), x=layer, d=Dense(10)))
     if type(layer) is HasInit:
@@ -350,7 +350,7 @@ UNSAVED_STATE = {
 
 
 @pytest.mark.parametrize("said", UNSAVED_STATE)
-def test_state_that_no_checkpoint_can_give_back_is_said_before_the_first_step(tmp_path, said):
+def test_state_that_no_checkpoint_can_give_back_is_reported_before_the_first_step(tmp_path, said):
     optimizer, called = UNSAVED_STATE[said]
     model = Model(small_mlp().net, optimizer=optimizer)
     with pytest.raises(PellucidError) as caught:
@@ -374,7 +374,7 @@ def test_a_resumed_training_must_have_the_same_metrics_and_fields(tmp_path):
         fit(1.0, Errors())
 
 
-def test_a_description_larger_than_a_file_may_have_is_told_before_the_first_step(tmp_path, monkeypatch):
+def test_a_description_larger_than_a_file_may_have_is_reported_before_the_first_step(tmp_path, monkeypatch):
     monkeypatch.setattr("pellucid.run.weights.MAX_HEADER_SIZE", 2000)
     it = Model(Sequential(flat=Flatten(), **{f"layer{k}": ReLU() for k in range(100)}, scores=Dense(10)))
     with pytest.raises(PellucidError, match=r"the model cannot be written: its description takes .* the limit of 2000"):

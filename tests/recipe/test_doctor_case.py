@@ -69,7 +69,7 @@ def test_it_begins_where_the_run_began(run: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_without_weights_is_told_to_be_so(run: Path, tmp_path: Path) -> None:
+def test_a_run_without_weights_is_reported(run: Path, tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_bytes((run / "recipe.toml").read_bytes())
     found = diagnose(case_of_run(tmp_path), checks=[]).to_json()
     assert not found["trained"]

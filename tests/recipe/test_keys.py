@@ -1,4 +1,4 @@
-"""The list of keys holds every key that a recipe takes, and what each name stands for."""
+"""The list of keys has every key of a recipe, with its type, default and choices."""
 
 import json
 
@@ -56,7 +56,7 @@ def test_defaults_are_those_of_a_recipe_that_sets_nothing(tmp_path):
     }  # fmt: skip
 
 
-def test_types_and_meanings_are_told():
+def test_keys_have_types_and_descriptions():
     text = {name: str(table) for name, table in TABLE.items()}
     assert "one of 'float32', 'bf16'" in text["train"]
     assert "validation: this fraction of\n  the training images is held out" in text["data"]
@@ -66,7 +66,7 @@ def test_types_and_meanings_are_told():
     assert not any(name.startswith("[") for name in (table.about for table in TABLE.values()))
 
 
-def test_all_of_it_is_plain_json():
+def test_keys_are_written_as_json():
     found = json.loads(json.dumps([table.to_json() for table in TABLE.values()]))
     assert found[1]["keys"][0] == {"name": "name", "type": "text", "default": "digits", "required": False}
     sizes = found[TABLES.index("network")]["choices"][0]["keys"][0]

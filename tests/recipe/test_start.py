@@ -177,7 +177,7 @@ def test_detectors_start_from_the_shipped_backbone_by_name(name: str) -> None:
         ({"train.rates": ["haed.*=0.1"]}, "haed"),
     ],
 )
-def test_mistakes_are_told_in_one_line(data: Path, tmp_path: Path, settings: dict[str, object], said: str) -> None:
+def test_mistakes_are_reported_in_one_line(data: Path, tmp_path: Path, settings: dict[str, object], said: str) -> None:
     with pytest.raises(PellucidError) as caught:
         train(recipe(data, **settings), data=tmp_path, out=tmp_path / "runs", progress=False)
     assert said in str(caught.value)

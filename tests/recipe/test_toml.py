@@ -66,7 +66,7 @@ def test_fitting_values_become_what_the_constructor_wants(value: Any, kind: Any,
         ("nothing", float | None, "a number or 'none'"),
     ],
 )
-def test_a_wrong_type_says_what_was_wanted_and_where(value: Any, kind: Any, wanted: str):
+def test_a_wrong_type_error_names_key_and_expected_type(value: Any, kind: Any, wanted: str):
     with pytest.raises(PellucidError) as error:
         coerce(value, kind, "file.toml: optimizer.lr")
     assert str(error.value).startswith(f"file.toml: optimizer.lr takes {wanted}")

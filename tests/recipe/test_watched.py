@@ -77,7 +77,7 @@ def layers(run: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"pause": 1, "steps": -3}', '{"pause": null, "steps": "x"}', "\0"])
-def test_a_damaged_control_file_asks_for_nothing(text: str, tmp_path: Path) -> None:
+def test_a_damaged_control_file_is_ignored(text: str, tmp_path: Path) -> None:
     from pellucid.recipe.watched import read_control
 
     assert read_control(tmp_path) == Control()

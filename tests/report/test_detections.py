@@ -31,7 +31,7 @@ def test_labels_stay_inside_the_picture(kind: str, y0: int, y1: int, place: tupl
     assert (text.get_position()[1], text.get_va()) == place
 
 
-def test_only_what_is_drawn_is_in_the_legend() -> None:
+def test_legend_lists_only_drawn_kinds() -> None:
     figure = draw_detections(np.zeros((3, 4, 4)), [(0, 0, 2, 2)], ["hit"], ["1"])
     assert [text.get_text() for text in figure.texts] == ["■ right"]
 

@@ -70,7 +70,7 @@ def test_gaps_stay_gaps_and_missing_columns_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("draw", [loss_curves, metric_curves, learning_rate])
-def test_nothing_recorded_is_no_picture(draw: object) -> None:
+def test_no_figure_without_records(draw: object) -> None:
     assert callable(draw)
     assert draw([]) is None
     assert draw([{"epoch": 1, "train_loss": math.nan, "train_accuracy": None, "lr": ""}]) is None

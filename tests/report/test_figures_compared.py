@@ -52,7 +52,7 @@ def test_gaps_of_sureness_are_orange_where_it_is_too_much_and_green_where_it_is_
     assert drawn(figure) > 0.05
 
 
-def test_a_reliability_diagram_of_nothing_is_no_picture() -> None:
+def test_no_reliability_diagram_without_predictions() -> None:
     assert reliability_diagram([0, 0], [0.0, 0.0], [0.0, 0.0], 0.0) is None
     with pytest.raises(PellucidError, match="give one of each for every bin"):
         reliability_diagram([1, 2], [0.5], [0.5], 0.0)
@@ -130,6 +130,6 @@ def test_accuracy_is_drawn_over_the_seconds_that_add_up() -> None:
     assert drawn(figure) > 0.005
 
 
-def test_nothing_timed_is_no_race() -> None:
+def test_no_accuracy_by_time_without_times() -> None:
     assert accuracy_by_time([], []) is None
     assert accuracy_by_time(["a"], [[{"seconds": None, "val_accuracy": 0.5}]]) is None

@@ -97,7 +97,7 @@ def test_files_hold_the_picture_and_its_numbers(tmp_path: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {"lrp.png", "lrp.npz"}
 
 
-def test_what_is_no_picture_is_told(tmp_path: Path) -> None:
+def test_files_that_are_no_pictures_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PellucidError, match="finite"):
         heat(np.zeros((1, 2, 2)), np.full((2, 2), np.nan))
     with pytest.raises(PellucidError, match="1 or 3, H, W"):

@@ -122,7 +122,7 @@ def test_gamma_leaves_out_the_side_that_nothing_arrives_at() -> None:
     assert (passes["forward"], passes["pull"]) == (4 + 2, 4)
 
 
-def test_rules_at_the_entrance_are_told_too() -> None:
+def test_rules_at_the_entrance_are_reported_too() -> None:
     params, x = made()
     with counted() as passes:
         lrp(NET, params, x, 1, lambda entrance: at_entrance(entrance, Epsilon(), relevance(Epsilon(), Epsilon())))

@@ -1,4 +1,4 @@
-"""Tables of rules: who gets which, and what is told of rows that nobody fits."""
+"""Tables of rules: which rule a layer gets, and errors for rows that match no layer."""
 
 import pytest
 
@@ -19,12 +19,12 @@ def test_the_first_row_that_fits_gives_the_rule() -> None:
     assert table("features.act", ReLU()) == Pass()
 
 
-def test_without_a_row_a_layer_takes_its_own_gradient_or_what_is_said() -> None:
+def test_a_layer_without_a_row_has_the_gradient_or_the_rule_otherwise() -> None:
     assert composite()("flat", Flatten()) is own
     assert composite(otherwise=Pass())("flat", Flatten()) == Pass()
 
 
-def test_rows_fit_by_pattern_by_predicate_and_by_several_of_these() -> None:
+def test_rows_match_by_pattern_and_by_predicate() -> None:
     def wide(path: str, layer: Layer) -> bool:
         return isinstance(layer, Dense) and layer.units > 10
 
@@ -34,7 +34,7 @@ def test_rows_fit_by_pattern_by_predicate_and_by_several_of_these() -> None:
     assert table("scores", Dense(10)) is own
 
 
-def test_a_pattern_that_fits_nothing_is_told() -> None:
+def test_a_pattern_that_matches_no_layer_is_refused() -> None:
     composite(("features.conv?", Pass()), (("scores", "flat"), Pass())).check(NET)
     with pytest.raises(PellucidError, match=r"'features.conv3', which matches no layer; did you mean 'features.conv"):
         composite(((Conv2d, "features.conv3"), Pass())).check(NET)

@@ -199,7 +199,7 @@ def test_a_network_beyond_all_memory_is_refused_before_anything_is_allocated(tmp
         Model.load(path)
 
 
-def test_other_files_are_told_apart(tmp_path):
+def test_other_files_are_distinguished(tmp_path):
     path = tmp_path / "w.safetensors"
     with pytest.raises(PellucidError, match="is missing"):
         read_weights(path)

@@ -157,7 +157,7 @@ def test_links_and_clips_lead_to_ids_that_exist_once(tmp_path: Path) -> None:
     assert {name[1:] for name in wanted if name} <= set(ids)
 
 
-def test_those_who_do_not_see_are_told(tmp_path: Path) -> None:
+def test_figures_have_alternative_text(tmp_path: Path) -> None:
     _, page = written(tmp_path, full())
     pictures = [values for tag, values in page.elements if tag == "svg"]
     assert len(pictures) == 8
@@ -201,7 +201,7 @@ def test_pictures_stand_beside_the_report(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".tmp")]
 
 
-def test_what_is_missing_is_said(tmp_path: Path) -> None:
+def test_a_run_without_results_has_no_empty_sections(tmp_path: Path) -> None:
     _, page = written(tmp_path, ReportData(recipe="bare", command="pellucid train bare"))
     assert tuple(page.sections) == ("reproduce",)  # no section is empty
     assert "svg" not in {tag for tag, _ in page.elements}
@@ -225,7 +225,7 @@ def test_a_run_that_went_to_nan_says_so(tmp_path: Path) -> None:
     assert "weights" not in page.sections
 
 
-def test_other_metrics_are_told_beside_the_loss(tmp_path: Path) -> None:
+def test_other_metrics_are_reported_beside_the_loss(tmp_path: Path) -> None:
     found = {"loss": 0.5, "macro_f1": 0.25, "mae": 2.0, "confusion": [[1, 0], [0, 1]], "n": 4}
     _, page = written(tmp_path, ReportData(**{**vars(full()), "metrics": found}))
     assert "test macro f1 0.25" in page.text

@@ -82,7 +82,7 @@ def test_a_folder_with_other_classes_than_the_network_has_outputs_is_refused_bef
     assert list(predict(run.model, tmp_path / "mine/test/bee/1.png").outputs) == ["ant", "bee", "cow"]
 
 
-def test_a_weights_file_whose_outputs_and_classes_disagree_is_told(tmp_path: Path, model: Model):
+def test_a_weights_file_whose_outputs_and_classes_disagree_is_reported(tmp_path: Path, model: Model):
     model.save(tmp_path / "good.safetensors")
     tensors, about = read_weights(tmp_path / "good.safetensors")
     write_weights(tmp_path / "bad.safetensors", tensors, {**about, "classes": ["ant", "bee", "cow"]})
@@ -90,7 +90,7 @@ def test_a_weights_file_whose_outputs_and_classes_disagree_is_told(tmp_path: Pat
         Model.load(tmp_path / "bad.safetensors")
 
 
-def test_what_is_no_classifier_is_told(tmp_path: Path):
+def test_what_is_no_classifier_is_refused(tmp_path: Path):
     several = Model(Sequential(Flatten(), Fork(a=Dense(2), b=Dense(3))), input_shape=(1, 8, 8))
     with pytest.raises(PellucidError, match="no classes; give a classifier"):
         predict(several, a_seven(tmp_path / "7.png", 0, 255))
@@ -180,7 +180,7 @@ def test_a_network_with_auxiliary_outputs_is_a_classifier_by_its_main_one() -> N
     assert model.predict(torch.rand(2, 1, 4, 4)).shape == (2, 3)
 
 
-def test_weights_that_overflow_are_told_with_their_file(tmp_path: Path, model: Model):
+def test_weights_that_overflow_are_reported_with_their_file(tmp_path: Path, model: Model):
     for weight in model.weights.values():
         weight.fill_(1e38)
     model.save(tmp_path / "huge.safetensors")

@@ -144,7 +144,7 @@ def test_crossed_keeps_near_duplicates_together_and_gives_nothing_for_few_pictur
     assert crossed(probabilities, targets, [0] * 80) is None, "one scene has no halves"
 
 
-def test_nothing_held_out_is_refused():
+def test_no_held_out_images_is_refused():
     with pytest.raises(PellucidError, match="at least one example"):
         fit_confidence(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64))
 

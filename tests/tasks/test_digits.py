@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.tasks.digits import FORMS, MIN_INK, find_ink, lay_out, lay_out_both
+from pellucid.tasks.digits import FORMS, MIN_INK, lay_out, lay_out_both
 
 MNIST = FORMS["mnist"]
 
@@ -61,7 +61,7 @@ def test_thin_strokes_of_a_large_picture_keep_their_darkness():
 def test_grey_paper_and_pale_ink_use_the_whole_range():
     picture = torch.full((1, 50, 50), 140, dtype=torch.uint8)
     picture[0, 10:40, 20:25] = 90
-    ink = find_ink(picture)
+    ink = lay_out(picture, MNIST)
     assert (float(ink.min()), float(ink.max())) == (0, 1)
 
 
@@ -85,7 +85,7 @@ def test_noise_of_paper_and_camera_does_not_move_the_digit():
 
 
 @pytest.mark.parametrize("picture", [seven(), 255 - seven(), seven(400, 200, 100)])
-def test_around_a_digit_on_plain_ground_is_nothing(picture: Tensor):
+def test_surroundings_of_a_digit_on_plain_ground_are_empty(picture: Tensor):
     ink, shown = lay_out_both(picture, MNIST)
     assert torch.equal(ink, lay_out(picture, MNIST))
     assert float((shown - ink).abs().max()) <= MIN_INK

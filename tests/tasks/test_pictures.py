@@ -146,7 +146,7 @@ def test_the_files_that_a_model_lists_as_held_out_are_taken_whatever_was_added(l
     assert capsys.readouterr().err == ""
 
 
-def test_held_out_files_that_are_gone_or_changed_are_told(learned, capsys):
+def test_held_out_files_that_are_gone_or_changed_are_reported(learned, capsys):
     model, root = learned
     (root / "red/1.png").unlink()
     picture(root / "blue/4.png", RED)
@@ -157,7 +157,7 @@ def test_held_out_files_that_are_gone_or_changed_are_told(learned, capsys):
     assert f"2 of the 6 pictures that training held out are missing from {root}, or changed; the others" in said
 
 
-def test_nothing_is_measured_on_learned_pictures_in_place_of_held_out_ones(learned):
+def test_evaluation_refuses_training_pictures_for_held_out_ones(learned):
     model, root = learned
     for name in COLOURS:
         for k in (1, 4):
@@ -192,7 +192,7 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path):
         held_out(colour_model(), str(root))
 
 
-def test_a_folder_in_which_nothing_can_be_read_is_told(tmp_path: Path):
+def test_a_folder_in_which_nothing_can_be_read_is_reported(tmp_path: Path):
     (tmp_path / "mine/red").mkdir(parents=True)
     with pytest.raises(PellucidError, match="lay it out as CLASS/IMAGE"):
         held_out(colour_model(), str(tmp_path / "mine"))
@@ -202,13 +202,13 @@ def test_a_folder_in_which_nothing_can_be_read_is_told(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("name", "hint"), [("reed", "did you mean 'red'"), ("7", "it has red, green, blue")])
-def test_a_class_that_the_model_lacks_is_told(tmp_path: Path, name: str, hint: str):
+def test_a_class_that_the_model_lacks_is_reported(tmp_path: Path, name: str, hint: str):
     picture(tmp_path / f"mine/{name}/1.png", RED)
     with pytest.raises(PellucidError, match=f"is of class '{name}', which the model lacks; {hint}"):
         held_out(colour_model(), str(tmp_path / "mine"))
 
 
-def test_all_classes_that_the_model_lacks_are_told_at_once(tmp_path: Path):
+def test_all_classes_that_the_model_lacks_are_reported_at_once(tmp_path: Path):
     for name in ("red", "one", "two", "three"):
         picture(tmp_path / f"mine/{name}/1.png", RED)
     with pytest.raises(
@@ -217,7 +217,7 @@ def test_all_classes_that_the_model_lacks_are_told_at_once(tmp_path: Path):
         held_out(colour_model(), str(tmp_path / "mine"))
 
 
-def test_shares_of_nothing_are_no_numbers(tmp_path: Path):
+def test_fractions_of_no_images_are_none(tmp_path: Path):
     picture(tmp_path / "mine/red/1.png", RED)
     red, green, blue = evaluate(colour_model(), str(tmp_path / "mine"))["classes"]
     assert red == {"class": "red", "n": 1, "accuracy": 1.0, "recall": 1.0, "precision": 1.0, "f1": 1.0}
@@ -276,6 +276,6 @@ def test_scores_that_are_no_probabilities_have_no_calibration_error(tmp_path: Pa
     assert evaluate(model, str(collection(tmp_path / "mine")))["ece"] is None
 
 
-def test_data_of_another_shape_are_told(tmp_path: Path):
+def test_data_of_another_shape_are_reported(tmp_path: Path):
     with pytest.raises(PellucidError, match="digits has images of 1 x 8 x 8, but the model takes 3 x"):
         held_out(colour_model(None), "digits")

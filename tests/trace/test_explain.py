@@ -125,7 +125,7 @@ def test_every_rules_symbols_can_be_written_in_latex(sample: Sample) -> None:
         assert all(piece.count("$") % 2 == 0 for piece in re.findall(r"\\text\{(?:[^{}]|\{[^{}]*\})*\}", bare))
 
 
-def test_what_is_not_told_one_by_one_is_told_as_one_sum() -> None:
+def test_what_is_not_told_one_by_one_is_reported_as_one_sum() -> None:
     from pellucid.layers import Conv2d
 
     trace = traced(Sample(Conv2d(2, 3, padding=1), (2, 6, 6)))

@@ -1,4 +1,4 @@
-"""A layer of somebody's own is explained too, by nothing but its own backward pass."""
+"""A user-defined layer is explained by its backward pass alone."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from tests.oracle import Sample
 from tests.trace.oracle import assert_adds_up, numbers, traced
 
 
-class Kept(NamedTuple):
+class PrefixesCache(NamedTuple):
     """The input."""
 
     x: Tensor
@@ -29,16 +29,16 @@ class Prefixes(Layer):
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         return {"scale": torch.ones(shape)}, shape
 
-    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Kept]:
-        return params["scale"] * x.cumsum(1) ** 2, Kept(x)
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, PrefixesCache]:
+        return params["scale"] * x.cumsum(1) ** 2, PrefixesCache(x)
 
-    def backward(self, params: Params, cache: Kept, dy: Tensor) -> tuple[Tensor, Params]:
+    def backward(self, params: Params, cache: PrefixesCache, dy: Tensor) -> tuple[Tensor, Params]:
         sums = cache.x.cumsum(1)
         dsums = 2 * dy * params["scale"] * sums
         return dsums.flip(1).cumsum(1).flip(1), {"scale": (dy * sums**2).sum(0)}
 
 
-def test_it_is_exact_and_its_slopes_are_right() -> None:
+def test_derivatives_are_exact() -> None:
     it = traced(Sample(Sequential(Dense(6), Prefixes(), Dense(2)), (3,)))
     for number in numbers(it, each=3):
         for link in it.explain(number.label, top=None).to_json()["links"]:

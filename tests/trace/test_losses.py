@@ -61,7 +61,7 @@ class Squares(Loss):
         return (y - target).square().sum(), 2 * (y - target)
 
 
-def test_a_target_that_a_user_defined_loss_cannot_compare_is_told() -> None:
+def test_a_target_that_a_user_defined_loss_cannot_compare_is_reported() -> None:
     model = Model(Dense(3), Squares(), input_shape=(4,), metrics=())
     assert model.trace(torch.rand(2, 4), torch.rand(2, 3)).loss > 0
     with pytest.raises(PellucidError, match=r"^Squares: compute, given outputs \(2, 3\) .* targets \(2, 2\) .* raised"):

@@ -93,7 +93,9 @@ def test_curvature_is_the_second_derivative() -> None:
 
 @pytest.mark.parametrize(("h", "dtype"), [(1e-17, torch.float64), (-1e-300, torch.float64), (1e-9, torch.float32)])
 @pytest.mark.parametrize("name", ["head.dense1.weight", "x", "features.relu1.y"])
-def test_what_would_not_move_is_told(lenet: Model, digit: Tensor, h: float, dtype: torch.dtype, name: str) -> None:
+def test_nudges_below_the_rounding_are_refused(
+    lenet: Model, digit: Tensor, h: float, dtype: torch.dtype, name: str
+) -> None:
     it = trace(lenet, digit, TARGET, dtype=dtype)
     tensor = it[name].flatten()
     place = int(tensor.abs().argmax())

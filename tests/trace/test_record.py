@@ -1,4 +1,4 @@
-"""What a trace holds, and by what names."""
+"""Traces: the names of their tensors, derivatives of shared values, and errors."""
 
 import copy
 import re
@@ -65,37 +65,37 @@ def test_shared_layers_in_forks_are_followed() -> None:
     assert it.explain("heads.dense1.weight[0, 0]").exact
 
 
-def test_identity_hands_on_a_value_that_keeps_its_name() -> None:
+def test_a_value_keeps_its_name_behind_identity() -> None:
     it = traced(Sample(Parallel((Identity(), Identity()), Add()), (3,)))
     first = it.explain("x[0, 1]").links[0]
     assert [term.factors[0].name for term in first.terms] == ["identity1.dx", "identity2.dx"]
     assert it.explain("identity2.y[0, 1]").links[0].where == "merge"
 
 
-def test_what_nothing_reads_has_no_gradient() -> None:
+def test_an_unused_parameter_has_no_gradient() -> None:
     net = Graph({"used": (Dense(2), "input"), "idle": (Dense(2), "input")}, ("used",))
     it = traced(Sample(net, (3,)))
     assert "idle.y" in it
     assert "idle.dy" not in it
-    told = it.explain("idle.weight[0, 0]")
-    assert told.gradient == 0
-    assert told.exact
-    assert "does not depend" in told.links[0].words
+    explanation = it.explain("idle.weight[0, 0]")
+    assert explanation.gradient == 0
+    assert explanation.exact
+    assert "does not depend" in explanation.links[0].words
     assert it.nudge("idle.weight[0, 0]", 1.0).actual == 0
 
 
-def test_evaluation_drops_nothing() -> None:
+def test_evaluation_applies_no_dropout() -> None:
     net = Sequential(first=Dense(3), drop=Dropout(0.5), last=Dense(2))
     model = Model(net, Quadratic(), input_shape=(4,), metrics=())
     x, y = torch.rand(2, 4), torch.rand(2, 2)
     assert "no value is dropped" in str(trace(model, x, y).explain("first.weight[0, 0]"))
     trained = trace(model, x, y, train=True)
-    said = "".join(str(trained.explain(f"first.weight[{unit}, 0]")) for unit in range(3))
-    assert "no value is dropped" not in said
-    assert "it was kept and scaled by 2" in said
+    text = "".join(str(trained.explain(f"first.weight[{unit}, 0]")) for unit in range(3))
+    assert "no value is dropped" not in text
+    assert "it was kept and scaled by 2" in text
 
 
-def test_training_mode_draws_the_same_each_time_and_leaves_statistics_alone() -> None:
+def test_training_mode_draws_the_same_each_time_and_leaves_statistics_unchanged() -> None:
     net = Sequential(Dense(6), BatchNorm(), Dropout(0.5), Dense(2))
     model = Model(net, Quadratic(), input_shape=(4,), metrics=(), seed=3)
     before = copy.deepcopy(model.weights)
@@ -120,7 +120,7 @@ def test_float32_gives_the_numbers_of_the_model_itself() -> None:
         trace(model, x, y, dtype=torch.bfloat16)
 
 
-def test_regularizers_have_their_own_part() -> None:
+def test_regularizers_have_their_own_gradient() -> None:
     net = Sequential(Dense(3), Dense(2))
     model = Model(net, Quadratic(), input_shape=(4,), metrics=(), regularizer=[L2(0.5), L1(0.1)])
     it = trace(model, torch.rand(5, 4), torch.rand(5, 2), n=20)
@@ -149,7 +149,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_mistakes_are_told_in_one_line(name: str) -> None:
+def test_mistakes_are_reported_in_one_line(name: str) -> None:
     it = traced(Sample(Sequential(Dense(3), Dense(2)), (4,)))
     with pytest.raises(PellucidError, match=MISTAKES[name]) as caught:
         it.explain(name)
@@ -185,7 +185,7 @@ def test_mistakes_of_the_data() -> None:
         ({"bogus": 1}, "trace has no option 'bogus'; known: train, seed, dtype, n"),
     ],
 )
-def test_options_that_are_none(options: dict[str, object], words: str) -> None:
+def test_unknown_options_and_values_are_refused(options: dict[str, object], words: str) -> None:
     model = Model(Sequential(Dense(2)), Quadratic(), input_shape=(3,), regularizer=L2(0.1), metrics=())
     with pytest.raises(PellucidError, match=re.escape(words)):
         model.trace(torch.zeros(1, 3), torch.zeros(1, 2), **options)
@@ -208,7 +208,7 @@ def test_explain_takes_whole_numbers(options: dict[str, Any], words: str) -> Non
         it.explain("a.weight", **options)
 
 
-def test_the_target_of_a_classifier_is_by_default_the_class_that_teaches() -> None:
+def test_the_default_target_is_a_class_with_a_loss_above_0() -> None:
     """The predicted class, or the second where the loss of the first, and so each derivative, is almost 0."""
     model = Model(Sequential(scores=Dense(3)), loss="softmax_cross_entropy", input_shape=(3,), classes=["a", "b", "c"])
     model.params["scores"]["weight"].copy_(torch.eye(3))

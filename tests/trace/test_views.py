@@ -146,7 +146,7 @@ def test_json_names_every_tensor(traced: Trace) -> None:
     assert sum(one["dy"] for one in it["examples"][0]) == pytest.approx(0, abs=1e-12), "a softmax takes as it gives"
 
 
-def test_differences_are_told_with_the_digits_that_they_need() -> None:
+def test_differences_are_reported_with_the_digits_that_they_need() -> None:
     parts = (Factor("a", 1 - 2.5e-9, "probability"), Factor("-t", -1.0, "target"))
     assert added(Factor("a - t", -2.5e-9, "error", parts)) == "0.9999999975 \u2212 1"
     assert added(Factor("a - t", -0.25, "error", (Factor("a", 0.75, "probability"), parts[1]))) == "0.75 \u2212 1"
@@ -164,7 +164,7 @@ def small(**options: Any) -> tuple[Model, Tensor, Tensor]:
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", ["a.weight[0,0]", "b.weight[1, 0]", "x[0, 0]", "a.y[0, 1]", "y[0, 0]"])
-def test_what_is_not_finite_is_told_as_it_is(bad: float, name: str) -> None:
+def test_values_that_are_not_finite_are_shown(bad: float, name: str) -> None:
     model, x, target = small()
     model.weights["a.weight"][0, 1] = bad
     it = trace(model, x, target)

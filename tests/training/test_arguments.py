@@ -152,7 +152,7 @@ def test_one_metric_may_stand_without_a_list_and_whole_numbers_may_be_numpys():
     assert len(history) == 2
 
 
-def test_early_stopping_may_go_by_the_training_loss_if_it_is_told_to():
+def test_early_stopping_may_go_by_the_training_loss_if_it_is_set():
     stopping = EarlyStopping(1, "train_loss", min_delta=1e9)
     history = Model(mlp((64, 10)), optimizer=SGD(0.1)).fit(
         digits(), epochs=9, batch_size=100, callbacks=[stopping], verbose=False

@@ -125,7 +125,7 @@ def test_without_a_good_checkpoint_the_run_is_refused_and_stays(tmp_path, often)
     assert folder.previous.exists()
 
 
-def test_beginning_again_is_said_and_keeps_what_was_measured(tmp_path, capsys, often):
+def test_beginning_again_is_reported_and_keeps_what_was_measured(tmp_path, capsys, often):
     folder = stopped_run(tmp_path)
     earlier = {file.name: file.read_bytes() for file in (folder.metrics, folder.layers, folder.best)}
     folder.last.unlink()
@@ -142,7 +142,7 @@ def test_beginning_again_is_said_and_keeps_what_was_measured(tmp_path, capsys, o
         assert kept.read_bytes() == data
 
 
-def test_a_training_that_begins_says_nothing(tmp_path, capsys):
+def test_a_new_training_prints_no_note(tmp_path, capsys):
     train(small_mlp(), tmp_path, resume=True)
     assert capsys.readouterr().err == ""
 

@@ -284,7 +284,7 @@ def test_sentences_are_made_of_the_fields_and_json_keeps_them(found: NotFinite, 
     assert NotFinite.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
-def test_the_first_of_several_tensors_is_told_and_nothing_of_finite_ones() -> None:
+def test_the_first_of_several_tensors_is_reported_and_nothing_of_finite_ones() -> None:
     parts = (torch.ones(2), None, (torch.tensor([INF, 0.0, 0.0]), torch.tensor([NAN])))
     found = NotFinite.of(parts, "output", "the output y")
     assert found is not None

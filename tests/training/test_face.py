@@ -180,7 +180,7 @@ def test_names_without_the_models_own_order_are_refused(call):
         ),
     ],
 )
-def test_inputs_of_another_shape_are_told_what_to_do(x, said):
+def test_inputs_of_another_shape_raise_an_error_that_says_what_to_do(x, said):
     model = listed()
     for call in (model.predict, model, model.explain, lambda x: model.evaluate(x, [0] * len(x))):
         with pytest.raises(PellucidError, match=re.escape(said)) as caught:
@@ -205,7 +205,7 @@ def test_bytes_and_windows_across_show_that_small_arrays_are_channels_last():
             Model(net).fit(x, [0, 1] * 3, epochs=1, verbose=False)
 
 
-def test_one_image_for_fit_is_told_the_batch_axis():
+def test_one_image_for_fit_is_given_the_batch_axis():
     for y in ([3], 3):
         with pytest.raises(PellucidError, match=r"8 inputs and 1 targets; .*needs the batch axis, x\[None\]"):
             small_mlp().fit(np.zeros((8, 8), np.float32), y, epochs=1)
@@ -219,7 +219,7 @@ def test_one_image_for_fit_is_told_the_batch_axis():
         Dense(10),
     ],
 )
-def test_images_before_dense_are_told_to_be_flattened(net):
+def test_images_before_dense_are_given_to_be_flattened(net):
     with pytest.raises(PellucidError, match=r"Dense takes vectors, not images .*; put Flatten before it"):
         Model(net, input_shape=(1, 8, 8))
 

@@ -166,7 +166,7 @@ def test_xor_is_learned_from_numbers():
     assert torch.allclose(model.predict(x), y, atol=0.2)
 
 
-def test_a_schedule_that_watches_is_told_the_validation_loss():
+def test_a_schedule_that_watches_is_given_the_validation_loss():
     model = Model(mlp((64, 10)), optimizer=SGD(5.0), schedule=ReduceOnPlateau(drop=0.5, patience=0))
     history = model.fit(digits(), epochs=8, batch_size=10, validation=digits(300, 350), verbose=False)
     rates, losses, best = [5.0], history["val_loss"], float("inf")
@@ -279,7 +279,7 @@ def test_fewer_epochs_than_one_are_refused():
         small_mlp().fit(digits(), epochs=0, batch_size=10)
 
 
-def test_a_processor_without_bfloat16_is_told_so(monkeypatch, capsys):
+def test_a_processor_without_bfloat16_is_reported(monkeypatch, capsys):
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     model = small_mlp(precision="bf16")
     model.fit(digits(), epochs=1, batch_size=100, verbose=False)

@@ -243,7 +243,7 @@ def test_an_optimizer_that_rebinds_its_state_keeps_it_with_several_rates() -> No
         ),
     ],
 )
-def test_mistakes_are_told(model: Model, call, said: str) -> None:
+def test_mistakes_are_reported(model: Model, call, said: str) -> None:
     with pytest.raises(PellucidError, match=said):
         call(model)
 

@@ -211,7 +211,7 @@ def test_summary_and_verification_are_at_hand():
     assert model.verify(digits(0, 4)).ok
 
 
-def test_the_predictor_says_what_predict_says():
+def test_predictor_agrees_with_predict():
     model = small_conv(input_shape=(1, 8, 8), classes=10)
     data = digits()
     model.fit(data, epochs=1, batch_size=50, verbose=False)

@@ -27,7 +27,7 @@ def test_the_largest_stable_rate_is_found() -> None:
     assert found.losses[-1] > 4 * min(found.losses)
 
 
-def test_nothing_of_the_model_changes() -> None:
+def test_find_lr_leaves_the_model_unchanged() -> None:
     model, x, y = problem()
     before = model.sha256()
     first = model.find_lr(x, y, batch_size=2, steps=30)

@@ -143,7 +143,7 @@ def test_going_on_with_other_callbacks_is_refused(whole):
         train(small_mlp(), whole(small_mlp)[0], resume=True, extra=[EarlyStopping(3)])
 
 
-def test_callbacks_that_remember_nothing_may_come_and_go(tmp_path, whole):
+def test_stateless_callbacks_may_differ_on_resume(tmp_path, whole):
     resumed = small_mlp()
     with pytest.raises(Stopped):
         train(small_mlp(), tmp_path, extra=[Callback(), StopAt(13)])
@@ -193,7 +193,7 @@ def test_another_precision_is_refused_also_where_the_processor_decides_it(tmp_pa
         train(small_mlp(precision="bf16"), tmp_path, resume=True)
 
 
-def test_weights_alone_cannot_be_resumed(tmp_path, whole):
+def test_weights_without_optimizer_state_cannot_be_resumed(tmp_path, whole):
     folder = RunFolder(shutil.copytree(whole(small_mlp)[0], tmp_path / "run"))
     folder.last.write_bytes(folder.best.read_bytes())
     with pytest.raises(PellucidError, match="contains only weights, no training to resume"):

@@ -237,7 +237,7 @@ def test_bf16_caches_take_half_the_memory() -> None:
     assert held("bf16") < 0.51 * held("float32")
 
 
-def test_a_processor_without_bf16_is_told_and_stays_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_processor_without_bf16_is_reported_and_stays_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     net, params = drawn(torch.float32)
     step = TrainingStep(objective(net), params, SGD(0.05), examples=EXAMPLES, precision="bf16")

@@ -203,7 +203,7 @@ def test_network_left_out_of_the_gradients() -> None:
     assert all(row.ok for row in verified(frozen).rows)
 
 
-def test_turn_that_updates_nothing() -> None:
+def test_a_turn_without_gradients_is_found() -> None:
     def gradients(self: GAN, params: Any, batch: Batch, mode: Mode) -> Any:
         for losses, dparams in GAN.gradients(self, params, batch, mode):
             yield losses, dparams if "discriminator" in dparams else {}

@@ -39,6 +39,6 @@ def test_the_error_names_five_and_holds_all():
     assert info.value.__notes__ == ["layer5 is missing", "layer6 is missing", "x\\n is not in the network"]
 
 
-def test_a_shape_and_a_dtype_are_told_in_words():
+def test_a_shape_and_a_dtype_are_reported_in_words():
     with pytest.raises(MismatchError, match=r"a\.bias is int64 4, not float32 2; give"):
         require_match("f", {"a.bias": torch.zeros(2)}, {"a.bias": torch.zeros(4, dtype=torch.int64)})

@@ -59,7 +59,7 @@ def test_only_the_features_are_taken_and_the_head_stays(squeezenet):
     assert torch.equal(loaded["features"]["conv1"]["weight"], tensors["features.0.weight"])
 
 
-def test_scores_for_other_classes_are_told(squeezenet):
+def test_scores_for_other_classes_are_reported(squeezenet):
     net = squeezenet1_1(classes=5)
     with pytest.raises(MismatchError) as info:
         load_weights(net, init(net), squeezenet[0])
@@ -69,7 +69,7 @@ def test_scores_for_other_classes_are_told(squeezenet):
     ]
 
 
-def test_all_differences_are_told_at_once(tmp_path):
+def test_all_differences_are_in_one_error(tmp_path):
     tensors = drawn(published.squeezenet1_1())
     del tensors["features.0.bias"]
     tensors["features.3.squeeze.bias"] = torch.zeros(17)
@@ -119,20 +119,20 @@ def test_values_that_no_training_leaves_are_refused_with_the_files_name(name, va
     assert str(info.value).startswith(f"{tmp_path / 'a.pth'} {said}")
 
 
-def test_another_networks_file_is_told(tmp_path, squeezenet):
+def test_another_networks_file_is_reported(tmp_path, squeezenet):
     net = resnet18()
     with pytest.raises(PellucidError, match=r"has tensor names that no known file of resnet18 has \(features.0.weight"):
         load_weights(net, init(net), squeezenet[0])
 
 
-def test_the_options_that_the_weights_need_are_told(tmp_path):
+def test_the_options_that_the_weights_need_are_reported(tmp_path):
     torch.save({"conv1_conv/conv1_conv/kernel:0": torch.zeros(7, 7, 3, 64)}, tmp_path / "a.pth")
     for net in (MODELS["resnet50"](), MODELS["resnet50"](epsilon=1.001e-5)):
         with pytest.raises(PellucidError, match=r"build it with resnet50\(epsilon=1\.001e-05, stride_first=True\)"):
             load_weights(net, {}, tmp_path / "a.pth")
 
 
-def test_a_network_of_no_family_is_told(squeezenet):
+def test_a_network_of_no_family_is_reported(squeezenet):
     with pytest.raises(PellucidError, match="not made of 'features' and 'head'"):
         load_weights(Sequential(flatten=Flatten(), scores=Dense(2)), {}, squeezenet[0])
     for net in (lenet(), convnet(), MODELS["resnet20"]()):
@@ -140,7 +140,7 @@ def test_a_network_of_no_family_is_told(squeezenet):
             load_weights(net, {}, squeezenet[0])
 
 
-def test_an_unknown_part_is_told(squeezenet):
+def test_an_unknown_part_is_reported(squeezenet):
     net = squeezenet1_1()
     with pytest.raises(PellucidError, match="no part 'feature' in params; the parts are 'features', 'head'"):
         load_weights(net, init(net), squeezenet[0], "feature")

@@ -96,7 +96,7 @@ def _keras_archive() -> bytes:
         (b"\x08\x08", "contains no graph"),
     ],
 )
-def test_what_people_have_instead_is_told_apart(data, why, tmp_path, refused: Refused):
+def test_other_file_formats_are_recognized(data, why, tmp_path, refused: Refused):
     path = tmp_path / "weights.pth"
     path.write_bytes(data)
     assert why in refused(path)

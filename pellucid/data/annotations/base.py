@@ -231,7 +231,7 @@ class Faults:
         self._more: dict[Effect, AnnotationFault] = {}  # the first fault that is only counted
 
     @property
-    def found(self) -> tuple[AnnotationFault, ...]:
+    def listed(self) -> tuple[AnnotationFault, ...]:
         """The faults, with one at the end for all others of an effect."""
         more: list[AnnotationFault] = []
         for effect, first in self._more.items():

@@ -58,21 +58,22 @@ def write(parts: Mapping[str, Annotations], out: Path) -> None:
         write_atomically(out / f"{part or 'annotations'}.json", json.dumps(document(found)).encode())
 
 
-def document(found: Annotations) -> dict[str, Any]:
+def document(annotations: Annotations) -> dict[str, Any]:
     """Return annotations as the content of a COCO file; images and categories keep their ids."""
     categories: list[dict[str, Any]] = [
-        {"id": category_id, "name": name} for category_id, name in zip(found.numbers, found.classes, strict=True)
+        {"id": category_id, "name": name}
+        for category_id, name in zip(annotations.numbers, annotations.classes, strict=True)
     ]
-    if found.keypoints:
-        categories = [{**category, "keypoints": [*found.keypoints], "skeleton": []} for category in categories]
+    if annotations.keypoints:
+        categories = [{**category, "keypoints": [*annotations.keypoints], "skeleton": []} for category in categories]
     images = [
         {"id": record.number, "file_name": PurePosixPath(record.image).name, "height": h, "width": w}
-        for record in found.records
+        for record in annotations.records
         for h, w in [record.size]
     ]
     items = [
-        _item(record, instance, found.numbers[instance.label])
-        for record in found.records
+        _item(record, instance, annotations.numbers[instance.label])
+        for record in annotations.records
         for instance in record.instances
     ]
     return {
@@ -150,7 +151,7 @@ class _File:
         ids = {name: key for key, name in self.names.items()}
         for new, name in enumerate((name for name in classes if name not in ids), max(ids.values(), default=0) + 1):
             ids[name] = new  # a class that the file does not list
-        return Annotations(classes, records, self.faults.found, self.points, tuple(ids[name] for name in classes))
+        return Annotations(classes, records, self.faults.listed, self.points, tuple(ids[name] for name in classes))
 
     def _read_categories(self) -> None:
         known = None if self.expected_classes is None else set(self.expected_classes)

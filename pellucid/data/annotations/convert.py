@@ -97,7 +97,7 @@ def convert(path: str | os.PathLike[str], out: str | os.PathLike[str], form: str
     objects = {
         part: sum(len(record.instances) for record in annotations.records) for part, annotations in found.items()
     }
-    return Converted(source, images, objects, lost, faults.found)
+    return Converted(source, images, objects, lost, faults.listed)
 
 
 @contextmanager
@@ -134,11 +134,11 @@ def _is_running(process: str) -> bool:
     return int(process) != os.getpid()
 
 
-def _check_names(tree: Tree, found: Mapping[str, Annotations], target: AnnotationFormat) -> None:
+def _check_names(tree: Tree, parts: Mapping[str, Annotations], target: AnnotationFormat) -> None:
     """Raise PellucidError for names of classes and images that the format cannot hold exactly."""
-    if reason := target.class_fault(found):
+    if reason := target.class_fault(parts):
         raise PellucidError(f"{tree.path}: the class names {reason}; convert to another format")
-    for annotations in found.values():
+    for annotations in parts.values():
         for name, count in Counter(annotations.classes).items():
             if count > 1:
                 raise PellucidError(f"{tree.path}: class {name!r:.60} is named twice; rename one of them")
@@ -174,10 +174,10 @@ def _check_mask_sides(tree: Tree, found: Mapping[str, Annotations], target: Anno
                     )
 
 
-def _replaced_boxes(found: Mapping[str, Annotations], target: AnnotationFormat, faults: Faults) -> int:
+def _replaced_boxes(parts: Mapping[str, Annotations], target: AnnotationFormat, faults: Faults) -> int:
     """Return how many boxes become those of their masks, since the format writes these alone; list each as a fault."""
     number = 0
-    for annotations in found.values():
+    for annotations in parts.values():
         if "box" in target.written(annotations):
             continue
         for record in annotations.records:
@@ -198,20 +198,20 @@ def _outline_box(record: ImageRecord, instance: Instance) -> tuple[float, float,
     return min(x), min(y), max(x), max(y)
 
 
-def _check_sizes(tree: Tree, found: Mapping[str, Annotations]) -> None:
+def _check_sizes(tree: Tree, parts: Mapping[str, Annotations]) -> None:
     """Raise PellucidError for an image of another size than its annotations state: a format may not state it."""
     index = ImageIndex(tree)
-    for annotations in found.values():
+    for annotations in parts.values():
         for record in annotations.records:
             if fault := size_fault(record, index.size(record.image)):
                 raise PellucidError(f"{tree.where(record.image)}: {fault}")
 
 
-def _output_paths(found: Mapping[str, Annotations], target: AnnotationFormat) -> dict[str, str]:
+def _output_paths(parts: Mapping[str, Annotations], target: AnnotationFormat) -> dict[str, str]:
     """Return the image in the tree for each image path to write; PellucidError for two images with the same name."""
     paths: dict[str, str] = {}
     stems: dict[str, str] = {}
-    for part, annotations in found.items():
+    for part, annotations in parts.items():
         for record in annotations.records:
             target_path = target.image_path(part, PurePosixPath(record.image).name)
             stem = str(PurePosixPath(target_path).with_suffix(""))  # an annotation file has the name of its image
@@ -223,10 +223,10 @@ def _output_paths(found: Mapping[str, Annotations], target: AnnotationFormat) ->
     return paths
 
 
-def _lost(found: Mapping[str, Annotations], target: AnnotationFormat) -> dict[str, int]:
+def _lost(parts: Mapping[str, Annotations], target: AnnotationFormat) -> dict[str, int]:
     """Return how many objects have masks, key-points or a crowd flag that the format cannot store."""
     lost: Counter[str] = Counter()
-    for annotations in found.values():
+    for annotations in parts.values():
         written = target.written(annotations)
         for record in annotations.records:
             for instance in record.instances:

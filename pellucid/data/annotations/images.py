@@ -54,16 +54,17 @@ class ImageIndex:
         """Return the size (H, W) of an image, read from its header."""
         return image_size(self.tree.read(name), self.tree.where(name))
 
-    def _closest(self, found: list[str], what: str, annotations: str) -> str:
+    def _closest(self, candidates: list[str], what: str, annotations: str) -> str:
         """Return the candidate with the most folder names that occur in the path of the annotations.
 
         Raises PellucidError without candidates, and if several have the most. what: the image in the message.
         """
         shared = {
-            candidate: sum(part in annotations for part in PurePosixPath(candidate).parts[:-1]) for candidate in found
+            candidate: sum(part in annotations for part in PurePosixPath(candidate).parts[:-1])
+            for candidate in candidates
         }
         most = max(shared.values(), default=0)
-        best = [candidate for candidate in found if shared[candidate] == most]
+        best = [candidate for candidate in candidates if shared[candidate] == most]
         if len(best) != 1:
             problem = f"is found as {best[0]} and {best[1]}" if best else f"is not below {self.tree.path}"
             raise PellucidError(f"{what} {problem}")

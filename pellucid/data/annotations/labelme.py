@@ -85,7 +85,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
                 instances.append(Instance(box, instance.label, instance.outline, instance.points, instance.crowd))
         records.append(ImageRecord(image, size, tuple(instances), tree.where(name), k + 1))
     return Annotations(
-        order, tuple(records), faults.found, tuple(points), tuple(range(1, len(order) + 1))
+        order, tuple(records), faults.listed, tuple(points), tuple(range(1, len(order) + 1))
     )  # fmt: skip
 
 
@@ -111,15 +111,15 @@ def write(parts: Mapping[str, Annotations], out: Path) -> None:
             write_atomically(path, json.dumps(content, indent=1).encode(), durable=False)
 
 
-def _shapes(record: ImageRecord, instance: Instance, found: Annotations, group: int) -> list[dict[str, Any]]:
+def _shapes(record: ImageRecord, instance: Instance, annotations: Annotations, group: int) -> list[dict[str, Any]]:
     x0, y0, x1, y1 = instance.box
-    label, flags = found.classes[instance.label], {"crowd": True} if instance.crowd else {}
+    label, flags = annotations.classes[instance.label], {"crowd": True} if instance.crowd else {}
     shapes = [_shape(label, "rectangle", [(x0, y0), (x1, y1)], group, flags)]
     if instance.outline is not None:
         polygons = record.polygons(instance)
         shapes += [_shape(label, "polygon", [*zip(p[::2], p[1::2], strict=True)], group, flags) for p in polygons]
     for name, x, y, visibility in zip(
-        found.keypoints, instance.points[::3], instance.points[1::3], instance.points[2::3], strict=False
+        annotations.keypoints, instance.points[::3], instance.points[1::3], instance.points[2::3], strict=False
     ):
         if visibility:
             shapes.append(_shape(name, "point", [(x, y)], group, {"hidden": True} if visibility == 1 else {}))

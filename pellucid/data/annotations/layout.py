@@ -66,11 +66,11 @@ def read_annotations(tree: Tree, part: str = "", classes: Sequence[str] | None =
     return found
 
 
-def _check_polygon_lengths(tree: Tree, files: Sequence[str], found: Annotations) -> None:
+def _check_polygon_lengths(tree: Tree, files: Sequence[str], annotations: Annotations) -> None:
     """Raise PellucidError for polygons whose outlines are far longer than those of annotated objects."""
     polygons = (
         polygon
-        for record in found.records
+        for record in annotations.records
         for instance in record.instances
         if isinstance(instance.outline, tuple)
         for polygon in instance.outline
@@ -78,9 +78,9 @@ def _check_polygon_lengths(tree: Tree, files: Sequence[str], found: Annotations)
     length = 0.0
     while chunk := tuple(islice(polygons, POLYGONS_PER_CHUNK)):
         length += outline_length(chunk)
-    limit = OUTLINE_PIXELS + OUTLINE_PIXELS_PER_IMAGE * len(found.records)
+    limit = OUTLINE_PIXELS + OUTLINE_PIXELS_PER_IMAGE * len(annotations.records)
     if length > limit and length > (limit := limit + OUTLINE_PIXELS_PER_BYTE * tree.document_bytes):
         raise PellucidError(
             f"{tree.where(files[0])}: the outlines of the objects are {length:.0f} pixels long, above the limit of "
-            f"{limit} for {len(found.records)} images; correct the points of the polygons"
+            f"{limit} for {len(annotations.records)} images; correct the points of the polygons"
         )

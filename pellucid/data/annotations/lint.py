@@ -87,7 +87,7 @@ def lint(path: str | os.PathLike[str], progress: Callable[[int, int], None] | No
         )
         for part, annotations in found.items()
     }
-    return Linted(form, counts, faults.found)
+    return Linted(form, counts, faults.listed)
 
 
 def _lint_masks(
@@ -112,7 +112,7 @@ def _lint_masks(
                     done += 1
                     if progress is not None:
                         progress(done, count)
-    return Linted("masks", {part: LintedPart(len(source), 0, 0) for part, source in sources.items()}, faults.found)
+    return Linted("masks", {part: LintedPart(len(source), 0, 0) for part, source in sources.items()}, faults.listed)
 
 
 def _lint_images(tree: Tree, progress: Callable[[int, int], None] | None) -> Linted:
@@ -132,7 +132,7 @@ def _lint_images(tree: Tree, progress: Callable[[int, int], None] | None) -> Lin
                 faults.add(where, None, str(error).removeprefix(f"{where} "), "refused")
             if progress is not None:
                 progress(done, len(names))
-    return Linted("images", {"": LintedPart(len(names), 0, 0)}, faults.found)
+    return Linted("images", {"": LintedPart(len(names), 0, 0)}, faults.listed)
 
 
 def _record_faults(record: ImageRecord) -> Iterator[AnnotationFault]:

@@ -45,5 +45,5 @@ def contact_sheet(parts: Sequence[DetectionFolder]) -> tuple[Plot, list[str]]:
 
 def _example(part: DetectionFolder, record: ImageRecord) -> tuple[Tensor, Objects]:
     """Return the image of a record, of SIDE pixels, and its first MAX_DRAWN_OBJECTS objects."""
-    drawn = replace(record, instances=record.instances[:MAX_DRAWN_OBJECTS])
-    return part.example_of(drawn, fitted(record.size, min(SIDE, max(record.size))))
+    shortened = replace(record, instances=record.instances[:MAX_DRAWN_OBJECTS])
+    return part.example_of(shortened, fitted(record.size, min(SIDE, max(record.size))))

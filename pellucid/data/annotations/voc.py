@@ -86,7 +86,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
                 continue
             found = instances(roots[name], size, labels, where, faults)
             records.append(ImageRecord(image, size, found, where, k + 1))
-    return Annotations(order, tuple(records), faults.found, (), tuple(range(1, len(order) + 1)))
+    return Annotations(order, tuple(records), faults.listed, (), tuple(range(1, len(order) + 1)))
 
 
 def holds_class(name: str) -> bool:

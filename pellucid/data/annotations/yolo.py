@@ -86,14 +86,14 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
                 found.append(Instance(inner, label_of[names[label]], outline, keypoints, line=line))
         records.append(ImageRecord(image, size, tuple(found), tree.where(labels), k + 1))
     point_names = tuple(f"p{k}" for k in range(points))
-    return Annotations(order, tuple(records), faults.found, point_names, tuple(range(1, len(order) + 1)))
+    return Annotations(order, tuple(records), faults.listed, point_names, tuple(range(1, len(order) + 1)))
 
 
-def written(found: Annotations) -> frozenset[str]:
+def written(annotations: Annotations) -> frozenset[str]:
     """Return what is written of annotations: boxes and key-points, else masks if all objects have one, else boxes."""
-    if found.keypoints:
+    if annotations.keypoints:
         return frozenset({"box", "keypoints"})
-    return frozenset({"masks" if found.has_masks else "box"})
+    return frozenset({"masks" if annotations.has_masks else "box"})
 
 
 def holds_class(name: str) -> bool:

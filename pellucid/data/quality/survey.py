@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.data.colour_modes import ColourMode
 from pellucid.data.folder import MAX_BYTES
-from pellucid.data.images import CHUNK, ColourMode, attempts, decode, luma, resized
+from pellucid.data.images import CHUNK, attempts, decode, luma, resized
 from pellucid.data.quality.duplicates import SIDE
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
@@ -28,7 +29,7 @@ _LAPLACIAN = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])[
 
 
 @dataclass(frozen=True)
-class Corrupt:
+class UnreadableFile:
     """A file that could not be read, and the reason."""
 
     file: str
@@ -48,7 +49,7 @@ class Survey:
     small: Tensor
     sharpness: Tensor
     digests: tuple[bytes, ...]
-    corrupt: tuple[Corrupt, ...]
+    corrupt: tuple[UnreadableFile, ...]
 
 
 def survey(
@@ -72,7 +73,7 @@ def survey(
     files: list[str] = []
     sharpnesses: list[float] = []
     digests: list[bytes] = []
-    corrupt: list[Corrupt] = []
+    corrupt: list[UnreadableFile] = []
 
     def measure(name: str) -> tuple[Tensor, Tensor, float, bytes]:
         data = tree.read(name)
@@ -81,7 +82,7 @@ def survey(
     with attempts(measure, names) as found:
         for done, (name, result) in enumerate(found, start=1):
             if isinstance(result, PellucidError):
-                corrupt.append(Corrupt(name, str(result).removeprefix(f"{tree.where(name)} ")))
+                corrupt.append(UnreadableFile(name, str(result).removeprefix(f"{tree.where(name)} ")))
             else:
                 x[len(files)], small[len(files)], detail, digest = result
                 files.append(name)

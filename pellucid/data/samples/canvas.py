@@ -80,12 +80,12 @@ class Canvas:
         along = (along - along.min()) / max(np.ptp(along), 1e-9) * 2 - 1
         self.pixels[shape.window] *= 1 + by * (along * shape.alpha)[..., None]
 
-    def noise(self, size: tuple[int, int], blob: float, spread: float) -> Floats:
-        """Return smooth noise (H, W) of mean 0 and standard deviation `spread`, in blobs of some `blob` pixels."""
+    def noise(self, size: tuple[int, int], blob: float, std: float) -> Floats:
+        """Return smooth noise (H, W) of mean 0 and standard deviation `std`, in blobs of some `blob` pixels."""
         height, width = size
         coarse = self.rng.normal(size=(int(height / blob) + 2, int(width / blob) + 2)).astype(np.float32)
         smooth = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
-        return np.asarray(smooth, dtype=np.float64) * spread
+        return np.asarray(smooth, dtype=np.float64) * std
 
     def image(self, blur: float = 0.6, grain: float = 2.0) -> Image.Image:
         """Return the picture as of a camera: slightly blurred, with noise."""

@@ -27,10 +27,10 @@ def smear(seed: int, width: int = 640, height: int = 480, red: int = 14) -> tupl
     ):
         for _ in range(count):
             radius = rng.uniform(low, high) * unit
-            place = _free_position(rng, taken, radius, inset * unit, width, height)
-            if place is None:
+            centre = _free_position(rng, taken, radius, inset * unit, width, height)
+            if centre is None:
                 continue
-            x, y = place
+            x, y = centre
             {"RBC": _red, "WBC": _white, "Platelets": _platelet}[name](canvas, x, y, radius)
             boxes.append(
                 (name, max(x - radius, 0.0), max(y - radius, 0.0), min(x + radius, width), min(y + radius, height))

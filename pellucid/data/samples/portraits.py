@@ -58,11 +58,11 @@ def hand(seed: int, size: int = 200) -> Image.Image:
     outlines = [*palm, *(part for finger in fingers for part in finger)]
     shadow = canvas.shape(*(np.asarray(part) + 0.05 * unit for part in outlines), blur=0.06 * unit)
     canvas.paint(shadow, (110, 104, 104), 0.55)
-    whole = canvas.shape(*outlines, blur=0.4)
-    canvas.paint(whole, skin * 0.3)  # a dark edge, as of round limbs
+    hand_shape = canvas.shape(*outlines, blur=0.4)
+    canvas.paint(hand_shape, skin * 0.3)  # a dark edge, as of round limbs
     inner = canvas.shape(*(_shrunk(part, 0.93) for part in outlines), blur=0.045 * unit)
     canvas.paint(inner, skin, 0.95, 4)
-    canvas.shade(whole, 0.1, 0.5)
+    canvas.shade(hand_shape, 0.1, 0.5)
     for lines in (
         [at(-0.38, -0.1), at(-0.1, -0.18), at(0.3, -0.2)],
         [at(-0.36, -0.02), at(0.0, 0.06), at(0.2, 0.26)],
@@ -156,7 +156,7 @@ def face(seed: int, size: int = 224, vary: float = 0.0) -> tuple[Image.Image, li
     canvas.paint(canvas.shape([at(*p) for p in lower], blur=0.8 * unit), lips)
     line([(-28, 171), (-10, 172.4), (0, 171.8), (10, 172.4), (28, 171)], 1.8, lips * 0.45, 0.5, 0.9)
     spot(0, 190, 20, 4, skin * 0.86, 3, 0.6)
-    return canvas.image(0.9 * unit, 2.5), [at(*place) for place in _FACE]
+    return canvas.image(0.9 * unit, 2.5), [at(*position) for position in _FACE]
 
 
 def _shrunk(outline: np.ndarray, by: float) -> np.ndarray:

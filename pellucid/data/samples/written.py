@@ -33,7 +33,7 @@ class Sample:
 
     name: str
     about: str
-    drawn: bool
+    is_drawn: bool
     command: str
 
 
@@ -69,14 +69,14 @@ def write_samples(folder: str | os.PathLike[str]) -> tuple[Sample, ...]:
 
     In the commands of the result, {} is the sample's path. Raises PellucidError for a folder with files in it.
     """
-    place = Path(folder)
-    if place.is_dir() and any(place.iterdir()):
-        raise PellucidError(f"{place} is not empty; name a new folder for the samples")
-    make_folder(place)
+    path = Path(folder)
+    if path.is_dir() and any(path.iterdir()):
+        raise PellucidError(f"{path} is not empty; name a new folder for the samples")
+    make_folder(path)
     for name, data in (*pictures(), *_digits(), *_shapes(), *_cells(), *_faces(), *_streets()):
-        make_folder((place / name).parent)
-        write_atomically(place / name, data, durable=False)
-    write_atomically(place / "README.md", _readme(place).encode(), durable=False)
+        make_folder((path / name).parent)
+        write_atomically(path / name, data, durable=False)
+    write_atomically(path / "README.md", _readme(path).encode(), durable=False)
     return SAMPLES
 
 
@@ -161,8 +161,8 @@ def _coco(name: str, draw: Any, categories: Sequence[Mapping[str, Any]]) -> Iter
             yield f"{name}/{part}/{file}", _jpeg(image)
             images.append({"id": k + 1, "file_name": file, "height": image.height, "width": image.width})
             annotations += [{"id": len(annotations) + n, "image_id": k + 1, **item} for n, item in enumerate(items, 1)]
-        whole = {"images": images, "annotations": annotations, "categories": categories}
-        yield f"{name}/{part}.json", json.dumps(whole).encode()
+        document = {"images": images, "annotations": annotations, "categories": categories}
+        yield f"{name}/{part}.json", json.dumps(document).encode()
 
 
 def _item(label: int, x0: float, y0: float, x1: float, y1: float) -> dict[str, Any]:

@@ -91,14 +91,14 @@ def _wrong_statistics(case: Case, norms: Mapping[str, BatchNorm], frozen: set[st
         outputs = case.activity[path]
         if not outputs.finite:
             return []
-        shift, spread = _deviation(case.model, outputs)
+        shift, deviation = _deviation(case.model, outputs)
         is_frozen = path in frozen
         max_spread = MAX_FROZEN_SPREAD if is_frozen else MAX_SPREAD
-        if shift <= (MAX_FROZEN_SHIFT if is_frozen else MAX_SHIFT) and spread <= max_spread:
+        if shift <= (MAX_FROZEN_SHIFT if is_frozen else MAX_SHIFT) and deviation <= max_spread:
             continue
         evidence: Evidence = {
             "mean_off_by_standard_deviations": shift,
-            "variance_off_by_factor": exp(spread),
+            "variance_off_by_factor": exp(deviation),
             "momentum": layer.momentum,
         }
         if is_frozen:

@@ -36,10 +36,10 @@ def look(case: Case) -> list[Finding]:
     n, m = in_train.sum(1, keepdim=True), in_validation.sum(1, keepdim=True)
     usual, found = in_validation / m.clamp_min(1), in_train / n.clamp_min(1)
     pooled = ((in_train + in_validation) / (n + m).clamp_min(1)).clamp(1 / count**2, 1)
-    spread = (pooled * (1 - pooled) * (1 / n.clamp_min(1) + 1 / m.clamp_min(1))).sqrt()
+    std = (pooled * (1 - pooled) * (1 / n.clamp_min(1) + 1 / m.clamp_min(1))).sqrt()
     excess = found - usual
     large = (n >= MIN_MEMBERS) & (m >= MIN_MEMBERS)
-    limit = torch.maximum(torch.tensor(MIN_EXCESS), MIN_DEVIATIONS * spread)
+    limit = torch.maximum(torch.tensor(MIN_EXCESS), MIN_DEVIATIONS * std)
     confused = (excess > limit) & large & ~torch.eye(count, dtype=torch.bool)
     if not bool(confused.any()) or int(confused.sum(1).max()) > 1:
         return []

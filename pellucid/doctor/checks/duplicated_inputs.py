@@ -29,9 +29,9 @@ def look(case: Case) -> list[Finding]:
     if many:
         evidence["different_inputs"] = n - len(pairs)
         evidence["copies_of_the_commonest"] = int(torch.tensor([pair.first for pair in pairs]).bincount().max())
-        kept = torch.ones(n, dtype=torch.bool)
-        kept[[pair.second for pair in pairs]] = False
-        remedy = Remedy("training with each input once", lambda case: with_examples(case, kept))
+        unique = torch.ones(n, dtype=torch.bool)
+        unique[[pair.second for pair in pairs]] = False
+        remedy = Remedy("training with each input once", lambda case: with_examples(case, unique))
     if len(contradictions) >= 2 and len(contradictions) / n > MAX_CONTRADICTIONS:
         evidence["copies_with_another_label"] = len(contradictions)
         cause = "the same inputs are labelled in different ways, so no network can predict all of them correctly"

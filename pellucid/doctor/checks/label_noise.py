@@ -43,14 +43,14 @@ def look(case: Case) -> list[Finding]:
     simple = case.simple
     if simple is None or len(simple.y) < MIN_EXAMPLES:
         return []
-    judged = [_disagreements(simple.indices, simple.leave_one_out_scores, simple.y)]
-    if judged[0].clear:
-        judged.append(_by_network(case))
-    found = min(judged, key=lambda judgement: judgement.wrong_fraction)
+    disagreements = [_disagreements(simple.indices, simple.leave_one_out_scores, simple.y)]
+    if disagreements[0].clear:
+        disagreements.append(_by_network(case))
+    found = min(disagreements, key=lambda judgement: judgement.wrong_fraction)
     if not found.clear:
         return []
     evidence: Evidence = {
-        "judged_by": "a simple classifier" if found is judged[0] else "a small network",
+        "judged_by": "a simple classifier" if found is disagreements[0] else "a small network",
         "examples": found.n,
         "contradicted_labels": found.wrong,
         "share": found.wrong_fraction,

@@ -66,7 +66,7 @@ def _near(case: Case, validation: Arrays) -> list[Finding]:
     train_indices, indices = _common(case, validation)
     if min(len(train_indices), len(indices)) < MIN_EXAMPLES:
         return []
-    _, _, train_quotient, _ = closeness(x[train_indices], x[train_indices], seed, same=True)
+    _, _, train_quotient, _ = closeness(x[train_indices], x[train_indices], seed, is_same_set=True)
     sampled, nearest, quotient, far_quotient = closeness(validation.x[indices], x[train_indices], seed)
     sampled, nearest = indices[sampled], train_indices[nearest]
     limit = train_quotient.quantile(NEAR_QUANTILE)

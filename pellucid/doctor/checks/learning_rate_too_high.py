@@ -44,19 +44,19 @@ def look(case: Case) -> list[Finding]:
     return [Finding(NAME, "training", evidence, cause, fix, remedy)]
 
 
-def rate_evidence(case: Case, known: Evidence, other: str, factor: float, there: float) -> Evidence:
+def rate_evidence(case: Case, known: Evidence, direction: str, factor: float, other_loss: float) -> Evidence:
     """Return the losses at this and at another learning rate.
 
-    known: further evidence. other: "lower" or "higher". factor: the other rate over this one. there: its loss.
+    known: further evidence. direction: "lower" or "higher". factor: the other rate over this one. other_loss: its loss.
     """
     return {
         "learning_rate": case.model.optimizer.lr,
         **known,
-        f"{other}_rate": case.model.optimizer.lr * factor,
-        f"loss_at_the_{other}_rate": there,
+        f"{direction}_rate": case.model.optimizer.lr * factor,
+        f"loss_at_the_{direction}_rate": other_loss,
         "steps": trial_steps(case),
         "range_test_loss_at_this_rate": case.range_losses[1.0],
-        f"range_test_loss_at_the_{other}_rate": case.lower_range_losses[factor],
+        f"range_test_loss_at_the_{direction}_rate": case.lower_range_losses[factor],
         "range_test_steps": RANGE_TEST_STEPS,
     }
 
@@ -70,19 +70,19 @@ def trial_steps(case: Case) -> int:
     return max(min(MAX_TRIAL_STEPS, steps // 2), MIN_TRIAL_STEPS) if steps else MAX_TRIAL_STEPS
 
 
-def clearly_better(case: Case, here: float, factor: float, end: float) -> tuple[float, float] | None:
-    """Return a factor with a loss clearly below `here` in a trial, and that loss; None if there is none.
+def clearly_better(case: Case, loss: float, factor: float, end: float) -> tuple[float, float] | None:
+    """Return a factor with a loss clearly below `loss` in a trial, and that loss; None if there is none.
 
     factor, end: the best factor of the range test, and its loss there. This factor and the next lower one are tried,
     because the best rate of a short range test may be too high for a longer training.
     """
-    if here <= end / 2:
+    if loss <= end / 2:
         return None  # clearly not worse, so no trial is needed
     steps = trial_steps(case)
     lower = max((other for other in case.range_losses if other < factor), default=factor)
     best = min(factor, lower, key=lambda candidate: case.loss_at(candidate, steps))
     there = case.loss_at(best, steps)
-    if here <= MIN_LOSS_RATIO * there or here - there <= MIN_FALL * (loss_on(case.initial, case.sample) - there):
+    if loss <= MIN_LOSS_RATIO * there or loss - there <= MIN_FALL * (loss_on(case.initial, case.sample) - there):
         return None
     return best, there
 

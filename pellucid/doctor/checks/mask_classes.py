@@ -33,8 +33,13 @@ def look(case: Case) -> list[Finding]:
         predictions = case.train_predictions
     except UnansweredError:
         return found
-    kept = torch.ones_like(predictions.part.y, dtype=torch.bool) if ignored is None else predictions.part.y != ignored
-    true, predicted = _counts(predictions.part.y, count, ignored), predictions.classes[kept].bincount(minlength=count)
+    not_ignored = (
+        torch.ones_like(predictions.part.y, dtype=torch.bool) if ignored is None else predictions.part.y != ignored
+    )
+    true, predicted = (
+        _counts(predictions.part.y, count, ignored),
+        predictions.classes[not_ignored].bincount(minlength=count),
+    )
     never = (predicted == 0) & (true > MIN_FRACTION * true.sum())
     if int(never.sum()):
         evidence = _evidence(case, never, count)

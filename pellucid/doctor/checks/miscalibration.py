@@ -33,13 +33,13 @@ def look(case: Case) -> list[Finding]:
     confidence, predicted = p.double().max(1)
     right = float((predicted == target).double().mean())
     gap = float(confidence.mean()) - right
-    spread = max(float((confidence * (1 - confidence)).sum()), 1.0) ** 0.5 / len(p)
+    std = max(float((confidence * (1 - confidence)).sum()), 1.0) ** 0.5 / len(p)
     fit, rest = slice(0, None, 2), slice(1, None, 2)
     best = fit_temperature(p[fit], target[fit])
     gain = negative_log_likelihood(p[rest], target[rest]) / max(
         negative_log_likelihood(p[rest], target[rest], best), 1e-12
     )
-    if abs(gap) <= MIN_DEVIATIONS * spread or 1 / MAX_TEMPERATURE <= best <= MAX_TEMPERATURE or gain <= MIN_GAIN:
+    if abs(gap) <= MIN_DEVIATIONS * std or 1 / MAX_TEMPERATURE <= best <= MAX_TEMPERATURE or gain <= MIN_GAIN:
         return []
     last = list(walk(case.model.net))[-1]
     scores = f"scores before {last[0]}" if isinstance(last[1], Softmax | LogSoftmax) else "outputs"
@@ -58,7 +58,7 @@ def look(case: Case) -> list[Finding]:
     evidence: Evidence = {
         "mean_probability_of_the_answer": float(confidence.mean()),
         "share_of_right_answers": right,
-        "difference_in_standard_deviations": gap / spread,
+        "difference_in_standard_deviations": gap / std,
         "expected_calibration_error": calibration_error(target, p),
         "best_temperature": best,
         "log_loss": negative_log_likelihood(p, target),

@@ -23,10 +23,10 @@ def look(case: Case) -> list[Finding]:
         return []
     try:
         with torch.random.fork_rng(devices=[]):
-            whole, part, again = (_outputs(case, inputs) for inputs in (x, x[:half], x[:half]))
+            of_all, part, again = (_outputs(case, inputs) for inputs in (x, x[:half], x[:half]))
     except RuntimeError as error:  # a user-defined layer that takes whole batches only
         raise UnansweredError(f"the network does not take batches of {half} examples: {error}") from error
-    for (path, layer, y), (_, _, alone), (_, _, twice) in zip(whole, part, again, strict=False):
+    for (path, layer, y), (_, _, alone), (_, _, twice) in zip(of_all, part, again, strict=False):
         if y.shape[1:] != alone.shape[1:] or len(y) != len(x) or rms(alone - twice) > 0:
             return []  # the outputs have no batch axis, or are random
         difference, size, kind = rms(y[:half] - alone), rms(alone), type(layer).__name__

@@ -15,8 +15,8 @@ from pellucid.nested import flatten
 from pellucid.objective import seeded
 from pellucid.training.device import on_device
 from pellucid.training.diagnose import NotFinite, StoppedError, diagnose, diagnose_output, weights_fault
-from pellucid.training.examples import batches
 from pellucid.training.layers import draws
+from pellucid.training.reading import batches
 
 MAX_TARGET = 1e16  # targets whose squares, summed over a batch, are near the largest float32, 3e38
 

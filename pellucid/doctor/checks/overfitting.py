@@ -4,11 +4,11 @@ from math import sqrt
 
 import torch
 
+from pellucid.doctor.attempts import Attempts
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.predictions import Predictions
 from pellucid.doctor.remedies import with_examples
-from pellucid.doctor.trials import Attempts
 
 MIN_GAP = 0.15  # training accuracy minus validation accuracy; 0.1 is common for small data sets
 MIN_GAP_IF_ROSE = 0.1  # if the validation loss rose as well
@@ -39,8 +39,8 @@ def look(case: Case) -> list[Finding]:
         evidence["epoch_of_the_minimum"] = losses.index(min(losses)) + 1
     if case.classifies:
         train, validation = on_train.accuracy, on_validation.accuracy
-        spread = sqrt(_variance(train, len(case.sample)) + _variance(validation, len(case.validation_sample)))
-        min_gap = max(MIN_GAP if rose < MIN_RISE else MIN_GAP_IF_ROSE, MIN_DEVIATIONS * spread)
+        std = sqrt(_variance(train, len(case.sample)) + _variance(validation, len(case.validation_sample)))
+        min_gap = max(MIN_GAP if rose < MIN_RISE else MIN_GAP_IF_ROSE, MIN_DEVIATIONS * std)
         wide = train >= MIN_TRAIN_ACCURACY and train - validation > min_gap
         evidence = {"train_accuracy": train, "validation_accuracy": validation, "gap": train - validation, **evidence}
     else:
@@ -71,9 +71,9 @@ def _scores_by_size(case: Case, measured: int) -> tuple[float, float] | None:
     if not case.trainable or n < MIN_EXAMPLES:
         return None
     fewer = Remedy("a quarter of the examples", lambda case: with_examples(case, torch.arange(0, n, 4)))
-    whole, quarter = Attempts(case)(fewer).score
-    significant = MIN_DEVIATIONS * sqrt(_variance(whole, measured) + _variance(quarter, measured))
-    return (whole, quarter) if whole - quarter >= max(MIN_SCORE_GAIN, significant) else None
+    full, quarter = Attempts(case)(fewer).score
+    significant = MIN_DEVIATIONS * sqrt(_variance(full, measured) + _variance(quarter, measured))
+    return (full, quarter) if full - quarter >= max(MIN_SCORE_GAIN, significant) else None
 
 
 def _constant(case: Case, on_validation: Predictions) -> float:

@@ -93,7 +93,7 @@ def _usual(case: Case, held_out: Arrays) -> tuple[Tensor, Callable[[Tensor], flo
     sample = case.sample
     train = traits(sample.x).double()
     # The spread is at least 5 % of that of the input values, so that traits that hardly vary have little influence.
-    spread = train.std(0, correction=0).clamp_min(0.05 * float(float_images(sample.x).std()) + 1e-12)
+    std = train.std(0, correction=0).clamp_min(0.05 * float(float_images(sample.x).std()) + 1e-12)
     if not case.classifies or int(sample.y.min()) < 0:
         indices, means = torch.arange(len(held_out)), train.mean(0)[None]
     else:
@@ -103,7 +103,7 @@ def _usual(case: Case, held_out: Arrays) -> tuple[Tensor, Callable[[Tensor], flo
         means = (sums / counts.clamp_min(1)[:, None])[held_out.y[indices]]
     if len(indices) < MIN_EXAMPLES:
         return None
-    return indices, lambda x: float(((traits(x).double() - means).mean(0) / spread).abs().max())
+    return indices, lambda x: float(((traits(x).double() - means).mean(0) / std).abs().max())
 
 
 def _by_range(case: Case) -> Finding | None:

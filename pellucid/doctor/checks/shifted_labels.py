@@ -24,7 +24,7 @@ MIN_SHIFTED = 2 / 3  # fraction of the classes that must be shifted by the same 
 
 
 @dataclass(frozen=True, eq=False)
-class _Judge:
+class _Confusions:
     """A classifier, and its confusion matrices on training and validation data, labels by predictions, (K, K)."""
 
     name: str
@@ -69,7 +69,7 @@ def _all_moved(predictions: Predictions) -> list[Finding]:
     return [Finding(NAME, "train", evidence, cause, fix)]
 
 
-def _judges(case: Case) -> Iterator[_Judge]:
+def _judges(case: Case) -> Iterator[_Confusions]:
     if case.validation is None:
         return
     train, validation = case.class_predictions or (None, None)
@@ -81,12 +81,12 @@ def _judges(case: Case) -> Iterator[_Judge]:
         yield _judge("a simple classifier", (simple.y, simple.leave_one_out_predictions), (part.y[indices], predicted))
 
 
-def _judge(name: str, *parts: tuple[Tensor, Tensor]) -> _Judge:
+def _judge(name: str, *parts: tuple[Tensor, Tensor]) -> _Confusions:
     count = 1 + max(int(values.max()) for pair in parts for values in pair)
-    return _Judge(name, *(confusion_matrix(y, predicted, count) for y, predicted in parts))
+    return _Confusions(name, *(confusion_matrix(y, predicted, count) for y, predicted in parts))
 
 
-def _moved(judge: _Judge) -> dict[int, int]:
+def _moved(judge: _Confusions) -> dict[int, int]:
     """Return the classes whose validation examples are mostly predicted as another class, and that class."""
     moved: dict[int, int] = {}
     for label, row in enumerate(judge.validation.double()):
@@ -101,7 +101,7 @@ def _moved(judge: _Judge) -> dict[int, int]:
     return moved
 
 
-def _kind(moved: dict[int, int], judge: _Judge) -> str:
+def _kind(moved: dict[int, int], judge: _Confusions) -> str:
     """Return how the labels differ: "swapped", "off by n" or "permuted"; "" if in none of these ways."""
     if len(set(moved.values())) < len(moved):
         return ""
@@ -117,7 +117,7 @@ def _kind(moved: dict[int, int], judge: _Judge) -> str:
     return "permuted" if is_permutation else ""
 
 
-def _finding(judge: _Judge, moved: dict[int, int], kind: str) -> Finding:
+def _finding(judge: _Confusions, moved: dict[int, int], kind: str) -> Finding:
     classes = torch.arange(len(judge.validation))
     corrected = torch.tensor([moved.get(label, label) for label in classes.tolist()])
     total = int(judge.validation.sum())

@@ -67,9 +67,11 @@ def _greedy(x: Tensor, y: Tensor, max_pixels: int) -> tuple[list[int], float]:
     n = len(x) // 2
     varies = (x.amax(0) > x.amin(0)).nonzero().flatten()
     half, labels = x[:n, varies], y[:n]
-    spread = half.var(0, correction=0)
+    variance = half.var(0, correction=0)
     centres = torch.stack([half[labels == label].mean(0) for label in labels.unique()])
-    ranked = varies[(centres.var(0, correction=0) / spread.clamp_min(1e-12)).argsort(descending=True)[:MAX_CANDIDATES]]
+    ranked = varies[
+        (centres.var(0, correction=0) / variance.clamp_min(1e-12)).argsort(descending=True)[:MAX_CANDIDATES]
+    ]
     if not len(ranked):
         return [], 0.0
     values = _likelihoods(x[:, ranked], y)  # (P, n, K)

@@ -6,7 +6,7 @@ from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Evidence, Finding, Remedy
 from pellucid.doctor.remedies import with_validation
-from pellucid.doctor.simple import Hits, Simple, hits, simple
+from pellucid.doctor.simple import CorrectCount, KernelClassifier, hits, simple
 
 MAX_CHANCE = 3.0  # standard deviations above chance; the accuracy on random labels is lower 999 times in 1000
 MIN_CLEAR = 5.0  # standard deviations above chance; a higher accuracy is certainly not due to chance
@@ -46,11 +46,11 @@ def look(case: Case) -> list[Finding]:
     return found
 
 
-def _large_enough(found: Simple | None) -> Simple | None:
+def _large_enough(simple: KernelClassifier | None) -> KernelClassifier | None:
     """Return the classifier if it has enough examples, of more than one class; else None."""
-    if found is None or len(found.y) < MIN_EXAMPLES:
+    if simple is None or len(simple.y) < MIN_EXAMPLES:
         return None
-    return found if len(found.y) - int(found.y.bincount().max()) >= MIN_OTHERS else None
+    return simple if len(simple.y) - int(simple.y.bincount().max()) >= MIN_OTHERS else None
 
 
 def _learned(case: Case) -> bool:
@@ -62,28 +62,28 @@ def _learned(case: Case) -> bool:
     return counts.accuracy > 0.5 + counts.chance / 2 and counts.deviations_above_chance > MIN_CLEAR
 
 
-def _random_fraction(within: Hits, across: Hits) -> float:
+def _random_fraction(within: CorrectCount, across: CorrectCount) -> float:
     """Return the estimated fraction of random labels in the training or validation data; 0 if it may be chance.
 
     within, across: the results of a classifier fitted to these labels, on the same data and on the other data. With
     random labels, fewer predictions are correct within than across.
     """
     above_chance = across.accuracy - across.chance
-    spread = (
+    std = (
         within.accuracy * (1 - within.accuracy) / within.n + across.accuracy * (1 - across.accuracy) / across.n
     ) ** 0.5
-    if above_chance <= 0 or across.accuracy - within.accuracy < MIN_CLEAR * spread:
+    if above_chance <= 0 or across.accuracy - within.accuracy < MIN_CLEAR * std:
         return 0.0
     return 1 - max(within.accuracy - within.chance, 0.0) / above_chance
 
 
-def _unrelated_labels(path: str, fitted: Simple) -> Finding:
+def _unrelated_labels(path: str, fitted: KernelClassifier) -> Finding:
     cause = "inputs and labels were sorted, shuffled or filtered separately, so they no longer belong together"
     fix = "read each input and its label from one list, shuffle both in the same order, and look at some of them"
     return Finding(NAME, path, _accuracy(fitted.leave_one_out), cause, fix)
 
 
-def _rolled(case: Case, path: str, part: Arrays, fitted: Simple) -> list[Finding]:
+def _rolled(case: Case, path: str, part: Arrays, fitted: KernelClassifier) -> list[Finding]:
     """Look for labels that are predicted far better if they are moved by a few positions in the list.
 
     In a list sorted by class, some labels are right even if all are moved.
@@ -111,16 +111,16 @@ def _rolled(case: Case, path: str, part: Arrays, fitted: Simple) -> list[Finding
     return [Finding(NAME, path, evidence, cause, fix, Remedy(f"labels moved by {best} places", rolled))]
 
 
-def _accuracy(own: Hits) -> Evidence:
+def _accuracy(hits: CorrectCount) -> Evidence:
     return {
-        "examples": own.n,
-        "right_by_a_simple_classifier": own.accuracy,
-        "right_by_chance": own.chance,
-        "above_chance_in_standard_deviations": own.deviations_above_chance,
+        "examples": hits.n,
+        "right_by_a_simple_classifier": hits.accuracy,
+        "right_by_chance": hits.chance,
+        "above_chance_in_standard_deviations": hits.deviations_above_chance,
     }
 
 
-def _partly(path: str, within: Hits, across: Hits) -> list[Finding]:
+def _partly(path: str, within: CorrectCount, across: CorrectCount) -> list[Finding]:
     random = _random_fraction(within, across)
     if random <= MAX_RANDOM:
         return []

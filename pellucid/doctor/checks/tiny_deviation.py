@@ -20,8 +20,8 @@ def look(case: Case) -> list[Finding]:
     if held_out is None or not case.train.x.is_floating_point():
         return []
     x, other = (part.x.flatten(1).double() for part in (case.sample, held_out))
-    median, spread = x.median(0).values, x.std(0, correction=0)
-    scale = float(spread[spread > 0].median()) if bool((spread > 0).any()) else 0.0
+    median, std = x.median(0).values, x.std(0, correction=0)
+    scale = float(std[std > 0].median()) if bool((std > 0).any()) else 0.0
     largest = torch.maximum((x - median).abs().amax(0), (other - median).abs().amax(0))
     constant = (x != median).double().mean(0) <= MAX_VARYING
     huge = constant & (largest > MIN_RATIO * scale)

@@ -37,12 +37,12 @@ def _targets(case: Case) -> list[Finding]:
     except UnansweredError:
         return []
     targets = case.sample.y.double()
-    spread, output_rms = float(targets.std(correction=0)), float(first.square().mean().sqrt())
-    if spread <= MAX_TARGET_RATIO * max(output_rms, 1.0):
+    std, output_rms = float(targets.std(correction=0)), float(first.square().mean().sqrt())
+    if std <= MAX_TARGET_RATIO * max(output_rms, 1.0):
         return []
     evidence = {
         "mean_target": float(targets.mean()),
-        "standard_deviation_of_the_targets": spread,
+        "standard_deviation_of_the_targets": std,
         "root_mean_square_of_the_first_outputs": output_rms,
     }
     cause = "the targets are many times larger than the network's first outputs, so that steps explode or are too small"

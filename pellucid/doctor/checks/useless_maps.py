@@ -20,8 +20,8 @@ def look(case: Case) -> list[Finding]:
     x = case.inputs(case.watched)
     final = output_layers(case.model, x)
     for outputs in case.units_of((Layer,), MIN_UNITS):
-        spread, constant = outputs.std, _constant_units(outputs)
-        if Trait.ACTIVATION not in outputs.layer.traits or outputs.path in final or not bool(spread.any()):
+        std, constant = outputs.std, _constant_units(outputs)
+        if Trait.ACTIVATION not in outputs.layer.traits or outputs.path in final or not bool(std.any()):
             continue
         counts = case.beyond_chance(outputs, lambda outputs: len(_constant_units(outputs)), MAX_USELESS)
         if counts is None or _changed(case, x, outputs, constant) != 0:
@@ -31,8 +31,8 @@ def look(case: Case) -> list[Finding]:
             "units": outputs.units,
             "share": counts[0] / outputs.units,
             "useless_with_newly_drawn_weights": counts[1],
-            "largest_deviation_of_these": float(spread[constant].max()),
-            "largest_deviation": float(spread.max()),
+            "largest_deviation_of_these": float(std[constant].max()),
+            "largest_deviation": float(std.max()),
             "answers_changed_without_them": 0.0,
             "examples": len(x),
         }
@@ -42,8 +42,8 @@ def look(case: Case) -> list[Finding]:
 
 def _constant_units(outputs: Activity) -> Tensor:
     """Return the indices of the units that hardly vary, (K,)."""
-    spread = outputs.std
-    return (spread <= MAX_SPREAD * spread.max()).nonzero()[:, 0]
+    std = outputs.std
+    return (std <= MAX_SPREAD * std.max()).nonzero()[:, 0]
 
 
 def _changed(case: Case, x: Tensor, outputs: Activity, units: Tensor) -> float | None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Finding, Suspect
-from pellucid.doctor.suspects import parts, settings
+from pellucid.doctor.suspects import architecture, parts, settings
 
 __all__ = ["Suspect", "suspects"]
 
@@ -15,18 +15,18 @@ PARTICULAR: tuple[SuspectSource, ...] = (
     parts.coupled_loss, parts.modes, parts.targets, parts.pretrained_scale,
     settings.regularizers, settings.frozen, settings.rates, settings.clip, settings.augment, settings.loss_options,
     settings.precision, settings.optimizer, settings.schedule, settings.tiny_batches, settings.dropout,
-    parts.linear, parts.initialization, parts.reduced, settings.loss,
+    architecture.linear, parts.initialization, architecture.reduced, settings.loss,
 )  # fmt: skip
 GENERAL: tuple[SuspectSource, ...] = (
-    settings.rate, settings.large_batches, settings.epochs, parts.size, parts.depth,
+    settings.rate, settings.large_batches, settings.epochs, architecture.size, architecture.depth,
 )  # fmt: skip
 
 
-def suspects(case: Case, found: Sequence[Finding] = ()) -> list[Suspect]:
+def suspects(case: Case, findings: Sequence[Finding] = ()) -> list[Suspect]:
     """Return the possible causes of a failing training: particular settings before general ones.
 
-    found: findings of checks, whose remedies are suspects too.
+    findings: findings of checks, whose remedies are suspects too.
     """
     particular = [candidate for source in PARTICULAR for candidate in source(case)]
     general = [replace(candidate, general=True) for source in GENERAL for candidate in source(case)]
-    return [*particular, *(Suspect(finding, finding.check not in SETTINGS) for finding in found), *general]
+    return [*particular, *(Suspect(finding, finding.check not in SETTINGS) for finding in findings), *general]

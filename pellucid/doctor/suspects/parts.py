@@ -1,25 +1,23 @@
-"""Suspects in the data, loss, layers and network of a training, each with a harmless replacement."""
+"""Suspects in the data, loss, layers and initial weights of a training, each with a harmless replacement."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pellucid.combine import Sequential
-from pellucid.combine.base import buffer_paths, replace_layer, walk
+from pellucid.combine.base import buffer_paths, walk
 from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.inputs import InputChange
-from pellucid.doctor.passes import is_user_defined, leaves, output_layers, rms, trainable_layers
+from pellucid.doctor.passes import is_user_defined, leaves, rms, trainable_layers
 from pellucid.doctor.rehearsal import reinitialized
 from pellucid.doctor.remedies import as_he, rebuilt, standardised, with_initial_model, with_layers, with_parts
 from pellucid.errors import PellucidError
-from pellucid.layers import AvgPool2d, BatchNorm, Conv2d, Dense, LpPool2d, MaxPool2d, ReLU
-from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
+from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses import Loss
 from pellucid.nested import flatten
 from pellucid.sweep import forward
@@ -34,16 +32,9 @@ BATCH_SIZE = 8  # examples
 MAX_COUPLING = 1e-3  # relative change of the other examples' gradients if one example's target changes
 N_DRAWS = 16  # number of forward passes in training mode that are averaged
 MAX_MODE_GAP = 0.15  # relative difference of a layer's mean output between training and evaluation mode
-MIN_UNITS = 16  # of a layer; a layer with fewer units is a suspect
-WIDE_UNITS = 64  # units that are tried instead
-MIN_DEPTH = 4  # inner layers, from which on batch normalization is tried
 MAX_HE_RATIO = 3.0  # of a weight's root mean square to that of He initialization; the minimum is 1 / MAX_HE_RATIO
 MAX_WEIGHT_OFFSET = 0.5  # a weight's mean, in standard deviations; 0.14 is typical for 50 drawn values
 MAX_BIAS = 1.0  # root mean square of a layer's initial biases
-STRIDING = (Conv2d, MaxPool2d, AvgPool2d, LpPool2d)
-MIN_SIDE = 16  # pixels; smaller images are skipped
-MIN_REDUCTION = 16  # positions of the input, divided by positions of the second convolution's input
-MAX_CONVOLUTIONS = 3  # a single remaining position after at most this many convolutions is too early
 
 
 def targets(case: Case) -> Iterator[Suspect]:
@@ -91,8 +82,8 @@ def _pretrained(case: Case) -> bool:
     """Return whether some parameters are frozen, or some initial weights differ from those drawn by the seed."""
     if case.model.frozen:
         return True
-    drawn, initial = flatten(reinitialized(case.initial).params), flatten(case.initial.params)
-    return any(value.dim() > 1 and not torch.equal(value, drawn[path]) for path, value in initial.items())
+    fresh, initial = flatten(reinitialized(case.initial).params), flatten(case.initial.params)
+    return any(value.dim() > 1 and not torch.equal(value, fresh[path]) for path, value in initial.items())
 
 
 @dataclass(frozen=True)
@@ -285,103 +276,3 @@ def _redrawn(case: Case) -> Case:
             flat[path].copy_(torch.randn(flat[path].shape, generator=rng) * _glorot(flat[path]))
 
     return with_initial_model(with_layers(case, as_he), redraw)
-
-
-def _inner(case: Case) -> list[str]:
-    """Return the paths of the dense layers and convolutions before the last one."""
-    last, layers = output_layers(case.model, case.inputs(case.probe)), dict(walk(case.model.net))
-    paths = (path for path, _ in trainable_layers(case.initial) if path not in last)
-    return [path for path in paths if isinstance(layers[path], Dense | Conv2d)]
-
-
-def _changed(case: Case, paths: Sequence[str], change: Callable[[Layer], Layer], keep_weights: bool = False) -> Case:
-    net = case.model.net
-    for path in paths:
-        net = replace_layer(net, path, change)
-    return rebuilt(case, keep_weights, net=net)
-
-
-def linear(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect if the network has no activations."""
-    inner = _inner(case)
-    if inner and not any(
-        Trait.ACTIVATION in layer.traits or is_user_defined(layer) for _, layer in walk(case.model.net)
-    ):
-        yield suspect(
-            "no-activation", "there is no activation between the layers, so that together they are one linear map",
-            "add a ReLU after each layer but the last", "ReLU after each inner layer",
-            lambda case: _changed(case, inner, lambda layer: Sequential(layer, ReLU())), layers=len(inner) + 1,
-        )  # fmt: skip
-
-
-def reduced(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect if strides and pooling reduce images to few positions in the first layers."""
-    shape = case.model.nominal_shape
-    if len(shape) != 3 or min(shape[1:]) < MIN_SIDE:
-        return
-    outputs = {path: found for path, found in case.activity.items() if isinstance(found.layer, STRIDING)}
-    layers = {path: found.layer for path, found in outputs.items()}
-    convs = [index for index, layer in enumerate(layers.values()) if isinstance(layer, Conv2d)]
-    if not convs:
-        return
-    positions = [found.size // found.units for found in outputs.values()]
-    # The positions of the second convolution's input, or of the last output if there is only one convolution.
-    first_positions = positions[convs[1] - 1] if len(convs) > 1 else positions[-1]
-    strided = [path for path, layer in layers.items() if _stride(layer) > (1 if isinstance(layer, Conv2d) else 2)]
-    too_few = positions[-1] <= 1 and len(convs) <= MAX_CONVOLUTIONS
-    if strided and (first_positions <= shape[1] * shape[2] / MIN_REDUCTION or too_few):
-        yield suspect(
-            "reduced-too-early", "strides and pooling reduce the images to so few positions that the "
-            "differences between classes are lost",
-            "use smaller strides and pooling windows, above all in the first layers",
-            "strides of 1, pooling by 2", lambda case: _changed(case, strided, _finer, keep_weights=True), unusual=True,
-            places_of_an_input=shape[1] * shape[2], places_after_the_first_layers=first_positions,
-            places_at_the_end=positions[-1],
-        )  # fmt: skip
-
-
-def _stride(layer: Layer) -> int:
-    stride = getattr(layer, "step", getattr(layer, "stride", 1))
-    return max(stride) if isinstance(stride, tuple) else stride
-
-
-def _finer(layer: Layer) -> Layer:
-    if isinstance(layer, Conv2d):
-        return replace(layer, stride=1)
-    return replace(layer, kernel=2, stride=None, padding=0)  # pyright: ignore
-
-
-def size(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect if a layer has few units."""
-    if any(initialization(case)):
-        return  # a wider network gets newly drawn weights, which might be all that helps
-    layers = dict(walk(case.model.net))
-    narrow = {path: units for path in _inner(case) if (units := _units(layers[path])) < MIN_UNITS}
-    if narrow:
-        yield suspect(
-            "network-too-small", "a layer has too few units for the network to fit the data",
-            "give it more units", f"{WIDE_UNITS} units in each layer of fewer than {MIN_UNITS}",
-            lambda case: _changed(case, list(narrow), _wider), units_of_the_narrowest_layer=min(narrow.values()),
-        )  # fmt: skip
-
-
-def _units(layer: Layer) -> int:
-    return layer.units if isinstance(layer, Dense) else layer.filters if isinstance(layer, Conv2d) else 0
-
-
-def _wider(layer: Layer) -> Layer:
-    if isinstance(layer, Dense):
-        return replace(layer, units=WIDE_UNITS)
-    return replace(layer, filters=WIDE_UNITS)  # pyright: ignore
-
-
-def depth(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect if the network is deep and has no batch normalization."""
-    inner, norms = _inner(case), any(isinstance(layer, BatchNorm) for _, layer in walk(case.model.net))
-    if len(inner) >= MIN_DEPTH and not norms and not any(initialization(case)):
-        yield suspect(
-            "network-too-deep", "so many layers in a row pass on too little of the input, and of the gradient",
-            "use fewer layers, batch normalization between them, or residual blocks",
-            "batch normalization after each inner layer",
-            lambda case: _changed(case, inner, lambda layer: Sequential(layer, BatchNorm())), layers=len(inner) + 1,
-        )  # fmt: skip

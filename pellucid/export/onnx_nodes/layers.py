@@ -247,7 +247,7 @@ def write(step: TracedLayer) -> Nodes:
 
     Raises PellucidError unless the nodes write the layer's output exactly once.
     """
-    nodes = Nodes(step, ours=is_ours(step.layer))
+    nodes = Nodes(step, is_built_in=is_ours(step.layer))
     WRITERS.get(type(step.layer), type(step.layer).onnx)(step.layer, nodes)
     outputs = [output for node in nodes.written for output in node.outputs]
     if outputs.count(step.output.name) != 1:

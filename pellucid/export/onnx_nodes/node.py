@@ -34,9 +34,9 @@ class Nodes:
     `x` (or the names in `step.inputs`), parameters from `param`, and constants from `constant`, `whole` and `number`.
     """
 
-    def __init__(self, step: TracedLayer, ours: bool = True) -> None:
+    def __init__(self, step: TracedLayer, is_built_in: bool = True) -> None:
         self.step = step
-        self.ours = ours  # whether the layer's class is Pellucid's own, so that the import can build it
+        self.built_in = is_built_in  # whether the layer's class is Pellucid's own, so that the import can build it
         self.written: list[Node] = []
         self.strange = False  # whether the import could not identify the layer from the node alone
         self.constants: dict[str, Tensor] = {}
@@ -100,7 +100,7 @@ class Nodes:
 
         readable: the operators that the import supports. Nodes of user-defined layers have no such metadata.
         """
-        if not self.ours or (len(self.written) == 1 and not self.strange and self.written[0].op in readable):
+        if not self.built_in or (len(self.written) == 1 and not self.strange and self.written[0].op in readable):
             return self.written
         inputs = [value.name for value in self.step.inputs]
         layer_metadata = json.dumps({"path": self.step.path, "inputs": inputs, "layer": to_config(self.step.layer)})

@@ -15,7 +15,7 @@ RESIZE_MODES = {"bilinear": "linear", "bicubic": "cubic"}
 def upsample(layer: Upsample, n: Nodes) -> None:
     """Write Resize if it computes the same; else Gather for nearest neighbours, or two matrix products."""
     before, after = n.shape[1:], n.step.output.shape[1:]
-    whole = all(new % old == 0 for old, new in zip(before, after, strict=True))
+    integer_ratio = all(new % old == 0 for old, new in zip(before, after, strict=True))
     if layer.kind in RESIZE_MODES:
         if layer.antialias or not _by_ratio(layer, before, after):
             by_matrices(*_axes(layer, after), n)
@@ -24,15 +24,15 @@ def upsample(layer: Upsample, n: Nodes) -> None:
             "mode": RESIZE_MODES[layer.kind],
             "coordinate_transformation_mode": "align_corners" if layer.align_corners else "half_pixel",
         }
-        _resize(n, before, after, whole, **attributes)
+        _resize(n, before, after, integer_ratio, **attributes)
         return
     rows, columns = _read(layer, before, after)
     factors = [new // old for old, new in zip(before, after, strict=True)]
-    if whole and all(
+    if integer_ratio and all(
         read.tolist() == [i // factor for i in range(len(read))]
         for read, factor in zip((rows, columns), factors, strict=True)
     ):
-        _resize(n, before, after, whole, mode="nearest", coordinate_transformation_mode="asymmetric")
+        _resize(n, before, after, integer_ratio, mode="nearest", coordinate_transformation_mode="asymmetric")
         return
     tall = n.inner("Gather", n.x, n.constant("rows", rows), axis=2)
     n.last("Gather", tall, n.constant("columns", columns), axis=3)
@@ -79,9 +79,9 @@ def _read(layer: Upsample, before: tuple[int, ...], after: tuple[int, ...]) -> t
     return rows.flatten().long(), columns.flatten().long()
 
 
-def _resize(n: Nodes, before: tuple[int, ...], after: tuple[int, ...], whole: bool, **attributes: str) -> None:
+def _resize(n: Nodes, before: tuple[int, ...], after: tuple[int, ...], integer_ratio: bool, **attributes: str) -> None:
     rounding = {"nearest_mode": "floor"} if attributes["mode"] == "nearest" else {}
-    if whole:
+    if integer_ratio:
         factors = torch.tensor([new / old for old, new in zip(before, after, strict=True)], dtype=torch.float32)
         n.last("Resize", n.x, "", n.constant("scales", factors), axes=[2, 3], **attributes, **rounding)
     else:

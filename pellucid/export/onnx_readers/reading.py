@@ -16,7 +16,7 @@ class Unreadable(Exception):  # noqa: N818 - it becomes an error with the file's
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class ReadLayer:
     """The layer that implements a node, its inputs' names, its parameters by path, and their names in the file."""
 
     layer: Layer
@@ -66,53 +66,53 @@ class NodeReading:
             raise Unreadable(f"has {name} for {len(values)} axes, not for height and width")
         return values[0], values[1]
 
-    def has_input(self, place: int) -> bool:
+    def has_input(self, index: int) -> bool:
         """Return whether the input at this index exists."""
-        return place < len(self.node.inputs) and self.node.inputs[place] != ""
+        return index < len(self.node.inputs) and self.node.inputs[index] != ""
 
-    def constant(self, place: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    def constant(self, index: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """Return the constant input at this index; raises Unreadable if it is computed or has another dtype."""
-        name = self.node.inputs[place] if self.has_input(place) else ""
+        name = self.node.inputs[index] if self.has_input(index) else ""
         if name not in self.constants:
-            raise Unreadable(f"needs a constant as its input {place + 1}")
+            raise Unreadable(f"needs a constant as its input {index + 1}")
         found = self.constants[name]
         if found.dtype != dtype:
             name = str(found.dtype).removeprefix("torch.")
-            raise Unreadable(f"has a constant of dtype {name} as its input {place + 1}")
+            raise Unreadable(f"has a constant of dtype {name} as its input {index + 1}")
         return found
 
-    def param(self, place: int) -> Tensor:
+    def param(self, index: int) -> Tensor:
         """Return the constant input at this index as a parameter, and add its name to `names`."""
-        found = self.constant(place)
-        self.names.append(self.node.inputs[place])
+        found = self.constant(index)
+        self.names.append(self.node.inputs[index])
         return found
 
-    def integers(self, place: int) -> list[int]:
+    def integers(self, index: int) -> list[int]:
         """Return the constant list of integers at this index."""
-        found = self.constant(place, torch.int64)
+        found = self.constant(index, torch.int64)
         if found.dim() != 1:
-            raise Unreadable(f"needs a list as its input {place + 1}")
+            raise Unreadable(f"needs a list as its input {index + 1}")
         return found.tolist()
 
-    def number(self, place: int, default: float) -> float:
+    def number(self, index: int, default: float) -> float:
         """Return the constant number at this index, or the default if the input is missing."""
-        if not self.has_input(place):
+        if not self.has_input(index):
             return default
-        found = self.constant(place)
+        found = self.constant(index)
         if found.numel() != 1:
-            raise Unreadable(f"has {found.numel()} values as its input {place + 1}, not one")
+            raise Unreadable(f"has {found.numel()} values as its input {index + 1}, not one")
         return plain(found.item())
 
-    def found(self, layer: Layer, **params: Tensor) -> Found:
+    def layer(self, layer: Layer, **params: Tensor) -> ReadLayer:
         """Return a layer with one input, and its parameters."""
         _ = self.shape  # the first input must be computed
-        return Found(layer, self.node.inputs[:1], params, tuple(self.names))
+        return ReadLayer(layer, self.node.inputs[:1], params, tuple(self.names))
 
-    def merged(self, layer: Layer) -> Found:
+    def merged(self, layer: Layer) -> ReadLayer:
         """Return a layer with several inputs; raises Unreadable if one is a constant."""
         if self.flowing != self.node.inputs:
             raise Unreadable("has a constant among its inputs")
-        return Found(layer, self.node.inputs)
+        return ReadLayer(layer, self.node.inputs)
 
 
 def plain(value: float) -> float:

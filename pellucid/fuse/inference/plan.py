@@ -19,14 +19,14 @@ from pellucid.fuse.inference.runs import (
     AsWritten,
     Block,
     ChannelsLast,
+    ConvertedCombinator,
     Convolution,
-    Grown,
-    Over,
+    DenseBlockLayer,
+    InPlaceActivation,
     Residual,
     RunFunction,
     RunSequence,
     RunSum,
-    Wired,
     convolution,
     scale_and_shift,
 )
@@ -40,11 +40,11 @@ from pellucid.layers.identity import Identity
 from pellucid.layers.relu import ReLU
 
 # Operations whose output is new memory that nothing else reads.
-FRESH = (Convolution, Affine, Over, Residual, RunSum, Block)
+FRESH = (Convolution, Affine, InPlaceActivation, Residual, RunSum, Block)
 
 
 @dataclass(frozen=True)
-class Item:
+class LayerWithParams:
     """A layer of a sequence, with its parameters."""
 
     layer: Layer
@@ -67,22 +67,22 @@ def _run(layer: Layer, params: Params) -> RunFunction:
     return runs[0] if len(runs) == 1 else RunSequence(tuple(runs))
 
 
-def _items(layer: Layer, params: Params) -> list[Item]:
+def _items(layer: Layer, params: Params) -> list[LayerWithParams]:
     """Return the layers of a Sequential and of the Sequentials in it, without Identity and Dropout."""
     named = {str(index): item for index, item in enumerate(_flat(layer, params))}
     order = reordered({name: item.layer for name, item in named.items()})
     return [named[name] for name in order]
 
 
-def _flat(layer: Layer, params: Params) -> Iterator[Item]:
+def _flat(layer: Layer, params: Params) -> Iterator[LayerWithParams]:
     if type(layer) is Sequential:
         for name, child in layer.children.items():
             yield from _flat(child, params[name])
     elif type(layer) not in (Identity, Dropout):
-        yield Item(layer, params)
+        yield LayerWithParams(layer, params)
 
 
-def _runs(items: Sequence[Item]) -> tuple[list[RunFunction], bool]:
+def _runs(items: Sequence[LayerWithParams]) -> tuple[list[RunFunction], bool]:
     """Return the functions that run the items, and whether the output is memory that no other layer reads."""
     runs: list[RunFunction] = []
     rest = [*items]
@@ -96,7 +96,7 @@ def _runs(items: Sequence[Item]) -> tuple[list[RunFunction], bool]:
     return runs, fresh
 
 
-def _next(rest: Sequence[Item], fresh: bool) -> tuple[RunFunction, int]:
+def _next(rest: Sequence[LayerWithParams], fresh: bool) -> tuple[RunFunction, int]:
     """Return the function for the first of these layers, and how many layers it replaces.
 
     fresh: whether no other layer reads the memory of its input.
@@ -119,11 +119,13 @@ def _one(layer: Layer, params: Params, fresh: bool) -> RunFunction:
     if type(layer) is Graph:
         layer, params = _rows_joined(layer, params)
     if uses_flow(layer):
-        return Wired(layer, params, {name: _run(child, params[name]) for name, child in layer.layers.items()})
-    return Over(layer) if type(layer) in OVER and fresh else AsWritten(layer, params)
+        return ConvertedCombinator(
+            layer, params, {name: _run(child, params[name]) for name, child in layer.layers.items()}
+        )
+    return InPlaceActivation(layer) if type(layer) in OVER and fresh else AsWritten(layer, params)
 
 
-def _convolution(layer: Conv2d, params: Params, after: Sequence[Item]) -> tuple[RunFunction, int]:
+def _convolution(layer: Conv2d, params: Params, after: Sequence[LayerWithParams]) -> tuple[RunFunction, int]:
     """Return a convolution with the norm and the activation after it, and the number of layers that it replaces."""
     folded: tuple[Tensor | None, Tensor | None] = None, None
     taken = 1
@@ -162,7 +164,7 @@ def _sum(layer: Parallel, params: Params, after: Layer | None) -> tuple[RunFunct
     return None
 
 
-def _block(rest: Sequence[Item]) -> Iterator[Grown]:
+def _block(rest: Sequence[LayerWithParams]) -> Iterator[DenseBlockLayer]:
     """Yield the layers of the dense block at the start of these items, if there is one."""
     for item in rest:
         row = dense_layer("", item.layer, lambda part: part)
@@ -173,7 +175,7 @@ def _block(rest: Sequence[Item]) -> Iterator[Grown]:
         scale, shift = _cast(scale_and_shift(row.norm, params[norm]), params[norm])
         assert isinstance(row.rest, Sequential)
         body = _run(Sequential(**{conv: row.conv, **row.rest.children}), params)
-        yield Grown(Affine(scale, shift, row.act(), over=False), body, row.growth)
+        yield DenseBlockLayer(Affine(scale, shift, row.act(), over=False), body, row.growth)
 
 
 def _cast(parts: tuple[Tensor, Tensor], like: Params) -> tuple[Tensor, Tensor]:

@@ -75,7 +75,7 @@ OVER: dict[type[Layer], Kernel] = {
 
 
 @dataclass(frozen=True)
-class Over:
+class InPlaceActivation:
     """Compute an activation in the memory of its input, which no other layer reads."""
 
     layer: Layer
@@ -208,7 +208,7 @@ class RunSum:
 
 
 @dataclass(frozen=True)
-class Wired:
+class ConvertedCombinator:
     """Run a combinator with converted children."""
 
     layer: Combinator
@@ -225,7 +225,7 @@ class Wired:
 
 
 @dataclass(frozen=True)
-class Grown:
+class DenseBlockLayer:
     """A layer of a dense block: its norm and activation, the layers after them, and the number of maps it adds."""
 
     read: Affine
@@ -237,7 +237,7 @@ class Grown:
 class Block:
     """Run the consecutive layers of a dense block, with all maps in one tensor."""
 
-    rows: tuple[Grown, ...]
+    rows: tuple[DenseBlockLayer, ...]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the maps of x and the maps of all layers, concatenated."""

@@ -22,7 +22,7 @@ def circuit(
 
     A wire (from, to) enters the box above the middle if it comes from above, and below if it comes from below.
     """
-    columns, rows = (max(place[axis] for place in places.values()) for axis in (0, 1))
+    columns, rows = (max(position[axis] for position in places.values()) for axis in (0, 1))
     figure = Plot((1.9 * UNIT * (columns + 1), UNIT * (rows + 1)))
     plot = figure.add_axes((0, 0, 1, 1))
     plot.set_axis_off()

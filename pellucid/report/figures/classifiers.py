@@ -20,8 +20,8 @@ def classifiers(
     rows = range(len(names))
     plots = []
     for k in range(2):
-        place = (LEFT + k * (PANEL + GAP)) / WIDE, BOTTOM / height, PANEL / WIDE, ROW * len(names) / height
-        plot = figure.add_axes(place)
+        bounds = (LEFT + k * (PANEL + GAP)) / WIDE, BOTTOM / height, PANEL / WIDE, ROW * len(names) / height
+        plot = figure.add_axes(bounds)
         plain(plot)
         light_grid(plot)
         plot.set_ylim(len(names) - 0.5, -0.5)

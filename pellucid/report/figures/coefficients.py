@@ -54,14 +54,14 @@ def coefficients(names: Sequence[str], values: Any, title: str = "coefficient") 
     return figure
 
 
-def coefficient_paths(names: Sequence[str], alphas: Any, found: Mapping[str, Any]) -> Figure:
-    """Draw the coefficients (fits, n) of each model, by title in `found`, over the strengths alphas (fits,), ascending.
+def coefficient_paths(names: Sequence[str], alphas: Any, coefficients: Mapping[str, Any]) -> Figure:
+    """Draw the coefficients (fits, n) of each model, by title, over the ascending strengths alphas (fits,).
 
     There is a plot for each model, all on the same axes. The labels are for the MAX_LABELS coefficients of the last
     model that are largest at the smallest alpha.
     """
     strengths = np.asarray(alphas, dtype=np.float64)
-    values = {title: np.asarray(paths, dtype=np.float64) for title, paths in found.items()}
+    values = {title: np.asarray(paths, dtype=np.float64) for title, paths in coefficients.items()}
     last = [*values.values()][-1]
     order: list[int] = np.argsort(-np.abs(last[0]), kind="stable").tolist()
     short = [cut(name, 22) for name in names]
@@ -69,9 +69,9 @@ def coefficient_paths(names: Sequence[str], alphas: Any, found: Mapping[str, Any
     width = (WIDE - LEFT - right - GAP * (len(values) - 1)) / len(values)
     figure, ends = Plot((WIDE, HEIGHT)), list[End]()
     for index, (title, paths) in enumerate(values.items()):
-        place = (LEFT + index * (width + GAP)) / WIDE, 0.55 / HEIGHT, width / WIDE, (HEIGHT - 0.9) / HEIGHT
+        bounds = (LEFT + index * (width + GAP)) / WIDE, 0.55 / HEIGHT, width / WIDE, (HEIGHT - 0.9) / HEIGHT
         shared = figure.axes[0] if index else None
-        plot = figure.add_axes(place, sharex=shared, sharey=shared)
+        plot = figure.add_axes(bounds, sharex=shared, sharey=shared)
         plain(plot)
         light_grid(plot)
         for k, colour in zip(order, depth_colours(len(order)), strict=True):

@@ -35,14 +35,14 @@ def overlaid(names: Sequence[str], histories: Sequence[RunRows], metric: str) ->
 
 
 def accuracy_by_time(
-    names: Sequence[str], histories: Sequence[RunRows], held: str = "validation", colours: Sequence[str] = COLOURS
+    names: Sequence[str], histories: Sequence[RunRows], part: str = "validation", colours: Sequence[str] = COLOURS
 ) -> Figure | None:
     """Draw val_accuracy of several histories over the training time in seconds, on a logarithmic axis.
 
-    A dotted line connects the last epoch to the name. held: name of the data of val_accuracy. Epochs that lack either
+    A dotted line connects the last epoch to the name. part: name of the data of val_accuracy. Epochs that lack either
     value are left out; None if none remain.
     """
-    figure, plot = curve_axes("seconds of training", f"{held} accuracy (%)")
+    figure, plot = curve_axes("seconds of training", f"{part} accuracy (%)")
     last: list[tuple[float, float, str, str]] = []
     for k, (name, rows) in enumerate(zip(names, histories, strict=True)):
         colour, seconds = colours[k % len(colours)], 0.0

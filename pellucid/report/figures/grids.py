@@ -144,9 +144,9 @@ def bars(rows: Mapping[str, Sequence[float]], titles: Sequence[str], digits: Seq
         plot = figure.add_axes((start, 0.1 / height, room / WIDE, (height - 0.5) / height))
         plain(plot)
         values = [row[k] for row in rows.values()]
-        drawn = plot.barh(range(len(names)), values, color=BLUE, height=0.62)
+        artists = plot.barh(range(len(names)), values, color=BLUE, height=0.62)
         places = digits[k] if digits else 0
-        plot.bar_label(drawn, [f"{value:,.{places}f}" for value in values], fontsize=SMALL, color=INK, padding=3)
+        plot.bar_label(artists, [f"{value:,.{places}f}" for value in values], fontsize=SMALL, color=INK, padding=3)
         plot.set_yticks(range(len(names)), names if k == 0 else [""] * len(names))
         plot.invert_yaxis()
         plot.set_xticks([])

@@ -115,10 +115,10 @@ def overlay(picture: Any, numbers: Any, norm: Normalize, colours: Any) -> Any:
     return (1 - opacity) * grey + opacity * colours(norm(resized))[..., :3]
 
 
-def bar(figure: Figure, shown: ScalarMappable, place: tuple[float, float, float, float]) -> None:
+def bar(figure: Figure, shown: ScalarMappable, bounds: tuple[float, float, float, float]) -> None:
     """Draw the colour bar of `shown` at (left, bottom, width, height) in inches, with values at its ends and middle."""
     wide, high = figure.get_size_inches()
-    left, bottom, width, height = place
+    left, bottom, width, height = bounds
     tall = min(height, 2.2)
     axes = figure.add_axes((left / wide, (bottom + (height - tall) / 2) / high, width / wide, tall / high))
     low, top = shown.get_clim()

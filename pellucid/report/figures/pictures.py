@@ -58,17 +58,17 @@ def sheet(
     plot.set_axis_off()
     signed = bool((shown < 0).any()) if signed is None else signed
     norm, colours = scale(shown, signed)
-    drawn: list[AxesImage] = []
+    artists: list[AxesImage] = []
     for k, map_ in enumerate(shown):
         left, bottom = GAP + k % across * (side + GAP), high - TOP - (k // across + 1) * cell + GAP
         where = (left, left + side, bottom, bottom + height)
-        drawn.append(plot.imshow(map_, norm=norm, cmap=colours, interpolation="none", extent=where, aspect="auto"))
+        artists.append(plot.imshow(map_, norm=norm, cmap=colours, interpolation="none", extent=where, aspect="auto"))
         plot.add_patch(Rectangle((left, bottom), side, height, fill=False, edgecolor=PALE, linewidth=0.5))
-    for name, one in zip(names, drawn, strict=False):
+    for name, one in zip(names, artists, strict=False):
         left, across_to, _, top = one.get_extent()
         plot.text((left + across_to) / 2, top + 2 / 72, name, fontsize=SMALL - 1.5, color=INK, ha="center", va="bottom")
     plot.set(xlim=(0, wide), ylim=(0, high))
-    bar(figure, drawn[0], (used + 0.04, GAP, 0.1, high - TOP - GAP))
+    bar(figure, artists[0], (used + 0.04, GAP, 0.1, high - TOP - GAP))
     figure.text(GAP / wide, 1 - 0.06 / high, heading, fontsize=TEXT, color=INK, va="top")
     return figure
 
@@ -171,8 +171,8 @@ def worst_masks(
     side, legend = WIDE / 3 - 0.06, 0.24 * -(-len(classes) // 6) + 0.1
     figure, plots = panels(3 * len(images), 3, side, side * height / width, 0.06, name=0.22, left=0.03, foot=legend)
     shown: list[tuple[Any, str]] = []
-    for image, truth, prediction, score in zip(images, true, predicted, scores, strict=True):
-        masks = (mask_overlay(image, mask, len(classes)) for mask in (truth, prediction))
+    for image, true_mask, prediction, score in zip(images, true, predicted, scores, strict=True):
+        masks = (mask_overlay(image, mask, len(classes)) for mask in (true_mask, prediction))
         shown += zip((image, *masks), ("image", "true", f"predicted: {score:.2f}"), strict=True)
     for plot, (picture, words) in zip(plots, shown, strict=True):
         plot.imshow(picture, interpolation="nearest")
@@ -196,10 +196,10 @@ def titled_pictures(images: Sequence[Any], titles: Sequence[str]) -> Figure:
     return figure
 
 
-def worst_keypoints(images: Any, true: Any, found: Any, errors: Sequence[float]) -> Figure | None:
+def worst_keypoints(images: Any, true: Any, predicted: Any, errors: Sequence[float]) -> Figure | None:
     """Draw images with the true and the predicted key-points of their object, connected by lines; None without images.
 
-    images: (n, H, W, 3) uint8. true: x, y and visibility (n, K, 3). found: predictions (n, K, 2 or more columns).
+    images: (n, H, W, 3) uint8. true: x, y and visibility (n, K, 3). predicted: predictions (n, K, 2 or more columns).
     errors: each image's normalised mean error.
     """
     if not len(images):
@@ -209,12 +209,12 @@ def worst_keypoints(images: Any, true: Any, found: Any, errors: Sequence[float])
     figure, plots = panels(
         len(images), KEYPOINT_COLUMNS, side, side * height / width, 0.06, name=0.22, left=0.03, foot=0.3
     )
-    for plot, image, truth, points, error in zip(plots, images, true, found, errors, strict=True):
+    for plot, image, true_points, points, error in zip(plots, images, true, predicted, errors, strict=True):
         plot.imshow(image, interpolation="antialiased", extent=(0, width, height, 0))
-        visible = truth[:, 2] > 0
-        for a, b in zip(truth[visible], points[visible], strict=True):
+        visible = true_points[:, 2] > 0
+        for a, b in zip(true_points[visible], points[visible], strict=True):
             plot.plot([a[0], b[0]], [a[1], b[1]], color="white", linewidth=0.7)
-        plot.scatter(truth[visible, 0], truth[visible, 1], s=5, c=BLUE, linewidths=0)
+        plot.scatter(true_points[visible, 0], true_points[visible, 1], s=5, c=BLUE, linewidths=0)
         plot.scatter(points[visible, 0], points[visible, 1], s=5, c=ORANGE, linewidths=0)
         plot.set_axis_off()
         plot.set_title(f"{100 * error:.1f} %", fontsize=SMALL, color=INK, pad=3)

@@ -128,6 +128,6 @@ def rings(plot: Axes, points: Any) -> None:
 
 def tags(plot: Axes, places: Mapping[str, Any]) -> None:
     """Write names at points (2,), on a white background."""
-    for name, place in places.items():
+    for name, position in places.items():
         box = {"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": PALE, "alpha": 0.85}
-        plot.annotate(name, place, ha="center", va="center", color=INK, fontsize=SMALL, bbox=box, zorder=5)
+        plot.annotate(name, position, ha="center", va="center", color=INK, fontsize=SMALL, bbox=box, zorder=5)

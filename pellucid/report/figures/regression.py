@@ -46,10 +46,10 @@ def fits(x: Any, y: Any, across: Any, fitted: Mapping[str, Any]) -> Plot:
     return figure
 
 
-def learning_curves(counts: Sequence[int], found: Mapping[str, Mapping[str, Sequence[float]]]) -> Plot:
+def learning_curves(counts: Sequence[int], by_model: Mapping[str, Mapping[str, Sequence[float]]]) -> Plot:
     """Draw errors by the number of training examples: a plot for each model, on one logarithmic axis up to HIGHEST."""
-    figure, plots = plots_in_rows(list(found), len(found), 2.5)
-    for k, (plot, errors) in enumerate(zip(plots, found.values(), strict=True)):
+    figure, plots = plots_in_rows(list(by_model), len(by_model), 2.5)
+    for k, (plot, errors) in enumerate(zip(plots, by_model.values(), strict=True)):
         for (name, values), colour in zip(errors.items(), (BLUE, ORANGE), strict=True):
             plot.plot(counts, values, color=colour, marker="o", markersize=3, label=name)
             if min(values) > HIGHEST:
@@ -65,11 +65,11 @@ def learning_curves(counts: Sequence[int], found: Mapping[str, Mapping[str, Sequ
     return figure
 
 
-def early_stopping(found: Mapping[str, Sequence[float]], best: int) -> Plot:
+def early_stopping(errors: Mapping[str, Sequence[float]], best: int) -> Plot:
     """Draw errors by epoch on a logarithmic axis, with a line at the index of the best epoch."""
-    figure = curves(found, "epoch", "half the mean squared error", log=True)
+    figure = curves(errors, "epoch", "half the mean squared error", log=True)
     plot = figure.axes[0]
     plot.axvline(best + 1, color=PALE, linewidth=1, linestyle="--")
-    plot.plot([best + 1], [found["validation"][best]], marker="o", color=colours(2)[1])
+    plot.plot([best + 1], [errors["validation"][best]], marker="o", color=colours(2)[1])
     plot.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure

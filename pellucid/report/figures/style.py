@@ -217,8 +217,8 @@ def separated(expected: Sequence[float], tall: Sequence[float], low: float, high
     """
     centres: list[float] = []
     floor = low
-    for place, size in zip(expected, tall, strict=True):
-        centres.append(max(place, floor + size / 2))
+    for position, size in zip(expected, tall, strict=True):
+        centres.append(max(position, floor + size / 2))
         floor = centres[-1] + size / 2
     ceiling = max(high, low + sum(tall))
     for k in reversed(range(len(centres))):
@@ -278,8 +278,8 @@ def draw(figure: Figure, canvas: type[FigureCanvasBase], settings: dict[Any, Any
     return buffer.getvalue()
 
 
-def _tick_label(label: Callable[..., str], *place: Any) -> str:
-    return printable(label(*place))
+def _tick_label(label: Callable[..., str], *position: Any) -> str:
+    return printable(label(*position))
 
 
 def png(figure: Figure) -> bytes:
@@ -293,11 +293,11 @@ def svg(figure: Figure, name: str) -> str:
     name: a text that ids in the element are derived from, different for each figure of a page.
     """
     no_metadata = {"Creator": None, "Date": None, "Format": None, "Type": None}
-    drawn = draw(
+    parts = draw(
         figure, FigureCanvasSVG, {"svg.fonttype": "none", "svg.hashsalt": name}, format="svg", dpi=2 * 72,
         transparent=True, metadata=no_metadata,
     )  # fmt: skip
-    text = drawn.decode()
+    text = parts.decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"\s+xmlns(:\w+)?=\"[^\"]*\"", "", text).replace("xlink:href", "href")
     text = re.sub(r" id=\"[\w.]+_\d+\"", "", text)  # ids such as axes_1 occur in every figure

@@ -326,5 +326,5 @@ def _stepped(trace: Trace, what: str, rate: float) -> tuple[str, Tensor, float]:
     if path not in trace.gradients or number.target.call is not None:
         raise PellucidError(f"{what} is no learned parameter; a step changes a weight or a bias")
     weight = trace.params[path].clone()
-    weight.view(-1)[number.place] -= rate * number.gradient
+    weight.view(-1)[number.index] -= rate * number.gradient
     return path, weight, -rate * number.gradient**2

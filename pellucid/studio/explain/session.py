@@ -195,7 +195,7 @@ class ExplainSession:
             read = asked.read(asked.scores[None])[0]
             probable = read if read.shape == asked.scores.shape and bool(((read >= 0) & (read <= 1)).all()) else None
         choices = {"choices": asked.choices, "logits": asked.scores.tolist() if asked.are_logits else None}
-        found = {"label": asked.label, "score": score, "chosen": asked.chosen, "place": asked.place, **choices}
+        found = {"label": asked.label, "score": score, "chosen": asked.chosen, "place": asked.area, **choices}
         return Reply({**found, "probabilities": None if probable is None else probable.tolist(), "layers": layers}, {})
 
     def run(self, request: RunMethod) -> Reply:

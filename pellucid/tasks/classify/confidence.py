@@ -86,9 +86,9 @@ def selective(probabilities: Tensor, targets: Tensor, confidence: Confidence) ->
     """
     check_targets(targets, len(probabilities), probabilities.shape[1])
     highest, predicted = confidence.calibrate(probabilities).double().max(1)
-    kept, target = highest >= confidence.threshold, targets.to(predicted.device)
-    answered = int(kept.sum())
-    answered_accuracy = accuracy(target[kept], predicted[kept]) if answered else None
+    is_answered, target = highest >= confidence.threshold, targets.to(predicted.device)
+    answered = int(is_answered.sum())
+    answered_accuracy = accuracy(target[is_answered], predicted[is_answered]) if answered else None
     return Selective(len(target), answered, accuracy(target, predicted), answered_accuracy)
 
 

@@ -65,7 +65,7 @@ def explain_scores(
     return Explained({**_json(label, found), "chosen": None if request.target else chosen}, lines, folder, written)
 
 
-def _lines(found: Examination) -> list[str]:
+def _lines(examination: Examination) -> list[str]:
     head = ("method", "adds up to", "should be", "deletion", "insertion", "likeness")
     rows = [
         (
@@ -76,10 +76,10 @@ def _lines(found: Examination) -> list[str]:
             f"{result.insertion:.3f}",
             ", ".join("-" if value is None else f"{value:.2f}" for value in result.likeness.values()),
         )
-        for result in found.found
+        for result in examination.results
     ]
-    last = ("random order", "", "", f"{found.random[0]:.3f}", f"{found.random[1]:.3f}", "")
-    paths = ", ".join(found.found[0].likeness) if found.found else ""
+    last = ("random order", "", "", f"{examination.random[0]:.3f}", f"{examination.random[1]:.3f}", "")
+    paths = ", ".join(examination.results[0].likeness) if examination.results else ""
     notes = [
         "adds up to, should be: the sum of the map, and the sum that the method guarantees, such as the score (lrp) or "
         "its difference from the score of the baseline (integrated_gradients); empty for methods without a guarantee",
@@ -89,12 +89,16 @@ def _lines(found: Examination) -> list[str]:
         f"from the top down to {paths}; near 1 means that the map depends on the image, not on the weights",
         *RULES.split("\n"),
     ]
-    tests = [(result.method, test, verdict.text) for result in found.found for test, verdict in result.verdicts.items()]
+    tests = [
+        (result.method, test, verdict.text)
+        for result in examination.results
+        for test, verdict in result.verdicts.items()
+    ]
     measures = table([head, *rows, last], right=range(1, 5))
     return [*measures, *notes, "", *table([("method", "test", "verdict"), *tests])]
 
 
-def _json(label: str, found: Examination) -> dict[str, Any]:
+def _json(label: str, examination: Examination) -> dict[str, Any]:
     methods = {
         result.method: {
             "sum": result.sum,
@@ -105,16 +109,16 @@ def _json(label: str, found: Examination) -> dict[str, Any]:
             "insertion": result.insertion,
             "verdicts": {test: verdict.to_json() for test, verdict in result.verdicts.items()},
         }
-        for result in found.found
+        for result in examination.results
     }
     return {
         "target": label,
-        "score": found.score,
+        "score": examination.score,
         "methods": methods,
-        "random": {"deletion": found.random[0], "insertion": found.random[1]},
+        "random": {"deletion": examination.random[0], "insertion": examination.random[1]},
         "distances": {
             result.method: dict(zip(methods, row, strict=True))
-            for result, row in zip(found.found, found.distances, strict=True)
+            for result, row in zip(examination.results, examination.distances, strict=True)
         },
-        "skipped": found.skipped,
+        "skipped": examination.skipped,
     }

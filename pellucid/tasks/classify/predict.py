@@ -88,8 +88,8 @@ def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
     pairs = model.fitting(examples(images), images.name)
     with torch.inference_mode():
         loss, scores = loss_and_predictions(model, pairs)
-    kept = model.loss.valid_mask(images.y)
-    y = images.y if kept is None else images.y[kept]
+    valid = model.loss.valid_mask(images.y)
+    y = images.y if valid is None else images.y[valid]
     if not len(y):
         raise PellucidError(f"the model's loss ignores all {len(images):,} images of {images.name}; give others")
     confusion = confusion_matrix(y, classes_of(scores, boundary(model.net, model.loss)), len(images.classes))
@@ -133,6 +133,6 @@ def _confidence(model: Model, target: Tensor, scores: Tensor) -> dict[str, Any] 
     if model.confidence is None:
         return None
     scores, fitted = class_scores(scores), model.confidence.to_json()
-    kept, refitted = selective(scores, target, model.confidence), fit_confidence(scores, target).to_json()
+    selected, refitted = selective(scores, target, model.confidence), fit_confidence(scores, target).to_json()
     same = all(math.isclose(fitted[name], refitted[name], rel_tol=TOLERANCE) for name in fitted)
-    return {**fitted, "coverage": kept.coverage, "accuracy": kept.answered_accuracy, "fitted_here": same}
+    return {**fitted, "coverage": selected.coverage, "accuracy": selected.answered_accuracy, "fitted_here": same}

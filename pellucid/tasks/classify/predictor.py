@@ -60,14 +60,14 @@ class ClassPredictor(Predictor):
             line = f"{found.name}: {found.label}  ({scores}{listed}){score_suffix(found.familiarity)}"
             yield Predicted(row, line, [self._row(found)], label=found.label, confidence=found.output)
 
-    def _row(self, found: Prediction) -> dict[str, Any]:
+    def _row(self, prediction: Prediction) -> dict[str, Any]:
         """Return the row of a table, with what the model was fitted to say."""
-        row: dict[str, Any] = {"image": found.name, "class": found.label}
-        row["confidence" if found.are_probabilities else "score"] = found.output
-        if found.are_probabilities and self.model.confidence is not None:
-            row["unsure"] = found.output < self.model.confidence.threshold
-        if found.familiarity is not None:
-            row |= {"unfamiliar": found.familiarity.unfamiliar, "distance": found.familiarity.distance}
+        row: dict[str, Any] = {"image": prediction.name, "class": prediction.label}
+        row["confidence" if prediction.are_probabilities else "score"] = prediction.output
+        if prediction.are_probabilities and self.model.confidence is not None:
+            row["unsure"] = prediction.output < self.model.confidence.threshold
+        if prediction.familiarity is not None:
+            row |= {"unfamiliar": prediction.familiarity.unfamiliar, "distance": prediction.familiarity.distance}
         return row
 
     def finish(self, rows: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], Path | None]:

@@ -61,14 +61,14 @@ def mistakes_part(mistakes: Mistakes | None, name: str = "mistakes") -> FigurePa
         return Missing("These data cannot be shown as images.")
     if mistakes.total == 0:
         return Missing("No test image was misclassified.")
-    drawn = worst_mistakes(mistakes.images, mistakes.true, mistakes.predicted, mistakes.probability)
+    figure = worst_mistakes(mistakes.images, mistakes.true, mistakes.predicted, mistakes.probability)
     pairs = zip(mistakes.true, mistakes.predicted, strict=True)
     listed = ", ".join(f"{true} predicted as {predicted}" for true, predicted in pairs)
     caption = (
         f"{len(mistakes.true)} of {mistakes.total:,} misclassified test images, the most confident first: true → "
         "predicted class, and the probability (or score) of the predicted one."
     )
-    return FigurePart(name, drawn, f"Misclassified images: {listed}", caption)
+    return FigurePart(name, figure, f"Misclassified images: {listed}", caption)
 
 
 def predictions(model: Model, test: Source, shape: Shape) -> tuple[Tensor, Tensor]:

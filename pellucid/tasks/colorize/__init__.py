@@ -92,11 +92,11 @@ class Colorization(Task):
 
         return Colorizer(model).as_input(image[:3])
 
-    def ask(self, model: "Model", x: "Tensor", of: str | None = None, place: Area | None = None) -> Asked:
-        """Return the colour channel a, or b, of the pixel in the middle of a place, by default of the picture."""
+    def ask(self, model: "Model", x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
+        """Return the colour channel a, or b, of the pixel in the middle of an area, by default of the picture."""
         from pellucid.tasks.colorize.why import ask_pixel
 
-        return ask_pixel(model, x, of, place)
+        return ask_pixel(model, x, of, area)
 
     def traced(self, model: "Model", x: Any, target: Any) -> Traced:
         """Return the network of a regression with its loss; for pix2pix, both networks with the adversarial loss."""

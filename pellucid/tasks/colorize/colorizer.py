@@ -109,10 +109,10 @@ class ColourSmoothing:
     def __call__(self, lightness: Tensor, ab: Tensor) -> Tensor:
         """Return the smoothed a and b (2, H, W) of the next frame, given its L (1, H, W) and the predicted a and b."""
         if self._before is not None and self._before[0].shape == lightness.shape:
-            reference, kept = self._before
+            reference, colours_before = self._before
             weight = ((lightness - reference).abs() - STATIC).div(MOVED - STATIC).clamp(0, 1)
             if float((weight == 1).float().mean()) < CUT:
-                lightness, ab = torch.where(weight > 0, lightness, reference), torch.lerp(kept, ab, weight)
+                lightness, ab = torch.where(weight > 0, lightness, reference), torch.lerp(colours_before, ab, weight)
         self._before = lightness, ab
         return ab
 

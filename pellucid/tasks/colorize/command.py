@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 COMPARISON, QUESTIONS = "colours.html", "real.html"  # default pages
 
 
-class Words(Actions):
+class ColorizeParser(Actions):
     """The parser of `colorize MODEL SOURCE`, and of `colorize ACTION ...`."""
 
     def read(self, words: Sequence[str]) -> argparse.Namespace | None:
@@ -34,9 +34,9 @@ class Words(Actions):
         return args
 
 
-def parser() -> Words:
+def parser() -> ColorizeParser:
     """Return the parser of this command."""
-    return Words("colorize", "Colorize grey images.", ACTIONS)
+    return ColorizeParser("colorize", "Colorize grey images.", ACTIONS)
 
 
 def colorize_parser() -> Parser:
@@ -119,20 +119,20 @@ def compare(args: argparse.Namespace) -> int:
     from pellucid.tasks.colorize.measure import measure
     from pellucid.tasks.colorize.pages import comparison_page, named, table
 
-    place = check_place(args.out, "--out", (".html",))
+    path = check_place(args.out, "--out", (".html",))
     models = named(args.models, [open_model(model, args.device) for model in args.models])
     found = measure(models, args.data)
     options = {"--data": args.data, "--out": None if args.out == COMPARISON else args.out}
     command = again(["colorize", "compare", *args.models], options, [])
-    write_atomically(place, comparison_page(found, models, f"Colours on {found.data}", command).html().encode())
-    about = {"n": found.n, "n_judged": found.judged, "data": found.data, "skipped": {}}
+    write_atomically(path, comparison_page(found, models, f"Colours on {found.data}", command).html().encode())
+    about = {"n": found.n, "n_judged": found.judged_images, "data": found.data, "skipped": {}}
     answer(
         args,
         {"page": args.out, "rows": found.rows, "true": found.true, **about},
-        f"{found.n:,} images of {found.data}; answers and frechet are over {found.judged:,} of them",
+        f"{found.n:,} images of {found.data}; answers and frechet are over {found.judged_images:,} of them",
         *str(table(found)).split("\n"),
         "",
-        f"page  {place}",
+        f"page  {path}",
     )
     return 0
 
@@ -159,13 +159,13 @@ def real(args: argparse.Namespace) -> int:
     """Write the page."""
     from pellucid.tasks.colorize.pages import questions, real_page
 
-    place = check_place(args.out, "--out", (".html",))
-    asked = questions(open_model(args.model, args.device), args.data, args.n, args.seed)
-    write_atomically(place, real_page(asked, "Which one is real?").encode())
+    path = check_place(args.out, "--out", (".html",))
+    survey = questions(open_model(args.model, args.device), args.data, args.n, args.seed)
+    write_atomically(path, real_page(survey, "Which one is real?").encode())
     answer(
         args,
-        {"page": args.out, "n": len(asked), "real": ["right" if question.real else "left" for question in asked]},
-        f"wrote {place} with {plural(len(asked), 'question')}",
+        {"page": args.out, "n": len(survey), "real": ["right" if question.real else "left" for question in survey]},
+        f"wrote {path} with {plural(len(survey), 'question')}",
     )
     return 0
 

@@ -45,22 +45,22 @@ def explain_file(model: Model, request: Request, pixel: str) -> Explained:
              for channel in ("a", "b") for method in methods}  # fmt: skip
     for (channel, method), explanation in found.items():
         title = f"{method} of {channel} = {getattr(explanation, channel):.1f} ({explanation.of})"
-        drawn = heat(colours, explanation.map, title, signed=method not in MAGNITUDES, outline=mark)
-        written += write_picture(out, f"{channel}-{method}", drawn, {"map": explanation.map, "image": colours})
+        figure = heat(colours, explanation.map, title, signed=method not in MAGNITUDES, outline=mark)
+        written += write_picture(out, f"{channel}-{method}", figure, {"map": explanation.map, "image": colours})
     first = next(iter(found.values()))
     results = {"row": row, "column": column, "size": [*size], "a": first.a, "b": first.b}
     lines = [f"pixel {row}, {column} of {size[0]}x{size[1]}: a = {first.a:.1f}, b = {first.b:.1f}"]
     if isinstance(model.objective, Pix2Pix):
-        judged = why.judge_patches(model, resized)
-        top, left, bottom, right = judged.patch
+        patches = why.judge_patches(model, resized)
+        top, left, bottom, right = patches.patch
         mark[:] = False
         mark[top:bottom, left:right] = True
-        score = float(judged.scores[judged.lowest])
+        score = float(patches.scores[patches.lowest])
         lines.append(f"the discriminator's lowest score is {score:.2f}, of rows {top} to {bottom - 1} and columns "
-                     f"{left} to {right - 1}; the mean is {float(judged.scores.mean()):.2f}")  # fmt: skip
-        drawn = heat(colours, judged.map, f"gradient of the lowest score, {score:.2f}", outline=mark)
-        written += write_picture(out, "patch", drawn, {"map": judged.map, "scores": judged.scores, "image": colours})
-        results |= {"patch": [*judged.patch], "score": score, "mean_score": float(judged.scores.mean())}
+                     f"{left} to {right - 1}; the mean is {float(patches.scores.mean()):.2f}")  # fmt: skip
+        figure = heat(colours, patches.map, f"gradient of the lowest score, {score:.2f}", outline=mark)
+        written += write_picture(out, "patch", figure, {"map": patches.map, "scores": patches.scores, "image": colours})
+        results |= {"patch": [*patches.patch], "score": score, "mean_score": float(patches.scores.mean())}
     return Explained(results, lines, out, written)
 
 

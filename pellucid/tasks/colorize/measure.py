@@ -41,7 +41,7 @@ FIGURES = {
 }
 
 
-class Judgement(NamedTuple):
+class BackboneOutputs(NamedTuple):
     """The outputs of the backbone for images: features (n, 256) and predicted classes (n,)."""
 
     features: Tensor
@@ -57,22 +57,22 @@ class Score:
     delta_e: float = 0.0
     colourful: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64))
     histogram: Tensor = field(default_factory=lambda: torch.zeros(()))
-    judged: list[Judgement] = field(default_factory=list)
+    judgements: list[BackboneOutputs] = field(default_factory=list)
 
-    def add(self, found: Tensor, true: Tensor, judged: Judgement | None) -> None:
-        """Add images (N, 3, H, W), sRGB from 0 to 1; judged: the backbone's outputs for those it receives."""
-        lab = rgb_to_lab(found)
-        self.psnr.update(found, true)
-        self.ssim.update(found, true)
+    def add(self, colours: Tensor, true: Tensor, judgement: BackboneOutputs | None) -> None:
+        """Add images (N, 3, H, W), sRGB from 0 to 1; judgement: the backbone's outputs for those it receives."""
+        lab = rgb_to_lab(colours)
+        self.psnr.update(colours, true)
+        self.ssim.update(colours, true)
         self.delta_e += float(delta_e_2000(lab, rgb_to_lab(true)).double().sum())
-        self.colourful += torch.stack((colourfulness_rgb(found).sum(), colourfulness_lab(lab).sum()))
+        self.colourful += torch.stack((colourfulness_rgb(colours).sum(), colourfulness_lab(lab).sum()))
         self.histogram = self.histogram + ab_histogram(lab)
-        if judged is not None:
-            self.judged.append(judged)
+        if judgement is not None:
+            self.judgements.append(judgement)
 
     def figures(self, true: "Score", images: int) -> dict[str, float | None]:
         """Return the metrics of FIGURES by name; true: those accumulated for the true colours of the same images."""
-        ours, theirs = (Judgement(*map(torch.cat, zip(*one.judged, strict=True))) for one in (self, true))
+        ours, theirs = (BackboneOutputs(*map(torch.cat, zip(*one.judgements, strict=True))) for one in (self, true))
         rgb, lab = (self.colourful / images).tolist()
         return {
             **self.psnr.compute(),
@@ -91,13 +91,13 @@ class MeasuredColorizers:
     """The metrics of several models.
 
     rows: the metrics by name, for each model and "grey". true: the colourfulness of the images themselves. n: the
-    number of images; judged: of those that the backbone received.
+    number of images; judged_images: of those that the backbone received.
     """
 
     rows: dict[str, dict[str, float | None]]
     true: dict[str, float | None]
     n: int
-    judged: int
+    judged_images: int
     data: str
 
 
@@ -111,7 +111,7 @@ def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
     found = measure({"": model}, data)
     grey = {f"{name}_grey": value for name, value in found.rows[GREY].items()}
     true = {f"{name}_true": found.true[name] for name in ("colourfulness", "colourfulness_lab")}
-    about = {"n": found.n, "n_judged": found.judged, "backbone": BACKBONE, "data": found.data, "skipped": {}}
+    about = {"n": found.n, "n_judged": found.judged_images, "backbone": BACKBONE, "data": found.data, "skipped": {}}
     return {**found.rows[""], **grey, **true, **about}
 
 
@@ -148,8 +148,8 @@ def measure(
     if not n:
         raise PellucidError(f"{path} contains no images; give a folder of colour images")
     rows = {name: score.figures(true, n) for name, score in scores.items()}
-    judged = sum(len(one.answers) for one in true.judged)
-    return MeasuredColorizers(rows, true.figures(true, n), n, judged, str(path))
+    judged_images = sum(len(one.answers) for one in true.judgements)
+    return MeasuredColorizers(rows, true.figures(true, n), n, judged_images, str(path))
 
 
 def colour_images(tree: Tree) -> list[str]:
@@ -184,14 +184,16 @@ class TileFeatures:
         self._model = Model.load(shipped_files.pretrained_file(BACKBONE))
         self._head = self._model.layers[-1]  # Dense
 
-    def __call__(self, images: Tensor) -> Judgement:
+    def __call__(self, images: Tensor) -> BackboneOutputs:
         """Return the features and predicted classes for images (N, 3, H, W), 0 to 1."""
         if tuple(images.shape[2:]) != (SIDE, SIDE):
             images = F.interpolate(images, (SIDE, SIDE), mode="bilinear", antialias=True)
         model, path = self._model, self._head.path
         if not len(images):
-            return Judgement(torch.zeros(0, self._head.params["weight"].shape[1]), torch.zeros(0, dtype=torch.int64))
+            return BackboneOutputs(
+                torch.zeros(0, self._head.params["weight"].shape[1]), torch.zeros(0, dtype=torch.int64)
+            )
         outputs = features(model.net, model.params, images, [path], model.stats)[path]
         with torch.inference_mode():
             scores, _ = self._head.layer.forward(dict(self._head.params), outputs, Mode(keep=False))
-        return Judgement(outputs, scores.argmax(1))
+        return BackboneOutputs(outputs, scores.argmax(1))

@@ -6,8 +6,9 @@ from typing import Any
 from torch import Tensor
 
 from pellucid.data import CATALOGUE, data_root
+from pellucid.data.dataset import split_images
 from pellucid.data.files import ImageFiles
-from pellucid.data.folder import TEST_FRACTION, split_images
+from pellucid.data.folder import TEST_FRACTION
 from pellucid.data.images import decode, resized
 from pellucid.data.source import Source, Subset
 from pellucid.data.tree import open_tree, tree_at

@@ -31,12 +31,12 @@ ADVICE = (
 Z = 1.959964  # the 0.975 quantile of the normal distribution, for intervals of 95 %
 
 
-def table(found: MeasuredColorizers) -> TablePart:
+def table(measured: MeasuredColorizers) -> TablePart:
     """Return a row for each metric: of grey, of each model, and of the true colours where they have it."""
-    names = [GREY, *(name for name in found.rows if name != GREY)]
+    names = [GREY, *(name for name in measured.rows if name != GREY)]
     rows = [
-        (figure, *(_text(found.rows[name][figure]) for name in names),
-         _text(found.true[figure] if figure in TRUE_METRICS else None))
+        (figure, *(_text(measured.rows[name][figure]) for name in names),
+         _text(measured.true[figure] if figure in TRUE_METRICS else None))
         for figure in FIGURES
     ]  # fmt: skip
     lower = " and ".join(name for name in FIGURES if name in LOWER)
@@ -48,23 +48,24 @@ def _text(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def comparison_page(found: MeasuredColorizers, models: Mapping[str, Model], title: str, command: str) -> Page:
+def comparison_page(measured: MeasuredColorizers, models: Mapping[str, Model], title: str, command: str) -> Page:
     """Return the page: the table, descriptions of its metrics, and examples spread evenly over the data."""
-    about = f"{found.n:,} images of {found.data}; answers and frechet are measured on {found.judged:,} of them."
-    examples = [part for images in _examples(models, found) for part in (Heading(images.name), images)]
+    judged = f"answers and frechet are measured on {measured.judged_images:,} of them"
+    about = f"{measured.n:,} images of {measured.data}; {judged}."
+    examples = [part for images in _examples(models, measured) for part in (Heading(images.name), images)]
     sections = [
-        Section("figures", "Figures", [table(found), Facts([*FIGURES.items()]), ADVICE], wide=True),
+        Section("figures", "Figures", [table(measured), Facts([*FIGURES.items()]), ADVICE], wide=True),
         Section("images", "Images", examples, wide=True),
     ]
     return Page(title, sections, about, command=command)
 
 
-def _examples(models: Mapping[str, Model], found: MeasuredColorizers) -> list[ImageRow]:
+def _examples(models: Mapping[str, Model], measured: MeasuredColorizers) -> list[ImageRow]:
     """Return example images, each in grey, in the colours of each model, and in its true colours."""
     shown: list[ImageRow] = []
     greys = Colorizer(next(iter(models.values())), 0)
     columns: dict[str, Any] = {GREY: greys, **{name: Colorizer(model) for name, model in models.items()}}
-    with open_tree(data_path(next(iter(models.values())), found.data)) as tree:
+    with open_tree(data_path(next(iter(models.values())), measured.data)) as tree:
         names = colour_images(tree)
         for k in range(min(EXAMPLES, len(names))):
             name = names[k * len(names) // min(EXAMPLES, len(names))]
@@ -118,8 +119,8 @@ def questions(model: Model, data: str | None, n: int | None = None, seed: int = 
     return result
 
 
-def real_page(asked: list[Question], title: str) -> str:
+def real_page(questions: list[Question], title: str) -> str:
     """Return the page, which counts the answers as they are given and shows the interval for each count."""
-    n = len(asked)
+    n = len(questions)
     shares = [(f"{k}", *(f"{100 * value:.0f} %" for value in (k / n, *wilson(k, n)))) for k in range(n + 1)]
-    return render("real", title=title, questions=asked, shares=shares)
+    return render("real", title=title, questions=questions, shares=shares)

@@ -69,9 +69,9 @@ def explain_pixel(
     return PixelColour(row, column, a, b, target, of, attributions[0].cpu())
 
 
-def ask_pixel(model: Model, x: Tensor, of: str | None, place: Area | None) -> Asked:
-    """Return what `explain_pixel` explains, for the pixel in the middle of a place; see `Task.ask`."""
-    top, left, bottom, right = place or (0, 0, *x.shape[1:])
+def ask_pixel(model: Model, x: Tensor, of: str | None, area: Area | None) -> Asked:
+    """Return what `explain_pixel` explains, for the pixel in the middle of an area; see `Task.ask`."""
+    top, left, bottom, right = area or (0, 0, *x.shape[1:])
     row, column, channels = (top + bottom) // 2, (left + right) // 2, get_args(Channel)
     axis = 0 if of is None else index_of(of, channels)
     found, target, what = _aimed(model, x, row, column, channels[axis])

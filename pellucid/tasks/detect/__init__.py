@@ -93,11 +93,11 @@ class Detection(Task):
 
         return resized_to(ObjectFinder(model).fitted(image), image)
 
-    def ask(self, model: "Model", x: "Tensor", of: str | None = None, place: Area | None = None) -> Asked:
-        """Return the logit of a class, or a side, of the box at a place, by default of the one with the best score."""
+    def ask(self, model: "Model", x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
+        """Return the logit of a class, or a side, of the box in an area, by default of the one with the best score."""
         from pellucid.tasks.detect.explained import ask_box
 
-        return ask_box(model, x, of, place, SCORE)
+        return ask_box(model, x, of, area, SCORE)
 
     def traced(self, model: "Model", x: Any, target: Any) -> Traced:
         """Return the networks of a single-stage detector with the weighted sum of its losses."""

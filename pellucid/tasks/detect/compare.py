@@ -233,27 +233,27 @@ def _linear(
 def _measured(
     key: str,
     title: str,
-    held: DetectionFolder,
-    found: list[Detections],
+    test: DetectionFolder,
+    detections: list[Detections],
     stages: list[Stages],
     parameters: int,
     run: str,
 ) -> ComparedDetector:
-    truth = [_objects_in_file(held, k) for k in range(len(held))]
-    results = measure(found, truth, held.classes or ())
+    objects = [_objects_in_file(test, k) for k in range(len(test))]
+    results = measure(detections, objects, test.classes or ())
     masks = None if results.masks is None else {name: results.masks[name] for name in ("ap", "ap50")}
     figures = {name: results.figures[name] for name in FIGURES}
     return ComparedDetector(key, title, figures, results.intervals["ap50"], masks, mean(stages), parameters, run)
 
 
-def _objects_in_file(held: DetectionFolder, k: int) -> Objects:
+def _objects_in_file(test: DetectionFolder, k: int) -> Objects:
     """Return the objects of image k in the pixels of its file."""
-    return held.records[k].objects(len(held.keypoints), held.has_masks)
+    return test.records[k].objects(len(test.keypoints), test.has_masks)
 
 
-def _in_file(found: Detections, held: DetectionFolder, k: int) -> Detections:
+def _in_file(detections: Detections, test: DetectionFolder, k: int) -> Detections:
     """Return detections in image k in the pixels of its file."""
-    return scaled(found, held.size_of(k), held.records[k].size)
+    return scaled(detections, test.size_of(k), test.records[k].size)
 
 
 def _cells(row: ComparedDetector, masks: bool) -> tuple[str, ...]:

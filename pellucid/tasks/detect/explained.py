@@ -39,10 +39,10 @@ def explain_box(model: Model, request: Request, box: int) -> Explained:
     return Explained(box_page.to_json(), lines, out, written)
 
 
-def ask_box(model: Model, x: Tensor, of: str | None, place: Area | None, score: float) -> Asked:
+def ask_box(model: Model, x: Tensor, of: str | None, area: Area | None, score: float) -> Asked:
     """Return the logit of a class of one box, by default its own, or a side of it; see `Task.ask`.
 
-    x: the resized picture (C, h, w), 0 to 1. place: the box that overlaps most with it is taken, by default the one
+    x: the resized picture (C, h, w), 0 to 1. area: the box that overlaps most with it is taken, by default the one
     with the best score. score: of the boxes that are meant.
     """
     found = pipeline(model, (x * 255).round().to(torch.uint8))
@@ -50,8 +50,8 @@ def ask_box(model: Model, x: Tensor, of: str | None, place: Area | None, score: 
     if not len(boxes):
         raise PellucidError(f"no object with a score of at least {score:g} is found in the picture")
     index = 0
-    if place is not None:
-        top, left, bottom, right = place
+    if area is not None:
+        top, left, bottom, right = area
         overlaps = box_iou(torch.tensor([[left, top, right, bottom]], dtype=boxes.dtype), boxes)[0]
         index = int(overlaps.argmax())  # of several around a click, the smallest
         if not overlaps[index]:

@@ -9,9 +9,10 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
+from pellucid.data.colour_modes import ColourMode
 from pellucid.data.detection import scaled
 from pellucid.data.files import fitted
-from pellucid.data.images import ColourMode, resized
+from pellucid.data.images import resized
 from pellucid.detectors import Detector
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections
@@ -63,10 +64,10 @@ class ObjectFinder:
             batch = torch.stack([resized(images[k], size) for k in indices])
             predicted: Any = model.predict(batch)
             found |= dict(zip(indices, predicted, strict=True))
-        kept = [found[k].take(found[k].scores >= (score or 0.0)) for k in range(len(images))]
+        confident = [found[k].take(found[k].scores >= (score or 0.0)) for k in range(len(images))]
         return [
             scaled(one, size, (image.shape[1], image.shape[2]))
-            for one, size, image in zip(kept, sizes, images, strict=True)
+            for one, size, image in zip(confident, sizes, images, strict=True)
         ]
 
     def fitted(self, image: Tensor) -> tuple[int, int]:
@@ -75,11 +76,15 @@ class ObjectFinder:
         return fitted((image.shape[1], image.shape[2]), size)
 
 
-def overlay(image: Tensor, found: Detections, classes: Sequence[str]) -> ndarray:
+def overlay(image: Tensor, detections: Detections, classes: Sequence[str]) -> ndarray:
     """Draw the detections, numbered from 1, on an image (C, H, W) uint8: (H, W, 3) uint8, enlarged if small."""
     texts = [
         f"{number} {printable(str(classes[int(label)]))} {score:.2f}"
-        for number, (label, score) in enumerate(zip(found.labels.tolist(), found.scores.tolist(), strict=True), 1)
+        for number, (label, score) in enumerate(
+            zip(detections.labels.tolist(), detections.scores.tolist(), strict=True), 1
+        )
     ]
     shown = image.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
-    return object_overlay(shown, found.boxes, found.labels, texts, len(classes), found.masks, found.keypoints)
+    return object_overlay(
+        shown, detections.boxes, detections.labels, texts, len(classes), detections.masks, detections.keypoints
+    )

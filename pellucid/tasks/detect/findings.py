@@ -24,8 +24,8 @@ class DetectionFinding(NamedTuple):
 
 
 def findings(
-    found: Detections,
-    truth: Objects,
+    detections: Detections,
+    objects: Objects,
     classes: Sequence[str],
     score: float = 0.5,
     threshold: float = THRESHOLD,
@@ -38,48 +38,53 @@ def findings(
     which the IoU is computed. Detections below `score` count as not made, but may explain a miss. Reasons from the
     detector (anchor, suppression) can be added: `finding._replace(text=...)`.
     """
-    order = found.scores.argsort(descending=True, stable=True)
-    kept = order[found.scores[order] >= score]
+    order = detections.scores.argsort(descending=True, stable=True)
+    scored = order[detections.scores[order] >= score]
     limits = {"threshold": threshold, "background": background, "kind": kind}
-    judged, all_judged = (
-        classify_detections(found.take(kept), truth, **limits),
-        classify_detections(found, truth, **limits),
+    matched, all_matched = (
+        classify_detections(detections.take(scored), objects, **limits),
+        classify_detections(detections, objects, **limits),
     )
-    words = _Words(found, truth, classes, score, threshold, background, kept.tolist(), judged, all_judged)
-    detected = [words.of_detection(rank) for rank in range(len(kept))]
-    return detected + [words.of_miss(truth_index) for truth_index in judged.not_found(truth)]
+    words = _Sentences(
+        detections, objects, classes, score, threshold, background, scored.tolist(), matched, all_matched
+    )
+    detected = [words.of_detection(rank) for rank in range(len(scored))]
+    return detected + [words.of_miss(truth_index) for truth_index in matched.not_found(objects)]
 
 
 @dataclass(frozen=True)
-class _Words:
+class _Sentences:
     """The sentences of an image.
 
-    judged: the verdicts on the detections with a score of at least `score`; kept: the indices of these in `found`, by
-    descending score. all_judged: the verdicts on all detections.
+    matched: the verdicts on the detections with a score of at least `score`; scored: their indices in `detections`, by
+    descending score. all_matched: the verdicts on all detections.
     """
 
-    found: Detections
-    truth: Objects
+    detections: Detections
+    objects: Objects
     classes: Sequence[str]
     score: float
     threshold: float
     background: float
-    kept: list[int]
-    judged: MatchedImage
-    all_judged: MatchedImage
+    scored: list[int]
+    matched: MatchedImage
+    all_matched: MatchedImage
 
     def of_detection(self, rank: int) -> DetectionFinding:
-        kind, truth_index, iou = self.judged.verdicts[rank]
+        kind, truth_index, iou = self.matched.verdicts[rank]
         why = (
             "is a false alarm: the image has no object to find"
             if truth_index < 0
             else self._endings(truth_index, iou)[kind]
         )
         if kind == "duplicate":
-            first = self.judged.finders[truth_index]
-            score, other = float(self.found.scores[self.kept[first]]), float(self.judged.overlaps[first, truth_index])
+            first = self.matched.finders[truth_index]
+            score, other = (
+                float(self.detections.scores[self.scored[first]]),
+                float(self.matched.overlaps[first, truth_index]),
+            )
             why += f", but detection {first + 1} found it with score {score:.2f} and IoU {other:.2f}"
-        return DetectionFinding(kind, self.kept[rank], truth_index, iou, f"{self._detection(rank)} {why}.")
+        return DetectionFinding(kind, self.scored[rank], truth_index, iou, f"{self._detection(rank)} {why}.")
 
     def _endings(self, truth_index: int, iou: float) -> dict[str, str]:
         true = self._object(truth_index)
@@ -97,30 +102,30 @@ class _Words:
         }
 
     def of_miss(self, truth_index: int) -> DetectionFinding:
-        width, height = (self.truth.boxes[truth_index, 2:] - self.truth.boxes[truth_index, :2]).tolist()
+        width, height = (self.objects.boxes[truth_index, 2:] - self.objects.boxes[truth_index, :2]).tolist()
         index, iou, why = self._reason(truth_index)
         text = f"{self._object(truth_index)} ({width:.0f} x {height:.0f} pixels) was missed. {why}."
         return DetectionFinding(MISSED, index, truth_index, iou, text)
 
     def _reason(self, truth_index: int) -> tuple[int, float, str]:
         """Return the index of the detection that best explains a miss, -1 for none, its IoU, and the reason."""
-        index = self.all_judged.finders[truth_index]
-        if index >= 0 and index not in self.kept:
-            iou = float(self.all_judged.overlaps[index, truth_index])
-            score = below(float(self.found.scores[index]), self.score)
+        index = self.all_matched.finders[truth_index]
+        if index >= 0 and index not in self.scored:
+            iou = float(self.all_matched.overlaps[index, truth_index])
+            score = below(float(self.detections.scores[index]), self.score)
             words = f"{self._class(index)}, score {score}, IoU {iou:.2f}"
             return index, iou, f"Its detection ({words}) is below the score {self.score:g}"
-        overlaps = self.judged.overlaps[:, truth_index]
+        overlaps = self.matched.overlaps[:, truth_index]
         # The detection that would find the object with another class or place; without one, the nearest detection.
         rank = (
-            self.judged.repairs[truth_index]
-            if self.judged.repairs[truth_index] >= 0 or not len(overlaps)
+            self.matched.repairs[truth_index]
+            if self.matched.repairs[truth_index] >= 0 or not len(overlaps)
             else int(overlaps.argmax())
         )
         if rank < 0 or float(overlaps[rank]) < self.background:
             nothing = f"No detection with a score of at least {self.score:g}"
             return -1, 0.0, f"{nothing} has an IoU of {self.background:g} or more with it"
-        kind, other, best = self.judged.verdicts[rank]
+        kind, other, best = self.matched.verdicts[rank]
         iou, words = float(overlaps[rank]), self._detection(rank)
         if other != truth_index and kind == HIT:
             why = f"{words} has IoU {iou:.2f} with it, but matches {self._object(other)} with IoU {best:.2f}"
@@ -128,19 +133,19 @@ class _Words:
             why = f"{words} has IoU {iou:.2f} with it and the wrong class"
         else:
             why = f"{words} has IoU {below(iou, self.threshold)} with it, below {self.threshold:g}"
-        return self.kept[rank], iou, why
+        return self.scored[rank], iou, why
 
     def _detection(self, rank: int) -> str:
-        return f"Detection {rank + 1} ({self._scored(self.kept[rank])})"
+        return f"Detection {rank + 1} ({self._scored(self.scored[rank])})"
 
     def _scored(self, index: int) -> str:
-        return f"{self._class(index)}, score {float(self.found.scores[index]):.2f}"
+        return f"{self._class(index)}, score {float(self.detections.scores[index]):.2f}"
 
     def _class(self, index: int) -> str:
-        return self.classes[int(self.found.labels[index])]
+        return self.classes[int(self.detections.labels[index])]
 
     def _object(self, truth_index: int) -> str:
-        return f"{self.classes[int(self.truth.labels[truth_index])]} {truth_index + 1}"
+        return f"{self.classes[int(self.objects.labels[truth_index])]} {truth_index + 1}"
 
 
 def below(value: float, limit: float) -> str:

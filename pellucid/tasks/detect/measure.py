@@ -71,15 +71,15 @@ def evaluate(model: Model, data: str | None = None) -> MeasuredDetections:
     for start in range(0, len(source), CHUNK):
         examples = [source.example(k) for k in range(start, min(start + CHUNK, len(source)))]
         detections += finder.find([image for image, _ in examples])
-        objects += [truth for _, truth in examples]
-        areas += [_areas(source.areas(start + k), truth) for k, (_, truth) in enumerate(examples)]
+        objects += [image_objects for _, image_objects in examples]
+        areas += [_areas(source.areas(start + k), image_objects) for k, (_, image_objects) in enumerate(examples)]
     results = measure(detections, objects, finder.classes, areas)
     return MeasuredDetections(model, results, str(path), part, source, detections, objects)
 
 
-def _areas(stated: Sequence[float | None], truth: Objects) -> Tensor:
+def _areas(stated: Sequence[float | None], objects: Objects) -> Tensor:
     """Return the areas of objects (n,): the stated ones, otherwise those of the masks or boxes."""
-    computed = truth_areas(truth)
+    computed = truth_areas(objects)
     return torch.tensor(
         [float(computed[k]) if area is None else area for k, area in enumerate(stated)], dtype=torch.float64
     )

@@ -13,9 +13,9 @@ from pellucid.combine import Sequential
 from pellucid.detectors import Anchors, Candidates, OneStage
 from pellucid.detectors.base import MAX_CANDIDATES, MAX_DETECTIONS
 from pellucid.errors import PellucidError
-from pellucid.export.onnx_file import BATCH_AXIS, graph_bytes, network_nodes, run_file
+from pellucid.export.onnx_file import BATCH_AXIS, graph_bytes, network_nodes
 from pellucid.export.onnx_nodes import Nodes
-from pellucid.export.onnx_proto import optional
+from pellucid.export.onnx_proto import optional, run_file
 from pellucid.export.parity import Parity, ParityError, batch, compare
 from pellucid.export.trace import GraphTrace, GraphValue, TracedLayer, trace
 from pellucid.image_objects import Detections
@@ -126,9 +126,11 @@ def _decide(n: Nodes, candidates: tuple[str, str], detector: OneStage) -> None:
     chosen = n.inner("NonMaxSuppression", boxes, transposed, limit, iou, n.number("score", below))  # (M, 3)
 
     empty = n.inner("Expand", n.number("empty", -1.0), n.inner("Shape", transposed))
-    kept = n.inner("ScatterND", empty, chosen, n.inner("GatherND", transposed, chosen))
-    kept = n.inner("Reshape", n.inner("Transpose", kept, perm=[0, 2, 1]), n.integers("pairs", 0, -1))
-    values, indices = _best(n, kept, MAX_DETECTIONS)  # (N, k)
+    selected_scores = n.inner("ScatterND", empty, chosen, n.inner("GatherND", transposed, chosen))
+    selected_scores = n.inner(
+        "Reshape", n.inner("Transpose", selected_scores, perm=[0, 2, 1]), n.integers("pairs", 0, -1)
+    )
+    values, indices = _best(n, selected_scores, MAX_DETECTIONS)  # (N, k)
     is_detection = n.inner("GreaterOrEqual", values, n.number("zero", 0.0))
     counts = n.inner("ReduceSum", n.inner("Cast", is_detection, to=7), n.integers("row", 1), keepdims=0)  # 7: INT64
     end = n.inner("Reshape", n.inner("ReduceMax", counts, keepdims=0), n.integers("one", 1))

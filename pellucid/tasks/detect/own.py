@@ -3,6 +3,7 @@
 from typing import Any
 
 from pellucid.data import load
+from pellucid.data.formats import ANNOTATION_FORMATS
 from pellucid.errors import PellucidError
 from pellucid.recipe.material import is_annotated
 from pellucid.recipe.own import epochs_for
@@ -20,9 +21,7 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     Both start from a shipped detector. Raises PellucidError for data without annotated objects.
     """
     if not is_annotated(data):
-        raise PellucidError(
-            f"{data} has no annotated objects; give images with annotations of Pascal VOC, COCO, YOLO or labelme"
-        )
+        raise PellucidError(f"{data} has no annotated objects; give images with annotations of {ANNOTATION_FORMATS}")
     train = load(data, root).train
     name, start = ("pennfudan-mask", "pennfudan") if train.has_masks else ("bccd-single", "bccd")
     batch_size = min(BATCH_SIZE[name], len(train))

@@ -86,8 +86,8 @@ def detection_page(
     computed again, and the findings with reasons from the detector's intermediate results.
     """
     all_findings = [
-        findings(detected, truth, results.classes, results.score)
-        for detected, truth in zip(detections, objects, strict=True)
+        findings(detected, image_objects, results.classes, results.score)
+        for detected, image_objects in zip(detections, objects, strict=True)
     ]
     images: list[SectionPart] = []
     order = worst(all_findings, most)
@@ -101,8 +101,8 @@ def detection_page(
         figure = picture(image(k), shown, detected, objects[k])
         hits = [finding.text for finding in shown if finding.kind == HIT]
         others = [finding.text for finding in shown if finding.kind != HIT]
-        drawn = FigurePart(f"image-{k}", figure, f"Detections and missed objects of {names[k]}")
-        images += [Heading(names[k]), FigureRow([drawn, Bullets(others, hits, f"{len(hits)} right")])]
+        part = FigurePart(f"image-{k}", figure, f"Detections and missed objects of {names[k]}")
+        images += [Heading(names[k]), FigureRow([part, Bullets(others, hits, f"{len(hits)} right")])]
     sections = [
         Section("results", "Results", _metrics(results)),
         Section("curves", "Precision and recall", _curves(results), wide=True),
@@ -122,8 +122,8 @@ def _metrics(results: Results) -> list[SectionPart]:
 
 
 def _curves(results: Results) -> list[SectionPart]:
-    drawn, alt = precision_recall(results.curves, RECALLS), "Precision by recall of each class"
-    return [CURVES, FigurePart("curves", drawn, alt, otherwise="There is no object to find.")]
+    plot, alt = precision_recall(results.curves, RECALLS), "Precision by recall of each class"
+    return [CURVES, FigurePart("curves", plot, alt, otherwise="There is no object to find.")]
 
 
 def _errors(results: Results) -> list[SectionPart]:
@@ -153,17 +153,17 @@ def _errors(results: Results) -> list[SectionPart]:
     ]  # fmt: skip
 
 
-def picture(image: Tensor, found: Sequence[DetectionFinding], detections: Detections, objects: Objects) -> Figure:
+def picture(image: Tensor, findings: Sequence[DetectionFinding], detections: Detections, objects: Objects) -> Figure:
     """Draw the boxes of an image's findings, with the numbers that their sentences have."""
     boxes, texts = [], []
     n_detections = 0
-    for finding in found:
+    for finding in findings:
         missed = finding.kind == MISSED
         n_detections += not missed
         boxes.append(objects.boxes[finding.object_index] if missed else detections.boxes[finding.detection])
         texts.append(f"{finding.object_index + 1 if missed else n_detections}")
-    drawn = torch.stack(boxes) if boxes else torch.zeros(0, 4)
-    return draw_detections(image, drawn, [finding.kind for finding in found], texts)
+    all_boxes = torch.stack(boxes) if boxes else torch.zeros(0, 4)
+    return draw_detections(image, all_boxes, [finding.kind for finding in findings], texts)
 
 
 def _tiles(results: Results) -> list[tuple[str, str]]:

@@ -33,7 +33,7 @@ LAYER_METHODS = ("gradcam", "gradcam_plus_plus", "guided_gradcam")  # methods th
 WITHOUT_BIAS = relevance(ZPlus(bias=False), Epsilon(bias=False))
 
 
-class Removed(NamedTuple):
+class SuppressedCandidate(NamedTuple):
     """A candidate that suppression removed: its index, its score, and its IoU with the detection that removed it.
 
     by: the index of that detection, -1 if it is beyond the limit of detections.
@@ -83,17 +83,17 @@ class Pipeline:
             raise PellucidError(f"box {box}: the picture has {has}")
         return box - 1
 
-    def found(self, candidate: int, label: int) -> int:
+    def detection_of(self, candidate: int, label: int) -> int:
         """Return the index of the detection of class `label` that a candidate became, -1 for none."""
         same = (self.decision.chosen == candidate) & (self.decision.detections.labels == label)
         return int(same.nonzero()[0, 0]) if bool(same.any()) else -1
 
     @cached_property
-    def removed(self) -> list[list[Removed]]:
+    def removed(self) -> list[list[SuppressedCandidate]]:
         """The candidates that suppression removed, for each class, by descending score."""
         return [self._removed(label) for label in range(len(self.classes))]
 
-    def _removed(self, label: int) -> list[Removed]:
+    def _removed(self, label: int) -> list[SuppressedCandidate]:
         candidates, detections = self.walk.candidates, self.decision.detections
         suppressed = (self.decision.fates[:, label] == Fate.SUPPRESSED).nonzero()[:, 0]
         suppressed = suppressed[candidates.scores[suppressed, label].argsort(descending=True, stable=True)]
@@ -102,7 +102,7 @@ class Pipeline:
         by = suppressors(boxes, torch.arange(len(detected)), self.detector.nms_threshold)[len(detected) :]
         overlap = box_iou(candidates.boxes[suppressed], detections.boxes[detected])
         return [
-            Removed(
+            SuppressedCandidate(
                 candidate,
                 score,
                 float(overlap[k, index]) if index >= 0 else 0.0,

@@ -13,7 +13,7 @@ from pellucid.explain.methods import MAGNITUDES
 from pellucid.ops.boxes import box_iou
 from pellucid.report.figures.detections import Cell, attribution, boxes_on, score_maps
 from pellucid.report.sections import FigurePart, FigureRow, Page, Section, SectionPart, TablePart
-from pellucid.tasks.detect.pipeline import METHODS, SIDES, Pipeline, Removed
+from pellucid.tasks.detect.pipeline import METHODS, SIDES, Pipeline, SuppressedCandidate
 from pellucid.tasks.detect.results import SCORE
 from pellucid.text import plural
 
@@ -105,8 +105,8 @@ class BoxPage:
         ]
         names = [f"map {k}, {size}" for k, size in enumerate(sizes, 1)]
         caption = f"Highest score of each cell{for_class}; white: the cell of {self.name}"
-        drawn = score_maps(self.image, maps, names, Cell(level, row, column), self.boxes[self.detection_index])
-        return _step("scores", "Score maps", [*sentences, _figures(("scores", drawn, caption))])
+        figure = score_maps(self.image, maps, names, Cell(level, row, column), self.boxes[self.detection_index])
+        return _step("scores", "Score maps", [*sentences, _figures(("scores", figure, caption))])
 
     def _anchor(self) -> Section | None:
         walk = self.pipeline.walk
@@ -116,12 +116,12 @@ class BoxPage:
         target = self.boxes[self.detection_index] if walk.proposals is None else walk.proposals[self.candidate]
         kind = "box" if walk.proposals is None else "proposal"
         sentence = f"The anchor of {self.name} is {_sized(anchor)}. {_moved(anchor, target, f'The {kind}')}"
-        drawn = boxes_on(
+        figure = boxes_on(
             self.image,
             [("pale", self._around(target), True), ("source", anchor[None], True), ("box", target[None], False)],
         )
         caption = f"Anchor (green, dashed) and {kind} (orange); grey: the other anchors at the centre of the {kind}"
-        return _step("anchor", "Anchors", [sentence, _figures(("anchor", drawn, caption))])
+        return _step("anchor", "Anchors", [sentence, _figures(("anchor", figure, caption))])
 
     def _proposals(self) -> Section | None:
         walk, pipeline = self.pipeline.walk, self.pipeline
@@ -145,7 +145,7 @@ class BoxPage:
             f"From the proposal the head outputs the probabilities {', '.join(classes)} and background "
             f"{float(1 - scores.sum()):.3f}. {_moved(proposal, self.boxes[self.detection_index], 'The box')}"
         )
-        drawn = boxes_on(
+        figure = boxes_on(
             self.image,
             [
                 ("pale", walk.proposals[:MAX_PROPOSALS], False),
@@ -156,7 +156,7 @@ class BoxPage:
         caption = (
             f"{min(MAX_PROPOSALS, len(walk.proposals))} proposals (grey), the box's own (green), {self.name} (orange)"
         )
-        return _step("proposals", "Proposals", [*sentences, _figures(("proposals", drawn, caption))])
+        return _step("proposals", "Proposals", [*sentences, _figures(("proposals", figure, caption))])
 
     def _candidates(self) -> Section:
         pipeline, fates = self.pipeline, self.pipeline.decision.fates
@@ -196,11 +196,11 @@ class BoxPage:
             + (f", the best with score {removed[0].score:.3f} and IoU {removed[0].iou:.2f}." if removed else "."),
         ]
         removed_boxes = pipeline.walk.candidates.boxes[[one.candidate for one in removed]]
-        drawn = boxes_on(
+        figure = boxes_on(
             self.image, [("other", removed_boxes, True), ("box", self.boxes[self.detection_index, None], False)]
         )
         caption = f"{self.title} (orange) and the candidates that it removed (blue, dashed)"
-        return _step("suppression", "Suppression", [*sentences, _figures(("suppression", drawn, caption))])
+        return _step("suppression", "Suppression", [*sentences, _figures(("suppression", figure, caption))])
 
     def _detections(self) -> Section:
         pipeline, detections = self.pipeline, self.pipeline.detections
@@ -209,7 +209,7 @@ class BoxPage:
         texts = [f"{k}" for k in range(1, count + 1)]
         others = [k for k in range(count) if k != self.detection_index]
         groups = [("other", shown.boxes[others], False), ("box", shown.boxes[self.detection_index, None], False)]
-        drawn = boxes_on(self.image, groups, [[texts[k] for k in others], [texts[self.detection_index]]])
+        plot = boxes_on(self.image, groups, [[texts[k] for k in others], [texts[self.detection_index]]])
         removed = Counter(one.by for of_class in pipeline.removed for one in of_class)
         rows = [
             (f"{k + 1}", self._class(label), f"{score:.3f}", f"{removed[k]:,}", *(f"{value:.1f}" for value in box))
@@ -220,7 +220,7 @@ class BoxPage:
         caption = "Detections, the candidates that each removed, and its box in pixels of the picture"
         table = TablePart(caption, ["box", "class", "score", "removed", *SIDES], rows[:count], range(2, 8))
         sentence = f"{plural(len(detections), 'detection')}, numbered by their scores; the first {count} are shown."
-        figure = _figures(("detections", drawn, f"The first {count} detections"))
+        figure = _figures(("detections", plot, f"The first {count} detections"))
         return _step("detections", "Detections", [sentence, table, figure])
 
     def _depends(self) -> Section:
@@ -254,8 +254,8 @@ class BoxPage:
                 prefix = "" if self.side is not None else "the score "
                 text += f"; it adds up to {float(map_.sum()):.3f} of {prefix}{explained:.3f}; the rest is due to biases"
             sentences.append(f"{text}.")
-            drawn = attribution(self.image, map_, self.boxes[self.detection_index], method, method not in MAGNITUDES)
-            figures.append((method, drawn, f"{method} of {what}"))
+            figure = attribution(self.image, map_, self.boxes[self.detection_index], method, method not in MAGNITUDES)
+            figures.append((method, figure, f"{method} of {what}"))
         return _step("depends", "What the box depends on", [*sentences, _figures(*figures)])
 
     def _class(self, label: int) -> str:
@@ -280,7 +280,7 @@ class BoxPage:
     def _fate(self, candidate: int, label: int) -> str:
         fate = Fate(int(self.pipeline.decision.fates[candidate, label]))
         if fate == Fate.DETECTED:
-            return f"detected: box {self.pipeline.found(candidate, label) + 1}"
+            return f"detected: box {self.pipeline.detection_of(candidate, label) + 1}"
         if fate == Fate.SUPPRESSED:
             return _removed(next(one for one in self.pipeline.removed[label] if one.candidate == candidate))
         return FATES[fate]
@@ -300,7 +300,7 @@ def _figures(*named: tuple[str, Figure, str]) -> FigureRow:
     return FigureRow([FigurePart(name, figure, caption, caption) for name, figure, caption in named])
 
 
-def _removed(one: Removed) -> str:
+def _removed(one: SuppressedCandidate) -> str:
     if one.by < 0:
         return "removed by a box beyond the limit of detections"
     return f"removed by box {one.by + 1}, IoU {one.iou:.2f}"

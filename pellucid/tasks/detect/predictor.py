@@ -59,22 +59,22 @@ class DetectionPredictor(Predictor):
         file = None if self.outputs is None else self.outputs.write_annotations(self.coco.to_json())
         return {"classes": list(self.classes), "score": self.score, "pictures": rows, "annotations": file}, file
 
-    def _listed(self, found: Detections) -> list[dict[str, Any]]:
+    def _listed(self, detections: Detections) -> list[dict[str, Any]]:
         """Return the detections, numbered as in the overlay."""
-        rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
+        rows = zip(detections.labels.tolist(), detections.scores.tolist(), detections.boxes.tolist(), strict=True)
         listed = [
             {"number": number, "class": self.classes[label], "score": score, "box": box}
             for number, (label, score, box) in enumerate(rows, 1)
         ]
-        if found.keypoints is not None:
-            points = found.keypoints.tolist()
+        if detections.keypoints is not None:
+            points = detections.keypoints.tolist()
             listed = [{**row, "keypoints": each} for row, each in zip(listed, points, strict=True)]
         return listed
 
-    def _class_counts(self, found: Detections) -> str:
-        counts = Counter(self.classes[label] for label in found.labels.tolist())
+    def _class_counts(self, detections: Detections) -> str:
+        counts = Counter(self.classes[label] for label in detections.labels.tolist())
         names = ", ".join(f"{name} {count}" for name, count in counts.most_common())
-        return f"{plural(len(found), 'object')} ({names})" if names else "no objects"
+        return f"{plural(len(detections), 'object')} ({names})" if names else "no objects"
 
 
 # What a picture without detections has in a table: a row with all columns, so that an empty table has them too.

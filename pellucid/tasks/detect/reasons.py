@@ -18,74 +18,76 @@ from pellucid.text import plural
 
 
 def with_reasons(
-    found: Sequence[DetectionFinding], it: Pipeline, truth: Objects, score: float = SCORE
+    findings: Sequence[DetectionFinding], pipeline: Pipeline, objects: Objects, score: float = SCORE
 ) -> list[DetectionFinding]:
     """Return the findings of an image with further sentences for errors and misses; sizes are in pixels of the input.
 
-    it: the intermediate results of the detector. found: the findings for `it.detections` and the objects `truth`, at
-    this `score`. For an error, the sentences state where its box comes from, and the target of that anchor or proposal
+    pipeline: the intermediate results of the detector. findings: those for `pipeline.detections` and `objects`, at this
+    `score`. For an error, the sentences state where its box comes from, and the target of that anchor or proposal
     in training. For a miss, they state the best candidate of the object's class with an IoU of at least 0.5 and its
     outcome, and the number of anchors or proposals that are assigned to the object.
     """
-    objects = scaled(truth, it.size, it.input_size)
-    assigned = assignment(it, objects)
+    objects = scaled(objects, pipeline.size, pipeline.input_size)
+    assigned = assignment(pipeline, objects)
     return [
-        one._replace(text=f"{one.text} {_of_error(one, it, objects, assigned)}")
+        one._replace(text=f"{one.text} {_of_error(one, pipeline, objects, assigned)}")
         if one.kind in ERRORS
-        else one._replace(text=f"{one.text} {_of_miss(one, it, objects, assigned, score)}")
+        else one._replace(text=f"{one.text} {_of_miss(one, pipeline, objects, assigned, score)}")
         if one.kind == MISSED
         else one
-        for one in found
+        for one in findings
     ]
 
 
-def assignment(it: Pipeline, objects: Objects) -> Assignment:
+def assignment(pipeline: Pipeline, objects: Objects) -> Assignment:
     """Return the object that each anchor is assigned to; for a two-stage detector, each proposal."""
-    if isinstance(it.detector, OneStage) and it.walk.anchors is not None:
-        return it.detector.assign(it.walk.anchors, objects)
-    assert it.walk.proposals is not None
-    return assign_by_iou(it.walk.proposals, objects.boxes, MIN_POSITIVE_IOU, MIN_POSITIVE_IOU, crowd=objects.crowd)
-
-
-def origin(it: Pipeline, candidate: int) -> str:
-    """Return where a candidate comes from, in words."""
-    x0, y0, x1, y1 = _source(it, candidate).tolist()
-    size = f"{x1 - x0:.0f} x {y1 - y0:.0f} pixels"
-    if it.walk.proposals is not None:
-        return f"proposal {candidate + 1} ({size})"
-    level, row, column = it.walk.cell(int(it.walk.candidates.anchors[candidate]))
-    return f"row {row}, column {column} of map {level + 1} (anchor {size})"
-
-
-def _source(it: Pipeline, candidate: int) -> Tensor:
-    """Return the anchor, or the proposal, that a candidate comes from: (4,)."""
-    if it.walk.proposals is not None:
-        return it.walk.proposals[candidate]
-    assert it.walk.anchors is not None
-    return it.walk.anchors.boxes[int(it.walk.candidates.anchors[candidate])]
-
-
-def _of_error(one: DetectionFinding, it: Pipeline, objects: Objects, assigned: Assignment) -> str:
-    candidate = int(it.decision.chosen[one.detection])
-    index = candidate if it.walk.proposals is not None else int(it.walk.candidates.anchors[candidate])
-    reason, matched = REASONS[int(assigned.reason[index])], int(assigned.matched[index])
-    if matched >= 0:
-        kind, _, why = reason.partition(":")
-        reason = f"{kind} for {it.classes[int(objects.labels[matched])]} {matched + 1}:{why}"
-    source = _source(it, candidate)
-    overlap = float(box_iou(source[None], objects.boxes).max()) if len(objects) else 0.0
-    source_kind = "anchor" if it.walk.proposals is None else "proposal"
-    return (
-        f"It comes from {origin(it, candidate)}. In training this {source_kind}, whose highest IoU with an object is "
-        f"{overlap:.2f}, would be {reason}."
+    if isinstance(pipeline.detector, OneStage) and pipeline.walk.anchors is not None:
+        return pipeline.detector.assign(pipeline.walk.anchors, objects)
+    assert pipeline.walk.proposals is not None
+    return assign_by_iou(
+        pipeline.walk.proposals, objects.boxes, MIN_POSITIVE_IOU, MIN_POSITIVE_IOU, crowd=objects.crowd
     )
 
 
-def _of_miss(one: DetectionFinding, it: Pipeline, objects: Objects, assigned: Assignment, score: float) -> str:
-    label, scores = int(objects.labels[one.object_index]), it.walk.candidates.scores
-    overlap = box_iou(it.walk.candidates.boxes, objects.boxes[one.object_index, None])[:, 0]
+def origin(pipeline: Pipeline, candidate: int) -> str:
+    """Return where a candidate comes from, in words."""
+    x0, y0, x1, y1 = _source(pipeline, candidate).tolist()
+    size = f"{x1 - x0:.0f} x {y1 - y0:.0f} pixels"
+    if pipeline.walk.proposals is not None:
+        return f"proposal {candidate + 1} ({size})"
+    level, row, column = pipeline.walk.cell(int(pipeline.walk.candidates.anchors[candidate]))
+    return f"row {row}, column {column} of map {level + 1} (anchor {size})"
+
+
+def _source(pipeline: Pipeline, candidate: int) -> Tensor:
+    """Return the anchor, or the proposal, that a candidate comes from: (4,)."""
+    if pipeline.walk.proposals is not None:
+        return pipeline.walk.proposals[candidate]
+    assert pipeline.walk.anchors is not None
+    return pipeline.walk.anchors.boxes[int(pipeline.walk.candidates.anchors[candidate])]
+
+
+def _of_error(one: DetectionFinding, pipeline: Pipeline, objects: Objects, assigned: Assignment) -> str:
+    candidate = int(pipeline.decision.chosen[one.detection])
+    index = candidate if pipeline.walk.proposals is not None else int(pipeline.walk.candidates.anchors[candidate])
+    reason, matched = REASONS[int(assigned.reason[index])], int(assigned.matched[index])
+    if matched >= 0:
+        kind, _, why = reason.partition(":")
+        reason = f"{kind} for {pipeline.classes[int(objects.labels[matched])]} {matched + 1}:{why}"
+    source = _source(pipeline, candidate)
+    overlap = float(box_iou(source[None], objects.boxes).max()) if len(objects) else 0.0
+    source_kind = "anchor" if pipeline.walk.proposals is None else "proposal"
+    return (
+        f"It comes from {origin(pipeline, candidate)}. In training this {source_kind}, whose highest IoU with an "
+        f"object is {overlap:.2f}, would be {reason}."
+    )
+
+
+def _of_miss(one: DetectionFinding, pipeline: Pipeline, objects: Objects, assigned: Assignment, score: float) -> str:
+    label, scores = int(objects.labels[one.object_index]), pipeline.walk.candidates.scores
+    overlap = box_iou(pipeline.walk.candidates.boxes, objects.boxes[one.object_index, None])[:, 0]
     count = int((assigned.matched == one.object_index).sum())
-    kind = "anchor" if it.walk.proposals is None else "proposal"
+    kind = "anchor" if pipeline.walk.proposals is None else "proposal"
     learned = f"In training {plural(count, kind) if count else f'no {kind}'} would be assigned to it."
     overlapping = (overlap >= THRESHOLD).nonzero()[:, 0]
     if not len(overlap):
@@ -94,28 +96,30 @@ def _of_miss(one: DetectionFinding, it: Pipeline, objects: Objects, assigned: As
         best = int(overlap.argmax())
         values = f"IoU {below(float(overlap[best]), THRESHOLD)} and score {float(scores[best, label]):.2f}"
         return (
-            f"No candidate has an IoU of {THRESHOLD:g} with it: the nearest, from {origin(it, best)}, has {values} for "
-            f"its class. {learned}"
+            f"No candidate has an IoU of {THRESHOLD:g} with it: the nearest, from {origin(pipeline, best)}, has "
+            f"{values} for its class. {learned}"
         )
     best = int(overlapping[scores[overlapping, label].argmax()])
-    detected = it.found(best, label)
+    detected = pipeline.detection_of(best, label)
     if detected >= 0 and detected == one.detection:
-        return f"That detection comes from {origin(it, best)}. {learned}"
+        return f"That detection comes from {origin(pipeline, best)}. {learned}"
     values = f"score {float(scores[best, label]):.2f}, IoU {float(overlap[best]):.2f}"
     return (
         f"Of the candidates with an IoU of at least {THRESHOLD:g}, the one with the highest score for its class comes "
-        f"from {origin(it, best)}, with {values}; it {_fate(it, best, label, score)}. {learned}"
+        f"from {origin(pipeline, best)}, with {values}; it {_fate(pipeline, best, label, score)}. {learned}"
     )
 
 
-def _fate(it: Pipeline, candidate: int, label: int, score: float) -> str:
+def _fate(pipeline: Pipeline, candidate: int, label: int, score: float) -> str:
     """Return the outcome of a candidate in words; detections with a score below `score` count as not made."""
-    fate = Fate(int(it.decision.fates[candidate, label]))
+    fate = Fate(int(pipeline.decision.fates[candidate, label]))
     if fate == Fate.DETECTED:
-        low = float(it.walk.candidates.scores[candidate, label]) < score
-        return f"is detection {it.found(candidate, label) + 1}{f', below the score {score:g}' if low else ''}"
+        low = float(pipeline.walk.candidates.scores[candidate, label]) < score
+        return (
+            f"is detection {pipeline.detection_of(candidate, label) + 1}{f', below the score {score:g}' if low else ''}"
+        )
     if fate == Fate.SUPPRESSED:
-        removed = next(one for one in it.removed[label] if one.candidate == candidate)
+        removed = next(one for one in pipeline.removed[label] if one.candidate == candidate)
         return "was removed " + (
             f"by detection {removed.by + 1} (IoU {removed.iou:.2f})" if removed.by >= 0 else "by suppression"
         )

@@ -38,13 +38,13 @@ def report(model: Model, test: Source) -> Reported:
     """Return the section of the worst images."""
     found = compare_objects(model, test)
     names = [f"{name}: {ap:.2f}" for name, ap in zip(found.names, found.ap, strict=True)]
-    drawn = sheet_of_objects(found.images, found.marks, names, tuple(test.classes or ())) if found.images else None
+    plot = sheet_of_objects(found.images, found.marks, names, tuple(test.classes or ())) if found.images else None
     caption = (
         f"The {len(found.ap)} test images with the lowest average precision (at an IoU of 0.5), which is written above "
         "each. Dashed: annotated boxes; solid: detected ones, with their scores."
     )
     alt, otherwise = "The images with the lowest average precision", "No test image has objects."
-    figure = FigurePart("objects", drawn, alt, caption, otherwise)
+    figure = FigurePart("objects", plot, alt, caption, otherwise)
     return Reported([Section("mistakes", "Worst mistakes", [figure], wide=True)])
 
 
@@ -56,27 +56,27 @@ def compare_objects(model: Model, test: Source, most: int = MAX_IMAGES) -> Worst
     files: Sequence[str] = getattr(test, "names", ())
     rated: list[tuple[float, int, Detections, Objects]] = []
     for k in range(len(test)):
-        images, (truth,) = test.batch([k], generator(0))
+        images, (objects,) = test.batch([k], generator(0))
         (found,) = model.predict(images)
-        if len(truth):
+        if len(objects):
             metric = AveragePrecision()
-            metric.update([found], [truth])
-            rated.append((metric.compute()["ap50"], k, found, truth))
+            metric.update([found], [objects])
+            rated.append((metric.compute()["ap50"], k, found, objects))
     worst = sorted(rated, key=lambda row: row[:2])[:most]
     return WorstObjects(
         [float_images(test.batch([k], generator(0)).images)[0].numpy() for _, k, _, _ in worst],
-        [_marks(found, truth) for _, _, found, truth in worst],
+        [_marks(found, objects) for _, _, found, objects in worst],
         [ap for ap, _, _, _ in worst],
         [files[k] if files else f"image {k}" for _, k, _, _ in worst],
     )
 
 
-def _marks(found: Detections, truth: Objects) -> Marks:
-    shown = found.take(found.scores >= MIN_SCORE)
-    dashed = torch.arange(len(truth) + len(shown)) < len(truth)
+def _marks(detections: Detections, objects: Objects) -> Marks:
+    shown = detections.take(detections.scores >= MIN_SCORE)
+    dashed = torch.arange(len(objects) + len(shown)) < len(objects)
     return Marks(
-        torch.cat([truth.boxes, shown.boxes]).numpy(),
-        torch.cat([truth.labels, shown.labels]).numpy(),
+        torch.cat([objects.boxes, shown.boxes]).numpy(),
+        torch.cat([objects.labels, shown.labels]).numpy(),
         dashed=dashed.numpy(),
-        texts=[*[""] * len(truth), *(f"{score:.2f}" for score in shown.scores.tolist())],
+        texts=[*[""] * len(objects), *(f"{score:.2f}" for score in shown.scores.tolist())],
     )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from pellucid.detectors import Anchors, Candidates, Detector, FasterRCNN, FastRCNN, OneStage
+from pellucid.detectors import Anchors, Candidates, Detector, FastRCNN, OneStage, ProposalDetector
 from pellucid.detectors.base import join_maps
 from pellucid.detectors.regions import numbered
 from pellucid.detectors.two_stage import refined
@@ -84,7 +84,7 @@ def _(detector: FastRCNN, params: Params, image: Tensor) -> Walk:
 
 
 @walk.register
-def _(detector: FasterRCNN, params: Params, image: Tensor) -> Walk:
+def _(detector: ProposalDetector, params: Params, image: Tensor) -> Walk:
     maps, _ = detector.features(params, image, Mode(keep=False))
     y = detector.rpn.forward(params["rpn"], maps, Mode(keep=False))[0]
     first, anchors, outputs = detector.first_stage(y, image)

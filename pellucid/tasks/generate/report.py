@@ -73,9 +73,13 @@ def report(model: Model, train: Source, folder: RunFolder) -> Reported:
 def draw_samples(model: Model, train: Source, folder: RunFolder) -> Generated:
     """Draw samples of a generator with the weights of the model, and with those of the epochs that the run kept."""
     samples = sample(model, SHEET)
-    kept = {epoch: sample(Model.load(path), ROW).numpy() for epoch, path in kept_epochs(folder.weights).items()}
+    samples_by_epoch = {
+        epoch: sample(Model.load(path), ROW).numpy() for epoch, path in kept_epochs(folder.weights).items()
+    }
     images, _ = nearest_images(samples[:ROW], train)
-    return Generated(samples.numpy(), kept, images.numpy(), tuple(walk(model, seed).numpy() for seed in range(3)))
+    return Generated(
+        samples.numpy(), samples_by_epoch, images.numpy(), tuple(walk(model, seed).numpy() for seed in range(3))
+    )
 
 
 def sample(model: Model, count: int, seed: int = SEED) -> Tensor:

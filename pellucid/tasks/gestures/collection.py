@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from pellucid.data import Dataset
-from pellucid.data.quality import Corrupt
+from pellucid.data.quality import UnreadableFile
 from pellucid.errors import PellucidError
 from pellucid.recipe.material import Material
 from pellucid.tasks.pictures import HELD_OUT_KEY, short_digest
@@ -74,18 +74,18 @@ class SplitFiles:
 class Collection:
     """The contents of a folder of class folders.
 
-    path: the folder or zip. given: whether it has a test part; otherwise it was split here. copies: the pairs that
-    connect each group of near duplicates, k - 1 for k pictures; groups: the number of groups; leaked: the number of
-    held-out pictures with a near duplicate in the training part, and of test pictures with one in the validation part.
-    Names of files are relative to `path`.
+    path: the folder or zip. has_test_folder: whether it has a test part; otherwise it was split here. copies: the pairs
+    that connect each group of near duplicates, k - 1 for k pictures; groups: the number of groups; leaked: the number
+    of held-out pictures with a near duplicate in the training part, and of test pictures with one in the validation
+    part. Names of files are relative to `path`.
     """
 
     path: str
-    given: bool
+    has_test_folder: bool
     train: SplitFiles
     validation: SplitFiles | None
     test: SplitFiles
-    corrupt: tuple[Corrupt, ...]
+    corrupt: tuple[UnreadableFile, ...]
     copies: tuple[Copies, ...]
     groups: int
     leaked: int
@@ -107,7 +107,11 @@ class Collection:
 
         They identify the test split even after pictures are added or renamed; see `short_digest`.
         """
-        return {} if self.given else {HELD_OUT_KEY: sorted({short_digest(digest) for digest in self.test.digests})}
+        return (
+            {}
+            if self.has_test_folder
+            else {HELD_OUT_KEY: sorted({short_digest(digest) for digest in self.test.digests})}
+        )
 
     def material(self) -> Material[Dataset]:
         """Return the pictures as the data of a training."""

@@ -228,7 +228,7 @@ def measure_run(run: Run, material: Material[Dataset], repeats: int) -> Trial:
         recipe=run.recipe,
         measured=measured,
         history=History.read(run.path).rows,
-        held="test" if material.validation is None else "validation",
+        part="test" if material.validation is None else "validation",
         seconds=float(run.metrics["seconds"]),
         epochs=int(run.metrics["epochs"]),
         parameters=total,

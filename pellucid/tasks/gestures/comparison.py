@@ -70,7 +70,7 @@ VARIANTS = (
 )
 
 
-class Spread(NamedTuple):
+class SeedRange(NamedTuple):
     """The mean of a metric over several seeds, its minimum and its maximum."""
 
     mean: float
@@ -86,7 +86,7 @@ class Trial:
     recipe: Recipe
     measured: MeasuredClassifier
     history: Sequence[Mapping[str, Any]]
-    held: str  # the part on which val_* in the history was measured, "validation" or "test"
+    part: str  # the part on which val_* in the history was measured, "validation" or "test"
     seconds: float
     epochs: int
     parameters: int
@@ -110,10 +110,10 @@ class VariantRow:
         """The training that figures show."""
         return self.trials[0]
 
-    def seed_range(self, number: Callable[[Trial], float]) -> Spread:
+    def seed_range(self, number: Callable[[Trial], float]) -> SeedRange:
         """Return a metric of the trainings as its mean and range."""
         values = [number(trial) for trial in self.trials]
-        return Spread(sum(values) / len(values), min(values), max(values))
+        return SeedRange(sum(values) / len(values), min(values), max(values))
 
 
 @dataclass(frozen=True, eq=False)

@@ -49,7 +49,7 @@ def warnings(collection: Collection) -> tuple[str, ...]:
 def lines(collection: Collection) -> list[str]:
     """Return the lines that are shown before the training."""
     total = sum(map(len, (part.files for part in collection.parts().values())))
-    source = "as in its folders" if collection.given else "split here, near duplicates on one side"
+    source = "as in its folders" if collection.has_test_folder else "split here, near duplicates on one side"
     sizes = ", ".join(f"{name} {len(part.files):,}" for name, part in collection.parts().items())
     result = [f"{collection.path}: {total:,} images of {len(collection.classes)} classes; {sizes} ({source})"]
     rows = list(
@@ -89,7 +89,7 @@ def findings_to_json(collection: Collection) -> dict[str, Any]:
     parts = collection.parts()
     return {
         "path": collection.path,
-        "given_parts": collection.given,
+        "given_parts": collection.has_test_folder,
         "images": {name: len(part.files) for name, part in parts.items()},
         "classes": [
             {"class": name, **dict(zip(parts, counts, strict=True))}
@@ -120,15 +120,15 @@ def findings_to_json(collection: Collection) -> dict[str, Any]:
     }
 
 
-def _listed(names: list[str], one: str, several: str) -> str:
-    """Return the first names as text, after the noun `one` or `several`."""
+def _listed(names: list[str], one: str, plural_noun: str) -> str:
+    """Return the first names as text, after the noun `one` or `plural_noun`."""
     more = "" if len(names) <= MAX_SHOWN else f" and {len(names) - MAX_SHOWN} more"
-    return f"{one if len(names) == 1 else several} {', '.join(names[:MAX_SHOWN])}{more}"
+    return f"{one if len(names) == 1 else plural_noun} {', '.join(names[:MAX_SHOWN])}{more}"
 
 
-def _how_many_more(n: int, shown: int, one: str, several: str) -> list[str]:
+def _how_many_more(n: int, shown: int, one: str, plural_noun: str) -> list[str]:
     left = n - shown
-    return [f"  and {left:,} more {one if left == 1 else several}"] if left > 0 else []
+    return [f"  and {left:,} more {one if left == 1 else plural_noun}"] if left > 0 else []
 
 
 def _count(n: int, what: str) -> str:

@@ -13,6 +13,7 @@ from pellucid.model import Model
 from pellucid.tasks.pictures import calibrated_probabilities, class_names, read_picture
 
 UNSURE = "unsure"  # in texts; as a value it is None, since a class may have that name
+UNCALIBRATED = "the model has no fitted confidence, so no answer is unsure"  # a note to the user
 BATCH = 64  # pictures in memory at a time
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
+from pellucid.data.colour_modes import ColourMode
 from pellucid.data.dataset import make_dataset
 from pellucid.data.folder import TEST_FRACTION
-from pellucid.data.images import ColourMode
 from pellucid.data.quality import Groups, SimilarPair, Survey, blurry, exact_duplicates, near_duplicates, survey
 from pellucid.data.tree import HELD_OUT, TRAIN, Tree, class_of, classes_of, files_of, open_tree, parts_of, root_of
 from pellucid.errors import PellucidError
@@ -56,15 +56,15 @@ def read_collection(
         classes, files = _files(tree)
         _check_classes(path, classes, [file.label for file in files.values()], "file")
         surveyed = survey(tree, list(files), (size, size), mode, progress and partial(progress, "reading"))
-    kept = [files[name] for name in surveyed.files]
-    train_labels = [file.label for file in kept if file.part in ("", "train")]
+    usable = [files[name] for name in surveyed.files]
+    train_labels = [file.label for file in usable if file.part in ("", "train")]
     _check_classes(path, classes, train_labels, "readable image", _reason(surveyed, files))
-    given_parts = [file.part for file in kept]
+    given_parts = [file.part for file in usable]
     unreadable = sorted({file.part for file in files.values()} - set(given_parts))
     if unreadable:
         raise PellucidError(f"{path}: none of the files of its {unreadable[0]} part can be read; replace them")
     pairs, groups = _copies(surveyed, progress and partial(progress, "comparing"))
-    labels = [file.label for file in kept]
+    labels = [file.label for file in usable]
     keys = [int.from_bytes(digest[:KEY_BYTES], "big") for digest in surveyed.digests]
     parts = _split(str(path), classes, labels, groups, keys, given_parts, validation, seed)
     return _collect(str(path), classes, surveyed, labels, parts, "test" in given_parts, pairs, groups)
@@ -131,12 +131,12 @@ def _split(
     labels: Sequence[int],
     groups: Sequence[int],
     keys: Sequence[int],
-    given: Sequence[str],
+    given_parts: Sequence[str],
     validation: float,
     seed: int,
 ) -> list[str]:
     """Return the part of each picture: the given one, or the result of a split that keeps groups together."""
-    parts = list(given)
+    parts = list(given_parts)
 
     def divide(indices: list[int], part: str, fraction: float, seed: int) -> None:
         first: dict[int, int] = {}
@@ -144,7 +144,7 @@ def _split(
         for k in hold_out([labels[i] for i in indices], local_groups, [keys[i] for i in indices], fraction, seed):
             parts[indices[k]] = part
 
-    if "test" not in given:
+    if "test" not in given_parts:
         indices = [i for i, part in enumerate(parts) if not part]
         count = Counter(labels[i] for i in indices)
         single = next((name for k, name in enumerate(classes) if count[k] == 1), None)
@@ -171,7 +171,7 @@ def _collect(
     surveyed: Survey,
     labels: Sequence[int],
     parts: Sequence[str],
-    given: bool,
+    has_test_folder: bool,
     pairs: Sequence[SimilarPair],
     groups: Sequence[int],
 ) -> Collection:
@@ -196,7 +196,7 @@ def _collect(
     blurred = torch.nonzero(blurry(surveyed.sharpness)).flatten().tolist()
     result = Collection(
         path=path,
-        given=given,
+        has_test_folder=has_test_folder,
         train=part("train"),
         validation=part("validation") if "validation" in parts else None,
         test=part("test"),

@@ -28,7 +28,7 @@ from pellucid.report.sections import (
 from pellucid.run_report.classes import class_rows, confusions_text
 from pellucid.run_report.page import duration
 from pellucid.tasks.classify.report import mistakes_part
-from pellucid.tasks.gestures.comparison import METRICS, Spread, Trial, VariantComparison, VariantRow, best_row
+from pellucid.tasks.gestures.comparison import METRICS, SeedRange, Trial, VariantComparison, VariantRow, best_row
 from pellucid.tasks.gestures.findings import findings_to_json, left_out
 from pellucid.text import percent, plural
 
@@ -53,10 +53,12 @@ def table(comparison: VariantComparison) -> TablePart:
     return TablePart(caption, HEAD, [cells(row) for row in comparison.rows])
 
 
-def percent_range(spread: Spread) -> str:
+def percent_range(fractions: SeedRange) -> str:
     """Return fractions as per cent: "98.71 %", or with their range "98.71 % (98.10 to 99.40)"."""
-    text = f"{100 * spread.mean:.2f} %"
-    return text if spread.low == spread.high else f"{text} ({100 * spread.low:.2f} to {100 * spread.high:.2f})"
+    text = f"{100 * fractions.mean:.2f} %"
+    return (
+        text if fractions.low == fractions.high else f"{text} ({100 * fractions.low:.2f} to {100 * fractions.high:.2f})"
+    )
 
 
 def differences(comparison: VariantComparison) -> list[tuple[str, ...]]:
@@ -182,12 +184,14 @@ def _ranked(comparison: VariantComparison) -> list[FigurePart]:
         scale = 100 if is_fraction else 1
         dots: list[Dot] = []
         for row in comparison.rows:
-            spread = row.seed_range(METRICS[key])
-            text = percent_range(spread).split("(")[0].strip() if is_fraction else duration(spread.mean)
-            dots.append(Dot(row.variant.title, scale * spread.mean, scale * spread.low, scale * spread.high, text))
-        drawn = ranking(title, dots, COLOURS, logarithmic=not is_fraction)
-        if drawn is not None:
-            figures.append(FigurePart(key, drawn, f"{title}: {', '.join(f'{one[0]} {one[column]}' for one in lines)}"))
+            accuracies = row.seed_range(METRICS[key])
+            text = percent_range(accuracies).split("(")[0].strip() if is_fraction else duration(accuracies.mean)
+            dots.append(
+                Dot(row.variant.title, scale * accuracies.mean, scale * accuracies.low, scale * accuracies.high, text)
+            )
+        plot = ranking(title, dots, COLOURS, logarithmic=not is_fraction)
+        if plot is not None:
+            figures.append(FigurePart(key, plot, f"{title}: {', '.join(f'{one[0]} {one[column]}' for one in lines)}"))
     return figures
 
 
@@ -242,16 +246,16 @@ REPEATED = (
 
 
 def _by_time(comparison: VariantComparison) -> list[SectionPart]:
-    rows, held = comparison.rows, comparison.rows[0].first.held
-    drawn = accuracy_by_time([row.variant.title for row in rows], [row.first.history for row in rows], held)
+    rows, part = comparison.rows, comparison.rows[0].first.part
+    plot = accuracy_by_time([row.variant.title for row in rows], [row.first.history for row in rows], part)
     ends = ", ".join(f"{row.variant.title} after {duration(row.first.seconds)}" for row in rows)
     alt = f"Accuracy by seconds of training, on a logarithmic axis: {ends}"
-    figure = FigurePart("time", drawn, alt, otherwise="No accuracy was recorded during training.")
+    figure = FigurePart("time", plot, alt, otherwise="No accuracy was recorded during training.")
     text = (
-        f"The accuracy of each variant on the {held} pictures by seconds of training; each point is an epoch. Further "
+        f"The accuracy of each variant on the {part} pictures by seconds of training; each point is an epoch. Further "
         "left is faster, higher is better. The time axis is logarithmic."
     )
-    return [figure] if drawn is None else [text, figure]
+    return [figure] if plot is None else [text, figure]
 
 
 def _variant_section(row: VariantRow, colour: str) -> Section:
@@ -271,9 +275,9 @@ def _variant_section(row: VariantRow, colour: str) -> Section:
     confused = confusions_text(measured.confusion.numpy(), measured.classes)
     names = dict(VARIANT_FIGURES)
 
-    def figure(name: str, drawn: Figure | None, alt: str, caption: str = "") -> FigurePart:
+    def figure(name: str, drawing: Figure | None, alt: str, caption: str = "") -> FigurePart:
         otherwise = f"There is no picture “{names[name]}”: nothing was recorded for it."
-        return FigurePart(f"{row.variant.name}-{name}", drawn, alt, caption, otherwise)
+        return FigurePart(f"{row.variant.name}-{name}", drawing, alt, caption, otherwise)
 
     counts = confusion_matrix(measured.confusion, measured.classes)
     normalised = confusion_matrix(measured.confusion, measured.classes, normalised=True)
@@ -285,9 +289,9 @@ def _variant_section(row: VariantRow, colour: str) -> Section:
         FigureRow([f"{row.variant.about}{seed}", facts]),
         Heading("Learning"),
         FigureRow([
-            figure("loss", loss_curves(first.history, first.held), f"Loss by epoch, in the end {_last(row, 'loss')}"),
+            figure("loss", loss_curves(first.history, first.part), f"Loss by epoch, in the end {_last(row, 'loss')}"),
             figure(
-                "accuracy", metric_curves(first.history, first.held),
+                "accuracy", metric_curves(first.history, first.part),
                 f"Accuracy by epoch, in the end {_last(row, 'accuracy')}",
             ),
         ]),
@@ -328,7 +332,7 @@ def _last(row: VariantRow, what: str) -> str:
     last = row.first.history[-1] if row.first.history else {}
     words = [
         f"{name} {last[key]:.4g}"
-        for key, name in ((f"train_{what}", "training"), (f"val_{what}", row.first.held))
+        for key, name in ((f"train_{what}", "training"), (f"val_{what}", row.first.part))
         if isinstance(last.get(key), int | float)
     ]
     return ", ".join(words) or "not recorded"

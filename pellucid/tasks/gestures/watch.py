@@ -86,7 +86,7 @@ class AnswerSmoothing:
 
 
 @dataclass(frozen=True)
-class Seen:
+class SmoothedPrediction:
     """A model's prediction at one frame, from all frames so far.
 
     answer: a class, None while unsure. label: the class with the highest mean probability. probability: the mean
@@ -106,7 +106,7 @@ class Seen:
     familiarity: FamiliarityScore | None = None
 
 
-def watch(model: Model, frames: Iterable[VideoFrame], smoothing: AnswerSmoothing) -> Iterator[Seen]:
+def watch(model: Model, frames: Iterable[VideoFrame], smoothing: AnswerSmoothing) -> Iterator[SmoothedPrediction]:
     """Yield a model's prediction at each frame, smoothed; see `Smoothing`.
 
     Frames are preprocessed like picture files. Raises PellucidError for a model that is not a classifier, and the
@@ -119,7 +119,7 @@ def watch(model: Model, frames: Iterable[VideoFrame], smoothing: AnswerSmoothing
         before, state = state, smoothing.step(state, calibrated_probabilities(model, predict(x[None]))[0])
         values = state.probabilities.tolist()
         best = max(range(len(values)), key=values.__getitem__)
-        yield Seen(
+        yield SmoothedPrediction(
             number=frame.number,
             seconds=frame.seconds,
             dropped=frame.dropped,
@@ -133,7 +133,7 @@ def watch(model: Model, frames: Iterable[VideoFrame], smoothing: AnswerSmoothing
 
 
 @dataclass
-class Tally:
+class FrameCounts:
     """Counts of predictions over frames; `clock` returns seconds.
 
     answers: the number of frames with each class as the answer; unsure: of frames without an answer. fps: frames per
@@ -149,7 +149,7 @@ class Tally:
     first: float = 0.0
     last: float = 0.0
 
-    def add(self, seen: Seen) -> None:
+    def add(self, seen: SmoothedPrediction) -> None:
         """Count one frame."""
         self.last = self.clock()
         if not self.frames:

@@ -68,11 +68,11 @@ class Keypoints(Task):
         _, height, width = model.nominal_shape
         return resized_to((height, width), pad_and_resize(image, (height, width))[0])
 
-    def ask(self, model: "Model", x: "Tensor", of: str | None = None, place: Area | None = None) -> Asked:
-        """Return the x, or the y, of the key-point that is nearest to a place, by default of the first."""
+    def ask(self, model: "Model", x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
+        """Return the x, or the y, of the key-point that is nearest to an area, by default of the first."""
         from pellucid.tasks.keypoints.finder import ask_point
 
-        return ask_point(model, x, of, place)
+        return ask_point(model, x, of, area)
 
     def report(self, model: "Model", train: Any, test: Any, folder: Any) -> Reported:
         """Return the images with the largest errors."""

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from pellucid.asked import Area, Asked, index_of
 from pellucid.combine import Sequential
-from pellucid.data.images import ColourMode, resized
+from pellucid.data.colour_modes import ColourMode
+from pellucid.data.images import resized
 from pellucid.errors import PellucidError
 from pellucid.explain import explain
 from pellucid.layers import SoftArgmax
@@ -118,15 +119,15 @@ def explain_point(
     return (maps.amax(0) if method == "saliency" else maps.sum(0)).cpu()
 
 
-def ask_point(model: Model, x: Tensor, of: str | None, place: Area | None) -> Asked:
-    """Return a coordinate of the key-point that is nearest to the middle of a place; see `Task.ask`."""
+def ask_point(model: Model, x: Tensor, of: str | None, area: Area | None) -> Asked:
+    """Return a coordinate of the key-point that is nearest to the middle of an area; see `Task.ask`."""
     (net, params), inputs, axes = _coordinates(model), model.scaled(x[None]), get_args(Axis)
     with torch.no_grad():
         y = net.forward(params, inputs, Mode(keep=False))[0][0].cpu()
     points = y.view(-1, 2) * torch.tensor([x.shape[2], x.shape[1]])
     point = 0
-    if place is not None:
-        middle = torch.tensor([place[1] + place[3], place[0] + place[2]]) / 2
+    if area is not None:
+        middle = torch.tensor([area[1] + area[3], area[0] + area[2]]) / 2
         point = int((points - middle).norm(dim=1).argmin())
     axis = 0 if of is None else index_of(of, axes)
     left, top = (int(value) for value in points[point])

@@ -28,7 +28,7 @@ def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
     """
     finder, source = KeypointFinder(model), keypoint_source(model, data)
     unit = unit_points(model.metrics)
-    errors = [normalised_errors(finder(images), truth, unit) for images, truth in examples(source)]
+    errors = [normalised_errors(finder(images), true_points, unit) for images, true_points in examples(source)]
     all_errors = torch.cat(errors)
     return {
         "nme": float(all_errors.mean()),
@@ -55,8 +55,8 @@ def bootstrap(values: Tensor) -> tuple[float, float]:
 
     Source: Efron 1979, the percentile method.
     """
-    drawn = torch.randint(len(values), (RESAMPLES, len(values)), generator=generator(0))
-    means = values[drawn].mean(1)
+    resampled = torch.randint(len(values), (RESAMPLES, len(values)), generator=generator(0))
+    means = values[resampled].mean(1)
     low, high = means.quantile(means.new_tensor([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])).tolist()
     return low, high
 

@@ -38,8 +38,8 @@ class KeypointPredictor(Predictor):
             score = float(points[:, 2].mean())
             line = f"{row.get('overlay', picture.file)}: {len(points)} points, mean score {percent(score)}"
             columns = {"image": picture.file, "confidence": score}
-            for name, place in zip(self.finder.names, points.tolist(), strict=True):
-                columns |= {f"{name}_{axis}": value for axis, value in zip(("x", "y", "score"), place, strict=True)}
+            for name, point in zip(self.finder.names, points.tolist(), strict=True):
+                columns |= {f"{name}_{axis}": value for axis, value in zip(("x", "y", "score"), point, strict=True)}
             file = Path(row["overlay"]) if "overlay" in row else None
             yield Predicted(row, line, [columns], confidence=score, points=points, file=file)
 

@@ -25,13 +25,13 @@ MAX_KEYPOINTS = 12  # images
 class WorstKeypoints:
     """The images whose key-points have the largest normalized mean error, worst first.
 
-    images: (n, H, W, 3), uint8. true: (n, K, 3), with visibility; found: (n, K, 3), with scores. errors: one per
+    images: (n, H, W, 3), uint8. true: (n, K, 3), with visibility; predicted: (n, K, 3), with scores. errors: one per
     image.
     """
 
     images: NDArray[np.uint8]
     true: NDArray[np.float32]
-    found: NDArray[np.float32]
+    predicted: NDArray[np.float32]
     errors: Sequence[float]
 
 
@@ -40,12 +40,12 @@ def report(model: Model, test: KeypointSource) -> Reported:
     found = compare_keypoints(model, test)
     if found is None:
         return Reported([Section("mistakes", "Worst mistakes", [Missing("NME is not a metric of the model.")])])
-    drawn = worst_keypoints(found.images, found.true, found.found, found.errors)
+    plot = worst_keypoints(found.images, found.true, found.predicted, found.errors)
     caption = (
         f"The {len(found.errors)} test images with the largest normalised mean error of their key-points, which is "
         "written above each."
     )
-    figure = FigurePart("keypoints", drawn, "The images with the largest normalised mean error", caption)
+    figure = FigurePart("keypoints", plot, "The images with the largest normalised mean error", caption)
     return Reported([Section("mistakes", "Worst mistakes", [figure], wide=True)])
 
 
@@ -54,11 +54,11 @@ def compare_keypoints(model: Model, test: KeypointSource, most: int = MAX_KEYPOI
     unit = unit_points(model.metrics)
     if unit is None:
         return None
-    points, truth = list[Tensor](), list[Tensor]()
+    points, true_points = list[Tensor](), list[Tensor]()
     for batch in Loader(test, min(BATCH, len(test)), seed=0, shuffle=False).epoch(0):
         points.append(model.predict(batch.images))
-        truth.append(batch.targets)
-    found, true = torch.cat(points), torch.cat(truth)
+        true_points.append(batch.targets)
+    found, true = torch.cat(points), torch.cat(true_points)
     errors = normalised_errors(found, true, unit)
     order = errors.argsort(descending=True)[:most]
     images = (float_images(test.batch(order.tolist(), generator(0)).images) * 255).round().to(torch.uint8)

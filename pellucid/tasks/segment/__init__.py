@@ -70,11 +70,11 @@ class Segmentation(Task):
         size = Segmenter(model).read_size((image.shape[1], image.shape[2])) if free else model.input_shape[1:]
         return resized_to(size, image)
 
-    def ask(self, model: "Model", x: "Tensor", of: str | None = None, place: Area | None = None) -> Asked:
+    def ask(self, model: "Model", x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
         """Return the mean score of a class over pixels, by default of the most frequent class where it is predicted."""
         from pellucid.tasks.segment.explained import ask_pixels
 
-        return ask_pixels(model, x, of, place)
+        return ask_pixels(model, x, of, area)
 
     def example(self, model: "Model", image: str, target: str | None) -> Example:
         """Return an image file with the predicted classes of all pixels, or of those that `target` selects."""

@@ -23,19 +23,19 @@ from pellucid.text import plural
 RANGE = re.compile(r"\s*(?:(?P<at>\d{1,9})|(?P<start>\d{1,9})?\s*:\s*(?P<stop>\d{1,9})?)\s*")
 
 
-def region(model: Model, x: Tensor, label: int | None = None, place: str = "") -> Region:
+def region(model: Model, x: Tensor, label: int | None = None, window: str = "") -> Region:
     """Return as target the mean score of a class over pixels of one image x (C, H, W) with values 0 to 1.
 
-    label: the class; None for the one that is predicted at the most pixels. place: rows and columns, "120, 200" for one
-    pixel, "90:100, 120:" for a region; "" for the pixels where the class is predicted. Raises PellucidError for a place
-    outside the image, and for a class that is not predicted at any pixel.
+    label: the class; None for the one that is predicted at the most pixels. window: rows and columns, "120, 200" for
+    one pixel, "90:100, 120:" for a region; "" for the pixels where the class is predicted. Raises PellucidError for a
+    window outside the image, and for a class that is not predicted at any pixel.
     """
     predicted = model.predict(x[None])[0].argmax(0)  # (H, W)
     label = int(predicted.flatten().bincount().argmax()) if label is None else label
-    if place:
+    if window:
         pixels = torch.zeros_like(predicted, dtype=torch.bool)
-        pixels[_slices(place, (predicted.shape[0], predicted.shape[1]))] = True
-        where = f"[{place.strip()}]"
+        pixels[_slices(window, (predicted.shape[0], predicted.shape[1]))] = True
+        where = f"[{window.strip()}]"
     else:
         pixels = predicted == label
         where = f"where it is predicted, {plural(int(pixels.sum()), 'pixel')}"
@@ -53,11 +53,11 @@ def named_region(model: Model, x: Tensor, target: str | None) -> Region | None:
     class with the most pixels.
     """
     classes = classes_of(model)
-    name, bracket, place = (target or "").partition("[")
+    name, bracket, window = (target or "").partition("[")
     if bracket and name not in classes and not name.isdecimal():
         return None
     label = None if target is None else class_number(name, classes, UNIT_HINT)
-    return region(model, x, label, (place.removesuffix("]") or " ") if bracket else "")
+    return region(model, x, label, (window.removesuffix("]") or " ") if bracket else "")
 
 
 def example(model: Model, x: Tensor, target: str | None) -> Example:
@@ -90,17 +90,17 @@ def restricted(model: Model, x: Tensor, target: Region | None) -> tuple[Model, T
     return new_model, torch.where(target.weights > 0, target.classes[:, None, None], ignored)
 
 
-def ask_pixels(model: Model, x: Tensor, of: str | None, place: Area | None) -> Asked:
-    """Return the mean score of a class over the pixels of a place; see `Task.ask`.
+def ask_pixels(model: Model, x: Tensor, of: str | None, area: Area | None) -> Asked:
+    """Return the mean score of a class over the pixels of an area; see `Task.ask`.
 
-    of: by default the class that is predicted at most of these pixels. Without a place: where the class is predicted.
+    of: by default the class that is predicted at most of these pixels. Without an area: where the class is predicted.
     """
     classes, inputs = classes_of(model), model.scaled(x[None])
     with torch.no_grad():
         y = model.net.forward(model.params, inputs, Mode(keep=False))[0][0].cpu()  # (C, H, W)
     index, where = None if of is None else index_of(of, classes), ""
-    if place is not None:
-        top, left, bottom, right = place
+    if area is not None:
+        top, left, bottom, right = area
         where = f"{top}:{bottom}, {left}:{right}"
         if index is None:
             index = int(y.argmax(0)[top:bottom, left:right].flatten().bincount(minlength=1).argmax())
@@ -108,18 +108,18 @@ def ask_pixels(model: Model, x: Tensor, of: str | None, place: Area | None) -> A
     scores = (y * target.weights.cpu()).sum((1, 2))
     chosen = int(target.classes[0])
     return Asked(
-        title(target, classes), model.net, model.params, inputs, target, classes, scores, chosen, place,
+        title(target, classes), model.net, model.params, inputs, target, classes, scores, chosen, area,
         read=model.loss.predict,
     )  # fmt: skip
 
 
-def _slices(place: str, size: tuple[int, int]) -> tuple[slice, ...]:
+def _slices(window: str, size: tuple[int, int]) -> tuple[slice, ...]:
     """Return the rows and columns that a text such as "90:100, 120" names."""
-    parts = [RANGE.fullmatch(part) for part in place.split(",")]
+    parts = [RANGE.fullmatch(part) for part in window.split(",")]
     slices = [_range(part, length) for part, length in zip(parts, size, strict=False) if part is not None]
     if len(parts) != 2 or len(slices) != 2 or any(not one.start < one.stop for one in slices):
         raise PellucidError(
-            f"[{place.strip()}] is not in an image of {size[0]} rows and {size[1]} columns; write a pixel as "
+            f"[{window.strip()}] is not in an image of {size[0]} rows and {size[1]} columns; write a pixel as "
             "[ROW, COLUMN], as in [120, 200], or a region as in [90:100, 120:200]"
         )
     return tuple(slices)

@@ -41,12 +41,12 @@ def report(model: Model, test: Source) -> Reported:
     """Return the sections of a segmentation."""
     classes = classes_of(model)
     counts, masks = compare_masks(model, test)
-    drawn = worst_masks(masks.images, masks.true, masks.predicted, masks.scores, classes)
+    plot = worst_masks(masks.images, masks.true, masks.predicted, masks.scores, classes)
     names = ", ".join(masks.names) or "in the order of that number"
     caption = (
         f"The {len(masks.scores)} images with the lowest mean IoU, which is written above the prediction: {names}."
     )
-    figure = FigurePart("masks", drawn, "The images with the lowest mean IoU", caption)
+    figure = FigurePart("masks", plot, "The images with the lowest mean IoU", caption)
     sections = [*class_sections(counts, classes, "pixels"), Section("mistakes", "Worst mistakes", [figure], wide=True)]
     return Reported(sections, {CONFUSION: {"classes": list(classes), "counts": counts.tolist()}})
 
@@ -68,7 +68,7 @@ def compare_masks(model: Model, test: Source, most: int = MAX_MASKS) -> tuple[ND
     images = (float_images(shown) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
     # The file names of masks in memory are `files`, those of streamed masks `names`.
     files = getattr(test, "files", None) or getattr(test, "names", ())
-    drawn = Masks(
+    chosen = Masks(
         images.expand(-1, -1, -1, 3).numpy(),
         expected.numpy(),
         padded([masks[k] for k in order], 0 if ignored is None else ignored).numpy(),
@@ -76,4 +76,4 @@ def compare_masks(model: Model, test: Source, most: int = MAX_MASKS) -> tuple[ND
         [files[k] for k in order] if files else (),
     )
     assert overall.matrix is not None
-    return overall.matrix.numpy(), drawn
+    return overall.matrix.numpy(), chosen

@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from pellucid.data import DetectionFolder, MaskFolder
+from pellucid.data.colour_modes import ColourMode
 from pellucid.data.detection import has_objects
 from pellucid.data.files import ANNOTATIONS, fitted, mask_parts
-from pellucid.data.images import ColourMode, resized, strict_warnings
+from pellucid.data.images import resized, strict_warnings
 from pellucid.data.object_masks import BACKGROUND, ObjectMasks
 from pellucid.data.tree import HELD_OUT, TRAIN
 from pellucid.errors import PellucidError
@@ -127,7 +128,7 @@ def check_files(folder: Path, stems: Sequence[str], sources: Sequence[Path] = ()
     check_outputs(outputs, sources, lambda existing: len(existing) == len(files_of("")))
 
 
-def write_segmentation(folder: Path, stem: str, image: Tensor, found: PixelClasses) -> dict[str, str]:
+def write_segmentation(folder: Path, stem: str, image: Tensor, pixel_classes: PixelClasses) -> dict[str, str]:
     """Write STEM-overlay.png, STEM.png with the class of each pixel, and STEM.json; return their paths by kind.
 
     The index PNG has the classes as values and their colours as its palette. Each file is written completely or not at
@@ -136,11 +137,13 @@ def write_segmentation(folder: Path, stem: str, image: Tensor, found: PixelClass
     from pellucid.report.figures.pictures import mask_overlay, palette
 
     check_files(folder, [stem])
-    indexed = Image.fromarray(found.mask.numpy())
-    indexed.putpalette(palette(len(found.classes)).flatten().tolist())
-    overlay = mask_overlay(image.expand(3, -1, -1).permute(1, 2, 0).numpy(), found.mask, len(found.classes))
-    height, width = found.mask.shape
-    summary = {"height": height, "width": width, "areas": found.areas(), "classes": list(found.classes)}
+    indexed = Image.fromarray(pixel_classes.mask.numpy())
+    indexed.putpalette(palette(len(pixel_classes.classes)).flatten().tolist())
+    overlay = mask_overlay(
+        image.expand(3, -1, -1).permute(1, 2, 0).numpy(), pixel_classes.mask, len(pixel_classes.classes)
+    )
+    height, width = pixel_classes.mask.shape
+    summary = {"height": height, "width": width, "areas": pixel_classes.areas(), "classes": list(pixel_classes.classes)}
     files = files_of(stem)
     contents = (png(Image.fromarray(overlay)), png(indexed), json.dumps(summary, indent=2).encode())
     folder.mkdir(parents=True, exist_ok=True)

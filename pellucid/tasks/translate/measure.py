@@ -24,11 +24,6 @@ FIGURES = {
 }
 
 
-def is_photo_model(model: Model) -> bool:
-    """Return whether a model generates photos from label maps."""
-    return isinstance(model.objective, Translator) and not model.objective.of_colours
-
-
 def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
     """Evaluate a model that generates photos from label maps; data: see `pellucid.tasks.segment.segmenter.mask_folder`.
 

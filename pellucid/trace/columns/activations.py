@@ -19,9 +19,9 @@ def elementwise(slope: Callable[[LayerCall, Tensor], Slope]) -> Explainer:
     """Turn a function that computes the slope at an index into an Explainer of an elementwise layer."""
 
     @wraps(slope)
-    def explain(call: LayerCall, what: str, place: int) -> Column:
-        factors, words, latex = slope(call, index_tensor(place))
-        return Column(index_tensor(place), factors, words, rf"\frac{{\partial C}}{{\partial x}} = \delta\, {latex}")
+    def explain(call: LayerCall, what: str, index: int) -> Column:
+        factors, words, latex = slope(call, index_tensor(index))
+        return Column(index_tensor(index), factors, words, rf"\frac{{\partial C}}{{\partial x}} = \delta\, {latex}")
 
     return explain
 

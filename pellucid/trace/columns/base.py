@@ -20,14 +20,14 @@ class Factors:
     """A factor in each of the k entries of a column: `values` (k,), in float64.
 
     symbol: the name of the factor. source: the input or parameter of the call ("x.0", "weight") that contains the
-    values, at the flat indices `places`; None for computed values. parts: factors that add up to this one.
+    values, at the flat indices `indices`; None for computed values. parts: factors that add up to this one.
     """
 
     values: Tensor
     symbol: str
     role: str
     source: str | None = None
-    places: Tensor | None = None
+    indices: Tensor | None = None
     parts: "tuple[Factors, ...]" = ()
 
     @property
@@ -70,11 +70,11 @@ def exact_sum(products: list[float]) -> float:
         return sum(products)
 
 
-def read(call: LayerCall, what: str, places: Tensor, symbol: str, role: str) -> Factors:
+def read(call: LayerCall, what: str, indices: Tensor, symbol: str, role: str) -> Factors:
     """Return the elements of an input or a parameter of the call at flat indices as factors."""
     part = part_of(what)
     tensor = call.params[what] if part is None else call.inputs[part].tensor
-    return Factors(elements(tensor, places), symbol, role, what, places)
+    return Factors(elements(tensor, indices), symbol, role, what, indices)
 
 
 def worked(values: Tensor, symbol: str, role: str, *parts: Factors) -> Factors:
@@ -82,12 +82,12 @@ def worked(values: Tensor, symbol: str, role: str, *parts: Factors) -> Factors:
     return Factors(values.double(), symbol, role, parts=parts)
 
 
-def elements(tensor: Tensor, places: Tensor) -> Tensor:
+def elements(tensor: Tensor, indices: Tensor) -> Tensor:
     """Return the elements at flat indices, in float64."""
-    return tensor.flatten()[places].double()
+    return tensor.flatten()[indices].double()
 
 
-def places(shape: Shape, *axes: Tensor | int) -> Tensor:
+def flat_indices(shape: Shape, *axes: Tensor | int) -> Tensor:
     """Return the flat indices of all combinations of indices along the axes of `shape`, in row-major order."""
     flat = torch.zeros((), dtype=torch.int64)
     for size, axis in zip(shape, axes, strict=True):
@@ -96,15 +96,15 @@ def places(shape: Shape, *axes: Tensor | int) -> Tensor:
     return flat.flatten()
 
 
-def index_tensor(place: int) -> Tensor:
+def index_tensor(index: int) -> Tensor:
     """Return a flat index as a tensor of shape (1,)."""
-    return torch.tensor([place])
+    return torch.tensor([index])
 
 
 MAX_PASSES = 20_000  # backward passes of `fallback` for one number
 
 
-def fallback(call: LayerCall, what: str, place: int) -> Column:
+def fallback(call: LayerCall, what: str, index: int) -> Column:
     """Return the column of any layer: the dependent outputs are found by bisection, their slopes by a one-hot dy.
 
     A layer's backward is linear in dy: if the gradient for a random dy over a group of outputs is 0, none of them
@@ -126,7 +126,7 @@ def fallback(call: LayerCall, what: str, place: int) -> Column:
                 f"{call.name or 'the network'}: more than {MAX_PASSES} outputs may depend on {what}; explain a smaller "
                 "layer"
             )
-        return float(slopes(call, dy.view(call.y.shape))[what].flatten()[place])
+        return float(slopes(call, dy.view(call.y.shape))[what].flatten()[index])
 
     found: list[tuple[int, float]] = []
     groups = [(0, count)]

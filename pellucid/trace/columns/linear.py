@@ -6,32 +6,32 @@ from torch.nn import functional as F
 
 from pellucid.layers import Conv2d, ConvTranspose2d
 from pellucid.layers.base import pair
-from pellucid.trace.columns.base import Column, places, read
+from pellucid.trace.columns.base import Column, flat_indices, read
 from pellucid.trace.passes import LayerCall
 from pellucid.trace.text import index_of
 
 
-def dense(call: LayerCall, what: str, place: int) -> Column:
+def dense(call: LayerCall, what: str, index: int) -> Column:
     """y[n, u] = Σ_j w[u, j] x[n, j] + b[u]: Nielsen 2015, BP2 for an input, BP4 for a weight, BP3 for a bias."""
     n_in, units = call.x.shape[-1], call.y.shape[-1]
     rows = torch.arange(call.x.numel() // n_in)
     over = ", summed over the examples" if len(rows) > 1 else ""
     if what == "weight":
-        unit, j = divmod(place, n_in)
+        unit, j = divmod(index, n_in)
         words = f"a weight multiplies an activation: the gradient δ of unit {unit} times input {j}{over} (BP4)"
         formula = r"\frac{\partial C}{\partial w_{uj}} = \sum_n \delta_{nu}\, x_{nj}"
         return Column(rows * units + unit, (read(call, "x.0", rows * n_in + j, "x", "activation"),), words, formula)
     if what == "bias":
-        words = f"a bias is added to its unit: the gradient δ of unit {place}{over} (BP3)"
-        return Column(rows * units + place, (), words, r"\frac{\partial C}{\partial b_u} = \sum_n \delta_{nu}")
-    row, j = divmod(place, n_in)
+        words = f"a bias is added to its unit: the gradient δ of unit {index}{over} (BP3)"
+        return Column(rows * units + index, (), words, r"\frac{\partial C}{\partial b_u} = \sum_n \delta_{nu}")
+    row, j = divmod(index, n_in)
     unit = torch.arange(units)
     words = f"all {units} units depend on input {j}: each unit's gradient δ times its weight (BP2)"
     formula = r"\frac{\partial C}{\partial x_{nj}} = \sum_u \delta_{nu}\, w_{uj}"
     return Column(row * units + unit, (read(call, "weight", unit * n_in + j, "w", "weight"),), words, formula)
 
 
-def convolution(call: LayerCall, what: str, place: int) -> Column:
+def convolution(call: LayerCall, what: str, index: int) -> Column:
     """Return the column of Conv2d or ConvTranspose2d.
 
     A weight w[f, c, a, b] connects the window (f, p, q) with the pixel (c, ps + ad, qs + bd), for stride s and dilation
@@ -41,8 +41,8 @@ def convolution(call: LayerCall, what: str, place: int) -> Column:
     assert isinstance(layer, Conv2d | ConvTranspose2d)
     if what == "bias":
         batch, _, rows, columns = call.y.shape
-        outputs = places(call.y.shape, torch.arange(batch), place, torch.arange(rows), torch.arange(columns))
-        words = f"a bias is added to every position of its channel: the sum of the gradients δ of channel {place}"
+        outputs = flat_indices(call.y.shape, torch.arange(batch), index, torch.arange(rows), torch.arange(columns))
+        words = f"a bias is added to every position of its channel: the sum of the gradients δ of channel {index}"
         return Column(outputs, (), words, r"\frac{\partial C}{\partial b_f} = \sum_{n,p,q} \delta_{nfpq}")
     transposed, kernel = isinstance(layer, ConvTranspose2d), call.params["weight"].shape
     image, windows = (call.y, call.x) if transposed else (call.x, call.y)
@@ -51,11 +51,11 @@ def convolution(call: LayerCall, what: str, place: int) -> Column:
     (batch, filters), channels, per_group = windows.shape[:2], image.shape[1], kernel[1]
     filters_per_group = filters // layer.groups
     if what == "weight":
-        f, c, tap = index_of(place, (*kernel[:2], taps))
+        f, c, tap = index_of(index, (*kernel[:2], taps))
         window = (beneath[tap] >= 0).nonzero().flatten()
         channel, examples = f // filters_per_group * per_group + c, torch.arange(batch)
-        at_windows = places((batch, filters, count), examples, f, window)
-        at_pixels = places((batch, channels, size), examples, channel, beneath[tap][window])
+        at_windows = flat_indices((batch, filters, count), examples, f, window)
+        at_pixels = flat_indices((batch, channels, size), examples, channel, beneath[tap][window])
         out, outputs, source = (channel, at_pixels, f) if transposed else (f, at_windows, channel)
         return Column(
             outputs,
@@ -67,14 +67,14 @@ def convolution(call: LayerCall, what: str, place: int) -> Column:
             else r"\frac{\partial C}{\partial w_{cfab}} = \sum_{n,p,q} \delta_{n,f,\,ps+ad-t,\,qs+bd-l}\, x_{ncpq}",
         )
     if transposed:
-        n, f, window = index_of(place, (batch, filters, count))
+        n, f, window = index_of(index, (batch, filters, count))
         tap = (beneath[:, window] >= 0).nonzero().flatten()
         c = torch.arange(per_group)[:, None]
         outputs = (n * channels + f // filters_per_group * per_group + c) * size + beneath[tap, window]
         words = "each output that this value's kernel covers, in each channel: its gradient δ times the weight there"
         formula = r"\frac{\partial C}{\partial x_{ncpq}} = \sum_{f,a,b} \delta_{n,f,\,ps+ad-t,\,qs+bd-l}\, w_{cfab}"
     else:
-        n, channel, pixel = index_of(place, (batch, channels, size))
+        n, channel, pixel = index_of(index, (batch, channels, size))
         tap, window = (beneath == pixel).nonzero(as_tuple=True)
         c = channel % per_group
         f = channel // per_group * filters_per_group + torch.arange(filters_per_group)[:, None]

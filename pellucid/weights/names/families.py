@@ -7,7 +7,7 @@ from pellucid.combine.base import Combinator, walk
 from pellucid.layers import Conv2d
 from pellucid.models import MODELS, features, head, inception_v3, squeezenet1_1
 from pellucid.models.mobilenet import STAGES
-from pellucid.weights.names.naming import KERAS, ONNX, TORCH, Input, Naming, any_of, of_kind, rules, table
+from pellucid.weights.names.naming import KERAS, ONNX, TORCH, InputScaling, Naming, any_of, of_kind, rules, table
 
 _KINDS = {"conv": "conv", "bn": "norm", "convolution": "conv", "normalization": "norm"}
 
@@ -89,8 +89,8 @@ def _inception_keras(model: str, layers: Collection[str]) -> dict[str, str]:
     convolutions = [f"features.{path}" for path, layer in walk(features(inception_v3())) if isinstance(layer, Conv2d)]
     paths = {"predictions": "head.scores"}
     for kind, name in (("conv", "conv2d"), ("bn", "batch_normalization")):
-        counted = re.compile(rf"{name}(_\d{{1,9}})?")
-        numbers = {int(layer.removeprefix(name)[1:] or 0): layer for layer in layers if counted.fullmatch(layer)}
+        pattern = re.compile(rf"{name}(_\d{{1,9}})?")
+        numbers = {int(layer.removeprefix(name)[1:] or 0): layer for layer in layers if pattern.fullmatch(layer)}
         first = min(numbers, default=0)
         paths |= {
             layer: of_kind(convolutions[number - first], kind)
@@ -256,9 +256,9 @@ SQUEEZENET_ONNX = rules(  # "fire2/squeeze1x1"
 )
 
 
-_IMAGENET = Input((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_HALF = Input((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # to -1..1, as in TensorFlow
-_CAFFE = Input((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 / 255, 1 / 255), "BGR")
+_IMAGENET = InputScaling((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_HALF = InputScaling((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # to -1..1, as in TensorFlow
+_CAFFE = InputScaling((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255, 1 / 255, 1 / 255), "BGR")
 
 
 _VGG = ("vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn")

@@ -151,7 +151,7 @@ def any_of(names: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True)
-class Input:
+class InputScaling:
     """The preprocessing for published weights: (image - mean) / std, with the channels in `order`.
 
     mean, std: for red, green and blue, for images with values in 0..1.
@@ -176,7 +176,7 @@ class Naming:
     models: tuple[str, ...]
     dialect: Dialect
     paths: Paths
-    inputs: Input | None
+    inputs: InputScaling | None
     options: Mapping[str, Any] = field(default_factory=dict)
     maps: int = 0
     unscaled: bool = False
@@ -208,20 +208,20 @@ def translate(naming: Naming, model: str, tensors: Mapping[str, Tensor]) -> tupl
     return known, unknown
 
 
-def settle(naming: Naming, expected: Collection[str], found: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return `found` with the tensors of a slightly different architecture converted to the paths in `expected`.
+def settle(naming: Naming, expected: Collection[str], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return `tensors` with the tensors of a slightly different architecture converted to the paths in `expected`.
 
     If `expected` lacks the bias of a convolution before a batch norm, it is subtracted from the running mean:
     (x + b) - μ = x - (μ - b). Norms without a weight get a weight of 1. Auxiliary classifiers, which are for training
     only, are left out if the network has none.
     """
-    result = dict(found)
-    for path, bias in found.items():
+    result = dict(tensors)
+    for path, bias in tensors.items():
         mean = _mean_after(path)
-        if path not in expected and mean in expected and mean in found and found[mean].shape == bias.shape:
-            result[mean] = found[mean] - bias
+        if path not in expected and mean in expected and mean in tensors and tensors[mean].shape == bias.shape:
+            result[mean] = tensors[mean] - bias
             del result[path]
-    for path, mean in found.items() if naming.unscaled else ():
+    for path, mean in tensors.items() if naming.unscaled else ():
         if path.endswith(".running_mean"):
             result.setdefault(f"{path.removesuffix('running_mean')}weight", torch.ones_like(mean))
     if not any(path.startswith("head.auxiliary") for path in expected):

@@ -1,4 +1,4 @@
-"""Copies that were planted are found, and nothing else is."""
+"""Near duplicates: copies of photos are found, and no other pairs."""
 
 import hashlib
 import io
@@ -73,20 +73,20 @@ def test_many_frames_on_one_background_are_not_all_aligned_with_all(monkeypatch)
     aligned: list[int] = []
     alike = duplicates.alike
 
-    def counted(a, b, wanted):
+    def counting(a, b, thresholds):
         aligned.append(len(a))
-        return alike(a, b, wanted)
+        return alike(a, b, thresholds)
 
-    monkeypatch.setattr(duplicates, "alike", counted)
-    told: list[tuple[int, int]] = []
-    found = near_duplicates(torch.stack(frames), lambda *done: told.append(done))
+    monkeypatch.setattr(duplicates, "alike", counting)
+    progress: list[tuple[int, int]] = []
+    found = near_duplicates(torch.stack(frames), lambda *done: progress.append(done))
     assert (7, 400) in {(pair.first, pair.second) for pair in found}
     assert sum(aligned) <= 16 * len(frames)
-    assert len(told) > 2
-    assert told[-1][0] == told[-1][1]
+    assert len(progress) > 2
+    assert progress[-1][0] == progress[-1][1]
 
 
-def test_similarity_is_high_and_pictures_that_show_nothing_are_left_out(many):
+def test_near_duplicates_have_high_similarity_and_uniform_pictures_are_skipped(many):
     blank = [Image.new("L", (50, 50), shade) for shade in (0, 0, 128)]
     grey = torch.stack([small(image) for image in (many[0], cut(many[0], 0.02), *blank)])
     (pair,) = near_duplicates(grey)
@@ -95,7 +95,7 @@ def test_similarity_is_high_and_pictures_that_show_nothing_are_left_out(many):
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
-def test_few_pictures_are_fine(n):
+def test_few_pictures_have_no_duplicates(n):
     assert near_duplicates(torch.stack([small(photo(i)) for i in range(3)])[:n]) == []
 
 
@@ -133,7 +133,7 @@ def test_cars_that_cifar_holds_three_times(real):
     assert {i for pair in found if max(pair) < 3 for i in pair} == {0, 1, 2}
 
 
-NONE = (-1.0, -1.0, -1.0)  # give nothing up
+NONE = (-1.0, -1.0, -1.0)  # thresholds below which the alignment of a pair stops: none
 
 
 def moved(image: Image.Image, scale: float, dx: float, dy: float) -> Image.Image:
@@ -149,7 +149,7 @@ def correlation(a, b) -> float:
 
 
 @pytest.mark.parametrize(("scale", "dx", "dy"), [(0.9, 0.05, 0.05), (0.95, 0, 0.05), (0.92, 0.08, 0), (0.9, 0, 0)])
-def test_what_was_cut_or_shifted_fits_again(scale, dx, dy):
+def test_cut_and_shifted_photos_are_aligned(scale, dx, dy):
     one = photo(3)
     a, b = small(moved(one, scale, dx, dy)), small(one)
     value = float(alike(a[None], b[None], NONE)[0])
@@ -157,18 +157,18 @@ def test_what_was_cut_or_shifted_fits_again(scale, dx, dy):
     assert value > correlation(a, b) + 0.05, "as they lie, they fit less"
 
 
-def test_gain_and_offset_do_not_count():
+def test_gain_and_offset_do_not_change_the_similarity():
     a = small(photo(4)).float()
     assert float(alike(a[None], (0.5 * a + 30)[None], NONE)[0]) == pytest.approx(1, abs=1e-3)
 
 
-def test_other_photos_do_not_fit_and_are_given_up():
+def test_different_photos_have_similarity_0_below_the_thresholds():
     a, b = (torch.stack([small(photo(seed)) for seed in seeds]) for seeds in (range(0, 8), range(8, 16)))
     assert float(alike(a, b, NONE).max()) < 0.9
     assert alike(a, b, (0.9, 0.94, 0.97)).tolist() == [0.0] * 8
 
 
-def test_each_pair_is_on_its_own():
+def test_pairs_do_not_depend_on_each_other():
     a, b = torch.stack([small(photo(0)), small(photo(1))]), torch.stack([small(photo(0)), small(photo(2))])
     together = alike(a, b, (0.9, 0.94, 0.97))
     assert float(together[0]) > 0.999

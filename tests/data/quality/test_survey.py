@@ -70,7 +70,7 @@ def test_progress_ends_at_all(tree):
     assert told[-1] == (7, 7)
 
 
-def test_nothing_readable_and_too_much_are_errors(tree, monkeypatch):
+def test_no_readable_image_and_too_many_pixels_are_errors(tree, monkeypatch):
     with (
         open_tree(tree("bad", BAD)) as files,
         pytest.raises(PellucidError, match=r"none of its 3 .*cat/broken\.png is"),
@@ -130,7 +130,7 @@ def test_two_values_far_apart_are_no_statistics():
     assert blurry(torch.tensor([])).tolist() == []
 
 
-def test_a_picture_that_shows_nothing_has_no_sharpness():
+def test_a_uniform_picture_has_no_sharpness():
     assert sharpness(torch.full((20, 20), 77)) == 0
     assert blurry(torch.tensor([2.0, 2.0, 0.0])).tolist() == [False, False, True]
 

@@ -101,7 +101,7 @@ def test_healthy_trainings_of_other_kinds_learn(name: str) -> None:
     assert bool(case.model.frozen) == (name == "frozen features")
 
 
-def test_faults_name_checks_and_are_told_apart() -> None:
+def test_faults_name_checks_and_are_distinguished() -> None:
     known = faults()
     assert {fault.name for fault in known} <= {check.name for check in CHECKS}
     assert len({(fault.name, fault.about) for fault in known}) == len(known)
@@ -207,7 +207,7 @@ def test_other_code_is_another_bench(tmp_path: Path) -> None:
     assert fingerprint(tmp_path) != before
 
 
-def test_the_commit_is_told_where_git_knows_it(tmp_path: Path) -> None:
+def test_the_commit_is_reported_where_git_knows_it(tmp_path: Path) -> None:
     def git(*arguments: str) -> str:
         who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
         done = subprocess.run(

@@ -54,7 +54,7 @@ def test_the_list_is_as_it_was_frozen() -> None:
     assert hashlib.sha256((HERE / "list.toml").read_bytes()).hexdigest() == FROZEN
 
 
-def test_each_mistake_is_told_apart_cited_and_made() -> None:
+def test_each_mistake_is_distinguished_cited_and_made() -> None:
     ids = [one.id for one in mistakes()]
     assert len(ids) == len(set(ids)) >= 40
     assert set(CASES) == set(ids)
@@ -77,11 +77,11 @@ def test_each_mistake_is_told_apart_cited_and_made() -> None:
         ("pixels-scrambled", ["leakage"], [], "wrong cause"),
     ],
 )
-def test_verdicts(kind: str, causes: list[str], others: list[str], expected: str) -> None:
+def test_verdict_by_the_names_of_causes(kind: str, causes: list[str], others: list[str], expected: str) -> None:
     assert verdict(Mistake("a", "b", "c", kind, "d", "e"), causes, others) == expected
 
 
-def test_what_follows_and_what_is_a_symptom_is_no_cause() -> None:
+def test_consequences_and_symptoms_are_no_causes() -> None:
     said = read(
         {
             "findings": [
@@ -101,14 +101,14 @@ RIGHT = [MySoftmax(), MySoftmax(0), MyLogSoftmax(), MyLogSoftmax(0), MySigmoid()
 
 
 @pytest.mark.parametrize("layer", RIGHT, ids=repr)
-def test_layers_that_are_not_wrong_backwards_have_autograds_gradients(layer: Layer) -> None:
+def test_right_layers_have_autograds_gradients(layer: Layer) -> None:
     x = torch.randn(4, 6, dtype=torch.float64) if isinstance(layer, MyDense) else torch.randn(4, 3, 2, 2).double()
     dx, expected = gradients(layer, x)
     torch.testing.assert_close(dx, expected)
 
 
 @pytest.mark.parametrize("layer", [MySigmoid(wrong=True), Detached()], ids=repr)
-def test_layers_that_are_wrong_backwards_have_not(layer: Layer) -> None:
+def test_wrong_layers_have_other_gradients(layer: Layer) -> None:
     dx, expected = gradients(layer, torch.randn(4, 3, 2, 2).double())
     assert not torch.allclose(dx, expected)
 
@@ -156,7 +156,7 @@ def test_a_warmup_of_integers_is_0_until_its_end() -> None:
     assert [IntegerWarmup(3).at(Progress(step, 5, 5)) for step in range(5)] == [0, 0, 0, 1, 1]
 
 
-def test_arrows_point_where_they_say() -> None:
+def test_arrows_point_in_the_direction_of_their_class() -> None:
     data = arrows(400, 0)
     inner = data.x[:, 0]
     mean = [inner[data.y == k].mean(0) for k in range(4)]
@@ -173,7 +173,7 @@ def test_frames_of_a_clip_lie_side_by_side() -> None:
     assert clips.y.view(-1, 4).eq(few.y[:, None]).all()
 
 
-def test_jobs() -> None:
+def test_jobs_are_planned_by_seed() -> None:
     jobs = planned(["a", "b"], [5, 6], len(HEALTHY) + 1, few=False)
     assert [job.key for job in jobs[:4]] == ["mistake|a|5", "mistake|b|5", "mistake|a|6", "mistake|b|6"]
     assert [job.seed for job in jobs[4:]] == [5] * len(HEALTHY) + [6]

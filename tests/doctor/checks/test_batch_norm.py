@@ -120,7 +120,7 @@ def test_a_momentum_that_is_too_small_is_named_after_many_steps() -> None:
     assert found.remedy is not None
 
 
-def test_no_remedy_is_what_the_layer_has() -> None:
+def test_no_remedy_repeats_the_layers_momentum() -> None:
     it = behind(0.1, epochs=1)
     (found,) = CHECK.look(replace(it, history=None))  # nobody tells the steps
     assert "momentum of 0.1" not in found.fix

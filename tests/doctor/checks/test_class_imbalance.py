@@ -17,7 +17,7 @@ def case(y: torch.Tensor, held: torch.Tensor | None = None, names: bool = True) 
     return case_of(it, corners(len(y))[0], y, validation=validation)
 
 
-def test_classes_of_about_one_size_are_left_alone() -> None:
+def test_classes_of_about_one_size_have_no_finding() -> None:
     assert CHECK.look(case(labels(50, 60, 40, 30), labels(12, 9, 11, 8))) == []
 
 
@@ -49,14 +49,14 @@ def test_a_named_class_that_is_nowhere_is_found() -> None:
     assert CHECK.look(case(labels(100, 100, 100), names=False)) == []
 
 
-def test_few_of_one_class_and_numbers_are_not_asked() -> None:
+def test_few_of_one_class_and_numbers_are_skipped() -> None:
     assert CHECK.look(case(labels(5))) == []
     x, y = corners(40)
     assert CHECK.look(case_of(model(loss="quadratic", metrics=()), x, torch.rand(40, 4))) == []
     assert CHECK.look(case_of(model(), x[:10], y[:10], validation=(x[:3], y[:3]))) == []
 
 
-def test_labels_that_are_all_one_class_are_told_with_what_the_network_has() -> None:
+def test_labels_that_are_all_one_class_are_reported_with_what_the_network_has() -> None:
     (found,) = CHECK.look(case(labels(40), labels(20), names=False))
     assert (found.path, found.evidence["the_only_label"]) == ("train", "0")
     assert found.evidence["classes_of_the_network"] == 4

@@ -16,11 +16,11 @@ def biased(bias: list[float]) -> Case:
     return case_of(it, *corners(64), validation=corners(40, seed=1))
 
 
-def test_a_model_that_has_learned_is_left_alone() -> None:
+def test_a_model_that_has_learned_has_no_finding() -> None:
     assert CHECK.look(case(epochs=5)) == []
 
 
-def test_a_model_before_its_first_step_is_not_asked() -> None:
+def test_a_model_before_its_first_step_is_skipped() -> None:
     it = case()
     assert it.train_predictions.accuracy < 0.9
     assert CHECK.look(it) == []
@@ -47,7 +47,7 @@ def test_outputs_that_are_no_numbers_are_another_fault() -> None:
     assert CHECK.look(biased([float("nan")] * 4)) == []
 
 
-def test_regression_and_few_examples_are_not_asked() -> None:
+def test_regression_and_few_examples_are_skipped() -> None:
     x, _ = corners(40)
     it = model(loss="quadratic", metrics=())
     it.fit(x, torch.rand(40, 4), epochs=1, batch_size=16, verbose=False)

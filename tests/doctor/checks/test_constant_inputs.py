@@ -19,7 +19,7 @@ def noise(n: int = 120, channels: int = 1) -> torch.Tensor:
     return torch.rand(n, channels, 10, 10, generator=torch.Generator().manual_seed(0))
 
 
-def test_noise_is_left_alone() -> None:
+def test_noise_has_no_finding() -> None:
     assert CHECK.look(case(noise(), noise(30))) == []
 
 

@@ -32,7 +32,7 @@ def test_a_few_dead_units_are_common() -> None:
     assert not CHECK.look(case_of(model(ReLU(), -100.0, 4), X, Y))
 
 
-def test_what_died_in_training_is_told_from_what_began_dead() -> None:
+def test_what_died_in_training_is_distinguished_from_what_began_dead() -> None:
     began = CHECK.look(case_of(model(ReLU(), -100.0, 8), X, Y, begin=lambda: model(ReLU(), -100.0, 8)))[0]
     died = CHECK.look(case_of(model(ReLU(), -100.0, 8), X, Y))[0]  # its seed draws biases of 0
     assert (began.evidence["dead_before_the_first_step"], died.evidence["dead_before_the_first_step"]) == (8, 0)

@@ -56,7 +56,7 @@ def test_units_of_one_number_are_alike_by_chance() -> None:
     assert not CHECK.look(case_of(curve, X[:10, :1], X[:10, 1:2]))
 
 
-def test_classes_that_are_alike_are_left_alone() -> None:
+def test_classes_that_are_alike_have_no_finding() -> None:
     line = Model(Sequential(Dense(6)), classes=6, input_shape=(12,))
     line.weights["dense1.weight"].fill_(0.1)
     assert not CHECK.look(case_of(line, X, Y))

@@ -13,7 +13,7 @@ def case(places: list[int], moved: int = 0) -> Case:
     return case_of(model(), torch.cat([x, x[places]]), torch.cat([y, (y[places] + moved) % 4]))
 
 
-def test_examples_that_all_differ_are_left_alone() -> None:
+def test_examples_that_all_differ_have_no_finding() -> None:
     assert CHECK.look(case([])) == []
 
 

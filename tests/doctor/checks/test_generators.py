@@ -88,7 +88,7 @@ def test_the_fault_of_a_training_is_its_only_cause(name: str, cause: str) -> Non
 
 
 @pytest.mark.parametrize("name", [name for name in TRAININGS if name.startswith("healthy")])
-def test_in_healthy_trainings_nothing_is_found(name: str) -> None:
+def test_healthy_trainings_have_no_finding(name: str) -> None:
     assert diagnosis(name).healthy, str(diagnosis(name))
     assert set(diagnosis(name).checks) == {"discriminator", "vanishing-generator", "collapsed-samples", "checkerboard"}
 

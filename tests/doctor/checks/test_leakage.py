@@ -24,7 +24,7 @@ def case(train: torch.Tensor, held: torch.Tensor) -> Case:
 TRAIN, HELD = pictures(300, 0), pictures(150, 1)
 
 
-def test_parts_that_have_nothing_in_common_are_left_alone() -> None:
+def test_parts_that_have_nothing_in_common_have_no_finding() -> None:
     assert CHECK.look(case(TRAIN, HELD)) == []
 
 
@@ -60,7 +60,7 @@ def test_changed_copies_are_found(kind: str) -> None:
     assert origin == 100 + place
 
 
-def test_no_validation_few_pictures_and_few_features_are_not_asked() -> None:
+def test_no_validation_few_pictures_and_few_features_are_skipped() -> None:
     assert CHECK.look(case_of(case(TRAIN, HELD).model, TRAIN, torch.arange(300) % 2)) == []
     assert CHECK.look(case(TRAIN[:10], TRAIN[:2] * 0.9)) == []
     bits = torch.randint(0, 2, (100, 4, 1, 1), generator=torch.Generator().manual_seed(0)).float()

@@ -29,7 +29,7 @@ def trained(x: torch.Tensor, y: torch.Tensor, ignore: int = 9) -> Model:
     return it
 
 
-def test_masks_of_all_classes_and_a_model_that_predicts_them_are_left_alone() -> None:
+def test_masks_of_all_classes_and_a_model_that_predicts_them_have_no_finding() -> None:
     x, y = masks()
     it = trained(x, y)
     assert set(it.predict(x).argmax(1).unique().tolist()) == {0, 1, 2}

@@ -51,12 +51,12 @@ def test_a_calibrated_model_is_quiet() -> None:
     assert not CHECK.look(it)
 
 
-def test_few_examples_tell_nothing() -> None:
+def test_too_few_examples_have_no_finding() -> None:
     assert not CHECK.look(drawn(4.0, n=100))
     assert not CHECK.look(replace(drawn(4.0), validation=None))
 
 
-def test_scores_that_are_no_probabilities_are_left_alone() -> None:
+def test_scores_that_are_no_probabilities_have_no_finding() -> None:
     it = drawn(4.0)
     scores = Model(Sequential(dense=Dense(5), sigmoid=Sigmoid()), "quadratic", input_shape=(5,))
     scores.weights["dense.weight"].copy_(4 * torch.eye(5))
@@ -74,7 +74,7 @@ def test_a_training_that_is_merely_short_is_not_held_back() -> None:
     assert CHECK.look(with_history(it, 1.1 * loss, 1.1 * loss, 1.1 * loss))
 
 
-def test_outputs_that_shrank_after_training_are_told_from_those_of_a_short_one() -> None:
+def test_outputs_that_shrank_after_training_are_distinguished_from_those_of_a_short_one() -> None:
     it = drawn(0.2)
     (found,) = CHECK.look(with_history(it, it.train_predictions.loss, it.train_predictions.loss / 2))
     assert "after that" in found.cause

@@ -83,7 +83,7 @@ def test_what_generalises_is_quiet() -> None:
     assert not CHECK.look(case(epochs=20))
 
 
-def test_nothing_is_said_without_training_or_validation() -> None:
+def test_nothing_is_reported_without_training_or_validation() -> None:
     assert not CHECK.look(case())
     assert not CHECK.look(replace(learned_by_heart(), validation=None))
     assert not CHECK.look(case_of(case().model, *corners(10)))

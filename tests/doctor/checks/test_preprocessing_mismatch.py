@@ -22,7 +22,7 @@ def case(change: Callable[[Tensor], Tensor], epochs: int = 0, train: bool = Fals
 
 
 @pytest.mark.parametrize("epochs", [0, 5])
-def test_parts_that_were_prepared_alike_are_left_alone(epochs: int) -> None:
+def test_parts_that_were_prepared_alike_have_no_finding(epochs: int) -> None:
     assert CHECK.look(case(lambda x: x, epochs)) == []
 
 
@@ -30,7 +30,7 @@ def test_parts_that_were_prepared_alike_are_left_alone(epochs: int) -> None:
     ("change", "name"),
     [(lambda x: x * 255, "not divided by 255"), (lambda x: x / 255, "divided by 255 once more")],
 )
-def test_another_scale_is_told_by_its_moments(change: Callable[[Tensor], Tensor], name: str) -> None:
+def test_another_scale_is_recognized_by_its_moments(change: Callable[[Tensor], Tensor], name: str) -> None:
     (found,) = CHECK.look(case(change))
     assert found.path == "validation"
     assert f"are {name}," in found.cause
@@ -67,7 +67,7 @@ def test_a_trained_model_tells_that_its_inputs_are_others_than_it_learned_from()
     assert "inverted" in found.cause
 
 
-def test_what_was_standardised_and_is_to_be_again_is_told_by_its_range() -> None:
+def test_what_was_standardised_and_is_to_be_again_is_recognized_by_its_range() -> None:
     x, y = corners(200)
     it = model(preprocess={"mean": [0.3], "std": [0.2]})
     assert CHECK.look(case_of(it, x, y)) == []

@@ -20,7 +20,7 @@ def case(order: list[int], epochs: int = 0, of_train: bool = False) -> Case:
 
 
 @pytest.mark.parametrize("epochs", [0, 4])
-def test_parts_that_agree_are_left_alone(epochs: int) -> None:
+def test_parts_that_agree_have_no_finding(epochs: int) -> None:
     assert CHECK.look(case([0, 1, 2, 3], epochs)) == []
 
 
@@ -64,7 +64,7 @@ def test_a_class_that_is_taken_for_another_is_no_permutation() -> None:
     assert CHECK.look(case([0, 1, 2, 2])) == []
 
 
-def test_no_validation_few_examples_and_numbers_are_not_asked() -> None:
+def test_no_validation_few_examples_and_numbers_are_skipped() -> None:
     x, y = corners(200)
     assert CHECK.look(case_of(model(), x, y)) == []
     assert CHECK.look(case_of(model(), *corners(10), validation=corners(4))) == []

@@ -36,7 +36,7 @@ def shuffled(y: torch.Tensor, share: float = 1.0) -> torch.Tensor:
     return y
 
 
-def test_labels_that_belong_to_their_inputs_are_left_alone() -> None:
+def test_labels_that_belong_to_their_inputs_have_no_finding() -> None:
     assert CHECK.look(case()) == []
 
 
@@ -48,7 +48,7 @@ def test_shuffled_training_labels_are_at_chance() -> None:
     assert "labels_moved_by" not in found.evidence
 
 
-def test_shuffled_validation_labels_are_told_from_training_labels() -> None:
+def test_shuffled_validation_labels_are_distinguished_from_training_labels() -> None:
     (found,) = CHECK.look(case(held_y=shuffled(mixed(200, seed=1)[1])))
     assert (found.path, found.evidence["examples"]) == ("validation", 200)
 
@@ -98,7 +98,7 @@ def test_a_model_that_is_right_on_unseen_examples_shows_that_labels_have_sense()
     assert CHECK.look(it) == []
 
 
-def test_too_little_data_and_numbers_are_not_asked() -> None:
+def test_too_little_data_and_numbers_are_skipped() -> None:
     assert CHECK.look(case_of(model(), *corners(10), validation=corners(8))) == []
     x, y = mixed(600)
     it = case(shuffled(y))
@@ -138,7 +138,7 @@ def test_a_dozen_examples_of_other_classes_are_too_few_to_see_anything() -> None
     assert CHECK.look(it) == []
 
 
-def test_labels_that_were_moved_in_an_ordered_list_are_told_a_little_and_found_even_so() -> None:
+def test_labels_that_were_moved_in_an_ordered_list_are_reported_a_little_and_found_even_so() -> None:
     x, y = corners(600)  # 0, 1, 2, 3, 0, 1, ...; a tenth of them in other places
     rng = torch.Generator().manual_seed(3)
     order = torch.arange(600)

@@ -1,4 +1,4 @@
-"""What reaches the network, in size."""
+"""Scales of inputs and targets: offsets, channels and features of different size."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def grey(low: float = 0.0, high: float = 1.0, channels: int = 1) -> torch.Tensor
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (-1, 1), (-2.0, 2.0), (0, 0.2), (0.7, 1.0)])
-def test_usual_ranges_are_left_alone(low: float, high: float) -> None:
+def test_usual_ranges_have_no_finding(low: float, high: float) -> None:
     assert CHECK.look(case(grey(low, high))) == []
 
 
@@ -65,7 +65,7 @@ def test_channels_of_different_size_are_found() -> None:
 
 def test_features_of_different_size_are_found() -> None:
     x = torch.rand(60, 8, 1, 1, generator=torch.Generator().manual_seed(0))
-    x[:, 0] = 0  # says nothing, and is no matter of size
+    x[:, 0] = 0  # a constant feature has no scale
     x[:, 3] *= 5
     assert CHECK.look(case(x)) == []
     x[:, 3] *= 12
@@ -73,14 +73,14 @@ def test_features_of_different_size_are_found() -> None:
     assert found.evidence["largest_feature"] == pytest.approx(float((x[:, 3] * 0.05).square().mean().sqrt()), rel=1e-5)
 
 
-def test_what_the_model_standardises_itself_is_left_alone() -> None:
+def test_what_the_model_standardises_itself_has_no_finding() -> None:
     x = grey(0, 255)
     assert CHECK.look(case(x, preprocess={"mean": [127.0], "std": [73.0]})) == []
     net = Sequential(norm=BatchNorm(), conv=Conv2d(2, 3), flatten=Flatten(), out=Dense(4))
     assert CHECK.look(case_of(model(net, input_shape=(1, 6, 6)), x, torch.arange(60) % 4)) == []
 
 
-def test_inputs_are_read_a_few_at_a_time() -> None:
+def test_inputs_are_converted_to_float64_in_parts() -> None:
     class Largest(TorchDispatchMode):
         bytes = 0
 
@@ -107,4 +107,4 @@ def test_targets_far_larger_than_the_first_outputs_are_found(scale: float) -> No
     assert "targets" in found.fix
     assert CHECK.look(case_of(it, x, y / scale)) == []
     it.weights["out.bias"].fill_(1.0)
-    assert CHECK.look(case_of(it, x, y)) == []  # a trained model may well have got there
+    assert CHECK.look(case_of(it, x, y)) == []  # a trained model may have learned the scale

@@ -60,7 +60,7 @@ def test_a_last_layer_of_zeros_is_fine() -> None:
     assert not CHECK.look(case_of(begin(), X, Y, begin=begin))
 
 
-def test_one_layer_has_nothing_to_compare() -> None:
+def test_one_layer_has_no_gradient_decay() -> None:
     line = Model(Sequential(Dense(1)), "quadratic", metrics=(), input_shape=(16,))
     assert not CHECK.look(case_of(line, X[:10], X[:10, :1]))
 

@@ -37,14 +37,14 @@ def case(make: Callable[[int, int], tuple[torch.Tensor, torch.Tensor]], epochs: 
 
 
 @pytest.mark.parametrize("make", [counts, prices])
-def test_nothing_is_said_of_classes(make: Callable[[int, int], tuple[torch.Tensor, torch.Tensor]]) -> None:
+def test_nothing_is_reported_of_classes(make: Callable[[int, int], tuple[torch.Tensor, torch.Tensor]]) -> None:
     it = case(make)
     for check in (class_imbalance, shuffled_labels, shifted_labels):
         assert check.CHECK.look(it) == []
     assert not ABOUT_CLASSES & set(diagnose(it).names)
 
 
-def test_what_is_said_of_numbers_is_said_of_them() -> None:
+def test_regression_targets_are_described_as_numbers() -> None:
     (found,) = underfitting.CHECK.look(case(prices))
     assert found.evidence["train_squared_error"] > found.evidence["error_of_linear_regression_on_new_examples"]
     assert overfitting.CHECK.look(case(prices)) == []

@@ -12,7 +12,7 @@ from tests.doctor.detection.examined import case, changed, resized
 
 
 @pytest.mark.parametrize("make", [small_single_stage, small_ssd, small_yolo3, small_yolo1, small_fast, small_faster])
-def test_fitting_anchors_are_left_alone(make):
+def test_fitting_anchors_have_no_finding(make):
     it = case(detector=make())
     assert unfitting_anchors.look(it) == []
     assert no_positives.look(it) == []

@@ -47,7 +47,7 @@ def test_a_picture_of_the_training_size_has_the_a_and_b_of_the_network():
     assert right.mean() > 0.7
 
 
-def test_lightness_alone_decides():
+def test_prediction_depends_on_lightness_only():
     """Two pictures of one L and other colours get the same colours."""
     grey = drawn(1, 20, 20).expand(3, -1, -1)
     assert torch.equal(Colorizer(colorizer())(grey), Colorizer(colorizer(channels=1))(grey[:1]))

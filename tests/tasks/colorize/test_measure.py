@@ -108,7 +108,7 @@ def test_a_folder_without_images_is_refused(tmp_path):
         evaluate(colorizer())
 
 
-def test_training_images_among_the_measured_ones_are_said(folder, capsys):
+def test_training_images_among_the_measured_ones_are_reported(folder, capsys):
     model = colorizer()
     model.preprocess["data"] = str(folder)
     assert evaluate(model)["n"] == 5

@@ -73,7 +73,7 @@ def test_a_finished_training_by_the_same_recipe_is_used_again(tmp_path, monkeypa
         compare_detectors(place, seed=1, only=["ssd"], overrides=tiny, runs=runs)
 
 
-def test_mistakes_are_told_before_any_training(tmp_path):
+def test_mistakes_are_reported_before_any_training(tmp_path):
     place = str(voc(tmp_path / "set", lambda *box: box))
     with pytest.raises(PellucidError, match=r"no detector .sdd. for .*did you mean .ssd."):
         compare_detectors(place, only=["sdd"])

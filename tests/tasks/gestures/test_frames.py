@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pellucid.data import load_image
 from pellucid.data import video as frames
-from pellucid.data.video import Frames, Newest, VideoFrame, as_file, camera_frames, video_frames
+from pellucid.data.video import Frames, NewestFrame, VideoFrame, as_file, camera_frames, video_frames
 from pellucid.errors import PellucidError
 from tests.tasks.gestures.colours import BLUE, GREEN, RED, animation, picture, tensor
 
@@ -117,7 +117,7 @@ def test_a_folder_without_a_readable_frame_is_refused_by_name(tmp_path: Path):
         list(video_frames(tmp_path))
 
 
-def test_what_gives_no_frames_is_told(tmp_path: Path):
+def test_files_without_frames_are_refused(tmp_path: Path):
     with pytest.raises(PellucidError, match="is missing; give a video file"):
         video_frames(tmp_path / "none.mp4")
     with pytest.raises(PellucidError, match="has no frames"):
@@ -183,7 +183,7 @@ def test_a_video_that_is_cut_off_says_so_behind_its_last_frame(tmp_path: Path):
 
 
 @with_opencv
-def test_what_is_no_video_is_told_and_opencv_stays_silent(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+def test_what_is_no_video_is_refused_and_opencv_stays_silent(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     whole = film(tmp_path / "a.mp4", [RED] * 5, "mp4v").read_bytes()
     for name, data in (("cut.mp4", whole[:400]), ("text.txt", b"http://127.0.0.1:9/a.mp4\n"), ("empty.avi", b"")):
         (tmp_path / name).write_bytes(data)
@@ -220,7 +220,7 @@ def test_a_cut_video_prints_nothing_of_opencvs_own(tmp_path: Path, capfd: pytest
     assert not capfd.readouterr().err
 
 
-def test_a_camera_that_is_not_there_is_told():
+def test_a_camera_that_is_not_there_is_reported():
     with pytest.raises(PellucidError, match="camera 63 cannot be opened"):
         next(frames.camera_frames(63))
 
@@ -263,7 +263,7 @@ class Shutter:
 
 def test_the_newest_of_several_frames_is_taken():
     shutter = Shutter(last=5)
-    with Newest(shutter.read, shutter.release) as newest:
+    with NewestFrame(shutter.read, shutter.release) as newest:
         shutter.give(1)
         first = newest.take(5)
         shutter.give(4)
@@ -280,7 +280,7 @@ def test_the_newest_of_several_frames_is_taken():
 
 def test_a_camera_that_hangs_is_not_waited_for_longer_than_the_timeout():
     shutter = Shutter(last=5)
-    with Newest(shutter.read, shutter.release) as newest:
+    with NewestFrame(shutter.read, shutter.release) as newest:
         assert newest.take(0.01) is None
         shutter.given.release()
 
@@ -289,7 +289,7 @@ def test_a_fault_in_the_thread_reaches_whoever_waits():
     def broken() -> Tensor | None:
         raise PellucidError("camera 0 fails")
 
-    with Newest(broken) as newest, pytest.raises(PellucidError, match="camera 0 fails"):
+    with NewestFrame(broken) as newest, pytest.raises(PellucidError, match="camera 0 fails"):
         newest.take(5)
 
 
@@ -360,7 +360,7 @@ def test_closing_lets_the_camera_go(monkeypatch: pytest.MonkeyPatch):
     assert fake.released
 
 
-def test_a_camera_that_does_not_open_is_told(monkeypatch: pytest.MonkeyPatch):
+def test_a_camera_that_does_not_open_is_reported(monkeypatch: pytest.MonkeyPatch):
     fake = Fake(frames=0, opened=False)
     use(fake, monkeypatch)
     with pytest.raises(PellucidError, match="camera 2 cannot be opened; check that it is plugged in"):
@@ -368,7 +368,7 @@ def test_a_camera_that_does_not_open_is_told(monkeypatch: pytest.MonkeyPatch):
     assert fake.released
 
 
-def test_a_camera_of_other_pictures_is_told(monkeypatch: pytest.MonkeyPatch):
+def test_a_camera_of_other_pictures_is_reported(monkeypatch: pytest.MonkeyPatch):
     grey = SimpleNamespace(
         isOpened=lambda: True, read=lambda: (True, np.zeros((2, 2), np.uint16)), release=lambda: None
     )
@@ -377,7 +377,7 @@ def test_a_camera_of_other_pictures_is_told(monkeypatch: pytest.MonkeyPatch):
         next(camera_frames(0))
 
 
-def test_an_error_of_opencvs_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch):
+def test_an_error_of_opencvs_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch):
     def fail() -> None:
         raise RuntimeError("OpenCV(5)\nassertion failed")
 

@@ -84,7 +84,7 @@ def test_recipes_that_fit_no_folder_are_refused_unread(settings, words):
         check(recipe)
 
 
-def test_the_recipe_is_told_classes_and_epochs(folder):
+def test_the_recipe_is_given_classes_and_epochs(folder):
     collection = read_collection(folder, 16)
     n = len(collection.train.images)
     settings = {key: value for key, value in SMALL.items() if key != "train.epochs"}

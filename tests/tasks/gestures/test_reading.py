@@ -44,7 +44,7 @@ def parted(shots) -> dict[str, bytes]:
 def test_a_plain_folder_is_split_by_class(tmp_path, shots):
     found = read_collection(write(tmp_path, plain(shots)), SIZE)
     assert found.classes == ("a", "b")
-    assert (found.given, found.validation) == (False, None)
+    assert (found.has_test_folder, found.validation) == (False, None)
     assert [part.counts() for part in found.parts().values()] == [[8, 8], [2, 2]]
     assert (found.corrupt, found.copies, found.groups, found.leaked, found.blurry) == ((), (), 0, 0, ())
 
@@ -60,7 +60,7 @@ def test_pictures_and_files_go_together(tmp_path, shots):
     assert sorted(name for part in found.parts().values() for name in part.files) == sorted(place)
 
 
-def test_the_held_out_pictures_depend_on_neither_seed_nor_names(tmp_path, shots):
+def test_held_out_pictures_depend_on_neither_seed_nor_names(tmp_path, shots):
     found = read_collection(write(tmp_path / "one", plain(shots)), SIZE, seed=5)
     renamed = {f"{name[0]}/{99 - int(name[2:4])}.png": data for name, data in plain(shots).items()}
     again = read_collection(write(tmp_path / "two", renamed), SIZE)
@@ -81,7 +81,7 @@ def test_parts_that_were_given_need_no_list_of_what_was_held_out(tmp_path, parte
     assert read_collection(write(tmp_path, parted), SIZE).held_out() == {}
 
 
-def test_it_is_told_what_is_read_and_what_is_compared(tmp_path, shots):
+def test_it_is_reported_what_is_read_and_what_is_compared(tmp_path, shots):
     said: list[tuple[str, int, int]] = []
     copies = {f"a/{k}-copy.png": file_of(COPIES["turned"](photo(k))) for k in range(3)}
     read_collection(write(tmp_path, {**plain(shots), **copies}), SIZE, progress=lambda *told: said.append(told))
@@ -102,7 +102,7 @@ def test_validation_is_taken_from_what_is_learnt(tmp_path, shots):
 
 def test_given_parts_stay(tmp_path, parted):
     found = read_collection(write(tmp_path, parted), SIZE)
-    assert found.given
+    assert found.has_test_folder
     assert [part.counts() for part in found.parts().values()] == [[6, 6], [2, 2], [3, 3]]
     assert all(name.startswith("val/") for name in found.validation.files)
 
@@ -138,7 +138,7 @@ def test_copies_stay_on_one_side(tmp_path, shots):
     assert found.test.counts() == [6, 2]
 
 
-def test_copies_are_told_with_their_classes_and_parts(tmp_path, parted, shots):
+def test_copies_are_reported_with_their_classes_and_parts(tmp_path, parted, shots):
     parted["test/b/again.png"] = shots[0]  # the bytes of train/a/0.png
     parted["train/b/near.jpg"] = file_of(photo(1), "JPEG", quality=60)  # train/a/1.png
     found = read_collection(write(tmp_path, parted), SIZE)
@@ -154,7 +154,7 @@ def test_copies_are_told_with_their_classes_and_parts(tmp_path, parted, shots):
     assert any("2 pairs are of near duplicates in two classes" in text for text in found.warnings)
 
 
-def test_blurry_pictures_are_told(tmp_path, shots):
+def test_blurry_pictures_are_reported(tmp_path, shots):
     soft = file_of(photo(3).filter(ImageFilter.GaussianBlur(2)))
     found = read_collection(write(tmp_path, {**plain(shots), "a/03.png": soft}), SIZE)
     assert [one.file for one in found.blurry] == ["a/03.png"]
@@ -179,7 +179,7 @@ def test_warnings_of_few_and_uneven_pictures(tmp_path, shots):
     assert read_collection(write(tmp_path, plain(shots, each=20)), SIZE).warnings == ()
 
 
-def test_a_class_that_is_not_held_out_is_told(tmp_path, parted):
+def test_a_class_that_is_not_held_out_is_reported(tmp_path, parted):
     files = {name: data for name, data in parted.items() if not name.startswith("test/b")}
     found = read_collection(write(tmp_path, files), SIZE)
     assert any("no held-out picture of class b" in text for text in found.warnings)

@@ -14,13 +14,15 @@ from pellucid.layers import Conv2d
 from pellucid.model import Model
 from pellucid.models import mlp
 from pellucid.tasks.gestures.predict import predict
-from pellucid.tasks.gestures.watch import AnswerSmoothing, Seen, Smoothed, Tally, watch
+from pellucid.tasks.gestures.watch import AnswerSmoothing, FrameCounts, Smoothed, SmoothedPrediction, watch
 from tests.tasks.gestures.colours import GREEN, GREY, PURE, RED, colour_model, tensor
 
 Colour = tuple[int, int, int]
 
 
-def shown(colours: list[Colour], smoothing: AnswerSmoothing, confidence: Confidence | None = None) -> list[Seen]:
+def shown(
+    colours: list[Colour], smoothing: AnswerSmoothing, confidence: Confidence | None = None
+) -> list[SmoothedPrediction]:
     frames = [VideoFrame(k, k / 10, tensor(colour), dropped=k % 2) for k, colour in enumerate(colours)]
     return list(watch(colour_model(confidence), frames, smoothing))
 
@@ -66,14 +68,14 @@ def test_a_frame_gives_what_its_picture_file_gives(tmp_path: Path):
     assert seen.probabilities == found.probabilities
 
 
-def test_what_is_no_classifier_is_told():
+def test_what_is_no_classifier_is_refused():
     with pytest.raises(PellucidError, match="a class for each pixel"):
         next(watch(Model(Conv2d(2, 3), input_shape=(3, 8, 8)), [], AnswerSmoothing()))
 
 
 def test_a_tally_by_hand():
     ticks = iter([10.0, 10.5, 11.0, 11.5, 12.0])
-    tally = Tally(clock=lambda: next(ticks))
+    tally = FrameCounts(clock=lambda: next(ticks))
     for one in shown([RED, RED, GREY, GREEN, RED], AnswerSmoothing(memory=0.0, threshold=0.9)):
         tally.add(one)
     found = tally.to_json()
@@ -85,7 +87,7 @@ def test_a_tally_by_hand():
 
 
 def test_one_frame_has_no_rate():
-    tally = Tally()
+    tally = FrameCounts()
     assert (tally.fps, tally.frames) == (None, 0)
     for one in shown([RED], AnswerSmoothing()):
         tally.add(one)
@@ -143,7 +145,7 @@ def test_a_clear_change_goes_through_at_once_without_a_word_of_unsure():
     assert [state.current_class for state in run(smoothing, [[0.99, 0.01], [0.01, 0.99]])] == [0, 1]
 
 
-def test_one_odd_frame_changes_nothing():
+def test_one_odd_frame_does_not_change_the_answer():
     right, odd = [0.98, 0.02], [0.02, 0.98]
     rows = [right] * 10 + [odd] + [right] * 3
     # The odd frame weighs 1 in about 5: the mean falls to 0.98 - 0.96 / 5 = 0.79.

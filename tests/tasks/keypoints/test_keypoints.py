@@ -314,7 +314,7 @@ def test_a_recipe_trains_on_a_folder_of_coco_and_its_report_shows_the_worst_pict
     picture, points = draw(100 + int(np.argmax(errors)))
     assert np.array_equal(worst.images[0], picture)
     np.testing.assert_allclose(worst.true[0, :, :2], points, atol=1e-4)
-    figure = worst_keypoints(worst.images, worst.true, worst.found, worst.errors)
+    figure = worst_keypoints(worst.images, worst.true, worst.predicted, worst.errors)
     assert figure is not None
     assert [plot.get_title() for plot in figure.axes[:2]] == [f"{100 * error:.1f} %" for error in worst.errors]
     with pytest.raises(PellucidError, match=r"\[loss\] is for key-points, and digits has none"):

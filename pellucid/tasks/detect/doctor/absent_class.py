@@ -7,8 +7,8 @@ from pellucid.tasks.detect.doctor.case import DetectionCase
 def look(case: DetectionCase) -> list[Finding]:
     """Count the objects of each class in the training data, without crowds, which training ignores."""
     counts = [0] * case.detector.classes
-    for truth in case.objects:
-        labels = truth.labels if truth.crowd is None else truth.labels[~truth.crowd]
+    for objects in case.objects:
+        labels = objects.labels if objects.crowd is None else objects.labels[~objects.crowd]
         for label in labels.tolist():
             if 0 <= label < len(counts):
                 counts[label] += 1

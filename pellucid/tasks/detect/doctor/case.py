@@ -12,7 +12,7 @@ from pellucid.data import DetectionFolder, Objects, Source
 from pellucid.data.annotations.base import BoxCorners
 from pellucid.data.augment.targets import Pairs
 from pellucid.data.seeds import generator
-from pellucid.detectors import Detector, FasterRCNN, OneStage
+from pellucid.detectors import Detector, OneStage, ProposalDetector
 from pellucid.detectors.base import Anchors, Candidates
 from pellucid.detectors.regions import unlabelled
 from pellucid.image_objects import Detections
@@ -67,8 +67,8 @@ class DetectionCase:
         found: list[Image] = []
         for k in self.chosen:
             images, targets = self.train.batch([k], generator(self.model.seed))
-            truth: Objects = targets[0]
-            found.append((images[0], truth if truth.crowd is None else truth.take(~truth.crowd)))
+            objects: Objects = targets[0]
+            found.append((images[0], objects if objects.crowd is None else objects.take(~objects.crowd)))
         return found
 
     @cached_property
@@ -89,8 +89,8 @@ class DetectionCase:
         if not isinstance(self.train, DetectionFolder):
             return [
                 (tuple(box), (image.shape[1], image.shape[2]))  # type: ignore[misc]
-                for image, truth in self.sample
-                for box in truth.boxes.tolist()
+                for image, objects in self.sample
+                for box in objects.boxes.tolist()
             ]
         faults = [(fault.box, fault.size, fault.effect) for fault in self.train.faults if fault.box and fault.size]
         clipped = Counter((_clipped(box, size), size) for box, size, effect in faults if effect == "changed")
@@ -105,7 +105,7 @@ class DetectionCase:
     def anchored(self) -> list[Anchors | None]:
         """The anchors for each image of the sample; None for a detector without anchors."""
         detector = self.detector
-        if not isinstance(detector, OneStage | FasterRCNN):
+        if not isinstance(detector, OneStage | ProposalDetector):
             return [None] * len(self.sample)
         with torch.inference_mode():
             return [detector.anchors_of(self.model.params, self.inputs(image)) for image, _ in self.sample]
@@ -121,11 +121,11 @@ class DetectionCase:
         detector = self.detector
         found: list[Assignment | None] = []
         with torch.inference_mode():
-            for anchors, (_, truth) in zip(self.anchored, self.sample, strict=True):
-                if anchors is not None and isinstance(detector, FasterRCNN):
-                    found.append(detector.proposer.assign(anchors, unlabelled([truth])[0]))
+            for anchors, (_, objects) in zip(self.anchored, self.sample, strict=True):
+                if anchors is not None and isinstance(detector, ProposalDetector):
+                    found.append(detector.proposer.assign(anchors, unlabelled([objects])[0]))
                 elif anchors is not None and isinstance(detector, OneStage):
-                    found.append(detector.assign(anchors, truth))
+                    found.append(detector.assign(anchors, objects))
                 else:
                     found.append(None)
         return found

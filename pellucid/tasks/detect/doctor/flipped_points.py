@@ -17,13 +17,13 @@ def look(case: DetectionCase) -> list[Finding]:
         return []
     left, right = torch.tensor(pairs).T
     orders, images = [], []
-    for index, truth in enumerate(case.objects):
-        if truth.keypoints is None or not len(truth):
+    for index, objects in enumerate(case.objects):
+        if objects.keypoints is None or not len(objects):
             continue
-        both = (truth.keypoints[:, left, 2] > 0) & (truth.keypoints[:, right, 2] > 0)
-        sign = (truth.keypoints[:, left, 0] - truth.keypoints[:, right, 0]).sign() * both  # (n, pairs)
+        both = (objects.keypoints[:, left, 2] > 0) & (objects.keypoints[:, right, 2] > 0)
+        sign = (objects.keypoints[:, left, 0] - objects.keypoints[:, right, 0]).sign() * both  # (n, pairs)
         orders.append(sign)
-        images += [index] * len(truth)
+        images += [index] * len(objects)
     order = torch.cat(orders) if orders else torch.zeros(0, len(pairs))
     n_pairs = order.abs().sum(1)  # of each object, with both key-points
     n_reversed = (order * order.sum(0).sign() < 0).sum(1)

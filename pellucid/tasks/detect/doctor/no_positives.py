@@ -12,14 +12,14 @@ MAX_MISSED = 0.1  # of the objects
 def look(case: DetectionCase) -> list[Finding]:
     """Count the objects of the sample that the detector assigns to no anchor."""
     missed, count, images = [], 0, 0
-    for (_, truth), assignment in zip(case.sample, case.assignments, strict=True):
+    for (_, objects), assignment in zip(case.sample, case.assignments, strict=True):
         if assignment is None:
             return []
-        assigned = torch.zeros(len(truth), dtype=torch.bool)
+        assigned = torch.zeros(len(objects), dtype=torch.bool)
         assigned[assignment.matched[assignment.positive].cpu()] = True
-        count += len(truth)
-        images += bool(len(truth) and not assigned.any())
-        missed.append(area(truth.boxes[~assigned]).sqrt())
+        count += len(objects)
+        images += bool(len(objects) and not assigned.any())
+        missed.append(area(objects.boxes[~assigned]).sqrt())
     sides = torch.cat(missed) if missed else torch.zeros(0)
     if len(sides) <= MAX_MISSED * count:
         return []

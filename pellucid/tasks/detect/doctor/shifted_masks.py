@@ -17,12 +17,12 @@ MIN_OBJECTS = 8
 def look(case: DetectionCase) -> list[Finding]:
     """Measure the strength of the images' edges at the outlines of the masks, for each shift of the masks."""
     total, count = torch.zeros(2 * MAX_SHIFT + 1, 2 * MAX_SHIFT + 1), 0
-    for image, truth in case.sample:
-        if truth.masks is None or not len(truth) or min(image.shape[1:]) <= 2 * MAX_SHIFT:
+    for image, objects in case.sample:
+        if objects.masks is None or not len(objects) or min(image.shape[1:]) <= 2 * MAX_SHIFT:
             continue
-        outline = torch.stack([_outline(mask) for mask in truth.masks]).any(0)
+        outline = torch.stack([_outline(mask) for mask in objects.masks]).any(0)
         total += _strength(_edges(image), outline)
-        count += len(truth)
+        count += len(objects)
     if count < MIN_OBJECTS:
         return []
     best = int(total.argmax())

@@ -16,12 +16,12 @@ def look(case: DetectionCase) -> list[Finding]:
     if isinstance(case.detector, YOLO1):  # its cells have no anchor boxes
         return []
     best, object_sides, anchor_sizes = [], [], []
-    for (_, truth), boxes in zip(case.sample, case.anchors, strict=True):
+    for (_, objects), boxes in zip(case.sample, case.anchors, strict=True):
         if boxes is None:
             return []
-        if len(truth):
-            best.append(box_iou(truth.boxes, boxes).amax(1))
-            object_sides.append(area(truth.boxes).sqrt())
+        if len(objects):
+            best.append(box_iou(objects.boxes, boxes).amax(1))
+            object_sides.append(area(objects.boxes).sqrt())
             anchor_sizes.append(area(boxes).sqrt())
     if not best:
         return []

@@ -17,8 +17,8 @@ def look(case: GeneratorCase) -> list[Finding]:
     if 0 < case.steps_made < MIN_STEPS:
         raise UnansweredError(f"needs {MIN_STEPS} steps, before which samples are alike; {case.steps_made} were made")
     generated, real = distances(case.samples), distances(case.data_images)
-    spread, nearest = (sampled / data if data else 1.0 for sampled, data in zip(generated, real, strict=True))
-    if spread >= MIN_SPREAD and nearest >= MIN_NEAREST:
+    variation, nearest = (sampled / data if data else 1.0 for sampled, data in zip(generated, real, strict=True))
+    if variation >= MIN_SPREAD and nearest >= MIN_NEAREST:
         return []
     evidence = {
         "mean_distance": generated[0],

@@ -14,10 +14,9 @@ from pellucid.command.models import open_model
 from pellucid.command.out import emit, plain, say
 from pellucid.data.video import camera_frames, video_frames
 from pellucid.errors import PellucidError
-from pellucid.tasks.gestures.command.predict import warn_uncalibrated
-from pellucid.tasks.gestures.predict import UNSURE, threshold_of
-from pellucid.tasks.gestures.watch import AnswerSmoothing, Seen, Tally, watch
-from pellucid.text import percent, plural, printable
+from pellucid.tasks.gestures.predict import UNCALIBRATED, UNSURE, threshold_of
+from pellucid.tasks.gestures.watch import AnswerSmoothing, FrameCounts, SmoothedPrediction, watch
+from pellucid.text import note, percent, plural, printable
 from pellucid.training.arguments import new_file
 
 COLUMNS = ("frame", "seconds", "answer", "probability", "label", "dropped")  # answer: empty if unsure
@@ -33,14 +32,14 @@ def over_frames(args: argparse.Namespace) -> int:
     camera = args.camera is not None
     frames = camera_frames(args.camera, every) if camera else video_frames(args.video, every)
     model = open_model(args.model)
-    tally, stopped, fault = Tally(), False, None
+    tally, stopped, fault = FrameCounts(), False, None
     with _rows(args.out) as write, closing(frames):
         try:
-            for seen in watch(model, frames, replace(smoothing, threshold=threshold_of(model))):
-                tally.add(seen)
-                write(seen)
-                if seen.changed and not args.json:
-                    say(_line(seen))
+            for smoothed in watch(model, frames, replace(smoothing, threshold=threshold_of(model))):
+                tally.add(smoothed)
+                write(smoothed)
+                if smoothed.changed and not args.json:
+                    say(_line(smoothed))
         except KeyboardInterrupt:
             stopped = True
         except PellucidError as error:  # such as an unplugged camera: report the frames before it
@@ -54,13 +53,14 @@ def over_frames(args: argparse.Namespace) -> int:
         emit({**about, **tally.to_json(), "stopped": stopped, "out": args.out})
     else:
         _print(tally, camera)
-        warn_uncalibrated(model.confidence is None)
+        if model.confidence is None:
+            note(UNCALIBRATED)
     if fault is not None:
         raise fault
     return 0
 
 
-def _print(tally: Tally, camera: bool) -> None:
+def _print(tally: FrameCounts, camera: bool) -> None:
     """Print the summary."""
     rate = "" if tally.fps is None else f", {tally.fps:.1f} a second"
     say(f"{plural(tally.frames, 'frame')}{rate}{f', {tally.dropped:,} dropped' if camera else ''}")
@@ -69,49 +69,58 @@ def _print(tally: Tally, camera: bool) -> None:
             say(f"  {answer}  {percent(count / tally.frames)}")
 
 
-def _line(seen: Seen) -> str:
+def _line(smoothed: SmoothedPrediction) -> str:
     """Return a changed prediction as text: time, gesture and probability."""
-    time = f"frame {seen.number:,}"
-    if seen.seconds is not None:
-        minutes, seconds = divmod(round(seen.seconds, 1), 60)
+    time = f"frame {smoothed.number:,}"
+    if smoothed.seconds is not None:
+        minutes, seconds = divmod(round(smoothed.seconds, 1), 60)
         time = f"{int(minutes)}:{seconds:04.1f}"
-    if seen.answer is None:
-        return f"{time}  {UNSURE}  ({seen.label} {percent(seen.probability)}){score_suffix(seen.familiarity)}"
-    return f"{time}  {seen.answer}  ({percent(seen.probability)}){score_suffix(seen.familiarity)}"
+    if smoothed.answer is None:
+        return (
+            f"{time}  {UNSURE}  ({smoothed.label} {percent(smoothed.probability)}){score_suffix(smoothed.familiarity)}"
+        )
+    return f"{time}  {smoothed.answer}  ({percent(smoothed.probability)}){score_suffix(smoothed.familiarity)}"
 
 
 @contextmanager
-def _rows(path: str | None) -> Iterator[Callable[[Seen], None]]:
+def _rows(path: str | None) -> Iterator[Callable[[SmoothedPrediction], None]]:
     """Open the output file, and yield a function that writes and flushes one row; it does nothing without a path."""
     if path is None:
-        yield lambda seen: None
+        yield lambda smoothed: None
         return
     with new_file(path).open("w", encoding="utf-8", newline="") as file:
         yield _to_csv(file) if path.endswith(".csv") else _to_jsonl(file)
 
 
-def _to_csv(file: IO[str]) -> Callable[[Seen], None]:
+def _to_csv(file: IO[str]) -> Callable[[SmoothedPrediction], None]:
     writer = csv.DictWriter(file, [*COLUMNS])
     writer.writeheader()
 
-    def write(seen: Seen) -> None:
+    def write(smoothed: SmoothedPrediction) -> None:
         writer.writerow(
-            {key: printable(value) if isinstance(value, str) else value for key, value in _row(seen).items()}
+            {key: printable(value) if isinstance(value, str) else value for key, value in _row(smoothed).items()}
         )
         file.flush()
 
     return write
 
 
-def _to_jsonl(file: IO[str]) -> Callable[[Seen], None]:
-    def write(seen: Seen) -> None:
-        row = _row(seen) | {"probabilities": seen.probabilities, **score_to_json(seen.familiarity)}
+def _to_jsonl(file: IO[str]) -> Callable[[SmoothedPrediction], None]:
+    def write(smoothed: SmoothedPrediction) -> None:
+        row = _row(smoothed) | {"probabilities": smoothed.probabilities, **score_to_json(smoothed.familiarity)}
         file.write(json.dumps(plain(row), allow_nan=False) + "\n")
         file.flush()
 
     return write
 
 
-def _row(seen: Seen) -> dict[str, Any]:
-    values = (seen.number, seen.seconds, seen.answer, seen.probability, seen.label, seen.dropped)
+def _row(smoothed: SmoothedPrediction) -> dict[str, Any]:
+    values = (
+        smoothed.number,
+        smoothed.seconds,
+        smoothed.answer,
+        smoothed.probability,
+        smoothed.label,
+        smoothed.dropped,
+    )
     return dict(zip(COLUMNS, values, strict=True))

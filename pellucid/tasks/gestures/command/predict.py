@@ -54,7 +54,7 @@ def handle(args: argparse.Namespace) -> int:
 def _pictures(args: argparse.Namespace) -> int:
     """Print the answer to each image that can be read, and report on stderr why the others were skipped."""
     from pellucid.calibration.familiarity import score_suffix, score_to_json
-    from pellucid.tasks.gestures.predict import predict
+    from pellucid.tasks.gestures.predict import UNCALIBRATED, predict
 
     model = open_model(args.model)
     faults: dict[str, PellucidError] = {}
@@ -82,11 +82,6 @@ def _pictures(args: argparse.Namespace) -> int:
         say(f"{prediction.name}: {prediction.text}  ({best}){score_suffix(prediction.familiarity)}")
     for error in faults.values():
         note(f"skipped: {error}")
-    warn_uncalibrated(model.confidence is None)
+    if model.confidence is None:
+        note(UNCALIBRATED)
     return 0
-
-
-def warn_uncalibrated(uncalibrated: bool) -> None:
-    """Print a note if no confidence was fitted, since then no answer is "unsure"."""
-    if uncalibrated:
-        note("the model has no fitted confidence, so no answer is unsure")

@@ -114,8 +114,8 @@ def _settings(args: argparse.Namespace) -> dict[str, object]:
 
 def _check_out(out: str) -> None:
     """Raise PellucidError, before all images are read, unless run folders can be written to `out`."""
-    place = Path(out).absolute()
-    existing = next(path for path in (place, *place.parents) if path.exists())
+    out_path = Path(out).absolute()
+    existing = next(path for path in (out_path, *out_path.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         state = "not writable" if existing.is_dir() else "a file"
         raise PellucidError(f"--out {out} cannot be written ({existing} is {state}); choose another place")
@@ -133,11 +133,11 @@ def _show(run: "Run", collection: "Collection", as_json: bool) -> None:
 
     confidence = run.model.confidence
     assert confidence is not None  # `learn` and `go_on` fit it
-    kept, how = answered(run, collection)
+    selected, how = answered(run, collection)
     if as_json:
         selective = {
-            "coverage": None if kept is None else kept.coverage,
-            "accuracy": None if kept is None else kept.answered_accuracy,
+            "coverage": None if selected is None else selected.coverage,
+            "accuracy": None if selected is None else selected.answered_accuracy,
             "measured": how,
         }
         emit(
@@ -149,10 +149,10 @@ def _show(run: "Run", collection: "Collection", as_json: bool) -> None:
         )
         return
     show([run], as_json=False)
-    if kept is None:
+    if selected is None:
         say(f"  confidence {how}")
     else:
-        accuracy = "" if kept.answered_accuracy is None else f" with accuracy {percent(kept.answered_accuracy)}"
-        say(f"  answers {percent(kept.coverage)} of the held-out images{accuracy}; the others are unsure")
+        accuracy = "" if selected.answered_accuracy is None else f" with accuracy {percent(selected.answered_accuracy)}"
+        say(f"  answers {percent(selected.coverage)} of the held-out images{accuracy}; the others are unsure")
         say(f"  (confidence {how})")
     say(f"try it:  {command()} gestures predict {shlex.quote(str(run.path))} IMAGE")

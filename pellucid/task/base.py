@@ -1,144 +1,32 @@
-"""The interface of tasks, such as classification and detection, and the registered tasks."""
+"""The interface of tasks, such as classification and detection."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.asked import Area, Asked, ask_scores, resized_to
 from pellucid.errors import PellucidError
-from pellucid.plugins import load_plugins
 from pellucid.predictor import Predictor
-from pellucid.text import percent
+from pellucid.task.values import (
+    Command,
+    Evaluation,
+    Example,
+    Explained,
+    Merit,
+    Option,
+    OwnRecipe,
+    Reported,
+    Request,
+    Traced,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pellucid.data import Source
-    from pellucid.layers.base import Layer, Params
-    from pellucid.losses.base import Loss
     from pellucid.metrics import MetricLike
     from pellucid.objective import Objective
-    from pellucid.report.sections import Section
-
-BUILT_IN = "pellucid.tasks"  # registers the tasks of the library when it is imported
-
-
-@dataclass(frozen=True)
-class Option:
-    """An option of a command that only one task takes.
-
-    kind: bool for a flag, Path for a file to write, otherwise the type of the value. metavar: of the value.
-    """
-
-    name: str
-    help: str
-    kind: type = bool
-    metavar: str = "FILE"
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command: its name, its line in `pellucid --help`, and its module.
-
-    The module has a function parser(), which returns a pellucid.command.args.Parser, and a function handle(args), which
-    returns the exit code.
-    """
-
-    name: str
-    about: str
-    module: str
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The results of a model on held-out data: JSON values, and the same as lines of text."""
-
-    values: Mapping[str, Any]
-    lines: Sequence[str] = field(default_factory=list)
-
-
-class Reported(NamedTuple):
-    """What a task adds to the report of a run: sections, and files beside it as JSON values by name."""
-
-    sections: "Sequence[Section]" = ()
-    files: Mapping[str, Any] = {}
-
-
-class Explained(NamedTuple):
-    """The files of an explanation in a folder, and its results as JSON values and as lines of text."""
-
-    values: Mapping[str, Any]
-    lines: Sequence[str]
-    folder: Path
-    files: Sequence[Path]
-
-
-class Request(NamedTuple):
-    """The arguments of `pellucid explain` for one image; None for what the user leaves out.
-
-    model: its name. image: a file. default: the output folder in place of `out`, with more words appended if needed.
-    """
-
-    model: str
-    image: str
-    target: str | None
-    method: str | None
-    out: str | None
-    default: Path
-
-    def folder(self, *words: str) -> Path:
-        """Return the output folder; words: appended to the name of the default one."""
-        return self.default.with_name("-".join((self.default.name, *words))) if self.out is None else Path(self.out)
-
-
-class Merit(NamedTuple):
-    """A figure of merit of a task: its name in results and histories, its label, and its unit.
-
-    unit: "%" for a fraction that is shown in per cent, otherwise a unit such as "dB". is_error: whether smaller is
-    better.
-    """
-
-    name: str
-    label: str
-    unit: str = "%"
-    is_error: bool = False
-
-    def text(self, value: float) -> str:
-        """Return a value with its unit."""
-        return percent(value) if self.unit == "%" else f"{value:.2f} {self.unit}"
-
-
-class OwnRecipe(NamedTuple):
-    """A recipe for a user's own data: the name of a built-in recipe, and the settings that replace its values."""
-
-    name: str
-    settings: Mapping[str, Any]
-
-
-class Example(NamedTuple):
-    """One image x (C, H, W) with a target (1, ...) of the loss of `model`.
-
-    label: the target in words. chosen: how it was chosen where the user gives none.
-    """
-
-    model: Any
-    x: "Tensor"
-    target: "Tensor"
-    label: str
-    chosen: str = "predicted"
-
-
-class Traced(NamedTuple):
-    """A model as one network with one loss: its parameters, and the inputs and targets of a pass."""
-
-    net: "Layer"
-    params: "Params"
-    loss: "Loss"
-    x: "Tensor"
-    target: "Tensor"
 
 
 class Task(ABC):
@@ -268,12 +156,12 @@ class Task(ABC):
         """
         return resized_to(model.input_shape[1:], image)
 
-    def ask(self, model: Any, x: "Tensor", of: str | None = None, place: Area | None = None) -> Asked:
+    def ask(self, model: Any, x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
         """Return the score of an image x, as `seen` returns it, that a person asks about; see `Asked`.
 
-        of: one of its choices, or a unit such as "features.conv2[3]"; by default the largest score. place: where the
-        person pointed. By default, for one network with scores (N, K), which have no place. Raises PellucidError for
-        other models and names, and for a place without a score.
+        of: one of its choices, or a unit such as "features.conv2[3]"; by default the largest score. area: where the
+        person pointed. By default, for one network with scores (N, K), which have no area. Raises PellucidError for
+        other models and names, and for an area without a score.
         """
         if (found := ask_scores(model, x, of)) is None:
             raise self.refusal(model)
@@ -322,60 +210,3 @@ class Task(ABC):
         PellucidError for models that cannot be written as ONNX.
         """
         return None
-
-
-_TASKS: dict[str, Task] = {}
-_COMMANDS: dict[str, Command] = {}  # of plugins, besides those of tasks
-
-
-def register_task(task: Task) -> None:
-    """Register a task; models are assigned to the task that was registered last among those that they match.
-
-    A class that is defined again, as when a notebook's cell runs twice, replaces its earlier definition. Raises
-    PellucidError if another task has its name, one of its commands, or one of its options.
-    """
-    module, name = type(task).__module__, type(task).__qualname__
-    for known in _TASKS.values():
-        if (type(known).__module__, type(known).__qualname__) == (module, name):
-            continue
-        if known.name == task.name:
-            raise PellucidError(f"a task {task.name!r} is registered already; give {type(task).__name__} another name")
-        taken = {command.name for command in known.commands} & {command.name for command in task.commands}
-        if taken:
-            raise PellucidError(f"{task.name}: the task {known.name!r} has the command {taken.pop()!r}; rename it")
-        for command, options in task.options.items():
-            taken = {option.name for option in known.options.get(command, ())} & {option.name for option in options}
-            if taken:
-                raise PellucidError(f"{task.name}: the task {known.name!r} has the option {taken.pop()!r}; rename it")
-    _TASKS[task.name] = task
-
-
-def register_command(command: Command) -> None:
-    """Register a command of no particular task; raises PellucidError if another command has its name."""
-    other = {known.name: known for known in commands()}.get(command.name, command)
-    if other.module != command.module:
-        raise PellucidError(f"a command {command.name!r} is registered already; rename that of {command.module}")
-    _COMMANDS[command.name] = command
-
-
-def tasks() -> tuple[Task, ...]:
-    """Return the registered tasks, in the order in which models are assigned to them."""
-    import_module(BUILT_IN)
-    load_plugins()
-    return tuple(reversed(_TASKS.values()))
-
-
-def commands() -> tuple[Command, ...]:
-    """Return the commands of all tasks, in the order of their registration, and those of plugins."""
-    of_tasks = [command for task in reversed(tasks()) for command in task.commands]
-    return *of_tasks, *_COMMANDS.values()
-
-
-def task_for(objective: Any) -> Task:
-    """Return the task whose models an objective trains: the first that does, at last classification."""
-    return next(task for task in tasks() if task.trains(objective))
-
-
-def task_of(model: Any) -> Task:
-    """Return the task of a model: the first that it matches, at last classification, which matches any model."""
-    return next(task for task in tasks() if task.matches(model))

@@ -1,0 +1,131 @@
+"""Trials of one remedy: the same training for some hundred steps, with and without it."""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from pellucid.doctor.case import Case
+from pellucid.doctor.finding import Remedy
+from pellucid.doctor.predictions import UnansweredError, predictions, score
+from pellucid.doctor.rehearsal import Rehearsal, RehearsalSettings, example_work
+
+MAX_STEPS = 600  # of a trial without a remedy, which also never has more steps than the training
+MAX_BASELINE_WORK = 3.2e11  # multiply-adds, for the trial without a remedy
+MIN_EXAMPLES = 20  # for which the score is computed; with fewer, nothing is tried
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The loss and the accuracy on the same examples after the same number of steps, without and with a remedy.
+
+    does: the description of the remedy. loss, accuracy: None for a training that stopped with NaN or an error;
+    accuracy is also None for a regression. measured_on: "train" or "validation". planned: the number of steps of the
+    whole training, 0 if unknown. longer: the factor by which more steps were made with the remedy. score:
+    `predictions.score` without and with it. mended: the case with the remedy, with its trained model.
+    """
+
+    does: str
+    steps: int
+    loss: tuple[float | None, float | None]
+    accuracy: tuple[float | None, float | None]
+    measured_on: str
+    planned: int = 0
+    longer: float = 1.0
+    score: tuple[float, float] = (0.0, 0.0)
+    mended: Case | None = field(default=None, repr=False, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the attempt as JSON values."""
+        return {
+            "remedy": self.does,
+            "steps": self.steps,
+            "steps_with_the_remedy": round(self.steps * self.longer),
+            "steps_of_the_training": self.planned or None,
+            "measured_on": self.measured_on,
+            "loss": {"before": self.loss[0], "after": self.loss[1]},
+            "accuracy": {"before": self.accuracy[0], "after": self.accuracy[1]},
+        }
+
+
+class Attempts:
+    """Tries remedies: compares a short training with and without a remedy, with the same seed and order of examples.
+
+    Both are scored on the validation data, if there are any. The training without a remedy is made only once, for as
+    many steps as fit into MAX_BASELINE_WORK, and no more than the training has; with a remedy, as many steps are
+    made. Schedules are compressed into these steps.
+    """
+
+    def __init__(self, case: Case, steps: int = MAX_STEPS) -> None:
+        self.case = case
+        self.steps = min(steps, case.steps_planned or steps)
+        self.work = 0.0
+
+    @cached_property
+    def _before(self) -> Rehearsal:
+        return self._rehearse(self.case, RehearsalSettings(self.steps, work=MAX_BASELINE_WORK, compressed=True))
+
+    def _rehearse(self, case: Case, settings: RehearsalSettings) -> Rehearsal:
+        """Rehearse a case, and add the multiply-adds of its steps and of the two predictions that score it."""
+        done = case.rehearse(settings)
+        scored = case.validation_sample or case.sample
+        self.work += done.work + 2 * len(scored) * example_work(done.model, scored)
+        return done
+
+    @cached_property
+    def _measured(self) -> tuple[float | None, float | None]:
+        return _outcome(self.case, self._before)
+
+    @property
+    def as_set(self) -> Case:
+        """The case with the model that results from the trial with the case's own settings."""
+        return replace(self.case, model=self._before.model, history=None, stopped="")
+
+    @cached_property
+    def score(self) -> float:
+        """The score of the trial with the case's own settings."""
+        return 0.0 if self._before.broke else case_score(self.as_set)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the trial makes all steps of the training."""
+        return self.steps_made == self.case.steps_planned
+
+    @property
+    def steps_made(self) -> int:
+        """The number of steps that are made without a remedy."""
+        return len(self._before.losses) if self._before.shortened else self.steps
+
+    def __call__(self, remedy: Remedy, longer: float = 1.0) -> Attempt:
+        """Try a remedy, with `longer` times the steps."""
+        case, steps_made = self.case, self.steps_made
+        mended = remedy.apply(case)
+        if longer > 1 and mended.epochs and mended.steps_planned < longer * case.steps_planned:
+            mended = replace(mended, epochs=round(longer * case.epochs))  # the length of the schedule
+        work = max(longer, 2.0) * MAX_BASELINE_WORK
+        done = self._rehearse(mended, RehearsalSettings(max(round(steps_made * longer), 1), work=work, compressed=True))
+        after = replace(mended, model=done.model)
+        (loss, accuracy), (new_loss, new_accuracy) = self._measured, _outcome(mended, done)
+        scores = self.score, 0.0 if done.broke else case_score(after)
+        measured_on = "train" if case.validation is None else "validation"
+        return Attempt(
+            remedy.does, steps_made, (loss, new_loss), (accuracy, new_accuracy), measured_on, case.steps_planned,
+            longer, scores, after,
+        )  # fmt: skip
+
+
+def case_score(case: Case) -> float:
+    """Return the score of the case's model on the validation sample, or else the training sample; 0 if undefined."""
+    try:
+        return score(case.model, case.validation_sample or case.sample, case.classifies)
+    except UnansweredError:
+        return 0.0
+
+
+def _outcome(case: Case, rehearsal: Rehearsal) -> tuple[float | None, float | None]:
+    if rehearsal.broke:
+        return None, None
+    try:
+        found = predictions(rehearsal.model, case.validation_sample or case.sample)
+    except UnansweredError:  # finite weights, infinite outputs
+        return None, None
+    return found.loss, found.accuracy if case.classifies else None

@@ -1,0 +1,36 @@
+"""Tasks, such as classification and detection: their interface, what they take and return, and the registered ones."""
+
+from pellucid.task.base import Task
+from pellucid.task.registered import commands, register_command, register_task, task_for, task_of, tasks
+from pellucid.task.values import (
+    Command,
+    Evaluation,
+    Example,
+    Explained,
+    Merit,
+    Option,
+    OwnRecipe,
+    Reported,
+    Request,
+    Traced,
+)
+
+__all__ = [
+    "Command",
+    "Evaluation",
+    "Example",
+    "Explained",
+    "Merit",
+    "Option",
+    "OwnRecipe",
+    "Reported",
+    "Request",
+    "Task",
+    "Traced",
+    "commands",
+    "register_command",
+    "register_task",
+    "task_for",
+    "task_of",
+    "tasks",
+]

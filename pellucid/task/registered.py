@@ -1,0 +1,66 @@
+"""The registered tasks and commands: those of the library, and those of plugins."""
+
+from importlib import import_module
+from typing import Any
+
+from pellucid.errors import PellucidError
+from pellucid.plugins import load_plugins
+from pellucid.task.base import Task
+from pellucid.task.values import Command
+
+BUILT_IN = "pellucid.tasks"  # registers the tasks of the library when it is imported
+_TASKS: dict[str, Task] = {}
+_COMMANDS: dict[str, Command] = {}  # of plugins, besides those of tasks
+
+
+def register_task(task: Task) -> None:
+    """Register a task; models are assigned to the task that was registered last among those that they match.
+
+    A class that is defined again, as when a notebook's cell runs twice, replaces its earlier definition. Raises
+    PellucidError if another task has its name, one of its commands, or one of its options.
+    """
+    module, name = type(task).__module__, type(task).__qualname__
+    for known in _TASKS.values():
+        if (type(known).__module__, type(known).__qualname__) == (module, name):
+            continue
+        if known.name == task.name:
+            raise PellucidError(f"a task {task.name!r} is registered already; give {type(task).__name__} another name")
+        taken = {command.name for command in known.commands} & {command.name for command in task.commands}
+        if taken:
+            raise PellucidError(f"{task.name}: the task {known.name!r} has the command {taken.pop()!r}; rename it")
+        for command, options in task.options.items():
+            taken = {option.name for option in known.options.get(command, ())} & {option.name for option in options}
+            if taken:
+                raise PellucidError(f"{task.name}: the task {known.name!r} has the option {taken.pop()!r}; rename it")
+    _TASKS[task.name] = task
+
+
+def register_command(command: Command) -> None:
+    """Register a command of no particular task; raises PellucidError if another command has its name."""
+    other = {known.name: known for known in commands()}.get(command.name, command)
+    if other.module != command.module:
+        raise PellucidError(f"a command {command.name!r} is registered already; rename that of {command.module}")
+    _COMMANDS[command.name] = command
+
+
+def tasks() -> tuple[Task, ...]:
+    """Return the registered tasks, in the order in which models are assigned to them."""
+    import_module(BUILT_IN)
+    load_plugins()
+    return tuple(reversed(_TASKS.values()))
+
+
+def commands() -> tuple[Command, ...]:
+    """Return the commands of all tasks, in the order of their registration, and those of plugins."""
+    of_tasks = [command for task in reversed(tasks()) for command in task.commands]
+    return *of_tasks, *_COMMANDS.values()
+
+
+def task_for(objective: Any) -> Task:
+    """Return the task whose models an objective trains: the first that does, at last classification."""
+    return next(task for task in tasks() if task.trains(objective))
+
+
+def task_of(model: Any) -> Task:
+    """Return the task of a model: the first that it matches, at last classification, which matches any model."""
+    return next(task for task in tasks() if task.matches(model))

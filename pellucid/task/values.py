@@ -1,0 +1,130 @@
+"""What tasks take and return: options, commands, results, figures of merit, recipes, and images to trace."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pellucid.text import percent
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pellucid.layers.base import Layer, Params
+    from pellucid.losses.base import Loss
+    from pellucid.report.sections import Section
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of a command that only one task takes.
+
+    kind: bool for a flag, Path for a file to write, otherwise the type of the value. metavar: of the value.
+    """
+
+    name: str
+    help: str
+    kind: type = bool
+    metavar: str = "FILE"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: its name, its line in `pellucid --help`, and its module.
+
+    The module has a function parser(), which returns a pellucid.command.args.Parser, and a function handle(args), which
+    returns the exit code.
+    """
+
+    name: str
+    about: str
+    module: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The results of a model on held-out data: JSON values, and the same as lines of text."""
+
+    values: Mapping[str, Any]
+    lines: Sequence[str] = field(default_factory=list)
+
+
+class Reported(NamedTuple):
+    """What a task adds to the report of a run: sections, and files beside it as JSON values by name."""
+
+    sections: "Sequence[Section]" = ()
+    files: Mapping[str, Any] = {}
+
+
+class Explained(NamedTuple):
+    """The files of an explanation in a folder, and its results as JSON values and as lines of text."""
+
+    values: Mapping[str, Any]
+    lines: Sequence[str]
+    folder: Path
+    files: Sequence[Path]
+
+
+class Request(NamedTuple):
+    """The arguments of `pellucid explain` for one image; None for what the user leaves out.
+
+    model: its name. image: a file. default: the output folder in place of `out`, with more words appended if needed.
+    """
+
+    model: str
+    image: str
+    target: str | None
+    method: str | None
+    out: str | None
+    default: Path
+
+    def folder(self, *words: str) -> Path:
+        """Return the output folder; words: appended to the name of the default one."""
+        return self.default.with_name("-".join((self.default.name, *words))) if self.out is None else Path(self.out)
+
+
+class Merit(NamedTuple):
+    """A figure of merit of a task: its name in results and histories, its label, and its unit.
+
+    unit: "%" for a fraction that is shown in per cent, otherwise a unit such as "dB". is_error: whether smaller is
+    better.
+    """
+
+    name: str
+    label: str
+    unit: str = "%"
+    is_error: bool = False
+
+    def text(self, value: float) -> str:
+        """Return a value with its unit."""
+        return percent(value) if self.unit == "%" else f"{value:.2f} {self.unit}"
+
+
+class OwnRecipe(NamedTuple):
+    """A recipe for a user's own data: the name of a built-in recipe, and the settings that replace its values."""
+
+    name: str
+    settings: Mapping[str, Any]
+
+
+class Example(NamedTuple):
+    """One image x (C, H, W) with a target (1, ...) of the loss of `model`.
+
+    label: the target in words. chosen: how it was chosen where the user gives none.
+    """
+
+    model: Any
+    x: "Tensor"
+    target: "Tensor"
+    label: str
+    chosen: str = "predicted"
+
+
+class Traced(NamedTuple):
+    """A model as one network with one loss: its parameters, and the inputs and targets of a pass."""
+
+    net: "Layer"
+    params: "Params"
+    loss: "Loss"
+    x: "Tensor"
+    target: "Tensor"

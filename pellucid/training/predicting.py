@@ -1,0 +1,94 @@
+"""Predictions of a model: from arrays, sources and batches."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.calibration.familiarity import Familiarity
+from pellucid.data import Source
+from pellucid.data.augment.standardise import scaled
+from pellucid.errors import PellucidError
+from pellucid.fuse.inference import inference
+from pellucid.layers.base import Mode
+from pellucid.objective import Supervised
+from pellucid.training.device import on_device
+from pellucid.training.diagnose import diagnose_output
+from pellucid.training.evaluate import outputs
+from pellucid.training.examples import as_inputs
+from pellucid.training.reading import read_images
+from pellucid.training.viewed import Viewed
+from pellucid.user_defined import naming_layers
+
+
+class Predicting(Viewed):
+    """The methods of Model that run its network or its objective on inputs."""
+
+    precision: str
+    device: torch.device
+    source: Path | None  # the file that the weights were loaded from
+    familiarity: Familiarity | None  # the features of the training data, after they are fitted
+
+    def __call__(self, x: Any) -> Any:
+        """Return the network's outputs for inputs (N, ...) in evaluation mode, such as logits; see also `predict`."""
+        inputs = as_inputs(x, dtype=self.dtype)
+        self._fit_shape(inputs, "x")
+        images = self.scaled(inputs)
+        with torch.no_grad(), naming_layers(self.net, self.params, images):
+            return self.net.forward(self.params, images, Mode(keep=False))[0]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of weights and inputs: float64 with precision="float64", else float32."""
+        return torch.float64 if self.precision == "float64" else torch.float32
+
+    def _predictions(self, x: Tensor | Source, batch_size: int) -> Iterator[Any]:
+        """Yield the predictions for inputs, such as probabilities, batch by batch."""
+        if isinstance(self.objective, Supervised):
+            for batch, y in outputs(self.net, self.params, x, batch_size, self.stats):
+                yield self.interpret(batch, y)
+            return
+        for images in read_images(x, batch_size, self.stats, self.params):
+            yield self.objective.predict(self.params, images)
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """Return inputs on the model's device and in its dtype, standardized if the model has statistics."""
+        return scaled(on_device(x, self.device), self.stats, self.dtype)
+
+    def interpret(self, x: Tensor, y: Any) -> Tensor:
+        """Return predictions, `loss.predict(y)`, for the network's outputs y; x are its inputs, from `scaled`.
+
+        Raises PellucidError for NaN and infinity, naming the layer and the file from which the weights were loaded.
+        """
+        scores = self.loss.predict(y)
+        if not bool(torch.isfinite(scores).all()):
+            fault = diagnose_output(self.net, self.params, x) or "an output is NaN or infinite"
+            where = self.source or "prediction"
+            raise PellucidError(f"{where}: {fault}; look at the images, the preprocessing and the weights")
+        return scores
+
+    def distance(self, x: Any) -> Tensor | None:
+        """Return the familiarity distances (N,) of inputs (N, ...) or a Dataset; None if familiarity is not fitted."""
+        inputs, familiarity = as_inputs(x), self.familiarity
+        self._fit_shape(inputs, "x")
+        return None if familiarity is None else familiarity.distance(self.net, self.params, inputs, self.stats)
+
+    def predictor(self) -> Callable[[Tensor], Tensor]:
+        """Return a function with the same results as `predict`, faster for many calls with few inputs (N, ...).
+
+        The network is fused and its weights are converted once, so the weights must not change between the calls.
+        """
+        self._need_weights()
+        run = inference(self.net, self.params)
+
+        def predict(x: Tensor) -> Tensor:
+            self._fit_shape(x, "x")
+            with torch.inference_mode():
+                batch = self.scaled(x)
+                with naming_layers(self.net, self.params, batch):
+                    y = run(batch)
+                return self.interpret(batch, y).cpu().clone()
+
+        return predict

@@ -1,0 +1,106 @@
+"""Reading a source in batches: for training, for evaluation, and a sample."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from pellucid.data import FeatureStats, Loader
+from pellucid.data.augment.standardise import scaled
+from pellucid.data.loader import changed
+from pellucid.data.seeds import generator
+from pellucid.data.source import Arrays, Batch, Source, Subset
+from pellucid.data.stream import Stream
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Params
+from pellucid.nested import dtype_of
+from pellucid.training.device import CPU, device_of, on_device
+from pellucid.training.learner import Learner
+
+MIN_SAMPLE, MAX_SAMPLE = 500, 5_000  # limits of the number of training examples on which metrics are measured
+Augmentation = Callable[[Any, torch.Generator], Any]  # (images, rng) -> images; with joint = True (Batch, rng) -> Batch
+
+
+@dataclass(frozen=True, eq=False)
+class StreamLoader:
+    """A loader of a stream: its batches, augmented and transformed as by a Loader."""
+
+    stream: Stream
+    seed: int
+    augment: Augmentation | None
+    transform: Callable[[Tensor], Tensor] | None
+
+    def __len__(self) -> int:
+        """Return the number of batches in an epoch."""
+        return self.stream.steps or 0
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch, beginning with batch number `start`."""
+        for k, batch in enumerate(self.stream.epoch(epoch, start), start):
+            yield changed(batch, self.augment, self.transform, generator(self.seed, epoch, k, 0))
+
+
+def batches(model: Learner, data: Source, batch_size: int, augment: Augmentation | None) -> Loader | StreamLoader:
+    """Return the loader of training batches for a model, augmented, and standardized if the model has statistics.
+
+    Raises PellucidError for an invalid batch size, and for a stream without a number of batches per epoch.
+    """
+    dtype = dtype_of(model.params)
+    transform = None if model.stats is None else partial(model.stats.apply, dtype=dtype)
+    if not isinstance(data, Stream):
+        return Loader(data, batch_size, model.seed, augment, transform=transform, dtype=dtype)
+    if data.steps is None:
+        raise PellucidError("fit: give steps_per_epoch, the number of batches that make an epoch of a generator")
+    return StreamLoader(data, model.seed, augment, transform)
+
+
+def read(
+    data: Source,
+    indices: Sequence[int] | None,
+    batch_size: int,
+    stats: FeatureStats | None = None,
+    device: torch.device = CPU,
+    dtype: torch.dtype = torch.float32,
+) -> Iterator[Batch]:
+    """Yield the examples at `indices` in that order, by default all, in batches for the network.
+
+    Images are converted to `dtype`, and standardized with `stats`. Sources that are not in memory are read in
+    background threads. A stream yields its own batches of epoch 0 where `indices` is None.
+    """
+    if indices is not None and not len(indices):
+        return
+    if isinstance(data, Arrays):
+        parts = (data.x, data.y) if indices is None else data.batch(indices, generator(0))
+        batches = map(Batch, *(torch.split(part, batch_size) for part in parts))
+    elif isinstance(data, Stream) and indices is None:
+        batches = data.epoch(0)
+    else:
+        source = data if indices is None else Subset(data, torch.tensor(indices))
+        batches = Loader(source, batch_size, seed=0, shuffle=False, dtype=dtype).epoch(0)
+    for batch in batches:
+        images, targets = on_device(tuple(batch), device)
+        yield Batch(scaled(images, stats, dtype), targets)
+
+
+def read_images(x: Tensor | Source, batch_size: int, stats: FeatureStats | None, params: Params) -> Iterator[Tensor]:
+    """Yield inputs (N, ...), or the images of a source, in batches on the device and in the dtype of `params`."""
+    device, dtype = device_of(params), dtype_of(params)
+    if isinstance(x, Tensor):
+        return (scaled(on_device(part, device), stats, dtype) for part in torch.split(x, batch_size))
+    return (batch.images for batch in read(x, None, batch_size, stats, device, dtype))
+
+
+def sample(data: Source, seed: int) -> list[int]:
+    """Return the indices of the training examples on which metrics are measured, drawn with `seed`.
+
+    Their number is a tenth of the examples, but at least MIN_SAMPLE and at most MAX_SAMPLE. For a stream, they are its
+    first batch.
+    """
+    if isinstance(data, Stream):
+        return list(range(data.first_size))
+    order = torch.randperm(len(data), generator=generator(seed))
+    chosen = order[: min(max(len(data) // 10, MIN_SAMPLE), MAX_SAMPLE)]
+    return cast(Any, chosen.sort().values).tolist()

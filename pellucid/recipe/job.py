@@ -50,7 +50,7 @@ class Job:
     """A training that can begin: its recipe, the model with its initial weights, the data and the run folder.
 
     root: of the data sets. command: the command that repeats the training, for the report, if it is not
-    `pellucid train` with the run's recipe.
+    `pellucid train` with the run's recipe. callbacks: further ones, which have no state of their own.
     """
 
     recipe: Recipe
@@ -60,13 +60,14 @@ class Job:
     root: str | os.PathLike[str] | None
     progress: bool
     command: str = ""
+    callbacks: Sequence[Callback] = ()
 
     def train(self) -> Run:
         """Train in the run folder, or resume its training."""
         recipe, material, settings = self.recipe, self.material, self.recipe.train
         augment = augmentation(recipe, material)
         previews = Previews(RunFolder(self.path), self.model, material.validation or material.test)
-        callbacks: list[Callback] = [previews, Watched(self.path)]
+        callbacks: list[Callback] = [previews, Watched(self.path), *self.callbacks]
         if settings.early_stopping:
             callbacks.append(EarlyStopping(settings.early_stopping, settings.monitor))
         if settings.keep:
@@ -208,15 +209,16 @@ def train_in(
     preprocess: Mapping[str, Any] | None = None,
     command: str = "",
     model: Model | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Train in a run folder with its recipe, from its last checkpoint if there is one.
 
-    preprocess: see `build_model`; a resumed run needs the same. command: the command that repeats the training, for the
-    report, if it is not `pellucid train` with the run's recipe. model: the model of `begin_run`, for a new run.
+    preprocess: see `build_model`; a resumed run needs the same. command, callbacks: see `Job`. model: the model of
+    `begin_run`, for a new run.
     """
     recipe = load_recipe(path / "recipe.toml")
     model = model or build_model(recipe, material.train, data, preprocess, RunFolder(path))
-    return Job(recipe, model, material, path, data, progress, command).train()
+    return Job(recipe, model, material, path, data, progress, command, callbacks).train()
 
 
 def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Material[Source]:

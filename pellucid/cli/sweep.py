@@ -140,7 +140,7 @@ class _Status:
             return
         merit, best, counts = merit_of(results), results.best, results.counts
         done = results.plan.trials - counts["unfinished"]
-        best_text = "" if best is None else f", best {merit.label} {value_text(merit, best.value)} (trial {best.number})"
+        best_text = "" if best is None else f", best {value_text(merit, best.value)} (trial {best.number})"
         self._shown = True
         sys.stderr.write(f"\r\x1b[K{done} of {results.plan.trials} trials{best_text} ")
         sys.stderr.flush()

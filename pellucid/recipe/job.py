@@ -32,6 +32,7 @@ from pellucid.task import task_for, task_of
 from pellucid.training.callbacks import Callback, EarlyStopping, Snapshots
 from pellucid.training.distributed import launch, processes
 from pellucid.training.examples import first_batch
+from pellucid.training.trackers import check_trackers, trackers
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +73,7 @@ class Job:
             callbacks.append(EarlyStopping(settings.early_stopping, settings.monitor))
         if settings.keep:
             callbacks.append(Snapshots(RunFolder(self.path).weights, settings.keep))
+        callbacks += trackers(settings.log, self.path, recipe.name, recipe.tables())
         manifest = {
             "recipe": recipe.name,
             "data_set": recipe.data.name,
@@ -169,6 +171,8 @@ def new_jobs(
         key: value for key, value in overrides.items() if key not in ("recipe.name", "recipe.then", "recipe.about")
     }
     recipes = [recipe, load_recipe(recipe.recipe.then, shared)] if recipe.recipe.then else [recipe]
+    for one in recipes:
+        check_trackers(one.train.log)
     loaded = [load_data(one, data) for one in recipes]
     # All models are built before any folder is made, so that an error leaves no folder behind.
     models = [build_model(one, material.train, data) for one, material in zip(recipes, loaded, strict=True)]

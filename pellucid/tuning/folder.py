@@ -63,9 +63,10 @@ class FileClaim:
 
 
 class Outcome(NamedTuple):
-    """What came of a run. value: of its column `figure` on the validation images, after the epoch whose weights it kept.
+    """What came of a run.
 
-    lower: whether smaller values are better. error: the line of what ended it.
+    value: of the column `figure` of its history, after the epoch whose weights it kept. lower: whether smaller values
+    are better. error: the line of what ended it.
     """
 
     state: State

@@ -1,6 +1,7 @@
 """Sweeps: plan one, start its workers, restart those that are killed, and write its page."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -14,17 +15,20 @@ from pellucid.errors import PellucidError
 from pellucid.files import make_folder
 from pellucid.plugins import files_run, run_file
 from pellucid.recipe.job import build_model, load_data
+from pellucid.recipe.material import Material
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.settings.checks import integer
+from pellucid.training.trackers import check_trackers
 from pellucid.tuning.folder import TuningFolder, unfinished
 from pellucid.tuning.page import write_results
 from pellucid.tuning.plan import TuningPlan, cores, planned, words_of
 from pellucid.tuning.results import TuningResult, read_results
-from pellucid.tuning.slurm import submit
+from pellucid.tuning.slurm import check_slurm, submit
 
 POLL = 0.25  # seconds between two looks at the workers
+REHEARSED = ("data", "network", "objective", "loss", "start")  # tables that must fit the data
 REFRESH = 60.0  # seconds between two versions of the page
-MAX_CRASHES = 10  # of workers in a row, while no run finishes
+MAX_CRASHES = 5  # of workers in a row, while no run finishes; killed ones do not count
 MAX_LINE = 2000  # bytes of the end of a worker's log
 USER_ERROR = 2  # exit code of a worker that reports an error of its own, not of a run
 WORKER = "pellucid.tuning.worker"  # the module
@@ -94,6 +98,8 @@ def sweep(
     **choices: Any,
 ) -> TuningResult:
     """Begin or continue a sweep; choices: further arguments of `planned`, the others are those of `tune`."""
+    if slurm is not None:
+        check_slurm(slurm)
     folder = TuningFolder(Path("runs") / f"{recipe.name}-sweep" if out is None else out)
     jobs = integer(jobs, "jobs", 1)
     threads = folder.plan().threads if folder.exists else max(1, cores() // jobs)
@@ -113,6 +119,8 @@ def join(
     progress: Progress | None = None,
 ) -> TuningResult:
     """Continue the sweep in a folder, also while other machines work on it; the arguments are those of `tune`."""
+    if slurm is not None:
+        check_slurm(slurm)
     found = TuningFolder(folder)
     plan = found.plan()
     data = None if data is None else os.path.abspath(data)
@@ -123,9 +131,23 @@ def join(
 
 
 def _rehearse(plan: TuningPlan, data: str | os.PathLike[str] | None) -> None:
-    """Load the data and build the model of the first trial, so that what is wrong with them is said at once."""
-    recipe = plan.recipe({key: values.ends[0] for key, values in plan.space.items()})
-    build_model(recipe, load_data(recipe, data).train, data)
+    """Load the data and build the models of the values, one after another, so that what is wrong is said at once."""
+    first = {key: values.ends[0] for key, values in plan.space.items()}
+    check_trackers(plan.recipe(first).train.log)
+    loaded: tuple[object, Material[Any]] | None = None
+    others = [
+        {**first, key: value}
+        for key, values in plan.space.items() if key.partition(".")[0] in REHEARSED for value in values.ends[1:]
+    ]  # fmt: skip
+    for settings in (first, *others):
+        recipe = plan.recipe(settings)
+        if loaded is None or loaded[0] != recipe.data:
+            loaded = recipe.data, load_data(recipe, data)
+        try:
+            build_model(recipe, loaded[1].train, data)
+        except PellucidError as error:
+            changed = next((key for key in settings if settings[key] != first[key]), None)
+            raise PellucidError(f"--over {changed}: {error}" if changed else str(error)) from error
 
 
 class _Launcher:
@@ -194,7 +216,7 @@ class _Launcher:
             log = self.workers.pop(worker)
             if worker.stdin is not None:
                 worker.stdin.close()
-            if worker.returncode == 0:
+            if worker.returncode in (0, -signal.SIGKILL, -signal.SIGTERM):
                 continue
             self.crashes += 1
             if worker.returncode == USER_ERROR or self.crashes >= MAX_CRASHES:

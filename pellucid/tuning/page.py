@@ -177,7 +177,7 @@ def _by_setting(results: TuningResult, merit: Merit) -> list[SectionPart]:
     ]
     if len(settings) > 1:
         caption = "Each complete trial is a line through its settings to its result; the better, the redder."
-        lines = parallel(settings, values, label, results.lower)
+        lines = parallel(settings, values, merit.label, results.lower)
         parts.append(FigurePart("parallel", lines, "Settings and results as parallel coordinates", caption))
     return parts
 

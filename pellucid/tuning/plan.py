@@ -87,7 +87,7 @@ class TuningPlan:
 
     def same_but_trials(self, other: "TuningPlan") -> bool:
         """Return whether two plans differ in nothing but the number of trials of a search."""
-        return replace(self, trials=0) == replace(other, trials=0) and (GRID, GRID) != (self.sampler, other.sampler)
+        return replace(self, trials=0) == replace(other, trials=0) and GRID not in (self.sampler, other.sampler)
 
     def differences(self, other: "TuningPlan") -> list[str]:
         """Return the names of what differs."""
@@ -117,8 +117,9 @@ def planned(
     """Return the plan of a sweep, checked before anything is trained.
 
     over: by key, what `read_values` takes. trials: their number, None for a grid. threads: of each run, if the recipe
-    names no number. fixed: keys that the user sets to one value. words: see TuningPlan. Raises PellucidError for keys and values that the recipe does not accept, alone and in pairs, for a recipe
-    without validation data, and for a search without Optuna.
+    names no number. fixed: keys that the user sets to one value. words: see TuningPlan. Raises PellucidError for keys
+    and values that the recipe does not accept, alone and in pairs, for a recipe without validation data, and for a
+    search without Optuna.
     """
     chosen = _sampler(trials, sampler)
     seeds = _seeds(recipe, seeds)
@@ -130,7 +131,7 @@ def planned(
             raise PellucidError(f"{key} is set to one value and varied by --over; do one of both")
     if not over and len(seeds) == 1:
         raise PellucidError("a sweep needs --over KEY=VALUES, such as optimizer.lr=1e-4..1e-1:log, or --seeds 0..4")
-    about = replace(recipe.recipe, then="", threads=recipe.recipe.threads or threads, seed=seeds[0])
+    about = replace(recipe.recipe, then="", threads=recipe.recipe.threads or threads, seed=0)
     base = replace(recipe, recipe=about)
     words = (*words, 'recipe.then=""') if words and recipe.recipe.then else tuple(words)
     plan = TuningPlan(base.to_toml(), {}, seeds, 1, chosen, prune, words)
@@ -177,9 +178,9 @@ def _sampler(trials: int | None, sampler: str | None) -> Literal["grid", "random
 
 def _seeds(recipe: Recipe, seeds: Sequence[int] | None) -> tuple[int, ...]:
     chosen = (recipe.recipe.seed,) if seeds is None else tuple(seeds)
-    good = bool(chosen) and len(set(chosen)) == len(chosen)
-    check(good and all(type(seed) is int and 0 <= seed < 2**63 for seed in chosen), "--seeds", "different whole numbers "
-          "from 0, such as 0..4 or 0,7", list(chosen))  # fmt: skip
+    whole = all(type(seed) is int and 0 <= seed < 2**63 for seed in chosen)
+    good = whole and bool(chosen) and len(set(chosen)) == len(chosen)
+    check(good, "--seeds", "different whole numbers from 0, such as 0..4 or 0,7", list(chosen))
     return chosen
 
 

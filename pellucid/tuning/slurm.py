@@ -3,7 +3,9 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING, Any
 
 from pellucid.errors import PellucidError
@@ -15,6 +17,7 @@ from pellucid.tuning.folder import TuningFolder
 if TYPE_CHECKING:
     from submitit import Job
 
+DEFAULT_TIME = "24:00:00"
 OPTIONS = ("partition", "time", "gpus", "memory")
 MAX_TIMEOUTS = 100  # after which a job that reaches its time limit is not queued again
 _TIME = re.compile(r"(?:(\d+)-)?(\d+):(\d{2})(?::(\d{2}))?").fullmatch
@@ -58,6 +61,15 @@ def read_options(text: str) -> dict[str, Any]:
     return options
 
 
+def check_slurm(options: Mapping[str, Any]) -> None:
+    """Raise PellucidError for invalid options, and where submitit or SLURM is missing."""
+    _parameters(options)
+    if find_spec("submitit") is None:
+        raise PellucidError("jobs of SLURM need submitit: pip install 'pellucid[slurm]'")
+    if which("srun") is None:
+        raise PellucidError("--slurm: there is no SLURM here (no srun); start the sweep on a machine of the cluster")
+
+
 def submit(
     folder: TuningFolder,
     jobs: int,
@@ -69,35 +81,31 @@ def submit(
     """Submit an array of `jobs` workers for a sweep, and return submitit's jobs.
 
     options: partition; time, in minutes or as SLURM writes it, [D-]H:MM[:SS]; gpus for each job; memory such as 16GB.
-    cluster: "local" runs the jobs as processes of this machine. Raises PellucidError for unknown options, and where
-    submitit or SLURM is missing.
+    cluster: "local" runs the jobs as processes of this machine.
     """
-    for name in options:
-        check_known("--slurm: no option", name, OPTIONS)
-    try:
-        from submitit import AutoExecutor
-    except ImportError as error:
-        raise PellucidError("jobs of SLURM need submitit: pip install 'pellucid[slurm]'") from error
-    plan = folder.plan()
-    logs = make_folder(folder.path / "slurm")
-    try:
-        limits = {"slurm_max_num_timeout": MAX_TIMEOUTS} if cluster == "slurm" else {}
-        executor = AutoExecutor(logs, cluster=cluster, **limits)
-    except RuntimeError as error:
-        raise PellucidError(f"--slurm: {error}; start the sweep on a machine of the cluster, or without it") from error
-    settings: dict[str, Any] = {"name": f"{plan.name}-sweep", "cpus_per_task": plan.threads, "timeout_min": 24 * 60}
-    if "time" in options:
-        settings["timeout_min"] = _minutes(str(options["time"]))
-    if "gpus" in options:
-        settings["gpus_per_node"] = _count(options["gpus"])
-    if "memory" in options:
-        settings["slurm_mem"] = str(options["memory"])
-    if "partition" in options:
-        settings["slurm_partition"] = str(options["partition"])
-    executor.update_parameters(**settings)
+    from submitit import AutoExecutor
+
+    plan, parameters = folder.plan(), _parameters(options)
+    limits = {"slurm_max_num_timeout": MAX_TIMEOUTS} if cluster == "slurm" else {}
+    executor = AutoExecutor(make_folder(folder.path / "slurm"), cluster=cluster, **limits)
+    executor.update_parameters(name=f"{plan.name}-sweep", cpus_per_task=plan.threads, **parameters)
     worker = SlurmWorker(folder.path.resolve(), data, files)
     with executor.batch():
         return [executor.submit(worker) for _ in range(jobs)]
+
+
+def _parameters(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options as submitit's parameters; raises PellucidError for invalid ones."""
+    for name in options:
+        check_known("--slurm: no option", name, OPTIONS)
+    found: dict[str, Any] = {"timeout_min": _minutes(str(options.get("time", DEFAULT_TIME)))}
+    if "gpus" in options:
+        found["gpus_per_node"] = _count(options["gpus"])
+    if "memory" in options:
+        found["slurm_mem"] = str(options["memory"])
+    if "partition" in options:
+        found["slurm_partition"] = str(options["partition"])
+    return found
 
 
 def _minutes(text: str) -> int:

@@ -26,7 +26,6 @@ from pellucid.task import task_of
 from pellucid.training.callbacks import Callback, Training
 from pellucid.training.checkpoint import SavedState
 from pellucid.tuning.folder import Outcome, TrialRun, TuningFolder, unfinished
-from pellucid.tuning.plan import TuningPlan
 from pellucid.tuning.results import outcome_of, read_results
 from pellucid.tuning.search import MedianRule, settings_of
 
@@ -133,7 +132,8 @@ def stop_with_launcher() -> None:
     """End this process as SIGTERM does when its standard input ends, which its launcher holds open."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 1024):  # not sys.stdin, whose lock the interpreter needs at its end
+            pass
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()

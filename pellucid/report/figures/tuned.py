@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from pellucid.report.figures.compared import RUN_COLOURS
 from pellucid.report.figures.series import name_axes, plots_in_rows
@@ -87,7 +87,8 @@ def parallel(settings: Sequence[Setting], results: Sequence[float], ylabel: str,
     order = np.argsort(results)[::-1] if lower else np.argsort(results)
     for rank, k in enumerate(order):
         share = rank / max(len(order) - 1, 1)
-        plot.plot(range(len(axes)), places[k], color=DEPTH(share), linewidth=0.6 + 1.4 * share, alpha=0.25 + 0.6 * share)
+        width, alpha = 0.6 + 1.4 * share, 0.25 + 0.6 * share
+        plot.plot(range(len(axes)), places[k], color=DEPTH(share), linewidth=width, alpha=alpha)
     for k, one in enumerate(axes):
         plot.axvline(k, color=PALE, linewidth=0.8)
         for place, text in _ticks(one):
@@ -108,7 +109,7 @@ def _scale(plot: Axes, one: Setting) -> None:
     elif one.log:
         plot.set_xscale("log")
         plot.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        plot.xaxis.set_minor_formatter(NullFormatter())
+        plot.minorticks_off()
     else:
         plot.xaxis.set_major_locator(MaxNLocator(nbins=4))
 

@@ -2,13 +2,10 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from pellucid.data import CATALOGUE, Arrays, Augment, FeatureStats, Source
 from pellucid.data.source import preprocess_of, sizes_vary, swaps_of
@@ -32,6 +29,7 @@ from pellucid.task import task_for, task_of
 from pellucid.training.callbacks import Callback, EarlyStopping, Snapshots
 from pellucid.training.distributed import launch, processes
 from pellucid.training.examples import first_batch
+from pellucid.training.process import kernel_threads
 from pellucid.training.trackers import check_trackers, trackers
 
 
@@ -319,18 +317,6 @@ def _metrics(recipe: Recipe, objective: Objective) -> Sequence[MetricLike] | Non
         return task_for(objective).metrics(objective)
     ignored = recipe.loss.arguments.get("ignore")
     return [OF_MASKS[name](ignored) if name in OF_MASKS else name for name in recipe.train.metrics]
-
-
-@contextmanager
-def kernel_threads(count: int) -> Iterator[None]:
-    """Set the number of PyTorch's CPU threads within the context; 0 leaves it unchanged."""
-    before = torch.get_num_threads()
-    if count:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def name_following(path: Path, following: Path) -> None:

@@ -54,15 +54,14 @@ class TensorBoard(Tracker):
 
     def on_start(self, training: Training) -> None:
         """Write the settings and the epochs so far, in place of earlier files."""
-        from torch.utils.tensorboard import SummaryWriter
-        from torch.utils.tensorboard.summary import hparams
-
+        tensorboard: Any = import_module("torch.utils.tensorboard")
+        summaries: Any = import_module("torch.utils.tensorboard.summary")
         folder = make_folder(self.run / "tensorboard")
         for file in folder.glob("events.out.tfevents.*"):
             file.unlink()
-        writer: Any = SummaryWriter(str(folder))
+        writer: Any = tensorboard.SummaryWriter(str(folder))
         self._writer = writer
-        for summary in hparams(self.settings, {}):
+        for summary in summaries.hparams(self.settings, {}):
             writer.file_writer.add_summary(summary)
         writer.add_text("recipe", "\n".join(f"    {key} = {value}" for key, value in self.settings.items()))
         self.send(training.history.rows)

@@ -1,6 +1,7 @@
 """How much each setting matters for the result of a sweep."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,8 @@ def importances(settings: Sequence[Setting], results: Sequence[float]) -> list[t
     columns = [np.log(one.values) if one.log else np.asarray(one.values, dtype=np.float64) for one in settings]
     x, y = np.stack(columns, 1), np.asarray(results, dtype=np.float64)
     forest = RandomForestRegressor(TREES, random_state=0).fit(x, y)
-    found = permutation_importance(forest, x, y, n_repeats=REPEATS, random_state=0).importances_mean.clip(0)
+    permuted: Any = permutation_importance(forest, x, y, n_repeats=REPEATS, random_state=0)
+    found = permuted.importances_mean.clip(0)
     if not found.sum() > 0:
         return []
     shares = [(one.key, float(share)) for one, share in zip(settings, found / found.sum(), strict=True)]

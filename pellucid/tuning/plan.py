@@ -64,7 +64,7 @@ class TuningPlan:
     def combination(self, index: int) -> dict[str, Any]:
         """Return the settings of a grid by their index; the last key varies fastest."""
         settings: dict[str, Any] = {}
-        for key, values in reversed(self.space.items()):
+        for key, values in reversed([*self.space.items()]):
             index, place = divmod(index, len(values.grid))
             settings[key] = values.grid[place]
         return {key: settings[key] for key in self.space}

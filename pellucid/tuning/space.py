@@ -117,7 +117,8 @@ def read_values(given: Any, where: str) -> Values:
     if isinstance(given, str):
         found = _RANGE(given.strip())
         if found is not None:
-            return _read_range(*found.groups(), where)
+            low, high, log, count = found.groups()
+            return _read_range(low, high, log, count, where)
         parts = [part.strip() for part in _split(given)]
         if not all(parts):
             raise PellucidError(f"{where}: {shown(given)} has an empty value; write KEY=a,b,c or KEY=LOW..HIGH")

@@ -19,7 +19,7 @@ from pellucid.files import make_folder, read_regular, write_atomically
 from pellucid.run.folder import lock_file
 from pellucid.tuning.plan import FORMAT, TuningPlan, plan_of
 
-State = Literal["complete", "pruned", "failed"]
+RunState = Literal["complete", "pruned", "failed"]
 POLL = 0.02  # seconds between two attempts to lock a file that another process has locked
 MAX_ATTEMPTS = 5  # in a row that end without a further epoch, before a run counts as failed
 
@@ -69,7 +69,7 @@ class Outcome(NamedTuple):
     are better. error: the line of what ended it.
     """
 
-    state: State
+    state: RunState
     figure: str = ""
     lower: bool = False
     value: float | None = None
@@ -195,7 +195,7 @@ def outcomes(folder: TuningFolder, plan: TuningPlan, number: int) -> list[Outcom
     return [folder.run(number, seed).outcome for seed in plan.seeds]
 
 
-def state_of(found: list[Outcome | None]) -> State | None:
+def state_of(found: list[Outcome | None]) -> RunState | None:
     """Return the state of a trial: failed or pruned with the first of its runs, complete with the last; else None."""
     states = [one and one.state for one in found]
     for state in ("failed", "pruned"):

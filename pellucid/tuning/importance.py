@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.report.figures.tuned import Setting
+from pellucid.report.figures.tuned import SettingAxis
 
 MIN_TRIALS = 8  # fewer say nothing about two settings
 TREES, REPEATS = 100, 10
 
 
-def importances(settings: Sequence[Setting], results: Sequence[float]) -> list[tuple[str, float]]:
+def importances(settings: Sequence[SettingAxis], results: Sequence[float]) -> list[tuple[str, float]]:
     """Return the importance of each setting, the largest first; they sum to 1. [] if too little is known.
 
     A random forest is fitted to the results; the importance of a setting is how much of its explained variance is lost

@@ -32,7 +32,7 @@ MAX_CRASHES = 5  # of workers in a row, while no run finishes; killed ones do no
 MAX_LINE = 2000  # bytes of the end of a worker's log
 USER_ERROR = 2  # exit code of a worker that reports an error of its own, not of a run
 WORKER = "pellucid.tuning.worker"  # the module
-Progress = Callable[[TuningResult], None]
+ResultsWatcher = Callable[[TuningResult], None]
 
 
 def tune(
@@ -49,7 +49,7 @@ def tune(
     data: str | os.PathLike[str] | None = None,
     slurm: Mapping[str, Any] | None = None,
     custom: Sequence[str | os.PathLike[str]] = (),
-    progress: Progress | None = None,
+    progress: ResultsWatcher | None = None,
     **overrides: Any,
 ) -> TuningResult:
     """Train a recipe with many settings: `pellucid.tune("digits", {"optimizer.lr": "1e-4..1e-1:log"}, jobs=2)`.
@@ -94,7 +94,7 @@ def sweep(
     jobs: int = 1,
     data: str | os.PathLike[str] | None = None,
     slurm: Mapping[str, Any] | None = None,
-    progress: Progress | None = None,
+    progress: ResultsWatcher | None = None,
     **choices: Any,
 ) -> TuningResult:
     """Begin or continue a sweep; choices: further arguments of `planned`, the others are those of `tune`."""
@@ -116,7 +116,7 @@ def join(
     jobs: int = 1,
     data: str | os.PathLike[str] | None = None,
     slurm: Mapping[str, Any] | None = None,
-    progress: Progress | None = None,
+    progress: ResultsWatcher | None = None,
 ) -> TuningResult:
     """Continue the sweep in a folder, also while other machines work on it; the arguments are those of `tune`."""
     if slurm is not None:
@@ -154,7 +154,7 @@ class _Launcher:
     """Keeps a number of workers at work until the sweep is finished."""
 
     def __init__(
-        self, folder: TuningFolder, plan: TuningPlan, jobs: int, data: str | None, progress: Progress | None
+        self, folder: TuningFolder, plan: TuningPlan, jobs: int, data: str | None, progress: ResultsWatcher | None
     ) -> None:
         self.folder, self.plan, self.jobs, self.progress = folder, plan, jobs, progress
         words = ["--data", data] if data is not None else []

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pellucid.files import write_atomically
 from pellucid.recipe.toml import toml_value
 from pellucid.report.figures.compared import Dot, ranking
-from pellucid.report.figures.tuned import Curve, Setting, bands, parallel, slices
+from pellucid.report.figures.tuned import EpochValues, SettingAxis, bands, parallel, slices
 from pellucid.report.sections import (
     Bullets,
     CodeBlock,
@@ -118,7 +118,7 @@ def _spread(merit: Merit, trial: Tuned) -> str:
     return f"{text}, {value_text(merit, min(values))} to {value_text(merit, max(values))} over {len(values)} seeds"
 
 
-def _curve(results: TuningResult, run: TunedRun, scale: float) -> Curve:
+def _curve(results: TuningResult, run: TunedRun, scale: float) -> EpochValues:
     column = "" if results.figure is None else results.figure.figure
     return {row["epoch"]: scale * row[column] for row in run.rows if row.get(column) is not None}
 
@@ -139,22 +139,22 @@ def _label(merit: Merit) -> str:
     return f"validation {merit.label}{unit}"
 
 
-def _settings(results: TuningResult) -> tuple[list[Setting], list[float]]:
+def _settings(results: TuningResult) -> tuple[list[SettingAxis], list[float]]:
     """Return the settings that differ, and the results, of the complete trials."""
     complete = [trial for trial in results.trials if trial.value is not None]
-    found: list[Setting] = []
+    found: list[SettingAxis] = []
     for key, values in results.plan.space.items():
         given = [trial.settings[key] for trial in complete]
         texts = [toml_value(value) for value in given]
         if len(set(texts)) < 2:
             continue
         if isinstance(values, ValueRange):
-            found.append(Setting(key, given, log=values.log))
+            found.append(SettingAxis(key, given, log=values.log))
         elif all(type(value) in (int, float) for value in given):
-            found.append(Setting(key, given, log=_is_log(given)))
+            found.append(SettingAxis(key, given, log=_is_log(given)))
         else:
             names = [toml_value(value).strip('"') for value in values.values] if isinstance(values, ValueList) else []
-            found.append(Setting(key, [values.values.index(value) for value in given], names))
+            found.append(SettingAxis(key, [values.values.index(value) for value in given], names))
     return found, [trial.value for trial in complete if trial.value is not None]
 
 

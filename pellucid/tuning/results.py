@@ -11,7 +11,7 @@ from typing import Any
 from pellucid.errors import PellucidError
 from pellucid.run.history import History
 from pellucid.task import Merit
-from pellucid.tuning.folder import Outcome, State, TrialRun, TuningFolder, state_of
+from pellucid.tuning.folder import Outcome, RunState, TrialRun, TuningFolder, state_of
 from pellucid.tuning.plan import TuningPlan
 
 LOSS = Merit("loss", "loss", "", is_error=True)  # where the histories have no figure of merit of the task
@@ -61,7 +61,7 @@ class Tuned:
     runs: Sequence[TunedRun]
 
     @property
-    def state(self) -> State | None:
+    def state(self) -> RunState | None:
         """What became of it; None while it is unfinished."""
         return state_of([run.outcome for run in self.runs])
 

@@ -27,7 +27,7 @@ from pellucid.report.figures.style import (
 )
 
 
-class Setting(NamedTuple):
+class SettingAxis(NamedTuple):
     """A key of a recipe, with its value in each trial: numbers, or indices of `names` if there are names."""
 
     key: str
@@ -36,10 +36,10 @@ class Setting(NamedTuple):
     log: bool = False
 
 
-Curve = Mapping[int, float]  # by epoch
+EpochValues = Mapping[int, float]  # by epoch
 
 
-def bands(best: Mapping[str, Sequence[Curve]], others: Sequence[Curve], ylabel: str) -> Figure | None:
+def bands(best: Mapping[str, Sequence[EpochValues]], others: Sequence[EpochValues], ylabel: str) -> Figure | None:
     """Draw the mean of each trial's curves by epoch, with a band from the smallest to the largest; others in grey.
 
     best: the curves by the name of the trial, one for each seed. A mean ends with the first of its curves that ends.
@@ -65,7 +65,7 @@ def bands(best: Mapping[str, Sequence[Curve]], others: Sequence[Curve], ylabel: 
     return figure if ends else None
 
 
-def slices(settings: Sequence[Setting], results: Sequence[float], best: int, ylabel: str) -> Figure:
+def slices(settings: Sequence[SettingAxis], results: Sequence[float], best: int, ylabel: str) -> Figure:
     """Draw the result of each trial against each setting. best: the index of the best trial, which is marked."""
     columns = min(3, len(settings))
     figure, plots = plots_in_rows([cut(one.key, 28) for one in settings], columns, 2.4 if columns > 1 else 3.0)
@@ -77,12 +77,12 @@ def slices(settings: Sequence[Setting], results: Sequence[float], best: int, yla
     return figure
 
 
-def parallel(settings: Sequence[Setting], results: Sequence[float], ylabel: str, lower: bool) -> Figure:
+def parallel(settings: Sequence[SettingAxis], results: Sequence[float], ylabel: str, lower: bool) -> Figure:
     """Draw each trial as a line through its settings to its result; the better, the redder. lower: what is better."""
     figure = Plot((WIDE, 3.2))
     plot = figure.add_axes((0.06, 0.2, 0.86, 0.7))
     plain(plot)
-    axes = [*settings, Setting(ylabel, results)]
+    axes = [*settings, SettingAxis(ylabel, results)]
     places = np.stack([_fractions(one) for one in axes], 1)
     order = np.argsort(results)[::-1] if lower else np.argsort(results)
     for rank, k in enumerate(order):
@@ -102,7 +102,7 @@ def parallel(settings: Sequence[Setting], results: Sequence[float], ylabel: str,
     return figure
 
 
-def _scale(plot: Axes, one: Setting) -> None:
+def _scale(plot: Axes, one: SettingAxis) -> None:
     if one.names:
         plot.set_xticks(range(len(one.names)), [cut(name, 10) for name in one.names], fontsize=SMALL - 1)
         plot.set_xlim(-0.5, len(one.names) - 0.5)
@@ -114,7 +114,7 @@ def _scale(plot: Axes, one: Setting) -> None:
         plot.xaxis.set_major_locator(MaxNLocator(nbins=4))
 
 
-def _fractions(one: Setting) -> np.ndarray:
+def _fractions(one: SettingAxis) -> np.ndarray:
     """Return the places of values on an axis, from 0 to 1."""
     values = np.asarray(one.values, dtype=np.float64)
     values = np.log(values) if one.log else values
@@ -122,7 +122,7 @@ def _fractions(one: Setting) -> np.ndarray:
     return (values - low) / (high - low) if high > low else np.full(len(values), 0.5)
 
 
-def _ticks(one: Setting) -> list[tuple[float, str]]:
+def _ticks(one: SettingAxis) -> list[tuple[float, str]]:
     """Return the labels of an axis with their places: every name, or the ends of numbers."""
     if one.names:
         return [(k / max(len(one.names) - 1, 1) if len(one.names) > 1 else 0.5, n) for k, n in enumerate(one.names)]

@@ -1,8 +1,8 @@
 """A grid search over a small network, in one process and in joblib's workers: `python -m benchmarks.estimators`.
 
 Each search runs in a process of its own, first alone and then beside busy processes; with as many threads as the
-estimator chooses, and with two in each worker. Shown are the seconds of the second search in each process, whose workers
-have imported everything, and their ratio to one process with the estimator's choice.
+estimator chooses, and with two in each worker. Shown are the seconds of the second search in each process, whose
+workers have imported everything, and their ratio to one process with the estimator's choice.
 """
 
 import os

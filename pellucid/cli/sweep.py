@@ -1,11 +1,11 @@
 """`pellucid sweep`: train a recipe with many settings, and compare them on one page."""
 
 import argparse
-import sys
 from typing import TYPE_CHECKING, Any
 
 from pellucid.command.args import Parser
 from pellucid.command.out import answer
+from pellucid.command.progress import StatusLine
 from pellucid.errors import PellucidError
 
 if TYPE_CHECKING:
@@ -128,24 +128,18 @@ def _seeds(text: str) -> list[int]:
 
 
 class _Status:
-    """A line on stderr with the number of finished trials; only on a terminal."""
+    """The number of finished trials, and the best one."""
 
     def __init__(self) -> None:
-        self._shown = False
+        self._line = StatusLine()
 
     def __call__(self, results: "TuningResult") -> None:
         from pellucid.tuning.page import merit_of, value_text
 
-        if not sys.stderr.isatty():
-            return
-        merit, best, counts = merit_of(results), results.best, results.counts
-        done = results.plan.trials - counts["unfinished"]
-        best_text = "" if best is None else f", best {value_text(merit, best.value)} (trial {best.number})"
-        self._shown = True
-        sys.stderr.write(f"\r\x1b[K{done} of {results.plan.trials} trials{best_text} ")
-        sys.stderr.flush()
+        best, done = results.best, results.plan.trials - results.counts["unfinished"]
+        best_text = "" if best is None else f", best {value_text(merit_of(results), best.value)} (trial {best.number})"
+        self._line.show(f"{done:,} of {results.plan.trials:,} trials{best_text}")
 
     def end(self) -> None:
-        """End the line, if there is one."""
-        if self._shown:
-            sys.stderr.write("\n")
+        """End the line."""
+        self._line.end()

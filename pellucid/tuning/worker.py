@@ -23,6 +23,7 @@ from pellucid.recipe.recipe import Recipe
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History, Row
 from pellucid.task import task_of
+from pellucid.text import note
 from pellucid.training.callbacks import Callback, Training
 from pellucid.training.checkpoint import SavedState
 from pellucid.tuning.folder import Outcome, TrialRun, TuningFolder, unfinished
@@ -152,10 +153,10 @@ def main(words: Sequence[str]) -> int:
     try:
         Worker(TuningFolder(args.folder), args.data).work()
     except KeyboardInterrupt as stopped:
-        sys.stderr.write(f"{stopped}\n")
+        note(str(stopped))
         return 130
     except PellucidError as error:
-        sys.stderr.write(f"{error}\n")
+        note(str(error))
         return 2
     return 0
 

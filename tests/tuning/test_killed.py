@@ -64,7 +64,7 @@ def test_two_launchers_that_share_only_the_folder_finish_one_search(tmp_path: Pa
     assert len(owners) == 2  # and both workers trained
 
 
-def test_ctrl_c_saves_every_run_and_the_same_command_goes_on(tmp_path: Path):
+def test_ctrl_c_saves_every_run_and_says_how_to_go_on(tmp_path: Path):
     words = (*SEARCH, "--jobs", "2", "train.epochs=3000", "--out", "found")
     process = launch(*words, "train.checkpoint_seconds=1000", folder=tmp_path)
     pattern = "trials/*/seed-*/metrics.csv"

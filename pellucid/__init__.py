@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from pellucid.recipe.resume import resume
     from pellucid.sweep import backward, forward, gradient
     from pellucid.training.callbacks import Callback, Checkpoint, CSVLog, EarlyStopping
+    from pellucid.tuning.launch import tune
 
 __all__ = [
     "L1",
@@ -128,6 +129,7 @@ __all__ = [
     "register",
     "resume",
     "train",
+    "tune",
 ]
 if not TYPE_CHECKING:  # the names in pellucid.layers, read from its source, since importing it would import PyTorch
     _source = __spec__.loader.get_data(__file__.removesuffix("__init__.py") + "layers/__init__.py").decode()
@@ -154,6 +156,7 @@ _MODULES = (
     "pellucid.recipe.recipe",
     "pellucid.recipe.job",
     "pellucid.recipe.resume",
+    "pellucid.tuning.launch",
     "pellucid.extend",
 )
 

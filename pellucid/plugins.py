@@ -1,11 +1,15 @@
-"""Plugins: installed packages that register their parts when they are imported."""
+"""Code that registers parts: installed packages, and files of the user."""
 
+import sys
 from importlib.metadata import entry_points
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 from pellucid.errors import PellucidError
 
 GROUP = "pellucid.plugins"  # of entry points, whose values are modules
 _LOADED: list[str] = []
+_FILES: dict[Path, None] = {}  # that `run_file` has run, in order
 
 
 def load_plugins() -> None:
@@ -26,3 +30,31 @@ def load_plugins() -> None:
             raise PellucidError(
                 f"the plugin {entry.name!r} cannot be loaded ({why}); update or uninstall it"
             ) from error
+
+
+def run_file(path: Path) -> None:
+    """Run a user's file as a module; the parts that it registers remain registered.
+
+    Raises PellucidError for a missing file, and for an error in it.
+    """
+    if not path.is_file():
+        raise PellucidError(f"--custom: no file {str(path)!r}; give the file that registers your own parts")
+    spec = spec_from_file_location(f"custom.{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None  # both exist for a name that ends in .py
+    module = sys.modules[spec.name] = module_from_spec(spec)
+    sys.path.insert(0, str(path.resolve().parent))  # as for a script, so that it can import its neighbours
+    try:
+        spec.loader.exec_module(module)
+    except PellucidError:
+        raise
+    except Exception as error:
+        raise PellucidError(f"--custom {path} raised {type(error).__name__}: {error}; --debug shows where") from error
+    finally:
+        sys.path.pop(0)
+    _FILES[path.resolve()] = None
+
+
+def files_run() -> list[Path]:
+    """Return the files of the user that this process has run, which a process that it starts must run too."""
+    return [*_FILES]

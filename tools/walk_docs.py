@@ -44,11 +44,13 @@ SHORTER = (
     ("pellucid train --resume", ""),
     ("pellucid train digits", ""),
     ("pellucid train", "train.epochs=1"),
+    ("pellucid sweep --resume", ""),
+    ("pellucid sweep", "train.epochs=2"),
     ("pellucid gestures train", "--epochs 1"),
     ("pellucid gestures compare", "train.epochs=1"),
     ("pellucid find-lr", "--steps 20"),
 )
-EXTRAS = "camera,export,serve,studio,weights"
+EXTRAS = "camera,export,serve,studio,tensorboard,tune,weights"
 BLOCK = re.compile(
     r"^(?P<indent> *)```(?P<kind>sh|python|toml|csv)\n(?P<text>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE
 )

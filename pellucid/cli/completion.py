@@ -73,4 +73,4 @@ def _possible(before: Sequence[str], last: str) -> Iterable[str]:
     found: list[str] = []
     if any(action.metavar == "MODEL" for action in parser._actions):
         found += [*shipped_files.pretrained_names(), *(str(run) for run in sorted(Path(RUNS).glob("*")))]
-    return [*found, *shipped_files.recipe_names()] if before[0] in ("train", "recipes", "find-lr") else found
+    return [*found, *shipped_files.recipe_names()] if before[0] in ("train", "recipes", "find-lr", "sweep") else found

@@ -26,8 +26,9 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Print the rates, and write the plot."""
-    from pellucid.recipe.job import augmentation, build_model, kernel_threads, load_data
+    from pellucid.recipe.job import augmentation, build_model, load_data
     from pellucid.recipe.own import recipe_of_words
+    from pellucid.training.process import kernel_threads
     from pellucid.training.range_test import STEPS
 
     path = None if args.out is None else check_place(args.out, "--out", SUFFIXES)

@@ -6,12 +6,12 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import NoReturn
 
 from pellucid.command.out import say, say_text, silence_stdout
 from pellucid.errors import PellucidError, is_out_of_memory, nearest
+from pellucid.plugins import run_file
 from pellucid.task import Command
 from pellucid.task import commands as task_commands
 from pellucid.text import note
@@ -22,6 +22,7 @@ GENERAL = {
     "demo": "train, explain, detect and colour with what is bundled, on one page",
     "train": "train with a recipe, or on your own data: pellucid train RECIPE|TASK DATA [key=value ...]",
     "find-lr": "find a good learning rate for a recipe by a short training",
+    "sweep": "train a recipe with many settings, as a grid or a search, and compare them on one page",
     "compare-runs": "compare two or more runs on one page",
     "evaluate": "evaluate a trained model on a data set",
     "predict": "classify images, or predict what else a model predicts",
@@ -166,27 +167,8 @@ def _take_custom(words: list[str]) -> list[str]:
         file = file if equals else next(options, "")
         if not file.endswith(".py"):
             raise PellucidError(f"--custom takes a file of Python code, FILE.py, not {file!r}")
-        _run_file(Path(file))
+        run_file(Path(file))
     return rest + words[end:]
-
-
-def _run_file(path: Path) -> None:
-    """Run a user's file as a module; the parts that it registers remain registered."""
-    if not path.is_file():
-        raise PellucidError(f"--custom: no file {str(path)!r}; give the file that registers your own parts")
-    spec = spec_from_file_location(f"custom.{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None  # both exist for a name that ends in .py
-    module = sys.modules[spec.name] = module_from_spec(spec)
-    sys.path.insert(0, str(path.resolve().parent))  # as for a script, so that it can import its neighbours
-    try:
-        spec.loader.exec_module(module)
-    except PellucidError:
-        raise
-    except Exception as error:
-        raise PellucidError(f"--custom {path} raised {type(error).__name__}: {error}; --debug shows where") from error
-    finally:
-        sys.path.pop(0)
 
 
 def _explain(error: BaseException, debug: bool) -> tuple[str, int]:

@@ -39,3 +39,23 @@ class FilesRead:
         if self._shown:
             self._shown = False
             sys.stderr.write("\r\x1b[K")
+
+
+class StatusLine:
+    """A text that replaces the one before; nothing is written unless stderr is a terminal."""
+
+    def __init__(self) -> None:
+        self._shown = False
+
+    def show(self, text: str) -> None:
+        """Show a text in place of the one before."""
+        if sys.stderr.isatty():
+            self._shown = True
+            sys.stderr.write(f"\r\x1b[K{text} ")
+            sys.stderr.flush()
+
+    def end(self) -> None:
+        """End the line, if there is one."""
+        if self._shown:
+            self._shown = False
+            sys.stderr.write("\r\n")

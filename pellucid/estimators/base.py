@@ -30,8 +30,12 @@ from pellucid.run.history import History
 from pellucid.training.callbacks import Callback
 from pellucid.training.evaluate import batch_within_memory
 from pellucid.training.measures import boundary
+from pellucid.training.process import kernel_threads
 
 Array = NDArray[Any]
+# Multiply-adds of a batch's forward pass up to which one thread computes it. More threads gain nothing then, and beside
+# other processes they wait for each other: up to 70 times the processor's time (docs/decisions.md).
+ONE_THREAD = 5_000_000
 
 
 @contextmanager
@@ -188,6 +192,7 @@ def train(
 
     steps: if given, an epoch is this number of steps on all examples, and `batch_size` is unused.
     A regularizer's cost term is divided by the sum of the weights, or without them by the number of examples.
+    A small network is trained on one thread of the processor, see ONE_THREAD.
     Raises the errors of `Model.fit`, and PellucidError for weights with a loss that has class_weights.
     """
     loss, metrics, penalties = model.loss, model.metrics, model.regularizers
@@ -197,8 +202,17 @@ def train(
             model.regularizers = tuple(weighted_penalty(penalty, float(weights.mean())) for penalty in penalties)
             y = with_weights(y, torch.from_numpy(weights / weights.mean()))
         fit = partial(model.fit, epochs=epochs, callbacks=callbacks, verbose=False)
-        if steps is not None:
-            return fit(lambda: repeat((x, y), steps), steps_per_epoch=steps)
-        return fit(Arrays(x, y, model.classes), batch_size=min(batch_size, len(x)), validation=validation)
+        batch_size = len(x) if steps is not None else min(batch_size, len(x))
+        with kernel_threads(_threads(model, batch_size)):
+            if steps is not None:
+                return fit(lambda: repeat((x, y), steps), steps_per_epoch=steps)
+            return fit(Arrays(x, y, model.classes), batch_size=batch_size, validation=validation)
     finally:
         model.objective, model.metrics, model.regularizers = Supervised(model.net, loss), metrics, penalties
+
+
+def _threads(model: Model, batch_size: int) -> int:
+    """Return the number of threads to train with, 0 for all that PyTorch uses."""
+    if model.device.type != "cpu":
+        return 0
+    return 1 if batch_size * model.summary().multiply_adds <= ONE_THREAD else 0

@@ -2,13 +2,10 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from pellucid.data import CATALOGUE, Arrays, Augment, FeatureStats, Source
 from pellucid.data.source import preprocess_of, sizes_vary, swaps_of
@@ -32,6 +29,8 @@ from pellucid.task import task_for, task_of
 from pellucid.training.callbacks import Callback, EarlyStopping, Snapshots
 from pellucid.training.distributed import launch, processes
 from pellucid.training.examples import first_batch
+from pellucid.training.process import kernel_threads
+from pellucid.training.trackers import check_trackers, trackers
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +49,7 @@ class Job:
     """A training that can begin: its recipe, the model with its initial weights, the data and the run folder.
 
     root: of the data sets. command: the command that repeats the training, for the report, if it is not
-    `pellucid train` with the run's recipe.
+    `pellucid train` with the run's recipe. callbacks: further ones, which have no state of their own.
     """
 
     recipe: Recipe
@@ -60,17 +59,19 @@ class Job:
     root: str | os.PathLike[str] | None
     progress: bool
     command: str = ""
+    callbacks: Sequence[Callback] = ()
 
     def train(self) -> Run:
         """Train in the run folder, or resume its training."""
         recipe, material, settings = self.recipe, self.material, self.recipe.train
         augment = augmentation(recipe, material)
         previews = Previews(RunFolder(self.path), self.model, material.validation or material.test)
-        callbacks: list[Callback] = [previews, Watched(self.path)]
+        callbacks: list[Callback] = [previews, Watched(self.path), *self.callbacks]
         if settings.early_stopping:
             callbacks.append(EarlyStopping(settings.early_stopping, settings.monitor))
         if settings.keep:
             callbacks.append(Snapshots(RunFolder(self.path).weights, settings.keep))
+        callbacks += trackers(settings.log, self.path, recipe.name, recipe.tables())
         manifest = {
             "recipe": recipe.name,
             "data_set": recipe.data.name,
@@ -168,6 +169,8 @@ def new_jobs(
         key: value for key, value in overrides.items() if key not in ("recipe.name", "recipe.then", "recipe.about")
     }
     recipes = [recipe, load_recipe(recipe.recipe.then, shared)] if recipe.recipe.then else [recipe]
+    for one in recipes:
+        check_trackers(one.train.log)
     loaded = [load_data(one, data) for one in recipes]
     # All models are built before any folder is made, so that an error leaves no folder behind.
     models = [build_model(one, material.train, data) for one, material in zip(recipes, loaded, strict=True)]
@@ -208,15 +211,16 @@ def train_in(
     preprocess: Mapping[str, Any] | None = None,
     command: str = "",
     model: Model | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Train in a run folder with its recipe, from its last checkpoint if there is one.
 
-    preprocess: see `build_model`; a resumed run needs the same. command: the command that repeats the training, for the
-    report, if it is not `pellucid train` with the run's recipe. model: the model of `begin_run`, for a new run.
+    preprocess: see `build_model`; a resumed run needs the same. command, callbacks: see `Job`. model: the model of
+    `begin_run`, for a new run.
     """
     recipe = load_recipe(path / "recipe.toml")
     model = model or build_model(recipe, material.train, data, preprocess, RunFolder(path))
-    return Job(recipe, model, material, path, data, progress, command).train()
+    return Job(recipe, model, material, path, data, progress, command, callbacks).train()
 
 
 def load_data(recipe: Recipe, root: str | os.PathLike[str] | None = None) -> Material[Source]:
@@ -313,18 +317,6 @@ def _metrics(recipe: Recipe, objective: Objective) -> Sequence[MetricLike] | Non
         return task_for(objective).metrics(objective)
     ignored = recipe.loss.arguments.get("ignore")
     return [OF_MASKS[name](ignored) if name in OF_MASKS else name for name in recipe.train.metrics]
-
-
-@contextmanager
-def kernel_threads(count: int) -> Iterator[None]:
-    """Set the number of PyTorch's CPU threads within the context; 0 leaves it unchanged."""
-    before = torch.get_num_threads()
-    if count:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def name_following(path: Path, following: Path) -> None:

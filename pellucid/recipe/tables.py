@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from pellucid.settings.checks import check
+from pellucid.settings.checks import check, check_known
+from pellucid.training.trackers import TRACKERS
 
 MAX_THREADS = 1024
 
@@ -95,7 +96,8 @@ class Train:
     patterns of parameter paths that are not updated, such as "features.*". rates: "pattern=factor", a factor of the
     learning rate for the paths that match; the last match counts. keep: epochs after which the weights are kept in
     separate files; 0 for the initial weights. accumulate: the number of parts of a batch that a process computes one
-    after another, which takes less memory; batch norm takes the statistics of each part.
+    after another, which takes less memory; batch norm takes the statistics of each part. log: trackers that get the
+    curves and the settings too: "tensorboard", "mlflow", "wandb"; the extras of these names install them.
     """
 
     epochs: int = 10
@@ -111,6 +113,7 @@ class Train:
     rates: tuple[str, ...] = ()
     keep: tuple[int, ...] = ()
     accumulate: int = 1
+    log: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise PellucidError for invalid values."""
@@ -122,6 +125,8 @@ class Train:
         check(self.accumulate >= 1, "train.accumulate", "1 (off) or more", self.accumulate)
         seconds = self.checkpoint_seconds
         check(seconds > 0 and math.isfinite(seconds), "train.checkpoint_seconds", "more than 0", seconds)
+        for name in self.log:
+            check_known("train.log: no tracker", name, TRACKERS)
         for epoch in self.keep:
             check(0 <= epoch <= self.epochs, "train.keep", f"epochs from 0 to {self.epochs}", epoch)
         for rate in self.rates:

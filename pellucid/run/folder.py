@@ -65,7 +65,7 @@ class RunFolder:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             os.close(handle)
             raise PellucidError(f"{self.path / 'lock'} is not a regular file; remove it, or choose another run folder")
-        if not _lock(handle, self.path):
+        if not lock_file(handle, self.path):
             owner = os.pread(handle, 20, 0).decode("ascii", "replace").strip()
             os.close(handle)
             raise PellucidError(f"{self.path} is in use by process {owner}; wait for it, or choose another run folder")
@@ -179,7 +179,7 @@ def _processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _lock(handle: int, folder: Path) -> bool:
+def lock_file(handle: int, folder: Path) -> bool:
     """Lock an open file without waiting; return False if another process has locked it.
 
     Raises PellucidError, and closes the file, if the system or the folder's file system has no locks.

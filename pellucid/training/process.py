@@ -8,6 +8,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
+import torch
+
 from pellucid.errors import PellucidError, is_out_of_memory
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -82,3 +84,15 @@ def memory_kept() -> Generator[None, None, None]:
         libc.mallopt(MMAP_THRESHOLD, MAX_THRESHOLD)
         libc.mallopt(TRIM_THRESHOLD, 2 * MAX_THRESHOLD)
         libc.malloc_trim(0)
+
+
+@contextmanager
+def kernel_threads(count: int) -> Generator[None, None, None]:
+    """Set the number of PyTorch's CPU threads within the context; 0 leaves it unchanged."""
+    before = torch.get_num_threads()
+    if count:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

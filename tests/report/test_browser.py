@@ -90,6 +90,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         ["train", "mnist-dcgan", "data.name=digits", "objective.size=8", *short],
         ["gestures", "train", sample("shapes"), "--epochs", "1", "--out", runs],
         ["compare-runs", f"{runs}/digits-1", f"{runs}/digits-2", "--out", place() + ".html"],
+        ["sweep", "digits", "data.validation=0.1", *short[:2], "--over", "optimizer.lr=0.001..1.0:log", "--over",
+         "network.activation=relu,tanh", "--out", str(root / "sweep")],
         ["colorize", "colorize", sample("flower.jpg"), "--out", place()],
         ["evaluate", "bccd", "--data", sample("cells"), "--html", place() + ".html"],
         ["explain", "mnist-lenet", sample("digit.png"), "--method", "all", "--out", place()],
@@ -99,7 +101,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         ["trace", "mnist-lenet", sample("digit.png"), "--html", place() + ".html"],
         ["doctor", f"{runs}/digits-1", "--html", place() + ".html"],
         ["doctor", f"{runs}/cells-detect-1", "--data", sample("cells"), "--html", place() + ".html"],
-    ]
+    ]  # fmt: skip
     said = {" ".join(words): main(words) for words in commands}
     assert not any(said.values()), [words for words, code in said.items() if code]
     found = {page.relative_to(root).as_posix(): page for page in root.rglob("*.html")}

@@ -8,7 +8,7 @@ from typing import Any
 
 from pellucid.data import CATALOGUE, Dataset, data_root
 from pellucid.errors import PellucidError
-from pellucid.recipe.job import Run, build_model, kernel_threads
+from pellucid.recipe.job import Run, build_model
 from pellucid.recipe.material import SHAPES, Material, load_arrays
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.recipe.resume import train_or_resume
@@ -30,6 +30,7 @@ from pellucid.tasks.gestures.measure import REPEATS, measure
 from pellucid.tasks.gestures.reading import ReadingProgress
 from pellucid.tasks.gestures.report import write_comparison
 from pellucid.text import plural
+from pellucid.training.process import kernel_threads
 
 BACKBONE = "cifar"  # start.weights of the recipes themselves
 Tell = Callable[[str], None]

@@ -1,0 +1,87 @@
+"""A grid search over a small network, in one process and in joblib's workers: `python -m benchmarks.estimators`.
+
+Each search runs in a process of its own, first alone and then beside busy processes; with as many threads as the
+estimator chooses, and with two in each worker. Shown are the seconds of the second search in each process, whose
+workers have imported everything, and their ratio to one process with the estimator's choice.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+BUSY = "while True: pass"
+CASES = (("loky", 1, "chosen"), ("loky", 1, "2"), ("threading", 2, "chosen"), ("loky", 2, "chosen"), ("loky", 2, "2"))
+SECONDS = 300
+
+
+@contextmanager
+def busy(count: int) -> Iterator[None]:
+    """Run processes that compute without end, within the context."""
+    processes = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def fitted(threads: str, batch_size: int, x: Any, y: Any, fold: Any) -> float:
+    """Return the score of a small network for a fold; threads: "chosen" by the estimator, or their number."""
+    import torch
+
+    from pellucid.estimators import NetworkClassifier, base
+
+    if threads != "chosen":
+        base.ONE_THREAD = 0
+        torch.set_num_threads(int(threads))
+    train, test = fold
+    network = NetworkClassifier(epochs=10, batch_size=batch_size, random_state=0).fit(x[train], y[train])
+    return float(network.score(x[test], y[test]))
+
+
+def search(backend: str, jobs: int, threads: str) -> float:
+    """Return the seconds of a search whose workers are started; threads: "chosen", or the number in each worker."""
+    import numpy as np
+    from joblib import Parallel, delayed, parallel_config
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import StratifiedKFold
+
+    x, y = load_digits(return_X_y=True)
+    x = (x / 16).astype(np.float32)
+    folds = [*StratifiedKFold(3).split(x, y)]
+    tasks = [(size, fold) for size in (50, 100, 200, 400) for fold in folds]  # as GridSearchCV has them
+    seconds = 0.0
+    with parallel_config(backend, n_jobs=jobs):
+        for _ in range(2):
+            started = time.perf_counter()
+            Parallel()(delayed(fitted)(threads, size, x, y, fold) for size, fold in tasks)
+            seconds = time.perf_counter() - started
+    return seconds
+
+
+def main() -> None:
+    load = int(sys.argv[1]) if len(sys.argv) > 1 else len(os.sched_getaffinity(0))
+    for count in (0, load):
+        with busy(count):
+            print(f"beside {count} busy processes", flush=True)
+            first = 0.0
+            for case in CASES:
+                command = [sys.executable, "-m", "benchmarks.estimators", "case", *map(str, case)]
+                done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS)
+                seconds = float(done.stdout)
+                first = first or seconds
+                backend, jobs, threads = case
+                ratio = f"{seconds:6.2f} s  x {seconds / first:.2f}"
+                print(f"  {backend:9}  jobs {jobs}  threads {threads:6}  {ratio}", flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["case"]:
+        print(search(sys.argv[2], int(sys.argv[3]), sys.argv[4]))
+    else:
+        main()

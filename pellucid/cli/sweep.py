@@ -1,0 +1,145 @@
+"""`pellucid sweep`: train a recipe with many settings, and compare them on one page."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from pellucid.command.args import Parser
+from pellucid.command.out import answer
+from pellucid.command.progress import StatusLine
+from pellucid.errors import PellucidError
+
+if TYPE_CHECKING:
+    from pellucid.tuning.results import TuningResult
+
+SHOWN = 5  # trials that are printed
+
+
+def parser() -> Parser:
+    """Return the parser of this command."""
+    parser = Parser(
+        "sweep",
+        "Train a recipe with many settings, in several processes, and compare the runs on one page. The same command "
+        "continues a sweep that was stopped; on other machines with the same folder, it joins it.",
+    )
+    parser.add_argument("recipe", nargs="?", metavar="RECIPE|TASK", help="as for `pellucid train`")
+    parser.add_argument("settings", nargs="*", metavar="DATA|key=value", help="as for `pellucid train`")
+    parser.add_argument(
+        "--over",
+        action="append",
+        default=[],
+        metavar="KEY=VALUES",
+        help="values of a key: a,b,c; LOW..HIGH; LOW..HIGH:log on a logarithmic scale; LOW..HIGH:N for N numbers",
+    )
+    parser.add_argument("--seeds", metavar="SEEDS", help="train each trial with these seeds: 0..4, or 0,7,9")
+    parser.add_argument("--trials", type=int, metavar="N", help="search with N trials (default: every combination)")
+    parser.add_argument("--sampler", metavar="NAME", help="how a search chooses: tpe (default; Optuna), or random")
+    parser.add_argument("--prune", action="store_true", help="end runs that are worse than the median (Optuna)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="number of processes (default: 1)")
+    parser.add_argument("--out", metavar="DIR", help="folder of the sweep (default: runs/NAME-sweep)")
+    parser.add_argument("--resume", metavar="DIR", help="continue or join the sweep in this folder")
+    parser.add_argument(
+        "--slurm",
+        nargs="?",
+        const="",
+        metavar="KEY=VALUE,...",
+        help="submit the processes as jobs of SLURM: partition=, time=, gpus=, memory= of each job",
+    )
+    return parser.data_option().device_option().json_flag()
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Train, and print the best trials, and the paths of the folder and the page."""
+    from pellucid.recipe.own import recipe_of_words
+    from pellucid.tuning.launch import join, sweep
+    from pellucid.tuning.slurm import read_options
+
+    running: dict[str, Any] = {
+        "jobs": args.jobs,
+        "data": args.data,
+        "slurm": None if args.slurm is None else read_options(args.slurm),
+        "progress": _Status(),
+    }
+    if args.resume is not None:
+        planned = ("recipe", "over", "seeds", "trials", "sampler", "prune", "out", "device")
+        given = [name for name in planned if getattr(args, name)]
+        if given:
+            raise PellucidError(f"--resume continues a sweep as it was planned; leave out {given[0]}")
+        results = join(args.resume, **running)
+    else:
+        if args.recipe is None:
+            raise PellucidError("pellucid sweep needs a RECIPE; `pellucid recipes` lists them")
+        recipe, overrides = recipe_of_words(args.recipe, args.settings, args.device, args.data)
+        device = [] if args.device is None else [f"recipe.device={args.device}"]
+        results = sweep(
+            recipe,
+            _over(args.over),
+            seeds=None if args.seeds is None else _seeds(args.seeds),
+            trials=args.trials,
+            sampler=args.sampler,
+            prune=args.prune,
+            out=args.out,
+            fixed=[*overrides],
+            words=[args.recipe, *args.settings, *device],
+            **running,
+        )
+    running["progress"].end()
+    _print(args, results, submitted=args.slurm is not None)
+    return 0
+
+
+def _print(args: argparse.Namespace, results: "TuningResult", submitted: bool) -> None:
+    from pellucid.text import table
+    from pellucid.tuning.page import command_of, merit_of, settings_text, value_text
+
+    merit, best = merit_of(results), results.best
+    counts = ", ".join(f"{count} {state}" for state, count in results.counts.items() if count)
+    rows = [(f"trial {one.number}", value_text(merit, one.value), settings_text(one)) for one in results.ranked[:SHOWN]]
+    lines = [f"{results.plan.name}: {results.plan.trials} trials: {counts}"]
+    lines += table([("", merit.label, "settings"), *rows], right=[1]) if rows else []
+    if best is not None:
+        lines += ["", f"best    {command_of(results, best, best.runs[0])}"]
+    lines += [f"folder  {results.folder.path}", f"page    {results.page}"]
+    if submitted:
+        lines.append(f"the jobs are submitted; their logs are in {results.folder.path / 'slurm'}")
+    answer(args, results.to_json(), *lines)
+
+
+def _over(words: list[str]) -> dict[str, str]:
+    """Return the texts of `--over KEY=VALUES` by key."""
+    found: dict[str, str] = {}
+    for word in words:
+        key, equals, values = word.partition("=")
+        if not equals or not key or not values:
+            raise PellucidError(f"--over {word!r} is not KEY=VALUES; write optimizer.lr=1e-4..1e-1:log, or KEY=a,b")
+        if key in found:
+            raise PellucidError(f"--over {key} is given twice; give it once")
+        found[key] = values
+    return found
+
+
+def _seeds(text: str) -> list[int]:
+    """Return the seeds of "0..4" or "0,7,9"."""
+    from pellucid.tuning.space import ValueRange, read_values
+
+    values = read_values(text, "--seeds")
+    if isinstance(values, ValueRange) and not (values.whole and not values.log and values.high - values.low < 1000):
+        raise PellucidError(f"--seeds {text!r} are no seeds; write whole numbers, such as 0..4 or 0,7,9")
+    return list(values.grid)
+
+
+class _Status:
+    """The number of finished trials, and the best one."""
+
+    def __init__(self) -> None:
+        self._line = StatusLine()
+
+    def __call__(self, results: "TuningResult") -> None:
+        from pellucid.tuning.page import merit_of, value_text
+
+        best, done = results.best, results.plan.trials - results.counts["unfinished"]
+        best_text = "" if best is None else f", best {value_text(merit_of(results), best.value)} (trial {best.number})"
+        self._line.show(f"{done:,} of {results.plan.trials:,} trials{best_text}")
+
+    def end(self) -> None:
+        """End the line."""
+        self._line.end()

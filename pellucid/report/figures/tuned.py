@@ -1,0 +1,130 @@
+"""Figures of a sweep: curves with bands over seeds, and the result against each setting."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from pellucid.report.figures.compared import RUN_COLOURS
+from pellucid.report.figures.series import name_axes, plots_in_rows
+from pellucid.report.figures.style import (
+    BLUE,
+    DEPTH,
+    INK,
+    ORANGE,
+    PALE,
+    SMALL,
+    WIDE,
+    End,
+    Plot,
+    curve_axes,
+    cut,
+    label_ends,
+    plain,
+)
+
+
+class SettingAxis(NamedTuple):
+    """A key of a recipe, with its value in each trial: numbers, or indices of `names` if there are names."""
+
+    key: str
+    values: Sequence[float]
+    names: Sequence[str] = ()
+    log: bool = False
+
+
+EpochValues = Mapping[int, float]  # by epoch
+
+
+def bands(best: Mapping[str, Sequence[EpochValues]], others: Sequence[EpochValues], ylabel: str) -> Figure | None:
+    """Draw the mean of each trial's curves by epoch, with a band from the smallest to the largest; others in grey.
+
+    best: the curves by the name of the trial, one for each seed. A mean ends with the first of its curves that ends.
+    None if there is nothing to draw.
+    """
+    figure, plot = curve_axes("epoch", ylabel)
+    for curve in others:
+        plot.plot([*curve], [*curve.values()], color=PALE, linewidth=0.7, alpha=0.45)
+    ends: list[End] = []
+    for k, (name, curves) in enumerate(best.items()):
+        epochs = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
+        if not epochs:
+            continue
+        colour = RUN_COLOURS[k % len(RUN_COLOURS)]
+        values = np.array([[curve[epoch] for epoch in epochs] for curve in curves])
+        (line,) = plot.plot(epochs, values.mean(0), color=colour, linewidth=1.7)
+        if len(values) > 1:
+            plot.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.18, linewidth=0)
+        figure.lines_by_name.append((name, line))
+        ends.append(End(float(epochs[-1]), float(values.mean(0)[-1]), name, colour))
+    plot.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
+    label_ends(plot, ends)
+    return figure if ends else None
+
+
+def slices(settings: Sequence[SettingAxis], results: Sequence[float], best: int, ylabel: str) -> Figure:
+    """Draw the result of each trial against each setting. best: the index of the best trial, which is marked."""
+    columns = min(3, len(settings))
+    figure, plots = plots_in_rows([cut(one.key, 28) for one in settings], columns, 2.4 if columns > 1 else 3.0)
+    for k, (plot, one) in enumerate(zip(plots, settings, strict=True)):
+        plot.scatter(one.values, results, s=16, color=BLUE, alpha=0.7, linewidths=0)
+        plot.scatter([one.values[best]], [results[best]], s=60, facecolors="none", edgecolors=ORANGE, linewidths=1.6)
+        _scale(plot, one)
+        name_axes(plot, "", ylabel if k % columns == 0 else "")
+    return figure
+
+
+def parallel(settings: Sequence[SettingAxis], results: Sequence[float], ylabel: str, lower: bool) -> Figure:
+    """Draw each trial as a line through its settings to its result; the better, the redder. lower: what is better."""
+    figure = Plot((WIDE, 3.2))
+    plot = figure.add_axes((0.06, 0.2, 0.86, 0.7))
+    plain(plot)
+    axes = [*settings, SettingAxis(ylabel, results)]
+    places = np.stack([_fractions(one) for one in axes], 1)
+    order = np.argsort(results)[::-1] if lower else np.argsort(results)
+    for rank, k in enumerate(order):
+        share = rank / max(len(order) - 1, 1)
+        width, alpha = 0.6 + 1.4 * share, 0.25 + 0.6 * share
+        plot.plot(range(len(axes)), places[k], color=DEPTH(share), linewidth=width, alpha=alpha)
+    for k, one in enumerate(axes):
+        plot.axvline(k, color=PALE, linewidth=0.8)
+        for place, text in _ticks(one):
+            plot.annotate(cut(text, 14), (k, place), xytext=(3, 0), textcoords="offset points", color=INK,
+                          fontsize=SMALL - 1.5, va="center")  # fmt: skip
+    plot.set_xticks(range(len(axes)), [cut(one.key, max(8, 60 // len(axes))) for one in axes], fontsize=SMALL - 0.5)
+    plot.set_yticks([])
+    plot.set_xlim(-0.05, len(axes) - 0.55)
+    plot.set_ylim(-0.06, 1.06)
+    plot.spines["left"].set_visible(False)
+    return figure
+
+
+def _scale(plot: Axes, one: SettingAxis) -> None:
+    if one.names:
+        plot.set_xticks(range(len(one.names)), [cut(name, 10) for name in one.names], fontsize=SMALL - 1)
+        plot.set_xlim(-0.5, len(one.names) - 0.5)
+    elif one.log:
+        plot.set_xscale("log")
+        plot.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        plot.minorticks_off()
+    else:
+        plot.xaxis.set_major_locator(MaxNLocator(nbins=4))
+
+
+def _fractions(one: SettingAxis) -> np.ndarray:
+    """Return the places of values on an axis, from 0 to 1."""
+    values = np.asarray(one.values, dtype=np.float64)
+    values = np.log(values) if one.log else values
+    low, high = (0.0, len(one.names) - 1.0) if one.names else (values.min(), values.max())
+    return (values - low) / (high - low) if high > low else np.full(len(values), 0.5)
+
+
+def _ticks(one: SettingAxis) -> list[tuple[float, str]]:
+    """Return the labels of an axis with their places: every name, or the ends of numbers."""
+    if one.names:
+        return [(k / max(len(one.names) - 1, 1) if len(one.names) > 1 else 0.5, n) for k, n in enumerate(one.names)]
+    low, high = min(one.values), max(one.values)
+    return [(0.0, f"{low:.3g}"), (1.0, f"{high:.3g}")] if high > low else [(0.5, f"{low:.3g}")]

@@ -1,0 +1,207 @@
+"""Callbacks that send the curves and settings of a training to TensorBoard, MLflow or Weights & Biases.
+
+Each has one point for each epoch, also if a training is resumed from a checkpoint that is older than the last point.
+"""
+
+import json
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import PellucidError
+from pellucid.files import make_folder, write_atomically
+from pellucid.run.history import Row
+from pellucid.training.callbacks import Callback, Training
+
+TRACKERS = ("tensorboard", "mlflow", "wandb")  # each is the name of a package, and of the extra that installs it
+MAX_BATCH = 100  # settings, or points, in one request to MLflow
+MAX_TEXT = 250  # characters of a setting
+
+
+class Tracker(Callback):
+    """A callback that a recipe names. run: the run folder. project: the name that groups runs. settings: by key."""
+
+    def __init__(self, run: Path, project: str, settings: Mapping[str, Any]) -> None:
+        self.run, self.project = run, project
+        self.settings: dict[str, Any] = {key: _plain(value) for key, value in settings.items()}
+
+    def on_epoch_end(self, training: Training, row: Row) -> None:
+        """Send the epoch."""
+        self.send([row])
+
+    def send(self, rows: Sequence[Row]) -> None:
+        """Send epochs that were not sent before."""
+        raise NotImplementedError
+
+    def identity(self, make: Callable[[], str]) -> str:
+        """Return the tracker's name of this run, which the run folder keeps; make it at the first call."""
+        file = self.run / f"{type(self).__name__.lower()}.txt"
+        if not file.is_file():
+            write_atomically(file, f"{make()}\n".encode())
+        return file.read_text(encoding="utf-8").strip()
+
+
+class TensorBoard(Tracker):
+    """Write RUN/tensorboard for `tensorboard --logdir`, anew at each start."""
+
+    _writer: Any = None
+
+    def on_start(self, training: Training) -> None:
+        """Write the settings and the epochs so far, in place of earlier files."""
+        tensorboard: Any = import_module("torch.utils.tensorboard")
+        summaries: Any = import_module("torch.utils.tensorboard.summary")
+        folder = make_folder(self.run / "tensorboard")
+        for file in folder.glob("events.out.tfevents.*"):
+            file.unlink()
+        writer: Any = tensorboard.SummaryWriter(str(folder))
+        self._writer = writer
+        for summary in summaries.hparams(self.settings, {}):
+            writer.file_writer.add_summary(summary)
+        writer.add_text("recipe", "\n".join(f"    {key} = {value}" for key, value in self.settings.items()))
+        self.send(training.history.rows)
+
+    def send(self, rows: Sequence[Row]) -> None:
+        """Write epochs."""
+        for row in rows:
+            for name, value in _numbers(row):
+                self._writer.add_scalar(name, value, row["epoch"])
+        self._writer.flush()
+
+    def on_close(self) -> None:
+        """Close the file."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+class MLflow(Tracker):
+    """Log to the server or the database of MLFLOW_TRACKING_URI, by default that of MLflow."""
+
+    _client: Any = None
+    _ended = False
+
+    def on_start(self, training: Training) -> None:
+        """Begin the run, or find the one that this training began, and log the epochs so far."""
+        mlflow: Any = import_module("mlflow")
+        self._client, self._ended = mlflow.MlflowClient(), False
+        with _naming("mlflow", mlflow.exceptions.MlflowException):
+            self._id = self.identity(self._begin)
+            self._client.update_run(self._id, status="RUNNING")
+            names = {name for row in training.history.rows for name, _ in _numbers(row)}
+            names |= set(self._client.get_run(self._id).data.metrics)
+            points = ((name, self._client.get_metric_history(self._id, name)) for name in names)
+            self._sent = {(name, point.step) for name, found in points for point in found}
+            self.send(training.history.rows)
+
+    def send(self, rows: Sequence[Row]) -> None:
+        """Log the points that the run does not have."""
+        entities: Any = import_module("mlflow.entities")
+        now = int(1000 * time.time())
+        points = [(name, value, row["epoch"]) for row in rows for name, value in _numbers(row)]
+        new = [point for point in points if (point[0], point[2]) not in self._sent]
+        for part in _parts([entities.Metric(name, value, now, epoch) for name, value, epoch in new]):
+            self._client.log_batch(self._id, metrics=part)
+        self._sent |= {(name, epoch) for name, _, epoch in new}
+
+    def on_end(self, training: Training) -> None:
+        """Remember that the training is finished."""
+        self._ended = True
+
+    def on_close(self) -> None:
+        """End the run."""
+        if self._client is not None:
+            self._client.set_terminated(self._id, "FINISHED" if self._ended else "KILLED")
+            self._client = None
+
+    def _begin(self) -> str:
+        """Make a run with the settings, in the experiment named after the project, and return its id."""
+        client = self._client
+        found = client.get_experiment_by_name(self.project)
+        experiment = client.create_experiment(self.project) if found is None else found.experiment_id
+        name = client.create_run(experiment, run_name=self.run.name).info.run_id
+        entities: Any = import_module("mlflow.entities")
+        for part in _parts([entities.Param(key, str(value)) for key, value in self.settings.items()]):
+            client.log_batch(name, params=part)
+        return name
+
+
+class Wandb(Tracker):
+    """Log to Weights & Biases as WANDB_MODE says; without a connection ("offline"), into RUN/wandb."""
+
+    _run: Any = None
+
+    def on_start(self, training: Training) -> None:
+        """Begin the run, or resume it, and log the epochs so far; a run without a connection is written anew."""
+        wandb: Any = import_module("wandb")
+        with _naming("wandb", wandb.errors.Error):
+            self._run = wandb.init(
+                project=self.project, name=self.run.name, dir=str(self.run), config=self.settings,
+                id=self.identity(lambda: secrets.token_hex(4)), resume="allow", reinit="create_new",
+            )  # fmt: skip
+        if self._run.offline:
+            current = Path(self._run.dir).parent
+            for folder in current.parent.glob("offline-run-*"):
+                if folder != current:
+                    shutil.rmtree(folder)
+        self.send(training.history.rows)
+
+    def send(self, rows: Sequence[Row]) -> None:
+        """Log the epochs that the run does not have."""
+        for row in rows:
+            if row["epoch"] >= self._run.step:  # steps that a resumed run has are refused
+                self._run.log(dict(_numbers(row)), step=row["epoch"])
+
+    def on_close(self) -> None:
+        """End the run."""
+        if self._run is not None:
+            self._run.finish()
+            self._run = None
+
+
+_CLASSES: dict[str, type[Tracker]] = {"tensorboard": TensorBoard, "mlflow": MLflow, "wandb": Wandb}
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Raise PellucidError for a tracker whose package is not installed."""
+    for name in names:
+        if find_spec(name) is None:
+            raise PellucidError(f"train.log: {name} is not installed; pip install 'pellucid[{name}]', or leave it out")
+
+
+def trackers(names: Sequence[str], run: Path, project: str, tables: Mapping[str, Mapping[str, Any]]) -> list[Callback]:
+    """Return the trackers of a run. tables: its recipe."""
+    check_trackers(names)
+    settings = {f"{table}.{key}": value for table, keys in tables.items() for key, value in keys.items()}
+    return [_CLASSES[name](run, project, settings) for name in names]
+
+
+@contextmanager
+def _naming(name: str, kind: type[Exception]) -> Generator[None, None, None]:
+    """Within the context, an error of a tracker's library becomes a PellucidError of one line."""
+    try:
+        yield
+    except kind as error:
+        why = " ".join(str(error).split())[:300]
+        raise PellucidError(f"train.log: {name}: {why}; check its settings, or leave it out") from error
+
+
+def _numbers(row: Row) -> Iterator[tuple[str, float]]:
+    """Yield the columns of an epoch that are finite numbers."""
+    return ((name, float(value)) for name, value in row.items() if name != "epoch" and value is not None)
+
+
+def _parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (values[k : k + MAX_BATCH] for k in range(0, len(values), MAX_BATCH))
+
+
+def _plain(value: Any) -> Any:
+    """Return a setting as trackers take it: numbers and texts."""
+    if isinstance(value, bool | int | float):
+        return value
+    return value[:MAX_TEXT] if isinstance(value, str) else json.dumps(value, default=str)[:MAX_TEXT]

@@ -1,0 +1,233 @@
+"""The folder of a sweep, which is all that its processes share: who trains what, and what came of it.
+
+A run belongs to the process that holds the operating system's lock on its file `claim`. The lock ends with the process,
+however it ends, on this machine or on another one with the same folder; the next process then takes the run up again,
+from its last checkpoint. A run is finished when its outcome.json exists, which only the holder of the lock writes.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, NamedTuple
+
+from pellucid.errors import PellucidError
+from pellucid.files import make_folder, read_regular, write_atomically
+from pellucid.run.folder import lock_file
+from pellucid.tuning.plan import FORMAT, TuningPlan, plan_of
+
+RunState = Literal["complete", "pruned", "failed"]
+POLL = 0.02  # seconds between two attempts to lock a file that another process has locked
+MAX_ATTEMPTS = 5  # in a row that end without a further epoch, before a run counts as failed
+
+
+class FileClaim:
+    """A lock on a file, which is made; it ends with the process. `with claim:` waits for it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._handle: int | None = None
+
+    def take(self) -> bool:
+        """Lock the file, and return whether no other process has locked it."""
+        try:
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        except OSError as error:
+            raise PellucidError(f"{self.path} cannot be written ({error.strerror}); check the folder") from error
+        if not lock_file(handle, self.path.parent):
+            os.close(handle)
+            return False
+        self._handle = handle
+        return True
+
+    def release(self) -> None:
+        """Unlock the file."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def __enter__(self) -> "FileClaim":
+        """Wait until the file is locked."""
+        while not self.take():
+            time.sleep(POLL)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Unlock the file."""
+        self.release()
+
+
+class Outcome(NamedTuple):
+    """What came of a run.
+
+    value: of the column `figure` of its history, after the epoch whose weights it kept. lower: whether smaller values
+    are better. error: the line of what ended it.
+    """
+
+    state: RunState
+    figure: str = ""
+    lower: bool = False
+    value: float | None = None
+    epoch: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class TrialRun:
+    """One run of a trial, with one seed, in its run folder."""
+
+    path: Path
+    number: int
+    seed: int
+
+    @property
+    def claim(self) -> FileClaim:
+        """The lock of the process that trains it."""
+        return FileClaim(self.path / "claim")
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What came of it; None while it is unfinished."""
+        found = _read(self.path / "outcome.json")
+        return None if found is None else Outcome(**found)
+
+    def finish(self, outcome: Outcome) -> None:
+        """Write what came of it; the caller holds the claim."""
+        write_atomically(self.path / "outcome.json", _json(outcome._asdict()))
+
+    def attempt(self, epochs: int) -> bool:
+        """Count another attempt; return False after too many that ended with no more than `epochs` epochs."""
+        file = self.path / "attempts.json"
+        earlier = _read(file) or {}
+        count = earlier.get("count", 0) + 1 if earlier.get("epochs") == epochs else 1
+        write_atomically(file, _json({"count": count, "epochs": epochs}))
+        return count <= MAX_ATTEMPTS
+
+
+class TuningFolder:
+    """The folder of a sweep and its files."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.definition = self.path / "definition.json"
+        self.results = self.path / "sweep.json"
+        self.page = self.path / "report.html"
+        self.logs = self.path / "workers"
+        self.lock = FileClaim(self.path / "lock")
+
+    @property
+    def exists(self) -> bool:
+        """Whether a sweep has begun here."""
+        return self.definition.is_file()
+
+    def begin(self, plan: TuningPlan) -> TuningPlan:
+        """Write the plan, or compare it with that of the sweep that began here, which is continued; return it.
+
+        Raises PellucidError for a folder with another sweep, or with other files. A search may get more trials.
+        """
+        make_folder(self.path)
+        with self.lock:
+            if not self.exists:
+                if any(self.path.glob("*/recipe.toml")) or (self.path / "recipe.toml").exists():
+                    raise PellucidError(f"{self.path} contains runs, and no sweep; choose another folder by --out")
+                write_atomically(self.definition, _json(plan.to_json()))
+                return plan
+            begun = self.plan()
+            if begun == plan:
+                return begun
+            if not plan.same_but_trials(begun):
+                names = ", ".join(plan.differences(begun))
+                raise PellucidError(
+                    f"{self.path} contains a sweep with another {names}; choose another folder by --out, or continue "
+                    f"that one by pellucid sweep --resume {self.path}"
+                )
+            if plan.trials > begun.trials:
+                write_atomically(self.definition, _json(plan.to_json()))
+                return plan
+            return begun
+
+    def plan(self) -> TuningPlan:
+        """Return the plan of the sweep; raises PellucidError for a folder without one."""
+        if not self.exists:
+            raise PellucidError(f"{self.path} contains no sweep; give the folder that `pellucid sweep` wrote")
+        found = _read(self.definition)
+        if found is None or found.get("format") != FORMAT:
+            raise PellucidError(f"{self.definition} is damaged or of another version; begin a new sweep by --out")
+        try:
+            return plan_of(found)
+        except (KeyError, TypeError, ValueError) as error:
+            raise PellucidError(f"{self.definition} is damaged ({error}); begin a new sweep by --out") from error
+
+    def trial(self, number: int) -> Path:
+        """Return the folder of a trial; numbers begin at 1."""
+        return self.path / "trials" / f"{number:04}"
+
+    def run(self, number: int, seed: int) -> TrialRun:
+        """Return a run of a trial."""
+        return TrialRun(self.trial(number) / f"seed-{seed}", number, seed)
+
+    def settings(self, number: int) -> dict[str, Any] | None:
+        """Return the settings of a trial; None if they are not chosen yet."""
+        found = _read(self.trial(number) / "trial.json")
+        return None if found is None else found["settings"]
+
+    def choose(self, number: int, choose: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+        """Return the settings of a trial; if they are not chosen yet, choose them, one process at a time."""
+        found = self.settings(number)
+        if found is not None:
+            return found
+        with self.lock:
+            found = self.settings(number)
+            if found is None:
+                found = dict(choose())
+                make_folder(self.trial(number))
+                write_atomically(self.trial(number) / "trial.json", _json({"number": number, "settings": found}))
+            return found
+
+
+def outcomes(folder: TuningFolder, plan: TuningPlan, number: int) -> list[Outcome | None]:
+    """Return the outcomes of a trial's runs, by seed."""
+    return [folder.run(number, seed).outcome for seed in plan.seeds]
+
+
+def state_of(found: list[Outcome | None]) -> RunState | None:
+    """Return the state of a trial: failed or pruned with the first of its runs, complete with the last; else None."""
+    states = [one and one.state for one in found]
+    for state in ("failed", "pruned"):
+        if state in states:
+            return state
+    return "complete" if None not in states else None
+
+
+def unfinished(folder: TuningFolder, plan: TuningPlan, done: set[int]) -> Iterator[TrialRun]:
+    """Yield the runs that are still to be trained, the first trials first; `done` keeps the numbers of others."""
+    for number in range(1, plan.trials + 1):
+        if number in done:
+            continue
+        found = outcomes(folder, plan, number)
+        if state_of(found) is not None:
+            done.add(number)
+            continue
+        yield from (folder.run(number, seed) for seed, one in zip(plan.seeds, found, strict=True) if one is None)
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """Return the JSON object of a file; None if it does not exist."""
+    try:
+        found = json.loads(read_regular(file))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise PellucidError(f"{file} cannot be read ({error}); remove it, and it is computed again") from error
+    if not isinstance(found, dict):
+        raise PellucidError(f"{file} contains no JSON object; remove it, and it is computed again")
+    return found
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()

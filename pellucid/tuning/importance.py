@@ -1,0 +1,33 @@
+"""How much each setting matters for the result of a sweep."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pellucid.report.figures.tuned import SettingAxis
+
+MIN_TRIALS = 8  # fewer say nothing about two settings
+TREES, REPEATS = 100, 10
+
+
+def importances(settings: Sequence[SettingAxis], results: Sequence[float]) -> list[tuple[str, float]]:
+    """Return the importance of each setting, the largest first; they sum to 1. [] if too little is known.
+
+    A random forest is fitted to the results; the importance of a setting is how much of its explained variance is lost
+    when the setting's values are permuted among the trials. Source: Breiman 2001, "Random forests", section 10.
+    """
+    if len(results) < MIN_TRIALS or len(settings) < 2 or len(set(results)) < 2:
+        return []
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.inspection import permutation_importance
+
+    columns = [np.log(one.values) if one.log else np.asarray(one.values, dtype=np.float64) for one in settings]
+    x, y = np.stack(columns, 1), np.asarray(results, dtype=np.float64)
+    forest = RandomForestRegressor(TREES, random_state=0).fit(x, y)
+    permuted: Any = permutation_importance(forest, x, y, n_repeats=REPEATS, random_state=0)
+    found = permuted.importances_mean.clip(0)
+    if not found.sum() > 0:
+        return []
+    shares = [(one.key, float(share)) for one, share in zip(settings, found / found.sum(), strict=True)]
+    return sorted(shares, key=lambda pair: -pair[1])

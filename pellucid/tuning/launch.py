@@ -1,0 +1,240 @@
+"""Sweeps: plan one, start its workers, restart those that are killed, and write its page."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import PellucidError
+from pellucid.files import make_folder
+from pellucid.plugins import files_run, run_file
+from pellucid.recipe.job import build_model, load_data
+from pellucid.recipe.material import Material
+from pellucid.recipe.recipe import Recipe, load_recipe
+from pellucid.settings.checks import integer
+from pellucid.training.trackers import check_trackers
+from pellucid.tuning.folder import TuningFolder, unfinished
+from pellucid.tuning.page import write_results
+from pellucid.tuning.plan import TuningPlan, cores, planned, words_of
+from pellucid.tuning.results import TuningResult, read_results
+from pellucid.tuning.slurm import check_slurm, submit
+
+POLL = 0.25  # seconds between two looks at the workers
+REHEARSED = ("data", "network", "objective", "loss", "start")  # tables that must fit the data
+REFRESH = 60.0  # seconds between two versions of the page
+MAX_CRASHES = 5  # of workers in a row, while no run finishes; killed ones do not count
+MAX_LINE = 2000  # bytes of the end of a worker's log
+USER_ERROR = 2  # exit code of a worker that reports an error of its own, not of a run
+WORKER = "pellucid.tuning.worker"  # the module
+ResultsWatcher = Callable[[TuningResult], None]
+
+
+def tune(
+    recipe: str | Path | Recipe,
+    over: Mapping[str, Any],
+    /,
+    *,
+    seeds: Sequence[int] | None = None,
+    trials: int | None = None,
+    sampler: str | None = None,
+    prune: bool = False,
+    jobs: int = 1,
+    out: str | os.PathLike[str] | None = None,
+    data: str | os.PathLike[str] | None = None,
+    slurm: Mapping[str, Any] | None = None,
+    custom: Sequence[str | os.PathLike[str]] = (),
+    progress: ResultsWatcher | None = None,
+    **overrides: Any,
+) -> TuningResult:
+    """Train a recipe with many settings: `pellucid.tune("digits", {"optimizer.lr": "1e-4..1e-1:log"}, jobs=2)`.
+
+    recipe, overrides: as for `train`. over: by key, a list of values, or a range: "1e-4..1e-1:log" on a logarithmic
+    scale, "16..64", "0..1:5" for five numbers. seeds: each trial is trained with each, by default with the recipe's.
+    trials: their number; without it, every combination is a trial. sampler: how settings are chosen, "tpe" (Optuna's,
+    extra `tune`) or "random". prune: end runs that are worse than the median. jobs: the number of processes. out: the
+    folder, by default runs/NAME-sweep. A sweep that was stopped there, or that another machine with the same folder
+    works on, is continued. slurm: submit the processes as jobs, with the options of `pellucid sweep --slurm`, and do
+    not wait for them. custom: files of Python code that register your own parts, which the processes run. progress: a
+    function of the results so far.
+    Raises PellucidError for mistakes in recipe and values, before anything is trained.
+    """
+    for file in custom:
+        run_file(Path(file))
+    if isinstance(recipe, Recipe) and overrides:
+        raise PellucidError("a Recipe is complete; give overrides to load_recipe, or give the recipe's name")
+    is_complete = isinstance(recipe, Recipe)
+    return sweep(
+        recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides),
+        over,
+        seeds=seeds,
+        trials=trials,
+        sampler=sampler,
+        prune=prune,
+        fixed=[*overrides],
+        words=() if is_complete else words_of(recipe, overrides),
+        out=out,
+        jobs=jobs,
+        data=data,
+        slurm=slurm,
+        progress=progress,
+    )
+
+
+def sweep(
+    recipe: Recipe,
+    over: Mapping[str, Any],
+    *,
+    out: str | os.PathLike[str] | None = None,
+    jobs: int = 1,
+    data: str | os.PathLike[str] | None = None,
+    slurm: Mapping[str, Any] | None = None,
+    progress: ResultsWatcher | None = None,
+    **choices: Any,
+) -> TuningResult:
+    """Begin or continue a sweep; choices: further arguments of `planned`, the others are those of `tune`."""
+    if slurm is not None:
+        check_slurm(slurm)
+    folder = TuningFolder(Path("runs") / f"{recipe.name}-sweep" if out is None else out)
+    jobs = integer(jobs, "jobs", 1)
+    threads = folder.plan().threads if folder.exists else max(1, cores() // jobs)
+    plan = planned(recipe, over, threads=threads, **choices)
+    if not folder.exists:
+        _rehearse(plan, data)
+    folder.begin(plan)
+    return join(folder.path, jobs=jobs, data=data, slurm=slurm, progress=progress)
+
+
+def join(
+    folder: str | os.PathLike[str],
+    *,
+    jobs: int = 1,
+    data: str | os.PathLike[str] | None = None,
+    slurm: Mapping[str, Any] | None = None,
+    progress: ResultsWatcher | None = None,
+) -> TuningResult:
+    """Continue the sweep in a folder, also while other machines work on it; the arguments are those of `tune`."""
+    if slurm is not None:
+        check_slurm(slurm)
+    found = TuningFolder(folder)
+    plan = found.plan()
+    data = None if data is None else os.path.abspath(data)
+    if slurm is not None:
+        submit(found, integer(jobs, "jobs", 1), slurm, data, files_run())
+        return write_results(read_results(found, plan))
+    return _Launcher(found, plan, integer(jobs, "jobs", 1), data, progress).run()
+
+
+def _rehearse(plan: TuningPlan, data: str | os.PathLike[str] | None) -> None:
+    """Load the data and build the models of the values, one after another, so that what is wrong is said at once."""
+    first = {key: values.ends[0] for key, values in plan.space.items()}
+    check_trackers(plan.recipe(first).train.log)
+    loaded: tuple[object, Material[Any]] | None = None
+    others = [
+        {**first, key: value}
+        for key, values in plan.space.items() if key.partition(".")[0] in REHEARSED for value in values.ends[1:]
+    ]  # fmt: skip
+    for settings in (first, *others):
+        recipe = plan.recipe(settings)
+        if loaded is None or loaded[0] != recipe.data:
+            loaded = recipe.data, load_data(recipe, data)
+        try:
+            build_model(recipe, loaded[1].train, data)
+        except PellucidError as error:
+            changed = next((key for key in settings if settings[key] != first[key]), None)
+            raise PellucidError(f"--over {changed}: {error}" if changed else str(error)) from error
+
+
+class _Launcher:
+    """Keeps a number of workers at work until the sweep is finished."""
+
+    def __init__(
+        self, folder: TuningFolder, plan: TuningPlan, jobs: int, data: str | None, progress: ResultsWatcher | None
+    ) -> None:
+        self.folder, self.plan, self.jobs, self.progress = folder, plan, jobs, progress
+        words = ["--data", data] if data is not None else []
+        words += [word for file in files_run() for word in ("--custom", str(file))]
+        self.command = [sys.executable, "-m", WORKER, str(folder.path), *words]
+        self.workers: dict[subprocess.Popen[bytes], Path] = {}
+        self.done = set[int]()
+        self.left, self.crashes, self.started = -1, 0, 0
+        self.written = time.monotonic()
+
+    def run(self) -> TuningResult:
+        """Work until every run is finished, and return the results; on Ctrl-C, stop the workers first."""
+        try:
+            while self._count_left():
+                while len(self.workers) < min(self.jobs, self.left):
+                    self._start()
+                time.sleep(POLL)
+                self._reap()
+        except KeyboardInterrupt:
+            self._stop()
+            raise KeyboardInterrupt(
+                f"stopped, with every run saved; go on by the same command, or by pellucid sweep --resume "
+                f"{self.folder.path}"
+            ) from None
+        finally:
+            self._stop()
+        results = write_results(read_results(self.folder, self.plan))
+        if self.progress is not None:
+            self.progress(results)
+        return results
+
+    def _count_left(self) -> int:
+        """Return the number of unfinished runs, here or on another machine; if it has changed, show the results."""
+        left = sum(1 for _ in unfinished(self.folder, self.plan, self.done))
+        if left != self.left:
+            self.crashes = 0
+            results = read_results(self.folder, self.plan)
+            if self.progress is not None:
+                self.progress(results)
+            if left and time.monotonic() - self.written > REFRESH:
+                write_results(results)
+                self.written = time.monotonic()
+        self.left = left
+        return left
+
+    def _start(self) -> None:
+        """Start a worker, in a session of its own: the terminal's Ctrl-C reaches only this process."""
+        self.started += 1
+        log = make_folder(self.folder.logs) / f"{socket.gethostname()}-{os.getpid()}-{self.started}.log"
+        with log.open("wb") as file:
+            worker = subprocess.Popen(
+                self.command, stdin=subprocess.PIPE, stdout=file, stderr=file, start_new_session=True
+            )
+        self.workers[worker] = log
+
+    def _reap(self) -> None:
+        """Forget the workers that have ended; PellucidError if they cannot work."""
+        for worker in [worker for worker in self.workers if worker.poll() is not None]:
+            log = self.workers.pop(worker)
+            if worker.stdin is not None:
+                worker.stdin.close()
+            if worker.returncode in (0, -signal.SIGKILL, -signal.SIGTERM):
+                continue
+            self.crashes += 1
+            if worker.returncode == USER_ERROR or self.crashes >= MAX_CRASHES:
+                lines = log.read_bytes()[-MAX_LINE:].decode("utf-8", "replace").split("\n")
+                why = next((line for line in reversed(lines) if line.strip()), f"exit code {worker.returncode}")
+                raise PellucidError(f"a worker of {self.folder.path} ended: {why}; see {log}")
+
+    def _stop(self) -> None:
+        """Ask the workers to end, which write checkpoints first, and wait for them; a second Ctrl-C kills them."""
+        for worker in self.workers:
+            if worker.stdin is not None:
+                with suppress(OSError):
+                    worker.stdin.close()
+        try:
+            for worker in self.workers:
+                worker.wait()
+        except KeyboardInterrupt:
+            for worker in self.workers:
+                worker.kill()
+                worker.wait()
+        self.workers.clear()

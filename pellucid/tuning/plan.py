@@ -1,0 +1,217 @@
+"""What a sweep trains: a recipe, the values of some of its keys, seeds, and how trials are chosen."""
+
+import json
+import os
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from importlib.util import find_spec
+from itertools import combinations, product
+from math import prod
+from typing import Any, Literal
+
+from pellucid.errors import PellucidError
+from pellucid.recipe.recipe import Recipe, read_recipe
+from pellucid.recipe.toml import parse_value, toml_value
+from pellucid.settings.checks import check, check_known
+from pellucid.tuning.space import MAX_VALUES, ValueRange, Values, for_kind, read_values, values_of
+
+FORMAT = 1  # of definition.json
+SAMPLERS = ("tpe", "random")
+GRID = "grid"
+OWN = ("recipe.name", "recipe.about", "recipe.then", "recipe.seed")  # keys that a sweep sets by itself
+MAX_TRIALS = 100_000
+
+
+@dataclass(frozen=True)
+class TuningPlan:
+    """A sweep: `base` is a complete recipe as TOML, and a trial replaces the values of the keys in `space`.
+
+    seeds: each trial is trained once with each. trials: their number. sampler: "grid" for every combination, "random",
+    or "tpe", Optuna's tree-structured Parzen estimator. prune: whether a run that is worse than the median of the
+    others after the same number of epochs ends. words: of `pellucid train` for the base recipe, () if there are none.
+    """
+
+    base: str
+    space: Mapping[str, Values]
+    seeds: tuple[int, ...]
+    trials: int
+    sampler: Literal["grid", "random", "tpe"]
+    prune: bool
+    words: tuple[str, ...] = field(default=(), compare=False)
+
+    @cached_property
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """The tables of the base recipe."""
+        return tomllib.loads(self.base)
+
+    @property
+    def name(self) -> str:
+        """The name of the recipe."""
+        return self.tables["recipe"]["name"]
+
+    @property
+    def threads(self) -> int:
+        """The number of threads of each run."""
+        return self.tables["recipe"]["threads"]
+
+    def recipe(self, settings: Mapping[str, Any], seed: int | None = None) -> Recipe:
+        """Return the recipe of a run; raises PellucidError for settings that it does not accept."""
+        seeds = {} if seed is None else {"recipe.seed": seed}
+        return read_recipe(self.tables, self.name, {**settings, **seeds})
+
+    def combination(self, index: int) -> dict[str, Any]:
+        """Return the settings of a grid by their index; the last key varies fastest."""
+        settings: dict[str, Any] = {}
+        for key, values in reversed([*self.space.items()]):
+            index, place = divmod(index, len(values.grid))
+            settings[key] = values.grid[place]
+        return {key: settings[key] for key in self.space}
+
+    def command(self, settings: Mapping[str, Any], seed: int) -> list[str]:
+        """Return the words of the command that trains a run again, in a run folder of its own; [] without `words`."""
+        given = {word.partition("=")[0]: word for word in self.words}
+        own = {**settings, "recipe.seed": seed, "recipe.threads": self.threads}
+        given.update({key: f"{key}={_written(value)}" for key, value in own.items()})
+        return ["train", *given.values()] if self.words else []
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        space = {key: values.to_json() for key, values in self.space.items()}
+        return {
+            **{"format": FORMAT, "recipe": self.base, "space": space, "seeds": list(self.seeds)},
+            **{"trials": self.trials, "sampler": self.sampler, "prune": self.prune},
+            "words": list(self.words),
+        }
+
+    def same_but_trials(self, other: "TuningPlan") -> bool:
+        """Return whether two plans differ in nothing but the number of trials of a search."""
+        return replace(self, trials=0) == replace(other, trials=0) and GRID not in (self.sampler, other.sampler)
+
+    def differences(self, other: "TuningPlan") -> list[str]:
+        """Return the names of what differs."""
+        mine, theirs = self.to_json(), other.to_json()
+        return [name for name in mine if name != "words" and json.dumps(mine[name]) != json.dumps(theirs[name])]
+
+
+def plan_of(table: Mapping[str, Any]) -> TuningPlan:
+    """Return the plan that `to_json` described."""
+    space = {key: values_of(values) for key, values in table["space"].items()}
+    parts = (table["recipe"], space, tuple(table["seeds"]), table["trials"], table["sampler"], table["prune"])
+    return TuningPlan(*parts, tuple(table["words"]))
+
+
+def planned(
+    recipe: Recipe,
+    over: Mapping[str, Any],
+    *,
+    seeds: Sequence[int] | None = None,
+    trials: int | None = None,
+    sampler: str | None = None,
+    prune: bool = False,
+    threads: int = 0,
+    fixed: Sequence[str] = (),
+    words: Sequence[str] = (),
+) -> TuningPlan:
+    """Return the plan of a sweep, checked before anything is trained.
+
+    over: by key, what `read_values` takes. trials: their number, None for a grid. threads: of each run, if the recipe
+    names no number. fixed: keys that the user sets to one value. words: see TuningPlan. Raises PellucidError for keys
+    and values that the recipe does not accept, alone and in pairs, for a recipe without validation data, and for a
+    search without Optuna.
+    """
+    chosen = _sampler(trials, sampler)
+    seeds = _seeds(recipe, seeds)
+    for key in over:
+        if key in OWN:
+            hint = "give --seeds" if key == "recipe.seed" else "a sweep sets it by itself"
+            raise PellucidError(f"--over {key} cannot be varied; {hint}")
+        if key in fixed:
+            raise PellucidError(f"{key} is set to one value and varied by --over; do one of both")
+    if not over and len(seeds) == 1:
+        raise PellucidError("a sweep needs --over KEY=VALUES, such as optimizer.lr=1e-4..1e-1:log, or --seeds 0..4")
+    about = replace(recipe.recipe, then="", threads=recipe.recipe.threads or threads, seed=0)
+    base = replace(recipe, recipe=about)
+    words = (*words, 'recipe.then=""') if words and recipe.recipe.then else tuple(words)
+    plan = TuningPlan(base.to_toml(), {}, seeds, 1, chosen, prune, words)
+    space = _typed(plan, {key: read_values(given, f"--over {key}") for key, given in over.items()})
+    plan = replace(plan, space=space, trials=trials or _grid_size(space))
+    for settings in _samples(space):
+        checked = plan.recipe(settings)
+        if not checked.data.validation:
+            raise PellucidError(
+                f"{plan.name}: a sweep compares runs on validation images, and the recipe holds none out; add "
+                "data.validation=0.1"
+            )
+    needs_optuna = chosen == "tpe" or prune
+    if needs_optuna and find_spec("optuna") is None:
+        other = "leave out --prune" if prune else "give --sampler random"
+        raise PellucidError(f"the search needs Optuna: pip install 'pellucid[tune]', or {other}")
+    return plan
+
+
+def words_of(recipe: Any, overrides: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the words after `pellucid train` for a recipe's name or file, with overrides."""
+    return str(recipe), *(f"{key}={_written(value)}" for key, value in overrides.items())
+
+
+def cores() -> int:
+    """Return the number of processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _written(value: Any) -> str:
+    """Return a value as the right side of `key=value`."""
+    return value if isinstance(value, str) and value and parse_value(value) == value else toml_value(value)
+
+
+def _sampler(trials: int | None, sampler: str | None) -> Literal["grid", "random", "tpe"]:
+    if trials is None:
+        if sampler is not None:
+            raise PellucidError(f"--sampler {sampler} needs the number of --trials; without it, a sweep is a grid")
+        return GRID
+    check(type(trials) is int and 1 <= trials <= MAX_TRIALS, "--trials", f"from 1 to {MAX_TRIALS:,}", trials)
+    check_known("--sampler: no", sampler or SAMPLERS[0], SAMPLERS)
+    return "random" if sampler == "random" else "tpe"
+
+
+def _seeds(recipe: Recipe, seeds: Sequence[int] | None) -> tuple[int, ...]:
+    chosen = (recipe.recipe.seed,) if seeds is None else tuple(seeds)
+    whole = all(type(seed) is int and 0 <= seed < 2**63 for seed in chosen)
+    good = whole and bool(chosen) and len(set(chosen)) == len(chosen)
+    check(good, "--seeds", "different whole numbers from 0, such as 0..4 or 0,7", list(chosen))
+    return chosen
+
+
+def _typed(plan: TuningPlan, space: Mapping[str, Values]) -> dict[str, Values]:
+    """Return the values of keys, with ranges of the types that the recipe has for them."""
+    if not any(isinstance(values, ValueRange) for values in space.values()):
+        return dict(space)
+    tables = plan.recipe({key: values.ends[0] for key, values in space.items()}).tables()
+    accepted = {f"{table}.{name}": value for table, keys in tables.items() for name, value in keys.items()}
+    return {key: for_kind(values, accepted[key], f"--over {key}") for key, values in space.items()}
+
+
+def _grid_size(space: Mapping[str, Values]) -> int:
+    sizes = {}
+    for key, values in space.items():
+        if isinstance(values, ValueRange) and values.whole and values.high - values.low >= MAX_VALUES:
+            raise PellucidError(f"--over {key} has more than {MAX_VALUES:,} values in a grid; give --trials")
+        sizes[key] = len(values.grid)
+    count = prod(sizes.values())
+    if count > MAX_TRIALS:
+        raise PellucidError(f"the grid has {count:,} trials, more than {MAX_TRIALS:,}; give --trials for a search")
+    return count
+
+
+def _samples(space: Mapping[str, Values]) -> Iterator[dict[str, Any]]:
+    """Yield settings in which every pair of values occurs (of a range, its ends), each a part of the sweep."""
+    first = {key: values.ends[0] for key, values in space.items()}
+    yield first
+    for one, other in combinations(space, 2):
+        for pair in product(space[one].ends, space[other].ends):
+            yield {**first, one: pair[0], other: pair[1]}
+    for key in space if len(space) == 1 else ():
+        for value in space[key].ends:
+            yield {**first, key: value}

@@ -1,0 +1,194 @@
+"""What came of the runs and trials of a sweep."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import PellucidError
+from pellucid.run.history import History
+from pellucid.task import Merit
+from pellucid.tuning.folder import Outcome, RunState, TrialRun, TuningFolder, state_of
+from pellucid.tuning.plan import TuningPlan
+
+LOSS = Merit("loss", "loss", "", is_error=True)  # where the histories have no figure of merit of the task
+
+
+@dataclass(frozen=True)
+class TunedRun:
+    """A run as it stands; outcome: None while it is unfinished."""
+
+    seed: int
+    path: Path
+    outcome: Outcome | None
+
+    @cached_property
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """The rows of its history; empty before the first epoch."""
+        try:
+            return History.read(self.path).rows
+        except PellucidError:
+            return ()
+
+    @cached_property
+    def results(self) -> dict[str, Any]:
+        """The results on the test images; {} if there are none."""
+        try:
+            found = json.loads((self.path / "results.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but the history as JSON values."""
+        found = self.outcome
+        return {
+            **{"seed": self.seed, "run": str(self.path), "state": None if found is None else found.state},
+            **{"value": found and found.value, "epoch": found and found.epoch, "error": found and found.error},
+            "test": self.results,
+        }
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A trial as it stands: its settings and its runs, one for each seed."""
+
+    number: int
+    settings: Mapping[str, Any]
+    runs: Sequence[TunedRun]
+
+    @property
+    def state(self) -> RunState | None:
+        """What became of it; None while it is unfinished."""
+        return state_of([run.outcome for run in self.runs])
+
+    @property
+    def values(self) -> list[float]:
+        """The values of its complete runs."""
+        found = [run.outcome for run in self.runs]
+        return [one.value for one in found if one is not None and one.state == "complete" and one.value is not None]
+
+    @property
+    def value(self) -> float | None:
+        """The mean over its runs; None unless it is complete."""
+        values = self.values
+        return math.fsum(values) / len(values) if self.state == "complete" and values else None
+
+    @property
+    def error(self) -> str:
+        """The line of the first run that failed, or ""."""
+        found = (run.outcome for run in self.runs)
+        return next((one.error for one in found if one is not None and one.error), "")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        values = self.values
+        return {
+            **{"number": self.number, "settings": dict(self.settings), "state": self.state, "value": self.value},
+            **{"min": min(values, default=None), "max": max(values, default=None)},
+            "runs": [run.to_json() for run in self.runs],
+        }
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """A sweep as it stands: its folder, its plan, and the trials whose settings are chosen."""
+
+    folder: TuningFolder
+    plan: TuningPlan
+    trials: Sequence[Tuned]
+
+    @property
+    def page(self) -> Path:
+        """The page with all runs."""
+        return self.folder.page
+
+    @property
+    def figure(self) -> Outcome | None:
+        """An outcome with the column that is compared, and its direction; None before the first result."""
+        found = (run.outcome for trial in self.trials for run in trial.runs)
+        return next((one for one in found if one is not None and one.figure), None)
+
+    @property
+    def lower(self) -> bool:
+        """Whether smaller values are better."""
+        return self.figure is not None and self.figure.lower
+
+    @cached_property
+    def ranked(self) -> list[Tuned]:
+        """The complete trials, the best first."""
+        complete = [trial for trial in self.trials if trial.value is not None]
+        return sorted(complete, key=lambda trial: (trial.value or 0.0) * (1 if self.lower else -1))
+
+    @property
+    def best(self) -> Tuned | None:
+        """The best trial; None before the first complete one."""
+        return self.ranked[0] if self.ranked else None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of trials by state; "unfinished" are the others."""
+        states = [trial.state for trial in self.trials]
+        counts = {state: states.count(state) for state in ("complete", "pruned", "failed")}
+        return {**counts, "unfinished": self.plan.trials - sum(counts.values())}
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether no trial is left."""
+        return self.counts["unfinished"] == 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but histories as JSON values."""
+        plan, best = self.plan, self.best
+        return {
+            **{"recipe": plan.name, "folder": str(self.folder.path), "page": str(self.page)},
+            "over": {key: str(values) for key, values in plan.space.items()},
+            **{"seeds": list(plan.seeds), "sampler": plan.sampler, "prune": plan.prune, "threads": plan.threads},
+            **{"figure": self.figure and self.figure.figure, "lower_is_better": self.lower, "counts": self.counts},
+            "best": None if best is None else best.to_json(),
+            "trials": [trial.to_json() for trial in self.trials],
+        }
+
+
+def read_results(folder: TuningFolder, plan: TuningPlan) -> TuningResult:
+    """Return a sweep as it stands."""
+    return TuningResult(folder, plan, [*_trials(folder, plan)])
+
+
+def _trials(folder: TuningFolder, plan: TuningPlan) -> Iterator[Tuned]:
+    for number in range(1, plan.trials + 1):
+        settings = folder.settings(number)
+        if settings is not None:
+            runs = [folder.run(number, seed) for seed in plan.seeds]
+            yield Tuned(number, settings, [TunedRun(run.seed, run.path, run.outcome) for run in runs])
+
+
+def outcome_of(run: TrialRun, merits: Sequence[Merit], monitor: str, pruned: bool) -> Outcome:
+    """Return the outcome of a run whose training ended.
+
+    merits: the figures of its task, the most important first. monitor: the column by which it chose its weights.
+    """
+    rows = History.read(run.path).rows
+    figure, lower = figure_of(rows[-1], merits)
+    kept = _kept(rows, monitor)
+    value = kept.get(figure)
+    if value is None:
+        error = f"it recorded no finite {figure}" if figure else "it recorded no figure on validation images"
+        return Outcome("failed", figure, lower, error=error)
+    return Outcome("pruned" if pruned else "complete", figure, lower, value, kept["epoch"])
+
+
+def figure_of(row: Mapping[str, Any], merits: Sequence[Merit]) -> tuple[str, bool]:
+    """Return the column of a history that a sweep compares, "" if it has none, and whether smaller is better."""
+    found = next((merit for merit in (*merits, LOSS) if f"val_{merit.name}" in row), None)
+    return ("", False) if found is None else (f"val_{found.name}", found.is_error)
+
+
+def _kept(rows: Sequence[Mapping[str, Any]], monitor: str) -> Mapping[str, Any]:
+    """Return the row of the epoch whose weights a run kept: the first with the best value of `monitor`."""
+    column = "val_accuracy" if monitor == "auto" and "val_accuracy" in rows[-1] else monitor.replace("auto", "val_loss")
+    sign = 1 if column.endswith("loss") else -1
+    return min(rows, key=lambda row: math.inf if row.get(column) is None else sign * row[column])

@@ -1,0 +1,130 @@
+"""The settings of the next trial, and which runs to prune; Optuna sees the finished trials as a study in memory."""
+
+import random
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pellucid.recipe.toml import toml_value
+from pellucid.tuning.plan import TuningPlan
+from pellucid.tuning.results import TuningResult, figure_of, read_results
+from pellucid.tuning.space import ValueList, Values
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial, TrialState
+
+
+def settings_of(number: int, plan: TuningPlan, results: TuningResult) -> dict[str, Any]:
+    """Return the settings of a trial. results: the trials so far, which only the sampler "tpe" looks at.
+
+    Grids and random draws depend on the number alone; so does the generator of "tpe".
+    """
+    if plan.sampler == "grid":
+        return plan.combination(number - 1)
+    if plan.sampler == "random":
+        draw = random.Random(f"trial {number}")
+        return {key: values.at(draw.random()) for key, values in plan.space.items()}
+    from optuna.samplers import TPESampler
+
+    with _quiet():
+        study = study_of(results, TPESampler(seed=number, constant_liar=True))
+        chosen = study.ask({key: _distribution(values) for key, values in plan.space.items()}).params
+    return {key: _value(values, chosen[key]) for key, values in plan.space.items()}
+
+
+def study_of(results: TuningResult, sampler: Any = None) -> "Study":
+    """Return the trials of a sweep as a study of Optuna in memory, also for its figures."""
+    from optuna import create_study
+    from optuna.trial import TrialState, create_trial
+
+    with _quiet():
+        study = create_study(direction="minimize" if results.lower else "maximize", sampler=sampler)
+        distributions = {key: _distribution(values) for key, values in results.plan.space.items()}
+        states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+        for trial in results.trials:
+            state = states.get(trial.state or "", TrialState.RUNNING)
+            rows = trial.runs[0].rows if trial.state == "pruned" else ()
+            study.add_trial(create_trial(
+                state=state,
+                value=trial.value,
+                params={key: _parameter(results.plan.space[key], value) for key, value in trial.settings.items()},
+                distributions=distributions,
+                intermediate_values=_by_epoch(rows, "" if results.figure is None else results.figure.figure),
+            ))  # fmt: skip
+    return study
+
+
+class MedianRule:
+    """Whether a run is to be pruned: Optuna's median pruner among the complete runs of a sweep."""
+
+    def __init__(self, results: TuningResult) -> None:
+        self.results = results
+        self.known = dict[str, Mapping[int, float]]()  # the values of complete runs by epoch, by the run's folder
+
+    def prunes(self, rows: Sequence[Mapping[str, Any]], merits: Sequence[Any]) -> bool:
+        """Return whether a run with the history `rows` so far is to end."""
+        from optuna import create_study
+        from optuna.pruners import MedianPruner
+        from optuna.trial import TrialState
+
+        figure, lower = figure_of(rows[-1], merits)
+        own = _by_epoch(rows, figure)
+        if rows[-1]["epoch"] not in own:
+            return False
+        self._read(figure)
+        with _quiet():
+            study = create_study(direction="minimize" if lower else "maximize")
+            for values in self.known.values():
+                if values:
+                    study.add_trial(_curve(values, TrialState.COMPLETE))
+            return MedianPruner().prune(study, _curve(own, TrialState.RUNNING))
+
+    def _read(self, figure: str) -> None:
+        """Read the histories of runs that have become complete."""
+        results = read_results(self.results.folder, self.results.plan)
+        for run in (run for trial in results.trials for run in trial.runs):
+            if str(run.path) not in self.known and run.outcome is not None and run.outcome.state == "complete":
+                self.known[str(run.path)] = _by_epoch(run.rows, figure)
+
+
+def _curve(values: Mapping[int, float], state: "TrialState") -> "FrozenTrial":
+    from optuna.trial import TrialState, create_trial
+
+    value = values[max(values)] if state == TrialState.COMPLETE else None
+    return create_trial(state=state, value=value, intermediate_values=dict(values))
+
+
+def _by_epoch(rows: Sequence[Mapping[str, Any]], figure: str) -> dict[int, float]:
+    return {row["epoch"]: row[figure] for row in rows if row.get(figure) is not None}
+
+
+def _distribution(values: Values) -> "BaseDistribution":
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(values, ValueList):
+        return CategoricalDistribution([toml_value(value) for value in values.values])
+    if values.whole:
+        return IntDistribution(int(values.low), int(values.high), log=values.log)
+    return FloatDistribution(values.low, values.high, log=values.log)
+
+
+def _parameter(values: Values, value: Any) -> Any:
+    """Return a value of a recipe as Optuna's distribution has it."""
+    return toml_value(value) if isinstance(values, ValueList) else value
+
+
+def _value(values: Values, parameter: Any) -> Any:
+    """Return the value of a recipe for one of Optuna's."""
+    if isinstance(values, ValueList):
+        return next(value for value in values.values if toml_value(value) == parameter)
+    return values.rounded(parameter)
+
+
+def _quiet() -> warnings.catch_warnings:
+    """Silence Optuna's log of each trial, and its warnings of what is experimental, within a context."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning)

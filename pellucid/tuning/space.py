@@ -1,0 +1,196 @@
+"""The values that a sweep tries for a key of a recipe: a list, or a range of numbers."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pellucid.errors import PellucidError
+from pellucid.recipe.toml import parse_value, toml_value
+from pellucid.settings.checks import is_number
+from pellucid.text import shown
+
+POINTS = 5  # of a range of numbers in a grid
+DIGITS = 4  # significant ones of a drawn number, which then reads well in a command
+MAX_VALUES = 10_000  # of one key in a grid
+_NUMBER = r"[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?"
+_RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(:log)?(?::(\d+))?").fullmatch
+
+
+@dataclass(frozen=True)
+class ValueList:
+    """Values to choose from, as recipes have them."""
+
+    values: tuple[Any, ...]
+
+    @property
+    def grid(self) -> tuple[Any, ...]:
+        """The values of a grid."""
+        return self.values
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """The values that a recipe must accept."""
+        return self.values
+
+    def at(self, fraction: float) -> Any:
+        """Return the value at a fraction (0 to 1) of the list."""
+        return self.values[min(int(fraction * len(self.values)), len(self.values) - 1)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the list as JSON values."""
+        return {"values": list(self.values)}
+
+    def __str__(self) -> str:
+        """Return the values in words."""
+        return ", ".join(map(toml_value, self.values))
+
+
+@dataclass(frozen=True)
+class ValueRange:
+    """Numbers from low to high, both included; log: on a logarithmic scale; whole: whole numbers only."""
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+
+    @property
+    def grid(self) -> tuple[Any, ...]:
+        """The values of a grid: every whole number, five numbers, or on a logarithmic scale doublings and decades."""
+        if not self.log:
+            return self.points(int(self.high - self.low) + 1 if self.whole else POINTS)
+        base = 2 if self.whole else 10
+        count = math.floor(math.log(self.high / self.low, base) + 1e-9) + 1
+        values = [self.rounded(self.low * base**k) for k in range(count)]
+        return tuple(dict.fromkeys([*values, self.rounded(self.high)]))
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """The values that a recipe must accept."""
+        return self.rounded(self.low), self.rounded(self.high)
+
+    def points(self, count: int) -> tuple[Any, ...]:
+        """Return `count` numbers from low to high at equal distances; of whole numbers each once."""
+        return tuple(dict.fromkeys(self._between(k / (count - 1)) for k in range(count)))
+
+    def at(self, fraction: float) -> Any:
+        """Return the number at a fraction (0 to 1) of the range; of whole numbers, each has an equal part."""
+        if not self.whole:
+            return self._between(fraction)
+        low, high = self.low - 0.5, self.high + 0.5
+        value = low * (high / low) ** fraction if self.log else low + fraction * (high - low)
+        return int(min(max(round(value), self.low), self.high))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the range as JSON values."""
+        return {"low": self.low, "high": self.high, "log": self.log, "whole": self.whole}
+
+    def __str__(self) -> str:
+        """Return the range in words."""
+        kind = "whole numbers " if self.whole else ""
+        return f"{kind}{self.low:g} to {self.high:g}{', logarithmic' if self.log else ''}"
+
+    def _between(self, fraction: float) -> Any:
+        low, high = self.low, self.high
+        return self.rounded(low * (high / low) ** fraction if self.log else low + fraction * (high - low))
+
+    def rounded(self, value: float) -> Any:
+        """Return a number of the range in the digits of a command line."""
+        if self.whole:
+            return round(value)
+        return min(max(float(f"{value:.{DIGITS}g}"), float(self.low)), float(self.high))
+
+
+Values = ValueList | ValueRange
+
+
+def read_values(given: Any, where: str) -> Values:
+    """Return the values of `--over KEY=...`, or of a list in Python; raises PellucidError, which begins with `where`.
+
+    given: "1e-4..1e-1:log", a range; "0..1:5", five numbers of a range; "sgd,adam" or a sequence, a list. A range of
+    which both ends are whole numbers may become one of any numbers later, see `for_kind`.
+    """
+    if isinstance(given, ValueList | ValueRange):
+        return given
+    if isinstance(given, str):
+        found = _RANGE(given.strip())
+        if found is not None:
+            low, high, log, count = found.groups()
+            return _read_range(low, high, log, count, where)
+        parts = [part.strip() for part in _split(given)]
+        if not all(parts):
+            raise PellucidError(f"{where}: {shown(given)} has an empty value; write KEY=a,b,c or KEY=LOW..HIGH")
+        values = [parse_value(part) for part in parts]
+    elif isinstance(given, Sequence) and not isinstance(given, bytes):
+        values = [value if not isinstance(value, tuple) else list(value) for value in given]
+    else:
+        raise PellucidError(f"{where} takes a list of values, or a range such as '1e-4..1e-1:log', not {shown(given)}")
+    texts = [_text(value, where) for value in values]
+    twice = next((text for k, text in enumerate(texts) if text in texts[:k]), None)
+    if twice is not None:
+        raise PellucidError(f"{where}: {twice} is given twice; give each value once")
+    if not values:
+        raise PellucidError(f"{where} has no value; give at least one")
+    return ValueList(tuple(values))
+
+
+def for_kind(values: Values, accepted: Any, where: str) -> Values:
+    """Return the values for a key; accepted: what its recipe made of the lowest one, which shows the key's type."""
+    if isinstance(values, ValueList):
+        return values
+    if not is_number(accepted):
+        raise PellucidError(f"{where} takes no numbers, so no range; give a list, {where.rpartition(' ')[2]}=a,b")
+    whole = type(accepted) is int
+    if whole and not (values.low == int(values.low) and values.high == int(values.high)):
+        raise PellucidError(f"{where} takes whole numbers; give whole numbers as the ends of its range")
+    if not whole:
+        return replace(values, low=float(values.low), high=float(values.high), whole=False)
+    return replace(values, low=int(values.low), high=int(values.high), whole=True)
+
+
+def values_of(table: Mapping[str, Any]) -> Values:
+    """Return the values that `to_json` described."""
+    return ValueList(tuple(table["values"])) if "values" in table else ValueRange(**table)
+
+
+def _read_range(low_text: str, high_text: str, log: str | None, count: str | None, where: str) -> Values:
+    low, high = (parse_value(text.lstrip("+")) for text in (low_text, high_text))
+    low, high = (float(x) if isinstance(x, str) else x for x in (low, high))  # .5 and 007 are not TOML
+    if not low < high:
+        raise PellucidError(f"{where}: {low_text}..{high_text} is not a range; its first number must be the smaller")
+    if log and low <= 0:
+        raise PellucidError(f"{where}: a logarithmic range must begin above 0, not at {low_text}")
+    span = ValueRange(low, high, bool(log), type(low) is int and type(high) is int)
+    if count is None:
+        return span
+    if not 2 <= int(count) <= MAX_VALUES:
+        raise PellucidError(f"{where}: a range has from 2 to {MAX_VALUES:,} points, not {count}")
+    return ValueList(span.points(int(count)))
+
+
+def _split(text: str) -> list[str]:
+    """Return the parts between commas that are not inside brackets or quotes."""
+    parts, depth, quote = [""], 0, ""
+    for c in text:
+        if quote:
+            quote = "" if c == quote else quote
+        elif c in "\"'":
+            quote = c
+        elif c in "[{":
+            depth += 1
+        elif c in "]}":
+            depth -= 1
+        elif c == "," and depth == 0:
+            parts.append("")
+            continue
+        parts[-1] += c
+    return parts
+
+
+def _text(value: Any, where: str) -> str:
+    try:
+        return toml_value(value)
+    except TypeError as error:
+        raise PellucidError(f"{where}: {error}; give numbers, text, truth values and lists") from error

@@ -1,0 +1,74 @@
+"""Searches of scikit-learn in joblib's workers: the same results, and one thread for a small network."""
+
+import numpy as np
+import pytest
+import torch
+from joblib import Parallel, delayed, parallel_config
+from sklearn.datasets import load_digits
+from sklearn.model_selection import GridSearchCV
+
+from pellucid.estimators import NetworkClassifier
+from pellucid.training import fit
+from pellucid.training.callbacks import Callback
+
+X, Y = load_digits(return_X_y=True)
+X = (X[:300] / 16).astype(np.float32)
+Y = Y[:300]
+
+
+def search() -> GridSearchCV:
+    return GridSearchCV(NetworkClassifier(epochs=3, random_state=0), {"batch_size": [30, 100]}, cv=2).fit(X, Y)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning", "ignore::ResourceWarning")
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_two_workers_find_what_one_finds(backend: str):
+    alone = search()
+    with parallel_config(backend, n_jobs=2):
+        both = search()
+    for name in ("mean_test_score", "std_test_score"):
+        np.testing.assert_array_equal(both.cv_results_[name], alone.cv_results_[name])
+    for path, weights in alone.best_estimator_.model_.weights.items():
+        np.testing.assert_array_equal(both.best_estimator_.model_.weights[path].numpy(), weights.numpy())
+
+
+@pytest.mark.parametrize(("batch_size", "threads"), [(200, 1), (300, 2)])
+def test_a_small_network_trains_on_one_thread(batch_size: int, threads: int, monkeypatch: pytest.MonkeyPatch):
+    """64 x 250 + 250 x 10 multiply-adds for each example: 3.7 million for 200, 5.55 million for 300."""
+    from pellucid.combine import Sequential
+    from pellucid.layers import Dense, ReLU
+
+    seen = set[int]()
+
+    class Look(Callback):
+        def on_epoch_end(self, training, row) -> None:
+            seen.add(torch.get_num_threads())
+
+    plain = fit.Loop.__init__
+
+    def with_look(self, whole, plan) -> None:
+        plain(self, whole, plan)
+        self.plan.callbacks.append(Look())
+
+    monkeypatch.setattr(fit.Loop, "__init__", with_look)
+    torch.set_num_threads(2)
+    try:
+        net = Sequential(Dense(250), ReLU(), Dense(10))
+        NetworkClassifier(net, epochs=1, batch_size=batch_size, random_state=0).fit(X, Y)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert seen == {threads}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_threads_that_train_at_once_leave_the_number_of_threads_unchanged():
+    def train(seed: int) -> float:
+        return float(NetworkClassifier(epochs=2, random_state=seed).fit(X, Y).score(X, Y))
+
+    before = torch.get_num_threads()
+    with parallel_config("threading", n_jobs=4):
+        found = Parallel()(delayed(train)(seed) for seed in range(8))
+    assert torch.get_num_threads() == before
+    assert found == [train(seed) for seed in range(8)]

@@ -1,0 +1,152 @@
+"""Curves and settings in TensorBoard, MLflow and W&B, read back by their own readers; each point is there once."""
+
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pellucid.errors import PellucidError
+from pellucid.recipe.job import load_data, new_jobs, train_in
+from pellucid.recipe.recipe import load_recipe
+from pellucid.run.history import History
+from pellucid.training import trackers
+from pellucid.training.callbacks import Callback
+
+# Their imports and their databases warn about themselves.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("no_report")]
+Points = dict[str, list[tuple[int, float]]]  # by column: epoch and value
+
+
+def points_of_tensorboard(run: Path) -> tuple[Points, str]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0, "tensors": 0}).Reload()
+    points = {name: [(one.step, one.value) for one in events.Scalars(name)] for name in events.Tags()["scalars"]}
+    assert "_hparams_/session_start_info" in events.summary_metadata
+    return points, events.Tensors("recipe/text_summary")[0].tensor_proto.string_val[0].decode()
+
+
+def points_of_mlflow(run: Path) -> tuple[Points, str]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    experiment = client.get_experiment_by_name("digits")
+    assert experiment is not None
+    (found,) = client.search_runs([experiment.experiment_id])
+    assert found.info.run_name == run.name
+    assert found.info.status == "FINISHED"
+    points = {
+        name: sorted((one.step, one.value) for one in client.get_metric_history(found.info.run_id, name))
+        for name in found.data.metrics
+    }
+    return points, "\n".join(f"{key} = {value}" for key, value in found.data.params.items())
+
+
+def points_of_wandb(run: Path) -> tuple[Points, str]:
+    """Read the file that `wandb sync` uploads: the log of LevelDB, with W&B's own messages."""
+    import json
+
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    (file,) = (run / "wandb").glob("offline-run-*/*.wandb")
+    points: Points = {}
+    settings = ""
+    for data in leveldb_log(file.read_bytes()):
+        record = Record.FromString(data)
+        if record.HasField("run"):
+            settings = "\n".join(f"{one.key} = {json.loads(one.value_json)}" for one in record.run.config.update)
+        if record.HasField("history"):
+            row = {
+                one.key or one.nested_key[0]: json.loads(one.value_json)
+                for one in record.history.item
+            }  # fmt: skip
+            for name, value in row.items():
+                if not name.startswith("_"):
+                    points.setdefault(name, []).append((record.history.step.num, value))
+    return points, settings
+
+
+def leveldb_log(data: bytes, block: int = 32768) -> list[bytes]:
+    """Return the records of a log: blocks of pieces, each with checksum, length and type (1 whole, 2, 3, 4 parts)."""
+    records, parts, place = list[bytes](), b"", 7  # after the file's own header
+    while place + 7 <= len(data):
+        if block - place % block < 7:
+            place += block - place % block
+            continue
+        _, length, kind = struct.unpack("<IHB", data[place : place + 7])
+        piece = data[place + 7 : place + 7 + length]
+        parts = piece if kind in (1, 2) else parts + piece
+        if kind in (1, 4):
+            records.append(parts)
+        place += 7 + length
+    return records
+
+
+READERS: dict[str, Callable[[Path], tuple[Points, str]]] = {
+    "tensorboard": points_of_tensorboard,
+    "mlflow": points_of_mlflow,
+    "wandb": points_of_wandb,
+}
+
+
+class Broken(Callback):
+    """Ends a training as a fault does, after an epoch that no checkpoint has."""
+
+    def on_epoch_end(self, training: Any, row: Any) -> None:
+        if training.epoch == 4:
+            raise OSError("broken")
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("DO_NOT_TRACK", "true")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_resumed_training_has_each_point_once(name: str, tmp_path: Path):
+    pytest.importorskip(name, reason=f"the extra {name} is not installed")
+    overrides = {"train.epochs": 6, "train.log": [name], "data.limit": 200, "data.validation": 0.2}
+    overrides |= {"optimizer.lr": 0.07}
+    recipe = load_recipe("digits", overrides)
+    job, *_ = new_jobs(recipe, overrides, out=tmp_path / "runs", progress=False)
+    kept = tmp_path / "kept"
+
+    class Keep(Callback):
+        """Keeps the checkpoint of an earlier epoch, as if the process had been killed before the next one."""
+
+        def on_epoch_end(self, training: Any, row: Any) -> None:
+            if training.epoch == 3:
+                shutil.copytree(job.path / "weights", kept)
+
+    with pytest.raises(OSError, match="broken"):
+        train_in(job.path, job.material, False, model=job.model, callbacks=[Keep(), Broken()])
+    shutil.rmtree(job.path / "weights")
+    shutil.copytree(kept, job.path / "weights")
+    train_in(job.path, load_data(recipe), False)
+    points, settings = READERS[name](job.path)
+    rows = History.read(job.path).rows
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    for column in ("lr", "train_loss", "val_loss", "val_accuracy"):
+        assert [epoch for epoch, _ in points[column]] == [1, 2, 3, 4, 5, 6], column
+        assert [value for _, value in points[column]] == pytest.approx([row[column] for row in rows], rel=1e-6)
+    assert "optimizer.lr = 0.07" in settings
+
+
+def test_an_unknown_tracker_is_named():
+    with pytest.raises(PellucidError, match=r"train\.log: no tracker 'tensorbord'; did you mean 'tensorboard'"):
+        load_recipe("digits", {"train.log": ["tensorbord"]})
+
+
+def test_a_missing_package_is_named_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
+    recipe = load_recipe("digits", {"train.log": ["mlflow"]})
+    with pytest.raises(PellucidError, match=r"mlflow is not installed; pip install 'pellucid\[mlflow\]'"):
+        new_jobs(recipe, {}, out=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()

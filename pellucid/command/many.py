@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -62,12 +63,24 @@ def predict_in_parts(
     if args.out is None:
         raise PellucidError("results for many pictures are files; give their folder with --out DIR")
     result, folder, files = _places(args.out)
-    pictures = picture_list(source)
     check_installed(result)
-    parts = Parts(folder, result, pictures, _job(args))
-    torch.set_num_threads(parts.threads)
-    as_table, rank, count = result.suffix != ".jsonl", *process()
-    predictor = make(None)
+    with closing(picture_list(source)) as pictures, closing(Parts(folder, result, pictures, _job(args))) as parts:
+        torch.set_num_threads(parts.threads)
+        _finish_parts(parts, make, files, args)
+        if process()[0] == 0:
+            errors = sum(_errors(parts.file(number)) for number in range(parts.count))
+            values = {"model": args.model, **about, "results": str(result), "pictures": len(pictures), "errors": errors}
+            unread = f", of which {errors:,} have an error in their row" if errors else ""
+            answer(args, values, f"wrote {result}: {plural(len(pictures), 'picture')}{unread}")
+    return 0
+
+
+def _finish_parts(
+    parts: Parts, make: Callable[[Path | None], Predictor], files: Path | None, args: argparse.Namespace
+) -> None:
+    """Predict on the parts that nobody does, until all are done, and let one process merge them."""
+    pictures, result, (rank, count) = parts.pictures, parts.result, process()
+    predictor, as_table = make(None), result.suffix != ".jsonl"
     progress = FilesRead(rank == 0 and not args.json)
     for number in parts.claimed(rank, count):
         progress("predicted pictures", min(parts.done() * parts.size, len(pictures)), len(pictures))
@@ -83,12 +96,6 @@ def predict_in_parts(
     with parts.finished() as is_missing:
         if is_missing:
             merge(result, [parts.file(number) for number in range(parts.count)])
-    if rank == 0:
-        errors = sum(_errors(parts.file(number)) for number in range(parts.count))
-        values = {"model": args.model, **about, "results": str(result), "pictures": len(pictures), "errors": errors}
-        unread = f", of which {errors:,} have an error in their row" if errors else ""
-        answer(args, values, f"wrote {result}: {plural(len(pictures), 'picture')}{unread}")
-    return 0
 
 
 def _places(out: str) -> tuple[Path, Path, Path | None]:

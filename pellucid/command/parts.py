@@ -41,10 +41,18 @@ class Parts:
         self.size = part_size(len(pictures))
         self.count = -(-len(pictures) // self.size)
         self._locks = _Locks(folder / LOCK)
-        with self._locks.waited(WHOLE):
-            self.threads = self._begin(about)
-            if self.done() < self.count:
-                result.unlink(missing_ok=True)
+        try:
+            with self._locks.waited(WHOLE):
+                self.threads = self._begin(about)
+                if self.done() < self.count:
+                    result.unlink(missing_ok=True)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Release all locks."""
+        self._locks.close()
 
     def file(self, number: int) -> Path:
         """Return the file of a part, which exists only if the part is done."""
@@ -150,6 +158,10 @@ class _Locks:
     def release(self, number: int) -> None:
         """Release a lock."""
         self._fcntl.lockf(self._file, self._fcntl.LOCK_UN, 1, number)
+
+    def close(self) -> None:
+        """Release all locks."""
+        self._file.close()
 
     @contextmanager
     def waited(self, number: int) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """Pictures behind addresses: on web servers and in the buckets of clouds, read by fsspec."""
 
 import re
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +20,7 @@ BUCKETS = ("s3", "gs", "gcs", "az", "abfs", "memory")  # have folders that can b
 READERS = 8  # addresses that a process reads at a time, while it predicts
 AHEAD = 32  # pictures that are read ahead, at most
 TRIES = 3
+PAUSE = 2.0  # seconds before the second try; twice as many before the third
 TIMEOUT = 60  # seconds for one picture
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
 
@@ -54,7 +56,7 @@ def found_at(address: str) -> dict[str, int]:
         system.invalidate_cache()
     except Exception as error:  # each of the libraries behind fsspec raises errors of its own
         raise _unreadable(address, error) from error
-    found = {name: sizes[name] for name in sorted(sizes) if is_picture(_name(name))}
+    found = {name: sizes[name] for name in sorted(sizes) if is_picture(name.partition("://")[2])}
     if not found:
         raise PellucidError(f"{address} contains no pictures; check the bucket and the folder")
     return found
@@ -83,6 +85,7 @@ def read_address(address: str) -> bytes:
         except Exception as error:  # as above
             if attempt == TRIES or isinstance(error, (FileNotFoundError, PermissionError)):
                 raise _unreadable(address, error) from error
+        time.sleep(PAUSE * attempt)
     raise AssertionError("the last try returns or raises")
 
 

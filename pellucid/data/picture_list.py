@@ -51,6 +51,10 @@ class PictureList(ABC):
         """Yield for each number a function that returns what `read` does, which may be read ahead."""
         return (partial(self.read, k) for k in numbers)
 
+    def close(self) -> None:
+        """Close open files; by default, there are none."""
+        return
+
     def _add(self, name: str, size: int) -> None:
         self._hash.update(f"{name}\0{size}\0".encode(errors="surrogateescape"))
 
@@ -108,6 +112,10 @@ class ZipPictures(PictureList):
     def read(self, k: int) -> Path | bytes:
         """Return the bytes of picture k."""
         return self.tree.read(self.names[k])
+
+    def close(self) -> None:
+        """Close the zip."""
+        self.tree.close()
 
 
 class TarPictures(PictureList):

@@ -48,7 +48,7 @@ SHORTER = (
     ("pellucid gestures compare", "train.epochs=1"),
     ("pellucid find-lr", "--steps 20"),
 )
-EXTRAS = "camera,export,serve,studio,weights"
+EXTRAS = "camera,export,parquet,serve,studio,weights"
 BLOCK = re.compile(
     r"^(?P<indent> *)```(?P<kind>sh|python|toml|csv)\n(?P<text>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE
 )

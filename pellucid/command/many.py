@@ -45,7 +45,7 @@ def is_in_parts(source: str | Sequence[str], out: str | None) -> bool:
     sources = [source] if isinstance(source, str) else source
     begun = out is not None and (_places(out)[1] / MANIFEST).exists()
     table = out is not None and Path(out).suffix.lower() in SUFFIXES and not out.lower().endswith(".csv")
-    return "TORCHELASTIC_RUN_ID" in os.environ or begun or table or any(map(is_collection, sources))
+    return {"RANK", "WORLD_SIZE"} <= {*os.environ} or begun or table or any(map(is_collection, sources))
 
 
 def predict_in_parts(

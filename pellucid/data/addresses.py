@@ -10,7 +10,6 @@ from importlib import import_module
 from itertools import islice
 from typing import Any, TypeVar
 
-from pellucid.data.images import MAX_FILE_BYTES
 from pellucid.errors import PellucidError
 from pellucid.files import is_picture
 
@@ -18,7 +17,8 @@ T = TypeVar("T")
 WEB = ("http", "https")
 BUCKETS = ("s3", "gs", "gcs", "az", "abfs", "memory")  # have folders that can be listed
 READERS = 8  # addresses that a process reads at a time, while it predicts
-AHEAD = 32  # pictures that are read ahead, at most
+AHEAD = 16  # pictures that are read ahead, at most
+MAX_BYTES = 50 << 20  # of a picture behind an address; AHEAD of them may be in memory
 TRIES = 3
 PAUSE = 2.0  # seconds before the second try; twice as many before the third
 TIMEOUT = 60  # seconds for one picture
@@ -65,7 +65,7 @@ def found_at(address: str) -> dict[str, int]:
 def read_address(address: str) -> bytes:
     """Return the bytes of a picture behind an address, tried up to TRIES times.
 
-    Raises PellucidError, which names it, if it cannot be read or has more than MAX_FILE_BYTES bytes.
+    Raises PellucidError, which names it, if it cannot be read or has more than MAX_BYTES bytes.
     """
     check_address(address)
     kind, _, _ = address.partition("://")
@@ -77,8 +77,8 @@ def read_address(address: str) -> bytes:
                 chunks, size = [], 0
                 while chunk := file.read(1 << 20):
                     chunks.append(chunk)
-                    if (size := size + len(chunk)) > MAX_FILE_BYTES:
-                        raise PellucidError(f"{address} has more than {MAX_FILE_BYTES} bytes; make it smaller")
+                    if (size := size + len(chunk)) > MAX_BYTES:
+                        raise PellucidError(f"{address} has more than {MAX_BYTES} bytes; make it smaller")
                 return b"".join(chunks)
         except PellucidError:
             raise

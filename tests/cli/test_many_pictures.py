@@ -5,16 +5,22 @@ import json
 import multiprocessing
 import os
 import tarfile
+import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from pellucid.cli.main import main
 from pellucid.command import many, parts
+from pellucid.command.models import own_device
+from pellucid.data.picture_list import picture_list
 from pellucid.data.samples.cells import smear
 from pellucid.data.samples.portraits import face, hand
 from pellucid.data.samples.scenes import street
@@ -62,7 +68,7 @@ def as_processes(count: int, words: list[str]) -> list[int | None]:
     context = multiprocessing.get_context("fork")
 
     def run(rank: int) -> None:
-        os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(count), "TORCHELASTIC_RUN_ID": "test"}
+        os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(count)}
         os._exit(main(words))
 
     started = [context.Process(target=run, args=(rank,)) for rank in range(count)]
@@ -260,13 +266,12 @@ def test_other_pictures_settings_and_models_are_refused(
     manifest.write_text("{")
     assert "manifest.json cannot be read" in say(*words).complaint
     manifest.unlink()
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
     assert "has parts but no manifest.json; give another --out" in say(*words).complaint
 
 
 def test_a_job_takes_the_threads_with_which_it_was_begun(begun: Any, say: Say) -> None:
-    import torch
-
     words, out = begun
     manifest = out / "parts" / "manifest.json"
     content = json.loads(manifest.read_text())
@@ -283,7 +288,8 @@ def test_a_job_takes_the_threads_with_which_it_was_begun(begun: Any, say: Say) -
 def test_what_cannot_be_done_in_parts_is_one_line(tmp_path: Path, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     source = str(folder_of(digit, tmp_path / "in"))
     (tmp_path / "hints.json").write_text("[]")
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
     assert "give their folder with --out DIR" in say("predict", "mnist-lenet", source).complaint
     said = say("predict", "mnist-lenet", source, "--out", str(tmp_path / "hints.json"))
     assert "hints.json/parts cannot be created" in said.complaint
@@ -326,3 +332,53 @@ def test_odd_names_stay_in_the_folder(tmp_path: Path, say: Say) -> None:
     assert [row["image"] for row in found] == sorted(names)
     assert all((tmp_path / "o" / file).is_file() for row in found for file in row["files"].values())
     assert {file.parent.name for file in (tmp_path / "o" / "files").rglob("*.png")} == {"part-00000", "part-00001"}
+
+
+def test_a_process_that_never_started_is_not_waited_for(tmp_path: Path, say: Say, monkeypatch: Any) -> None:
+    words, draw = TASKS["classes"]
+    source = folder_of(draw, tmp_path / "in")
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    said = say(*words, str(source), "--out", str(tmp_path / "out"))
+    assert (said.code, said.out, said.err) == (0, "", "")
+    assert len(rows(tmp_path / "out" / "results.jsonl")) == COUNT
+
+
+def test_the_part_of_a_killed_process_is_taken_by_another(tmp_path: Path) -> None:
+    with closing(picture_list(str(folder_of(digit, tmp_path / "in")))) as pictures:
+        context = multiprocessing.get_context("fork")
+        held, sender = context.Pipe(duplex=False)
+
+        def hold() -> None:
+            job = parts.Parts(tmp_path / "parts", tmp_path / "all.jsonl", pictures, {})
+            claimed = job.claimed(0, 2)
+            sender.send(next(claimed))
+            time.sleep(100)
+
+        other = context.Process(target=hold)
+        other.start()
+        assert held.recv() == 0
+        threading.Timer(0.5, other.kill).start()
+        done = []
+        with closing(parts.Parts(tmp_path / "parts", tmp_path / "all.jsonl", pictures, {})) as job:
+            for number in job.claimed(1, 2):
+                done.append((number, other.is_alive()))
+                job.file(number).write_text("")
+        other.join()
+    assert done == [(1, True), (2, True), (0, False)]
+
+
+@pytest.mark.parametrize(("pictures", "expected"), [(1, 16), (1024, 16), (1025, 32), (20_000, 320), (10**6, 512)])
+def test_parts_have_a_size_that_follows_from_the_number_of_pictures(
+    pictures: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    assert parts.part_size(pictures) == expected
+
+
+def test_each_process_of_a_machine_has_its_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert own_device("cuda") == "cuda"
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert [own_device(name) for name in ("cuda", "auto", "cuda:0", "cpu")] == ["cuda:1", "cuda:1", "cuda:0", "cpu"]

@@ -207,7 +207,7 @@ def test_addresses_of_the_web_are_read_and_tried_again(site: str, folder: Path, 
 
 
 def test_an_endless_answer_is_cut_off(site: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr(addresses, "MAX_FILE_BYTES", 3 << 20)
+    monkeypatch.setattr(addresses, "MAX_BYTES", 3 << 20)
     with pytest.raises(PellucidError, match="more than 3145728 bytes"):
         read_address(f"{site}/endless.png")
 

@@ -100,7 +100,7 @@ def ahead(read: Callable[[int], T], numbers: Sequence[int]) -> Iterator[Callable
             yield waiting.popleft().result
             waiting.extend(pool.submit(read, number) for number in islice(rest, 1))
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(cancel_futures=bool(waiting))  # at the end, what was yielded may still be asked for
 
 
 @cache

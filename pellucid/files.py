@@ -2,6 +2,8 @@
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -37,11 +39,18 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, durable: bool = 
     durable: wait until the data are on the disk, so that they also survive a power failure.
     Raises PellucidError if the file cannot be written.
     """
+    with atomic_file(path, durable) as file:
+        file.write(data)
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str], durable: bool = True) -> Iterator[BinaryIO]:
+    """Return a context manager with a file to write, which becomes `path` at the end; see `write_atomically`."""
     path, temporary = Path(path), None
     try:
         temporary, opened = _create_beside(path)
         with opened as file:
-            file.write(data)
+            yield file
             if durable:
                 file.flush()
                 os.fsync(file.fileno())

@@ -126,11 +126,13 @@ class Predictor(ABC):
     """Predicts with one model on pictures, from files or frame by frame, and writes files if it was given a folder.
 
     mode: in which pictures are read, "L" for a network with one input channel. only_files: why `pellucid predict` needs
-    a folder, for predictors whose text says little; "" for others.
+    a folder, for predictors whose text says little; "" for others. writes_files: whether it writes files if it is given
+    a folder.
     """
 
     mode: Literal["L", "RGB"] = "RGB"
     only_files: str = ""
+    writes_files: bool = True
 
     def check(self, names: Sequence[str], files: Sequence[Path]) -> None:
         """Raise PellucidError if outputs for these pictures would overwrite other files; called before any is read.
@@ -139,11 +141,15 @@ class Predictor(ABC):
         """
         return
 
-    def read(self, file: Path) -> "Tensor":
-        """Return an image file as a tensor (C, H, W), by default uint8 in its own size."""
+    def read(self, source: Path | bytes, name: str = "") -> "Tensor":
+        """Return an image, a file or its bytes, as a tensor (C, H, W), by default uint8 in its own size.
+
+        name: of the bytes in messages.
+        """
         from pellucid.data.images import full_size, load_image
 
-        return load_image(full_size(file), str(file), mode=self.mode)
+        name = name or str(source)
+        return load_image(full_size(source, name), name, mode=self.mode)
 
     def frame(self, picture: "Tensor") -> "Tensor":
         """Return a frame (3, H, W) uint8 of a video or a camera as `read` returns a file."""
@@ -235,18 +241,37 @@ def predicted(
     The errors of the other pictures are added to `faults` by file, and so is, under the name `source`, the error that
     ends a video or a camera early; before its first image that error is raised.
     """
+    for picture, one in outcomes(predictor, pictures, faults, source, singly):
+        if isinstance(one, PellucidError):
+            faults[picture.file] = str(one)
+        else:
+            yield one
+
+
+def outcomes(
+    predictor: Predictor,
+    pictures: Generator[Picture, None, None],
+    faults: dict[str, str],
+    source: str,
+    singly: bool = False,
+) -> Iterator[tuple[Picture, Predicted | PellucidError]]:
+    """Yield each picture, in order, with its prediction, or with the error because of which there is none.
+
+    faults, source, singly: as for `predicted`, except that only the error which ends a video or a camera is added to
+    `faults`. Which pictures share a batch depends on their positions, not on which of them can be read.
+    """
     for batch in _batches(pictures, faults, source, singly):
-        for (picture, _), one in zip(batch, predictor.predict(batch), strict=True):
-            if isinstance(one, PellucidError):
-                faults[picture.file] = str(one)
-            else:
-                yield one
+        readable = [(picture, image) for picture, image in batch if not isinstance(image, PellucidError)]
+        predictions = zip(readable, predictor.predict(readable) if readable else (), strict=True)
+        for picture, image in batch:
+            yield picture, image if isinstance(image, PellucidError) else next(predictions)[1]
+        next(predictions, None)  # raises if there are more predictions than pictures
 
 
 def _batches(
     pictures: Generator[Picture, None, None], faults: dict[str, str], source: str, singly: bool
-) -> Iterator[list[tuple[Picture, "Tensor"]]]:
-    batch: list[tuple[Picture, Tensor]] = []
+) -> Iterator[list[tuple[Picture, "Tensor | PellucidError"]]]:
+    batch: list[tuple[Picture, Tensor | PellucidError]] = []
     pixels, started = 0, False
     with closing(pictures):
         try:
@@ -254,11 +279,10 @@ def _batches(
                 started = True
                 try:
                     image = picture.read()
+                    pixels += image[0].numel()
                 except PellucidError as error:
-                    faults[picture.file] = str(error)
-                    continue
+                    image = error
                 batch.append((picture, image))
-                pixels += image[0].numel()
                 if singly or len(batch) == BATCH_SIZE or pixels >= BATCH_PIXELS:
                     yield batch
                     batch, pixels = [], 0

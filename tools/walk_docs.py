@@ -50,7 +50,7 @@ SHORTER = (
     ("pellucid gestures compare", "train.epochs=1"),
     ("pellucid find-lr", "--steps 20"),
 )
-EXTRAS = "camera,export,serve,studio,tensorboard,tune,weights"
+EXTRAS = "camera,export,parquet,serve,studio,tensorboard,tune,weights"
 BLOCK = re.compile(
     r"^(?P<indent> *)```(?P<kind>sh|python|toml|csv)\n(?P<text>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE
 )

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from pellucid.command.files import check_place
 from pellucid.command.models import open_model
 from pellucid.command.options import add_options, given_options, options_of
 from pellucid.command.out import answer, answer_files
+from pellucid.command.pictures import MANY_HELP
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
 from pellucid.text import percent
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from pellucid.data import Dataset
     from pellucid.explain.retrained import Retraining
     from pellucid.model import Model
+    from pellucid.predictor import Picture
+    from pellucid.task import Explained
 
 ALL = "all"
 FOLDER = "explanations"
@@ -31,7 +35,12 @@ def parser() -> Parser:
         "Show which parts of an image determine a prediction: for each method, its map, measures and verdicts.",
     )
     parser.model_argument()
-    parser.add_argument("image", metavar="IMAGE", nargs="?", help="a PNG, JPEG, BMP, GIF, WEBP, PPM or TIFF file")
+    parser.add_argument(
+        "image",
+        metavar="IMAGE",
+        nargs="?",
+        help=f"a PNG, JPEG, BMP, GIF, WEBP, PPM or TIFF file; {MANY_HELP}, or a folder, with --out",
+    )
     parser.add_argument(
         "--method",
         metavar="NAME",
@@ -52,7 +61,8 @@ def parser() -> Parser:
         "--out",
         metavar="DIR",
         help=f"output folder, created if missing (default: {FOLDER}/MODEL-PARENT-IMAGE, where PARENT is the image's "
-        "folder; with a number if that folder holds the results of another image)",
+        "folder; with a number if that folder holds the results of another image). For many pictures, it has "
+        "results.jsonl and a folder of maps for each picture",
     )
     parser.add_argument(
         "--page",
@@ -80,6 +90,8 @@ def parser() -> Parser:
 
 def handle(args: argparse.Namespace) -> int:
     """Write the maps, and print the measures, the verdicts and the files."""
+    from pellucid.command.many import is_in_parts, predict_in_parts
+    from pellucid.command.many_explained import ExplanationPredictor
     from pellucid.task import Request, task_of
 
     if args.page is not None:
@@ -94,6 +106,13 @@ def handle(args: argparse.Namespace) -> int:
     if args.html is not None:
         return _html(args, model, options)
     method = None if args.method == ALL else args.method
+    if Path(args.image).is_dir() or is_in_parts(args.image, args.out):
+
+        def explained(picture: "Picture", data: bytes, out: Path) -> "Explained":
+            request = Request(args.model, picture.file, args.target, method, str(out), out, data)
+            return task.explain(model, request, **options)
+
+        return predict_in_parts(args, args.image, partial(ExplanationPredictor, explained))
     image = Path(args.image)
     parent = image.parent.name and image.parent.resolve().name  # the resolved name for "../0.png"; empty for "0.png"
     default = Path(FOLDER, "-".join(filter(None, (Path(args.model).stem, parent, image.stem))))

@@ -1,13 +1,10 @@
 """`pellucid predict`: predict on images with a model of any task."""
 
 import argparse
-from pathlib import Path
 
 from pellucid.command.args import Parser
-from pellucid.command.files import check_place
 from pellucid.command.models import open_model
-from pellucid.command.pictures import check_source, predict_pictures
-from pellucid.errors import PellucidError
+from pellucid.command.pictures import MANY_HELP, check_source, predict_pictures
 
 
 def parser() -> Parser:
@@ -20,15 +17,16 @@ def parser() -> Parser:
     parser.model_argument()
     parser.add_argument(
         "source",
-        metavar="IMAGE",
+        metavar="SOURCE",
         nargs="*",
-        help="PNG, JPEG, BMP, GIF, WEBP, PPM or TIFF files, or one folder of images or video",
+        help=f"PNG, JPEG, BMP, GIF, WEBP, PPM or TIFF files, one folder of images or video, or {MANY_HELP}",
     )
     parser.add_argument("--camera", metavar="N", type=int, help="a camera by its number, from 0; Ctrl-C ends it")
     parser.add_argument(
         "--out",
         metavar="DIR|FILE.csv",
-        help="output folder, for tasks that write files; or a CSV file with a row for each picture or object",
+        help="output folder, for tasks that write files; or a CSV file with a row for each picture or object. For many "
+        "pictures a folder with results.jsonl, or FILE.jsonl, FILE.csv or FILE.parquet",
     )
     return parser.device_option().json_flag()
 
@@ -38,12 +36,5 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.task import task_of
 
     check_source(args)
-    table = None
-    if args.out is not None and args.out.lower().endswith(".csv"):
-        table = check_place(args.out, "--out")
     model = open_model(args.model, args.device)
-    out = None if args.out is None or table is not None else Path(args.out)
-    predictor = task_of(model).predictor(model, out)
-    if predictor.only_files and args.out is None:
-        raise PellucidError(predictor.only_files)
-    return predict_pictures(args, predictor, table)
+    return predict_pictures(args, lambda out: task_of(model).predictor(model, out))

@@ -1,5 +1,6 @@
 """Load the model of a MODEL argument."""
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,7 +11,16 @@ def open_model(model: str, device: str | None = None) -> "Model":
     """Load the model of a MODEL argument onto a device."""
     from pellucid.model import Model
 
-    return Model.load(model, device=device or "cpu")
+    return Model.load(model, device=own_device(device or "cpu"))
+
+
+def own_device(name: str) -> str:
+    """Return the name of a device; for a GPU without a number, that of this process among those torchrun started."""
+    import torch
+
+    if name not in ("cuda", "auto") or "LOCAL_RANK" not in os.environ or not torch.cuda.is_available():
+        return name
+    return f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
 
 
 def open_network(model: str) -> "Model":

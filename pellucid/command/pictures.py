@@ -1,21 +1,24 @@
-"""Predict on the images of the arguments IMAGE|FOLDER|VIDEO and --camera: one loop for all commands."""
+"""Predict on the images of the arguments SOURCE and --camera: one loop for all commands."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from pellucid.command.args import Parser
+from pellucid.command.files import check_place
 from pellucid.command.out import emit, note_skipped, say
 from pellucid.errors import PellucidError
 from pellucid.predictor import SOURCE_HELP, Predictor, camera_pictures, pictures, predicted, write_csv
 
+MANY_HELP = "for many pictures a .zip, .tar files, a .txt file of paths or addresses, or an address such as s3://"
+
 
 def add_source(parser: Parser) -> Parser:
     """Add the arguments that `predict_pictures` needs, and return the parser."""
-    parser.add_argument("source", metavar="IMAGE|FOLDER|VIDEO", nargs="?", help=SOURCE_HELP)
+    parser.add_argument("source", metavar="SOURCE", nargs="?", help=f"{SOURCE_HELP}; or {MANY_HELP}")
     parser.add_argument("--camera", metavar="N", type=int, help="a camera by its number, from 0; Ctrl-C ends it")
     return parser
 
@@ -26,19 +29,30 @@ def check_source(args: argparse.Namespace) -> None:
         raise PellucidError(f"give either {SOURCE_HELP}, or --camera N")
 
 
-def predict_pictures(args: argparse.Namespace, predictor: Predictor, table: Path | None = None, **about: Any) -> int:
-    """Predict on all pictures that can be read, print each result, and return the exit code.
+def predict_pictures(args: argparse.Namespace, make: Callable[[Path | None], Predictor], **about: Any) -> int:
+    """Predict on all pictures that can be read, print each result, and return the exit code; or see `is_in_parts`.
 
-    table: the CSV file to write. about: values for the JSON object besides those of the predictor. Why pictures were
-    skipped is printed on stderr, each message once. Raises PellucidError unless exactly one source is given.
+    make: returns a predictor that writes its files into a folder, if it is given one. about: values for the JSON object
+    besides those of the predictor. Why pictures were skipped is printed on stderr, each message once. Raises
+    PellucidError unless exactly one source is given.
     """
+    from pellucid.command.many import is_in_parts, predict_in_parts
+
     check_source(args)
+    if args.camera is None and is_in_parts(args.source, args.out):
+        return predict_in_parts(args, args.source, make, **about)
+    table = check_place(args.out, "--out") if args.out is not None and args.out.lower().endswith(".csv") else None
+    predictor = make(None if args.out is None or table is not None else Path(args.out))
+    if args.out is None and predictor.only_files:
+        raise PellucidError(predictor.only_files)
+    if table is None and args.out is not None and not predictor.writes_files:
+        raise PellucidError(f"{args.model} writes no files into {args.out}, only a table; give --out FILE.csv")
     rows: list[Mapping[str, Any]] = []
     lines: list[Mapping[str, Any]] = []  # of the CSV file
     written: list[Path] = []
     faults: dict[str, str] = {}
     camera = args.camera is not None
-    found = camera_pictures(args.camera, predictor) if camera else pictures(args.source, predictor)
+    found = pictures(args.source, predictor) if args.camera is None else camera_pictures(args.camera, predictor)
     with until_interrupted(args):
         for one in predicted(predictor, found, faults, f"camera {args.camera}" if camera else str(args.source), camera):
             rows.append(one.values)

@@ -69,6 +69,7 @@ class Request(NamedTuple):
     """The arguments of `pellucid explain` for one image; None for what the user leaves out.
 
     model: its name. image: a file. default: the output folder in place of `out`, with more words appended if needed.
+    data: the bytes of the image, if `image` is only its name.
     """
 
     model: str
@@ -77,6 +78,12 @@ class Request(NamedTuple):
     method: str | None
     out: str | None
     default: Path
+    data: bytes | None = None
+
+    @property
+    def source(self) -> str | bytes:
+        """The file of the image, or its bytes."""
+        return self.image if self.data is None else self.data
 
     def folder(self, *words: str) -> Path:
         """Return the output folder; words: appended to the name of the default one."""

@@ -60,11 +60,9 @@ class Classification(Task):
         return finish(model, train, validation, test)
 
     def predictor(self, model: "Model", out: Path | None = None) -> Predictor:
-        """Return a predictor of the class; it writes no files, so PellucidError for a folder."""
+        """Return a predictor of the class, which writes no files."""
         from pellucid.tasks.classify.predictor import ClassPredictor
 
-        if out is not None:
-            raise PellucidError(f"classification writes no files into {out}, only a table; give --out FILE.csv")
         return ClassPredictor(model)
 
     def held_out(self, model: "Model", data: str | None) -> Any:
@@ -95,7 +93,7 @@ class Classification(Task):
         from pellucid.tasks.pictures import read_picture
 
         classes = self.class_names(model)
-        x = read_picture(model, request.image)
+        x = read_picture(model, request.source, request.image)
         target: Any = request.target
         if target is not None and "[" not in target:  # not a unit
             target = class_number(target, classes, UNIT_HINT)

@@ -22,13 +22,15 @@ MAX_CLASSES = 3  # most probable classes that the text lists
 class ClassPredictor(Predictor):
     """Classifies pictures of any size; writes no files. Raises PellucidError for a model that is no classifier."""
 
+    writes_files = False
+
     def __init__(self, model: Model) -> None:
         class_names(model)
         self.model = model
 
-    def read(self, file: Path) -> Tensor:
-        """Return the inputs for an image file; see `read_views`."""
-        return read_views(self.model, file)
+    def read(self, source: Path | bytes, name: str = "") -> Tensor:
+        """Return the inputs for an image file, or its bytes; see `read_views`."""
+        return read_views(self.model, source, name)
 
     def frame(self, picture: Tensor) -> Tensor:
         """Return the inputs for a frame, which is preprocessed like a file."""

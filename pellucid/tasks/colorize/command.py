@@ -71,16 +71,22 @@ def colorize(args: argparse.Namespace) -> int:
     from pellucid.tasks.colorize.predictor import ColorPredictor
 
     hints = {} if args.hints is None else _hints(args)
-    title = f"Colorized by {args.model}"
-    predictor = ColorPredictor(open_model(args.model, args.device), Path(args.out), args.strength, hints, title)
-    return predict_pictures(args, predictor, strength=args.strength)
+    model = open_model(args.model, args.device)
+
+    def make(out: Path | None) -> ColorPredictor:
+        return ColorPredictor(model, out, args.strength, hints, f"Colorized by {args.model}")
+
+    return predict_pictures(args, make, strength=args.strength)
 
 
 def _hints(args: argparse.Namespace) -> "dict[str, tuple[Hint, ...]]":
     """Return the hints of `--hints` by file name; raises PellucidError for names that the source lacks."""
+    from pellucid.command.many import is_in_parts
     from pellucid.tasks.colorize.hints import read_hints
 
     file, source = args.hints, Path(args.source or "")
+    if is_in_parts(args.source or "", args.out):
+        raise PellucidError(f"--hints {file} is for few pictures, read by one process; leave it out")
     if args.camera is not None or (source.is_file() and source.suffix.lower() not in PICTURE_SUFFIXES):
         raise PellucidError(f"--hints {file} is for images, not for a video or a camera; leave it out")
     found = read_hints(Path(file))

@@ -28,7 +28,7 @@ def explain_file(model: Model, request: Request, pixel: str) -> Explained:
     """
     out = request.folder(f"pixel{pixel.replace(',', '-')}")
     methods = METHODS if request.method is None else (request.method,)
-    image = load_image(full_size(request.image), request.image)
+    image = load_image(full_size(request.source, request.image), request.image)
     row, column = _pixel(pixel, image.shape[1:])
     resized = Colorizer(model).as_input(image)
     size = resized.shape[1:]

@@ -39,9 +39,10 @@ class ColorPredictor(Predictor):
         if self.out is not None:
             check_files(self.out, names, files)
 
-    def read(self, file: Path) -> Tensor:
-        """Return an image file with its own channels."""
-        return load_channels(full_size(file, limit=MAX_PIXELS), str(file))
+    def read(self, source: Path | bytes, name: str = "") -> Tensor:
+        """Return an image, a file or its bytes, with its own channels."""
+        name = name or str(source)
+        return load_channels(full_size(source, name, limit=MAX_PIXELS), name)
 
     def predict(self, batch: Sequence[tuple[Picture, Tensor]]) -> Iterator[Predicted | PellucidError]:
         """Yield the file of each colorized picture."""

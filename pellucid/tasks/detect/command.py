@@ -1,7 +1,6 @@
 """`pellucid detect`: detect objects in images, folders of images, videos and the frames of a camera."""
 
 import argparse
-from pathlib import Path
 
 from pellucid.command.args import Parser
 from pellucid.command.models import open_model
@@ -34,5 +33,5 @@ def handle(args: argparse.Namespace) -> int:
     """Print the detections of each image, write the files, and report on stderr why images were skipped."""
     from pellucid.tasks.detect.predictor import DetectionPredictor
 
-    model, out = open_model(args.model, args.device), None if args.out is None else Path(args.out)
-    return predict_pictures(args, DetectionPredictor(model, out, args.score))
+    model = open_model(args.model, args.device)
+    return predict_pictures(args, lambda out: DetectionPredictor(model, out, args.score))

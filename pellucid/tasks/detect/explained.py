@@ -23,7 +23,7 @@ from pellucid.tasks.detect.pipeline_page import BoxPage, sentences
 def explain_box(model: Model, request: Request, box: int) -> Explained:
     """Write the page and the maps of a box, by its number; the lines are the sentences of the page."""
     out = request.folder(f"box{box}")
-    image = load_image(full_size(request.image), request.image, mode=ObjectFinder(model).mode)
+    image = load_image(full_size(request.source, request.image), request.image, mode=ObjectFinder(model).mode)
     methods = list(METHODS) if request.method is None else [request.method]
     box_page = BoxPage(pipeline(model, image), box, request.target, methods)
     options = {"--box": box, "--target": request.target, "--method": request.method, "--out": request.out}

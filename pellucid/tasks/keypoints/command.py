@@ -1,7 +1,6 @@
 """`pellucid keypoints`: find the key-points of an object in images, folders, videos and the frames of a camera."""
 
 import argparse
-from pathlib import Path
 
 from pellucid.command.args import Parser
 from pellucid.command.models import open_model
@@ -24,5 +23,5 @@ def handle(args: argparse.Namespace) -> int:
     """Print the points of each image, write the files, and report on stderr why images were skipped."""
     from pellucid.tasks.keypoints.predictor import KeypointPredictor
 
-    model, out = open_model(args.model, args.device), None if args.out is None else Path(args.out)
-    return predict_pictures(args, KeypointPredictor(model, out))
+    model = open_model(args.model, args.device)
+    return predict_pictures(args, lambda out: KeypointPredictor(model, out))

@@ -1,7 +1,6 @@
 """`pellucid segment`: classify each pixel of images, folders of images, videos and the frames of a camera."""
 
 import argparse
-from pathlib import Path
 
 from pellucid.command.args import Parser
 from pellucid.command.models import open_model
@@ -25,4 +24,5 @@ def handle(args: argparse.Namespace) -> int:
     """Write files for each image, print the areas of its classes, and report on stderr why images were skipped."""
     from pellucid.tasks.segment.predictor import SegmentationPredictor
 
-    return predict_pictures(args, SegmentationPredictor(open_model(args.model, args.device), Path(args.out), args.crf))
+    model = open_model(args.model, args.device)
+    return predict_pictures(args, lambda out: SegmentationPredictor(model, out, args.crf))

@@ -1,0 +1,40 @@
+"""Explanations of many pictures: a folder of maps for each."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pellucid.data.images import read_file
+from pellucid.errors import PellucidError
+from pellucid.predictor import Picture, Predicted, Predictor
+from pellucid.task import Explained
+
+
+class ExplanationPredictor(Predictor):
+    """Explains pictures one by one; each has its folder in `out`.
+
+    explain: called with a picture, its bytes, and its folder. Without `out`, nothing can be predicted.
+    """
+
+    def __init__(self, explain: Callable[[Picture, bytes, Path], Explained], out: Path | None) -> None:
+        self.explain, self.out = explain, out
+
+    def read(self, source: Path | bytes, name: str = "") -> Tensor:
+        """Return the bytes of an image file as (1, n) uint8: an explanation decodes them as its task needs."""
+        data = source if isinstance(source, bytes) else read_file(source)
+        return torch.frombuffer(bytearray(data), dtype=torch.uint8)[None] if data else torch.empty((1, 0)).byte()
+
+    def predict(self, batch: Sequence[tuple[Picture, Tensor]]) -> Iterator[Predicted | PellucidError]:
+        """Yield the results of each picture with the files that were written."""
+        if self.out is None:
+            raise PellucidError("explanations of many pictures are files; give their folder with --out DIR")
+        for picture, data in batch:
+            try:
+                found = self.explain(picture, data.numpy().tobytes(), self.out / picture.name)
+            except PellucidError as error:
+                yield error
+            else:
+                values = {"image": picture.file, **found.values, "files": [str(file) for file in found.files]}
+                yield Predicted(values, f"{picture.file}: {len(found.files)} files")

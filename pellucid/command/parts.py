@@ -1,0 +1,173 @@
+"""Results for many pictures in parts: files in a folder, written by any number of processes, and resumed."""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import __version__ as pillow_version
+
+from pellucid.data.picture_list import PictureList
+from pellucid.errors import PellucidError
+from pellucid.files import make_folder, read_regular, remove_orphans, write_atomically
+from pellucid.version import __version__
+
+MIN_PART, MAX_PART = 16, 512  # pictures
+PARTS = 64  # the number of parts, about, unless that would make them smaller or larger
+POLL = 0.5  # seconds between two looks at the parts of other processes
+MANIFEST, LOCK = "manifest.json", "lock"
+WHOLE = 0  # the byte of LOCK for what concerns all parts; byte n + 1 is that of part n
+
+
+def part_size(pictures: int) -> int:
+    """Return the number of pictures in a part: a multiple of 16 that makes about 64 parts, but at most 512."""
+    return min(MAX_PART, max(MIN_PART, -(-pictures // PARTS // MIN_PART) * MIN_PART))
+
+
+class Parts:
+    """The parts of one job: what one command has begun is finished by the same command, with any number of processes.
+
+    folder: of the parts. result: the file of all parts, which exists only if they are all done. about: what the results
+    depend on besides the pictures, as JSON. threads: of each process, the number of that which began. Raises
+    PellucidError if the folder holds the parts of another job.
+    """
+
+    def __init__(self, folder: Path, result: Path, pictures: PictureList, about: Mapping[str, Any]) -> None:
+        self.folder, self.result, self.pictures = make_folder(folder), result, pictures
+        self.size = part_size(len(pictures))
+        self.count = -(-len(pictures) // self.size)
+        self._locks = _Locks(folder / LOCK)
+        try:
+            with self._locks.waited(WHOLE):
+                self.threads = self._begin(about)
+                if self.done() < self.count:
+                    result.unlink(missing_ok=True)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Release all locks."""
+        self._locks.close()
+
+    def file(self, number: int) -> Path:
+        """Return the file of a part, which exists only if the part is done."""
+        return self.folder / f"part-{number:05d}.jsonl"
+
+    def pictures_of(self, number: int) -> range:
+        """Return the indices of a part's pictures."""
+        return range(number * self.size, min((number + 1) * self.size, len(self.pictures)))
+
+    def done(self) -> int:
+        """Return the number of parts that are done."""
+        return sum(name.startswith("part-") for name in os.listdir(self.folder))
+
+    def claimed(self, rank: int, count: int) -> Iterator[int]:
+        """Yield the number of each part that is to be done, held by this process alone until the next is asked for.
+
+        Process `rank` of `count` begins at its own share and goes on to what others have not done, also because they
+        were killed. Ends when all parts are done, by whatever process.
+        """
+        first = rank * self.count // count
+        open_parts = [*range(first, self.count), *range(first)]
+        while open_parts:
+            held = []
+            for number in open_parts:
+                if self.file(number).exists():
+                    continue
+                if not self._locks.take(number + 1):
+                    held.append(number)
+                    continue
+                try:
+                    if not self.file(number).exists():
+                        yield number
+                finally:
+                    self._locks.release(number + 1)
+            open_parts = held
+            if held:
+                time.sleep(POLL)
+
+    @contextmanager
+    def finished(self) -> Iterator[bool]:
+        """Return a context in which this process alone may write the result; its value: whether it has to."""
+        with self._locks.waited(WHOLE):
+            if missing := not self.result.exists():
+                remove_orphans(self.folder)
+                for file in self.result.parent.glob(f".{self.result.name}.*.tmp"):
+                    file.unlink(missing_ok=True)
+            yield missing
+
+    def _begin(self, about: Mapping[str, Any]) -> int:
+        """Compare with the manifest, or write it; return the number of threads."""
+        versions = {"version of pellucid": __version__, "version of PyTorch": str(torch.__version__)}
+        listed = {"number of pictures": len(self.pictures), "list of pictures": self.pictures.digest}
+        job = json.loads(json.dumps({**about, **listed, **versions, "version of Pillow": pillow_version}))
+        path = self.folder / MANIFEST
+        advice = f"give another --out, or remove {self.folder}"
+        if not path.exists():
+            if self.done():
+                raise PellucidError(f"{self.folder} has parts but no {MANIFEST}; {advice}")
+            threads = torch.get_num_threads()
+            write_atomically(path, (json.dumps({**job, "threads": threads}, indent=2) + "\n").encode())
+            return threads
+        try:
+            begun = json.loads(read_regular(path))
+            threads = int(begun.pop("threads"))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise PellucidError(f"{path} cannot be read ({error}); {advice}") from error
+        if other := sorted(name for name in {*job, *begun} if job.get(name) != begun.get(name)):
+            raise PellucidError(f"{self.folder} was begun with another {', '.join(other)}; {advice}")
+        return threads
+
+
+class _Locks:
+    """Locks by number, one byte of a file each, which end with the process that holds them, however it ends.
+
+    These are POSIX locks, which work on shared disks too.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import fcntl
+        except ImportError as error:  # Windows
+            raise PellucidError(
+                "results in parts need file locks (fcntl), which this system lacks; use Linux or macOS"
+            ) from error
+        self._fcntl, self._path = fcntl, path
+        try:
+            self._file = path.open("ab")
+        except OSError as error:
+            raise PellucidError(f"{path} cannot be opened ({error.strerror}); check the folder of --out") from error
+
+    def take(self, number: int, flags: int | None = None) -> bool:
+        """Take a lock; return whether that succeeded, False if another process holds it."""
+        flags = self._fcntl.LOCK_EX | self._fcntl.LOCK_NB if flags is None else flags
+        try:
+            self._fcntl.lockf(self._file, flags, 1, number)
+        except (BlockingIOError, PermissionError):  # as systems differ
+            return False
+        except OSError as error:
+            reason = f"{self._path} cannot be locked ({error.strerror})"
+            raise PellucidError(f"{reason}; give --out on a disk with file locks") from error
+        return True
+
+    def release(self, number: int) -> None:
+        """Release a lock."""
+        self._fcntl.lockf(self._file, self._fcntl.LOCK_UN, 1, number)
+
+    def close(self) -> None:
+        """Release all locks."""
+        self._file.close()
+
+    @contextmanager
+    def waited(self, number: int) -> Iterator[None]:
+        """Return a context that waits for a lock and holds it."""
+        self.take(number, self._fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            self.release(number)

@@ -1,0 +1,128 @@
+"""Pictures behind addresses: on web servers and in the buckets of clouds, read by fsspec."""
+
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from importlib import import_module
+from itertools import islice
+from typing import Any, TypeVar
+
+from pellucid.errors import PellucidError
+from pellucid.files import is_picture
+
+T = TypeVar("T")
+WEB = ("http", "https")
+BUCKETS = ("s3", "gs", "gcs", "az", "abfs", "memory")  # have folders that can be listed
+READERS = 8  # addresses that a process reads at a time, while it predicts
+AHEAD = 16  # pictures that are read ahead, at most
+MAX_BYTES = 50 << 20  # of a picture behind an address; AHEAD of them may be in memory
+TRIES = 3
+PAUSE = 2.0  # seconds before the second try; twice as many before the third
+TIMEOUT = 60  # seconds for one picture
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
+
+
+def is_address(text: str) -> bool:
+    """Return whether a source is an address such as s3://bucket/folder, not a path."""
+    return _ADDRESS.fullmatch(text) is not None
+
+
+def check_address(address: str) -> None:
+    """Raise PellucidError for an address of a kind that is not read, such as file:// or a chain of file systems."""
+    found = _ADDRESS.fullmatch(address)
+    if found is None or found[1] not in (*WEB, *BUCKETS):
+        kinds = ", ".join(f"{kind}://" for kind in (*WEB, *BUCKETS[:-1]))
+        raise PellucidError(f"{address!a:.200} is not an address that is read; give one of {kinds} or a path")
+
+
+def found_at(address: str) -> dict[str, int]:
+    """Return the addresses of the pictures in a folder of a bucket, sorted, and their sizes in bytes.
+
+    The address of one picture is returned with the size 0. Raises PellucidError where there are none.
+    """
+    check_address(address)
+    kind, _, _ = address.partition("://")
+    if is_picture(_name(address)):
+        return {address: 0}
+    if kind in WEB:
+        raise PellucidError(f"{address} is no picture, and the web has no folders; give a .txt file with addresses")
+    system = _system(kind)
+    try:
+        listed = system.find(address, detail=True).items()
+        sizes = {f"{kind}://{path.lstrip('/')}": about["size"] for path, about in listed}
+        system.invalidate_cache()
+    except Exception as error:  # each of the libraries behind fsspec raises errors of its own
+        raise _unreadable(address, error) from error
+    found = {name: sizes[name] for name in sorted(sizes) if is_picture(name.partition("://")[2])}
+    if not found:
+        raise PellucidError(f"{address} contains no pictures; check the bucket and the folder")
+    return found
+
+
+def read_address(address: str) -> bytes:
+    """Return the bytes of a picture behind an address, tried up to TRIES times.
+
+    Raises PellucidError, which names it, if it cannot be read or has more than MAX_BYTES bytes.
+    """
+    check_address(address)
+    kind, _, _ = address.partition("://")
+    system = _system(kind)
+    for attempt in range(1, TRIES + 1):
+        try:
+            # Web servers need not support ranges: with blocks of 0 bytes, fsspec reads a stream instead.
+            with system.open(address, "rb", **({"block_size": 0} if kind in WEB else {})) as file:
+                chunks, size = [], 0
+                while chunk := file.read(1 << 20):
+                    chunks.append(chunk)
+                    if (size := size + len(chunk)) > MAX_BYTES:
+                        raise PellucidError(f"{address} has more than {MAX_BYTES} bytes; make it smaller")
+                return b"".join(chunks)
+        except PellucidError:
+            raise
+        except Exception as error:  # as above
+            if attempt == TRIES or isinstance(error, (FileNotFoundError, PermissionError)):
+                raise _unreadable(address, error) from error
+        time.sleep(PAUSE * attempt)
+    raise AssertionError("the last try returns or raises")
+
+
+def ahead(read: Callable[[int], T], numbers: Sequence[int]) -> Iterator[Callable[[], T]]:
+    """Yield for each number a function that returns read(number), which threads call ahead; see READERS and AHEAD."""
+    pool = ThreadPoolExecutor(READERS)
+    waiting: deque[Future[T]] = deque()
+    try:
+        rest = iter(numbers)
+        waiting.extend(pool.submit(read, number) for number in islice(rest, AHEAD))
+        while waiting:
+            yield waiting.popleft().result
+            waiting.extend(pool.submit(read, number) for number in islice(rest, 1))
+    finally:
+        pool.shutdown(cancel_futures=bool(waiting))  # at the end, what was yielded may still be asked for
+
+
+@cache
+def _system(kind: str) -> Any:
+    """Return the file system of fsspec for a kind of addresses; PellucidError if its library is not installed."""
+    options: dict[str, Any] = {}
+    try:
+        fsspec: Any = import_module("fsspec")
+        if kind in WEB:
+            options = {"client_kwargs": {"timeout": import_module("aiohttp").ClientTimeout(total=TIMEOUT)}}
+        return fsspec.filesystem(kind, **options)
+    except ImportError as error:
+        package = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}.get(kind)
+        what = f"pip install {package}" if package else "pip install 'pellucid[remote]'"
+        raise PellucidError(f"addresses of {kind}:// need a library that is not installed ({error}); {what}") from error
+
+
+def _name(address: str) -> str:
+    """Return the last part of an address's path, without the parameters of the web."""
+    return re.split("[?#]", address)[0].rsplit("/", 1)[-1]
+
+
+def _unreadable(address: str, error: Exception) -> PellucidError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return PellucidError(f"{address} cannot be read ({reason:.200}); check the address and the network")

@@ -1,0 +1,295 @@
+"""Pictures by the million, in a fixed order: of folders, zips, tar shards, lists of paths, and addresses."""
+
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from pellucid.data.addresses import ahead, check_address, found_at, is_address, read_address
+from pellucid.data.shards import TarMember, braces, read_member, tar_members
+from pellucid.data.tree import ZipTree
+from pellucid.errors import PellucidError
+from pellucid.files import is_listed, is_picture, open_regular
+
+ZIP, TAR, LIST = ".zip", ".tar", ".txt"
+COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+MAX_LINE = 4096  # bytes of a path or an address in a list
+
+
+class PictureList(ABC):
+    """Pictures in a fixed order. digest: changes with their names, order and sizes, where sizes are known."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of what the list consists of, in hexadecimal."""
+        return self._hash.hexdigest()
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+
+    @abstractmethod
+    def name(self, k: int) -> str:
+        """Return the name of picture k in results: its path in the source, or its address."""
+
+    @abstractmethod
+    def where(self, k: int) -> str:
+        """Return the name of picture k in messages."""
+
+    @abstractmethod
+    def read(self, k: int) -> Path | bytes:
+        """Return the file of picture k, or its bytes; PellucidError, which names it, if it cannot be read."""
+
+    def contents(self, numbers: Sequence[int]) -> Iterator[Callable[[], Path | bytes]]:
+        """Yield for each number a function that returns what `read` does, which may be read ahead."""
+        return (partial(self.read, k) for k in numbers)
+
+    def close(self) -> None:
+        """Close open files; by default, there are none."""
+        return
+
+    def _add(self, name: str, size: int) -> None:
+        self._hash.update(f"{name}\0{size}\0".encode(errors="surrogateescape"))
+
+
+class FolderPictures(PictureList):
+    """The pictures of a folder and the folders below it, sorted by path; links to folders are not followed."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder, sizes = folder, dict[str, int]()
+        _walk(folder, "", sizes)
+        self.names = sorted(sizes)
+        for name in self.names:
+            self._add(name, sizes[name])
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.names)
+
+    def name(self, k: int) -> str:
+        """Return the path of picture k relative to the folder."""
+        return self.names[k]
+
+    def where(self, k: int) -> str:
+        """Return the path of picture k."""
+        return str(self.folder / self.names[k])
+
+    def read(self, k: int) -> Path | bytes:
+        """Return the file of picture k."""
+        return self.folder / self.names[k]
+
+
+class ZipPictures(PictureList):
+    """The pictures in a zip, sorted by path and read in place."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.tree = ZipTree(file)
+        self.names = [name for name in self.tree.names if is_picture(name)]
+        for name in self.names:
+            self._hash.update(f"{name}\0{self.tree.fingerprint(name)}\0".encode(errors="surrogateescape"))
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.names)
+
+    def name(self, k: int) -> str:
+        """Return the path of picture k in the zip."""
+        return self.names[k]
+
+    def where(self, k: int) -> str:
+        """Return `FILE.zip:MEMBER`."""
+        return self.tree.where(self.names[k])
+
+    def read(self, k: int) -> Path | bytes:
+        """Return the bytes of picture k."""
+        return self.tree.read(self.names[k])
+
+    def close(self) -> None:
+        """Close the zip."""
+        self.tree.close()
+
+
+class TarPictures(PictureList):
+    """The pictures in tar files, such as WebDataset's shards: file by file, each in its own order."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        super().__init__()
+        self.files, self.names = tuple(files), list[str]()
+        self._starts, self._sizes, self._first = array("q"), array("q"), array("q")  # a million members in 80 MB
+        for file in files:
+            self._first.append(len(self.names))
+            for member in tar_members(file):
+                if is_picture(member.name):
+                    self.names.append(member.name)
+                    self._starts.append(member.start)
+                    self._sizes.append(member.size)
+                    self._add(f"{file.name}:{member.name}", member.size)
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.names)
+
+    def name(self, k: int) -> str:
+        """Return `FILE.tar:MEMBER`, without the folder of the file."""
+        return f"{self._file(k).name}:{self.names[k]}"
+
+    def where(self, k: int) -> str:
+        """Return `PATH/FILE.tar:MEMBER`."""
+        return f"{self._file(k)}:{self.names[k]}"
+
+    def read(self, k: int) -> Path | bytes:
+        """Return the bytes of picture k."""
+        return read_member(self._file(k), TarMember(self.names[k], self._starts[k], self._sizes[k]), self.where(k))
+
+    def _file(self, k: int) -> Path:
+        return self.files[bisect_right(self._first, k) - 1]
+
+
+class ListedPictures(PictureList):
+    """Pictures by path or address, in the order given; addresses are read ahead.
+
+    folder: to which paths are relative. sizes: in bytes, of addresses whose sizes are known.
+    """
+
+    def __init__(self, lines: Sequence[str], folder: Path, sizes: Sequence[int] = ()) -> None:
+        super().__init__()
+        self.lines, self.folder = lines, folder
+        for k, line in enumerate(lines):
+            self._add(line, sizes[k] if sizes else 0)
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.lines)
+
+    def name(self, k: int) -> str:
+        """Return path or address k as it is given."""
+        return self.lines[k]
+
+    def where(self, k: int) -> str:
+        """Return path or address k as it is given."""
+        return self.lines[k]
+
+    def read(self, k: int) -> Path | bytes:
+        """Return the file of a path, or the bytes behind an address."""
+        line = self.lines[k]
+        return read_address(line) if is_address(line) else self.folder / line
+
+    def contents(self, numbers: Sequence[int]) -> Iterator[Callable[[], Path | bytes]]:
+        """Yield for each number a function that returns what `read` does, which threads call ahead."""
+        return ahead(self.read, numbers)
+
+
+def is_collection(source: str) -> bool:
+    """Return whether a source is a zip, a tar, a pattern or a folder of tars, a list or an address: no picture."""
+    path = Path(source)
+    if is_address(source) or source.lower().endswith((ZIP, TAR, LIST, *COMPRESSED)):
+        return True
+    return path.is_dir() and bool(_tars(path))
+
+
+def picture_list(source: str | Sequence[str]) -> PictureList:
+    """Return the pictures of a folder, a zip, tars, a list in a .txt file, a bucket, or of several files.
+
+    A pattern such as "shard-{000..099}.tar" names several tars. Raises PellucidError for a source without pictures, and
+    for an archive or a list that cannot be read.
+    """
+    sources = [source] if isinstance(source, str) else [*source]
+    found = _of_one(sources[0]) if len(sources) == 1 else _of_several(sources)
+    if not len(found):
+        raise PellucidError(f"{sources[0]} contains no pictures; give a folder, a .zip, a .tar or a list of some")
+    return found
+
+
+def _of_one(source: str) -> PictureList:
+    if is_address(source):
+        found = found_at(source)
+        return ListedPictures([*found], Path(), [*found.values()])
+    path, lower = Path(source), source.lower()
+    if lower.endswith(COMPRESSED):
+        raise PellucidError(f"{source} is compressed, so that no part of it can be read alone; unpack it to a .tar")
+    if path.is_dir():
+        tars = _tars(path)
+        return TarPictures(tars) if tars else FolderPictures(path)
+    if lower.endswith(TAR) and not path.exists() and "{" in source:
+        return TarPictures([Path(name) for name in braces(source)])
+    if not path.exists():
+        raise PellucidError(f"{source} is missing; give a folder, a .zip, a .tar, a .txt file of paths, or an address")
+    if lower.endswith(TAR):
+        return TarPictures([path])
+    if lower.endswith(ZIP):
+        return ZipPictures(path)
+    if not lower.endswith(LIST) and not is_picture(path.name):
+        raise PellucidError(
+            f"{source} is no picture, archive or list; a video is read by one process, without torchrun"
+        )
+    return ListedPictures(_lines(path) if lower.endswith(LIST) else [path.name], path.parent)
+
+
+def _of_several(sources: Sequence[str]) -> PictureList:
+    are_tars = [source.lower().endswith(TAR) for source in sources]
+    if all(are_tars):
+        return TarPictures([Path(source) for source in sources])
+    other = next((source for source in sources if Path(source).is_dir() or is_collection(source)), None)
+    if other is not None:
+        raise PellucidError(f"{other} is not a picture; give it alone, or several pictures, or several .tar files")
+    return ListedPictures([*sources], Path())
+
+
+def _tars(folder: Path) -> list[Path]:
+    """Return the sorted tars of a folder without pictures of its own; none if it has some."""
+    try:
+        names = os.listdir(folder)
+    except OSError:  # reading its pictures reports it
+        return []
+    found = sorted(name for name in names if name.lower().endswith(TAR) and is_listed(name))
+    return [] if any(map(is_picture, names)) else [folder / name for name in found]
+
+
+def _walk(folder: Path, below: str, sizes: dict[str, int]) -> None:
+    """Add the pictures below a folder with their sizes, -1 for one that cannot be read; hidden ones are left out."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name = f"{below}{entry.name}"
+                if not is_listed(entry.name):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    _walk(Path(entry.path), f"{name}/", sizes)
+                elif is_picture(entry.name):
+                    try:
+                        sizes[name] = entry.stat().st_size
+                    except OSError:
+                        sizes[name] = -1
+    except OSError as error:
+        raise PellucidError(f"{folder} cannot be listed ({error.strerror}); check its permissions") from error
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a list of paths and addresses without the empty ones; PellucidError for other files."""
+    lines: list[str] = []
+    try:
+        with open_regular(path) as file:
+            number = 0
+            while line := file.readline(MAX_LINE + 1):
+                number += 1
+                text = line.decode("utf-8").strip()
+                if len(line) > MAX_LINE or "\0" in text:
+                    raise PellucidError(f"{path}, line {number} is no path or address; write one in each line")
+                if is_address(text):
+                    check_address(text)
+                if text:
+                    lines.append(text)
+    except UnicodeDecodeError as error:
+        raise PellucidError(f"{path} is not a text in UTF-8 ({error}); write one path in each line") from error
+    except OSError as error:
+        raise PellucidError(f"{path} cannot be read ({error}); give a list of paths or addresses") from error
+    return lines

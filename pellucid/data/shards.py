@@ -1,0 +1,151 @@
+"""The members of uncompressed tar archives, found by their headers: names, positions and sizes, without the data."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from pellucid.data.images import MAX_FILE_BYTES
+from pellucid.errors import PellucidError
+from pellucid.files import open_regular
+
+BLOCK = 512  # bytes; headers and data begin at multiples of it
+MAX_HEADER = 1 << 16  # bytes of the headers that hold long names and times
+FILES, FOLDER = (b"\0", b"0", b"7"), b"5"  # types of members; the rest are links, devices, and sparse files
+LONG_NAME, OWN, COMMON = b"L", b"x", b"g"  # types of headers before a member: GNU's, and those of POSIX
+_RECORD = re.compile(rb"[1-9][0-9]{0,5} ([^=]+)=(.*)", re.DOTALL)
+_OUTSIDE = {"", ".", ".."}
+
+
+class TarMember(NamedTuple):
+    """A file in a tar archive: its path, and the position and number of its bytes."""
+
+    name: str
+    start: int
+    size: int
+
+
+def tar_members(path: Path) -> Iterator[TarMember]:
+    """Yield the files of a tar archive, in its order.
+
+    Only headers are read, a few hundred bytes for each file. Raises PellucidError for an archive that is compressed,
+    damaged or cut off, and for one with a link, a device, a sparse file, a path that leads outside, or two files of the
+    same name.
+    """
+    seen: set[str] = set()
+    try:
+        with open_regular(path) as file:
+            for member in _members(file, path.stat().st_size):
+                if member.name in seen:
+                    raise ValueError(f"it contains two files of the name {member.name!a:.200}")
+                seen.add(member.name)
+                yield member
+    except (OSError, ValueError) as error:
+        raise PellucidError(f"{path} is not a tar archive that can be read ({error}); make it again") from error
+
+
+def _members(file: BinaryIO, end: int) -> Iterator[TarMember]:
+    """Yield the files; ValueError with the reason for what `tar_members` refuses."""
+    position, found = 0, dict[bytes, bytes]()  # what the headers before a member say about it
+    while position < end:
+        file.seek(position)
+        header = file.read(BLOCK)
+        if not header.strip(b"\0"):
+            break  # blocks of zeros end an archive
+        kind, size = _checked(header)
+        name = _text(header[:100])
+        if header[257:263] == b"ustar\0" and header[345] != 0:
+            name = _text(header[345:500]) + b"/" + name
+        if kind in (LONG_NAME, OWN, COMMON):
+            if size > MAX_HEADER:
+                raise ValueError(f"a header of {size} bytes")
+            data = file.read(size)
+            if kind == LONG_NAME:
+                found[b"path"] = _text(data)
+            elif kind == OWN:
+                found |= _records(data)
+        else:
+            size = int(found.get(b"size", size))
+            path = found.get(b"path", name).decode("utf-8", "surrogateescape")
+            if kind not in (*FILES, FOLDER) or any(key.startswith(b"GNU.sparse") for key in found):
+                raise ValueError(f"{path!a:.200} is a link, a device or a sparse file")
+            parts = path.removeprefix("./").removesuffix("/").split("/")
+            if "\\" in path or not (_OUTSIDE.isdisjoint(parts) or path in (".", "./")):
+                raise ValueError(f"{path!a:.200} is not a path inside it")
+            if position + BLOCK + size > end:
+                raise ValueError("it ends before its last file does")
+            if kind != FOLDER and not path.endswith("/"):
+                yield TarMember(path.removeprefix("./"), position + BLOCK, size)
+            found = {}
+        position += BLOCK + -(-size // BLOCK) * BLOCK
+
+
+def _checked(header: bytes) -> tuple[bytes, int]:
+    """Return the type and the size of a member; ValueError unless the header has the right checksum."""
+    if len(header) < BLOCK:
+        raise ValueError("it is cut off")
+    if header.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
+        raise ValueError("it is compressed; unpack it to a plain .tar")
+    try:
+        same = int(_text(header[148:156]), 8) == sum(header[:148]) + sum(header[156:]) + 8 * 32
+        size = int.from_bytes(header[125:136], "big") if header[124] == 0x80 else int(_text(header[124:136]) or b"0", 8)
+    except ValueError:
+        same, size = False, 0
+    if not same:
+        raise ValueError("a header is damaged")
+    return header[156:157], size
+
+
+def _text(field: bytes) -> bytes:
+    return field.split(b"\0", 1)[0].strip(b" ")
+
+
+def _records(data: bytes) -> dict[bytes, bytes]:
+    """Return the records LENGTH KEY=VALUE of a header of POSIX; ValueError for others."""
+    found: dict[bytes, bytes] = {}
+    while data.strip(b"\0"):
+        length = int(data[: data.index(b" ")])
+        record = _RECORD.fullmatch(data[: length - 1])
+        if record is None or length > len(data):
+            raise ValueError("a header is damaged")
+        found[record[1]], data = record[2], data[length:]
+    if not found.get(b"size", b"0").isdigit():
+        raise ValueError("a header is damaged")
+    return found
+
+
+def read_member(path: Path, member: TarMember, name: str) -> bytes:
+    """Return the bytes of a file in a tar archive; PellucidError, which names it, above the limit or if it changed."""
+    if member.size > MAX_FILE_BYTES:
+        raise PellucidError(f"{name} has {member.size} bytes, above the limit of {MAX_FILE_BYTES}; make it smaller")
+    try:
+        with open_regular(path) as file:
+            file.seek(member.start)
+            data = file.read(member.size)
+    except OSError as error:
+        raise PellucidError(f"{name} cannot be read ({error}); check the archive") from error
+    if len(data) != member.size:
+        raise PellucidError(f"{name} is cut off; the archive has changed")
+    return data
+
+
+def braces(pattern: str, limit: int = 100_000) -> list[str]:
+    """Return the names of a pattern with lists and ranges in braces: "a-{000..011}.tar", "{b,c}.tar".
+
+    Numbers have as many digits as the bounds of their range. Raises PellucidError for more than `limit` names.
+    """
+    found = re.search(r"\{([^{}]*)\}", pattern)
+    if found is None:
+        return [pattern]
+    bounds = re.fullmatch(r"([0-9]{1,12})\.\.([0-9]{1,12})", found[1])
+    if bounds is None:
+        choices = found[1].split(",")
+    else:
+        first, last = int(bounds[1]), int(bounds[2])
+        if last - first >= limit:
+            raise PellucidError(f"{pattern} names more than {limit:,} files; give a smaller range")
+        choices = [f"{number:0{len(bounds[1])}d}" for number in range(first, last + 1)]
+    rests = braces(pattern[found.end() :], limit)
+    if len(choices) * len(rests) > limit:
+        raise PellucidError(f"{pattern} names more than {limit:,} files; give a smaller range")
+    return [pattern[: found.start()] + choice + rest for choice in choices for rest in rests]

@@ -1,0 +1,109 @@
+"""Twenty thousand pictures under torchrun, whose processes are killed: nothing lost, nothing doubled, memory flat."""
+
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+webdataset = pytest.importorskip("webdataset", reason="it writes the shards")
+
+ROOT = Path(__file__).parents[2]
+SHARDS, KILLS = 20, 10
+PEAK = """
+import atexit, resource, sys
+from pathlib import Path
+
+peak = Path(sys.argv.pop())
+atexit.register(lambda: peak.write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)))
+from pellucid.cli.main import run
+
+run()
+"""
+
+
+def write_shards(folder: Path, count: int) -> Path:
+    """Write pictures of random blocks, no two of which are alike, with a broken one in each shard."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for shard in range(SHARDS):
+        with webdataset.TarWriter(str(folder / f"shard-{shard:06d}.tar")) as writer:
+            for number in range(count // SHARDS):
+                file = io.BytesIO()
+                blocks = rng.integers(0, 256, (4, 4), dtype=np.uint8)
+                Image.fromarray(np.kron(blocks, np.ones((7, 7), np.uint8))).save(file, "PNG")
+                data = b"broken" if number == 7 else file.getvalue()
+                writer.write({"__key__": f"{shard:03d}{number:05d}", "png": data, "cls": b"0"})
+    return folder
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+def alone(source: Path, out: Path) -> int:
+    """Predict in one process; return its peak memory in KiB."""
+    peak = out.with_suffix(".peak")
+    words = ["predict", "mnist-mlp-100", str(source), "--out", str(out), str(peak)]
+    subprocess.run([sys.executable, "-c", PEAK, *words], env=environment(), check=True, capture_output=True)
+    return int(peak.read_text())
+
+
+def torchrun(count: int, source: Path, out: Path) -> "subprocess.Popen[str]":
+    settings = "--standalone", f"--nproc-per-node={count}", "--max-restarts=0"
+    words = ["-m", "pellucid", "predict", "mnist-mlp-100", str(source), "--out", str(out)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", *settings, *words],
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment()},
+    )
+
+
+def kill_one(started: "subprocess.Popen[str]", parts: Path, rng: random.Random) -> bool:
+    """Kill one process soon after another part is done; return False if all ended before."""
+    before, more = len([*parts.glob("part-*")]), rng.randint(1, 3)
+    while started.poll() is None:
+        if len([*parts.glob("part-*")]) >= before + more:
+            time.sleep(rng.random() * 0.3)
+            found = subprocess.run(["pgrep", "-P", str(started.pid)], capture_output=True, text=True, check=False)
+            ranks = [int(word) for word in found.stdout.split()]
+            if not ranks:
+                return False
+            os.kill(rng.choice(ranks), signal.SIGKILL)
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.mark.slow
+def test_kills_lose_and_double_nothing_and_memory_is_flat(tmp_path: Path) -> None:
+    source = write_shards(tmp_path / "many", 20_000)
+    few = alone(write_shards(tmp_path / "few", 2_000), tmp_path / "few.jsonl")
+    many = alone(source, tmp_path / "whole.jsonl")
+    print(f"peak memory of 2,000 pictures: {few:,} KiB, of 20,000: {many:,} KiB")
+    assert many - few < 20_000  # the list of names and positions has some 300 bytes for each
+    rng, killed, launches = random.Random(0), 0, 0
+    out = tmp_path / "killed"
+    while True:
+        launches += 1
+        started = torchrun(rng.choice((1, 2, 3)), source, out)
+        if killed < KILLS:
+            killed += kill_one(started, out / "parts", rng)
+        _, stderr = started.communicate(timeout=300)
+        if started.returncode == 0:
+            break
+        assert launches <= KILLS, stderr
+    print(f"{killed} kills in {launches} launches")
+    assert killed == KILLS
+    lines = (out / "results.jsonl").read_bytes()
+    assert lines == (tmp_path / "whole.jsonl").read_bytes()
+    names = [json.loads(line)["image"] for line in lines.splitlines()]
+    assert len(names) == len({*names}) == 20_000
+    assert sum(b'"error"' in line for line in lines.splitlines()) == SHARDS

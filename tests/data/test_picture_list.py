@@ -1,0 +1,230 @@
+"""Lists of many pictures: the same order and digest each time, from every kind of source, and what is refused."""
+
+import io
+import tarfile
+import threading
+import zipfile
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from PIL import Image
+
+from pellucid.data import addresses
+from pellucid.data.addresses import ahead, read_address
+from pellucid.data.picture_list import PictureList, is_collection, picture_list
+from pellucid.errors import PellucidError
+
+pytest.importorskip("aiohttp", reason="fsspec reads web servers by it")
+
+
+def png(value: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4), (value, 0, 0)).save(file, "PNG")
+    return file.getvalue()
+
+
+FILES = {"b/2.png": png(2), "a.png": png(0), "b/1.jpg": png(1), "notes.md": b"text", ".hidden/3.png": png(3)}
+SORTED = ["a.png", "b/1.jpg", "b/2.png"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, data in FILES.items():
+        place = tmp_path / "in" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+    return tmp_path / "in"
+
+
+def tar(path: Path, files: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path
+
+
+def content(found: PictureList) -> dict[str, bytes]:
+    numbers = range(len(found))
+    read = [one() for one in found.contents(numbers)]
+    return {
+        found.name(k): one.read_bytes() if isinstance(one, Path) else one for k, one in zip(numbers, read, strict=True)
+    }
+
+
+def test_a_folder_and_a_zip_are_sorted_and_without_hidden_files(folder: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        for name, data in FILES.items():
+            archive.writestr(name, data)
+    for source in (folder, tmp_path / "in.zip"):
+        found = picture_list(str(source))
+        assert [*content(found).items()] == [(name, FILES[name]) for name in SORTED]
+        before = found.digest
+        assert picture_list(str(source)).digest == before
+    (folder / "b" / "3.png").write_bytes(png(3))
+    assert picture_list(str(folder)).digest != before
+
+
+def test_tars_are_read_in_their_own_order(tmp_path: Path) -> None:
+    tar(tmp_path / "s-0.tar", {"b.png": b"b", "b.cls": b"1", "a.jpg": b"a"})
+    tar(tmp_path / "s-1.tar", {"b.png": b"other"})
+    expected = {"s-0.tar:b.png": b"b", "s-0.tar:a.jpg": b"a", "s-1.tar:b.png": b"other"}
+    several = [str(tmp_path / "s-0.tar"), str(tmp_path / "s-1.tar")]
+    for source in (str(tmp_path), str(tmp_path / "s-{0..1}.tar"), several):
+        assert [*content(picture_list(source)).items()] == [*expected.items()]
+    assert picture_list(str(tmp_path)).where(2) == f"{tmp_path}/s-1.tar:b.png"
+    assert all(map(is_collection, [str(tmp_path), several[0], "a.zip", "a.txt", "s3://bucket/a"]))
+    with pytest.raises(PellucidError, match=r"s-2\.tar is not a tar archive that can be read"):
+        picture_list(str(tmp_path / "s-{0..2}.tar"))
+
+
+def test_a_list_has_paths_relative_to_it(folder: Path) -> None:
+    (folder / "list.txt").write_text("b/2.png\n\nmissing.png\na.png\n")
+    found = picture_list(str(folder / "list.txt"))
+    assert [found.name(k) for k in range(3)] == ["b/2.png", "missing.png", "a.png"]
+    assert found.read(0) == folder / "b" / "2.png"
+    one = picture_list(str(folder / "a.png"))
+    assert (len(one), one.name(0), one.read(0)) == (1, "a.png", folder / "a.png")
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"file:///etc/passwd", "is not an address that is read"),
+        (b"simplecache::s3://a/b.png", "is not an address|is missing|no such"),
+        (b"reference://a", "is not an address that is read"),
+        (b"x" * 5000, "line 1 is no path"),
+        (b"a\0b", "line 1 is no path"),
+        (b"\xff\xfe", "not a text in UTF-8"),
+        (b"", "contains no pictures"),
+    ],
+)
+def test_a_list_names_only_paths_and_plain_addresses(tmp_path: Path, line: bytes, reason: str) -> None:
+    (tmp_path / "list.txt").write_bytes(line)
+    if b"::" in line:  # a path to a file that is not there
+        assert picture_list(str(tmp_path / "list.txt")).read(0) == tmp_path / line.decode()
+        return
+    with pytest.raises(PellucidError, match=reason) as caught:
+        picture_list(str(tmp_path / "list.txt"))
+    assert "\n" not in str(caught.value)
+
+
+def test_sources_without_pictures_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a.mp4").write_bytes(b"video")
+    (tmp_path / "a.png").write_bytes(b"")
+    for source, reason in [
+        ("empty", "contains no pictures"),
+        ("none", "is missing"),
+        ("a.tar.gz", "is compressed, so that no part"),
+        ("a.mp4", "a video is read by one process"),
+        (["a.png", "empty"], "is not a picture; give it alone"),
+    ]:
+        given = [str(tmp_path / one) for one in source] if isinstance(source, list) else str(tmp_path / source)
+        with pytest.raises(PellucidError, match=reason):
+            picture_list(given)
+
+
+@pytest.fixture
+def memory() -> Iterator[Any]:
+    """fsspec's file system in memory, empty."""
+    import fsspec
+
+    system = fsspec.filesystem("memory")
+    system.store.clear()
+    yield system
+    system.store.clear()
+
+
+def test_a_bucket_is_listed_below_a_folder(memory: Any) -> None:
+    for name, data in FILES.items():
+        memory.pipe(f"/bucket/photos/{name}", data)
+    memory.pipe("/bucket/other.png", png(9))
+    found = picture_list("memory://bucket/photos")
+    names = [f"memory://bucket/photos/{name}" for name in SORTED]
+    assert [*content(found)] == names
+    assert content(found)[names[-1]] == FILES["b/2.png"]
+    before = found.digest
+    memory.pipe("/bucket/photos/b/2.png", png(2) + b"more")
+    assert picture_list("memory://bucket/photos").digest != before
+    assert len(picture_list("memory://bucket/other.png")) == 1
+    with pytest.raises(PellucidError, match=r"memory://nothing cannot be read|contains no pictures"):
+        picture_list("memory://nothing")
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """A web server of a folder, which closes the first connection for names with "lost" in them."""
+
+    seen: ClassVar[set[str]] = set()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        if "lost" in self.path and self.path not in self.seen:
+            self.seen.add(self.path)
+            self.close_connection = True
+            return
+        if "endless" in self.path:
+            self.send_response(200)
+            self.end_headers()
+            try:
+                for _ in range(400):
+                    self.wfile.write(bytes(1 << 20))
+            except (BrokenPipeError, ConnectionResetError):
+                return
+            return
+        super().do_GET()
+
+
+@pytest.fixture
+def site(folder: Path) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_addresses_of_the_web_are_read_and_tried_again(site: str, folder: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(addresses, "PAUSE", 0.01)
+    (folder / "lost.png").write_bytes(png(7))
+    lines = [f"{site}/b/2.png?size=4", "a.png", f"{site}/lost.png", f"{site}/none.png"]
+    (folder / "list.txt").write_text("\n".join(lines))
+    found = picture_list(str(folder / "list.txt"))
+    read = [*found.contents(range(4))]
+    assert [read[0](), read[1](), read[2]()] == [FILES["b/2.png"], folder / "a.png", png(7)]
+    with pytest.raises(PellucidError, match=r"none\.png cannot be read") as caught:
+        read[3]()
+    assert "\n" not in str(caught.value)
+    with pytest.raises(PellucidError, match="the web has no folders"):
+        picture_list(f"{site}/b")
+    assert picture_list(f"{site}/a.png").read(0) == FILES["a.png"]
+
+
+def test_an_endless_answer_is_cut_off(site: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr(addresses, "MAX_BYTES", 3 << 20)
+    with pytest.raises(PellucidError, match="more than 3145728 bytes"):
+        read_address(f"{site}/endless.png")
+
+
+def test_what_needs_another_library_is_named() -> None:
+    pytest.importorskip("fsspec")
+    try:
+        import s3fs  # type: ignore[import-not-found]  # noqa: F401
+    except ImportError:
+        with pytest.raises(PellucidError, match=r"need a library that is not installed .*pip install s3fs"):
+            picture_list("s3://bucket/photos")
+
+
+def test_at_most_some_pictures_are_read_ahead(monkeypatch: Any) -> None:
+    monkeypatch.setattr(addresses, "AHEAD", 5)
+    begun: list[int] = []
+    found = ahead(lambda k: begun.append(k) or k, range(100))
+    assert [next(found)() for _ in range(3)] == [0, 1, 2]
+    found.close()  # type: ignore[attr-defined]
+    assert len(begun) <= 8

@@ -1,0 +1,133 @@
+"""Tar archives by their headers: the members that tarfile and WebDataset find, and hostile archives refused."""
+
+import io
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from pellucid.data.shards import TarMember, braces, read_member, tar_members
+from pellucid.errors import PellucidError
+
+FORMATS = {"pax": tarfile.PAX_FORMAT, "gnu": tarfile.GNU_FORMAT, "ustar": tarfile.USTAR_FORMAT}
+LONG = "folder/" * 20 + "é" * 60 + ".png"  # of a POSIX header, or GNU's; in the oldest format names have 256 characters
+NAMES = ["a.png", "b/c.jpg", "b/ü.png", "d" * 95 + ".png", "p" * 100 + "/" + "q" * 90 + ".png"]
+
+
+def add(tar: tarfile.TarFile, name: str, data: bytes, **about: object) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    for key, value in about.items():
+        setattr(member, key, value)
+    tar.addfile(member, io.BytesIO(data))
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_members_are_those_of_tarfile(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w", format=FORMATS[kind]) as tar:
+        add(tar, "b", b"", type=tarfile.DIRTYPE)
+        for number, name in enumerate([*NAMES, *([] if kind == "ustar" else [LONG])]):
+            add(tar, name, os.urandom(number * 300), mtime=1.5 if kind == "pax" else 1)
+    with tarfile.open(path) as tar:
+        expected = [(one.name, one.offset_data, one.size) for one in tar if one.isfile()]
+        data = {one.name: tar.extractfile(one).read() for one in tar if one.isfile()}  # type: ignore[union-attr]
+    found = [*tar_members(path)]
+    assert found == expected
+    assert {one.name: read_member(path, one, "") for one in found} == data
+
+
+def test_members_are_those_of_webdataset(tmp_path: Path) -> None:
+    webdataset = pytest.importorskip("webdataset", reason="its layout is compared with its own reader")
+    path = tmp_path / "shard-000000.tar"
+    with webdataset.TarWriter(str(path)) as writer:
+        for number in range(5):
+            writer.write({"__key__": f"{number:04d}", "jpg": os.urandom(700), "cls": str(number).encode()})
+    with path.open("rb") as stream:
+        expected = {one["fname"]: one["data"] for one in webdataset.tariterators.tar_file_iterator(stream)}
+    assert {one.name: read_member(path, one, "") for one in tar_members(path)} == expected
+
+
+def test_an_archive_of_a_folder_by_the_command_tar(tmp_path: Path) -> None:
+    (tmp_path / "in" / "b").mkdir(parents=True)
+    (tmp_path / "in" / "b" / "a.png").write_bytes(b"123")
+    subprocess.run(["tar", "cf", tmp_path / "a.tar", "-C", tmp_path / "in", "./"], check=True)
+    (member,) = tar_members(tmp_path / "a.tar")
+    assert (member.name, read_member(tmp_path / "a.tar", member, "")) == ("b/a.png", b"123")
+
+
+@pytest.mark.parametrize("name", ["../a.png", "/a.png", "a/../../b.png", "a//b.png", "..\\a.png", "a/./b.png"])
+def test_a_path_that_leads_outside_is_refused(tmp_path: Path, name: str) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        add(tar, name, b"1")
+    with pytest.raises(PellucidError, match=r"a\.tar .*is not a path inside it"):
+        [*tar_members(tmp_path / "a.tar")]
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, b"S"])
+def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        add(tar, "a.png", b"", type=kind, linkname="/etc/passwd")
+    with pytest.raises(PellucidError, match="is a link, a device or a sparse file"):
+        [*tar_members(tmp_path / "a.tar")]
+
+
+def test_archives_that_declare_too_much_or_are_damaged_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as tar:
+        add(tar, "a.png", b"1" * 2000)
+        add(tar, "b.png", b"2" * 2000)
+    whole = path.read_bytes()
+    for data, reason in [
+        (whole[:1000], "ends before its last file"),
+        (whole[:2800], "is cut off"),
+        (whole[:600] + b"x" + whole[601:], None),  # in the data
+        (b"b" + whole[1:], "header is damaged"),
+        (b"no archive" * 100, "header is damaged"),
+        (whole[:2560] + b"not a header".ljust(512, b"."), "header is damaged"),
+    ]:
+        path.write_bytes(data)
+        if reason is None:
+            assert len([*tar_members(path)]) == 2
+            continue
+        with pytest.raises(PellucidError, match=reason) as caught:
+            [*tar_members(path)]
+        assert "\n" not in str(caught.value)
+    with tarfile.open(path, "w") as tar:
+        add(tar, "a.png", b"1")
+        add(tar, "a.png", b"2")
+    with pytest.raises(PellucidError, match=r"two files of the name 'a\.png'"):
+        [*tar_members(path)]
+
+
+def test_a_long_header_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        add(tar, "a.png", b"1", pax_headers={"comment": "x" * 100_000})
+    with pytest.raises(PellucidError, match="a header of 100"):
+        [*tar_members(path)]
+
+
+def test_a_file_of_more_than_the_limit_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    header = tarfile.TarInfo("a.png")
+    header.size = 300 << 20
+    with path.open("wb") as file:
+        file.write(header.tobuf())
+        file.truncate(header.size + 512)  # a sparse file: nothing is on the disk
+    (member,) = tar_members(path)
+    with pytest.raises(PellucidError, match=r"a\.png has 314572800 bytes, above the limit"):
+        read_member(path, member, "a.png")
+    with pytest.raises(PellucidError, match="cut off; the archive has changed"):
+        read_member(path, TarMember("b.png", header.size, 4096), "b.png")
+
+
+def test_braces_are_expanded_as_in_a_shell(tmp_path: Path) -> None:
+    for pattern in ("a-{000..011}.tar", "{b,c}-{8..10}.tar", "plain.tar", "{0..2}{x,y}.tar"):
+        shell = subprocess.run(["bash", "-c", f"echo {pattern}"], capture_output=True, text=True, check=True)
+        assert braces(pattern) == shell.stdout.split()
+    for pattern in ("{0..999999999}.tar", "{0..9999}{0..9999}.tar"):
+        with pytest.raises(PellucidError, match="more than 100,000 files"):
+            braces(pattern)

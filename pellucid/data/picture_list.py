@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -21,10 +22,15 @@ MAX_LINE = 4096  # bytes of a path or an address in a list
 
 
 class PictureList(ABC):
-    """Pictures in a fixed order. digest: changes with their names, order and sizes, where sizes are known."""
+    """Pictures in a fixed order.
 
-    def __init__(self) -> None:
+    digest: changes with their names, order and sizes, where sizes are known. is_slow: whether pictures are read ahead,
+    by threads. open_files: closed by `close`.
+    """
+
+    def __init__(self, is_slow: bool = False) -> None:
         self._hash = hashlib.sha256()
+        self.is_slow, self.open_files = is_slow, ExitStack()
 
     @property
     def digest(self) -> str:
@@ -48,12 +54,12 @@ class PictureList(ABC):
         """Return the file of picture k, or its bytes; PellucidError, which names it, if it cannot be read."""
 
     def contents(self, numbers: Sequence[int]) -> Iterator[Callable[[], Path | bytes]]:
-        """Yield for each number a function that returns what `read` does, which may be read ahead."""
-        return (partial(self.read, k) for k in numbers)
+        """Yield for each number a function that returns what `read` does."""
+        return ahead(self.read, numbers) if self.is_slow else (partial(self.read, k) for k in numbers)
 
     def close(self) -> None:
-        """Close open files; by default, there are none."""
-        return
+        """Close open files."""
+        self.open_files.close()
 
     def _add(self, name: str, size: int) -> None:
         self._hash.update(f"{name}\0{size}\0".encode(errors="surrogateescape"))
@@ -93,6 +99,7 @@ class ZipPictures(PictureList):
     def __init__(self, file: Path) -> None:
         super().__init__()
         self.tree = ZipTree(file)
+        self.open_files.callback(self.tree.close)
         self.names = [name for name in self.tree.names if is_picture(name)]
         for name in self.names:
             self._hash.update(f"{name}\0{self.tree.fingerprint(name)}\0".encode(errors="surrogateescape"))
@@ -112,10 +119,6 @@ class ZipPictures(PictureList):
     def read(self, k: int) -> Path | bytes:
         """Return the bytes of picture k."""
         return self.tree.read(self.names[k])
-
-    def close(self) -> None:
-        """Close the zip."""
-        self.tree.close()
 
 
 class TarPictures(PictureList):
@@ -161,7 +164,7 @@ class ListedPictures(PictureList):
     """
 
     def __init__(self, lines: Sequence[str], folder: Path, sizes: Sequence[int] = ()) -> None:
-        super().__init__()
+        super().__init__(is_slow=True)
         self.lines, self.folder = lines, folder
         for k, line in enumerate(lines):
             self._add(line, sizes[k] if sizes else 0)
@@ -182,10 +185,6 @@ class ListedPictures(PictureList):
         """Return the file of a path, or the bytes behind an address."""
         line = self.lines[k]
         return read_address(line) if is_address(line) else self.folder / line
-
-    def contents(self, numbers: Sequence[int]) -> Iterator[Callable[[], Path | bytes]]:
-        """Yield for each number a function that returns what `read` does, which threads call ahead."""
-        return ahead(self.read, numbers)
 
 
 def is_collection(source: str) -> bool:

@@ -78,7 +78,7 @@ class Job:
             "data": material.checksums,
             "start": source_checksum(recipe.start.weights, self.root),
         }
-        with kernel_threads(recipe.recipe.threads):
+        with kernel_threads(recipe.recipe.threads), processes().answering_within(recipe.distributed.timeout):
             history = self.model.fit(
                 material.train,
                 epochs=settings.epochs,
@@ -95,6 +95,7 @@ class Job:
                 accumulate=settings.accumulate,
                 shards=recipe.distributed.shards or None,
             )
+        with kernel_threads(recipe.recipe.threads):
             run = self._finish(history) if processes().is_first else None
             results = processes().from_first(lambda: None if run is None else run.metrics)
             return run or Run(self.path, self.path / "report.html", results or {}, self.model, recipe)

@@ -144,14 +144,18 @@ class Distributed:
     """[distributed]: the training on many processes, which torchrun starts.
 
     shards: the number of parts of each batch, which are dealt to the processes: with the same number, one process and
-    many compute the same bits. 0 for train.accumulate times the number of processes at the run's beginning.
+    many compute the same bits. 0 for train.accumulate times the number of processes at the run's beginning. timeout:
+    the seconds after which a process that does not answer ends the others; more than the first process needs to write
+    a checkpoint and pictures.
     """
 
     shards: int = 0
+    timeout: float = 600.0
 
     def __post_init__(self) -> None:
         """Raise PellucidError for invalid values."""
         check(self.shards >= 0, "distributed.shards", "0 (the number of processes) or more", self.shards)
+        check(1 <= self.timeout <= 10**6, "distributed.timeout", "from 1 to 1,000,000 seconds", self.timeout)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Row = dict[str, Any]
-OMITTED_FROM_REPR = ("epoch", "step", "lr", "seconds", "images_per_second")
+OMITTED_FROM_REPR = ("epoch", "step", "lr", "seconds", "images_per_second", "slowest_process", "wait_seconds")
 COUNTS = ("epoch", "step")  # columns of whole numbers
 MAX_COUNT = 2**53
 # Limits of a CSV file. A row takes about 70 bytes; 1,000,000 rows are 2,500 epochs of a network with 400 tensors, and
@@ -36,8 +36,9 @@ class History:
     rows: epoch (from 1), step, lr (at the epoch's last step), train_loss (the mean over the epoch's batches, each
     before its update, without regularization), train_accuracy (after the epoch, in evaluation mode without
     augmentation, on a tenth of the training images, but at least 500 and at most 5,000 of them), val_loss and
-    val_accuracy if there are validation data, seconds, images_per_second. With other metrics, their columns take the
-    place of the accuracies; values that are not finite are None.
+    val_accuracy if there are validation data, seconds, images_per_second; of a training in shards, slowest_process, the
+    process that the others waited for, and wait_seconds, the longest of these waits. With other metrics, their columns
+    take the place of the accuracies; values that are not finite are None.
     layers: for each trained tensor the epoch, its path, grad_norm (L2 norm of the gradient) and update_ratio (root mean
     square of the update divided by that of the tensor), both at the epoch's last step, None if not finite.
     """

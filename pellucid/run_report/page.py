@@ -58,6 +58,7 @@ def page(data: ReportData) -> Page:
                 "No finite update was recorded.",
             ),
         ]),
+        _processes(data),
         Section("reproduce", "How to reproduce", [REPRODUCE, CodeBlock(data.command)]),
         Section("network", "Network", _network(data), wide=True),
         Section("recipe", "Recipe", [
@@ -92,6 +93,17 @@ def _curves(data: ReportData) -> Section:
     curves = metric_curves(data.history, data.val_data, *merit)
     figures.append(FigurePart(merit.name, curves, _ends(data, merit.name, merit.label)))
     return Section("curves", f"Loss and {merit.label}", [*notes, FigureRow(figures)], wide=True)
+
+
+def _processes(data: ReportData) -> Section:
+    """Return the section about the processes of a training that waited for each other; empty for one process."""
+    rows = [row for row in data.history if _known(row, "wait_seconds")]
+    if not any(row["wait_seconds"] for row in rows):
+        return Section("processes", "Processes", [])
+    formats = {"epoch": ".0f", "slowest_process": ".0f", "wait_seconds": ".2f", "seconds": ".2f"}
+    cells = [tuple(format(row[name], form) for name, form in formats.items()) for row in rows]
+    head = ("epoch", "slowest process", "longest wait for it, s", "epoch, s")
+    return Section("processes", "Processes", [TablePart("Waits for the slowest process", head, cells, range(4))])
 
 
 def _weights(data: ReportData) -> Section:

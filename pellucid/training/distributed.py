@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 import torch
@@ -20,6 +21,7 @@ from pellucid.errors import PellucidError
 # PyTorch gives some of these functions no type annotations.
 _group = cast(Any, dist)
 T = TypeVar("T")
+TIMEOUT = timedelta(minutes=30)  # until a process that does not answer counts as lost, outside of trainings
 WAIT = 2.0  # seconds in which the processes that still run say so, after one of them failed
 
 
@@ -105,6 +107,17 @@ class Processes:
                 )
 
     @contextmanager
+    def answering_within(self, seconds: float) -> Generator[None, None, None]:
+        """Within the context, a process that does not answer for so many seconds counts as lost."""
+        if self.count > 1:
+            _group.distributed_c10d._set_pg_timeout(timedelta(seconds=seconds))
+        try:
+            yield
+        finally:
+            if self.count > 1 and dist.is_initialized():
+                _group.distributed_c10d._set_pg_timeout(TIMEOUT)
+
+    @contextmanager
     def _answered(self) -> Generator[None, None, None]:
         """Within the context, a lost process becomes a PellucidError that names it."""
         try:
@@ -154,7 +167,9 @@ def _connect() -> None:
         store, rank, count = next(_group.rendezvous("env://"))
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         atexit.register(_disconnect)
-        dist.init_process_group("gloo", store=_group.PrefixStore(attempt, store), rank=rank, world_size=count)
+        dist.init_process_group(
+            "gloo", store=_group.PrefixStore(attempt, store), rank=rank, world_size=count, timeout=TIMEOUT
+        )
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
         raise PellucidError(f"the processes cannot be connected ({reason}); look for the message of another") from error

@@ -286,6 +286,7 @@ class Loop:
             **{"epoch": training.epoch + 1, "step": training.step, "lr": training.lr, **losses, **measured},
             "seconds": round(training.seconds, 6),
             "images_per_second": round(training.seen / max(training.seconds, 1e-9), 1),
+            **({} if self.sharded is None else self.sharded.waits()),
         }
         return self.processes.from_first(lambda: row)  # the first process's times
 

@@ -6,6 +6,7 @@ which process computed which shard.
 """
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -22,6 +23,7 @@ from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
 from pellucid.nested import flatten, map_tree
 from pellucid.objective import Gradients, all_buffers, mean_losses, seeded
+from pellucid.run.history import Row
 from pellucid.text import plural
 from pellucid.training.device import device_of
 from pellucid.training.distributed import Processes, dealt
@@ -115,6 +117,7 @@ class ShardedStep:
         self.flags = 0.0, 0.0
         self.weight, self.examples = 0.0, 0
         self.asked = self.due = False
+        self.waited = 0.0  # seconds of this epoch in which this process waited for others to finish their shards
         self._layouts: dict[tuple[str, ...], Layout] = {}
 
     def __call__(
@@ -137,6 +140,13 @@ class ShardedStep:
         if self.step.average is not None:
             self.step.average.update()
         return mean_losses(done)
+
+    def waits(self) -> Row:
+        """Return the process that the others waited for in this epoch, and the longest wait in seconds; begin anew."""
+        waits = self.processes.from_all(self.waited)
+        self.waited = 0.0
+        slowest = min(range(len(waits)), key=waits.__getitem__)
+        return {"slowest_process": slowest, "wait_seconds": round(max(waits) - waits[slowest], 3)}
 
     def whose(self, error: NotFiniteError) -> str:
         """Return a text on a loss that is not finite in another process."""
@@ -180,7 +190,9 @@ class ShardedStep:
         table[0, :FLAGS] = torch.tensor(self.flags)
         for row, values in zip(table[1:], rows, strict=False):
             row.copy_(torch.tensor(values, dtype=torch.float64))
+        started = time.perf_counter()
         tables = self.processes.gathered(table)
+        self.waited += time.perf_counter() - started
         self.asked, self.due = bool(tables[:, 0, 0].any()), bool(tables[0, 0, 1])
         counts = [len(dealt(rank, self.processes.count, self.shards)) for rank in range(self.processes.count)]
         every = torch.cat([found[1 : 1 + count] for found, count in zip(tables, counts, strict=True)])

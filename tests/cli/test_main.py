@@ -45,9 +45,9 @@ def test_the_module_runs_as_a_process():
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        (["segment", "camvid", "", "--out", "masks"], "IMAGE|FOLDER|VIDEO"),
+        (["segment", "camvid", "", "--out", "masks"], "SOURCE"),
         (["segment", "camvid", "a.png", "--out", ""], "--out"),
-        (["predict", "mnist-lenet", "a.png", ""], "IMAGE"),
+        (["predict", "mnist-lenet", "a.png", ""], "SOURCE"),
         (["evaluate", ""], "MODEL"),
         (["evaluate", "mnist-lenet", "--data="], "--data"),
         (["compare-runs", "", "b"], "RUN"),

@@ -3,8 +3,10 @@
 import os
 import signal
 import sys
+import time
 
 from pellucid.errors import PellucidError
+from pellucid.training.distributed import processes
 from tests.training.small import digits, small_mlp
 
 MISTAKEN = os.environ.get("RANK") == "1"
@@ -23,6 +25,8 @@ class Augmentation:
             return images
         if self.fault == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.fault in ("hung", "slow"):
+            time.sleep(60 if self.fault == "hung" else 0.5)
         if self.fault == "raised":
             raise PellucidError("no such augmentation")
         return images * float("nan") if self.fault == "nan" else images
@@ -31,4 +35,7 @@ class Augmentation:
 if __name__ == "__main__":
     name = sys.argv[1]
     seed = 1 if name == "seed" and MISTAKEN else 0
-    small_mlp(seed=seed).fit(digits(), epochs=3, batch_size=30, augment=Augmentation(name), verbose=False)
+    with processes().answering_within(5):
+        history = small_mlp(seed=seed).fit(digits(), epochs=3, batch_size=30, augment=Augmentation(name), verbose=False)
+    if not MISTAKEN:
+        print("waits", history.rows[0]["slowest_process"], history.rows[0]["wait_seconds"])

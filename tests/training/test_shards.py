@@ -172,6 +172,7 @@ def test_what_cannot_be_divided_is_refused():
     [
         ("nan", ["training stopped in step 3", " in process 1; see its message"]),
         ("seed", ["process 1 on ", "differs from process 0 in: seed; give all processes the same"]),
+        ("hung", ["process 1 on ", "ended or does not answer", "Timed out"]),
         ("killed", ["process 1 on ", "ended or does not answer"]),
         (
             "raised",
@@ -183,6 +184,14 @@ def test_a_fault_of_one_process_is_named_by_the_others(fault, texts):
     _, stderr = output(2, "tests.training.sharded_faults", fault)
     for text in texts:
         assert text in stderr
+
+
+def test_the_history_names_the_process_that_the_others_waited_for():
+    stdout, stderr = output(2, "tests.training.sharded_faults", "slow")
+    (text,) = [line for line in stdout.splitlines() if line.startswith("waits")]
+    _, slowest, seconds = text.split()
+    assert slowest == "1", stderr
+    assert 0.4 <= float(seconds) < 5  # the second process sleeps for half a second
 
 
 def until(value, started):

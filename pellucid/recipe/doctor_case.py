@@ -29,6 +29,7 @@ from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import History, check_columns
 from pellucid.run.weights import read_weights
+from pellucid.training.callbacks import kept_epochs
 from pellucid.training.diagnose import StoppedError
 from pellucid.training.examples import examples
 from pellucid.training.model import BaseModel
@@ -42,9 +43,10 @@ def case_of_run(
 ) -> Case:
     """Return the case of a run folder that `pellucid train` wrote, finished or not.
 
-    The model is built from the recipe, with the best weights of the run, otherwise the last ones, otherwise the initial
-    ones. data: another data set or image folder to examine the model with, or the root of the data sets. material: the
-    run's data, if the recipe's [data] alone does not determine it. resume: the command that resumes an interrupted run.
+    The model is built from the recipe, with the best weights of the run, otherwise the last ones, otherwise those of
+    the latest epoch in train.keep, otherwise the initial ones. data: another data set or image folder to examine the
+    model with, or the root of the data sets. material: the run's data, if the recipe's [data] alone does not determine
+    it. resume: the command that resumes an interrupted run.
     Raises PellucidError for a folder without a recipe, for missing data, for weights of another network, and for an
     invalid metrics.csv.
     """
@@ -54,7 +56,9 @@ def case_of_run(
     recipe = load_recipe(folder.recipe)
     recipe = replace(recipe, recipe=replace(recipe.recipe, device="cpu"))  # the run's device may not exist here
     root = data if data is None or is_root(recipe.data.name, data) else None
-    weights = next((file for file in (folder.best, folder.last) if file.is_file()), None)
+    by_epoch = kept_epochs(folder.weights)  # in ascending order
+    files = (folder.best, folder.last, *reversed(by_epoch.values()))
+    weights = next((file for file in files if file.is_file()), None)
     loaded = None if weights is None else Model.load(weights)
     if material is None:
         if data is None:

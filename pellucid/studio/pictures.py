@@ -20,7 +20,7 @@ from pellucid.errors import PellucidError
 from pellucid.settings.checks import check_known
 
 MAX_UPLOADS = 24  # kept at once
-MAX_SIDE = 640  # of an upload; larger ones are shrunk
+MAX_UPLOAD_SIDE = 640  # of an upload; larger ones are shrunk
 PER_FAMILY = 9  # pictures of each kind
 
 
@@ -28,7 +28,7 @@ class Uploads:
     """The latest pictures that were sent to the server, by id: u1, u2 ..."""
 
     def __init__(self) -> None:
-        self._kept, self._lock, self._numbers = OrderedDict[str, Tensor](), Lock(), count(1)
+        self._pictures, self._lock, self._numbers = OrderedDict[str, Tensor](), Lock(), count(1)
 
     def add(self, data: bytes) -> tuple[str, str]:
         """Keep a picture; return its id, and a line about the picture that it replaces, "" if none.
@@ -37,26 +37,28 @@ class Uploads:
         """
         image = load_image(full_size(data, "the picture"), "the picture")
         height, width = image.shape[1:]
-        if (longest := max(height, width)) > MAX_SIDE:
-            image = resized(image, (max(1, height * MAX_SIDE // longest), max(1, width * MAX_SIDE // longest)))
+        if (longest := max(height, width)) > MAX_UPLOAD_SIDE:
+            image = resized(
+                image, (max(1, height * MAX_UPLOAD_SIDE // longest), max(1, width * MAX_UPLOAD_SIDE // longest))
+            )
         with self._lock:
             name, line = f"u{next(self._numbers)}", ""
-            self._kept[name] = image
-            if len(self._kept) > MAX_UPLOADS:
-                line = f"{self._kept.popitem(last=False)[0]} was dropped: the studio keeps {MAX_UPLOADS} uploads"
+            self._pictures[name] = image
+            if len(self._pictures) > MAX_UPLOADS:
+                line = f"{self._pictures.popitem(last=False)[0]} was dropped: the studio keeps {MAX_UPLOADS} uploads"
         return name, line
 
     def __getitem__(self, name: str) -> Tensor:
         """Return a picture (3, H, W) uint8; PellucidError for an unknown id."""
         with self._lock:
-            if name not in self._kept:
+            if name not in self._pictures:
                 raise PellucidError(f"no upload {name[:20]!r}: it was dropped, or the studio was started again")
-            return self._kept[name]
+            return self._pictures[name]
 
     def names(self) -> tuple[str, ...]:
         """Return the ids of all pictures, the oldest first."""
         with self._lock:
-            return tuple(self._kept)
+            return tuple(self._pictures)
 
 
 @cache

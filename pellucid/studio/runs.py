@@ -14,8 +14,9 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
@@ -34,10 +35,15 @@ MAX_LOG = 4096  # bytes of the end of a log
 
 
 class Process(NamedTuple):
-    """The process of a training; ours: whether a studio started it."""
+    """The process of a training; studio: the process of the studio that started it, None for a command line."""
 
     pid: int
-    ours: bool
+    studio: int | None
+
+    @property
+    def ends_with_us(self) -> bool:
+        """Whether this studio started it, or one that is gone: then another studio that ends takes care of it."""
+        return self.studio is not None and (self.studio == os.getpid() or not _exists(self.studio))
 
 
 class Runs:
@@ -46,7 +52,8 @@ class Runs:
     def __init__(self, folder: str | os.PathLike[str] = "runs") -> None:
         self.folder = Path(folder).resolve()
         self._read = dict[Path, tuple[tuple[int, ...], History]]()  # histories by folder, with sizes and times of files
-        self._doctors = dict[Path, tuple[subprocess.Popen[str], list[str]]]()
+        self._examinations = dict[Path, DoctorProcess]()  # the latest of each run
+        self._diagnoses = dict[Path, tuple[int, Any]]()  # the latest of each run, with its finished epochs
         self._guard = threading.Lock()
 
     def names(self) -> list[str]:
@@ -79,7 +86,7 @@ class Runs:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )  # fmt: skip
-            write_atomically(path / PROCESS, f"{process.pid}\n".encode(), durable=False)
+            write_atomically(path / PROCESS, f"{process.pid} {os.getpid()}\n".encode(), durable=False)
         threading.Thread(target=process.wait, daemon=True).start()  # so that no zombie stays
 
     def control(self, path: Path, pause: bool, step: bool = False) -> None:
@@ -98,10 +105,11 @@ class Runs:
             os.kill(process.pid, signal.SIGINT)
 
     def close(self) -> None:
-        """Let the trainings that a studio started save and end, and wait for them."""
-        for doctor, _ in self._doctors.values():
-            doctor.kill()
-        paths = [path for name in self.names() if (process := process_of(path := self.folder / name)) and process.ours]
+        """Let the trainings of this studio, and of those that were killed, save and end, and wait for them."""
+        for examination in self._examinations.values():
+            examination.process.kill()
+        running = {path: process_of(path) for path in map(self.folder.joinpath, self.names())}
+        paths = [path for path, process in running.items() if process is not None and process.ends_with_us]
         for path in paths:
             with suppress(PellucidError):
                 self.stop(path)
@@ -138,27 +146,66 @@ class Runs:
                 self._read[path] = (stamp, found)
         return found
 
-    def examine(self, path: Path, again: bool) -> dict[str, Any] | None:
-        """Return the diagnosis of `pellucid doctor RUN --json`, None while it is made; again: make a new one."""
+    def examine(self, path: Path, again: bool) -> dict[str, Any]:
+        """Return the latest diagnosis of `pellucid doctor RUN --json`, None before the first.
+
+        The first call starts one; so do later ones after the training has ended, or has doubled its epochs, since the
+        last began; again: in any case. epochs: those that were finished then. working: whether a diagnosis is being
+        made. Raises PellucidError if the last one failed.
+        """
+        done = len(self.history(path))
+        is_trained = process_of(path) is not None
         with self._guard:
-            if path not in self._doctors or (again and self._doctors[path][0].poll() is not None):
-                self._doctors[path] = _doctor(path)
-            process, answers = self._doctors[path]
-        if process.poll() is None or not answers:
-            return None
-        out, errors = answers
-        if process.returncode:
+            last = self._examinations.get(path)
+            is_outdated = last is not None and (done >= 2 * max(last.epochs, 1) if is_trained else done > last.epochs)
+            if last is None or (last.is_done and (again or is_outdated)):
+                last = self._examinations[path] = DoctorProcess.begin(path, done, is_trained)
+            if last.is_done:
+                self._diagnoses[path] = (last.epochs, last.answer())
+            epochs, diagnosis = self._diagnoses.get(path, (0, None))
+        return {"diagnosis": diagnosis, "epochs": epochs, "working": not last.is_done}
+
+
+@dataclass(frozen=True)
+class DoctorProcess:
+    """A process of the doctor; output: of both its streams, once it has ended; epochs: finished when it began."""
+
+    process: subprocess.Popen[str]
+    output: list[str]
+    epochs: int
+
+    @classmethod
+    def begin(cls, path: Path, epochs: int, is_trained: bool) -> Self:
+        """Start the examination of a run as a process of low priority, with one thread beside a training."""
+        command = [sys.executable, "-m", "pellucid", "doctor", str(path), "--json"]
+        environment = {**os.environ, **({"OMP_NUM_THREADS": "1"} if is_trained else {})}
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)  # fmt: skip  # noqa: E501
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, process.pid, 15)
+        output = list[str]()
+        threading.Thread(target=lambda: output.extend(process.communicate()), daemon=True).start()
+        return cls(process, output, epochs)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the process has ended and its output is there."""
+        return bool(self.output) and self.process.poll() is not None
+
+    def answer(self) -> Any:
+        """Return the diagnosis; raises PellucidError if there is none."""
+        out, errors = self.output
+        if self.process.returncode:
             raise PellucidError(errors.strip().splitlines()[-1] if errors.strip() else "the doctor was interrupted")
         return json.loads(out)
 
 
 def process_of(path: Path) -> Process | None:
     """Return the process that trains in a run folder now, if any."""
-    if _is_locked(path / LOG) and (pid := _number(path / PROCESS)) is not None:
-        return Process(pid, ours=True)
-    pid = _number(path / "lock")
+    if _is_locked(path / LOG) and (numbers := _numbers(path / PROCESS)):
+        return Process(numbers[0], numbers[-1])
+    pid = next(iter(_numbers(path / "lock")), None)
     # A lock is only tried if there is such a process, so that no beginning training finds it taken.
-    return Process(pid, ours=False) if pid is not None and _exists(pid) and _is_locked(path / "lock") else None
+    return Process(pid, None) if pid is not None and _exists(pid) and _is_locked(path / "lock") else None
 
 
 def epochs_of(path: Path) -> int:
@@ -181,17 +228,6 @@ def last_line(file: Path) -> str:
     except OSError:
         return ""
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-
-def _doctor(path: Path) -> tuple[subprocess.Popen[str], list[str]]:
-    """Start the examination of a run as a process of low priority; its output is appended to the list."""
-    command = [sys.executable, "-m", "pellucid", "doctor", str(path), "--json"]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip  # noqa: E501
-    with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, process.pid, 15)
-    answers = list[str]()
-    threading.Thread(target=lambda: answers.extend(process.communicate()), daemon=True).start()
-    return process, answers
 
 
 def _touch(path: Path) -> None:
@@ -237,11 +273,11 @@ def _opened(file: Path) -> Iterator[int | None]:
         os.close(handle)
 
 
-def _number(file: Path) -> int | None:
-    """Return the process id in a file."""
+def _numbers(file: Path) -> list[int]:
+    """Return the process ids in a file."""
     with _opened(file) as handle:
-        text = b"" if handle is None else os.read(handle, 20).strip()
-    return int(text) if text.isdigit() and int(text) > 1 else None
+        words = [] if handle is None else os.read(handle, 40).split()
+    return [int(word) for word in words] if all(word.isdigit() and int(word) > 1 for word in words) else []
 
 
 def _exists(pid: int) -> bool:

@@ -38,9 +38,9 @@ def cookies(served: Started, browser: Any) -> list[Any]:  # noqa: F811
     return found
 
 
-def until(tab: Any, condition: str) -> None:
+def until(tab: Any, condition: str, wait: int = WAIT) -> None:
     """Wait for a condition; the page's policy forbids Playwright's own, which evaluates text in the page."""
-    end = time.monotonic() + WAIT / 1000
+    end = time.monotonic() + wait / 1000
     while not tab.evaluate(condition):
         assert time.monotonic() < end, f"{condition}: {tab.evaluate('document.body.innerText')[:2000]}"
         time.sleep(0.02)

@@ -1,10 +1,12 @@
 """The messages of the view Inspect, compared with plain PyTorch and NumPy."""
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional as F
 
 from pellucid.cli.main import main
@@ -36,6 +38,26 @@ def test_the_ledger_counts_as_the_formulas_do(tab: Tab) -> None:
     assert (dense["parameters"], dense["multiply_adds"]) == (out * inputs + out, out * inputs)
     assert sum(row["parameters"] for row in layers) == 61_706  # LeNet-5 with padding, counted by hand
     assert [row["sources"] for row in layers[1:]] == [[k] for k in range(len(layers) - 1)]  # a chain
+
+
+def test_an_upload_takes_the_place_of_the_bundled_picture() -> None:
+    library = Library(("cifar",), Model.load)
+    tab = Tab(library)
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    upload, _ = library.uploads.add(file.getvalue())
+    opened = tab.ask("inspect.open", upload=upload)
+    assert opened["upload"] == upload
+    model = Model.load("cifar")
+    x = model.scaled(torch.tensor(pixels).permute(2, 0, 1)[None] / 255)
+    assert torch.allclose(opened["tensors"]["x"], x[0], atol=1e-6)
+    first = opened["layers"][0]["path"]
+    conv = flatten(model.params)[f"{first}.weight"].detach()
+    expected = F.conv2d(x, conv, flatten(model.params).get(f"{first}.bias"))[0]
+    maps = tab.ask("inspect.tiles", path=first, show="maps")["tensors"]["tiles"]
+    assert torch.allclose(maps, expected, atol=1e-4)
+    assert "no upload 'u99'" in tab.ask("inspect.open", upload="u99")["message"]
 
 
 def test_what_skips_layers_is_named() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from pellucid.cli.main import main
 from pellucid.model import Model
@@ -77,3 +78,38 @@ def test_a_detector_and_its_large_picture_are_shown(browser: Any) -> None:  # no
         assert tab.is_hidden("#inspect-problem")
         assert tab.evaluate("document.querySelector('#inspect-x').width") == 320
         tab.close()
+
+
+def test_a_picture_of_ones_own_is_run_and_kept_in_the_address(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+    Image.new("RGB", (60, 40), "white").save(tmp_path / "own.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with studio("bccd") as started:
+        tab = browser.new_page()
+        faults: list[str] = []
+        tab.on("pageerror", lambda error: faults.append(str(error)))
+        tab.goto(started.address)
+        tab.wait_for_selector("#views a[aria-current]", timeout=WAIT)
+        tab.click("#views a[data-view=inspect]")
+        tab.wait_for_selector("#inspect-inside canvas[data-values]", timeout=WAIT)
+        tab.set_input_files("#inspect-file", tmp_path / "broken.png")
+        tab.wait_for_selector("#inspect-problem:visible", timeout=WAIT)
+        assert "no PNG, JPEG, WebP" in tab.inner_text("#inspect-problem")
+        assert "bundled picture" in tab.inner_text("#inspect-x-cap")
+        tab.click("[data-kind=maps]")
+        tab.set_input_files("#inspect-file", tmp_path / "own.png")
+        until(tab, "document.querySelector('#inspect-x-cap').textContent.startsWith('It ran on upload 1, as 3\u00d7')")
+        assert tab.is_hidden("#inspect-problem")
+        tab.wait_for_selector("#inspect-inside canvas[data-values]", timeout=WAIT)
+        # All of the picture is white, so a map is constant inside, far from its edges.
+        spread = "(() => { const c = document.querySelector('.loupe canvas'), g = c.getContext('2d').getImageData(c.width >> 1, c.height >> 1, 4, 4).data; return new Set(new Uint32Array(g.buffer)).size; })()"  # noqa: E501
+        assert tab.evaluate(spread) == 1
+        tab.reload()
+        until(tab, "document.querySelector('#inspect-x-cap')?.textContent.startsWith('It ran on upload 1')")
+        tab.click("#inspect-bundled")
+        until(tab, "document.querySelector('#inspect-x-cap').textContent.includes('bundled picture')")
+        tab.goto(f"http://{started.host}/#inspect?upload=u77")
+        tab.wait_for_selector("#inspect-problem:visible", timeout=WAIT)
+        assert "no upload 'u77'" in tab.inner_text("#inspect-problem")
+        assert "bundled picture" in tab.inner_text("#inspect-x-cap")
+        tab.close()
+    assert not faults

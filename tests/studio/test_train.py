@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -58,7 +60,48 @@ def test_recipes_and_runs_are_listed(tmp_path: Path) -> None:
     opened = tab.ask("train.open")
     assert {path.stem for path in Path("recipes").glob("*.toml")} <= {one["name"] for one in opened["recipes"]}
     assert opened["runs"] == []
-    assert tab.ask("train.recipe", recipe="digits")["values"]["optimizer.lr"] == 0.003
+    fields = {one["key"]: one for one in tab.ask("train.recipe", recipe="digits")["fields"]}
+    assert fields["optimizer.lr"]["value"] == 0.003
+    assert fields["train.monitor"]["choices"] == ["auto", "val_loss", "val_accuracy", "val_miou", "val_ap"]
+    assert fields["network.sizes"]["value"] == "[64, 64, 10]"
+    assert fields["augment.flip"]["value"] is False
+    assert not {"recipe.name", "recipe.then", "start.weights"} & set(fields)
+
+
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in Path("recipes").glob("*.toml")))
+def test_every_value_of_a_form_is_accepted_as_a_setting(recipe: str, tmp_path: Path) -> None:
+    tab = tab_of(tmp_path)
+    first = tab.ask("train.recipe", recipe=recipe)["fields"]
+    text = {True: "true", False: "false"}
+    skipped = [one["key"] for one in first if "/" in str(one["value"])]  # the path of a data set
+    settings = [f"{one['key']}={text.get(one['value'], one['value']) if isinstance(one['value'], bool) else one['value']}" for one in first if one["key"] not in skipped]  # fmt: skip  # noqa: E501
+    assert len(settings) > 30
+    again = tab.ask("train.recipe", recipe=recipe, settings=settings[:100])
+    assert again.get("fields") == first, again
+
+
+def test_another_part_has_other_keys_and_mistakes_are_named(tmp_path: Path) -> None:
+    tab = tab_of(tmp_path)
+    found = tab.ask("train.recipe", recipe="digits", settings=["optimizer.name=momentum", "loss.name=quadratic"])
+    fields = {one["key"]: one["value"] for one in found["fields"]}
+    assert fields["optimizer.name"] == "momentum"
+    assert ("optimizer.momentum" in fields, "optimizer.beta1" in fields) == (True, False)
+    assert fields["loss.name"] == "quadratic"
+    choices = {one["key"]: one["choices"] for one in found["fields"] if one["is_part"]}
+    assert {"sgd", "adam"} < set(choices["optimizer.name"])
+    assert {"cosine", "constant"} < set(choices["schedule.name"])
+    assert set(choices) == {f"{table}.name" for table in ("loss", "optimizer", "schedule", "regularizer")} | {
+        "network.model"
+    }
+    for setting, message in (
+        ("optimizer.name=adm", "did you mean 'adam'?"),
+        ("train.precision=float8", "float8"),
+        ("network.sizes=[64, ten]", "sizes"),
+        ("train.frozen=['../x']", "names a file"),
+    ):
+        answer = tab.ask("train.recipe", recipe="digits", settings=[setting])
+        assert answer["kind"] == "error"
+        assert message in answer["message"]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +150,7 @@ def test_the_curves_are_those_of_the_run_folder(finished: tuple[Tab, str, Path])
     later = tab.ask("train.state", run=run, since=4)
     assert [row["epoch"] for row in later["rows"]] == [5, 6]
     assert {row["epoch"] for row in later["layers"]} == {5, 6}
-    assert state["kept"] == [0, 1, 2, 3, 4, 5, 6]
+    assert state["weights"] == [0, 1, 2, 3, 4, 5, 6]
     assert state["pictures"] == [1, 2, 4, 6]
 
 
@@ -148,9 +191,13 @@ def test_the_doctor_and_a_comparison(finished: tuple[Tab, str, Path]) -> None:
     tab, run, _ = finished
     other = tab.ask("train.start", recipe="digits", settings=[*SHORT, "train.batch_size=64"])["run"]
     end = time.monotonic() + 300  # it has a low priority
-    while (found := tab.ask("train.findings", run=run)["diagnosis"]) is None:
+    while (answer := tab.ask("train.findings", run=run))["working"]:
+        assert answer["diagnosis"] is None
         assert time.monotonic() < end
         time.sleep(0.1)
+    assert answer["epochs"] == 6
+    found = answer["diagnosis"]
+    assert not tab.ask("train.findings", run=run)["working"]  # nothing has changed since
     assert len(found["checks"]) > 30
     wait(tab, other, status("finished"))
     compared = tab.ask("train.compare", runs=[run, other])
@@ -212,3 +259,56 @@ def test_a_training_that_cannot_begin_says_why(tmp_path: Path) -> None:
     run = tab.ask("train.start", recipe="digits", settings=["start.whiten=features.nothing"])["run"]
     failed = wait(tab, run, status("failed"))
     assert "start.whiten" in failed["message"]
+
+
+@pytest.mark.slow
+def test_the_doctor_looks_at_a_running_training_and_again_when_its_epochs_have_doubled(tmp_path: Path) -> None:
+    tab = tab_of(tmp_path)
+    settings = ["train.epochs=100000", "optimizer.name=sgd", "optimizer.lr=1e-07"]
+    run = tab.ask("train.start", recipe="digits", settings=settings)["run"]
+    wait(tab, run, lambda state: state["rows"])
+    looked = 0
+    for _ in range(2):
+        tab.ask("train.control", run=run, action="pause")
+        done = len(wait(tab, run, status("paused"))["rows"])
+        end = time.monotonic() + 300  # the doctor has a low priority
+        while (answer := tab.ask("train.findings", run=run))["working"]:
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        assert answer["epochs"] == done >= 2 * looked
+        assert "learning-rate-too-low" in {one["check"] for one in answer["diagnosis"]["findings"]}
+        looked = done
+        tab.ask("train.control", run=run, action="go")
+        wait(tab, run, lambda state, done=done: len(state["rows"]) >= 2 * done)
+    tab.session.library.runs.close()
+
+
+@pytest.mark.slow
+def test_a_studio_ends_its_own_trainings_and_those_of_killed_studios_alone(tmp_path: Path) -> None:
+    code = """
+import sys, time
+from pellucid.recipe.recipe import load_recipe
+from pellucid.studio.runs import Runs
+runs = Runs(sys.argv[1])
+print(runs.begin(load_recipe("digits", {"train.epochs": 20000, "train.keep": [0]})), flush=True)
+time.sleep(600)
+"""
+    other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None
+    run = other.stdout.readline().strip()
+    try:
+        tab = tab_of(tmp_path)
+        wait(tab, run, lambda state: state["rows"])
+        own = tab.ask("train.start", recipe="digits", settings=LONG)["run"]
+        wait(tab, own, lambda state: state["rows"])
+        tab.session.library.runs.close()
+        assert process_of(tmp_path / own) is None
+        process = process_of(tmp_path / run)
+        assert process is not None
+        assert (process.studio, wait(tab, run, status("running"))["status"]) == (other.pid, "running")
+    finally:
+        other.kill()
+        other.communicate()
+    tab_of(tmp_path).session.library.runs.close()
+    assert process_of(tmp_path / run) is None
+    assert "resume" in (tmp_path / run / "train.log").read_text()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pellucid.recipe.recipe import load_recipe
 from pellucid.studio.runs import Runs, process_of
 from tests.report.test_browser import FAULTS, browser  # noqa: F401  (a fixture)
 from tests.studio.test_browser import WAIT, until
@@ -104,6 +105,49 @@ def test_a_training_outlives_a_killed_server_and_ends_with_the_next(folder: Path
     assert process_of(folder / run) is None
     assert (folder / run / "weights" / "last.safetensors").exists()
     assert "resume" in (folder / run / "train.log").read_text()
+
+
+def test_parts_choices_and_texts_are_changed_and_the_doctor_looks_during_the_training(
+    folder: Path,
+    browser: Any,  # noqa: F811
+) -> None:
+    with studio(str(folder)) as served:
+        page = TrainPage(browser, served)
+        tab = page.tab
+        tab.fill("[name='train.epochs']", "100000")
+        tab.select_option("[name='optimizer.name']", "momentum")
+        until(tab, "document.querySelector('#train-about').textContent.includes('optimizer momentum')")
+        assert tab.input_value("[name='train.epochs']") == "100000"  # other fields keep what was typed
+        assert tab.locator("[name='optimizer.beta1']").count() == 0
+        tab.click("#train-rest >> xpath=.. >> summary")
+        tab.fill("[name='network.sizes']", "[64, ten]")
+        tab.click("#train-start")
+        tab.wait_for_selector("#train-problem:visible", timeout=WAIT)
+        assert "sizes" in tab.inner_text("#train-problem")
+        tab.fill("[name='network.sizes']", "[64, 12, 10]")
+        tab.fill("[name='optimizer.lr']", "1e-7")
+        tab.check("[name='data.standardize']")
+        tab.select_option("[name='train.monitor']", "val_loss")
+        tab.keyboard.press("Tab")
+        tab.reload()  # the address keeps the form
+        tab.wait_for_selector("[name='optimizer.name']", timeout=WAIT)
+        assert tab.input_value("[name='network.sizes']") == "[64, 12, 10]"
+        run = page.start()
+        recipe = load_recipe(folder / run)
+        assert (recipe.optimizer.name, recipe.optimizer.arguments["lr"]) == ("momentum", 1e-7)
+        assert recipe.network.arguments["sizes"] == (64, 12, 10)
+        assert (recipe.data.standardize, recipe.train.monitor) == (True, "val_loss")
+        page.status("running")
+        until(tab, "document.querySelector('#train-step') && document.querySelectorAll('#train-curves .bold').length")
+        tab.click("[data-action=pause]")
+        page.status("paused")
+        until(tab, "document.querySelector('#train-findings').textContent.includes('learning rate too low')", 240_000)
+        assert "the training goes on" in tab.inner_text("#train-examined")
+        page.status("paused")
+        tab.click("#train-reset")
+        until(tab, "document.querySelector('#train-about').textContent.includes('optimizer adam')")
+        assert "set=" not in tab.url
+        assert page.faults == []
 
 
 def test_a_wrong_setting_is_one_line_and_runs_are_compared(folder: Path, browser: Any) -> None:  # noqa: F811

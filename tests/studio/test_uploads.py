@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from pellucid.model import Model
 from pellucid.studio.app import application
-from pellucid.studio.pictures import MAX_SIDE, MAX_UPLOADS
+from pellucid.studio.pictures import MAX_UPLOAD_SIDE, MAX_UPLOADS
 from pellucid.studio.view import Library
 from tests.studio.talk import Tab
 from tests.studio.test_security import COOKIE, FOREIGN_HOSTS, HOST, ORIGINS, TOKEN
@@ -83,7 +83,7 @@ def test_what_is_no_picture_is_refused(body: bytes, status: int, opened: TestCli
 def test_the_oldest_is_dropped_and_large_ones_shrink() -> None:
     uploads = Library((), Model.load).uploads
     first, line = uploads.add(encoded(1500, 300, "JPEG"))
-    assert (line, tuple(uploads[first].shape)) == ("", (3, MAX_SIDE * 300 // 1500, MAX_SIDE))
+    assert (line, tuple(uploads[first].shape)) == ("", (3, MAX_UPLOAD_SIDE * 300 // 1500, MAX_UPLOAD_SIDE))
     lines = [uploads.add(encoded(8, 8))[1] for _ in range(MAX_UPLOADS)]
     assert lines[:-1] == [""] * (MAX_UPLOADS - 1)
     assert lines[-1] == f"u1 was dropped: the studio keeps {MAX_UPLOADS} uploads"

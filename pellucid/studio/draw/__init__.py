@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pellucid.studio.draw.session import KINDS, DrawSession
+from pellucid.studio.draw.session import HANDLERS, DrawSession
 from pellucid.studio.view import View
 
-DRAW = View("draw", "Draw", Path(__file__).parent / "page", DrawSession, KINDS)
+DRAW = View("draw", "Draw", Path(__file__).parent / "page", DrawSession, HANDLERS)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.settings.checks import check, check_known
 
-KINDS = ("noise", "stripes", "scribble")
+NONSENSE = ("noise", "stripes", "scribble")
 MAX_SEED = 1000
 STROKES = 4
 PEN = 5.0  # pixels from the middle of a stroke to its edge
@@ -16,8 +16,8 @@ GRID = (0.15, 0.5, 0.85)  # where strokes of a scribble end, as of a letter, in 
 
 
 def nonsense(kind: str, seed: int, side: int) -> Tensor:
-    """Return a picture (side, side) uint8, ink 255; kind: one of `KINDS`; the same seed gives the same picture."""
-    check_known("no kind of nonsense", kind, KINDS)
+    """Return a picture (side, side) uint8, ink 255; kind: one of `NONSENSE`; the same seed gives the same picture."""
+    check_known("no kind of nonsense", kind, NONSENSE)
     check(0 <= seed <= MAX_SEED, "n", f"from 0 to {MAX_SEED}", seed)
     rng = torch.Generator().manual_seed(seed)
     if kind == "noise":

@@ -255,7 +255,7 @@ class DrawSession:
         return Reply(about, {"picture": picture, "x": x[0]})
 
 
-KINDS: dict[str, tuple[type, Callable[[DrawSession, Any], Reply]]] = {
+HANDLERS: dict[str, tuple[type, Callable[[DrawSession, Any], Reply]]] = {
     "draw.open": (OpenModel, DrawSession.open),
     "draw.run": (RunDrawing, DrawSession.run),
     "draw.weights": (ReadWeights, DrawSession.weights),

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pellucid.studio.explain.session import KINDS, ExplainSession
+from pellucid.studio.explain.session import HANDLERS, ExplainSession
 from pellucid.studio.view import View
 
-EXPLAIN = View("explain", "Explain", Path(__file__).parent / "page", ExplainSession, KINDS)
+EXPLAIN = View("explain", "Explain", Path(__file__).parent / "page", ExplainSession, HANDLERS)

@@ -8,7 +8,8 @@ from pellucid.explain import METHODS
 from pellucid.model import Model
 from pellucid.studio.embedded import document, recorded
 from pellucid.studio.explain import EXPLAIN
-from pellucid.studio.explain.session import RANDOM, AimAt, ExplainSession, OpenExplain, ShowPicture
+from pellucid.studio.explain.requests import AimAt, OpenExplain, ShowPicture
+from pellucid.studio.explain.session import RANDOM, ExplainSession
 from pellucid.studio.session import Session
 from pellucid.studio.view import Library
 from pellucid.task import task_of

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,6 +21,17 @@ from pellucid.explain.verdicts import ORDERS, adds_up
 from pellucid.layers.base import Layer, Mode, Trait
 from pellucid.predictor import Picture, Predicted
 from pellucid.settings.checks import check, check_known
+from pellucid.studio.explain.layers import maps_of
+from pellucid.studio.explain.requests import (
+    AimAt,
+    OccludeFrom,
+    OpenExplain,
+    ReadFeatureMaps,
+    ReadRelevance,
+    ReadTop,
+    RunMethod,
+    ShowPicture,
+)
 from pellucid.studio.messages import Reply
 from pellucid.studio.pictures import as_bytes, family_for, sample, sample_names
 from pellucid.studio.view import Library
@@ -37,63 +47,6 @@ TOP = 9
 MIN_ROWS = 4  # of the relevance
 RANDOM = "random"  # in place of a method: random orders of the pixels
 GIVEN = "given"  # the kind of pictures that were given
-
-
-@dataclass(frozen=True)
-class OpenExplain:
-    """explain.open: model: one of the names that the server offers; None for the first."""
-
-    model: str | None = None
-
-
-@dataclass(frozen=True)
-class ShowPicture:
-    """explain.picture: either a sample or an upload, by its name."""
-
-    sample: str | None = None
-    upload: str | None = None
-
-
-@dataclass(frozen=True)
-class AimAt:
-    """explain.aim: of: a class or another choice, or a unit; place: top, left, bottom, right in pixels."""
-
-    of: str | None = None
-    place: tuple[int, ...] | None = None
-
-
-@dataclass(frozen=True)
-class RunMethod:
-    """explain.run, explain.curve: one method; for a curve also "random"."""
-
-    method: str
-
-
-@dataclass(frozen=True)
-class ReadRelevance:
-    """explain.relevance: the relevance at each layer."""
-
-
-@dataclass(frozen=True)
-class OccludeFrom:
-    """explain.occlude: the squares from number `start` on, as many as there is time for."""
-
-    start: int
-
-
-@dataclass(frozen=True)
-class ReadFeatureMaps:
-    """explain.maps: the feature maps of a layer."""
-
-    path: str
-
-
-@dataclass(frozen=True)
-class ReadTop:
-    """explain.top: the pictures that activate a feature map most."""
-
-    path: str
-    map: int
 
 
 class ExplainSession:
@@ -366,27 +319,13 @@ class ExplainSession:
             return torch.zeros(3, 1, 1), torch.zeros(0)
 
 
-def maps_of(asked: Asked) -> list[dict[str, Any]]:
-    """Return the layers whose outputs are maps (K, h, w), in forward order, without those that run more than once."""
-    found: list[dict[str, Any]] = []
-
-    def watch(path: str, layer: Layer, x: Any, y: Any, cache: Any) -> None:
-        if isinstance(y, Tensor) and y.dim() == 4 and not isinstance(layer, Combinator):
-            shape = list(y.shape[1:])
-            found.append({"path": path, "shape": shape, "activation": Trait.ACTIVATION in layer.traits})
-
-    forward(asked.net, asked.params, asked.x, Mode(keep=False), watch)
-    paths = [one["path"] for one in found]
-    return [one for one in found if paths.count(one["path"]) == 1]
-
-
 def _small(picture: Tensor, side: int = PATCH_SIDE) -> Tensor:
     """Return a picture (C, H, W) with sides of at most `side` pixels."""
     height, width = (max(1, round(length * min(1.0, side / max(picture.shape[1:])))) for length in picture.shape[1:])
     return F.adaptive_avg_pool2d(picture, (height, width))
 
 
-KINDS: dict[str, tuple[type, Callable[[ExplainSession, Any], Reply]]] = {
+HANDLERS: dict[str, tuple[type, Callable[[ExplainSession, Any], Reply]]] = {
     "explain.open": (OpenExplain, ExplainSession.open),
     "explain.picture": (ShowPicture, ExplainSession.picture),
     "explain.aim": (AimAt, ExplainSession.aim),

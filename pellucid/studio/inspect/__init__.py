@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pellucid.studio.inspect.session import KINDS, InspectSession
+from pellucid.studio.inspect.session import HANDLERS, InspectSession
 from pellucid.studio.view import View
 
-INSPECT = View("inspect", "Inspect", Path(__file__).parent / "page", InspectSession, KINDS)
+INSPECT = View("inspect", "Inspect", Path(__file__).parent / "page", InspectSession, HANDLERS)

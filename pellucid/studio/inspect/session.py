@@ -30,15 +30,19 @@ SILENT = 0.01  # a filter whose norm is below this part of the median is named
 BINS = 41
 MAX_VERIFIED = 2_000_000  # entries of a layer's input, output and parameters
 CORNER = 32  # pixels of the side of larger feature maps that are verified
-SAMPLES = 6  # entries of each gradient that are compared with central differences
+CHECKED_ENTRIES = 6  # entries of each gradient that are compared with central differences
 NO_MODEL = "no model is open; send inspect.open first"
 
 
 @dataclass(frozen=True)
 class OpenGraph:
-    """inspect.open: model: one of the names that the server offers, which include runs; None for the first."""
+    """inspect.open: model: one of the names that the server offers, which include runs; None for the first.
+
+    upload: the picture to run it on, by its id; None for a bundled one.
+    """
 
     model: str | None = None
+    upload: str | None = None
 
 
 @dataclass(frozen=True)
@@ -108,20 +112,20 @@ class InspectSession:
         self.rows: dict[str, LedgerRow] = {}
 
     def open(self, request: OpenGraph) -> Reply:
-        """Run a model on a bundled picture; return a row for each layer, in forward order."""
+        """Run a model on a picture; return a row for each layer, in forward order."""
         names = (*self.library.names, *self.library.trained)
         name = names[0] if request.model is None else request.model
         check_known("no model", name, names)
         # A run is read each time, as its weights change while it trains.
         model = self.library.load(name) if name in self.library.names else Model.load(self.library.runs.path(name))
-        picture, x = self._input(name, model)
+        picture, x = self._input(name, model, request.upload)
         self.rows = {}
         makers = dict[int, int]()  # rows by the ids of their outputs
-        kept = list[Any]()  # keeps all tensors alive, because ids of freed ones would be used again
+        tensors_alive = list[Any]()  # keeps all tensors alive, because ids of freed ones would be used again
         flat = flatten(model.params)
 
         def watch(path: str, layer: Layer, x: Any, y: Any, cache: Any) -> None:
-            kept.append((x, y))
+            tensors_alive.append((x, y))
             start = f"{path}." if path else ""
             own = {key[len(start) :]: one for key, one in flat.items() if key.startswith(start)}
             row = self.rows.setdefault(path, LedgerRow(path, layer, x, y, own))
@@ -133,7 +137,13 @@ class InspectSession:
 
         with torch.no_grad():
             model.objective.watched(watch).predict(model.params, x)
-        found = {"model": name, "models": names, "task": task_of(model).name, "picture": picture}
+        found = {
+            "model": name,
+            "models": names,
+            "task": task_of(model).name,
+            "picture": picture,
+            "upload": request.upload,
+        }
         found |= {"input": list(x.shape[1:]), "layers": [row.to_json() for row in self.rows.values()]}
         ran = {path.partition(".")[0] for path in self.rows}
         # Networks that only training runs, such as the discriminator of a GAN, and the numbers of their values.
@@ -145,13 +155,18 @@ class InspectSession:
         seen = x[0] if x.dim() == 4 else x.flatten()[None, None]
         return Reply(found, {"x": seen})
 
-    def _input(self, name: str, model: Any) -> tuple[str | None, Tensor]:
-        """Return a bundled picture's name and the model's input for it; None and zeros for a task without pictures."""
+    def _input(self, name: str, model: Any, upload: str | None) -> tuple[str | None, Tensor]:
+        """Return a picture's name and the model's input for it; None and zeros for a task without pictures."""
         task = task_of(model)
         try:
             predictor = task.predictor(model)
         except PellucidError:
+            if upload is not None:
+                raise
             return None, torch.zeros(1, *model.nominal_shape)
+        if upload is not None:
+            raw = self.library.uploads[upload]
+            return upload, model.scaled(task.seen(model, predictor.frame(raw))[None])
         picture = f"{family_for(name, model.nominal_shape[0])} 0"
         return picture, model.scaled(task.seen(model, predictor.frame(sample(picture)))[None])
 
@@ -224,7 +239,7 @@ class InspectSession:
         if (size := _size(row, x, y)) > MAX_VERIFIED:
             raise PellucidError(f"{request.path} has {size:,} numbers, above {MAX_VERIFIED:,}; use pellucid verify")
         goal = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view_as(y)
-        table = verify(row.layer, row.params, x, goal, Quadratic(), samples=SAMPLES)
+        table = verify(row.layer, row.params, x, goal, Quadratic(), samples=CHECKED_ENTRIES)
         # The network is the layer alone, so its dx stands twice; its dy is that of the loss.
         by_name = {one.what: one for one in table.rows if one.what != "dy"}
         rows = [asdict(one) for one in by_name.values()]
@@ -237,7 +252,7 @@ def _size(row: LedgerRow, x: Any, y: Tensor) -> int:
     return sum(one.numel() for one in (*tensors(x), y, *row.params.values()))
 
 
-KINDS: dict[str, tuple[type, Callable[[InspectSession, Any], Reply]]] = {
+HANDLERS: dict[str, tuple[type, Callable[[InspectSession, Any], Reply]]] = {
     "inspect.open": (OpenGraph, InspectSession.open),
     "inspect.tiles": (ReadTiles, InspectSession.tiles),
     "inspect.histograms": (ReadHistograms, InspectSession.histograms),

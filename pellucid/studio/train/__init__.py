@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pellucid.studio.train.session import KINDS, TrainSession
+from pellucid.studio.train.session import HANDLERS, TrainSession
 from pellucid.studio.view import View
 
-TRAIN = View("train", "Train", Path(__file__).parent / "page", TrainSession, KINDS)
+TRAIN = View("train", "Train", Path(__file__).parent / "page", TrainSession, HANDLERS)

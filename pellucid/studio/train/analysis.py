@@ -21,7 +21,7 @@ from pellucid.training.callbacks import kept_epochs
 MAX_TESTED = 2000  # held-out images of a confusion matrix, taken evenly
 BATCH = 256
 MAX_FILTERS = 16
-MAX_SIDE = 256  # of filters and feature maps
+MAX_MAP_SIDE = 256  # of filters and feature maps
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +90,7 @@ def maps(model: Model, path: str, x: Tensor, y: Tensor) -> Tensor:
     if call is None:
         raise PellucidError(f"the output of {path.removesuffix('.weight')} is not computed on its own")
     found = call.y[0, :MAX_FILTERS].detach()
-    return (found[:, None, None] if found.ndim == 1 else found)[:, :MAX_SIDE, :MAX_SIDE]
+    return (found[:, None, None] if found.ndim == 1 else found)[:, :MAX_MAP_SIDE, :MAX_MAP_SIDE]
 
 
 def as_pictures(x: Tensor) -> Tensor | None:

@@ -9,27 +9,24 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from pellucid.data import CATALOGUE
 from pellucid.errors import PellucidError
 from pellucid.files import read_regular
 from pellucid.model import Model
 from pellucid.recipe.compare import compare_runs
-from pellucid.recipe.material import SHAPES
-from pellucid.recipe.recipe import load_recipe, parse_overrides
+from pellucid.recipe.recipe import load_recipe
 from pellucid.run.folder import RunFolder
 from pellucid.settings.checks import check, check_known
-from pellucid.shipped_files import recipe_abouts, recipe_names
+from pellucid.shipped_files import recipe_abouts
 from pellucid.studio.messages import Reply
 from pellucid.studio.train.analysis import Tested, as_pictures, filters, held_out, maps, tested, weights_by_epoch
+from pellucid.studio.train.form import changed_recipe, form_fields
 from pellucid.studio.view import Library
 from pellucid.task import task_of
 
-MAX_SETTINGS, MAX_SETTING = 100, 1000  # overrides of a recipe, and the characters of one
 MAX_IMAGES = 24  # of a cell
 INTERVALS = 8  # parts of a training between which weights are kept, if its recipe names no epochs
 MAX_COMPARED = 8
-SAMPLES = 48  # images of a generator
-FIXED = ("recipe.name", "recipe.then", "start.weights")  # they name files
+MAX_GENERATED = 48  # samples of a generator
 
 
 @dataclass(frozen=True)
@@ -39,9 +36,10 @@ class OpenTrain:
 
 @dataclass(frozen=True)
 class ReadRecipe:
-    """train.recipe: recipe: a name."""
+    """train.recipe: recipe: a name; settings: overrides such as "optimizer.name=sgd"."""
 
     recipe: str
+    settings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ class ReadPicture:
 
 @dataclass(frozen=True)
 class ReadConfusion:
-    """train.confusion: epoch: one of the epochs of `kept` of train.state."""
+    """train.confusion: epoch: one of the epochs of `weights` of train.state."""
 
     run: str
     epoch: int
@@ -133,30 +131,14 @@ class TrainSession:
         return Reply({"recipes": recipes, "runs": self.runs.names(), "folder": str(self.runs.folder)}, {})
 
     def recipe(self, request: ReadRecipe) -> Reply:
-        """Return the numbers and switches of a recipe by key, and what it is about."""
-        check_known("no recipe", request.recipe, recipe_names())
-        recipe = load_recipe(request.recipe)
-        pairs = ((f"{table}.{key}", value) for table, keys in recipe.tables().items() for key, value in keys.items())
-        numbers = {key: value for key, value in pairs if isinstance(value, bool | int | float)}
-        parts = {table: keys[next(iter(keys))] for table, keys in recipe.tables().items() if keys}
-        parts = {table: name for table, name in parts.items() if isinstance(name, str)}
-        return Reply({"recipe": request.recipe, "about": recipe.recipe.about, "values": numbers, "parts": parts}, {})
+        """Return the keys of a recipe with overrides as a form, and what it is about."""
+        recipe, _ = changed_recipe(request.recipe, request.settings)
+        found = {"recipe": request.recipe, "about": recipe.recipe.about, "fields": form_fields(recipe)}
+        return Reply(found, {})
 
     def start(self, request: StartTraining) -> Reply:
         """Start a training with a recipe in a new run folder, and return the run's name."""
-        check_known("no recipe", request.recipe, recipe_names())
-        settings = request.settings
-        check(len(settings) <= MAX_SETTINGS, "settings", f"at most {MAX_SETTINGS}", len(settings))
-        check(
-            all(len(one) <= MAX_SETTING for one in settings), "settings", f"of at most {MAX_SETTING} characters", "more"
-        )
-        overrides = parse_overrides([*settings])
-        for key, value in overrides.items():
-            if key == "data.name":
-                check_known("no data set", str(value), [*CATALOGUE, *SHAPES])
-            elif key in FIXED or (isinstance(value, str) and any(mark in value for mark in "/\\~")):
-                raise PellucidError(f"{key} names a file or a run; set it on the command line: pellucid train")
-        recipe = load_recipe(request.recipe, overrides)
+        recipe, overrides = changed_recipe(request.recipe, request.settings)
         if not recipe.train.keep:
             recipe = load_recipe(request.recipe, {**overrides, "train.keep": epochs_to_keep(recipe.train.epochs)})
         return Reply({"run": self.runs.begin(recipe)}, {})
@@ -168,7 +150,7 @@ class TrainSession:
         since = request.since if 0 <= request.since <= len(history) else 0
         layers = [row for row in history.layers if row["epoch"] > since]
         found = {"run": request.run, "since": since, "rows": history.rows[since:], "layers": layers}
-        shown = {"pictures": [*RunFolder(path).previews()], "kept": [*weights_by_epoch(path)]}
+        shown = {"pictures": [*RunFolder(path).previews()], "weights": [*weights_by_epoch(path)]}
         return Reply({**found, **shown, **state}, {})
 
     def control(self, request: ControlTraining) -> Reply:
@@ -211,7 +193,7 @@ class TrainSession:
         model = self._model(request.run, request.epoch)
         found: dict[str, Any] = {"run": request.run, "epoch": request.epoch, "path": None}
         tensors = dict[str, Tensor]()
-        samples = task_of(model).samples(model, SAMPLES)
+        samples = task_of(model).samples(model, MAX_GENERATED)
         if samples is not None and (images := as_pictures(samples)) is not None:
             tensors["samples"] = images
         with suppress(PellucidError):  # no weights that are pictures, a task without such images, or no trace
@@ -225,10 +207,8 @@ class TrainSession:
         return Reply(found, tensors)
 
     def findings(self, request: ReadFindings) -> Reply:
-        """Return what the doctor finds in a run, None while it is at work; the first request starts it."""
-        return Reply(
-            {"run": request.run, "diagnosis": self.runs.examine(self.runs.path(request.run), request.again)}, {}
-        )
+        """Return what the doctor found last in a run, None before; a request starts it where the run has gone on."""
+        return Reply({"run": request.run, **self.runs.examine(self.runs.path(request.run), request.again)}, {})
 
     def compare(self, request: CompareTrainings) -> Reply:
         """Return the keys in which the recipes of runs differ, and their main results."""
@@ -262,7 +242,7 @@ class TrainSession:
         return self._tested[1]
 
 
-KINDS: dict[str, tuple[type, Callable[[TrainSession, Any], Reply]]] = {
+HANDLERS: dict[str, tuple[type, Callable[[TrainSession, Any], Reply]]] = {
     "train.open": (OpenTrain, TrainSession.open),
     "train.recipe": (ReadRecipe, TrainSession.recipe),
     "train.start": (StartTraining, TrainSession.start),

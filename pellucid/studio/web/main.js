@@ -45,8 +45,8 @@ async function begin({ name, title }, state) {
     state,
     /** Put what is shown into the address; null, undefined and "" are left out. */
     remember(values) {
-      const kept = Object.entries(values).filter(([, value]) => value !== null && value !== undefined && value !== "");
-      view.hash = `#${name}?${new URLSearchParams(kept)}`;
+      const given = Object.entries(values).filter(([, value]) => value !== null && value !== undefined && value !== "");
+      view.hash = `#${name}?${new URLSearchParams(given)}`;
       $(`#views a[data-view="${name}"]`).href = view.hash;
       if (shown === view) history.replaceState(null, "", view.hash);
     },

@@ -51,7 +51,7 @@ export function columns(S, lit) {
   const vb = Array.from(column, (w, i) => w * dz2[i]);
   const px = (k) => [g.ix + ((k % width) + 0.5) * g.q, g.iy + (Math.floor(k / width) + 0.5) * g.q];
   const curve = (s, t) => narrow ? `M${s}C${s[0]},${(s[1] + t[1]) / 2} ${t[0]},${(s[1] + t[1]) / 2} ${t}` : `M${s}C${(s[0] + t[0]) / 2},${s[1]} ${(s[0] + t[0]) / 2},${t[1]} ${t}`;
-  const kept = (values, count, path, row) => {
+  const strongest = (values, count, path, row) => {
     const chosen = largest(values, count);
     const own = S.subject && values.length ? [...values.keys()].find((k) => element(path, [row, k]) === S.subject) : undefined;
     return own === undefined || chosen.includes(own) ? chosen : [...chosen, own];
@@ -60,11 +60,11 @@ export function columns(S, lit) {
   const push = (name, d, value, most) => edges.push({ name, d, value, width: 0.6 + (3.2 * Math.abs(value)) / (most || 1), on: name === S.subject });
   const m1 = maxAbs(v1), m2 = maxAbs(v2), mb = maxAbs(vb);
   if (pass >= 2 && pass !== 5 && pass !== 6)
-    for (const k of kept(v1, EDGES[0], first.layer.path, hid))
+    for (const k of strongest(v1, EDGES[0], first.layer.path, hid))
       push(element(first.layer.path, [hid, k]), curve(narrow ? [px(k)[0], g.iy + width * g.q] : [g.ix + width * g.q, px(k)[1]], g.hid(hid)), v1[k], m1 * 1.6);
   if (pass === 6) for (const i of vb.keys()) push(element(second.layer.path, [i, hid]), curve(g.hid(hid), g.out(i, n)), vb[i], mb);
   else if (pass >= 3 && pass !== 5)
-    for (const j of kept(v2, EDGES[1], second.layer.path, out)) push(element(second.layer.path, [out, j]), curve(g.hid(j), g.out(out, n)), v2[j], m2);
+    for (const j of strongest(v2, EDGES[1], second.layer.path, out)) push(element(second.layer.path, [out, j]), curve(g.hid(j), g.out(out, n)), v2[j], m2);
   edges.sort((s, t) => s.on - t.on);
   const meaning = pass === 7 ? "∂C/∂w" : pass === 6 ? "w·∂C/∂z" : "w·a";
   /** @type {(key: string, at: number[], ...rest: any[]) => any} */

@@ -1,6 +1,6 @@
 // The view Explain: the question, what the server answers to it, and what follows when a person clicks, drops or types.
 import { $, $$, fill, html, percent, say } from "/core/dom.js";
-import { LostError } from "/core/server.js";
+import { LostError, uploaded } from "/core/server.js";
 import { Pad } from "/core/pad.js";
 import * as drawing from "./drawing.js";
 
@@ -86,15 +86,15 @@ export function start(root, server, { state: address, remember: put }) {
     }
   }
 
-  /** Show a picture, and explain it; `kept`: about the same score and place as before. */
-  const show = attempt(async (source, kept = false) => {
+  /** Show a picture, and explain it; `same`: about the same score and place as before. */
+  const show = attempt(async (source, same = false) => {
     const turn = ++S.turn;
-    if (!kept) Object.assign(S, { of: null, place: null });
+    if (!same) Object.assign(S, { of: null, place: null });
     let answer;
     try {
       answer = await pend(turn, "explain.picture", source);
     } catch (error) {
-      if (!source.upload || error instanceof LostError || !kept) throw error;
+      if (!source.upload || error instanceof LostError || !same) throw error;
       return show({ sample: S.open.sample });
     }
     if (turn !== S.turn) return;
@@ -131,10 +131,10 @@ export function start(root, server, { state: address, remember: put }) {
   /** Ask for what is missing. Stops when something else is asked. */
   async function compute(turn) {
     const is = () => turn === S.turn;
-    const take = async (name, kind, fields, kept) => {
+    const take = async (name, kind, fields, receive) => {
       try {
         const found = await server.ask(kind, fields);
-        if (is()) kept(found);
+        if (is()) receive(found);
       } catch (error) {
         if (error instanceof LostError) throw error;
         if (is()) S.faults[name] = error.message;
@@ -191,9 +191,7 @@ export function start(root, server, { state: address, remember: put }) {
   });
 
   const send = attempt(async (file) => {
-    const response = await fetch("/upload", { method: "POST", body: file });
-    const answer = await response.json();
-    if (!response.ok) throw new Error(answer.error);
+    const answer = await uploaded(file);
     S.open.uploads.push(answer.upload);
     fillSources();
     await show({ upload: answer.upload });

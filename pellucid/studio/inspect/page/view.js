@@ -1,7 +1,7 @@
 // The view Inspect: the ledger of a model, and what is inside of the layer that is chosen.
 import { $, $$, count, fill, html, isNarrow, maxAbs, say } from "/core/dom.js";
 import { heat, paintScales } from "/core/paint.js";
-import { LostError } from "/core/server.js";
+import { LostError, uploaded } from "/core/server.js";
 import { isSmall, groups, ledger } from "./ledger.js";
 import { checked, contactSheet, histograms, paintSheet } from "./sheet.js";
 
@@ -13,13 +13,13 @@ const FRAME = html`<div class="panes inspect-panes">
     <p class="notice" id="inspect-problem" role="alert" hidden></p><div id="inspect-ledger" class="scroll"></div></section>
   <section class="pane" aria-labelledby="inspect-name" id="inspect-node"><div class="head"><h2 id="inspect-name">Layer</h2><p class="read" id="inspect-about"></p></div>
     <div class="head"><div class="seg" role="radiogroup" aria-label="What to show of the layer" id="inspect-kinds"></div><label class="field inline" id="inspect-order-l">Order <select id="inspect-order"><option value="index">by index</option><option value="max">by maximum</option></select></label><label class="field inline" id="inspect-channel-l">Channel <select id="inspect-channel"></select></label></div>
-    <div id="inspect-inside"></div><div class="pre" id="inspect-picture"><canvas class="px" id="inspect-x" role="img" aria-label="The picture that the model ran on"></canvas><p class="cap" id="inspect-x-cap"></p></div></section></div>`;
+    <div id="inspect-inside"></div><div class="pre" id="inspect-picture"><canvas class="px" id="inspect-x" role="img" aria-label="The picture that the model ran on"></canvas><div><p class="cap" id="inspect-x-cap"></p><div class="row"><label class="btn file">Upload…<input type="file" id="inspect-file" accept="image/png,image/jpeg,image/webp"></label><button class="btn" type="button" id="inspect-bundled">Bundled picture</button></div></div></div></section></div>`;
 
 /** Start the view in an element; returns what the frame of the page calls. */
 export function start(root, server, { state: address, remember: put }) {
   fill(root, FRAME);
   const S = {
-    model: null, wanted: address.get("model"), path: address.get("layer"), kind: address.get("kind") ?? "filters", channel: Number(address.get("channel") ?? 0),
+    model: null, wanted: address.get("model"), upload: address.get("upload"), path: address.get("layer"), kind: address.get("kind") ?? "filters", channel: Number(address.get("channel") ?? 0),
     order: address.get("order") ?? "index", tile: 0, open: new Set(), found: null, turn: 0,
   };
   const element = (id) => $(`#inspect-${id}`, root);
@@ -40,8 +40,20 @@ export function start(root, server, { state: address, remember: put }) {
     }
   };
 
+  /** Run the model on an uploaded picture; null: on the bundled one. */
+  const take = async (upload) => {
+    const before = S.upload;
+    S.upload = upload;
+    try {
+      S.model = await server.ask("inspect.open", { model: S.model.model, upload });
+      await load();
+    } catch (error) {
+      S.upload = before;
+      throw error;
+    }
+  };
   const open = attempt(async (name) => {
-    S.model = await server.ask("inspect.open", name ? { model: name } : {});
+    S.model = await server.ask("inspect.open", { model: name ?? null, upload: S.upload });
     const { layers } = S.model;
     const keys = groups(layers).filter((one) => one.name && one.layers.length > 1).map((one) => `${one.name}@${one.layers[0].index}`);
     S.open = new Set(isSmall(layers) ? keys : []);
@@ -53,6 +65,16 @@ export function start(root, server, { state: address, remember: put }) {
     await load();
     say(`${S.model.model}: ${layers.length} layers`);
   });
+
+  /** Open a model; if the server no longer knows the upload, with the bundled picture. */
+  async function begin(name) {
+    await open(name);
+    if (S.model || !S.upload) return;
+    const { textContent } = element("problem");
+    S.upload = null;
+    await open(name);
+    problem(new Error(textContent));
+  }
 
   /** Ask for what is shown of the layer; a later question overtakes an earlier one. */
   const load = attempt(async () => {
@@ -79,9 +101,10 @@ export function start(root, server, { state: address, remember: put }) {
     const { x } = S.model.tensors;
     heat(element("x"), x.data.slice(0, x.shape.at(-2) * x.shape.at(-1)), x.shape.at(-1), "div", maxAbs(x.data) || 1);
     element("picture").hidden = !S.model.picture;
-    element("x-cap").textContent = `It ran on the bundled picture “${S.model.picture}”, as ${S.model.input.join("×")}${S.model.input[0] > 1 ? " (the first channel is shown)" : ""}.`;
+    element("bundled").hidden = !S.model.upload;
+    element("x-cap").textContent = `It ran on ${S.model.upload ? `upload ${S.model.upload.slice(1)}` : `the bundled picture “${S.model.picture}”`}, as ${S.model.input.join("×")}${S.model.input[0] > 1 ? " (the first channel is shown)" : ""}.`;
     inside();
-    put({ model: S.model.model, layer: S.path, kind: S.kind === "filters" ? "" : S.kind, channel: S.channel || "", order: S.order === "index" ? "" : S.order });
+    put({ model: S.model.model, upload: S.upload, layer: S.path, kind: S.kind === "filters" ? "" : S.kind, channel: S.channel || "", order: S.order === "index" ? "" : S.order });
   }
 
   function inside() {
@@ -101,6 +124,8 @@ export function start(root, server, { state: address, remember: put }) {
     } else fill(element("inside"), S.kind === "weights" ? histograms(S.found) : checked(S.found));
   }
 
+  const send = attempt(async (file) => take((await uploaded(file)).upload));
+
   root.addEventListener("click", (event) => {
     const near = (name) => event.target.closest?.(`[data-${name}]`)?.dataset[name];
     const group = near("group"), layer = near("layer"), kind = near("kind"), tile = near("tile");
@@ -113,13 +138,20 @@ export function start(root, server, { state: address, remember: put }) {
     } else if (kind !== undefined) {
       Object.assign(S, { kind, tile: 0 });
       load();
+    } else if (event.target.id === "inspect-bundled") {
+      attempt(take)(null);
     } else if (tile !== undefined) {
       S.tile = Number(tile);
       inside();
     }
   });
   root.addEventListener("change", ({ target }) => {
-    if (target.id === "inspect-model") open(target.value);
+    if (target.id === "inspect-model") open(target.value).then(() => S.model && (target.value = S.model.model)); // the old one after an error
+    if (target.id === "inspect-file" && target.files.length) {
+      const [file] = target.files;
+      send(file);
+      target.value = ""; // the same file can be chosen again
+    }
     if (target.id === "inspect-order") {
       S.order = target.value;
       draw();
@@ -139,6 +171,6 @@ export function start(root, server, { state: address, remember: put }) {
 
   return {
     render: () => S.model && draw(),
-    opened: (reconnected) => open(reconnected ? S.model?.model : S.wanted),
+    opened: (reconnected) => begin(reconnected ? S.model?.model : S.wanted),
   };
 }

@@ -16,7 +16,7 @@ export function start(root, server) {
     const { rows, layers, diagnosis } = found, now = rows[at - 1];
     $(".curves", root).hidden = !rows.length;
     $(".doctor", root).hidden = !diagnosis;
-    if (diagnosis) panels.findings($("#record-findings"), diagnosis);
+    if (diagnosis) panels.findings($("#record-findings"), { diagnosis });
     if (!now) return;
     panels.curves($("#record-curves"), [{ name: "", rows, epochs: rows.length }], now.epoch);
     panels.layers($("#record-layers"), layers, now.epoch);

@@ -1,19 +1,19 @@
 // The view Train: which recipe and which run are chosen, what the server says of the run, and how a person steers it.
 import { $, $$, fill, html, num, say } from "/core/dom.js";
 import { LostError } from "/core/server.js";
+import { RecipeForm } from "./form.js";
 import * as panels from "./panels.js";
 
 const LIVE = 300, CALM = 2000; // milliseconds between two questions while a training runs, and otherwise
 const HEAVY = 1500; // milliseconds between two looks at the weights while a training runs
 const ALIVE = ["starting", "running", "paused", "finishing"];
 const STATUS = { starting: "Starting", running: "Training", paused: "Paused", finishing: "Writing the report", finished: "Finished", stopped: "Stopped", failed: "Failed", stopping: "Saving" };
-const MAIN = /^(train\.(epochs|batch_size)|optimizer\.(lr|momentum)|regularizer\.lam|network\.dropout|recipe\.seed)$/;
 
 const FRAME = html`<div class="panes train-panes">
   <section class="pane" aria-labelledby="train-recipe-h"><h2 id="train-recipe-h">Recipe</h2>
     <label class="field">Recipe <select id="train-recipe"></select></label><p class="cap" id="train-about"></p>
-    <form id="train-form"><div id="train-main"></div><details><summary class="cap">All numbers of the recipe</summary><div id="train-rest"></div></details>
-    <div class="row"><button class="btn primary" id="train-start">Start</button></div></form>
+    <form id="train-form"><div id="train-main"></div><details><summary class="cap">All settings of the recipe</summary><div id="train-rest"></div></details>
+    <div class="row"><button class="btn primary" id="train-start">Start</button><button class="btn quiet" type="button" id="train-reset">Reset</button></div></form>
     <h2>Run</h2><label class="field">Run <select id="train-run"></select></label>
     <div class="row" role="group" aria-label="Steer the training" id="train-steer"></div>
     <p id="train-status"></p><progress id="train-done" max="1" value="0" aria-label="Epochs done"></progress><p class="cap" id="train-message"></p>
@@ -33,11 +33,12 @@ export function start(root, server, { state: address, remember: put }) {
   const S = {
     recipes: [], runs: [], recipe: address.get("recipe") ?? "digits", run: address.get("run"), at: number(address.get("at")),
     others: (address.get("with") ?? "").split(",").filter(Boolean), cell: address.get("cell")?.split(",").map(Number) ?? null,
-    known: new Map(), // runs by name: {name, rows, layers, status, epochs, live, message, pictures, kept}
-    values: null, confusion: null, diagnosis: undefined, stopping: false, told: "", compared: null,
+    known: new Map(), // runs by name: {name, rows, layers, status, epochs, live, message, pictures, weights}
+    confusion: null, diagnosis: undefined, examined: 0, examining: false, stopping: false, told: "", compared: null,
   };
   let timer = 0, round = 0, asked = 0, shown = { weights: "", picture: "", compared: "" }, looking = false;
-  const remember = () => put({ recipe: S.recipe, run: S.run, at: S.at, with: S.others.join(","), cell: S.cell?.join(",") });
+  const form = new RecipeForm(server, $("#train-about"), $("#train-main"), $("#train-rest"));
+  const remember = () => put({ recipe: S.recipe, set: form.recipe ? form.settings().join("\n") : address.get("set"), run: S.run, at: S.at, with: S.others.join(","), cell: S.cell?.join(",") });
   const now = () => S.known.get(S.run);
   const isAlive = (one) => ALIVE.includes(one?.status);
   const newest = () => now()?.rows.length ?? 0;
@@ -61,27 +62,14 @@ export function start(root, server, { state: address, remember: put }) {
   };
 
   // ---- the recipe
-  async function readRecipe() {
-    const found = await server.ask("train.recipe", { recipe: S.recipe });
-    S.values = found.values;
+  async function readRecipe(settings = []) {
     $("#train-recipe").value = S.recipe;
-    const parts = Object.entries(found.parts).filter(([table, name]) => name && name !== "none" && !["recipe", "train"].includes(table));
-    fill($("#train-about"), html`${found.about} <br>${parts.map(([table, name]) => `${table} ${name}`).join(", ")}`);
-    const field = ([key, value]) => typeof value === "boolean"
-      ? html`<label class="field inline"><span>${key.replace(".", " ")}</span><input type="checkbox" name="${key}" ${value ? "checked" : ""}></label>`
-      : html`<label class="field inline"><span>${key.replace(".", " ")}</span><input type="number" step="any" name="${key}" value="${value}"></label>`;
-    const all = Object.entries(found.values), order = ([key, _]) => (key.startsWith("train.") ? 0 : key.startsWith("optimizer.") ? 1 : 2);
-    fill($("#train-main"), html`${all.filter(([key]) => MAIN.test(key)).sort((a, b) => order(a) - order(b)).map(field)}`);
-    fill($("#train-rest"), html`${all.filter(([key]) => !MAIN.test(key)).map(field)}`);
-    for (const box of $$("[type=checkbox]", $("#train-form"))) box.checked = found.values[box.name];
+    await form.read(S.recipe, settings);
     remember();
   }
 
-  /** The settings in which the form differs from the recipe. */
-  const settings = () => $$("input", $("#train-form")).filter((one) => one.type === "checkbox" ? one.checked !== S.values[one.name] : one.value !== String(S.values[one.name])).map((one) => `${one.name}=${one.type === "checkbox" ? one.checked : one.value}`);
-
   const begin = attempt(async () => {
-    const { run } = await server.ask("train.start", { recipe: S.recipe, settings: settings() });
+    const { run } = await server.ask("train.start", { recipe: S.recipe, settings: form.settings() });
     await readRuns();
     choose(run);
     say(`${run} is starting`);
@@ -106,14 +94,15 @@ export function start(root, server, { state: address, remember: put }) {
     if (S.others.length) $("#train-with").open = true;
   }
   function choose(name) {
-    Object.assign(S, { run: name, at: null, others: S.others.filter((one) => one !== name), confusion: null, diagnosis: undefined, stopping: false, told: "" });
+    Object.assign(S, { run: name, at: null, others: S.others.filter((one) => one !== name), confusion: null, diagnosis: undefined, examined: 0, examining: false, stopping: false, told: "" });
     shown = { weights: "", picture: "", compared: shown.compared };
     $("#train-run").value = name;
     $(".times", root).append($("#train-picture"));
     $("#train-picture").hidden = true;
     for (const id of ["film", "cell"]) fill($(`#train-${id}`), html``);
     fill($("#train-conf"), html`<p class="cap">It begins with the first weights that the run keeps.</p>`);
-    panels.findings($("#train-findings"), undefined);
+    $("#train-examine").disabled = false;
+    findings(false);
     listOthers();
     remember();
     poll();
@@ -122,9 +111,9 @@ export function start(root, server, { state: address, remember: put }) {
   /** Ask for the state of a run, and append its new epochs to what is known. */
   async function readState(name) {
     const had = S.known.get(name), found = await server.ask("train.state", { run: name, since: had?.rows.length ?? 0 });
-    const kept = had && found.since ? had : { rows: [], layers: [] };
-    const one = { ...found, name, rows: [...kept.rows, ...found.rows], layers: [...kept.layers, ...found.layers] };
-    const changed = !had || JSON.stringify([had.status, had.message, had.live, had.kept, had.pictures, had.rows.length]) !== JSON.stringify([one.status, one.message, one.live, one.kept, one.pictures, one.rows.length]);
+    const known = had && found.since ? had : { rows: [], layers: [] };
+    const one = { ...found, name, rows: [...known.rows, ...found.rows], layers: [...known.layers, ...found.layers] };
+    const changed = !had || JSON.stringify([had.status, had.message, had.live, had.weights, had.pictures, had.rows.length]) !== JSON.stringify([one.status, one.message, one.live, one.weights, one.pictures, one.rows.length]);
     S.known.set(name, one);
     return changed;
   }
@@ -154,7 +143,7 @@ export function start(root, server, { state: address, remember: put }) {
     timer = setTimeout(poll, wait);
   }
 
-  /** Say what has become of a training, and let the doctor look at one that has ended in sight. */
+  /** Say what has become of a training, and let the doctor look at one that goes on or has ended in sight. */
   function tell(was) {
     const { status, rows, name } = now();
     if (S.told !== `${name} ${status}`) {
@@ -162,6 +151,7 @@ export function start(root, server, { state: address, remember: put }) {
       S.told = `${name} ${status}`;
       if (ALIVE.includes(was) && status === "finished") examine(false);
     }
+    if (isAlive(now()) && rows.length && rows.length >= 2 * S.examined) examine(false);
   }
 
   const steer = attempt(async (action) => {
@@ -181,7 +171,7 @@ export function start(root, server, { state: address, remember: put }) {
     looking = true;
     asked = performance.now();
     try {
-      const picture = before(one.pictures), epoch = before(one.kept);
+      const picture = before(one.pictures), epoch = before(one.weights);
       if (picture !== undefined && shown.picture !== `${one.name} ${picture}`) {
         shown.picture = `${one.name} ${picture}`;
         const { tensors } = await server.ask("train.picture", { run: one.name, epoch: picture });
@@ -233,20 +223,37 @@ export function start(root, server, { state: address, remember: put }) {
     panels.cellImages($("#train-cell"), await server.ask("train.cell", { run, epoch, true: t, predicted: p }), classes);
   }
 
+  /** Show what the doctor found last, and wait for what it finds now; again: also if the run has not gone on. */
   const examine = attempt(async (again) => {
     const name = S.run;
-    let asks = again;
-    do {
-      const { diagnosis, message } = await server.ask("train.findings", { run: name, again: asks }).catch((error) => error);
-      asks = false;
-      if (S.run !== name) return;
-      S.diagnosis = diagnosis;
-      panels.findings($("#train-findings"), diagnosis, message);
-      $("#train-examine").disabled = diagnosis === null;
-      if (diagnosis === null) await new Promise((done) => setTimeout(done, 500));
-    } while (S.diagnosis === null);
-    if (S.diagnosis) say(`The doctor found ${S.diagnosis.findings.length || "nothing wrong"}`);
+    if (S.examining) return;
+    S.examining = true;
+    $("#train-examine").disabled = true;
+    let found, asks = again;
+    try {
+      do {
+        found = await server.ask("train.findings", { run: name, again: asks });
+        asks = false;
+        if (S.run !== name) return;
+        Object.assign(S, { diagnosis: found.diagnosis, examined: Math.max(1, found.epochs) });
+        findings(found.working);
+        if (found.working) await new Promise((done) => setTimeout(done, 500));
+      } while (found.working);
+      say(`The doctor found ${S.diagnosis.findings.length || "nothing wrong"}`);
+    } catch (error) {
+      if (error instanceof LostError || S.run !== name) throw error;
+      Object.assign(S, { diagnosis: null, examined: Math.max(1, newest()) });
+      panels.findings($("#train-findings"), { problem: error.message });
+    } finally {
+      if (S.run === name) {
+        S.examining = false;
+        $("#train-examine").disabled = false;
+      }
+    }
   });
+  function findings(working) {
+    panels.findings($("#train-findings"), { diagnosis: S.diagnosis, epochs: S.examined, working, isTrained: isAlive(now()) });
+  }
 
   const compare = attempt(async () => {
     const names = [S.run, ...S.others].filter((name) => S.known.get(name)?.rows.length), key = names.join();
@@ -259,7 +266,7 @@ export function start(root, server, { state: address, remember: put }) {
   function render() {
     const one = now();
     steering(one);
-    if (!one) return panels.findings($("#train-findings"), S.diagnosis);
+    if (!one) return findings(false);
     const runs = [one, ...S.others.map((name) => S.known.get(name)).filter(Boolean)];
     panels.curves($("#train-curves"), runs, at() || null);
     const isLive = S.at === null && isAlive(one);
@@ -271,7 +278,7 @@ export function start(root, server, { state: address, remember: put }) {
     $("#train-at").textContent = at();
     $("#train-newest").disabled = S.at === null;
     if (S.confusion) panels.confusion($("#train-conf"), S.confusion, S.cell);
-    if (S.diagnosis === undefined) panels.findings($("#train-findings"), undefined);
+    if (S.diagnosis === undefined && !S.examining) findings(false);
     compare();
   }
   function steering(one) {
@@ -294,6 +301,7 @@ export function start(root, server, { state: address, remember: put }) {
     if (action) steer(action);
     if (cell) pick(cell.split(",").map(Number));
     if (event.target.id === "train-examine") examine(S.diagnosis !== undefined);
+    if (event.target.id === "train-reset") attempt(readRecipe)();
     if (event.target.id === "train-newest") scrub(null);
   });
   const pick = attempt(async (cell) => {
@@ -316,6 +324,9 @@ export function start(root, server, { state: address, remember: put }) {
     if (event.target.id === "train-recipe") {
       S.recipe = event.target.value;
       attempt(readRecipe)();
+    } else if (event.target.closest("#train-form")) {
+      if (form.isPart(event.target.name)) attempt(form.choosePart.bind(form))(event.target).then(remember);
+      else remember();
     } else if (event.target.id === "train-run" && event.target.value) choose(event.target.value);
     else if (event.target.dataset.other) {
       const name = event.target.dataset.other;
@@ -338,7 +349,13 @@ export function start(root, server, { state: address, remember: put }) {
   const opened = attempt(async () => {
     looking = false;
     await readRuns();
-    await readRecipe();
+    try {
+      await readRecipe(form.recipe ? form.settings() : (address.get("set") ?? "").split("\n").filter(Boolean));
+    } catch (error) {
+      if (error instanceof LostError) throw error;
+      await readRecipe(); // an address with settings of another version
+      problem(error);
+    }
     shown = { weights: "", picture: "", compared: "" };
     render();
     await poll();

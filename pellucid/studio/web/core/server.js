@@ -42,3 +42,11 @@ export class Server {
     return answer;
   }
 }
+
+/** Upload a picture; returns its id as `upload`, and a `line` about the upload that it replaces. */
+export async function uploaded(file) {
+  const response = await fetch("/upload", { method: "POST", body: file });
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.error);
+  return answer;
+}

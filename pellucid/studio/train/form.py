@@ -1,0 +1,87 @@
+"""The keys of a recipe as a form: numbers, switches, choices and texts, and the overrides that a page may send."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, get_args, get_origin
+
+from pellucid.data import CATALOGUE
+from pellucid.errors import PellucidError
+from pellucid.recipe.material import SHAPES
+from pellucid.recipe.recipe import KINDS, NOTHING, PLAIN, Recipe, load_recipe, parse_overrides
+from pellucid.recipe.toml import toml_value
+from pellucid.settings.annotations import slots
+from pellucid.settings.checks import check, check_known
+from pellucid.shipped_files import recipe_names
+
+MAX_SETTINGS, MAX_SETTING = 100, 1000  # overrides of a recipe, and the characters of one
+FILE_KEYS = ("recipe.name", "recipe.then", "start.weights")
+HIDDEN_KEYS = (*FILE_KEYS, "recipe.about")
+
+
+def changed_recipe(name: str, settings: Sequence[str]) -> tuple[Recipe, dict[str, Any]]:
+    """Return a built-in recipe with overrides such as "optimizer.lr=0.5", and the overrides by key.
+
+    Raises PellucidError for what the recipe reader refuses, and for overrides that name files, other recipes or runs.
+    """
+    check_known("no recipe", name, recipe_names())
+    check(len(settings) <= MAX_SETTINGS, "settings", f"at most {MAX_SETTINGS}", len(settings))
+    check(all(len(one) <= MAX_SETTING for one in settings), "settings", f"of at most {MAX_SETTING} characters", "more")
+    overrides = parse_overrides([*settings])
+    for key, value in overrides.items():
+        if key == "data.name":
+            check_known("no data set", str(value), [*CATALOGUE, *SHAPES])
+        elif key in FILE_KEYS or any(mark in text for text in _texts(value) for mark in "/\\~"):
+            raise PellucidError(f"{key} names a file or a run; set it on the command line: pellucid train")
+    return load_recipe(name, overrides), overrides
+
+
+def _texts(value: Any) -> Iterable[str]:
+    """Yield all texts of a TOML value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, one in value.items():
+            yield key
+            yield from _texts(one)
+    elif isinstance(value, Sequence):
+        for one in value:
+            yield from _texts(one)
+
+
+def form_fields(recipe: Recipe) -> list[dict[str, Any]]:
+    """Return the keys of a recipe that a page can change: key, value and choices.
+
+    value: a number or a boolean; of other types its text, TOML except for texts. choices: the possible texts, None if
+    there is no list of them. is_part: whether other keys of the table depend on the value.
+    """
+    found = list[dict[str, Any]]()
+    for table, values in recipe.tables().items():
+        for key, value in values.items():
+            dotted = f"{table}.{key}"
+            if dotted in HIDDEN_KEYS:
+                continue
+            shown = value if isinstance(value, bool | int | float | str) else toml_value(value)
+            shown = NOTHING if value is None else shown
+            choices = _choices(recipe, table, key)
+            if choices and shown not in choices:  # such as the path of a data set
+                choices = [str(shown), *choices]
+            is_part = table in KINDS and key == KINDS[table].key
+            found.append({"key": dotted, "value": shown, "choices": choices, "is_part": is_part})
+    return found
+
+
+def _choices(recipe: Recipe, table: str, key: str) -> list[str] | None:
+    """Return the texts that a key can have, None for other keys."""
+    if table == "data" and key == "name":
+        return [*CATALOGUE, *SHAPES]
+    if table in KINDS:
+        if key == KINDS[table].key:
+            return [name for name in KINDS[table].known if table != "objective" or name != NOTHING]
+        target: Any = KINDS[table].known[getattr(recipe, table).name]
+    else:
+        target = PLAIN[table]
+    slot = slots(target).get(key)
+    kinds = () if slot is None else (slot.kind, *get_args(slot.kind))
+    listed = next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
+    if not listed or not all(isinstance(one, str) for one in listed):
+        return None
+    return [*listed, *([NOTHING] if type(None) in kinds else [])]

@@ -1,0 +1,71 @@
+// The form of a recipe: its keys as numbers, switches, choices and texts, and the settings in which it differs.
+import { $, fill, html } from "/core/dom.js";
+
+const MAIN = /^(train\.(epochs|batch_size)|optimizer\.(name|lr|momentum)|schedule\.name|regularizer\.lam|network\.dropout|recipe\.seed)$/;
+const ABOUT = /^(network|objective|loss|optimizer|schedule|regularizer|data)\./; // tables that the description names
+
+const order = ({ key }) => (key.startsWith("train.") ? 0 : key.startsWith("optimizer.") ? 1 : 2);
+
+function control({ key, value, choices }) {
+  if (choices) return html`<select name="${key}" data-k="${key}">${choices.map((one) => html`<option ${one === value && html`selected`}>${one}</option>`)}</select>`;
+  if (typeof value === "boolean") return html`<input type="checkbox" name="${key}" data-k="${key}" ${value && html`checked`}>`;
+  return html`<input type="${typeof value === "number" ? "number" : "text"}" step="any" name="${key}" data-k="${key}" value="${value}" autocomplete="off" spellcheck="false">`;
+}
+
+export class RecipeForm {
+  /** about, main, rest: the elements of the description, of the first fields and of all others. */
+  constructor(server, about, main, rest) {
+    this.server = server;
+    this.about = about;
+    this.main = main;
+    this.rest = rest;
+    this.recipe = "";
+    this.fields = [];
+    this.applied = new Map();
+  }
+
+  /** Show a recipe with settings such as "optimizer.lr=0.5". Rejects with the recipe reader's message. */
+  async read(recipe, settings = []) {
+    const found = await this.server.ask("train.recipe", { recipe, settings });
+    this.recipe = recipe;
+    this.applied = new Map(settings.map((one) => [one.slice(0, one.indexOf("=")), one.slice(one.indexOf("=") + 1)]));
+    this.fields = found.fields;
+    const parts = found.fields.filter(({ key, value, is_part: isPart }) => (isPart || key === "data.name") && ABOUT.test(key) && value !== "none");
+    fill(this.about, html`${found.about} <br>${parts.map(({ key, value }) => `${key.split(".")[0]} ${value}`).join(", ")}`);
+    const line = (one) => html`<label class="field inline"><span>${one.key.replace(".", " ")}</span>${control(one)}</label>`;
+    fill(this.main, html`${found.fields.filter((one) => MAIN.test(one.key)).sort((a, b) => order(a) - order(b)).map(line)}`);
+    fill(this.rest, html`${found.fields.filter((one) => !MAIN.test(one.key)).map(line)}`);
+  }
+
+  /** The settings in which the form differs from the recipe. */
+  settings() {
+    const found = new Map(this.applied);
+    for (const { key, value } of this.fields) {
+      const input = this.input(key);
+      if (!input) continue; // while the form is being filled, as replacing a field with the focus changes it
+      const text = input.type === "checkbox" ? String(input.checked) : input.value;
+      if (text !== String(value)) found.set(key, text);
+    }
+    return [...found].map(([key, text]) => `${key}=${text}`);
+  }
+
+  input(key) {
+    return [this.main, this.rest].map((root) => $(`[name="${CSS.escape(key)}"]`, root)).find(Boolean);
+  }
+
+  /** Show the keys of another part, such as another optimizer; its table loses the settings of the part before. */
+  async choosePart(input) {
+    const field = this.fields.find((one) => one.key === input.name), table = input.name.split(".")[0];
+    const settings = this.settings().filter((one) => one.startsWith(`${input.name}=`) || !one.startsWith(`${table}.`));
+    try {
+      await this.read(this.recipe, settings);
+    } catch (error) {
+      input.value = field.value;
+      throw error;
+    }
+  }
+
+  isPart(name) {
+    return this.fields.some((one) => one.key === name && one.is_part);
+  }
+}

@@ -89,7 +89,9 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in found}
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "task", [task if task == "classes" else pytest.param(task, marks=pytest.mark.slow) for task in TASKS]
+)
 def test_rows_and_files_are_those_of_one_process(task: str, tmp_path: Path, capsys: Any) -> None:
     words, draw = TASKS[task]
     source = str(folder_of(draw, tmp_path / "in"))

@@ -67,7 +67,7 @@ class Parts:
         return sum(name.startswith("part-") for name in os.listdir(self.folder))
 
     def claimed(self, rank: int, count: int) -> Iterator[int]:
-        """Yield the number of each part that is to be done, held by this process alone until the next is asked for.
+        """Yield the number of each unfinished part; this process holds its lock until it takes the next one.
 
         Process `rank` of `count` begins at its own share and goes on to what others have not done, also because they
         were killed. Ends when all parts are done, by whatever process.

@@ -10,7 +10,7 @@ NAMES := awk '/^ *Collecting/ {printf " %s", $$2} /^ *Downloading.*[0-9] MB/ {pr
 	/^ *Installing collected/ {printf "\n  installing them"} {fflush()} END {print ""}'
 install = @echo "Installing $(1) into $(VENV), which can take some minutes:"; set -o pipefail; $(PIP) $(2) | $(NAMES)
 
-.PHONY: demo test coverage check docs real lessons scorecard mutants bench release clean
+.PHONY: demo test coverage check docs real long lessons scorecard mutants bench release clean
 
 demo: $(VENV)/.library
 	$(BIN)/pellucid demo
@@ -35,7 +35,10 @@ docs: $(VENV)/.docs
 	PYTHONPATH=. $(BIN)/mkdocs build --strict
 
 real: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "real or slow" -rs --numprocesses auto --dist worksteal
+	$(BIN)/python -m pytest -m "(real or slow) and not long" -rs --numprocesses auto --dist worksteal
+
+long: $(VENV)/.dev
+	$(BIN)/python -m pytest -m long -rs
 
 lessons: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "" -rs tests/lessons tests/docs/test_tutorials.py

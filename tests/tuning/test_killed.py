@@ -13,10 +13,7 @@ from pellucid.recipe.job import train
 from pellucid.run.history import History
 from tests.tuning.launched import Process, answer, finished, launch, workers
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the workers of a sweep in /proc"),
-]
+pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the workers of a sweep in /proc")
 SEARCH = ("--over", "optimizer.lr=1e-4..1e-1:log", "--over", "optimizer.name=sgd,adam")
 
 
@@ -33,15 +30,18 @@ def kill_at_random(process: Process, folder: Path, kills: int, runs: int) -> int
     return killed
 
 
-def test_100_trials_with_20_killed_workers_give_100_results(tmp_path: Path):
-    words = (*SEARCH, "--trials", "100", "--sampler", "random", "--jobs", "2", "train.epochs=30", "--out", "found")
-    process = launch(*words, "train.checkpoint_seconds=0.05", folder=tmp_path)
-    assert kill_at_random(process, tmp_path / "found", 20, 100) == 20
+@pytest.mark.parametrize(
+    ("trials", "kills"), [pytest.param(12, 4, marks=pytest.mark.slow), pytest.param(100, 20, marks=pytest.mark.long)]
+)
+def test_killed_workers_lose_and_double_no_trial(tmp_path: Path, trials: int, kills: int):
+    words = (*SEARCH, "--trials", str(trials), "--sampler", "random", "--jobs", "2", "train.epochs=30")
+    process = launch(*words, "--out", "found", "train.checkpoint_seconds=0.05", folder=tmp_path)
+    assert kill_at_random(process, tmp_path / "found", kills, trials) == kills
     results = answer(process)
-    assert results["counts"] == {"complete": 100, "pruned": 0, "failed": 0, "unfinished": 0}
-    assert [trial["number"] for trial in results["trials"]] == [*range(1, 101)]
+    assert results["counts"] == {"complete": trials, "pruned": 0, "failed": 0, "unfinished": 0}
+    assert [trial["number"] for trial in results["trials"]] == [*range(1, trials + 1)]
     runs = finished(tmp_path / "found")
-    assert len(runs) == 100
+    assert len(runs) == trials
     for run in runs:  # every epoch once, whoever trained it
         assert [row["epoch"] for row in History.read(run).rows] == [*range(1, 31)], run
     resumed = [run for run in runs if "resumed" in json.loads((run / "manifest.json").read_text())]
@@ -52,6 +52,7 @@ def test_100_trials_with_20_killed_workers_give_100_results(tmp_path: Path):
     assert json.loads((resumed[0] / "results.json").read_text())["sha256"] == alone.metrics["sha256"]
 
 
+@pytest.mark.slow
 def test_two_launchers_that_share_only_the_folder_finish_one_search(tmp_path: Path):
     words = (*SEARCH, "--trials", "24", "--jobs", "1", "train.epochs=40", "--out", "found")
     first, second = launch(*words, folder=tmp_path), launch(*words, folder=tmp_path)
@@ -64,6 +65,7 @@ def test_two_launchers_that_share_only_the_folder_finish_one_search(tmp_path: Pa
     assert len(owners) == 2  # and both workers trained
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_every_run_and_says_how_to_go_on(tmp_path: Path):
     words = (*SEARCH, "--jobs", "2", "train.epochs=3000", "--out", "found")
     process = launch(*words, "train.checkpoint_seconds=1000", folder=tmp_path)
@@ -80,6 +82,7 @@ def test_ctrl_c_saves_every_run_and_says_how_to_go_on(tmp_path: Path):
     assert not finished(tmp_path / "found")
 
 
+@pytest.mark.slow
 def test_a_launcher_that_is_killed_takes_its_workers_with_it(tmp_path: Path):
     process = launch(*SEARCH, "--jobs", "2", "train.epochs=100000", "--out", "found", folder=tmp_path)
     end = time.monotonic() + 100

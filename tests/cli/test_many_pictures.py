@@ -140,6 +140,7 @@ def test_rows_are_the_predictions_of_the_pictures(tmp_path: Path, say: Say) -> N
             assert (row["label"], row["probability"]) == (one.label, one.confidence)
 
 
+@pytest.mark.slow
 def test_all_sources_give_the_same_rows(tmp_path: Path, say: Say) -> None:
     words, draw = TASKS["boxes"]
     source = folder_of(draw, tmp_path / "in")
@@ -176,6 +177,7 @@ def test_a_bucket_is_predicted(tmp_path: Path, say: Say) -> None:
     assert remote == local
 
 
+@pytest.mark.slow
 def test_tables_have_the_rows_of_the_command_for_few_pictures(tmp_path: Path, say: Say) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow reads and writes Parquet")
     source = tmp_path / "in"
@@ -301,6 +303,7 @@ def test_what_cannot_be_done_in_parts_is_one_line(tmp_path: Path, say: Say, monk
     assert "explanations of many pictures are files" in said.complaint
 
 
+@pytest.mark.slow
 def test_hostile_archives_are_refused_and_bombs_are_rows(tmp_path: Path, say: Say) -> None:
     with tarfile.open(tmp_path / "out.tar", "w") as shard:
         shard.addfile(tarfile.TarInfo("../../escaped.png"))

@@ -35,6 +35,7 @@ def test_a_module_is_named_with_its_python(monkeypatch: pytest.MonkeyPatch):
     assert command() == "pellucid"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_the_demo_says_how_to_go_on(say: Say, script: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "argv", [".venv/bin/pellucid", "demo"])

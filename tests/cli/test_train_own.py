@@ -128,6 +128,7 @@ def trained(say: Say, verb: str, data: Path, *settings: str) -> tuple[dict[str, 
     return load_recipe(run).tables(), run
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize("write", [labelme, yolo])
 def test_own_boxes(write: Any, say: Say, tmp_path: Path) -> None:
@@ -151,6 +152,7 @@ def test_a_detector_starts_from_the_shipped_one_but_for_its_classes(tmp_path: Pa
     assert model.preprocess["mean"] == shipped.preprocess["mean"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_own_outlines_train_a_detector_of_masks(say: Say, tmp_path: Path) -> None:
     tables, run = trained(say, "detect", coco(tmp_path, points=False), "data.size=96")
@@ -158,6 +160,7 @@ def test_own_outlines_train_a_detector_of_masks(say: Say, tmp_path: Path) -> Non
     assert "mask_ap" in json.loads((run / "results.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize(
     ("void", "names", "ignored", "classes"),

@@ -30,6 +30,7 @@ def test_windows_by_counting():
     assert 0 < found["with an IoU of 0.5 with an object"] < 30
 
 
+@pytest.mark.slow
 def test_regression_moves_boxes_nearer_to_the_objects():
     found = numbers("rcnn")
     assert found["proposals"] == 720

@@ -16,6 +16,7 @@ from pellucid.report.figures.regions import class_colour
 from pellucid.run.folder import RunFolder
 
 
+@pytest.mark.slow
 def test_pictures_after_epochs_that_double_and_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings: dict[str, Any] = {"train.epochs": 5, "recipe.threads": 1}
     run = pellucid.train("digits", out=tmp_path, progress=False, **settings)

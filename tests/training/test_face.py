@@ -94,7 +94,8 @@ def test_calling_a_model_gives_the_outputs_of_the_network():
     assert torch.allclose(model(x).softmax(1), model.predict(x), atol=1e-6)
     model = nested()
     before = {path: tensor.clone() for path, tensor in model.weights.items()}
-    assert torch.equal(model(x[:4]), model(x)[:4])  # batch normalization as in evaluation
+    # Batch normalization as in evaluation; kernels for other batch sizes differ by rounding.
+    torch.testing.assert_close(model(x[:4]), model(x)[:4])
     assert all(torch.equal(before[path], tensor) for path, tensor in model.weights.items())
 
 

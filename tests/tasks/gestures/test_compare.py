@@ -138,6 +138,7 @@ def test_metrics_of_the_saved_weights_equal_scikit_learns(bench: Bench, done: tu
     assert values["complete"] is True
 
 
+@pytest.mark.slow
 def test_variants_differ_in_initial_weights_and_trained_parameters(
     bench: Bench, done: tuple[Path, VariantComparison]
 ) -> None:
@@ -350,6 +351,7 @@ def test_near_duplicates_are_not_split_between_training_and_test(plain: tuple[Pa
     assert {True} <= again[0] ^ again[1], "the eleven pictures of one photo are on one side"
 
 
+@pytest.mark.slow
 def test_damaged_files_of_a_folder_are_listed(plain: tuple[Path, Path, VariantComparison]) -> None:
     root, out, _ = plain
     lines = (root.parent / "lines").read_text().splitlines()

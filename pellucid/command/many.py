@@ -43,7 +43,7 @@ def is_in_parts(source: str | Sequence[str], out: str | None) -> bool:
     and if it holds parts.
     """
     sources = [source] if isinstance(source, str) else source
-    begun = out is not None and (_places(out)[1] / MANIFEST).exists()
+    begun = out is not None and (_paths(out)[1] / MANIFEST).exists()
     table = out is not None and Path(out).suffix.lower() in SUFFIXES and not out.lower().endswith(".csv")
     return {"RANK", "WORLD_SIZE"} <= {*os.environ} or begun or table or any(map(is_collection, sources))
 
@@ -62,7 +62,7 @@ def predict_in_parts(
     """
     if args.out is None:
         raise PellucidError("results for many pictures are files; give their folder with --out DIR")
-    result, folder, files = _places(args.out)
+    result, folder, files = _paths(args.out)
     check_installed(result)
     with closing(picture_list(source)) as pictures, closing(Parts(folder, result, pictures, _job(args))) as parts:
         torch.set_num_threads(parts.threads)
@@ -80,17 +80,17 @@ def _finish_parts(
 ) -> None:
     """Predict on the parts that nobody does, until all are done, and let one process merge them."""
     pictures, result, (rank, count) = parts.pictures, parts.result, process()
-    predictor, as_table = make(None), result.suffix != ".jsonl"
+    predictor, as_table = make(None), result.suffix.lower() != ".jsonl"
     progress = FilesRead(rank == 0 and not args.json)
     for number in parts.claimed(rank, count):
         progress("predicted pictures", min(parts.done() * parts.size, len(pictures)), len(pictures))
-        place = (files or result.parent) / parts.file(number).stem
+        outputs = (files or result.parent) / parts.file(number).stem
         if files is not None and predictor.writes_files:
-            if place.exists():
-                shutil.rmtree(place)  # what a killed process has left
-            predictor = make(place)
+            if outputs.exists():
+                shutil.rmtree(outputs)  # what a killed process has left
+            predictor = make(outputs)
         rows = _rows(predictor, pictures, parts.pictures_of(number), as_table)
-        lines = [json.dumps(plain(_relative(row, place, result.parent)), allow_nan=False) for row in rows]
+        lines = [json.dumps(plain(_relative(row, outputs, result.parent)), allow_nan=False) for row in rows]
         write_atomically(parts.file(number), "".join(f"{line}\n" for line in lines).encode())
     progress.end()
     with parts.finished() as is_missing:
@@ -98,7 +98,7 @@ def _finish_parts(
             merge(result, [parts.file(number) for number in range(parts.count)])
 
 
-def _places(out: str) -> tuple[Path, Path, Path | None]:
+def _paths(out: str) -> tuple[Path, Path, Path | None]:
     """Return the file of the results, the folder of the parts, and that of the predictor's files; None for a table."""
     path = Path(out)
     if path.suffix.lower() in SUFFIXES:
@@ -142,13 +142,13 @@ def _pictures(predictor: Predictor, pictures: PictureList, numbers: Sequence[int
         yield Picture(f"{k:06d}-{plain_stem}", pictures.name(k), partial(read, content, pictures.where(k)))
 
 
-def _relative(value: Any, place: Path, folder: Path) -> Any:
-    """Return JSON values with paths below `place` relative to `folder`, so that the folder may be moved."""
+def _relative(value: Any, outputs: Path, folder: Path) -> Any:
+    """Return JSON values with paths below `outputs` relative to `folder`, so that the folder may be moved."""
     if isinstance(value, Mapping):
-        return {key: _relative(item, place, folder) for key, item in value.items()}
+        return {key: _relative(item, outputs, folder) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_relative(item, place, folder) for item in value]
-    is_below = isinstance(value, str) and value.startswith(f"{place}{os.sep}")
+        return [_relative(item, outputs, folder) for item in value]
+    is_below = isinstance(value, str) and value.startswith(f"{outputs}{os.sep}")
     return Path(value).relative_to(folder).as_posix() if is_below else value
 
 

@@ -60,12 +60,17 @@ def _parquet(file: BinaryIO, parts: Sequence[Path]) -> None:
         for part in parts:
             rows = [
                 {
-                    name: str(value) if kinds[name] == "string" and value is not None else value
+                    name: _text(value) if kinds[name] == "string" and value is not None else value
                     for name, value in row.items()
                 }
                 for row in _rows(part)
             ]
             writer.write_table(arrow.Table.from_pylist(rows, schema))
+
+
+def _text(value: Any) -> str:
+    """Return a value as text in UTF-8, which names of files need not be in; as `_csv` writes it."""
+    return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def _kind(found: set[type]) -> str:

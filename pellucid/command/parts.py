@@ -1,7 +1,9 @@
 """Results for many pictures in parts: files in a folder, written by any number of processes, and resumed."""
 
 import json
+import math
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,13 +16,16 @@ from PIL import __version__ as pillow_version
 from pellucid.data.picture_list import PictureList
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, read_regular, remove_orphans, write_atomically
+from pellucid.text import note
 from pellucid.version import __version__
 
 MIN_PART, MAX_PART = 16, 512  # pictures
 PARTS = 64  # the number of parts, about, unless that would make them smaller or larger
 POLL = 0.5  # seconds between two looks at the parts of other processes
 MANIFEST, LOCK = "manifest.json", "lock"
-WHOLE = 0  # the byte of LOCK for what concerns all parts; byte n + 1 is that of part n
+ALL_PARTS = 0  # the byte of LOCK for what concerns all parts; byte n + 1 is that of part n
+PATIENCE = 60.0  # seconds of waiting for parts of other processes, before a message names them
+_PART = re.compile(r"part-[0-9]{5,}\.jsonl")
 
 
 def part_size(pictures: int) -> int:
@@ -42,7 +47,7 @@ class Parts:
         self.count = -(-len(pictures) // self.size)
         self._locks = _Locks(folder / LOCK)
         try:
-            with self._locks.waited(WHOLE):
+            with self._locks.waited(ALL_PARTS):
                 self.threads = self._begin(about)
                 if self.done() < self.count:
                     result.unlink(missing_ok=True)
@@ -64,7 +69,7 @@ class Parts:
 
     def done(self) -> int:
         """Return the number of parts that are done."""
-        return sum(name.startswith("part-") for name in os.listdir(self.folder))
+        return sum(_PART.fullmatch(name) is not None for name in os.listdir(self.folder))
 
     def claimed(self, rank: int, count: int) -> Iterator[int]:
         """Yield the number of each unfinished part; this process holds its lock until it takes the next one.
@@ -74,27 +79,36 @@ class Parts:
         """
         first = rank * self.count // count
         open_parts = [*range(first, self.count), *range(first)]
+        waiting_since = None
         while open_parts:
-            held = []
+            locked: list[int] = []
             for number in open_parts:
                 if self.file(number).exists():
                     continue
                 if not self._locks.take(number + 1):
-                    held.append(number)
+                    locked.append(number)
                     continue
                 try:
                     if not self.file(number).exists():
+                        waiting_since = None
                         yield number
                 finally:
                     self._locks.release(number + 1)
-            open_parts = held
-            if held:
+            open_parts = locked
+            if locked:
+                waiting_since = waiting_since or time.monotonic()
+                if time.monotonic() - waiting_since > PATIENCE and rank == 0:
+                    waiting_since = math.inf  # one message
+                    note(
+                        f"still waiting for {', '.join(self.file(number).name for number in locked[:3])} of other "
+                        "processes; if one of them hangs, end it, and its part is computed again"
+                    )
                 time.sleep(POLL)
 
     @contextmanager
     def finished(self) -> Iterator[bool]:
         """Return a context in which this process alone may write the result; its value: whether it has to."""
-        with self._locks.waited(WHOLE):
+        with self._locks.waited(ALL_PARTS):
             if missing := not self.result.exists():
                 remove_orphans(self.folder)
                 for file in self.result.parent.glob(f".{self.result.name}.*.tmp"):

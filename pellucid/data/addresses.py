@@ -1,13 +1,13 @@
 """Pictures behind addresses: on web servers and in the buckets of clouds, read by fsspec."""
 
 import re
-import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from importlib import import_module
 from itertools import islice
+from threading import Event
 from typing import Any, TypeVar
 
 from pellucid.errors import PellucidError
@@ -38,6 +38,13 @@ def check_address(address: str) -> None:
         raise PellucidError(f"{address!a:.200} is not an address that is read; give one of {kinds} or a path")
 
 
+def check_readable(addresses: Iterable[str]) -> None:
+    """Raise PellucidError for an address of a kind that is not read, or whose library is not installed."""
+    for address in addresses:
+        check_address(address)
+        _system(address.partition("://")[0])
+
+
 def found_at(address: str) -> dict[str, int]:
     """Return the addresses of the pictures in a folder of a bucket, sorted, and their sizes in bytes.
 
@@ -62,8 +69,8 @@ def found_at(address: str) -> dict[str, int]:
     return found
 
 
-def read_address(address: str) -> bytes:
-    """Return the bytes of a picture behind an address, tried up to TRIES times.
+def read_address(address: str, stop: Event) -> bytes:
+    """Return the bytes of a picture behind an address, tried up to TRIES times, unless `stop` is set in between.
 
     Raises PellucidError, which names it, if it cannot be read or has more than MAX_BYTES bytes.
     """
@@ -83,14 +90,17 @@ def read_address(address: str) -> bytes:
         except PellucidError:
             raise
         except Exception as error:  # as above
-            if attempt == TRIES or isinstance(error, (FileNotFoundError, PermissionError)):
+            is_final = attempt == TRIES or isinstance(error, (FileNotFoundError, PermissionError))
+            if is_final or stop.wait(PAUSE * attempt):
                 raise _unreadable(address, error) from error
-        time.sleep(PAUSE * attempt)
     raise AssertionError("the last try returns or raises")
 
 
-def ahead(read: Callable[[int], T], numbers: Sequence[int]) -> Iterator[Callable[[], T]]:
-    """Yield for each number a function that returns read(number), which threads call ahead; see READERS and AHEAD."""
+def ahead(read: Callable[[int], T], numbers: Sequence[int], stop: Event) -> Iterator[Callable[[], T]]:
+    """Yield for each number a function that returns read(number), which threads call ahead; see READERS and AHEAD.
+
+    stop: is set if the iterator is closed before its end, as by Ctrl-C, so that threads try nothing again.
+    """
     pool = ThreadPoolExecutor(READERS)
     waiting: deque[Future[T]] = deque()
     try:
@@ -100,6 +110,8 @@ def ahead(read: Callable[[int], T], numbers: Sequence[int]) -> Iterator[Callable
             yield waiting.popleft().result
             waiting.extend(pool.submit(read, number) for number in islice(rest, 1))
     finally:
+        if waiting:
+            stop.set()
         pool.shutdown(cancel_futures=bool(waiting))  # at the end, what was yielded may still be asked for
 
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from threading import Event
 
-from pellucid.data.addresses import ahead, check_address, found_at, is_address, read_address
+from pellucid.data.addresses import ahead, check_address, check_readable, found_at, is_address, read_address
 from pellucid.data.shards import TarMember, braces, read_member, tar_members
 from pellucid.data.tree import ZipTree
 from pellucid.errors import PellucidError
@@ -31,6 +32,7 @@ class PictureList(ABC):
     def __init__(self, is_slow: bool = False) -> None:
         self._hash = hashlib.sha256()
         self.is_slow, self.open_files = is_slow, ExitStack()
+        self.stop = Event()  # set when reading ahead ends early
 
     @property
     def digest(self) -> str:
@@ -55,7 +57,7 @@ class PictureList(ABC):
 
     def contents(self, numbers: Sequence[int]) -> Iterator[Callable[[], Path | bytes]]:
         """Yield for each number a function that returns what `read` does."""
-        return ahead(self.read, numbers) if self.is_slow else (partial(self.read, k) for k in numbers)
+        return ahead(self.read, numbers, self.stop) if self.is_slow else (partial(self.read, k) for k in numbers)
 
     def close(self) -> None:
         """Close open files."""
@@ -128,6 +130,10 @@ class TarPictures(PictureList):
         super().__init__()
         self.files, self.names = tuple(files), list[str]()
         self._starts, self._sizes, self._first = array("q"), array("q"), array("q")  # a million members in 80 MB
+        by_name: dict[str, Path] = {}
+        for file in files:
+            if (other := by_name.setdefault(file.name, file)) is not file:
+                raise PellucidError(f"{other} and {file} have the same name, so do their rows; rename one of them")
         for file in files:
             self._first.append(len(self.names))
             for member in tar_members(file):
@@ -184,7 +190,7 @@ class ListedPictures(PictureList):
     def read(self, k: int) -> Path | bytes:
         """Return the file of a path, or the bytes behind an address."""
         line = self.lines[k]
-        return read_address(line) if is_address(line) else self.folder / line
+        return read_address(line, self.stop) if is_address(line) else self.folder / line
 
 
 def is_collection(source: str) -> bool:
@@ -275,6 +281,7 @@ def _walk(folder: Path, below: str, sizes: dict[str, int]) -> None:
 def _lines(path: Path) -> list[str]:
     """Return the lines of a list of paths and addresses without the empty ones; PellucidError for other files."""
     lines: list[str] = []
+    kinds: dict[str, str] = {}  # the first address of each kind
     try:
         with open_regular(path) as file:
             number = 0
@@ -285,10 +292,12 @@ def _lines(path: Path) -> list[str]:
                     raise PellucidError(f"{path}, line {number} is no path or address; write one in each line")
                 if is_address(text):
                     check_address(text)
+                    kinds.setdefault(text.partition("://")[0], text)
                 if text:
                     lines.append(text)
     except UnicodeDecodeError as error:
         raise PellucidError(f"{path} is not a text in UTF-8 ({error}); write one path in each line") from error
     except OSError as error:
         raise PellucidError(f"{path} cannot be read ({error}); give a list of paths or addresses") from error
+    check_readable(kinds.values())
     return lines

@@ -12,7 +12,8 @@ from pellucid.files import open_regular
 BLOCK = 512  # bytes; headers and data begin at multiples of it
 MAX_HEADER = 1 << 16  # bytes of the headers that hold long names and times
 FILES, FOLDER = (b"\0", b"0", b"7"), b"5"  # types of members; the rest are links, devices, and sparse files
-LONG_NAME, OWN, COMMON = b"L", b"x", b"g"  # types of headers before a member: GNU's, and those of POSIX
+LONG_NAME, EXTENDED, GLOBAL = b"L", b"x", b"g"  # types of headers before a member: GNU's, and those of POSIX
+_OCTAL = re.compile(rb"[0-7]*")
 _RECORD = re.compile(rb"[1-9][0-9]{0,5} ([^=]+)=(.*)", re.DOTALL)
 _OUTSIDE = {"", ".", ".."}
 
@@ -47,25 +48,25 @@ def tar_members(path: Path) -> Iterator[TarMember]:
 def _members(file: BinaryIO, end: int) -> Iterator[TarMember]:
     """Yield the files; ValueError with the reason for what `tar_members` refuses."""
     position, found = 0, dict[bytes, bytes]()  # what the headers before a member say about it
-    while position < end:
+    while True:
         file.seek(position)
         header = file.read(BLOCK)
-        if not header.strip(b"\0"):
-            break  # blocks of zeros end an archive
+        if len(header) == BLOCK and not header.strip(b"\0"):
+            return  # a block of zeros ends an archive
         kind, size = _checked(header)
         name = _text(header[:100])
         if header[257:263] == b"ustar\0" and header[345] != 0:
             name = _text(header[345:500]) + b"/" + name
-        if kind in (LONG_NAME, OWN, COMMON):
+        if kind in (LONG_NAME, EXTENDED, GLOBAL):
             if size > MAX_HEADER:
                 raise ValueError(f"a header of {size} bytes")
             data = file.read(size)
             if kind == LONG_NAME:
                 found[b"path"] = _text(data)
-            elif kind == OWN:
+            elif kind == EXTENDED:
                 found |= _records(data)
         else:
-            size = int(found.get(b"size", size))
+            size = 0 if kind == FOLDER else int(found.get(b"size", size))
             path = found.get(b"path", name).decode("utf-8", "surrogateescape")
             if kind not in (*FILES, FOLDER) or any(key.startswith(b"GNU.sparse") for key in found):
                 raise ValueError(f"{path!a:.200} is a link, a device or a sparse file")
@@ -87,13 +88,21 @@ def _checked(header: bytes) -> tuple[bytes, int]:
     if header.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
         raise ValueError("it is compressed; unpack it to a plain .tar")
     try:
-        same = int(_text(header[148:156]), 8) == sum(header[:148]) + sum(header[156:]) + 8 * 32
-        size = int.from_bytes(header[125:136], "big") if header[124] == 0x80 else int(_text(header[124:136]) or b"0", 8)
+        same = _octal(header[148:156]) == sum(header[:148]) + sum(header[156:]) + 8 * 32
+        size = int.from_bytes(header[125:136], "big") if header[124] == 0x80 else _octal(header[124:136])
     except ValueError:
         same, size = False, 0
     if not same:
         raise ValueError("a header is damaged")
     return header[156:157], size
+
+
+def _octal(field: bytes) -> int:
+    """Return an octal number of a header; ValueError for anything else, such as a negative one."""
+    text = _text(field)
+    if not _OCTAL.fullmatch(text):
+        raise ValueError("a header is damaged")
+    return int(text or b"0", 8)
 
 
 def _text(field: bytes) -> bytes:

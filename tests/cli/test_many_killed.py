@@ -92,7 +92,7 @@ def test_kills_lose_and_double_nothing_and_memory_is_flat(tmp_path: Path, pictur
     few = alone(write_shards(tmp_path / "few", pictures // 10), tmp_path / "few.jsonl")
     many = alone(source, tmp_path / "whole.jsonl")
     print(f"peak memory of {pictures // 10:,} pictures: {few:,} KiB, of {pictures:,}: {many:,} KiB")
-    assert many - few < 20_000  # the list of names and positions has some 300 bytes for each
+    assert many - few < 4_000 + pictures // 2  # the list of names and positions has some 300 bytes for each
     rng, killed, launches = random.Random(0), 0, 0
     out = tmp_path / "killed"
     while True:

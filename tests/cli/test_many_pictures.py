@@ -19,6 +19,7 @@ from PIL import Image
 
 from pellucid.cli.main import main
 from pellucid.command import many, parts
+from pellucid.command.merged import merge
 from pellucid.command.models import own_device
 from pellucid.data.picture_list import picture_list
 from pellucid.data.samples.cells import smear
@@ -200,6 +201,24 @@ def test_tables_have_the_rows_of_the_command_for_few_pictures(tmp_path: Path, sa
     assert len(rows(tmp_path / "many.jsonl")) == 6
 
 
+def test_a_suffix_in_capitals_is_the_same_table(tmp_path: Path, say: Say) -> None:
+    words, draw = TASKS["classes"]
+    source = str(folder_of(draw, tmp_path / "in"))
+    for name in ("a.jsonl", "b.JSONL"):
+        assert say(*words, source, "--out", str(tmp_path / name)).code == 0
+    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.JSONL").read_bytes()
+
+
+def test_names_that_are_not_utf_8_are_escaped_in_tables(tmp_path: Path) -> None:
+    (tmp_path / "part").write_text(json.dumps({"image": "a\udcff.png", "score": 0.5}) + "\n")
+    merge(tmp_path / "a.csv", [tmp_path / "part"])
+    merge(tmp_path / "a.parquet", [tmp_path / "part"])
+    (row,) = csv.DictReader((tmp_path / "a.csv").read_text(encoding="utf-8").splitlines())
+    assert row == {"image": r"a\udcff.png", "score": "0.5"}
+    parquet = pytest.importorskip("pyarrow.parquet", reason="it reads the table")
+    assert parquet.read_table(tmp_path / "a.parquet").to_pylist() == [{"image": r"a\udcff.png", "score": 0.5}]
+
+
 def test_parquet_without_pyarrow_is_one_line(tmp_path: Path, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     folder_of(digit, tmp_path / "in")
@@ -241,7 +260,7 @@ def test_only_missing_parts_are_done(begun: Any, say: Say, monkeypatch: pytest.M
 
 def test_results_do_not_exist_while_a_part_is_missing(begun: Any, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     words, out = begun
-    (out / "parts" / "part-00002.jsonl").unlink()
+    (out / "parts" / "part-00002.jsonl").rename(out / "parts" / "part-00002.jsonl.bak")
 
     def full(path: Path, data: bytes) -> None:
         raise OSError(28, "No space left on device")
@@ -349,7 +368,8 @@ def test_a_process_that_never_started_is_not_waited_for(tmp_path: Path, say: Say
     assert len(rows(tmp_path / "out" / "results.jsonl")) == COUNT
 
 
-def test_the_part_of_a_killed_process_is_taken_by_another(tmp_path: Path) -> None:
+def test_the_part_of_a_killed_process_is_taken_by_another(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.setattr(parts, "PATIENCE", 0.1)
     with closing(picture_list(str(folder_of(digit, tmp_path / "in")))) as pictures:
         context = multiprocessing.get_context("fork")
         held, sender = context.Pipe(duplex=False)
@@ -366,11 +386,12 @@ def test_the_part_of_a_killed_process_is_taken_by_another(tmp_path: Path) -> Non
         threading.Timer(0.5, other.kill).start()
         done = []
         with closing(parts.Parts(tmp_path / "parts", tmp_path / "all.jsonl", pictures, {})) as job:
-            for number in job.claimed(1, 2):
+            for number in job.claimed(0, 2):
                 done.append((number, other.is_alive()))
                 job.file(number).write_text("")
         other.join()
     assert done == [(1, True), (2, True), (0, False)]
+    assert capsys.readouterr().err.count("still waiting for part-00000.jsonl of other processes") == 1
 
 
 @pytest.mark.parametrize(("pictures", "expected"), [(1, 16), (1024, 16), (1025, 32), (20_000, 320), (10**6, 512)])

@@ -209,22 +209,46 @@ def test_addresses_of_the_web_are_read_and_tried_again(site: str, folder: Path, 
 def test_an_endless_answer_is_cut_off(site: str, monkeypatch: Any) -> None:
     monkeypatch.setattr(addresses, "MAX_BYTES", 3 << 20)
     with pytest.raises(PellucidError, match="more than 3145728 bytes"):
-        read_address(f"{site}/endless.png")
+        read_address(f"{site}/endless.png", threading.Event())
 
 
-def test_what_needs_another_library_is_named() -> None:
+def test_what_needs_another_library_is_named(tmp_path: Path) -> None:
     pytest.importorskip("fsspec")
     try:
         import s3fs  # type: ignore[import-not-found]  # noqa: F401
     except ImportError:
         with pytest.raises(PellucidError, match=r"need a library that is not installed .*pip install s3fs"):
             picture_list("s3://bucket/photos")
+        (tmp_path / "list.txt").write_text("a.png\ns3://bucket/a.png\n")
+        with pytest.raises(PellucidError, match="pip install s3fs"):  # not a row with an error for each picture
+            picture_list(str(tmp_path / "list.txt"))
+
+
+def test_tars_of_one_name_are_refused(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        with tarfile.open(tmp_path / folder / "s.tar", "w") as tar:
+            tar.add(__file__, "x.png")
+    names = [str(tmp_path / folder / "s.tar") for folder in "ab"]
+    with pytest.raises(PellucidError, match=r"a/s\.tar and .*b/s\.tar have the same name"):
+        picture_list(names)
+    with pytest.raises(PellucidError, match="have the same name"):
+        picture_list([names[0], names[0]])
 
 
 def test_at_most_some_pictures_are_read_ahead(monkeypatch: Any) -> None:
     monkeypatch.setattr(addresses, "AHEAD", 5)
     begun: list[int] = []
-    found = ahead(lambda k: begun.append(k) or k, range(100))
+    found = ahead(lambda k: begun.append(k) or k, range(100), stop := threading.Event())
     assert [next(found)() for _ in range(3)] == [0, 1, 2]
     found.close()  # type: ignore[attr-defined]
     assert len(begun) <= 8
+    assert stop.is_set()
+
+
+def test_nothing_is_tried_again_once_reading_ahead_has_stopped(monkeypatch: Any) -> None:
+    monkeypatch.setattr(addresses, "PAUSE", 1000.0)
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(PellucidError, match="cannot be read"):
+        read_address("http://127.0.0.1:1/a.png", stop)  # where no server is

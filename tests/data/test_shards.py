@@ -116,7 +116,7 @@ def test_a_file_of_more_than_the_limit_is_not_read(tmp_path: Path) -> None:
     header.size = 300 << 20
     with path.open("wb") as file:
         file.write(header.tobuf())
-        file.truncate(header.size + 512)  # a sparse file: nothing is on the disk
+        file.truncate(header.size + 1024)  # a sparse file: nothing is on the disk
     (member,) = tar_members(path)
     with pytest.raises(PellucidError, match=r"a\.png has 314572800 bytes, above the limit"):
         read_member(path, member, "a.png")
@@ -131,3 +131,41 @@ def test_braces_are_expanded_as_in_a_shell(tmp_path: Path) -> None:
     for pattern in ("{0..999999999}.tar", "{0..9999}{0..9999}.tar"):
         with pytest.raises(PellucidError, match="more than 100,000 files"):
             braces(pattern)
+
+
+def with_size(member: tarfile.TarInfo, size: bytes) -> bytes:
+    """Return the header of a member with another field for its size, and the right checksum."""
+    header = bytearray(member.tobuf(tarfile.USTAR_FORMAT))
+    header[124:136] = size.ljust(12, b"\0")
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
+@pytest.mark.parametrize("size", [b"-1000", b"-1", b"+7", b"0o7", b"1_0", b"8"])
+@pytest.mark.parametrize("kind", [tarfile.DIRTYPE, tarfile.REGTYPE])
+def test_a_size_that_is_no_octal_number_is_refused(tmp_path: Path, kind: bytes, size: bytes) -> None:
+    member = tarfile.TarInfo("a.png")
+    member.type = kind
+    (tmp_path / "a.tar").write_bytes(with_size(member, size) + bytes(2048))
+    with pytest.raises(PellucidError, match="a header is damaged"):
+        [*tar_members(tmp_path / "a.tar")]
+
+
+def test_the_size_of_a_folder_is_ignored_as_by_tarfile(tmp_path: Path) -> None:
+    folder, file = tarfile.TarInfo("b"), tarfile.TarInfo("b/a.png")
+    folder.type = tarfile.DIRTYPE
+    (tmp_path / "a.tar").write_bytes(with_size(folder, b"777777") + file.tobuf() + bytes(1024))
+    with tarfile.open(tmp_path / "a.tar") as tar:
+        assert tar.getnames() == ["b", "b/a.png"]
+    assert [member.name for member in tar_members(tmp_path / "a.tar")] == ["b/a.png"]
+
+
+def test_an_archive_that_is_cut_off_between_two_files_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as tar:
+        add(tar, "a.png", b"1" * 512)
+        add(tar, "b.png", b"2" * 512)
+    path.write_bytes(path.read_bytes()[:1024])
+    with pytest.raises(PellucidError, match="is cut off"):
+        [*tar_members(path)]

@@ -42,7 +42,7 @@ def parser() -> Parser:
         nargs="?",
         const="",
         metavar="KEY=VALUE,...",
-        help="submit the processes as jobs of SLURM: partition=, time=, gpus=, memory= of each job",
+        help="submit the processes as jobs of SLURM: partition=, time=, cpus=, gpus=, memory= of each job",
     )
     return parser.data_option().device_option().json_flag()
 
@@ -64,25 +64,26 @@ def handle(args: argparse.Namespace) -> int:
         given = [name for name in planned if getattr(args, name)]
         if given:
             raise PellucidError(f"--resume continues a sweep as it was planned; leave out {given[0]}")
-        results = join(args.resume, **running)
+        with running["progress"]:
+            results = join(args.resume, **running)
     else:
         if args.recipe is None:
             raise PellucidError("pellucid sweep needs a RECIPE; `pellucid recipes` lists them")
         recipe, overrides = recipe_of_words(args.recipe, args.settings, args.device, args.data)
         device = [] if args.device is None else [f"recipe.device={args.device}"]
-        results = sweep(
-            recipe,
-            _over(args.over),
-            seeds=None if args.seeds is None else _seeds(args.seeds),
-            trials=args.trials,
-            sampler=args.sampler,
-            prune=args.prune,
-            out=args.out,
-            fixed=[*overrides],
-            words=[args.recipe, *args.settings, *device],
-            **running,
-        )
-    running["progress"].end()
+        with running["progress"]:
+            results = sweep(
+                recipe,
+                _over(args.over),
+                seeds=None if args.seeds is None else _seeds(args.seeds),
+                trials=args.trials,
+                sampler=args.sampler,
+                prune=args.prune,
+                out=args.out,
+                fixed=[*overrides],
+                words=[args.recipe, *args.settings, *device],
+                **running,
+            )
     _print(args, results, submitted=args.slurm is not None)
     return 0
 
@@ -128,7 +129,7 @@ def _seeds(text: str) -> list[int]:
 
 
 class _Status:
-    """The number of finished trials, and the best one."""
+    """The number of finished trials, and the best one; a context that ends their line."""
 
     def __init__(self) -> None:
         self._line = StatusLine()
@@ -140,6 +141,8 @@ class _Status:
         best_text = "" if best is None else f", best {value_text(merit_of(results), best.value)} (trial {best.number})"
         self._line.show(f"{done:,} of {results.plan.trials:,} trials{best_text}")
 
-    def end(self) -> None:
-        """End the line."""
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
         self._line.end()

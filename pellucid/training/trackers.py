@@ -7,6 +7,7 @@ import json
 import secrets
 import shutil
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -17,6 +18,7 @@ from typing import Any
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
 from pellucid.run.history import Row
+from pellucid.text import note
 from pellucid.training.callbacks import Callback, Training
 
 TRACKERS = ("tensorboard", "mlflow", "wandb")  # each is the name of a package, and of the extra that installs it
@@ -24,20 +26,52 @@ MAX_BATCH = 100  # settings, or points, in one request to MLflow
 MAX_TEXT = 250  # characters of a setting
 
 
-class Tracker(Callback):
-    """A callback that a recipe names. run: the run folder. project: the name that groups runs. settings: by key."""
+class Tracker(Callback, ABC):
+    """A callback that a recipe names. run: the run folder. project: the name that groups runs. settings: by key.
+
+    While a tracker cannot be reached, the training goes on: a message says so once, and what was not sent is sent with
+    a later epoch. Only a tracker that cannot be reached at the start is an error.
+    """
 
     def __init__(self, run: Path, project: str, settings: Mapping[str, Any]) -> None:
         self.run, self.project = run, project
         self.settings: dict[str, Any] = {key: _plain(value) for key, value in settings.items()}
+        self._unsent: list[Row] = []
+        self._is_lost = False  # since a message said so
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
-        """Send the epoch."""
-        self.send([row])
+        """Send the epoch, and earlier ones that could not be sent."""
+        self._unsent.append(row)
+        with self._reported():
+            self.send(self._unsent)
+            self._unsent.clear()
+            self._is_lost = False
 
+    def on_close(self) -> None:
+        """Send what could not be sent, and end the run."""
+        with self._reported():
+            if self._unsent:
+                self.send(self._unsent)
+            self.close()
+
+    @abstractmethod
     def send(self, rows: Sequence[Row]) -> None:
-        """Send epochs that were not sent before."""
-        raise NotImplementedError
+        """Send epochs, of which some may have been sent before."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the run, if it has begun."""
+
+    @contextmanager
+    def _reported(self) -> Generator[None, None, None]:
+        """Within the context, an error becomes a message."""
+        try:
+            yield
+        except Exception as error:  # of any kind: the libraries, and those behind them, raise errors of their own
+            if not self._is_lost:
+                name, why = type(self).__name__, " ".join(str(error).split())[:300]
+                note(f"train.log: {name} cannot be reached ({why}); the training goes on")
+            self._is_lost = True
 
     def identity(self, make: Callable[[], str]) -> str:
         """Return the tracker's name of this run, which the run folder keeps; make it at the first call."""
@@ -73,7 +107,7 @@ class TensorBoard(Tracker):
                 self._writer.add_scalar(name, value, row["epoch"])
         self._writer.flush()
 
-    def on_close(self) -> None:
+    def close(self) -> None:
         """Close the file."""
         if self._writer is not None:
             self._writer.close()
@@ -113,7 +147,7 @@ class MLflow(Tracker):
         """Remember that the training is finished."""
         self._ended = True
 
-    def on_close(self) -> None:
+    def close(self) -> None:
         """End the run."""
         if self._client is not None:
             self._client.set_terminated(self._id, "FINISHED" if self._ended else "KILLED")
@@ -121,9 +155,15 @@ class MLflow(Tracker):
 
     def _begin(self) -> str:
         """Make a run with the settings, in the experiment named after the project, and return its id."""
-        client = self._client
+        client, errors = self._client, import_module("mlflow.exceptions")
         found = client.get_experiment_by_name(self.project)
-        experiment = client.create_experiment(self.project) if found is None else found.experiment_id
+        try:
+            experiment = client.create_experiment(self.project) if found is None else found.experiment_id
+        except errors.MlflowException:
+            found = client.get_experiment_by_name(self.project)
+            if found is None:  # not made by another run in the meantime
+                raise
+            experiment = found.experiment_id
         name = client.create_run(experiment, run_name=self.run.name).info.run_id
         entities: Any = import_module("mlflow.entities")
         for part in _parts([entities.Param(key, str(value)) for key, value in self.settings.items()]):
@@ -157,7 +197,7 @@ class Wandb(Tracker):
             if row["epoch"] >= self._run.step:  # steps that a resumed run has are refused
                 self._run.log(dict(_numbers(row)), step=row["epoch"])
 
-    def on_close(self) -> None:
+    def close(self) -> None:
         """End the run."""
         if self._run is not None:
             self._run.finish()

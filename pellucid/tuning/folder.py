@@ -21,7 +21,7 @@ from pellucid.tuning.plan import FORMAT, TuningPlan, plan_of
 
 RunState = Literal["complete", "pruned", "failed"]
 POLL = 0.02  # seconds between two attempts to lock a file that another process has locked
-MAX_ATTEMPTS = 5  # in a row that end without a further epoch, before a run counts as failed
+MAX_ATTEMPTS = 5  # in a row that end without a later checkpoint, before a run counts as failed
 
 
 class FileClaim:
@@ -99,14 +99,22 @@ class TrialRun:
     def finish(self, outcome: Outcome) -> None:
         """Write what came of it; the caller holds the claim."""
         write_atomically(self.path / "outcome.json", _json(outcome._asdict()))
+        self.forget_attempts()
 
-    def attempt(self, epochs: int) -> bool:
-        """Count another attempt; return False after too many that ended with no more than `epochs` epochs."""
-        file = self.path / "attempts.json"
-        earlier = _read(file) or {}
-        count = earlier.get("count", 0) + 1 if earlier.get("epochs") == epochs else 1
-        write_atomically(file, _json({"count": count, "epochs": epochs}))
+    def attempt(self, step: int) -> bool:
+        """Count an attempt from the checkpoint of a step; return False after too many that left no later one."""
+        earlier = _read(self._attempts) or {}
+        count = earlier.get("count", 0) + 1 if earlier.get("step") == step else 1
+        write_atomically(self._attempts, _json({"count": count, "step": step}))
         return count <= MAX_ATTEMPTS
+
+    def forget_attempts(self) -> None:
+        """Begin to count anew; for an attempt that was stopped in order, too."""
+        self._attempts.unlink(missing_ok=True)
+
+    @property
+    def _attempts(self) -> Path:
+        return self.path / "attempts.json"
 
 
 class TuningFolder:
@@ -125,10 +133,12 @@ class TuningFolder:
         """Whether a sweep has begun here."""
         return self.definition.is_file()
 
-    def begin(self, plan: TuningPlan) -> TuningPlan:
+    def begin(self, plan: TuningPlan, any_threads: bool) -> TuningPlan:
         """Write the plan, or compare it with that of the sweep that began here, which is continued; return it.
 
-        Raises PellucidError for a folder with another sweep, or with other files. A search may get more trials.
+        any_threads: whether the number of threads may differ, since it follows from the machine; that of the first
+        launcher counts. Raises PellucidError for a folder with another sweep, or with other files. A search may get
+        more trials.
         """
         make_folder(self.path)
         with self.lock:
@@ -138,6 +148,8 @@ class TuningFolder:
                 write_atomically(self.definition, _json(plan.to_json()))
                 return plan
             begun = self.plan()
+            if any_threads:
+                plan = plan.with_threads(begun.threads)
             if begun == plan:
                 return begun
             if not plan.same_but_trials(begun):

@@ -1,5 +1,6 @@
 """Sweeps: plan one, start its workers, restart those that are killed, and write its page."""
 
+import math
 import os
 import signal
 import socket
@@ -19,16 +20,16 @@ from pellucid.recipe.material import Material
 from pellucid.recipe.recipe import Recipe, load_recipe
 from pellucid.settings.checks import integer
 from pellucid.training.trackers import check_trackers
-from pellucid.tuning.folder import TuningFolder, unfinished
+from pellucid.tuning.folder import MAX_ATTEMPTS, TuningFolder, unfinished
 from pellucid.tuning.page import write_results
 from pellucid.tuning.plan import TuningPlan, cores, planned, words_of
 from pellucid.tuning.results import TuningResult, read_results
-from pellucid.tuning.slurm import check_slurm, submit
+from pellucid.tuning.slurm import check_slurm, processors, submit
 
 POLL = 0.25  # seconds between two looks at the workers
-REHEARSED = ("data", "network", "objective", "loss", "start")  # tables that must fit the data
+COUNTING = 2.0  # seconds between two looks at the outcomes of all runs, while no worker ends
+DATA_TABLES = ("data", "network", "objective", "loss", "start")  # of a recipe, which must fit the data
 REFRESH = 60.0  # seconds between two versions of the page
-MAX_CRASHES = 5  # of workers in a row, while no run finishes; killed ones do not count
 MAX_LINE = 2000  # bytes of the end of a worker's log
 USER_ERROR = 2  # exit code of a worker that reports an error of its own, not of a run
 WORKER = "pellucid.tuning.worker"  # the module
@@ -102,11 +103,11 @@ def sweep(
         check_slurm(slurm)
     folder = TuningFolder(Path("runs") / f"{recipe.name}-sweep" if out is None else out)
     jobs = integer(jobs, "jobs", 1)
-    threads = folder.plan().threads if folder.exists else max(1, cores() // jobs)
+    threads = max(1, cores() // jobs) if slurm is None else processors(slurm)
     plan = planned(recipe, over, threads=threads, **choices)
     if not folder.exists:
         _rehearse(plan, data)
-    folder.begin(plan)
+    folder.begin(plan, any_threads=not recipe.recipe.threads)
     return join(folder.path, jobs=jobs, data=data, slurm=slurm, progress=progress)
 
 
@@ -137,7 +138,7 @@ def _rehearse(plan: TuningPlan, data: str | os.PathLike[str] | None) -> None:
     loaded: tuple[object, Material[Any]] | None = None
     others = [
         {**first, key: value}
-        for key, values in plan.space.items() if key.partition(".")[0] in REHEARSED for value in values.ends[1:]
+        for key, values in plan.space.items() if key.partition(".")[0] in DATA_TABLES for value in values.ends[1:]
     ]  # fmt: skip
     for settings in (first, *others):
         recipe = plan.recipe(settings)
@@ -163,7 +164,8 @@ class _Launcher:
         self.workers: dict[subprocess.Popen[bytes], Path] = {}
         self.done = set[int]()
         self.left, self.crashes, self.started = -1, 0, 0
-        self.written = time.monotonic()
+        self.written, self.counted = time.monotonic(), -math.inf  # when the page was written, and runs were counted
+        self.is_outdated = False  # whether a run has ended since the page was written
 
     def run(self) -> TuningResult:
         """Work until every run is finished, and return the results; on Ctrl-C, stop the workers first."""
@@ -173,32 +175,39 @@ class _Launcher:
                     self._start()
                 time.sleep(POLL)
                 self._reap()
+                self._refresh()
         except KeyboardInterrupt:
             self._stop()
             raise KeyboardInterrupt(
-                f"stopped, with every run saved; go on by the same command, or by pellucid sweep --resume "
+                f"stopped, with every run saved; continue by the same command, or by pellucid sweep --resume "
                 f"{self.folder.path}"
             ) from None
         finally:
             self._stop()
-        results = write_results(read_results(self.folder, self.plan))
+        # Another launcher may have added trials in the meantime.
+        results = write_results(read_results(self.folder, self.folder.plan()))
         if self.progress is not None:
             self.progress(results)
         return results
 
     def _count_left(self) -> int:
         """Return the number of unfinished runs, here or on another machine; if it has changed, show the results."""
+        if time.monotonic() - self.counted < COUNTING:
+            return self.left
+        self.counted = time.monotonic()
         left = sum(1 for _ in unfinished(self.folder, self.plan, self.done))
         if left != self.left:
-            self.crashes = 0
-            results = read_results(self.folder, self.plan)
+            self.crashes, self.is_outdated = 0, self.left >= 0
             if self.progress is not None:
-                self.progress(results)
-            if left and time.monotonic() - self.written > REFRESH:
-                write_results(results)
-                self.written = time.monotonic()
+                self.progress(read_results(self.folder, self.plan))
         self.left = left
         return left
+
+    def _refresh(self) -> None:
+        """Write the page if a run has ended since, at most once in REFRESH seconds."""
+        if self.is_outdated and time.monotonic() - self.written > REFRESH:
+            write_results(read_results(self.folder, self.folder.plan()))
+            self.written, self.is_outdated = time.monotonic(), False
 
     def _start(self) -> None:
         """Start a worker, in a session of its own: the terminal's Ctrl-C reaches only this process."""
@@ -214,12 +223,14 @@ class _Launcher:
         """Forget the workers that have ended; PellucidError if they cannot work."""
         for worker in [worker for worker in self.workers if worker.poll() is not None]:
             log = self.workers.pop(worker)
+            self.counted = -math.inf
             if worker.stdin is not None:
                 worker.stdin.close()
             if worker.returncode in (0, -signal.SIGKILL, -signal.SIGTERM):
                 continue
             self.crashes += 1
-            if worker.returncode == USER_ERROR or self.crashes >= MAX_CRASHES:
+            # A run that crashes its workers fails after MAX_ATTEMPTS; so may as many runs as there are jobs, at once.
+            if worker.returncode == USER_ERROR or self.crashes > 2 * MAX_ATTEMPTS * self.jobs:
                 lines = log.read_bytes()[-MAX_LINE:].decode("utf-8", "replace").split("\n")
                 why = next((line for line in reversed(lines) if line.strip()), f"exit code {worker.returncode}")
                 raise PellucidError(f"a worker of {self.folder.path} ended: {why}; see {log}")

@@ -23,7 +23,7 @@ from pellucid.report.sections import (
 from pellucid.task import Merit, tasks
 from pellucid.text import plural
 from pellucid.tuning.importance import importances
-from pellucid.tuning.results import LOSS, Tuned, TunedRun, TuningResult
+from pellucid.tuning.results import LOSS, Tuned, TunedRun, TuningResult, by_epoch
 from pellucid.tuning.space import ValueList, ValueRange
 
 CURVES = 5  # trials whose curves are coloured
@@ -33,9 +33,10 @@ MAX_OTHERS = 200  # grey curves
 
 def write_results(results: TuningResult) -> TuningResult:
     """Write sweep.json and the page into the folder of a sweep, and return the results."""
-    text = json.dumps({**results.to_json(), "importance": dict(importances(*_settings(results)))}, indent=2) + "\n"
+    shares = importances(*_settings(results))
+    text = json.dumps({**results.to_json(), "importance": dict(shares)}, indent=2) + "\n"
     write_atomically(results.folder.results, text.encode())
-    results_page(results).write(results.page)
+    results_page(results, shares).write(results.page)
     return results
 
 
@@ -64,8 +65,8 @@ def settings_text(trial: Tuned) -> str:
     return " ".join(f"{key}={toml_value(value)}" for key, value in trial.settings.items())
 
 
-def results_page(results: TuningResult) -> Page:
-    """Return the page of a sweep as it stands."""
+def results_page(results: TuningResult, shares: Sequence[tuple[str, float]]) -> Page:
+    """Return the page of a sweep as it stands. shares: the importance of each setting."""
     plan, merit, best = results.plan, merit_of(results), results.best
     counts = {state: count for state, count in results.counts.items() if count or state == "complete"}
     tiles = [(f"best {merit.label}", value_text(merit, best and best.value))]
@@ -81,7 +82,7 @@ def results_page(results: TuningResult) -> Page:
         Section("best", "Best settings", _best(results, merit), wide=True),
         Section("curves", "Curves", [_curves(results, merit)], wide=True),
         Section("settings", "Results by setting", _by_setting(results, merit), wide=True),
-        Section("importance", "Importance of the settings", [_importance(results)]),
+        Section("importance", "Importance of the settings", [_importance(shares)]),
         Section("trials", "Trials", _trials(results, merit), wide=True),
     ]
     failed = [f"Trial {trial.number}: {trial.error}" for trial in results.trials if trial.error]
@@ -120,7 +121,7 @@ def _spread(merit: Merit, trial: Tuned) -> str:
 
 def _curve(results: TuningResult, run: TunedRun, scale: float) -> EpochValues:
     column = "" if results.figure is None else results.figure.figure
-    return {row["epoch"]: scale * row[column] for row in run.rows if row.get(column) is not None}
+    return {epoch: scale * value for epoch, value in by_epoch(run.rows, column).items()}
 
 
 def _curves(results: TuningResult, merit: Merit) -> FigurePart:
@@ -182,9 +183,8 @@ def _by_setting(results: TuningResult, merit: Merit) -> list[SectionPart]:
     return parts
 
 
-def _importance(results: TuningResult) -> FigurePart:
-    found = importances(*_settings(results))
-    dots = [Dot(key, 100 * share, 0.0, 100 * share, f"{100 * share:.0f} %") for key, share in found]
+def _importance(shares: Sequence[tuple[str, float]]) -> FigurePart:
+    dots = [Dot(key, 100 * share, 0.0, 100 * share, f"{100 * share:.0f} %") for key, share in shares]
     caption = (
         "The part of the explained variance that is lost when a setting is permuted among the trials, by a random "
         "forest. Correlated with the results, not necessarily their cause; of few trials it is a rough guess."
@@ -201,18 +201,18 @@ def _trials(results: TuningResult, merit: Merit) -> list[SectionPart]:
     shown = [*ranked, *others][:MAX_ROWS]
     if not shown:
         return [Missing("No trial has begun.")]
-    several = len(results.plan.seeds) > 1
-    head = ["trial", merit.label, *(("worst", "best") if several else ()), *keys, "state", "epochs", "run"]
+    has_seeds = len(results.plan.seeds) > 1
+    head = ["trial", merit.label, *(("worst", "best") if has_seeds else ()), *keys, "state", "epochs", "run"]
     rows: list[list[str]] = []
     for trial in shown:
-        ends = sorted(trial.values, reverse=results.lower) if several else []
+        ends = sorted(trial.values, reverse=results.lower) if has_seeds else []
         spread = [value_text(merit, ends[0]), value_text(merit, ends[-1])] if ends else ["-", "-"]
         runs = [run for run in trial.runs if run.outcome is not None] or trial.runs
         rows.append([
-            f"{trial.number}", value_text(merit, trial.value), *(spread if several else ()),
+            f"{trial.number}", value_text(merit, trial.value), *(spread if has_seeds else ()),
             *(toml_value(trial.settings[key]).strip('"') for key in keys),
             trial.state or "unfinished", ", ".join(f"{len(run.rows)}" for run in runs),
-            os.path.relpath(runs[0].path.parent if several else runs[0].path, results.folder.path),
+            os.path.relpath(runs[0].path.parent if has_seeds else runs[0].path, results.folder.path),
         ])  # fmt: skip
     right = range(1, len(head) - 3)
     more = len(ranked) + len(others) - len(shown)
@@ -225,4 +225,4 @@ def _facts(results: TuningResult) -> Facts:
     pairs = [(key, str(values)) for key, values in plan.space.items()]
     pairs += [("seeds", ", ".join(map(str, plan.seeds))), ("threads of each run", str(plan.threads))]
     pairs += [("pruning", "by the median" if plan.prune else "none"), ("folder", str(results.folder.path))]
-    return Facts([*pairs, ("go on", f"pellucid sweep --resume {shlex.quote(str(results.folder.path))}")])
+    return Facts([*pairs, ("continue", f"pellucid sweep --resume {shlex.quote(str(results.folder.path))}")])

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.util import find_spec
-from itertools import combinations, product
+from itertools import combinations, islice, product
 from math import prod
 from typing import Any, Literal
 
@@ -20,8 +20,9 @@ from pellucid.tuning.space import MAX_VALUES, ValueRange, Values, for_kind, read
 FORMAT = 1  # of definition.json
 SAMPLERS = ("tpe", "random")
 GRID = "grid"
-OWN = ("recipe.name", "recipe.about", "recipe.then", "recipe.seed")  # keys that a sweep sets by itself
-MAX_TRIALS = 100_000
+RESERVED_KEYS = ("recipe.name", "recipe.about", "recipe.then", "recipe.seed")  # keys that a sweep sets by itself
+MAX_TRIALS = 10_000
+MAX_PAIRS = 1000  # of values that are checked together, before anything is trained
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ class TuningPlan:
         """The number of threads of each run."""
         return self.tables["recipe"]["threads"]
 
+    def with_threads(self, threads: int) -> "TuningPlan":
+        """Return the same plan with another number of threads of each run."""
+        recipe = self.recipe({})
+        return replace(self, base=replace(recipe, recipe=replace(recipe.recipe, threads=threads)).to_toml())
+
     def recipe(self, settings: Mapping[str, Any], seed: int | None = None) -> Recipe:
         """Return the recipe of a run; raises PellucidError for settings that it does not accept."""
         seeds = {} if seed is None else {"recipe.seed": seed}
@@ -65,8 +71,8 @@ class TuningPlan:
         """Return the settings of a grid by their index; the last key varies fastest."""
         settings: dict[str, Any] = {}
         for key, values in reversed([*self.space.items()]):
-            index, place = divmod(index, len(values.grid))
-            settings[key] = values.grid[place]
+            index, position = divmod(index, len(values.grid))
+            settings[key] = values.grid[position]
         return {key: settings[key] for key in self.space}
 
     def command(self, settings: Mapping[str, Any], seed: int) -> list[str]:
@@ -118,13 +124,13 @@ def planned(
 
     over: by key, what `read_values` takes. trials: their number, None for a grid. threads: of each run, if the recipe
     names no number. fixed: keys that the user sets to one value. words: see TuningPlan. Raises PellucidError for keys
-    and values that the recipe does not accept, alone and in pairs, for a recipe without validation data, and for a
-    search without Optuna.
+    and values that the recipe does not accept, alone and in pairs (see MAX_PAIRS), for a recipe without validation
+    data, and for a search without Optuna.
     """
     chosen = _sampler(trials, sampler)
     seeds = _seeds(recipe, seeds)
     for key in over:
-        if key in OWN:
+        if key in RESERVED_KEYS:
             hint = "give --seeds" if key == "recipe.seed" else "a sweep sets it by itself"
             raise PellucidError(f"--over {key} cannot be varied; {hint}")
         if key in fixed:
@@ -178,9 +184,9 @@ def _sampler(trials: int | None, sampler: str | None) -> Literal["grid", "random
 
 def _seeds(recipe: Recipe, seeds: Sequence[int] | None) -> tuple[int, ...]:
     chosen = (recipe.recipe.seed,) if seeds is None else tuple(seeds)
-    whole = all(type(seed) is int and 0 <= seed < 2**63 for seed in chosen)
-    good = whole and bool(chosen) and len(set(chosen)) == len(chosen)
-    check(good, "--seeds", "different whole numbers from 0, such as 0..4 or 0,7", list(chosen))
+    are_seeds = all(type(seed) is int and 0 <= seed < 2**63 for seed in chosen)
+    are_different = bool(chosen) and len(set(chosen)) == len(chosen)
+    check(are_seeds and are_different, "--seeds", "different whole numbers from 0, such as 0..4 or 0,7", list(chosen))
     return chosen
 
 
@@ -206,12 +212,14 @@ def _grid_size(space: Mapping[str, Values]) -> int:
 
 
 def _samples(space: Mapping[str, Values]) -> Iterator[dict[str, Any]]:
-    """Yield settings in which every pair of values occurs (of a range, its ends), each a part of the sweep."""
+    """Yield settings in which every value occurs (of a range, its ends), and MAX_PAIRS pairs of values."""
     first = {key: values.ends[0] for key, values in space.items()}
     yield first
-    for one, other in combinations(space, 2):
-        for pair in product(space[one].ends, space[other].ends):
-            yield {**first, one: pair[0], other: pair[1]}
-    for key in space if len(space) == 1 else ():
-        for value in space[key].ends:
-            yield {**first, key: value}
+    for key in space:
+        yield from ({**first, key: value} for value in space[key].ends[1:])
+    pairs = (
+        {**first, one: value, other: second}
+        for one, other in combinations(space, 2)
+        for value, second in product(space[one].ends[1:], space[other].ends[1:])
+    )
+    yield from islice(pairs, MAX_PAIRS)

@@ -192,3 +192,8 @@ def _kept(rows: Sequence[Mapping[str, Any]], monitor: str) -> Mapping[str, Any]:
     column = "val_accuracy" if monitor == "auto" and "val_accuracy" in rows[-1] else monitor.replace("auto", "val_loss")
     sign = 1 if column.endswith("loss") else -1
     return min(rows, key=lambda row: math.inf if row.get(column) is None else sign * row[column])
+
+
+def by_epoch(rows: Sequence[Mapping[str, Any]], column: str) -> dict[int, float]:
+    """Return the values of a column of a history by epoch, without the missing ones."""
+    return {row["epoch"]: row[column] for row in rows if row.get(column) is not None}

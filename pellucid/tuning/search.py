@@ -1,19 +1,23 @@
 """The settings of the next trial, and which runs to prune; Optuna sees the finished trials as a study in memory."""
 
+import math
 import random
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pellucid.recipe.toml import toml_value
 from pellucid.tuning.plan import TuningPlan
-from pellucid.tuning.results import TuningResult, figure_of, read_results
+from pellucid.tuning.results import TuningResult, by_epoch, figure_of, read_results
 from pellucid.tuning.space import ValueList, Values
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.study import Study
     from optuna.trial import FrozenTrial, TrialState
+
+REFRESH = 2.0  # seconds between two looks at the other runs, while one is trained
 
 
 def settings_of(number: int, plan: TuningPlan, results: TuningResult) -> dict[str, Any]:
@@ -51,7 +55,7 @@ def study_of(results: TuningResult, sampler: Any = None) -> "Study":
                 value=trial.value,
                 params={key: _parameter(results.plan.space[key], value) for key, value in trial.settings.items()},
                 distributions=distributions,
-                intermediate_values=_by_epoch(rows, "" if results.figure is None else results.figure.figure),
+                intermediate_values=by_epoch(rows, "" if results.figure is None else results.figure.figure),
             ))  # fmt: skip
     return study
 
@@ -61,6 +65,7 @@ class MedianRule:
 
     def __init__(self, results: TuningResult) -> None:
         self.results = results
+        self.read = -math.inf  # when the other runs were read
         self.known = dict[str, Mapping[int, float]]()  # the values of complete runs by epoch, by the run's folder
 
     def prunes(self, rows: Sequence[Mapping[str, Any]], merits: Sequence[Any]) -> bool:
@@ -70,7 +75,7 @@ class MedianRule:
         from optuna.trial import TrialState
 
         figure, lower = figure_of(rows[-1], merits)
-        own = _by_epoch(rows, figure)
+        own = by_epoch(rows, figure)
         if rows[-1]["epoch"] not in own:
             return False
         self._read(figure)
@@ -82,11 +87,14 @@ class MedianRule:
             return MedianPruner().prune(study, _curve(own, TrialState.RUNNING))
 
     def _read(self, figure: str) -> None:
-        """Read the histories of runs that have become complete."""
+        """Read the histories of runs that have become complete, at most once in REFRESH seconds."""
+        if time.monotonic() - self.read < REFRESH:
+            return
+        self.read = time.monotonic()
         results = read_results(self.results.folder, self.results.plan)
         for run in (run for trial in results.trials for run in trial.runs):
             if str(run.path) not in self.known and run.outcome is not None and run.outcome.state == "complete":
-                self.known[str(run.path)] = _by_epoch(run.rows, figure)
+                self.known[str(run.path)] = by_epoch(run.rows, figure)
 
 
 def _curve(values: Mapping[int, float], state: "TrialState") -> "FrozenTrial":
@@ -94,10 +102,6 @@ def _curve(values: Mapping[int, float], state: "TrialState") -> "FrozenTrial":
 
     value = values[max(values)] if state == TrialState.COMPLETE else None
     return create_trial(state=state, value=value, intermediate_values=dict(values))
-
-
-def _by_epoch(rows: Sequence[Mapping[str, Any]], figure: str) -> dict[int, float]:
-    return {row["epoch"]: row[figure] for row in rows if row.get(figure) is not None}
 
 
 def _distribution(values: Values) -> "BaseDistribution":

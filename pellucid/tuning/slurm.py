@@ -18,9 +18,16 @@ if TYPE_CHECKING:
     from submitit import Job
 
 DEFAULT_TIME = "24:00:00"
-OPTIONS = ("partition", "time", "gpus", "memory")
+OPTIONS = ("partition", "time", "cpus", "gpus", "memory")
 MAX_TIMEOUTS = 100  # after which a job that reaches its time limit is not queued again
-_TIME = re.compile(r"(?:(\d+)-)?(\d+):(\d{2})(?::(\d{2}))?").fullmatch
+_TIMES = [  # the forms of SLURM's --time
+    re.compile(pattern).fullmatch
+    for pattern in (
+        r"(?P<minutes>\d+)(:(?P<seconds>\d+))?",
+        r"(?P<hours>\d+):(?P<minutes>\d+):(?P<seconds>\d+)",
+        r"(?P<days>\d+)-(?P<hours>\d+)(:(?P<minutes>\d+)(:(?P<seconds>\d+))?)?",
+    )
+]
 
 
 class SlurmWorker:
@@ -80,7 +87,8 @@ def submit(
 ) -> "list[Job[None]]":
     """Submit an array of `jobs` workers for a sweep, and return submitit's jobs.
 
-    options: partition; time, in minutes or as SLURM writes it, [D-]H:MM[:SS]; gpus for each job; memory such as 16GB.
+    options: partition; time, in minutes or another form of SLURM's --time; cpus and gpus of each job, cpus by default
+    as many as its runs have threads; memory such as 16GB.
     cluster: "local" runs the jobs as processes of this machine.
     """
     from submitit import AutoExecutor
@@ -88,7 +96,8 @@ def submit(
     plan, parameters = folder.plan(), _parameters(options)
     limits = {"slurm_max_num_timeout": MAX_TIMEOUTS} if cluster == "slurm" else {}
     executor = AutoExecutor(make_folder(folder.path / "slurm"), cluster=cluster, **limits)
-    executor.update_parameters(name=f"{plan.name}-sweep", cpus_per_task=plan.threads, **parameters)
+    cpus = processors(options) if "cpus" in options else plan.threads
+    executor.update_parameters(name=f"{plan.name}-sweep", cpus_per_task=cpus, **parameters)
     worker = SlurmWorker(folder.path.resolve(), data, files)
     with executor.batch():
         return [executor.submit(worker) for _ in range(jobs)]
@@ -99,8 +108,9 @@ def _parameters(options: Mapping[str, Any]) -> dict[str, Any]:
     for name in options:
         check_known("--slurm: no option", name, OPTIONS)
     found: dict[str, Any] = {"timeout_min": _minutes(str(options.get("time", DEFAULT_TIME)))}
+    processors(options)
     if "gpus" in options:
-        found["gpus_per_node"] = _count(options["gpus"])
+        found["gpus_per_node"] = _count(options, "gpus")
     if "memory" in options:
         found["slurm_mem"] = str(options["memory"])
     if "partition" in options:
@@ -110,16 +120,22 @@ def _parameters(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _minutes(text: str) -> int:
     """Return a time limit in minutes."""
-    if text.isdecimal() and int(text) > 0:
-        return int(text)
-    found = _TIME(text)
-    if found is None:
-        raise PellucidError(f"--slurm: time={text} is no time; write minutes, or [D-]H:MM[:SS] such as 12:00:00")
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    return max(1, math.ceil(((days * 24 + hours) * 60 + minutes) + seconds / 60))
+    found = next(filter(None, (form(text) for form in _TIMES)), None)
+    given = {} if found is None else {name: int(value) for name, value in found.groupdict().items() if value}
+    days, hours, minutes, seconds = (given.get(name, 0) for name in ("days", "hours", "minutes", "seconds"))
+    total = ((days * 24 + hours) * 60 + minutes) + seconds / 60
+    if not total:
+        raise PellucidError(f"--slurm: time={text} is no time; write minutes, or 12:00:00, or 2-00:00:00 for two days")
+    return math.ceil(total)
 
 
-def _count(value: Any) -> int:
-    if not str(value).isdecimal():
-        raise PellucidError(f"--slurm: gpus={value} is no number; give the number of GPUs of each job")
+def processors(options: Mapping[str, Any]) -> int:
+    """Return the number of processors of each job, by default 1."""
+    return _count(options, "cpus") if "cpus" in options else 1
+
+
+def _count(options: Mapping[str, Any], name: str) -> int:
+    value = str(options[name])
+    if not value.isdecimal() or int(value) < 1:
+        raise PellucidError(f"--slurm: {name}={value} is no number from 1; give the {name} of each job")
     return int(value)

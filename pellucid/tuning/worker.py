@@ -21,11 +21,12 @@ from pellucid.recipe.job import load_data, train_in
 from pellucid.recipe.material import Material
 from pellucid.recipe.recipe import Recipe
 from pellucid.run.folder import RunFolder
-from pellucid.run.history import History, Row
+from pellucid.run.history import Row
 from pellucid.task import task_of
 from pellucid.text import note
 from pellucid.training.callbacks import Callback, Training
 from pellucid.training.checkpoint import SavedState
+from pellucid.training.device import usable_device
 from pellucid.tuning.folder import Outcome, TrialRun, TuningFolder, unfinished
 from pellucid.tuning.results import outcome_of, read_results
 from pellucid.tuning.search import MedianRule, settings_of
@@ -89,23 +90,30 @@ class Worker:
         return settings_of(number, self.plan, read_results(self.folder, self.plan))
 
     def _train(self, run: TrialRun, settings: Mapping[str, Any]) -> Outcome:
-        """Train a run, or resume it, and return what came of it; an error is an outcome too."""
-        if not run.attempt(_epochs(run.path)):
+        """Train a run, or resume it, and return what came of it; an error is an outcome too.
+
+        Raises PellucidError for what is no fault of the run: the data or the device are missing on this machine.
+        """
+        recipe = self.plan.recipe(settings, run.seed)
+        usable_device(recipe.recipe.device)
+        material = self._material(recipe)
+        if not run.attempt(_step(RunFolder(run.path))):
             return Outcome("failed", error="its process was ended again and again, perhaps for lack of memory")
         try:
-            return self._trained(run, settings)
+            return self._trained(run, recipe, material)
+        except KeyboardInterrupt:
+            run.forget_attempts()
+            raise
         except PellucidError as error:
             return Outcome("failed", error=" ".join(str(error).split()))
         except Exception as error:  # a fault of one trial must not end the others
             what = "not enough memory" if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
             return Outcome("failed", error=" ".join(what.split())[:500])
 
-    def _trained(self, run: TrialRun, settings: Mapping[str, Any]) -> Outcome:
-        recipe = self.plan.recipe(settings, run.seed)
+    def _trained(self, run: TrialRun, recipe: Recipe, material: Material[Any]) -> Outcome:
         folder = RunFolder(run.path)
         if not folder.recipe.exists():
             write_atomically(folder.recipe, recipe.to_toml().encode())
-        material = self._material(recipe)
         callbacks = [Pruning(self.rule)] if self.plan.prune else []
         trained = train_in(run.path, material, progress=False, data=self.data, callbacks=callbacks)
         state = SavedState.find(folder)
@@ -121,10 +129,10 @@ class Worker:
         return self.loaded[1]
 
 
-def _epochs(path: Path) -> int:
-    """Return the number of epochs that a run has recorded."""
+def _step(folder: RunFolder) -> int:
+    """Return the step of a run's last checkpoint; 0 if none can be read."""
     try:
-        return len(History.read(path))
+        return SavedState(folder.last).progress["step"] if folder.has_checkpoint else 0
     except PellucidError:
         return 0
 
@@ -148,9 +156,9 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--custom", action="append", default=[])
     args = parser.parse_args(words)
     stop_with_launcher()
-    for file in args.custom:
-        run_file(Path(file))
     try:
+        for file in args.custom:
+            run_file(Path(file))
         Worker(TuningFolder(args.folder), args.data).work()
     except KeyboardInterrupt as stopped:
         note(str(stopped))

@@ -150,3 +150,30 @@ def test_a_missing_package_is_named_before_anything_is_made(tmp_path: Path, monk
     with pytest.raises(PellucidError, match=r"mlflow is not installed; pip install 'pellucid\[mlflow\]'"):
         new_jobs(recipe, {}, out=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_training_outlives_its_tracker_and_sends_each_epoch_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    sent: list[int] = []
+
+    class Flaky(trackers.Tracker):
+        calls = 0
+
+        def send(self, rows: Any) -> None:
+            self.calls += 1
+            if self.calls in (2, 3, 5):
+                raise ConnectionError("no route to\nhost")
+            sent.extend(row["epoch"] for row in rows)
+
+        def close(self) -> None:
+            sent.append(-1)
+
+    monkeypatch.setitem(trackers._CLASSES, "tensorboard", Flaky)
+    monkeypatch.setattr(trackers, "check_trackers", lambda names: None)
+    overrides = {"train.epochs": 5, "train.log": ["tensorboard"], "data.limit": 200, "data.validation": 0.2}
+    job, *_ = new_jobs(load_recipe("digits", overrides), overrides, out=tmp_path / "runs", progress=False)
+    job.train()
+    assert sent == [1, 2, 3, 4, 5, -1]
+    said = capsys.readouterr().err
+    assert said.count("train.log: Flaky cannot be reached (no route to host); the training goes on") == 2

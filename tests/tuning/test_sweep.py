@@ -114,12 +114,13 @@ def test_optuna_searches_and_prunes(tmp_path: Path):
     assert study.best_value == found.ranked[0].value
 
 
-def test_a_worker_that_dies_again_and_again_in_a_run_fails_that_run_only(tmp_path: Path):
+@pytest.mark.parametrize("end", ["os.kill(os.getpid(), 9)", "os.abort()"], ids=["killed", "aborted"])
+def test_a_worker_that_dies_again_and_again_in_a_run_fails_that_run_only(tmp_path: Path, end: str):
     custom = tmp_path / "dies.py"
     custom.write_text(
         "import os\nfrom pellucid.recipe import job\njob.write_report = lambda run, data: run / 'report.html'\n"
         "plain = job.Job.train\n"
-        "def train(self):\n    if self.recipe.optimizer.arguments['lr'] == 0.5: os.kill(os.getpid(), 9)\n"
+        f"def train(self):\n    if self.recipe.optimizer.arguments['lr'] == 0.5: {end}\n"
         "    return plain(self)\njob.Job.train = train\n"
     )
     over = {"optimizer.lr": [0.5, 0.01]}
@@ -131,7 +132,7 @@ def test_a_worker_that_dies_again_and_again_in_a_run_fails_that_run_only(tmp_pat
 def test_jobs_of_submitit_finish_a_sweep(tmp_path: Path, grid: TuningResult):
     pytest.importorskip("submitit", reason="the extra slurm is not installed")
     folder = TuningFolder(tmp_path / "found")
-    plan = folder.begin(grid.plan)
+    plan = folder.begin(grid.plan, any_threads=False)
     jobs = submit(folder, 2, {"time": "0:20:00"}, files=[Path(FAST)], cluster="local")
     for job in jobs:
         job.result()

@@ -146,17 +146,25 @@ class TrainingStep:
             self.average.update()
         return losses
 
-    def gradients(self, batch: Batch, lr: float, rng: torch.Generator | None = None) -> Gradients | Iterator[Gradients]:
+    def gradients(
+        self, batch: Batch, lr: float, rng: torch.Generator | None = None, factors: Mapping[str, float] | None = None
+    ) -> Gradients | Iterator[Gradients]:
         """Return the result of the objective's `gradients`, in the step's precision and memory format.
 
-        Layers that are updated during the backward pass are updated here, with the learning rate `lr`.
+        Layers that are updated during the backward pass are updated here, with the learning rate `lr`. factors: of the
+        weights of losses, by name.
         """
         images = self.inputs(batch.images)
         if images is not batch.images:
             batch = Batch(images, batch.targets)
         if self._rate is not None:
             self._rate.set(lr, shrinkage(self._regularizers, self._examples, lr))
-        return self.objective.gradients(self.params, batch, Mode(True, rng))
+        objective = self.objective.weighted(factors) if factors else self.objective
+        return objective.gradients(self.params, batch, Mode(True, rng))
+
+    def counts(self, batch: Batch, rng: torch.Generator) -> dict[str, float]:
+        """Return the objective's `counts` of a batch."""
+        return self.objective.counts(self.params, Batch(self.inputs(batch.images), batch.targets), Mode(True, rng))
 
     def inputs(self, images: Tensor) -> Tensor:
         """Return images in the step's precision and memory format; in bfloat16, also refresh the copies in `params`."""

@@ -9,28 +9,24 @@ import math
 import operator
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import replace
 from itertools import repeat
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from pellucid.data.loader import Loader
 from pellucid.data.seeds import mix
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
 from pellucid.nested import flatten, map_tree
-from pellucid.objective import Gradients, all_buffers, mean_losses, seeded
+from pellucid.objective import Gradients, Objective, all_buffers, mean_losses, seeded
 from pellucid.run.history import Row
-from pellucid.text import plural
 from pellucid.training.device import device_of
 from pellucid.training.distributed import Processes, dealt
 from pellucid.training.layers import DROPOUT
 from pellucid.training.learner import Learner
-from pellucid.training.reading import StreamLoader
+from pellucid.training.shard_loaders import shards_of
 from pellucid.training.step import NotFiniteError, StepLosses, TrainingStep
 
 # Numbers of a shard beside its losses: whether its process was asked to stop, whether it is time to check the
@@ -38,7 +34,7 @@ from pellucid.training.step import NotFiniteError, StepLosses, TrainingStep
 COLUMNS = 4
 
 
-class Counts(NamedTuple):
+class LossDivisors(NamedTuple):
     """The divisor of a loss in each shard, and that in the whole batch."""
 
     of_shards: Sequence[float]
@@ -72,44 +68,6 @@ def total(nodes: list[PartialSum]) -> Tensor:
     return nodes[0].value
 
 
-def shards_of(processes: Processes, shards: int) -> range:
-    """Return the numbers of the shards that this process computes; PellucidError for more processes than shards."""
-    if processes.count > shards:
-        raise PellucidError(
-            f"fit: {processes.count} processes share {plural(shards, 'shard')}; start at most as many processes as "
-            "shards, which a run keeps from its beginning"
-        )
-    return dealt(processes.rank, processes.count, shards)
-
-
-class ShardLoader:
-    """The shards of each batch that one process computes: lists of batches, epoch by epoch.
-
-    whole: the loader of whole batches. own: the numbers of this process's shards, of `shards`. Raises PellucidError for
-    a stream, and for more shards than examples of a batch.
-    """
-
-    def __init__(self, whole: Loader | StreamLoader, own: range, shards: int) -> None:
-        if not isinstance(whole, Loader):
-            raise PellucidError("fit: a stream cannot be divided into shards; give arrays or a source")
-        if whole.batch_size < shards:
-            raise PellucidError(f"fit: a batch of {whole.batch_size} has no {shards} shards; make it larger")
-        self.loaders = [replace(whole, rank=shard, world=shards) for shard in own]
-
-    def __len__(self) -> int:
-        """Return the number of batches in an epoch."""
-        return len(self.loaders[0])
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Sequence[Batch]]:
-        """Yield the shards of each batch of an epoch, from batch `start`."""
-        with ExitStack() as stack:
-            parts = [cast(Any, loader.epoch(epoch, start)) for loader in self.loaders]
-            for part in parts:
-                if hasattr(part, "close"):
-                    stack.enter_context(closing(part))
-            yield from zip(*parts, strict=True)
-
-
 class ShardedStep:
     """One training step from the shards of a batch: `sharded(parts, lr, number, ...)`.
 
@@ -132,7 +90,7 @@ class ShardedStep:
         self.weight, self.examples = 0.0, 0
         self.asked = self.due = False
         self.waited = 0.0  # seconds of this epoch in which this process waited for others to finish their shards
-        self._counts: dict[str, Counts] = {}  # of the current batch by loss, see `Objective.counts`
+        self._counts: dict[str, LossDivisors] = {}  # of the current batch by loss, see `Objective.counts`
         self._layouts: dict[tuple[str, ...], Layout] = {}
 
     def __call__(
@@ -146,6 +104,8 @@ class ShardedStep:
         """
         self.flags = float(asked), float(due)
         weights = [float(self.model.objective.total_weight(part)) for part in parts]
+        if self.step.parts is not None:
+            self.step.parts.weight = self._factor(weights[0])
         factors = self._count(parts, weights, number)
         self._seed(number)
         own = zip(parts, self.rngs, factors, strict=True)
@@ -170,6 +130,10 @@ class ShardedStep:
         rank = next(rank for rank in range(count) if error.shard in dealt(rank, count, self.shards))
         return f"{error.name} is {error.value} in process {rank}; see its message"
 
+    def _factor(self, weight: float) -> float:
+        """Return the factor of a shard's gradients in the sum of all, for the shard's weight in a mean."""
+        return 1.0 if self.is_sum else weight or 1.0  # the loss of a shard without weight has no gradients
+
     def _seed(self, number: int) -> None:
         """Seed the random generators of this process's shards for a step."""
         for rng, shard in zip(self.rngs, self.own, strict=True):
@@ -181,6 +145,8 @@ class ShardedStep:
         A loss of a shard is divided by the shard's own count n, but has to be divided by that of all shards, N; and the
         mean of all shards multiplies it by w/W, with the weight w of the shard and W of all. So its factor is n/N W/w.
         """
+        if type(self.model.objective).counts is Objective.counts:
+            return [{} for _ in parts]
         before = [tensor.clone() for tensor in self.buffers]
         self._seed(number)
         rows: list[list[float]] = []
@@ -191,16 +157,14 @@ class ShardedStep:
             rows.append([weight, *found.values()])
             for buffer, old in zip(self.buffers, before, strict=True):
                 buffer.copy_(old)
-        if not names:
-            return [{} for _ in parts]
         of_all, *columns = zip(*self._gathered(rows, 1 + len(names)), strict=True)
         self._counts = {
-            name: Counts([max(n, 1.0) for n in column], max(math.fsum(column), 1.0))
+            name: LossDivisors([max(n, 1.0) for n in column], max(math.fsum(column), 1.0))
             for name, column in zip(names, columns, strict=True)
         }
-        total = math.fsum(of_all)
+        total = 1.0 if self.is_sum else math.fsum(of_all) or 1.0
         return [
-            {name: of[shard] / count * total / weight for name, (of, count) in self._counts.items()}
+            {name: of[shard] / count * total / self._factor(weight) for name, (of, count) in self._counts.items()}
             for shard, weight in zip(self.own, weights, strict=True)
         ]
 
@@ -238,8 +202,7 @@ class ShardedStep:
             rows.append([*self.flags, len(parts[k].images), weights[k], *map(float, losses.values())])
             names, like = tuple(losses), dparams
             layout = self._layout(dparams)
-            weight = 1.0 if self.is_sum else weights[k]
-            append(nodes, PartialSum(0, shard, layout.joined(dparams, weight, self.buffers, before)))
+            append(nodes, PartialSum(0, shard, layout.joined(dparams, self._factor(weights[k]), self.buffers, before)))
             del found, dparams
         losses = self._agree(rows, names)
         flat = self._summed(nodes)
@@ -258,7 +221,7 @@ class ShardedStep:
                     raise NotFiniteError(name, value, shard)
         self.examples = int(sum(examples))
         self.weight = math.fsum(weights) or 1.0  # 0 where the loss ignores all examples
-        whole = Counts([1.0] * self.shards, 1.0) if self.is_sum else Counts(weights, self.weight)
+        whole = LossDivisors([1.0] * self.shards, 1.0) if self.is_sum else LossDivisors(weights, self.weight)
         return {name: self._counts.get(name, whole).mean(values) for name, values in zip(names, losses, strict=True)}
 
     def _layout(self, dparams: Params) -> "Layout":

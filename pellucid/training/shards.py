@@ -71,12 +71,15 @@ def total(nodes: list[PartialSum]) -> Tensor:
 class ShardedStep:
     """One training step from the shards of a batch: `sharded(parts, lr, number, ...)`.
 
-    step: of the model, without updates during the backward pass. shards: their number in all processes,
-    at least that of the processes. After a step, `weight` and `examples` are those of the whole batch, and `asked` and
-    `due` what the processes agreed on.
+    step: of the model, without updates during the backward pass. shards: their number in all processes, at least that
+    of the processes. exact: whether the bits are the same for any number of processes. After a step, `weight` and
+    `examples` are those of the whole batch, and `asked` and `due` what the processes agreed on.
     """
 
-    def __init__(self, model: Learner, step: TrainingStep, processes: Processes, shards: int) -> None:
+    def __init__(
+        self, model: Learner, step: TrainingStep, processes: Processes, shards: int, exact: bool = True
+    ) -> None:
+        self.exact = exact
         self.model, self.step, self.processes, self.shards = model, step, processes, shards
         if model.objective.indivisible:
             raise PellucidError(f"fit: shards: {model.objective.indivisible}; leave out shards and accumulate")
@@ -237,6 +240,8 @@ class ShardedStep:
         count = self.processes.count
         if count == 1:
             return total(nodes)
+        if not self.exact:
+            return self.processes.added(total(nodes))
         numbers = [_nodes(dealt(rank, count, self.shards)) for rank in range(count)]
         values = [node.value for node in nodes]
         sent = values[0] if len(values) == 1 else torch.stack(values)  # the values of a single node are not copied

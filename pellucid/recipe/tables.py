@@ -162,7 +162,8 @@ class Distributed:
     def __post_init__(self) -> None:
         """Raise PellucidError for invalid values."""
         check(self.shards >= 0, "distributed.shards", "0 (the number of processes) or more", self.shards)
-        check(self.batch_norm in BATCH_NORMS, "distributed.batch_norm", f"one of {BATCH_NORMS}", self.batch_norm)
+        known = f"one of {', '.join(filter(None, BATCH_NORMS))}"
+        check(self.batch_norm in BATCH_NORMS, "distributed.batch_norm", known, self.batch_norm)
         check(1 <= self.timeout <= 10**6, "distributed.timeout", "from 1 to 1,000,000 seconds", self.timeout)
 
 

@@ -7,6 +7,7 @@ import torch
 
 from pellucid.data import Loader
 from pellucid.errors import PellucidError
+from pellucid.recipe.tables import Distributed
 from pellucid.training.step import TrainingStep
 from tests.forked import group
 from tests.training.parts import CASES, case, trained
@@ -74,3 +75,8 @@ def test_one_process_trains_as_without_parts():
 def test_settings_that_contradict_each_other_are_refused(options, text):
     with pytest.raises(PellucidError, match=text):
         small_mlp().fit(digits(0, 20), epochs=1, **options)
+
+
+def test_an_unknown_kind_of_batch_norm_in_a_recipe_is_refused():
+    with pytest.raises(PellucidError, match=r"distributed\.batch_norm must be one of shard, local, sync, not 'both'"):
+        Distributed(batch_norm="both")

@@ -61,7 +61,6 @@ class Objective(Part):
     """
 
     any_size: ClassVar[bool] = False  # whether images of any height and width are valid, not only those of training
-    indivisible: ClassVar[str] = ""  # why a batch cannot be divided into shards; "" if it can
     untrained: ClassVar[tuple[str, ...]] = ()  # names of networks for which `gradients` returns no gradients on purpose
     weights: Mapping[str, float] = field(default_factory=dict, kw_only=True)
 
@@ -142,6 +141,25 @@ class Objective(Part):
         """Return the weight of a batch in a mean over batches: its number of examples; see `Loss.total_weight`."""
         return float(len(batch.images))
 
+    @property
+    def indivisible(self) -> str:
+        """Why a batch cannot be divided into shards; "" if it can, as by default."""
+        return ""
+
+    @property
+    def is_sum(self) -> bool:
+        """Whether the losses are sums over the examples of a batch; by default they are means, see `total_weight`."""
+        return False
+
+    def counts(self, params: Params, batch: Batch, mode: Mode) -> dict[str, float]:
+        """Return the divisors of those losses that `gradients` does not divide by the number of examples, by name.
+
+        Such a loss is a sum over the batch, divided by this count, or by 1 if it is 0. Where a batch is divided into
+        shards, the counts of all are added before the gradients are computed. By default, there is none. params and
+        mode are those of `gradients`, with the same random draws.
+        """
+        return {}
+
     def check(self, outputs: Any, targets: Any) -> None:
         """Raise PellucidError unless all targets of a data set are valid for outputs of this shape (no batch axis).
 
@@ -179,6 +197,10 @@ class Objective(Part):
     def weight(self, name: str) -> float:
         """Return the weight of a loss, 1 by default."""
         return self.weights.get(name, 1.0)
+
+    def weighted(self, factors: Mapping[str, float]) -> Self:
+        """Return the same objective with the weights of losses multiplied by factors, by name."""
+        return replace(self, weights={**self.weights, **{name: self.weight(name) * f for name, f in factors.items()}})
 
     def total(self, losses: Mapping[str, float]) -> float:
         """Return the weighted sum of losses; PellucidError if `weights` names a loss that is not among them."""
@@ -249,6 +271,16 @@ class Supervised(Objective):
     def total_weight(self, batch: Batch) -> float | Tensor:
         """Return the batch's weight by `Loss.total_weight`: its number of examples, or the sum of their weights."""
         return self.loss.total_weight(batch.targets)
+
+    @property
+    def indivisible(self) -> str:
+        """Why the loss of a batch is not that of its parts, see `Loss.indivisible`."""
+        return self.loss.indivisible
+
+    @property
+    def is_sum(self) -> bool:
+        """Whether the loss is a sum over the examples of a batch."""
+        return self.loss.is_sum
 
     def check(self, outputs: Any, targets: Any) -> None:
         """Raise PellucidError unless the targets are valid for the loss."""

@@ -178,8 +178,10 @@ class OneStage(Detector):
     """A detector whose networks run in sequence; the losses are computed from the maps that the last one outputs.
 
     The last network outputs one map (N, K D, H', W') or a tuple of maps: for each cell D values for each of its K
-    anchors.
+    anchors. `counted` names the losses that are sums, divided by the number of positive anchors in the batch.
     """
+
+    counted: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def anchors(self, sizes: Sequence[Size], image: Size) -> Tensor:
@@ -238,6 +240,22 @@ class OneStage(Detector):
         )
         return losses, self._backward(params, caches, split_maps(dy, maps))
 
+    def counts(self, params: Params, batch: Batch, mode: Mode) -> dict[str, float]:
+        """Return the number of positive anchors for each loss in `counted`, without running the networks."""
+        if not self.counted:
+            return {}
+        out: Any = tuple(batch.images.shape[1:])
+        with torch.device("meta"):
+            for net in self.nets.values():
+                _, out = net.init(out, torch.Generator())
+        sizes = [shape[1:] for shape in (out if isinstance(out[0], tuple) else (out,))]
+        anchors = self.anchors_for(sizes, batch.images)
+        return dict.fromkeys(self.counted, self.count_positives(anchors, batch.targets))
+
+    def count_positives(self, anchors: Anchors, targets: Sequence[Objects]) -> float:
+        """Return the number of positive anchors in the images of a batch."""
+        return float(sum(int((self.assign(anchors, one).matched >= 0).sum()) for one in targets))
+
     def predict(self, params: Params, images: Tensor) -> list[Detections]:
         """Return the detections in each image, on the CPU, by descending score."""
         return self.decided(self.candidates(params, images))
@@ -285,11 +303,14 @@ class OneStage(Detector):
 
     def anchors_at(self, maps: Sequence[Tensor], images: Tensor) -> Anchors:
         """Return the anchors for the maps of images (N, C, H, W)."""
+        return self.anchors_for([(one.shape[2], one.shape[3]) for one in maps], images)
+
+    def anchors_for(self, sizes: Sequence[Size], images: Tensor) -> Anchors:
+        """Return the anchors for maps of these sizes (H', W') of images (N, C, H, W)."""
         height, width = images.shape[2:]
-        sizes = [(one.shape[2], one.shape[3]) for one in maps]
         boxes = self.anchors(sizes, (height, width))
-        precision = torch.float32 if maps[0].dtype in HALF else maps[0].dtype
-        return Anchors(boxes.to(maps[0].device, precision), sizes, (height, width))
+        precision = torch.float32 if images.dtype in HALF else images.dtype
+        return Anchors(boxes.to(images.device, precision), sizes, (height, width))
 
     def candidates_of(self, maps: Sequence[Tensor], images: Tensor) -> list[Candidates]:
         """Return the candidates of each image (N, C, H, W), decoded from its maps."""

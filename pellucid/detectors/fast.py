@@ -1,5 +1,6 @@
 """Fast R-CNN: one pass over the image, then a head for each proposal, which another method finds."""
 
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, get_args
 
@@ -10,11 +11,11 @@ from pellucid.combine.base import init_child
 from pellucid.data.source import Batch
 from pellucid.detectors.base import Candidates
 from pellucid.detectors.checks import check_stride
-from pellucid.detectors.regions import draw_regions, numbered
+from pellucid.detectors.regions import Regions, draw_regions, numbered
 from pellucid.detectors.search import STRIDE, Search, count_windows, search
 from pellucid.detectors.single_stage import single_stage
 from pellucid.detectors.two_stage import TwoStage, box_head, refined, region_reader
-from pellucid.image_objects import Detections
+from pellucid.image_objects import Detections, Objects
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.models.pyramid import Pyramid
 from pellucid.objective import Gradients, Inputs
@@ -67,12 +68,9 @@ class FastRCNN(TwoStage):
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Gradients:
         """Return the losses by name, and the gradients of the parameters; without gradients if not `mode.keep`."""
         images, targets = batch
+        sampled = self.sample(images, targets, mode)
         x, cache_backbone = self.backbone.forward(params["backbone"], images, mode)
         maps, cache_neck = self.neck.forward(params["neck"], x, mode)
-
-        proposals = [search(image, self.by, self.stride) for image in images]
-        floor = MIN_BACKGROUND_IOU if self.by == "selective_search" else 0.0
-        sampled = draw_regions(proposals, targets, self.classes, self.regions, 0.25, mode.rng, floor)
         losses, dmap, dparams = self.box_gradients(params, maps[0], sampled, mode)
         if not mode.keep:
             return losses, {}
@@ -81,6 +79,16 @@ class FastRCNN(TwoStage):
         dx, dparams["neck"] = backward(self.neck, params["neck"], cache_neck, dmaps, consume=True)
         _, dparams["backbone"] = backward(self.backbone, params["backbone"], cache_backbone, dx, consume=True)
         return losses, dparams
+
+    def counts(self, params: Params, batch: Batch, mode: Mode) -> dict[str, float]:
+        """Return the number of regions for both losses, without running the networks."""
+        return dict.fromkeys(("class", "box"), float(len(self.sample(*batch, mode).regions)))
+
+    def sample(self, images: Tensor, targets: Sequence[Objects], mode: Mode) -> Regions:
+        """Draw the regions that the head is trained on from the proposals and the objects of each image."""
+        proposals = [search(image, self.by, self.stride) for image in images]
+        floor = MIN_BACKGROUND_IOU if self.by == "selective_search" else 0.0
+        return draw_regions(proposals, targets, self.classes, self.regions, 0.25, mode.rng, floor)
 
     def predict(self, params: Params, images: Tensor) -> list[Detections]:
         """Return the detections in each image, on the CPU, by descending score."""

@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import torch
@@ -65,6 +65,10 @@ class ProposalDetector(TwoStage):
         """Return the losses and gradients of the further heads."""
 
     @abstractmethod
+    def branch_counts(self, sampled: Regions, targets: Sequence[Objects]) -> dict[str, float]:
+        """Return the counts of the losses of the further heads, see `Objective.counts`."""
+
+    @abstractmethod
     def complete(self, params: Params, finest: Tensor, detections: list[Detections], size: Size) -> list[Detections]:
         """Return the detections of each image with the outputs of the further heads."""
 
@@ -103,9 +107,7 @@ class ProposalDetector(TwoStage):
         first, anchors, outputs = self.first_stage(y, images)
         losses, doutputs = first.losses(outputs, anchors, unlabelled(targets))
         losses = {f"rpn_{name}": value for name, value in losses.items()}
-        proposals = constant([boxes for boxes, _ in self.propose(outputs, first, anchors)])
-
-        sampled = draw_regions(proposals, targets, self.classes, self.regions, 0.25, mode.rng)
+        sampled = self.sample(outputs, first, anchors, targets, mode)
         boxes = self.box_gradients(params, maps[0], sampled, mode)
         branches = self.branch_gradients(params, maps[0], sampled, targets, mode)
         losses |= boxes.losses | branches.losses
@@ -123,6 +125,28 @@ class ProposalDetector(TwoStage):
             self.backbone, params["backbone"], caches.pop("backbone"), dmaps, consume=True
         )
         return losses, dparams
+
+    def counts(self, params: Params, batch: Batch, mode: Mode) -> dict[str, float]:
+        """Return the number of positive anchors, of regions, and the counts of the further heads.
+
+        Regions are drawn from the proposals, so this runs the networks of the first stage.
+        """
+        mode = replace(mode, keep=False)
+        maps, _ = self.features(params, batch.images, mode)
+        y, _ = self.rpn.forward(params["rpn"], maps, mode)
+        first, anchors, outputs = self.first_stage(y, batch.images)
+        positive = first.count_positives(anchors, unlabelled(batch.targets))
+        sampled = self.sample(outputs, first, anchors, batch.targets, mode)
+        regions = float(len(sampled.regions))
+        counts = {"rpn_score": positive, "rpn_box": positive, "class": regions, "box": regions}
+        return counts | self.branch_counts(sampled, batch.targets)
+
+    def sample(
+        self, outputs: Tensor, first: SingleStage, anchors: Anchors, targets: Sequence[Objects], mode: Mode
+    ) -> Regions:
+        """Draw the regions that the heads are trained on from the proposals and the objects of each image."""
+        proposals = constant([boxes for boxes, _ in self.propose(outputs, first, anchors)])
+        return draw_regions(proposals, targets, self.classes, self.regions, 0.25, mode.rng)
 
     def anchors_of(self, params: Params, images: Tensor) -> Anchors:
         """Return the anchors of the first stage for images (N, C, H, W)."""
@@ -173,6 +197,10 @@ class FasterRCNN(ProposalDetector):
     ) -> HeadResult:
         """Return no losses and no gradients."""
         return HeadResult({}, None, {})
+
+    def branch_counts(self, sampled: Regions, targets: Sequence[Objects]) -> dict[str, float]:
+        """Return no counts."""
+        return {}
 
     def complete(self, params: Params, finest: Tensor, detections: list[Detections], size: Size) -> list[Detections]:
         """Return the detections unchanged."""

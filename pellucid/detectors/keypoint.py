@@ -65,6 +65,13 @@ class KeypointRCNN(ProposalDetector):
 
         return self.learned(params, "point_", finest, regions, cost, mode)
 
+    def branch_counts(self, sampled: Regions, targets: Sequence[Objects]) -> dict[str, float]:
+        """Return the number of labelled points in the regions with an object."""
+        positive = sampled.positive
+        points = next((one.keypoints.shape[1] for one in targets if len(one) and one.keypoints is not None), 0)
+        _, valid = point_cells(targets, sampled.objects[positive], sampled.regions[positive], (points, 1, 1))
+        return {"points": float(valid.sum())}
+
     def complete(self, params: Params, finest: Tensor, detections: list[Detections], size: Size) -> list[Detections]:
         """Return the detections with their key-points."""
         regions = numbered([one.boxes for one in detections])

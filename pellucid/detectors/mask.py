@@ -67,6 +67,10 @@ class MaskRCNN(ProposalDetector):
 
         return self.learned(params, "mask_", finest, regions, cost, mode)
 
+    def branch_counts(self, sampled: Regions, targets: Sequence[Objects]) -> dict[str, float]:
+        """Return the number of regions with an object; all of their masks have the same number of pixels."""
+        return {"mask": float(len(sampled.positive))}
+
     def complete(self, params: Params, finest: Tensor, detections: list[Detections], size: Size) -> list[Detections]:
         """Return the detections with the masks of their classes."""
         y = self.outputs(params, "mask_", finest, numbered([one.boxes for one in detections])).sigmoid()

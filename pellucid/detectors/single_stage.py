@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -43,6 +43,7 @@ class SingleStage(OneStage):
     et al. 2019 (GIoU).
     """
 
+    counted: ClassVar[tuple[str, ...]] = ("score", "box")
     backbone: Layer
     neck: Layer
     head: Layer

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -38,6 +38,7 @@ class SSD(OneStage):
     priors in the batch. Source: Liu et al. 2016, section 2.2, equations 1 to 3.
     """
 
+    counted: ClassVar[tuple[str, ...]] = ("class", "box")
     backbone: Layer
     neck: Layer
     head: Layer

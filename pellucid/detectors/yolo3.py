@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -50,6 +50,7 @@ class YOLO3(OneStage):
     Source: Redmon and Farhadi 2018, sections 2.1 to 2.3; the weight of "box" is from their code.
     """
 
+    counted: ClassVar[tuple[str, ...]] = ("box", "object", "class")
     backbone: Layer
     neck: Layer
     head: Layer

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,7 +34,6 @@ class GMMN(Generator):
     Source: Li, Swersky and Zemel 2015, algorithm 1, with the scale 1000 of the authors' code.
     """
 
-    indivisible: ClassVar[str] = INDIVISIBLE
     _: KW_ONLY
     prior: Prior = "uniform"
     bandwidths: tuple[float, ...] = BANDWIDTHS
@@ -44,6 +43,11 @@ class GMMN(Generator):
         """Raise PellucidError for bandwidths or a scale that are not above 0."""
         super().__post_init__()
         check_above_zero(self, math.inf, bandwidths=self.bandwidths, scale=self.scale)
+
+    @property
+    def indivisible(self) -> str:
+        """Why a batch cannot be divided."""
+        return INDIVISIBLE
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Draw the generator's parameters."""
@@ -74,7 +78,6 @@ class CodeGMMN(Generator):
     Source: Li, Swersky and Zemel 2015, section 3.2, where the auto-encoder is trained first.
     """
 
-    indivisible: ClassVar[str] = INDIVISIBLE
     encoder: Layer
     decoder: Layer
     _: KW_ONLY
@@ -88,6 +91,11 @@ class CodeGMMN(Generator):
         super().__post_init__()
         check_above_zero(self, math.inf, bandwidths=self.bandwidths, scale=self.scale)
         check_within(self, 0, 1, noise=self.noise)
+
+    @property
+    def indivisible(self) -> str:
+        """Why a batch cannot be divided."""
+        return INDIVISIBLE
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Draw all parameters."""

@@ -34,6 +34,11 @@ class Regression(Translator):
         _, dparams = backward(self.generator, params["generator"], cache, dy, consume=True)
         return {"loss": value}, {"generator": dparams}
 
+    @property
+    def is_sum(self) -> bool:
+        """Whether the loss is a sum over the images of a batch."""
+        return self.loss.is_sum
+
     def losses(self, params: Params, pair: TranslationPair, y: Tensor) -> Losses:
         """Return the loss of the outputs."""
         return {"loss": self.loss(y, pair.target)[0]}

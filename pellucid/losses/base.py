@@ -21,9 +21,11 @@ class Loss(metaclass=Checked):
     """A function of outputs and targets that training minimizes: a frozen dataclass of hyperparameters.
 
     A user-defined loss must define only `compute`. `metrics` names the default metrics of models with this loss.
+    `indivisible` says why the loss of a batch is neither the sum nor a mean of the losses of its parts; "" if it is.
     """
 
     metrics: ClassVar[tuple[str, ...]] = ()
+    indivisible: ClassVar[str] = ""
 
     def __call__(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
         """Return the loss as a 0-d tensor, and its gradient with respect to `y` in y's shape and dtype.
@@ -77,6 +79,11 @@ class Loss(metaclass=Checked):
         A float, or on an accelerator possibly a 0-d tensor on it, since reading a value waits for the device.
         """
         return float(len(target))
+
+    @property
+    def is_sum(self) -> bool:
+        """Whether the loss is a sum over the examples of a batch, by its field `reduction`; otherwise it is a mean."""
+        return getattr(self, "reduction", "mean") == "sum"
 
     def valid_mask(self, target: Tensor) -> Tensor | None:
         """Return a mask (n,) of the examples that the loss includes, or None for all. Metrics use only these."""

@@ -35,6 +35,7 @@ class Dice(Loss):
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
+    indivisible: ClassVar[str] = "the Dice loss is a ratio of sums over all positions of a batch"
 
     class_weights: tuple[float, ...] | None = None
     ignore: int | None = None

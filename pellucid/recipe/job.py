@@ -94,6 +94,8 @@ class Job:
                 verbose=self.progress,
                 accumulate=settings.accumulate,
                 shards=recipe.distributed.shards or None,
+                exact=recipe.distributed.exact,
+                batch_norm=recipe.distributed.batch_norm,
             )
         with kernel_threads(recipe.recipe.threads):
             run = self._finish(history) if processes().is_first else None

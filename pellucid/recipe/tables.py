@@ -139,22 +139,31 @@ class Train:
         return {pattern: float(factor) for pattern, _, factor in (rate.rpartition("=") for rate in self.rates)}
 
 
+BATCH_NORMS = "", "shard", "local", "sync"  # of [distributed]
+
+
 @dataclass(frozen=True)
 class Distributed:
     """[distributed]: the training on many processes, which torchrun starts.
 
     shards: the number of parts of each batch, which are dealt to the processes: with the same number, one process and
-    many compute the same bits. 0 for train.accumulate times the number of processes at the run's beginning. timeout:
-    the seconds after which a process that does not answer ends the others; more than the first process needs to write
-    a checkpoint and pictures.
+    many compute the same bits. 0 for train.accumulate times the number of processes at the run's beginning. exact:
+    whether they do; if false, each process computes its part of a batch at once, whatever their number. batch_norm: in
+    training, it takes the statistics of each "shard"; without exact, those of a process's part, "local", or of the
+    whole batch, "sync". "" for "shard" or "local". timeout: the seconds after which a process that does not answer ends
+    the others; more than the first process needs to write a checkpoint and pictures.
     """
 
     shards: int = 0
+    exact: bool = True
+    batch_norm: str = ""
     timeout: float = 600.0
 
     def __post_init__(self) -> None:
         """Raise PellucidError for invalid values."""
         check(self.shards >= 0, "distributed.shards", "0 (the number of processes) or more", self.shards)
+        known = f"one of {', '.join(filter(None, BATCH_NORMS))}"
+        check(self.batch_norm in BATCH_NORMS, "distributed.batch_norm", known, self.batch_norm)
         check(1 <= self.timeout <= 10**6, "distributed.timeout", "from 1 to 1,000,000 seconds", self.timeout)
 
 

@@ -253,9 +253,12 @@ def settings(
     epochs: int,
     batch_size: int,
     augment: object,
-    shards: int,
+    division: Mapping[str, object],
 ) -> dict[str, str]:
-    """Return a hash of each setting that affects the result of a training, by name, to be equal in a resumed one."""
+    """Return a hash of each setting that affects the result of a training, by name, to be equal in a resumed one.
+
+    division: settings of the division of batches among processes.
+    """
     values = {
         "data": data.checksum,
         "validation data": "" if validation is None else validation.checksum,
@@ -267,7 +270,7 @@ def settings(
         "preprocessing": preprocess,
         EPOCHS: epochs,
         "batch size": batch_size,
-        **({} if shards == 1 else {"shards": shards}),
+        **({} if division == {"shards": 1} else division),
         "clipping": model.clip,
         **({} if model.average is None else {"average of the weights": model.average}),
         "precision": usable_precision(model.precision, model.device)[0],

@@ -95,6 +95,12 @@ class Processes:
             _group.all_to_all_single(got, sent, [*counts], [len(chunks)] * self.count)
         return got
 
+    def added(self, values: Tensor) -> Tensor:
+        """Return the sum of the values of all processes, in place; its rounding depends on their number."""
+        with self._answered():
+            _group.all_reduce(values)
+        return values
+
     def check_equal(self, values: Mapping[str, str]) -> None:
         """Raise PellucidError unless `values` are the same in all processes; it names the first that differs."""
         told = self.from_all({"host": socket.gethostname(), **values})

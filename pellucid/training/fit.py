@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
+from pellucid.fuse import BatchParts
 from pellucid.layers.base import Mode
 from pellucid.nested import flatten, map_tree
 from pellucid.objective import Objective, Supervised, named_layers, seeded
@@ -40,7 +41,8 @@ from pellucid.training.learner import Learner
 from pellucid.training.plan import FitPlan
 from pellucid.training.process import StopSignals, memory_kept, naming_batch_size
 from pellucid.training.reading import batches, sample
-from pellucid.training.shards import ShardedStep, ShardLoader, shards_of
+from pellucid.training.shard_loaders import loader_of_shards
+from pellucid.training.shards import ShardedStep
 from pellucid.training.step import NotFiniteError, TrainingStep, training_form
 from pellucid.training.user_defined import (
     callback_state,
@@ -80,7 +82,7 @@ class Loop:
         model, data = self.model, self.data
         self.loader = batches(model, data, plan.batch_size, plan.augment)
         if plan.shards > 1:
-            self.loader = ShardLoader(self.loader, shards_of(self.processes, plan.shards), plan.shards)
+            self.loader = loader_of_shards(self.loader, self.processes, plan.shards)
         self.training = Training(whole, plan.epochs, len(self.loader), plan.batch_size)
         if self.model is not whole:
             self.training.seconds = time.perf_counter() - started  # computing the features is part of the first epoch
@@ -137,8 +139,10 @@ class Loop:
     def _make_step(self) -> None:
         """Make the step, and that from shards if batches are divided; PellucidError for processes that differ."""
         shards = self.plan.shards
-        self.step = TrainingStep.of(self.model, len(self.data), in_sweep=shards == 1)
-        self.sharded = None if shards == 1 else ShardedStep(self.model, self.step, self.processes, shards)
+        parts = BatchParts(self.processes.gathered) if shards > 1 and self.plan.batch_norm == "sync" else None
+        exact = self.plan.batch_norm == "shard"
+        self.step = TrainingStep.of(self.model, len(self.data), shards == 1, parts)
+        self.sharded = None if shards == 1 else ShardedStep(self.model, self.step, self.processes, shards, exact)
         self.processes.check_equal({**self.plan.settings, **versions()})
         if self.step.note:
             note(self.step.note)

@@ -163,21 +163,21 @@ class BaseModel(Trainable, Predicting):
         verbose: bool = True,
         accumulate: int = 1,
         shards: int | None = None,
+        exact: bool = True,
+        batch_norm: str = "",
     ) -> History:
         """Train on x and y, a Source such as a Dataset, or batches, and return the history of the epochs.
 
         Batches (images, targets) come from a DataLoader, a function that returns an iterator for each epoch, or a
         generator; steps_per_epoch is their number, see `Stream`. validation: data of the same kinds, or the fraction of
-        x to hold out. augment: a function (images, rng) -> images, or with the attribute `joint = True` (batch, rng) ->
-        batch, see pellucid.data.Augment. run: the run folder to write; manifest: values to set in its manifest.json.
-        resume: whether to continue exactly from its last checkpoint, written every `checkpoint_seconds`, at ends of
-        epochs, and on Ctrl-C. monitor: the column of the history that selects the run's best weights, "" for the last.
-        verbose: whether to show progress on stderr. accumulate, shards: parts of a batch in a process, and in all.
-        Raises PellucidError for data that do not fit, for a run folder that is in use, contains a training (without
-        `resume`) or was begun with other settings, and for NaN or infinity, naming step, layer and tensor.
+        x to hold out. augment: a function (images, rng) -> images, see pellucid.data.Augment. run: the run folder to
+        write; manifest: values of its manifest.json. resume: whether to continue exactly from its last checkpoint,
+        written every `checkpoint_seconds` and on Ctrl-C. monitor: the column of the history that selects the best
+        weights, "" for the last. verbose: whether to show progress. accumulate, shards, exact, batch_norm: see
+        `FitArguments`. Raises PellucidError for unfit data, a run folder that cannot be used, and NaN or infinity.
         """
         options = epochs, batch_size, augment, callbacks, run, resume, monitor, checkpoint_seconds, manifest, verbose
-        given = FitArguments(*options, accumulate, shards)
+        given = FitArguments(*options, accumulate, shards, exact, batch_norm)
         given.check(self.schedule, validation is not None)
         data, held_out = self._data(x, y, validation, steps_per_epoch)
         self.check_learns()

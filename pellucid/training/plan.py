@@ -10,7 +10,7 @@ from pellucid.data.source import Source
 from pellucid.errors import PellucidError
 from pellucid.optim import Schedule
 from pellucid.run.folder import RunFolder
-from pellucid.settings.checks import boolean, instances, integer
+from pellucid.settings.checks import boolean, check, instances, integer
 from pellucid.text import shown
 from pellucid.training.callbacks import Callback, Checkpoint, CSVLog
 from pellucid.training.checkpoint import settings
@@ -23,13 +23,15 @@ from pellucid.training.progress import ProgressLine
 from pellucid.training.reading import Augmentation
 from pellucid.training.user_defined import check_hooks, check_saves
 
+BATCH_NORMS = "shard", "local", "sync"
+
 
 @dataclass(frozen=True)
 class FitPlan:
     """A training of a model: its data, and how long and with what to train.
 
     callbacks, folder: of the first process of a training; others have none. shards: the number of parts of each batch,
-    in all processes.
+    in all processes. batch_norm: "shard", "local" or "sync", see FitArguments.
     """
 
     data: Source
@@ -42,11 +44,18 @@ class FitPlan:
     settings: Mapping[str, str]  # must be the same in a resumed training
     checkpoint_seconds: float
     shards: int = 1
+    batch_norm: str = "shard"
 
 
 @dataclass
 class FitArguments:
-    """The arguments of `fit` besides the data, see `Model.fit`; raises PellucidError for invalid ones."""
+    """The arguments of `fit` besides the data, see `Model.fit`; raises PellucidError for invalid ones.
+
+    accumulate, shards: the number of parts of a batch in each process, and in all. exact: whether the result is the
+    same for any number of processes; if not, each computes its part of a batch at once. batch_norm: its statistics in
+    training are those of each "shard", or without `exact` those of a process's part, "local", or of the whole batch,
+    "sync"; by default "shard" or "local".
+    """
 
     epochs: int
     batch_size: int
@@ -60,6 +69,8 @@ class FitArguments:
     verbose: bool
     accumulate: int
     shards: int | None
+    exact: bool
+    batch_norm: str
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid argument."""
@@ -72,6 +83,19 @@ class FitArguments:
                 raise PellucidError(
                     "fit: accumulate is the number of shards in one process, shards that in all; give one"
                 )
+        self.exact = boolean(self.exact, "fit: exact")
+        self.batch_norm = self.batch_norm or ("shard" if self.exact else "local")
+        check(self.batch_norm in BATCH_NORMS, "fit: batch_norm", f"one of {', '.join(BATCH_NORMS)}", self.batch_norm)
+        if self.exact and self.batch_norm != "shard":
+            raise PellucidError(
+                f"fit: with batch_norm={self.batch_norm!r}, the bits depend on the number of processes; give "
+                "exact=False, or batch_norm='shard'"
+            )
+        if not self.exact and (self.batch_norm == "shard" or self.shards is not None or self.accumulate > 1):
+            raise PellucidError(
+                "fit: with exact=False, each process computes its part of a batch at once; leave out shards and "
+                "accumulate, and give batch_norm='local' or 'sync'"
+            )
         self.callbacks = instances(self.callbacks, Callback, "fit: callbacks")
         if self.augment is not None and (isinstance(self.augment, type) or not callable(self.augment)):
             raise PellucidError(f"fit: augment must be a function (batch, rng) -> batch, not {shown(self.augment)}")
@@ -97,8 +121,11 @@ class FitArguments:
         if group.count > 1:
             check_mergeable(model.metrics)
         run = None if self.run is None else RunFolder(self.run)
-        shards = self.shards or group.from_first(lambda: begun_shards(run)) or self.accumulate * group.count
-        hashes = settings(model, preprocess, data, held_out, epochs, batch_size, self.augment, shards)
+        shards = group.count
+        if self.exact:
+            shards = self.shards or group.from_first(lambda: begun_shards(run)) or self.accumulate * group.count
+        division = {"shards": shards} if self.exact else {"batch norm": self.batch_norm}
+        hashes = settings(model, preprocess, data, held_out, epochs, batch_size, self.augment, division)
         folder, callbacks = (run, callbacks) if group.is_first else (None, [])
         if folder is not None or any(callback.saves for callback in callbacks):
             check_saves(model, type(model))
@@ -110,7 +137,8 @@ class FitArguments:
                 callbacks += [best, CSVLog(folder.metrics, folder.layers)]
             callbacks += progress
             seconds = self.checkpoint_seconds
-            yield FitPlan(data, held_out, epochs, batch_size, self.augment, callbacks, folder, hashes, seconds, shards)
+            many = shards, self.batch_norm
+            yield FitPlan(data, held_out, epochs, batch_size, self.augment, callbacks, folder, hashes, seconds, *many)
 
     def _begin(self, folder: RunFolder, model: Learner, data: Source, held_out: Source | None, shards: int) -> None:
         """Write the manifest of a run folder; PellucidError for one with a training that is not to be resumed."""
@@ -119,7 +147,7 @@ class FitArguments:
         note_resume(data)
         checksums = {"train": data.checksum} | ({} if held_out is None else {"validation": held_out.checksum})
         used = {"precision": usable_precision(model.precision, model.device)[0], "device": device_name(model.device)}
-        used |= {"shards": shards} if shards > 1 else {}
+        used |= {"shards": shards} if self.exact and shards > 1 else {}
         folder.write_manifest(model.seed, checksums, {**used, **(self.manifest or {})})
 
 

@@ -40,7 +40,11 @@ class StreamLoader:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch, beginning with batch number `start`."""
         for k, batch in enumerate(self.stream.epoch(epoch, start), start):
-            yield changed(batch, self.augment, self.transform, generator(self.seed, epoch, k, 0))
+            yield self.changed(batch, epoch, k, 0)
+
+    def changed(self, batch: Batch, epoch: int, k: int, shard: int) -> Batch:
+        """Return batch number k of an epoch, or one of its shards, augmented and transformed."""
+        return changed(batch, self.augment, self.transform, generator(self.seed, epoch, k, shard))
 
 
 def batches(model: Learner, data: Source, batch_size: int, augment: Augmentation | None) -> Loader | StreamLoader:

@@ -6,34 +6,43 @@ which process computed which shard.
 """
 
 import math
+import operator
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from pellucid.data.loader import Loader
 from pellucid.data.seeds import mix
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
 from pellucid.nested import flatten, map_tree
-from pellucid.objective import Gradients, all_buffers, mean_losses, seeded
+from pellucid.objective import Gradients, Objective, all_buffers, mean_losses, seeded
 from pellucid.run.history import Row
-from pellucid.text import plural
 from pellucid.training.device import device_of
 from pellucid.training.distributed import Processes, dealt
 from pellucid.training.layers import DROPOUT
 from pellucid.training.learner import Learner
-from pellucid.training.reading import StreamLoader
+from pellucid.training.shard_loaders import shards_of
 from pellucid.training.step import NotFiniteError, StepLosses, TrainingStep
 
-FLAGS = 2  # numbers that a process sends beside those of its shards: whether to stop, and whether to check
-COUNTS = 2  # numbers of a shard beside its losses: its examples, and its weight in a mean
+# Numbers of a shard beside its losses: whether its process was asked to stop, whether it is time to check the
+# parameters, the shard's number of examples, and its weight in a mean.
+COLUMNS = 4
+
+
+class LossDivisors(NamedTuple):
+    """The divisor of a loss in each shard, and that in the whole batch."""
+
+    of_shards: Sequence[float]
+    total: float
+
+    def mean(self, values: Sequence[float]) -> float:
+        """Return the loss of the whole batch from those of the shards."""
+        return math.fsum(map(operator.mul, self.of_shards, values)) / self.total
 
 
 class PartialSum(NamedTuple):
@@ -59,56 +68,22 @@ def total(nodes: list[PartialSum]) -> Tensor:
     return nodes[0].value
 
 
-def shards_of(processes: Processes, shards: int) -> range:
-    """Return the numbers of the shards that this process computes; PellucidError for more processes than shards."""
-    if processes.count > shards:
-        raise PellucidError(
-            f"fit: {processes.count} processes share {plural(shards, 'shard')}; start at most as many processes as "
-            "shards, which a run keeps from its beginning"
-        )
-    return dealt(processes.rank, processes.count, shards)
-
-
-class ShardLoader:
-    """The shards of each batch that one process computes: lists of batches, epoch by epoch.
-
-    whole: the loader of whole batches. own: the numbers of this process's shards, of `shards`. Raises PellucidError for
-    a stream, and for more shards than examples of a batch.
-    """
-
-    def __init__(self, whole: Loader | StreamLoader, own: range, shards: int) -> None:
-        if not isinstance(whole, Loader):
-            raise PellucidError("fit: a stream cannot be divided into shards; give arrays or a source")
-        if whole.batch_size < shards:
-            raise PellucidError(f"fit: a batch of {whole.batch_size} has no {shards} shards; make it larger")
-        self.loaders = [replace(whole, rank=shard, world=shards) for shard in own]
-
-    def __len__(self) -> int:
-        """Return the number of batches in an epoch."""
-        return len(self.loaders[0])
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Sequence[Batch]]:
-        """Yield the shards of each batch of an epoch, from batch `start`."""
-        with ExitStack() as stack:
-            parts = [cast(Any, loader.epoch(epoch, start)) for loader in self.loaders]
-            for part in parts:
-                if hasattr(part, "close"):
-                    stack.enter_context(closing(part))
-            yield from zip(*parts, strict=True)
-
-
 class ShardedStep:
     """One training step from the shards of a batch: `sharded(parts, lr, number, ...)`.
 
-    step: of the model, without updates during the backward pass. shards: their number in all processes,
-    at least that of the processes. After a step, `weight` and `examples` are those of the whole batch, and `asked` and
-    `due` what the processes agreed on.
+    step: of the model, without updates during the backward pass. shards: their number in all processes, at least that
+    of the processes. exact: whether the bits are the same for any number of processes. After a step, `weight` and
+    `examples` are those of the whole batch, and `asked` and `due` what the processes agreed on.
     """
 
-    def __init__(self, model: Learner, step: TrainingStep, processes: Processes, shards: int) -> None:
+    def __init__(
+        self, model: Learner, step: TrainingStep, processes: Processes, shards: int, exact: bool = True
+    ) -> None:
+        self.exact = exact
         self.model, self.step, self.processes, self.shards = model, step, processes, shards
         if model.objective.indivisible:
             raise PellucidError(f"fit: shards: {model.objective.indivisible}; leave out shards and accumulate")
+        self.is_sum = model.objective.is_sum
         self.own = shards_of(processes, shards)
         device = device_of(step.params)
         self.rngs = [seeded(device) for _ in self.own]
@@ -118,6 +93,7 @@ class ShardedStep:
         self.weight, self.examples = 0.0, 0
         self.asked = self.due = False
         self.waited = 0.0  # seconds of this epoch in which this process waited for others to finish their shards
+        self._counts: dict[str, LossDivisors] = {}  # of the current batch by loss, see `Objective.counts`
         self._layouts: dict[tuple[str, ...], Layout] = {}
 
     def __call__(
@@ -129,11 +105,14 @@ class ShardedStep:
         after this step, which the first process decides.
         Raises NotFiniteError for a loss of any shard that is NaN or infinite.
         """
-        for rng, shard in zip(self.rngs, self.own, strict=True):
-            rng.manual_seed(mix(self.model.seed, DROPOUT, number, shard))
         self.flags = float(asked), float(due)
-        turns = [_turns(self.step, part, lr, rng) for part, rng in zip(parts, self.rngs, strict=True)]
         weights = [float(self.model.objective.total_weight(part)) for part in parts]
+        if self.step.parts is not None:
+            self.step.parts.weight = self._factor(weights[0])
+        factors = self._count(parts, weights, number)
+        self._seed(number)
+        own = zip(parts, self.rngs, factors, strict=True)
+        turns = [_turns(self.step, part, lr, rng, factor) for part, rng, factor in own]
         done: list[StepLosses] = []
         while (turn := self._turn(turns, parts, weights)) is not None:
             done.append(self.step.learn(*turn, lr))
@@ -154,6 +133,56 @@ class ShardedStep:
         rank = next(rank for rank in range(count) if error.shard in dealt(rank, count, self.shards))
         return f"{error.name} is {error.value} in process {rank}; see its message"
 
+    def _factor(self, weight: float) -> float:
+        """Return the factor of a shard's gradients in the sum of all, for the shard's weight in a mean."""
+        return 1.0 if self.is_sum else weight or 1.0  # the loss of a shard without weight has no gradients
+
+    def _seed(self, number: int) -> None:
+        """Seed the random generators of this process's shards for a step."""
+        for rng, shard in zip(self.rngs, self.own, strict=True):
+            rng.manual_seed(mix(self.model.seed, DROPOUT, number, shard))
+
+    def _count(self, parts: Sequence[Batch], weights: Sequence[float], number: int) -> list[dict[str, float]]:
+        """Add the objective's counts of all shards; return, for each own shard, the factors of losses by name.
+
+        A loss of a shard is divided by the shard's own count n, but has to be divided by that of all shards, N; and the
+        mean of all shards multiplies it by w/W, with the weight w of the shard and W of all. So its factor is n/N W/w.
+        """
+        if type(self.model.objective).counts is Objective.counts:
+            return [{} for _ in parts]
+        before = [tensor.clone() for tensor in self.buffers]
+        self._seed(number)
+        rows: list[list[float]] = []
+        names: tuple[str, ...] = ()
+        for part, rng, weight in zip(parts, self.rngs, weights, strict=True):
+            found = self.step.counts(part, rng)
+            names = tuple(found)
+            rows.append([weight, *found.values()])
+            for buffer, old in zip(self.buffers, before, strict=True):
+                buffer.copy_(old)
+        of_all, *columns = zip(*self._gathered(rows, 1 + len(names)), strict=True)
+        self._counts = {
+            name: LossDivisors([max(n, 1.0) for n in column], max(math.fsum(column), 1.0))
+            for name, column in zip(names, columns, strict=True)
+        }
+        total = 1.0 if self.is_sum else math.fsum(of_all) or 1.0
+        return [
+            {name: of[shard] / count * total / self._factor(weight) for name, (of, count) in self._counts.items()}
+            for shard, weight in zip(self.own, weights, strict=True)
+        ]
+
+    def _gathered(self, rows: Sequence[Sequence[float]], columns: int) -> list[list[float]]:
+        """Return the rows of all shards, in their order, from those of this process's shards."""
+        count = self.processes.count
+        table = torch.zeros(-(-self.shards // count), columns, dtype=torch.float64)
+        table[: len(rows)] = torch.tensor(rows, dtype=torch.float64)
+        started = time.perf_counter()
+        tables = self.processes.gathered(table)
+        self.waited += time.perf_counter() - started
+        counts = [len(dealt(rank, count, self.shards)) for rank in range(count)]
+        every = torch.cat([found[:count] for found, count in zip(tables, counts, strict=True)])
+        return cast(Any, every).tolist()
+
     def _turn(
         self, turns: Sequence[Iterator[Gradients]], parts: Sequence[Batch], weights: Sequence[float]
     ) -> Gradients | None:
@@ -168,44 +197,35 @@ class ShardedStep:
             try:
                 found = next(turns[k], None)
             except NotFiniteError as error:
-                rows.append([len(parts[k].images), weights[k], *repeat(error.value, max(1, len(names)))])
+                rows.append([*self.flags, len(parts[k].images), weights[k], *repeat(error.value, max(1, len(names)))])
                 continue
             if found is None:
                 return None
             losses, dparams = found
-            rows.append([len(parts[k].images), weights[k], *map(float, losses.values())])
+            rows.append([*self.flags, len(parts[k].images), weights[k], *map(float, losses.values())])
             names, like = tuple(losses), dparams
             layout = self._layout(dparams)
-            append(nodes, PartialSum(0, shard, layout.joined(dparams, weights[k], self.buffers, before)))
+            append(nodes, PartialSum(0, shard, layout.joined(dparams, self._factor(weights[k]), self.buffers, before)))
             del found, dparams
         losses = self._agree(rows, names)
         flat = self._summed(nodes)
-        views = layout.taken(flat, self.weight, self.shards, self.buffers, before)
+        divisor = 1.0 if self.is_sum else self.weight
+        views = layout.taken(flat, divisor, self.shards, self.buffers, before)
         return losses, map_tree(lambda _: next(views), like)
 
     def _agree(self, rows: list[list[float]], names: Sequence[str]) -> StepLosses:
         """Return the means of the losses over all shards, and set what the processes agree on."""
-        most = -(-self.shards // self.processes.count)
-        table = torch.zeros(1 + most, COUNTS + max(1, len(names)), dtype=torch.float64)
-        table[0, :FLAGS] = torch.tensor(self.flags)
-        for row, values in zip(table[1:], rows, strict=False):
-            row.copy_(torch.tensor(values, dtype=torch.float64))
-        started = time.perf_counter()
-        tables = self.processes.gathered(table)
-        self.waited += time.perf_counter() - started
-        self.asked, self.due = bool(tables[:, 0, 0].any()), bool(tables[0, 0, 1])
-        counts = [len(dealt(rank, self.processes.count, self.shards)) for rank in range(self.processes.count)]
-        every = torch.cat([found[1 : 1 + count] for found, count in zip(tables, counts, strict=True)])
-        all_rows: list[list[float]] = cast(Any, every).tolist()
-        for shard, (_, _, *values) in enumerate(all_rows):
-            for name, value in zip(names or ("loss",), values, strict=False):
+        all_rows = self._gathered(rows, COLUMNS + max(1, len(names)))
+        asked, due, examples, weights, *losses = zip(*all_rows, strict=True)
+        self.asked, self.due = any(asked), bool(due[0])
+        for name, values in zip(names or ("loss",), losses, strict=False):
+            for shard, value in enumerate(values):
                 if not math.isfinite(value):
                     raise NotFiniteError(name, value, shard)
-        self.examples = int(sum(row[0] for row in all_rows))
-        self.weight = math.fsum(row[1] for row in all_rows) or 1.0  # 0 where the loss ignores all examples
-        return {
-            name: math.fsum(row[1] * row[COUNTS + k] for row in all_rows) / self.weight for k, name in enumerate(names)
-        }
+        self.examples = int(sum(examples))
+        self.weight = math.fsum(weights) or 1.0  # 0 where the loss ignores all examples
+        whole = LossDivisors([1.0] * self.shards, 1.0) if self.is_sum else LossDivisors(weights, self.weight)
+        return {name: self._counts.get(name, whole).mean(values) for name, values in zip(names, losses, strict=True)}
 
     def _layout(self, dparams: Params) -> "Layout":
         """Return the places of these gradients, which are the same in every step."""
@@ -220,6 +240,8 @@ class ShardedStep:
         count = self.processes.count
         if count == 1:
             return total(nodes)
+        if not self.exact:
+            return self.processes.added(total(nodes))
         numbers = [_nodes(dealt(rank, count, self.shards)) for rank in range(count)]
         values = [node.value for node in nodes]
         sent = values[0] if len(values) == 1 else torch.stack(values)  # the values of a single node are not copied
@@ -281,9 +303,11 @@ def _nodes(shards: range) -> list[tuple[int, int]]:
     return [(level, position) for level, position, _ in nodes]
 
 
-def _turns(step: TrainingStep, part: Batch, lr: float, rng: torch.Generator) -> Iterator[Gradients]:
+def _turns(
+    step: TrainingStep, part: Batch, lr: float, rng: torch.Generator, factors: Mapping[str, float]
+) -> Iterator[Gradients]:
     """Yield the turns of one shard; nothing is computed before the first is asked for."""
-    result = step.gradients(part, lr, rng)
+    result = step.gradients(part, lr, rng, factors)
     if isinstance(result, tuple):
         alone = [result]
         del result

@@ -10,7 +10,7 @@ from torch import Tensor
 from pellucid.combine.base import join
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError, nearest
-from pellucid.fuse import Rate, freeze, fuse
+from pellucid.fuse import BatchParts, Rate, freeze, fuse, synced
 from pellucid.layers import Conv2d, Dense
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import Loss
@@ -66,6 +66,7 @@ class TrainingStep:
 
     A Supervised objective runs in its fused form. With plain SGD, its Dense layers and convolutions are updated during
     the backward pass, unless something needs all gradients before the update, such as clipping, or `in_sweep` is False.
+    parts: those of other processes, over which batch norm takes its statistics.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class TrainingStep:
         rates: Mapping[str, float] | None = None,
         average: float | None = None,
         in_sweep: bool = True,
+        parts: BatchParts | None = None,
     ) -> None:
         channels_last(params)
         flat, nets, factors = flatten(params), objective.nets, dict(rates or {})
@@ -107,9 +109,10 @@ class TrainingStep:
         single = isinstance(objective, Supervised) and isinstance(optimizer, Optimizer)
         training = training_of(optimizer, regularizers, clip, precision, frozen, factors, device)
         self._rate = Rate() if in_sweep and single and training.in_sweep else None
-        self.objective = training_form(objective, params, frozen, self._rate)
+        self.parts = parts
+        self.objective = training_form(objective, params, frozen, self._rate, parts)
         self._reads = device.type == "cpu"  # on other devices, reading a loss would wait for the computation
-        if isinstance(self.objective, Supervised) and self._reads:
+        if isinstance(self.objective, Supervised) and self._reads and parts is None:  # the others wait in the sweep
             self.objective = Supervised(self.objective.net, cast(Loss, _CheckedLoss(self.objective.loss)))
             self._reads = False
         self._order: list[int] | None = None  # index of each parameter's gradient in the order of the backward pass
@@ -119,7 +122,9 @@ class TrainingStep:
         self._limits = [limit for limit in regularizers if isinstance(limit, MaxNorm)]
 
     @classmethod
-    def of(cls, model: Learner, examples: int, in_sweep: bool = True) -> "TrainingStep":
+    def of(
+        cls, model: Learner, examples: int, in_sweep: bool = True, parts: BatchParts | None = None
+    ) -> "TrainingStep":
         """Return the step of a model for this number of training examples."""
         return cls(
             model.objective,
@@ -133,6 +138,7 @@ class TrainingStep:
             rates=model.rates,
             average=model.average,
             in_sweep=in_sweep,
+            parts=parts,
         )
 
     def __call__(self, batch: Batch, lr: float, rng: torch.Generator | None = None) -> StepLosses:
@@ -146,17 +152,25 @@ class TrainingStep:
             self.average.update()
         return losses
 
-    def gradients(self, batch: Batch, lr: float, rng: torch.Generator | None = None) -> Gradients | Iterator[Gradients]:
+    def gradients(
+        self, batch: Batch, lr: float, rng: torch.Generator | None = None, factors: Mapping[str, float] | None = None
+    ) -> Gradients | Iterator[Gradients]:
         """Return the result of the objective's `gradients`, in the step's precision and memory format.
 
-        Layers that are updated during the backward pass are updated here, with the learning rate `lr`.
+        Layers that are updated during the backward pass are updated here, with the learning rate `lr`. factors: of the
+        weights of losses, by name.
         """
         images = self.inputs(batch.images)
         if images is not batch.images:
             batch = Batch(images, batch.targets)
         if self._rate is not None:
             self._rate.set(lr, shrinkage(self._regularizers, self._examples, lr))
-        return self.objective.gradients(self.params, batch, Mode(True, rng))
+        objective = self.objective.weighted(factors) if factors else self.objective
+        return objective.gradients(self.params, batch, Mode(True, rng))
+
+    def counts(self, batch: Batch, rng: torch.Generator) -> dict[str, float]:
+        """Return the objective's `counts` of a batch."""
+        return self.objective.counts(self.params, Batch(self.inputs(batch.images), batch.targets), Mode(True, rng))
 
     def inputs(self, images: Tensor) -> Tensor:
         """Return images in the step's precision and memory format; in bfloat16, also refresh the copies in `params`."""
@@ -300,16 +314,22 @@ def _read(losses: StepLosses) -> StepLosses:
 
 
 def training_form(
-    objective: Objective, params: Params, frozen: Collection[str] = (), rate: Rate | None = None
+    objective: Objective,
+    params: Params,
+    frozen: Collection[str] = (),
+    rate: Rate | None = None,
+    parts: BatchParts | None = None,
 ) -> Objective:
     """Return the objective in its form for training: with frozen layers and fused networks, see `Objective.fused`."""
     nets = {
         name: freeze(net, params_of(params, name), below(frozen, name)) if frozen else net
         for name, net in objective.nets.items()
     }
+    if parts is not None:
+        nets = {name: synced(net, parts) for name, net in nets.items()}
     if isinstance(objective, Supervised):
         return objective.with_nets({"": fuse(nets[""], rate)})
-    return (objective.with_nets(nets) if frozen else objective).fused()
+    return (objective.with_nets(nets) if frozen or parts is not None else objective).fused()
 
 
 def optimizers_of(optimizer: Optimizers, nets: Mapping[str, Layer]) -> dict[str, Optimizer]:

@@ -183,7 +183,7 @@ def test_a_batch_without_labelled_points_costs_nothing() -> None:
         value, dy = loss(y, torch.zeros(2, 3, 3))
         assert value.item() == 0
         assert not dy.any()
-        assert loss.total_weight(torch.zeros(2, 3, 3)) == 1
+        assert loss.total_weight(torch.zeros(2, 3, 3)) == 0
 
 
 def test_a_batch_counts_by_its_labelled_points() -> None:

@@ -50,7 +50,7 @@ class GAN(Objective):
 
     def gradients(self, params, batch, mode):
         loss, images, n = BinaryCrossEntropy(), batch.images, len(batch.images)
-        z = torch.randn(n, self.latent, generator=mode.rng, device=mode.rng.device)
+        z = torch.randn(n, self.latent, generator=mode.rng, device=mode.rng.device, dtype=images.dtype)
         made, making = self.generator.forward(params["generator"], z, mode)
         both, truth = torch.cat([images, made]), torch.cat([torch.ones(n, 1), torch.zeros(n, 1)]).to(images)
         y, cache = self.discriminator.forward(params["discriminator"], both, mode)

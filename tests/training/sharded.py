@@ -1,14 +1,11 @@
-"""Train small networks and objectives from shards, and print hashes or histories: run by tests, and torchrun.
+"""Train small networks and objectives from shards, and return hashes or histories: run by tests in processes."""
 
-`torchrun --nproc-per-node N -m tests.training.sharded weights|history SHARDS [NAME ...]`
-"""
-
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 from pellucid.data import Batch
 from pellucid.losses import SoftmaxCrossEntropy
@@ -16,12 +13,11 @@ from pellucid.model import Model
 from pellucid.models import fcn8, lenet, mlp, mobilenet_v2, resnet20
 from pellucid.optim import OPTIMIZERS
 from pellucid.training import evaluate
-from pellucid.training.distributed import processes
 from tests.objectives import OBJECTIVES, random_batch
 from tests.training.small import digits, small_conv
 
 BATCHES = 2  # random batches of an objective, which make one batch of the training
-EPOCHS = 3
+EPOCHS = 2
 
 
 class Examples:
@@ -68,13 +64,20 @@ def small_digits() -> tuple[Model, Any, Any]:
     return small_conv(input_shape=(1, 8, 8), clip=1.0, average=0.9), digits(0, 50), None
 
 
+def stream() -> tuple[Model, Any, Any]:
+    data = digits(0, 30)
+    rows = DataLoader(TensorDataset(data.x, data.y), batch_size=12)
+    return small_conv(input_shape=(1, 8, 8)), rows, None
+
+
 CASES: dict[str, Callable[[], tuple[Model, Any, Any]]] = {
     "mlp": lambda: classifier(mlp((64, 20, 10)), 8, 1),
     "lenet": lambda: classifier(lenet(), 28, 1),
     "resnet20": lambda: classifier(resnet20(), 32, 3),
-    "mobilenet_v2": lambda: classifier(mobilenet_v2(10), 32, 3),
+    "mobilenet_v2": lambda: classifier(mobilenet_v2(10, 0.25), 32, 3),
     "fcn8": segmenter,
     "dropout, schedule, clipping, average": small_digits,
+    "stream": stream,
     **{f"optimizer {name}": partial(classifier, mlp((64, 20, 10)), 8, 1, name) for name in OPTIMIZERS},
     **{name: partial(of_objective, name) for name in OBJECTIVES if not OBJECTIVES[name]().indivisible},
 }
@@ -98,8 +101,11 @@ def history(name: str, **options: Any) -> str:
     return repr([{name: row[name] for name in columns} for row in found.rows])
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    what = history if sys.argv[1] == "history" else lambda case, shards: trained(case, shards=shards).sha256()
-    for case in sys.argv[3:] or CASES:
-        print(f"{processes().rank}\t{case}\t{what(case, shards=int(sys.argv[2]))}\n", end="", flush=True)
+def weights(shards: int) -> dict[str, str]:
+    """Return the hash of the weights of each case."""
+    return {name: trained(name, shards=shards).sha256() for name in CASES}
+
+
+def histories(shards: int) -> dict[str, str]:
+    """Return the history of each case; optimizers do not differ in what is measured."""
+    return {name: history(name, shards=shards) for name in CASES if not name.startswith("optimizer")}

@@ -5,11 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
+from itertools import repeat
 from pathlib import Path
 
 import pytest
 import torch
 
+from pellucid.cli.main import main
 from pellucid.errors import PellucidError
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.model import Model
@@ -17,11 +20,40 @@ from pellucid.models import mlp
 from pellucid.optim import Adam
 from pellucid.training.callbacks import Callback
 from pellucid.training.distributed import Processes, dealt
-from pellucid.training.shards import PartialSum, append, shards_of, total
-from tests.training.sharded import CASES, history, of_objective, trained
+from pellucid.training.shard_loaders import shards_of
+from pellucid.training.shards import PartialSum, append, total
+from tests.forked import forked, group
+from tests.training import sharded_faults
+from tests.training.sharded import histories, of_objective, trained, weights
 from tests.training.small import digits, small_conv, small_mlp
 
 ROOT = Path(__file__).parents[2]
+KILLS = int(os.environ.get("PELLUCID_TEST_KILLS", "3"))
+KILLS_OF_A_LAUNCH = 5  # after which the training is resumed by another number of processes
+
+
+@pytest.mark.parametrize("shards", [2, 3])
+def test_the_shards_of_a_stream_are_those_of_its_batches(shards):
+    rng = torch.Generator().manual_seed(0)
+    batches = [
+        (torch.rand(n, 1, 8, 8, generator=rng), torch.randint(0, 10, (n,), generator=rng)) for n in (12, 5, 3, 8)
+    ]
+
+    def trained_on_stream(**options):
+        model = Model(mlp((64, 20, 10)), optimizer=Adam(0.01), precision="float64")
+        history = model.fit(lambda: iter(batches), epochs=2, steps_per_epoch=4, verbose=False, **options)
+        return model.weights, history["train_loss"]
+
+    expected, losses = trained_on_stream()
+    found, own = trained_on_stream(accumulate=shards)
+    for path, tensor in expected.items():
+        torch.testing.assert_close(found[path], tensor, rtol=1e-12, atol=1e-12)
+    assert own == pytest.approx(losses, rel=1e-12)
+
+
+def test_processes_that_read_different_streams_are_told():
+    errors = [one.error for one in group(2, sharded_faults.train_on_streams)]
+    assert "the stream of process 1 differs from that of process 0 in batch 2; every process must" in errors[0]
 
 
 def torchrun(count, *words, restarts=0):
@@ -32,11 +64,6 @@ def torchrun(count, *words, restarts=0):
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT},
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
-
-
-def output(count, *words):
-    """Return what a module prints to stdout and stderr in some processes."""
-    return torchrun(count, *words).communicate(timeout=300)
 
 
 @pytest.fixture
@@ -91,31 +118,33 @@ def test_the_gradients_are_those_of_the_whole_batch(loss, shards):
     assert own == pytest.approx(losses, rel=1e-12)
 
 
+@cache
+def of_one(function):
+    """Return what one process computes, from 4 shards."""
+    return function(4)
+
+
+def assert_as_one(count, function):
+    """Compare what some processes return with what one does."""
+    for code, result, error in group(count, function, 4):
+        assert code == 0, error
+        assert result == of_one(function)
+
+
 def test_two_processes_compute_the_bits_of_one(one_thread):
-    stdout, stderr = output(2, "tests.training.sharded", "weights", "4")
-    rows = [line.split("\t") for line in stdout.splitlines() if line]
-    found = {rank: {case: digest for one, case, digest in rows if one == rank} for rank in ("0", "1")}
-    assert found["0"] == found["1"], stderr
-    for name in CASES:
-        assert trained(name, shards=4).sha256() == found["0"][name], name
+    assert_as_one(2, weights)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [3, 4])
 def test_more_processes_compute_the_bits_of_one(one_thread, count):
-    stdout, stderr = output(count, "tests.training.sharded", "weights", "4")
-    rows = [line.split("\t")[1:] for line in stdout.splitlines() if line]
-    assert len(rows) == count * len(CASES), stderr
-    assert {tuple(row) for row in rows} == {(name, trained(name, shards=4).sha256()) for name in CASES}
+    assert_as_one(count, weights)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
 def test_more_processes_measure_what_one_measures(one_thread, count):
-    stdout, stderr = output(count, "tests.training.sharded", "history", "4")
-    rows = [line.split("\t")[1:] for line in stdout.splitlines() if line]
-    assert len(rows) == count * len(CASES), stderr
-    assert {tuple(row) for row in rows} == {(name, history(name, shards=4)) for name in CASES}
+    assert_as_one(count, histories)
 
 
 def test_accumulated_parts_are_shards(one_thread):
@@ -160,9 +189,9 @@ def test_what_cannot_be_divided_is_refused():
     model, data, _ = of_objective("gmmn")
     with pytest.raises(PellucidError, match="the MMD compares every image of a batch with every other"):
         model.fit(data, epochs=1, batch_size=4, accumulate=2)
-    batches = [(torch.rand(8, 1, 8, 8), torch.zeros(8, dtype=torch.int64))]
-    with pytest.raises(PellucidError, match="a stream cannot be divided into shards"):
-        small_mlp().fit(lambda: iter(batches), epochs=1, steps_per_epoch=1, accumulate=2)
+    batches = [(torch.rand(n, 1, 8, 8), torch.zeros(n, dtype=torch.int64)) for n in (8, 1)]
+    with pytest.raises(PellucidError, match="batch 2 of the stream has 1 example, fewer than the 2 shards"):
+        small_mlp().fit(lambda: iter(batches), epochs=1, steps_per_epoch=2, accumulate=2, verbose=False)
     with pytest.raises(PellucidError, match="3 processes share 2 shards; start at most as many"):
         shards_of(Processes(0, 3), 2)
 
@@ -181,17 +210,15 @@ def test_what_cannot_be_divided_is_refused():
     ],
 )
 def test_a_fault_of_one_process_is_named_by_the_others(fault, texts):
-    _, stderr = output(2, "tests.training.sharded_faults", fault)
+    errors = [one.error for one in group(2, sharded_faults.train, fault)]
     for text in texts:
-        assert text in stderr
+        assert text in "".join(errors), errors
 
 
 def test_the_history_names_the_process_that_the_others_waited_for():
-    stdout, stderr = output(2, "tests.training.sharded_faults", "slow")
-    (text,) = [line for line in stdout.splitlines() if line.startswith("waits")]
-    _, slowest, seconds = text.split()
-    assert slowest == "1", stderr
-    assert 0.4 <= float(seconds) < 5  # the second process sleeps for half a second
+    (_, row, error), _ = group(2, sharded_faults.train, "slow")
+    assert row["slowest_process"] == 1, error
+    assert 0.4 <= row["wait_seconds"] < 5  # the second process sleeps for half a second
 
 
 def until(value, started):
@@ -209,26 +236,39 @@ def ranks(started):
     return set(map(int, found.stdout.split()))
 
 
-def kill_one(started, file, generator, ended):
-    """Kill one of two new processes of torchrun when they have written a file; add both to those that have ended."""
-    until(lambda: len(ranks(started) - ended) == 2, started)
+def kill_one(started, count, file, generator, ended):
+    """Kill one of the new processes of torchrun when they have written a file; add all to those that have ended."""
+    until(lambda: len(ranks(started) - ended) == count, started)
     before = time.time()
     until(lambda: file.exists() and file.stat().st_mtime > before, started)
     running = sorted(ranks(started) - ended)
-    os.kill(running[int(torch.randint(0, 2, (), generator=generator))], signal.SIGKILL)
+    os.kill(running[int(torch.randint(0, count, (), generator=generator))], signal.SIGKILL)
     ended.update(running)
+
+
+def end(started):
+    """Kill torchrun and its processes."""
+    for process in [started.pid, *ranks(started)]:
+        os.kill(process, signal.SIGKILL)
+    started.communicate()
 
 
 @pytest.mark.slow
 def test_kills_and_restarts_end_in_the_same_weights(tmp_path):
-    train = ["pellucid", "train", "digits", "train.epochs=150", "distributed.shards=4"]
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    started = torchrun(2, *train, "train.checkpoint_seconds=0.1", "--out", str(killed), restarts=9)
-    generator, ended = torch.Generator().manual_seed(0), set()
-    for file in ["launch", "weights/last.safetensors", "weights/last.safetensors"]:
-        kill_one(started, killed / "digits-1" / file, generator, ended)
+    train = ["pellucid", "train", "digits", f"train.epochs={30 + 5 * KILLS}", "distributed.shards=4"]
+    killed, whole, generator = tmp_path / "killed", tmp_path / "whole", torch.Generator().manual_seed(0)
+    run, files = killed / "digits-1", ["launch", *repeat("weights/last.safetensors", KILLS - 1)]
+    words = [*train, "train.checkpoint_seconds=0.1", "--out", str(killed)]
+    for first in range(0, KILLS, KILLS_OF_A_LAUNCH):
+        count, ended = 2 + first // KILLS_OF_A_LAUNCH % 3, set()
+        started = torchrun(count, *words, restarts=KILLS_OF_A_LAUNCH)
+        for file in files[first : first + KILLS_OF_A_LAUNCH]:
+            kill_one(started, count, run / file, generator, ended)
+        if first + KILLS_OF_A_LAUNCH < KILLS:
+            end(started)
+            words = ["pellucid", "train", "--resume", str(run)]
     _, stderr = started.communicate(timeout=300)
     assert started.returncode == 0, stderr
     assert [path.name for path in killed.iterdir()] == ["digits-1"]
-    output(1, *train, "--out", str(whole))
-    assert Model.load(killed / "digits-1").sha256() == Model.load(whole / "digits-1").sha256()
+    assert forked(main, [*train[1:], "--out", str(whole)]) == (0, 0)
+    assert Model.load(run).sha256() == Model.load(whole / "digits-1").sha256()

@@ -1,0 +1,112 @@
+"""Batch norm over all parts of a batch, where each process computes one part."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.combine.base import map_layers
+from pellucid.errors import PellucidError
+from pellucid.fuse.context import Form
+from pellucid.layers.base import Layer, Mode, Params
+from pellucid.layers.batchnorm import BatchCache, BatchNorm, RunningCache
+
+
+@dataclass(eq=False)
+class BatchParts:
+    """The parts of one batch, each of which is computed by a process of its own, layer by layer at the same time.
+
+    gather: returns the rows of all processes, (processes, ...), from that of this one. weight: the factor of the
+    gradients of this part in the sum over all parts.
+    """
+
+    gather: Callable[[Tensor], Tensor]
+    weight: float = 1.0
+
+
+class PartCache(NamedTuple):
+    """Cache of SyncedNorm in training mode: its input; the mean, variance and number of values in all parts."""
+
+    x: Tensor
+    mean: Tensor  # (C,)
+    var: Tensor  # (C,)
+    total: Tensor  # 0-d
+
+
+NormCache = PartCache | BatchCache | RunningCache
+
+
+@dataclass(frozen=True)
+class SyncedNorm(Form):
+    """Replace a BatchNorm by one whose statistics in training mode are those of all parts of a batch."""
+
+    layer: BatchNorm
+    parts: BatchParts
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, NormCache]:
+        """Compute y = w (x - μ) / sqrt(σ² + ε) + b, with μ and σ² from the means and deviations of the parts.
+
+        Source: Chan, Golub and LeVeque 1979, equation 2.1, for the variance of several sets.
+        """
+        if not mode.train:
+            return self.layer.forward(params, x, mode)
+        channels, own = x.shape[1], x.numel() // x.shape[1]
+        if own:
+            var, mean = torch.var_mean(x, [0, *range(2, x.dim())], correction=0)
+        else:
+            var = mean = x.new_zeros(channels)
+        row = torch.cat([mean.double(), own * var.double(), torch.tensor([own])])
+        means, deviations, counts = self.parts.gather(row).split([channels, channels, 1], 1)  # (processes, ...) each
+        count = counts.sum()
+        if count <= 1:
+            raise PellucidError(
+                "BatchNorm: all parts of the batch together have one value per channel, which has no variance to train "
+                "on; use a batch of two or more"
+            )
+        mean = (counts * means).sum(0) / count
+        total = (deviations + counts * (means - mean).square()).sum(0)
+        self._update(params, mean, total / (count - 1))
+        kind = params["weight"].dtype
+        cache = PartCache(x, mean.to(kind), (total / count).to(kind), count)
+        if not x.numel():
+            return x, cache
+        scale = params["weight"], params["bias"]
+        y = torch.native_batch_norm(x, *scale, cache.mean, cache.var, False, 0.0, self.layer.epsilon)[0]
+        return y, cache
+
+    def backward(self, params: Params, cache: NormCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dw = Σ dy x̂, db = Σ dy over this part, and dx with their sums over all parts.
+
+        dx = w / sqrt(σ² + ε) (dy - db / m - x̂ dw / m), as in BatchNorm, with the m values of a channel in all parts.
+        The gradients of part p are multiplied by its weight v_p later, so its sums are Σ v_q db_q / v_p.
+        """
+        if not isinstance(cache, PartCache):
+            return self.layer.backward(params, cache, dy)
+        x, mean, var, total = cache
+        weight = params["weight"]
+        if dy.numel():
+            dx, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
+                dy, x, weight, mean, var, None, None, False, self.layer.epsilon, (True, True, True)
+            )
+        else:
+            dx, dweight, dbias = dy, torch.zeros_like(weight), torch.zeros_like(weight)
+        rows = self.parts.gather(self.parts.weight * torch.cat([dweight, dbias]).double())
+        sums = rows.sum(0) / (self.parts.weight * total)
+        sum_weight, sum_bias = sums.to(weight.dtype).chunk(2)
+        invstd = torch.rsqrt(var + self.layer.epsilon)
+        slope = weight * invstd**2 * sum_weight
+        shape = -1, *(1,) * (x.dim() - 2)
+        dx = dx - x * slope.view(shape) + (mean * slope - weight * invstd * sum_bias).view(shape)
+        return dx.to(dy.dtype), {"weight": dweight, "bias": dbias}
+
+    def _update(self, params: Params, mean: Tensor, var: Tensor) -> None:
+        """Move the running statistics towards those of the batch."""
+        for name, value in (("running_mean", mean), ("running_var", var)):
+            params[name].mul_(1 - self.layer.momentum).add_(value.to(params[name].dtype), alpha=self.layer.momentum)
+
+
+def synced(net: Layer, parts: BatchParts) -> Layer:
+    """Return the network with a SyncedNorm in place of each BatchNorm that is not frozen."""
+    return map_layers(net, lambda layer: SyncedNorm(layer, parts) if type(layer) is BatchNorm else layer)

@@ -1,0 +1,117 @@
+"""What the gradients of shards are held against: one step on the whole batch, with the random draws of the shards."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from pellucid.combine.base import map_layers
+from pellucid.data import Batch
+from pellucid.data.seeds import mix
+from pellucid.layers import BatchNorm
+from pellucid.layers.base import Mode
+from pellucid.model import Model
+from pellucid.nested import flatten
+from pellucid.training.layers import DROPOUT
+from pellucid.training.step import TrainingStep
+
+SEED = 1
+
+
+class FixedNorm(BatchNorm):
+    """Batch norm whose statistics are the running ones also in training, so that examples do not depend on others."""
+
+    def forward(self, params: Any, x: Any, mode: Mode) -> Any:
+        return super().forward(params, x, Mode())
+
+
+def without_statistics(objective: Any) -> Any:
+    """Return the objective with every BatchNorm replaced by a FixedNorm."""
+
+    def change(layer: Any) -> Any:
+        return FixedNorm(layer.momentum, layer.epsilon) if type(layer) is BatchNorm else layer
+
+    return objective.with_nets({name: map_layers(net, change) for name, net in objective.nets.items()})
+
+
+def part_of(batch: Batch, shard: int, shards: int) -> Batch:
+    """Return the examples of a shard."""
+    return Batch(batch.images[shard::shards], batch.targets[shard::shards])
+
+
+class Draws:
+    """Random numbers of a whole batch, of which each shard's examples get those that the shard draws.
+
+    `rng` is the generator of the whole batch: what PyTorch would draw from it is drawn from those of the shards.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, shards: int) -> None:
+        self.rng, self.rngs, self.images, self.permutations = torch.Generator(), [], 0, 0
+        self.rngs = [torch.Generator() for _ in range(shards)]
+        monkeypatch.setattr(torch, "rand", self.rows(torch.rand))
+        monkeypatch.setattr(torch, "randn", self.rows(torch.randn))
+        monkeypatch.setattr(torch, "randperm", self.permutation(torch.randperm))
+
+    def seed(self, number: int, images: int) -> None:
+        """Begin a step on a batch of so many images."""
+        self.images, self.permutations = images, 0
+        for shard, rng in enumerate(self.rngs):
+            rng.manual_seed(mix(SEED, DROPOUT, number, shard))
+
+    def rows(self, draw: Callable[..., Any]) -> Callable[..., Any]:
+        """Draw the rows of each shard, or its columns where the first axis is longer than the batch."""
+
+        def drawn(*size: Any, generator: Any = None, **options: Any) -> Any:
+            if generator is not self.rng:
+                return draw(*size, generator=generator, **options)
+            shape = [*(size[0] if len(size) == 1 and not isinstance(size[0], int) else size)]
+            axis = int(shape[0] > self.images)
+            found = torch.empty(shape, dtype=options.get("dtype"))
+            for shard, rng in enumerate(self.rngs):
+                own = found.transpose(0, axis)[shard :: len(self.rngs)].transpose(0, axis)
+                own.copy_(draw(own.shape, generator=rng, **options))
+            return found
+
+        return drawn
+
+    def permutation(self, draw: Callable[..., Any]) -> Callable[..., Any]:
+        """Draw from the generator of an image's shard; each image draws two permutations, see `ops.assign.sample`."""
+
+        def drawn(n: int, *, generator: Any = None, **options: Any) -> Any:
+            if generator is self.rng:
+                generator = self.rngs[self.permutations // 2 % len(self.rngs)]
+                self.permutations += 1
+            return draw(n, generator=generator, **options)
+
+        return drawn
+
+
+class Turns:
+    """The losses and gradients of all turns of a step, which are learned as they come."""
+
+    def __init__(self, step: TrainingStep) -> None:
+        self.turns: list[tuple[dict[str, float], dict[str, Any]]] = []
+        self.learned = step.learn
+        step.learn = self.learn  # type: ignore[method-assign]
+
+    def learn(self, losses: Any, dparams: Any, lr: float) -> Any:
+        values = {name: float(value) for name, value in losses.items()}
+        self.turns.append((values, {path: grad.clone() for path, grad in flatten(dparams).items()}))
+        return self.learned(losses, dparams, lr)
+
+
+def step_of(model: Model, batch: Batch) -> tuple[TrainingStep, Turns]:
+    step = TrainingStep.of(model, len(batch.images), in_sweep=False)
+    return step, Turns(step)
+
+
+def assert_same_turns(found: Turns, expected: Turns) -> None:
+    """Compare all turns to 1e-12, relative to the largest gradient of the turn."""
+    assert len(found.turns) == len(expected.turns)
+    for (losses, grads), (other_losses, other_grads) in zip(found.turns, expected.turns, strict=True):
+        assert losses == pytest.approx(other_losses, rel=1e-12)
+        assert grads.keys() == other_grads.keys()
+        largest = max(float(grad.abs().max()) for grad in other_grads.values())
+        for path, grad in grads.items():
+            torch.testing.assert_close(grad, other_grads[path], rtol=1e-12, atol=1e-12 * largest, msg=path)

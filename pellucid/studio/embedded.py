@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import posixpath
 import re
 from collections.abc import Iterable, Mapping
@@ -55,9 +56,14 @@ def _address(name: str, text: str) -> str:
     return f"data:text/javascript;base64,{base64.b64encode(IMPORT.sub(named, text).encode()).decode()}"
 
 
-def recorded(session: Session, requests: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, bytes]:
-    """Return the answers of a session to requests (kind and fields), in order, by what `embed.js` looks them up by."""
-    found = dict[str, bytes]()
+def recorded(
+    session: Session, requests: Iterable[tuple[str, dict[str, Any]]], max_bytes: float = math.inf
+) -> dict[str, bytes]:
+    """Return the answers of a session to requests (kind and fields), in order, by what `embed.js` looks them up by.
+
+    max_bytes: of all answers, after which the other requests are left out.
+    """
+    found, total = dict[str, bytes](), 0
     for number, (kind, fields) in enumerate(requests):
         try:
             reply = session.reply(kind, REQUESTS[kind](**fields))
@@ -65,6 +71,8 @@ def recorded(session: Session, requests: Iterable[tuple[str, dict[str, Any]]]) -
         except PellucidError as error:
             answer = pack("error", number, {"message": str(error)}, {})
         found[key_of(kind, fields)] = answer
+        if (total := total + len(answer)) > max_bytes:
+            break
     return found
 
 

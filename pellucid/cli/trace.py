@@ -124,5 +124,5 @@ def _write_page(
         write_html(place, "\n".join(part._repr_html_() for part in shown), about)
         return
     drawn = model if model.device.type == "cpu" else open_model(args.model)
-    page = traced_file(drawn, args.model, x[None].cpu(), int(target[0]), args.weight)
+    page = traced_file(drawn, args.model, x[None].cpu(), int(target[0]), args.weight, about)
     write_atomically(place, page.encode())

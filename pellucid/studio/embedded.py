@@ -1,6 +1,7 @@
 """A view of the studio as one HTML document, which needs no other file."""
 
 import base64
+import html
 import json
 import math
 import posixpath
@@ -20,19 +21,23 @@ DOCUMENT = Path(__file__).with_suffix(".html")
 
 
 def document(
-    view: View, state: Mapping[str, str], answers: Mapping[str, bytes] | None = None, module: str = "view"
+    view: View,
+    state: Mapping[str, str],
+    answers: Mapping[str, bytes] | None = None,
+    module: str = "view",
+    title: str | None = None,
 ) -> str:
     """Return a document that shows a view.
 
     state: what the address of the studio would hold. answers: what `recorded` returned; None for a document in a frame
-    whose parent answers, see `embed.js`. module: of the view's folder, which is started.
+    whose parent answers, see `embed.js`. module: of the view's folder, which is started. title: None for the view's.
     """
     given: dict[str, Any] = {"module": f"{view.name}/{module}.js", "state": dict(state), "answers": None}
     if answers is not None:
         given["answers"] = {key: base64.b64encode(answer).decode() for key, answer in answers.items()}
     style = (WEB / "style.css").read_text(encoding="utf-8") + (view.page / "view.css").read_text(encoding="utf-8")
     return DOCUMENT.read_text(encoding="utf-8").format(
-        title=view.title,
+        title=html.escape(view.title if title is None else title),
         style=style,
         modules=json.dumps({"imports": modules(view)}),
         given=json.dumps(given).replace("<", "\\u003c"),  # no text may end the script

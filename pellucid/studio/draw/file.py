@@ -19,11 +19,11 @@ EPS = 1e-4  # of the finite difference, as in view.js
 MAX_BYTES = 6_000_000  # of recorded answers: all units of LeNet, and some of each layer of a larger network
 
 
-def traced_file(model: Model, name: str, x: Tensor, label: int, what: str | None = None) -> str:
+def traced_file(model: Model, name: str, x: Tensor, label: int, what: str | None, title: str) -> str:
     """Return an HTML document that shows the passes of an input x (1, C, H, W), and needs no other file.
 
     name: of the model. label: the class in the loss. what: an element, such as "head.scores.weight[3, 5]", or a tensor,
-    of which that with the largest gradient is explained; None for the first layer's weights.
+    of which that with the largest gradient is explained; None for the first layer's weights. title: of the document.
     """
     library = Library((name,), lambda _: model)
     session = DrawSession(library, x)
@@ -33,7 +33,7 @@ def traced_file(model: Model, name: str, x: Tensor, label: int, what: str | None
     subject = session.explain(ExplainNumber(subject)).fields["name"]
     answers = recorded(Session(library, {DRAW.name: session}), _requests(session, label, subject), MAX_BYTES)
     state = {"fixed": "1", "recorded": "1", "model": name, "label": str(label), "what": subject}
-    return document(DRAW, state, answers)
+    return document(DRAW, state, answers, title=title)
 
 
 def _weighted(session: DrawSession) -> list[LayerCall]:

@@ -37,7 +37,7 @@ export function start(root, server, { state: address, remember: put }) {
     for (const one of $$("#pad, #clear, .samples, .nonsense", root)) one.hidden = true;
     $("#ink-h").textContent = "Picture";
   }
-  if (address.has("recorded")) $("#label").closest("label").hidden = true; // the answers are about one label
+  $("#label").disabled = address.has("recorded"); // the answers are about one label
   const S = {
     model: null, run: null, label: address.has("label") ? Number(address.get("label")) : null, pass: Number(address.get("pass")) || 0,
     subject: address.get("what"), selected: null, factor: 0, trail: [], explained: null, checked: null, stepped: null,

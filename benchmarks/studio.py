@@ -1,6 +1,7 @@
 """How much a training at full speed slows down while a page of the studio watches it: `python -m benchmarks.studio`.
 
 Within one training, moments with and without a page take turns, so that other work on the machine disturbs both alike.
+The page lets the doctor examine the training, which is counted: a turn that ends beside it is called examined.
 Compared are the processor's seconds and those of the clock that the training takes for an epoch; the server and
 Chromium, which draws the page, need a second processor that is idle.
 """
@@ -64,9 +65,10 @@ def main(recipe: str, *settings: str) -> None:
             load = 100 * (processor_seconds(studio.pid) - server) / seconds
             epoch = (ended - began) / (last - first), seconds / (last - first)
             times[watched].append(epoch)
-            what = "watched" if watched else "alone"
+            examined = watched and "at work" in page.inner_text("#train-findings")
+            what = "examined" if examined else "watched" if watched else "alone"
             of_both = f"{epoch[0]:8.4f} s of processor and {epoch[1]:.4f} s"
-            print(f"{what:8}{of_both} an epoch; the server: {load:.1f} % of a core", flush=True)
+            print(f"{what:9}{of_both} an epoch; the server: {load:.1f} % of a core", flush=True)
         browser.close()
         for process in (training, studio):
             process.terminate()

@@ -9,8 +9,8 @@ import pytest
 @contextmanager
 def without_report() -> Iterator[None]:
     """Let trainings by recipes write no report."""
-    from pellucid.recipe import job
+    from pellucid import run_report
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(job, "write_report", lambda run, data: run / "report.html")
+        patch.setattr(run_report, "write_report", lambda run, data: run / "report.html")
         yield

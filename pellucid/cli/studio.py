@@ -106,7 +106,7 @@ def _prepare(library: "Library") -> None:
 
     from pellucid.studio.draw.session import digits
 
-    digits()  # scikit-learn takes a second to import
+    digits()
     for name in library.names:
         library.load(name)
     gc.freeze()

@@ -1,12 +1,20 @@
 """`pellucid trace`: show all values of one forward and backward pass, and explain one derivative of the loss."""
 
 import argparse
+from typing import TYPE_CHECKING, Any
 
 from pellucid.command.args import Parser
 from pellucid.command.files import html_place, write_html
 from pellucid.command.models import open_model
 from pellucid.command.out import answer
 from pellucid.errors import PellucidError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from pellucid.model import Model
 
 MAX_PRODUCTS = 1000
 
@@ -41,7 +49,13 @@ def parser() -> Parser:
     parser.add_argument(
         "--top", metavar="N", type=int, default=6, help="number of products to show of each sum (default: 6)"
     )
-    return parser.device_option().html_option().json_flag()
+    parser.add_argument(
+        "--html",
+        metavar="FILE",
+        help="also write an HTML page: for a classifier the studio's view Draw, in which a click on a unit explains a "
+        "weight; for segmentation, and with --nudge, the tables",
+    )
+    return parser.device_option().json_flag()
 
 
 def handle(args: argparse.Namespace) -> int:
@@ -71,7 +85,7 @@ def handle(args: argparse.Namespace) -> int:
     shown = [part for part in (explained or traced, nudged) if part is not None]
     about = f"{args.model} on {args.image}, class {label}{'' if args.target else f' ({chosen})'}"
     if html_path is not None:
-        write_html(html_path, "\n".join(part._repr_html_() for part in shown), about)
+        _write_page(html_path, args, model, x, target, shown, about)
     hint = "explain a derivative with --weight 'NAME[i, j]', change the value with --nudge H; --json lists the names"
     answer(
         args,
@@ -90,3 +104,25 @@ def handle(args: argparse.Namespace) -> int:
         *(["", hint] if explained is None else []),
     )
     return 0
+
+
+def _write_page(
+    place: "Path",
+    args: argparse.Namespace,
+    model: "Model",
+    x: "Tensor",
+    target: "Tensor",
+    shown: "list[Any]",
+    about: str,
+) -> None:
+    """Write the view Draw of the image, or the tables where it cannot show what is asked for."""
+    from pellucid.files import write_atomically
+    from pellucid.studio.draw.file import traced_file
+    from pellucid.studio.draw.session import can_draw
+
+    if args.nudge is not None or not can_draw(model):
+        write_html(place, "\n".join(part._repr_html_() for part in shown), about)
+        return
+    drawn = model if model.device.type == "cpu" else open_model(args.model)
+    page = traced_file(drawn, args.model, x[None].cpu(), int(target[0]), args.weight, about)
+    write_atomically(place, page.encode())

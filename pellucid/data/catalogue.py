@@ -210,11 +210,11 @@ def _images(entry: Entry, folder: Path, x: "Tensor", y: "Tensor") -> "Dataset":
 
 def _digits(entry: Entry) -> "Splits[Dataset]":
     import torch
-    from sklearn.datasets import load_digits
 
     from pellucid.data.dataset import make_dataset
+    from pellucid.data.digits import bundled_digits
 
-    pixels, labels = load_digits(return_X_y=True)
+    pixels, labels = bundled_digits()
     x = torch.tensor(pixels, dtype=torch.float32).reshape(-1, 1, 8, 8) / 16  # integers 0..16 in the file
     y = torch.tensor(labels, dtype=torch.int64)
     return make_dataset(entry.name, x, y, entry.classes).split(0.2, seed=0)

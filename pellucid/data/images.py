@@ -209,7 +209,7 @@ def full_size(source: str | os.PathLike[str] | bytes, name: str = "", limit: int
     Raises PellucidError, naming the picture, if its header declares more pixels than `limit` (times PELLUCID_LIMITS).
     """
     data, name = _bytes_of(source), name or _name_of(source)
-    height, width = image_size(data, name)
+    height, width = image_size(data, name, raised(limit))
     if height * width > raised(limit):
         raise PellucidError(
             f"{name} has {width}x{height} pixels, above the limit of {raised(limit):,} for a picture that "
@@ -316,13 +316,16 @@ def _damaged(name: str, error: Exception) -> PellucidError:
     return PellucidError(f"{name} is damaged or cannot be decoded ({reason}); replace it")
 
 
-def image_size(data: bytes, name: str) -> tuple[int, int]:
-    """Return (H, W) of an image after EXIF rotation, from its header; PellucidError, naming the file, if damaged."""
+def image_size(data: bytes, name: str, limit: int = MAX_PIXELS) -> tuple[int, int]:
+    """Return (H, W) of an image after EXIF rotation; PellucidError, naming the file, if damaged.
+
+    limit: pixels above which the header alone is read, without the rotation, for which Pillow decodes a PNG file.
+    """
     reader = _reader(data, name)
     try:
         with reader(io.BytesIO(data)) as image:
             width, height = image.size
-            turned = image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
+            turned = width * height <= limit and image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
     except DAMAGE as error:
         raise _damaged(name, error) from error
     return (width, height) if turned else (height, width)

@@ -99,6 +99,9 @@ def completeness(
     return SumCheck(attribution.flatten(1).sum(1), expected)
 
 
+SUMS = {"lrp": conservation, "integrated_gradients": completeness}  # methods whose maps have a known sum
+
+
 class Agreement(NamedTuple):
     """The agreement of an explanation with an object whose position is known; (N,) each.
 

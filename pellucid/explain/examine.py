@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.explain.checks import completeness, conservation, deletion, distance, insertion, randomisation
+from pellucid.explain.checks import SUMS, deletion, distance, insertion, randomisation
 from pellucid.explain.methods import MAGNITUDES, METHODS, explain
-from pellucid.explain.occlusion import FillValue, occlude
+from pellucid.explain.occlusion import grey, occlude
 from pellucid.explain.sweeps import fixed, scores
 from pellucid.explain.target import Region, aim
 from pellucid.explain.verdicts import ORDERS, RULES, TestVerdict, adds_up, against_random, needs_weights
@@ -29,8 +29,6 @@ from pellucid.report.write import write_picture
 from pellucid.settings.checks import check_known
 from pellucid.training.model import BaseModel
 
-GREY = 0.5  # of the range black..white
-SUMS = {"lrp": conservation, "integrated_gradients": completeness}  # methods whose maps have a known sum
 DEPTHS = 4  # number of layers down to which the weights are shuffled, for one explanation each
 BATCH = 10  # maps whose curves are computed together
 OVERVIEW, BY_CLASS = "all", "occlusion-classes"  # names of files
@@ -117,11 +115,6 @@ def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: SingleT
         (fmean(random[0]), fmean(random[1])),
         [[_distance(one, other) for other in found] for one in found],
     )
-
-
-def grey(model: BaseModel) -> FillValue:
-    """Return a middle grey, scaled as the network's inputs: a number, or (C, 1, 1)."""
-    return GREY if model.stats is None else (GREY - model.stats.mean) / model.stats.std
 
 
 def _examined(model: BaseModel, batch: Tensor, method: str, target: SingleTarget, random: Areas) -> Examined:

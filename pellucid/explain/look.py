@@ -12,10 +12,9 @@ from pellucid.combine.base import Combinator, join, walk
 from pellucid.data.dataset import Dataset, float_images
 from pellucid.errors import PellucidError
 from pellucid.explain.ablation import AblationRow, ablation_table
-from pellucid.explain.examine import GREY, grey
 from pellucid.explain.gradients import deconvnet
 from pellucid.explain.maximization import Maximum, maximize
-from pellucid.explain.occlusion import Occluded, occlude
+from pellucid.explain.occlusion import GREY, Occluded, grey, occlude
 from pellucid.explain.retrained import Retraining
 from pellucid.explain.target import upto
 from pellucid.explain.top_patches import Evolution, TopPatches, activations, evolution, top_patches

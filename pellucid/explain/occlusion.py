@@ -14,9 +14,11 @@ from pellucid.explain.target import Target, aim
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.settings.checks import integer
 from pellucid.sweep import forward
+from pellucid.training.model import BaseModel
 from pellucid.training.process import memory_kept
 
 VECTORS = 32  # batches of squares that the last layers, which are small, process at once for class targets
+GREY = 0.5  # of the range black..white
 FillValue = float | Tensor
 Read = Callable[[Tensor], Tensor]  # maps the network's output (N, K) to the measured values, such as probabilities
 
@@ -128,6 +130,11 @@ def occlude(
         torch.stack([torch.cat(parts).view(shape) for parts in classes]) if is_class else None,
         corners,
     )
+
+
+def grey(model: BaseModel) -> FillValue:
+    """Return a middle grey, scaled as the network's inputs: a number, or (C, 1, 1)."""
+    return GREY if model.stats is None else (GREY - model.stats.mean) / model.stats.std
 
 
 def squares(height: int, width: int, side: int, step: int) -> Tensor:

@@ -24,7 +24,6 @@ from pellucid.recipe.watched import Watched
 from pellucid.run.described import as_begun, scaling
 from pellucid.run.folder import RunFolder, next_run
 from pellucid.run.history import History
-from pellucid.run_report import gather, write_report
 from pellucid.task import task_for, task_of
 from pellucid.training.callbacks import Callback, EarlyStopping, Snapshots
 from pellucid.training.distributed import launch, processes
@@ -104,6 +103,8 @@ class Job:
 
     def _finish(self, history: History) -> Run:
         """Evaluate the model on the test images, and write results.json and the report."""
+        from pellucid.run_report import gather, write_report  # matplotlib, which the doctor of a run does not need
+
         recipe, material, path = self.recipe, self.material, self.path
         folder = RunFolder(path)
         model = Model.load(folder.best)

@@ -14,9 +14,6 @@ from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
 from pellucid.model import Model
 from pellucid.predictor import Picture, Predicted
-from pellucid.report.figures.overlay import keypoint_overlay, object_overlay
-from pellucid.report.figures.pictures import mask_overlay, titled_pictures
-from pellucid.report.figures.style import png
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import Row
 from pellucid.task import task_of
@@ -58,6 +55,9 @@ class Previews(Callback):
                 if isinstance(found, Predicted):
                     shown.append(with_prediction(image, found, self.model.classes or ()))
         if shown:
+            from pellucid.report.figures.pictures import titled_pictures
+            from pellucid.report.figures.style import png
+
             make_folder(self.run.pictures)
             write_atomically(self.run.preview(epoch), png(titled_pictures(*zip(*shown, strict=True))), durable=False)
 
@@ -70,6 +70,9 @@ def picture_of(source: Source, index: int) -> Tensor:
 
 def with_prediction(image: Tensor, prediction: Predicted, classes: Sequence[str]) -> tuple[NDArray[Any], str]:
     """Return an image (3, H, W) uint8 with its prediction drawn over it, (H, W, 3) uint8, and a title."""
+    from pellucid.report.figures.overlay import keypoint_overlay, object_overlay
+    from pellucid.report.figures.pictures import mask_overlay
+
     rgb = image.permute(1, 2, 0).contiguous().numpy()
     title = "" if prediction.confidence is None else percent(prediction.confidence)
     if prediction.boxes is not None:

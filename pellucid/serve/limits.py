@@ -121,7 +121,7 @@ async def picture_of(request: Request) -> bytes:
     if not any(body[start : start + len(magic)] == magic for start, magic in FORMATS.values()):
         raise RefusedError(415, f"this is no {', '.join(FORMATS)} file; send the bytes of one as the body")
     try:
-        height, width = image_size(body, "the picture")
+        height, width = image_size(body, "the picture", MAX_PIXELS)
     except PellucidError as error:
         raise RefusedError(400, str(error)) from error
     if height * width > MAX_PIXELS:

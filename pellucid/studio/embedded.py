@@ -1,7 +1,9 @@
 """A view of the studio as one HTML document, which needs no other file."""
 
 import base64
+import html
 import json
+import math
 import posixpath
 import re
 from collections.abc import Iterable, Mapping
@@ -19,19 +21,23 @@ DOCUMENT = Path(__file__).with_suffix(".html")
 
 
 def document(
-    view: View, state: Mapping[str, str], answers: Mapping[str, bytes] | None = None, module: str = "view"
+    view: View,
+    state: Mapping[str, str],
+    answers: Mapping[str, bytes] | None = None,
+    module: str = "view",
+    title: str | None = None,
 ) -> str:
     """Return a document that shows a view.
 
     state: what the address of the studio would hold. answers: what `recorded` returned; None for a document in a frame
-    whose parent answers, see `embed.js`. module: of the view's folder, which is started.
+    whose parent answers, see `embed.js`. module: of the view's folder, which is started. title: None for the view's.
     """
     given: dict[str, Any] = {"module": f"{view.name}/{module}.js", "state": dict(state), "answers": None}
     if answers is not None:
         given["answers"] = {key: base64.b64encode(answer).decode() for key, answer in answers.items()}
     style = (WEB / "style.css").read_text(encoding="utf-8") + (view.page / "view.css").read_text(encoding="utf-8")
     return DOCUMENT.read_text(encoding="utf-8").format(
-        title=view.title,
+        title=html.escape(view.title if title is None else title),
         style=style,
         modules=json.dumps({"imports": modules(view)}),
         given=json.dumps(given).replace("<", "\\u003c"),  # no text may end the script
@@ -55,9 +61,14 @@ def _address(name: str, text: str) -> str:
     return f"data:text/javascript;base64,{base64.b64encode(IMPORT.sub(named, text).encode()).decode()}"
 
 
-def recorded(session: Session, requests: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, bytes]:
-    """Return the answers of a session to requests (kind and fields), in order, by what `embed.js` looks them up by."""
-    found = dict[str, bytes]()
+def recorded(
+    session: Session, requests: Iterable[tuple[str, dict[str, Any]]], max_bytes: float = math.inf
+) -> dict[str, bytes]:
+    """Return the answers of a session to requests (kind and fields), in order, by what `embed.js` looks them up by.
+
+    max_bytes: of all answers, after which the other requests are left out.
+    """
+    found, total = dict[str, bytes](), 0
     for number, (kind, fields) in enumerate(requests):
         try:
             reply = session.reply(kind, REQUESTS[kind](**fields))
@@ -65,6 +76,8 @@ def recorded(session: Session, requests: Iterable[tuple[str, dict[str, Any]]]) -
         except PellucidError as error:
             answer = pack("error", number, {"message": str(error)}, {})
         found[key_of(kind, fields)] = answer
+        if (total := total + len(answer)) > max_bytes:
+            break
     return found
 
 

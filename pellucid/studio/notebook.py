@@ -1,6 +1,6 @@
 """Views of the studio in a notebook, whose kernel answers what they ask (extra `notebook`)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from typing import Any
@@ -31,6 +31,7 @@ MAX_PICTURES = 9  # that a view offers
 # The view runs in a frame of its own, which shares no style, no storage and no address with the notebook.
 FRAME = """
 function render({ model, el }) {
+  const view = String(Math.random()); // of several views of one widget each has a session of its own
   const frame = document.createElement("iframe");
   frame.setAttribute("sandbox", "allow-scripts");
   frame.title = model.get("title");
@@ -38,10 +39,11 @@ function render({ model, el }) {
   frame.srcdoc = model.get("document");
   const take = ({ source, data }) => {
     if (source !== frame.contentWindow) return;
-    if (data.pellucid === "ask") model.send({}, undefined, [data.bytes]);
+    if (data.pellucid === "ask") model.send({ view }, undefined, [data.bytes]);
     if (data.pellucid === "height") frame.style.height = `${data.height}px`;
   };
-  const answer = (_, [{ buffer, byteOffset, byteLength }]) => {
+  const answer = (content, [{ buffer, byteOffset, byteLength }]) => {
+    if (content.view !== view) return;
     const bytes = buffer.slice(byteOffset, byteOffset + byteLength);
     frame.contentWindow?.postMessage({ pellucid: "answer", bytes }, "*");
   };
@@ -51,6 +53,7 @@ function render({ model, el }) {
   return () => {
     removeEventListener("message", take);
     model.off("msg:custom", answer);
+    model.send({ view });
   };
 }
 export default { render };
@@ -60,17 +63,31 @@ export default { render };
 class StudioWidget(anywidget.AnyWidget):
     """A view of the studio as a widget.
 
-    document: that of `embedded.document`. session: answers what the view asks; None if the document holds the answers.
+    document: that of `embedded.document`. begin: function that returns the session that answers what one view asks, and
+    raises PellucidError where none can; None if the document holds the answers.
     """
 
     _esm = FRAME
     title = traitlets.Unicode().tag(sync=True)
     document = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, title: str, document: str, session: Session | None = None) -> None:
+    def __init__(self, title: str, document: str, begin: Callable[[], Session] | None = None) -> None:
         super().__init__(title=title, document=document)
-        if session is not None:
-            self.on_msg(lambda _, content, buffers: self.send({}, [session.answer(bytes(buffers[0]))]))
+        if begin is None:
+            return
+        sessions, spare = dict[str, Session](), [begin()]  # by view; for the first view
+
+        def take(_: Any, content: Mapping[str, str], buffers: Sequence[Any]) -> None:
+            """Answer a view, or forget one that was closed, whose message has no request."""
+            view = content["view"]
+            if not buffers:
+                sessions.pop(view, None)
+                return
+            if view not in sessions:
+                sessions[view] = spare.pop() if spare else begin()
+            self.send({"view": view}, [sessions[view].answer(bytes(buffers[0]))])
+
+        self.on_msg(take)
 
 
 def of_trace(trace: Trace) -> StudioWidget:
@@ -79,9 +96,12 @@ def of_trace(trace: Trace) -> StudioWidget:
     model = Model(settings.net, loss=settings.loss, input_shape=tuple(settings.x.shape[1:]))
     model.params, model.classes = settings.params, settings.classes or None
     library = Library(("model",), lambda _: model)
-    session = Session(library, {DRAW.name: DrawSession(library, settings.x[:1])})
     state = {"fixed": "1", "label": str(int(settings.target[0]))}
-    return StudioWidget(DRAW.title, document(DRAW, state), session)
+
+    def begin() -> Session:
+        return Session(library, {DRAW.name: DrawSession(library, settings.x[:1])})
+
+    return StudioWidget(DRAW.title, document(DRAW, state), begin)
 
 
 def of_predictions(found: PredictionList) -> StudioWidget:
@@ -102,8 +122,11 @@ def explain(model: Model, x: Any) -> StudioWidget:
 
 def _explained(model: Model, pictures: Mapping[str, Tensor]) -> StudioWidget:
     library = Library(("model",), lambda _: model)
-    session = Session(library, {EXPLAIN.name: ExplainSession(library, pictures)})
-    return StudioWidget(EXPLAIN.title, document(EXPLAIN, {"fixed": "1"}), session)
+
+    def begin() -> Session:
+        return Session(library, {EXPLAIN.name: ExplainSession(library, pictures)})
+
+    return StudioWidget(EXPLAIN.title, document(EXPLAIN, {"fixed": "1"}), begin)
 
 
 def of_history(found: History) -> StudioWidget:

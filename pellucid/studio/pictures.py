@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pellucid.data.digits import bundled_digits
 from pellucid.data.images import channels_first, full_size, load_image, resized
 from pellucid.data.samples.cells import smear
 from pellucid.data.samples.portraits import face, hand
@@ -63,10 +64,8 @@ class Uploads:
 
 @cache
 def _digits() -> tuple[Any, Any]:
-    from sklearn.datasets import load_digits
-
-    found: Any = load_digits()
-    return (found["images"] * 255 / 16).round().astype(np.uint8), found["target"]
+    images, classes = bundled_digits()
+    return (images * 255 / 16).round().astype(np.uint8), classes
 
 
 def _digit(number: int) -> Any:

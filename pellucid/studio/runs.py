@@ -5,7 +5,6 @@ before the process begins and the process keeps locked by inheritance until it e
 finds a training by the lock, and no process id of the past is taken for it.
 """
 
-import json
 import os
 import signal
 import subprocess
@@ -14,9 +13,8 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
@@ -25,6 +23,7 @@ from pellucid.recipe.watched import Control, control_file, live_file, read_contr
 from pellucid.run.folder import RunFolder, next_run
 from pellucid.run.history import History
 from pellucid.settings.checks import check_known
+from pellucid.studio.examinations import Examinations
 from pellucid.training.diagnose import StoppedError
 
 LOG, PROCESS = "train.log", "studio.pid"
@@ -52,8 +51,7 @@ class Runs:
     def __init__(self, folder: str | os.PathLike[str] = "runs") -> None:
         self.folder = Path(folder).resolve()
         self._read = dict[Path, tuple[tuple[int, ...], History]]()  # histories by folder, with sizes and times of files
-        self._examinations = dict[Path, DoctorProcess]()  # the latest of each run
-        self._diagnoses = dict[Path, tuple[int, Any]]()  # the latest of each run, with its finished epochs
+        self._examinations = Examinations()
         self._guard = threading.Lock()
 
     def names(self) -> list[str]:
@@ -106,8 +104,7 @@ class Runs:
 
     def close(self) -> None:
         """Let the trainings of this studio, and of those that were killed, save and end, and wait for them."""
-        for examination in self._examinations.values():
-            examination.process.kill()
+        self._examinations.close()
         running = {path: process_of(path) for path in map(self.folder.joinpath, self.names())}
         paths = [path for path, process in running.items() if process is not None and process.ends_with_us]
         for path in paths:
@@ -147,56 +144,10 @@ class Runs:
         return found
 
     def examine(self, path: Path, again: bool) -> dict[str, Any]:
-        """Return the latest diagnosis of `pellucid doctor RUN --json`, None before the first.
-
-        The first call starts one; so do later ones after the training has ended, or has doubled its epochs, since the
-        last began; again: in any case. epochs: those that were finished then. working: whether a diagnosis is being
-        made. Raises PellucidError if the last one failed.
-        """
-        done = len(self.history(path))
+        """Return the latest diagnosis of a run, and begin another where that is due; see `Examinations.ask`."""
         is_trained = process_of(path) is not None
-        with self._guard:
-            last = self._examinations.get(path)
-            is_outdated = last is not None and (done >= 2 * max(last.epochs, 1) if is_trained else done > last.epochs)
-            if last is None or (last.is_done and (again or is_outdated)):
-                last = self._examinations[path] = DoctorProcess.begin(path, done, is_trained)
-            if last.is_done:
-                self._diagnoses[path] = (last.epochs, last.answer())
-            epochs, diagnosis = self._diagnoses.get(path, (0, None))
-        return {"diagnosis": diagnosis, "epochs": epochs, "working": not last.is_done}
-
-
-@dataclass(frozen=True)
-class DoctorProcess:
-    """A process of the doctor; output: of both its streams, once it has ended; epochs: finished when it began."""
-
-    process: subprocess.Popen[str]
-    output: list[str]
-    epochs: int
-
-    @classmethod
-    def begin(cls, path: Path, epochs: int, is_trained: bool) -> Self:
-        """Start the examination of a run as a process of low priority, with one thread beside a training."""
-        command = [sys.executable, "-m", "pellucid", "doctor", str(path), "--json"]
-        environment = {**os.environ, **({"OMP_NUM_THREADS": "1"} if is_trained else {})}
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)  # fmt: skip  # noqa: E501
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, process.pid, 15)
-        output = list[str]()
-        threading.Thread(target=lambda: output.extend(process.communicate()), daemon=True).start()
-        return cls(process, output, epochs)
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the process has ended and its output is there."""
-        return bool(self.output) and self.process.poll() is not None
-
-    def answer(self) -> Any:
-        """Return the diagnosis; raises PellucidError if there is none."""
-        out, errors = self.output
-        if self.process.returncode:
-            raise PellucidError(errors.strip().splitlines()[-1] if errors.strip() else "the doctor was interrupted")
-        return json.loads(out)
+        is_running = is_trained and not read_object(live_file(path)).get("paused")
+        return self._examinations.ask(path, len(self.history(path)), is_trained, is_running, again)
 
 
 def process_of(path: Path) -> Process | None:

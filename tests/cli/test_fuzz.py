@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pellucid import run_report
 from pellucid.cli.main import main
-from pellucid.recipe import job
 from pellucid.recipe.recipe import load_recipe
 
 KEYS = [f"{table}.{key}" for table, keys in load_recipe("digits").tables().items() for key in keys]
@@ -69,7 +69,7 @@ def places(run_folder: Path, seven: Path, tmp_path: Path, monkeypatch: pytest.Mo
     """What the capitals in a command line stand for; reports, which have their own tests, are left out."""
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes((run_folder / "weights/last.safetensors").read_bytes()[:-100])
-    monkeypatch.setattr(job, "write_report", lambda path, data: path / "report.html")
+    monkeypatch.setattr(run_report, "write_report", lambda path, data: path / "report.html")
     weights = run_folder / "weights/best.safetensors"
     return {"RUN": str(run_folder), "WEIGHTS": str(weights), "PICTURE": str(seven), "BROKEN": str(broken)}
 

@@ -65,12 +65,14 @@ for name in package.__all__:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_shipped_model_is_loaded_without_what_pytorch_compiles_with(tmp_path: Path):
+def test_models_and_digits_are_loaded_without_what_takes_seconds_to_import(tmp_path: Path):
     digit = np.zeros((28, 28), np.uint8)
     digit[6:22, 12:16] = 255
     Image.fromarray(digit).save(tmp_path / "one.png")
     code = (
-        "import sys; from pellucid import Model; Model.load('mnist-lenet').predict(sys.argv[1])\n"
-        "assert not {'torch._dynamo', 'matplotlib'} & {*sys.modules}"
+        "import sys; from pellucid import Model; from pellucid.data import load\n"
+        "Model.load('mnist-lenet').predict(sys.argv[1]); load('digits')\n"
+        "import pellucid.studio.app\n"
+        "assert not {'torch._dynamo', 'matplotlib', 'sklearn'} & {*sys.modules}"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "one.png")], check=True)

@@ -1,12 +1,15 @@
 """A task that an installed plugin brings, in one folder: every command takes its models, and no file names it."""
 
+import csv
 import importlib
 import json
+import os
 import re
 import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -16,10 +19,15 @@ from PIL import Image
 
 import pellucid
 from pellucid import Model, PellucidError, plugins, registry, shipped_files, task
+from pellucid.studio.runs import Runs
 from pellucid.studio.view import Library
 from pellucid.task import registered
 from tests.cli.conftest import Said, Say
+from tests.report.test_browser import browser  # noqa: F401  (a fixture)
 from tests.studio.talk import Tab
+from tests.studio.test_browser import until
+from tests.studio.test_command import studio
+from tests.studio.test_train_browser import TrainPage
 
 FOLDER = Path(__file__).parent / "upright"
 
@@ -70,7 +78,7 @@ def run(installed: Path) -> Path:
     """A run of the plugin's recipe on data in its own format."""
     from pellucid.cli.main import main
 
-    assert main(["train", "upright", "--out", "runs", "train.epochs=12"]) == 0
+    assert main(["train", "upright", "--out", "runs", "train.epochs=12", "train.keep=[12]"]) == 0
     return installed / "runs/upright-1"
 
 
@@ -157,6 +165,49 @@ def test_the_studio_explains_it(run: Path, installed: Path) -> None:
     found = tab.ask("explain.run", method="lrp")
     assert found["expected"] == pytest.approx(sine, rel=1e-5)
     assert found["tensors"]["map"].shape == picture.shape[2:]
+
+
+def test_the_studio_trains_it(run: Path, installed: Path) -> None:
+    tab = Tab(Library((str(run),), Model.load, Runs(run.parent)))
+    opened = tab.ask("train.open")
+    assert {"name": "upright", "about": "How far a picture is turned"} in opened["recipes"]
+    assert run.name in opened["runs"]
+    fields = {
+        one["key"]: one for one in tab.ask("train.recipe", recipe="upright", settings=["optimizer.lr=1"])["fields"]
+    }
+    assert (fields["objective.width"]["value"], fields["optimizer.lr"]["value"]) == (8, 1)
+    assert "angle" in fields["objective.model"]["choices"]
+    state = tab.ask("train.state", run=run.name)
+    with (run / "metrics.csv").open() as file:
+        errors = [float(row["val_angle_error"]) for row in csv.DictReader(file)]
+    assert (state["status"], [row["val_angle_error"] for row in state["rows"]]) == ("finished", errors)
+    seen = tab.ask("train.maps", run=run.name, epoch=12)
+    weight = Model.load(run / "weights/epoch-12.safetensors").weights["net.conv1.weight"]
+    assert torch.equal(seen["tensors"]["filters"], weight.mean(1))
+    assert "no confusion matrix" in tab.ask("train.confusion", run=run.name, epoch=12)["message"]
+
+
+@pytest.mark.real
+def test_a_browser_shows_it_in_train_and_explain(
+    run: Path,
+    installed: Path,
+    browser: Any,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # of the studio, its trainings and its doctor
+    with studio(str(run)) as served:
+        page = TrainPage(browser, served, "recipe=upright")
+        assert "How far a picture is turned" in page.tab.inner_text("#train-about")
+        assert page.tab.input_value("[name='objective.width']") == "8"
+        page.start(train__epochs="3")
+        page.status("finished")
+        assert "Angle error" in page.tab.inner_text("#train-curves")
+        # The doctor opens no data that a run's recipe names outside of its folder, such as this task's own format.
+        until(page.tab, "document.querySelector('#train-findings').textContent.includes('give it with --data')")
+        page.tab.goto(f"http://{served.host}/#explain?sample=hand 0")
+        until(page.tab, "document.querySelector('#explain-figures')?.textContent.includes('turned by')")
+        until(page.tab, "document.querySelectorAll('#explain-figures .sum').length > 0")
+        assert page.faults == []
 
 
 def test_the_doctor_examines_it(run: Path, installed: Path, say: Say) -> None:

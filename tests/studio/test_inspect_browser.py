@@ -68,19 +68,7 @@ def test_a_run_of_the_folder_is_chosen(browser: Any, tmp_path: Path) -> None:  #
         tab.close()
 
 
-def test_a_detector_and_its_large_picture_are_shown(browser: Any) -> None:  # noqa: F811
-    with studio("bccd") as started:
-        tab = browser.new_page()
-        tab.goto(started.address)
-        tab.wait_for_selector("#views a[aria-current]", timeout=WAIT)
-        tab.click("#views a[data-view=inspect]")
-        tab.wait_for_selector("#inspect-inside canvas[data-values]", timeout=WAIT)
-        assert tab.is_hidden("#inspect-problem")
-        assert tab.evaluate("document.querySelector('#inspect-x').width") == 320
-        tab.close()
-
-
-def test_a_picture_of_ones_own_is_run_and_kept_in_the_address(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_a_detector_runs_on_its_large_picture_and_on_an_own_one(browser: Any, tmp_path: Path) -> None:  # noqa: F811
     Image.new("RGB", (60, 40), "white").save(tmp_path / "own.png")
     (tmp_path / "broken.png").write_bytes(b"no picture")
     with studio("bccd") as started:
@@ -91,6 +79,8 @@ def test_a_picture_of_ones_own_is_run_and_kept_in_the_address(browser: Any, tmp_
         tab.wait_for_selector("#views a[aria-current]", timeout=WAIT)
         tab.click("#views a[data-view=inspect]")
         tab.wait_for_selector("#inspect-inside canvas[data-values]", timeout=WAIT)
+        assert tab.is_hidden("#inspect-problem")
+        assert tab.evaluate("document.querySelector('#inspect-x').width") == 320
         tab.set_input_files("#inspect-file", tmp_path / "broken.png")
         tab.wait_for_selector("#inspect-problem:visible", timeout=WAIT)
         assert "no PNG, JPEG, WebP" in tab.inner_text("#inspect-problem")

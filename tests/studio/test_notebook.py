@@ -60,12 +60,38 @@ def test_a_widget_answers_with_the_numbers_of_its_trace(monkeypatch: pytest.Monk
     monkeypatch.setattr(widget, "send", lambda content, buffers: sent.extend(buffers))
     subject = "features.conv1.weight[0, 0, 2, 2]"
     for kind, fields in (("draw.open", {}), ("draw.run", {"label": 1}), ("draw.explain", {"what": subject})):
-        widget._handle_custom_msg({}, [pack(kind, 1, fields, {})])
+        widget._handle_custom_msg({"view": "a"}, [pack(kind, 1, fields, {})])
     _, run, explained = (parsed(one)[0] for one in sent)
     assert run["cost"] == pytest.approx(trace.cost, abs=1e-12)
     assert explained["gradient"] == pytest.approx(
         float(trace.gradients["features.conv1.weight"][0, 0, 2, 2]), abs=1e-12
     )
+
+
+def test_each_view_of_a_widget_has_a_session_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("anywidget", reason="anywidget is not installed")
+    from pellucid.studio.notebook import of_trace
+
+    trace = Model.load("mnist-lenet").trace(stroke(), [3])
+    widget = of_trace(trace)
+    sent: list[tuple[str, float]] = []
+    monkeypatch.setattr(widget, "send", lambda content, buffers: sent.append((content["view"], cost_in(buffers[0]))))
+
+    def cost_in(answer: bytes) -> float:
+        return parsed(answer)[0].get("cost", 0.0)
+
+    def ask(view: str, kind: str, **fields: Any) -> float:
+        widget._handle_custom_msg({"view": view}, [pack(kind, 1, fields, {})])
+        assert sent[-1][0] == view
+        return sent[-1][1]
+
+    for view in "ab":
+        assert ask(view, "draw.run", label=3) == pytest.approx(trace.cost, abs=1e-12)
+    ask("a", "draw.step", rate=0.1)
+    assert ask("a", "draw.run", label=3) < trace.cost - 0.01
+    assert ask("b", "draw.run", label=3) == pytest.approx(trace.cost, abs=1e-12)
+    widget._handle_custom_msg({"view": "a"}, [])  # closed; a view that is opened again begins anew
+    assert ask("a", "draw.run", label=3) == pytest.approx(trace.cost, abs=1e-12)
 
 
 @pytest.mark.real

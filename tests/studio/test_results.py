@@ -39,7 +39,7 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Any:
     def send(widget: Any, kind: str, **fields: Any) -> Any:
         sent: list[bytes] = []
         monkeypatch.setattr(widget, "send", lambda content, buffers: sent.extend(buffers))
-        widget._handle_custom_msg({}, [pack(kind, 1, fields, {})])
+        widget._handle_custom_msg({"view": "a"}, [pack(kind, 1, fields, {})])
         header, tensors = parsed(sent[0])
         return {**header, "tensors": tensors}
 

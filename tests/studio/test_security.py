@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import cycle
 
 import pytest
 from starlette.testclient import TestClient
@@ -38,6 +39,7 @@ FOREIGN_HOSTS = (
     "[::1]:8010",
     "",
 )
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 FOLDERS = {"": PAGE, **{f"/{view.name}": view.page for view in VIEWS.values()}}
 FILES = [
     "/",
@@ -104,17 +106,24 @@ def test_no_other_token_opens_the_page(token: str, fresh: TestClient) -> None:
 @pytest.mark.parametrize("path", FILES)
 def test_each_file_needs_the_cookie_and_the_own_host(path: str, library: Library) -> None:
     with client_of(library) as client:
-        for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"):
+        for method in METHODS:
             assert client.request(method, path).status_code == 403
         client.get(f"/?token={TOKEN}")
-        for host in FOREIGN_HOSTS:
-            for method in ("GET", "POST", "OPTIONS"):
-                assert client.request(method, path, headers={"Host": host}).status_code == 403
+        for host, method in zip(FOREIGN_HOSTS, cycle(METHODS), strict=False):
+            assert client.request(method, path, headers={"Host": host}).status_code == 403
         for origin in ORIGINS:
             assert client.get(path, headers={"Origin": origin}).status_code == 403, origin
         found = client.get(path, headers={"Origin": f"http://{HOST}"})
         assert found.status_code == 200
         assert {name.lower(): value for name, value in HEADERS.items()}.items() <= dict(found.headers).items()
+
+
+@pytest.mark.parametrize("path", ["/", "/upload", "/session", "/draw/view.js", "/core", "/nothing"])
+def test_each_method_with_each_foreign_host_or_origin_is_refused(path: str, opened: TestClient) -> None:
+    for method in METHODS:
+        for host in FOREIGN_HOSTS:
+            assert opened.request(method, path, headers={"Host": host}).status_code == 403
+            assert opened.request(method, path, headers={"Origin": f"http://{host}"}).status_code == 403
 
 
 def test_the_socket_needs_the_cookie_the_host_and_the_origin(opened: TestClient) -> None:

@@ -15,6 +15,7 @@ from tests.studio.test_browser import WAIT, until
 from tests.studio.test_command import Started, studio
 
 pytestmark = pytest.mark.real
+DOCTOR = 120_000  # milliseconds for an examination, which computes for several seconds
 
 
 class TrainPage:
@@ -141,7 +142,7 @@ def test_parts_choices_and_texts_are_changed_and_the_doctor_looks_during_the_tra
         until(tab, "document.querySelector('#train-step') && document.querySelectorAll('#train-curves .bold').length")
         tab.click("[data-action=pause]")
         page.status("paused")
-        until(tab, "document.querySelector('#train-findings').textContent.includes('learning rate too low')", 240_000)
+        until(tab, "document.querySelector('#train-findings').textContent.includes('learning rate too low')", DOCTOR)
         assert "the training goes on" in tab.inner_text("#train-examined")
         page.status("paused")
         tab.click("#train-reset")
@@ -167,7 +168,9 @@ def test_a_wrong_setting_is_one_line_and_runs_are_compared(folder: Path, browser
         until(page.tab, "document.querySelectorAll('.compared').length === 2")
         assert page.tab.locator("#train-curves path.run1").count() == 2
         assert "optimizer.lr" in page.tab.inner_text("#train-compared")
-        until(page.tab, "document.querySelector('#train-findings').textContent.includes('learning rate too low')")
+        until(
+            page.tab, "document.querySelector('#train-findings').textContent.includes('learning rate too low')", DOCTOR
+        )
         for width, colours in ((1280, "dark"), (390, "light")):
             state = page.tab.url.partition("?")[2]
             options: dict[str, Any] = {"viewport": {"width": width, "height": 900}, "color_scheme": colours}

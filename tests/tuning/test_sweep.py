@@ -118,7 +118,8 @@ def test_optuna_searches_and_prunes(tmp_path: Path):
 def test_a_worker_that_dies_again_and_again_in_a_run_fails_that_run_only(tmp_path: Path, end: str):
     custom = tmp_path / "dies.py"
     custom.write_text(
-        "import os\nfrom pellucid.recipe import job\njob.write_report = lambda run, data: run / 'report.html'\n"
+        "import os\nfrom pellucid import run_report\nfrom pellucid.recipe import job\n"
+        "run_report.write_report = lambda run, data: run / 'report.html'\n"
         "plain = job.Job.train\n"
         f"def train(self):\n    if self.recipe.optimizer.arguments['lr'] == 0.5: {end}\n"
         "    return plain(self)\njob.Job.train = train\n"

@@ -278,13 +278,13 @@ def digits() -> tuple[Tensor, Tensor]:
 
 
 def can_draw(model: Model) -> bool:
-    """Return whether a model classifies pictures, so that a drawing can be run through it."""
+    """Return whether a model classifies pictures by one output for each class, so that it can be drawn for."""
     try:
-        task_of(model).class_names(model)
+        classes = task_of(model).class_names(model)
         task_of(model).predictor(model)
     except PellucidError:
         return False
-    return len(model.nominal_shape) == 3
+    return len(model.nominal_shape) == 3 and model.output_shape == (len(classes),)
 
 
 def probabilities(trace: Trace) -> Tensor:

@@ -13,10 +13,9 @@ from pellucid.combine import Sequential
 from pellucid.combine.base import Combinator, walk
 from pellucid.errors import PellucidError
 from pellucid.explain import METHODS, Occluded, explain, lrp, scores, top_patches, upto
-from pellucid.explain.checks import deletion
-from pellucid.explain.examine import SUMS, grey
+from pellucid.explain.checks import SUMS, deletion
 from pellucid.explain.methods import MAGNITUDES
-from pellucid.explain.occlusion import squares
+from pellucid.explain.occlusion import grey, squares
 from pellucid.explain.verdicts import ORDERS, adds_up
 from pellucid.layers.base import Layer, Mode, Trait
 from pellucid.predictor import Picture, Predicted

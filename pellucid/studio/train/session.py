@@ -12,7 +12,6 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.files import read_regular
 from pellucid.model import Model
-from pellucid.recipe.compare import compare_runs
 from pellucid.recipe.recipe import load_recipe
 from pellucid.run.folder import RunFolder
 from pellucid.settings.checks import check, check_known
@@ -212,6 +211,8 @@ class TrainSession:
 
     def compare(self, request: CompareTrainings) -> Reply:
         """Return the keys in which the recipes of runs differ, and their main results."""
+        from pellucid.recipe.compare import compare_runs  # it imports matplotlib, for which the start need not wait
+
         check(2 <= len(request.runs) <= MAX_COMPARED, "runs", f"from 2 to {MAX_COMPARED}", len(request.runs))
         found = compare_runs([self.runs.path(name) for name in request.runs])
         return Reply({"runs": list(request.runs), "recipes": found.recipes, "results": found.results}, {})

@@ -30,17 +30,18 @@ const FRAME = html`<div class="panes draw-panes">
 /** Paint the first channel of a picture (C, H, W). */
 const mono = (canvas, { data, shape: [, height, width] }) => heat(canvas, data.slice(0, height * width), width, "ink", maxAbs(data) || 1);
 
-/** Start the view in an element; returns what the frame of the page calls. With `fixed` in the state, it shows the picture that the server holds, and nothing can be drawn. */
+/** Start the view in an element; returns what the frame of the page calls. With `fixed` in the state, it shows the picture that the server holds, and nothing can be drawn; with `recorded` too, nothing can be changed. */
 export function start(root, server, { state: address, remember: put }) {
   fill(root, FRAME);
   if (address.has("fixed")) {
     for (const one of $$("#pad, #clear, .samples, .nonsense", root)) one.hidden = true;
     $("#ink-h").textContent = "Picture";
   }
+  $("#label").disabled = address.has("recorded"); // the answers are about one label
   const S = {
     model: null, run: null, label: address.has("label") ? Number(address.get("label")) : null, pass: Number(address.get("pass")) || 0,
     subject: address.get("what"), selected: null, factor: 0, trail: [], explained: null, checked: null, stepped: null,
-    fixed: address.has("fixed"), hid: 0, out: 0, at: null, channel: 0, weights: {}, rate: 1, scope: "one", sample: address.get("sample") ?? "3.1", wanted: address.get("model"),
+    fixed: address.has("fixed"), recorded: address.has("recorded"), hid: 0, out: 0, at: null, channel: 0, weights: {}, rate: 1, scope: "one", sample: address.get("sample") ?? "3.1", wanted: address.get("model"),
   };
   /** @type {"" | "fresh" | "live"} Whether to run again, and how. */
   let again = "";

@@ -107,7 +107,7 @@ export function why(S, root) {
     ${three && html`<div class="trio">${[["d", "gradient δ"], ["x", "input, shifted"], ["p", "product"]].map(([id, text]) => html`<figure><canvas class="px" data-trio="${id}" role="img" aria-label="${text}"></canvas><figcaption class="cap">${text}</figcaption></figure>`)}</div>`}
     <div class="link" data-detail="1">${factors ? detail(S, factors[S.factor] ?? factors[0]) : html`<p>${sentence(link.words)}</p>${link.count > 0 && terms(S, link)}`}</div>
     <p class="check" data-numeric="${checked?.numeric ?? ""}">${checked ? html`${ok ? "✓" : "✕"} Nudging it by ±${num(checked.eps)} gives ${signed(checked.numeric, 6)}; the chain gives ${signed(g, 6)}.${!ok && " The cost bends within the nudge."}` : "…"}</p>
-    ${isWeight && apply(S, g)}`);
+    ${isWeight && !S.recorded && apply(S, g)}`);
   if (three) {
     const most = maxAbs(three.d) || 1;
     heat($("[data-trio=d]", root), three.d, three.width, "div", most);

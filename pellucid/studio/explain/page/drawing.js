@@ -145,7 +145,7 @@ export function relevance(element, { layers, score, input }) {
   fill(element, html`<table class="rel"><thead><tr><th scope="col">Relevance into</th><th scope="col" class="wide">− and +</th><th scope="col">sum</th><th scope="col">beside ${num(score)}</th></tr></thead><tbody>${rows.map(({ path, type, n, positive, negative, depth }) => {
     const sum = positive + negative, off = sum - score;
     return html`<tr><th scope="row"><b>${path}</b> ${type} ${n && html`<small>${count(n)} values</small>`}</th><td class="wide"><svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true"><rect class="ground" width="100" height="10"/><rect fill="${colour("div", -0.6)}" x="${x(negative)}" y="1" width="${50 - x(negative)}" height="8"/><rect fill="${colour("div", 0.6)}" x="50" y="1" width="${x(positive) - 50}" height="8"/><path class="target" d="M${x(score)},0V10"/><path class="total" d="M${x(sum)},0V10"/></svg></td><td>${signed(sum)}</td><td class="${depth === 0 ? (Math.abs(off) > 0.05 * Math.abs(score) ? "off" : "") : "part"}">${depth === 0 ? (Math.abs(off) < 0.005 * Math.abs(score) ? "=" : signed(off, 2)) : "a branch"}</td></tr>`;
-  })}</tbody></table><p class="cap">The black line is the score, ${num(score)}. Biases and the stabilizers of the rules take what is missing; a branch carries only a part.</p>`);
+  })}</tbody></table><p class="cap">The line in the colour of the text is the score, ${num(score)}. Biases and the stabilizers of the rules take what is missing; a branch carries only a part.</p>`);
 }
 
 /** The feature maps of a layer, as buttons. */

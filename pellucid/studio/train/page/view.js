@@ -151,7 +151,7 @@ export function start(root, server, { state: address, remember: put }) {
       S.told = `${name} ${status}`;
       if (ALIVE.includes(was) && status === "finished") examine(false);
     }
-    if (isAlive(now()) && rows.length && rows.length >= 2 * S.examined) examine(false);
+    if (["running", "paused"].includes(status) && rows.length && rows.length >= 2 * S.examined) examine(false);
   }
 
   const steer = attempt(async (action) => {

@@ -1,0 +1,26 @@
+"""The 8 x 8 handwritten digits that scikit-learn brings."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+FILE = "datasets/data/digits.csv.gz"  # 64 pixels and the class in each line
+
+
+def bundled_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the images (N, 8, 8), 0 to 16, and their classes (N,), in the order of `sklearn.datasets.load_digits`.
+
+    The file of scikit-learn is read without importing it, which takes over a second; only where another version keeps
+    it elsewhere, `load_digits` itself is called.
+    """
+    found = find_spec("sklearn")
+    file = Path(((found and found.submodule_search_locations) or ["."])[0]) / FILE
+    if file.is_file():
+        table = np.loadtxt(file, delimiter=",")
+        return table[:, :64].reshape(-1, 8, 8), table[:, 64].astype(np.int64)
+    from sklearn.datasets import load_digits
+
+    pixels, classes = load_digits(return_X_y=True)
+    return np.asarray(pixels).reshape(-1, 8, 8), np.asarray(classes)

@@ -1,0 +1,150 @@
+"""The examinations of runs: one at a time, beside a running training with a low priority, and anew after it."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pellucid.errors import PellucidError
+from pellucid.studio import examinations
+from pellucid.studio.examinations import LOW_PRIORITY, Examinations
+
+# In place of `python -m pellucid doctor RUN --json`: it waits until RUN/end is there, and answers by what that says.
+DOCTOR = """#!/bin/sh
+echo $$ >> "$4/pids"
+while [ ! -e "$4/end" ]; do sleep 0.01; done
+cat "$4/end"
+grep -q findings "$4/end" || { echo "no such data" >&2; exit 2; }
+"""
+
+
+class Asked:
+    """Examinations of two runs, a and b, by that doctor."""
+
+    def __init__(self, folder: Path) -> None:
+        self.examinations, self.folder = Examinations(), folder
+        for name in "ab":
+            (folder / name).mkdir()
+
+    def __call__(self, name: str, epochs: int = 1, status: str = "finished", again: bool = False) -> Any:
+        flags = {"finished": (False, False), "running": (True, True), "paused": (True, False)}[status]
+        return self.examinations.ask(self.folder / name, epochs, *flags, again)
+
+    def pids(self, name: str, count: int) -> list[int]:
+        """Return the processes that were begun for a run, once there are as many."""
+        file = self.folder / name / "pids"
+        until(lambda: file.exists() and file.read_text().count("\n") == count)
+        return [int(line) for line in file.read_text().split()]
+
+    def end(self, name: str, said: str = '{"findings": []}') -> None:
+        (self.folder / name / "end").write_text(said)
+
+    def answer(self, name: str, **given: Any) -> Any:
+        """Let a process end, and return what is answered then."""
+        self.end(name)
+        until(lambda: not self(name, **given)["working"])
+        return self(name, **given)
+
+
+def until(condition: Any) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def is_alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+
+
+@pytest.fixture
+def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
+    script = tmp_path / "doctor"
+    script.write_text(DOCTOR)
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    asked = Asked(tmp_path)
+    yield asked
+    asked.examinations.close()
+
+
+def test_a_finished_run_is_examined_once_until_it_is_asked_again(ask: Asked) -> None:
+    assert ask("a", 5) == {"diagnosis": None, "epochs": 0, "working": True}
+    assert os.getpriority(os.PRIO_PROCESS, ask.pids("a", 1)[0]) == os.getpriority(os.PRIO_PROCESS, 0)
+    assert ask.answer("a", epochs=5) == {"diagnosis": {"findings": []}, "epochs": 5, "working": False}
+    ask.pids("a", 1)
+    known = ask("a", 5, again=True)
+    assert known == {"diagnosis": {"findings": []}, "epochs": 5, "working": True}
+    ask.pids("a", 2)
+
+
+def test_beside_a_training_it_is_slow_and_looks_again_when_the_epochs_have_doubled(ask: Asked) -> None:
+    ask("a", 3, "running")
+    (pid,) = ask.pids("a", 1)
+    assert os.getpriority(os.PRIO_PROCESS, pid) == LOW_PRIORITY
+    assert ask.answer("a", epochs=5, status="running")["epochs"] == 3
+    assert not ask("a", 5, "running")["working"]
+    assert ask("a", 6, "running") == {"diagnosis": {"findings": []}, "epochs": 3, "working": True}
+    ask.pids("a", 2)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are looked up in /proc")
+@pytest.mark.parametrize("status", ["paused", "finished"])
+def test_when_the_training_pauses_or_ends_it_begins_anew_at_full_speed(status: str, ask: Asked) -> None:
+    ask("a", 1, "running")
+    (first,) = ask.pids("a", 1)
+    assert ask("a", 5, status)["working"]
+    _, second = ask.pids("a", 2)
+    until(lambda: not is_alive(first))
+    assert os.getpriority(os.PRIO_PROCESS, second) == os.getpriority(os.PRIO_PROCESS, 0)
+    assert ask.answer("a", epochs=5, status=status)["epochs"] == 5
+
+
+def test_a_training_that_goes_on_slows_its_examination_down(ask: Asked) -> None:
+    ask("a", 1, "paused")
+    (pid,) = ask.pids("a", 1)
+    ask("a", 1, "running")
+    assert os.getpriority(os.PRIO_PROCESS, pid) == LOW_PRIORITY
+    assert ask.pids("a", 1) == [pid]
+
+
+def test_a_second_run_waits_for_the_first(ask: Asked) -> None:
+    ask("a")
+    ask.pids("a", 1)
+    assert ask("b") == {"diagnosis": None, "epochs": 0, "working": True}
+    assert not (ask.folder / "b" / "pids").exists()
+    ask.answer("a")
+    ask("b")
+    ask.pids("b", 1)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are looked up in /proc")
+def test_an_examination_that_no_page_waits_for_ends_for_another(ask: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask("a")
+    (first,) = ask.pids("a", 1)
+    monkeypatch.setattr(examinations, "MAX_SILENCE", 0.0)
+    ask("b")
+    ask.pids("b", 1)
+    until(lambda: not is_alive(first))
+    assert ask.answer("b")["diagnosis"] == {"findings": []}
+    assert ask("a")["working"]  # it begins anew
+    ask.pids("a", 2)
+
+
+def test_the_last_line_of_a_doctor_that_fails_is_raised(ask: Asked) -> None:
+    ask("a")
+    ask.end("a", "")
+    with pytest.raises(PellucidError, match=r"^no such data$"):
+        until(lambda: not ask("a")["working"])
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are looked up in /proc")
+def test_nothing_stays_behind(ask: Asked) -> None:
+    ask("a")
+    (pid,) = ask.pids("a", 1)
+    ask.examinations.close()
+    until(lambda: not is_alive(pid))

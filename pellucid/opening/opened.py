@@ -4,6 +4,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._pytree import tree_flatten
 
 from pellucid.errors import PellucidError
@@ -78,7 +80,10 @@ def _note_training(network: nn.Module) -> None:
     found = [
         f"{path} ({type(part).__name__})"
         for path, part in network.named_modules()
-        if (not type(part).__module__.startswith("torch.nn.") and "training" in _names(type(part).forward))
+        if (
+            (not type(part).__module__.startswith("torch.nn.") and "training" in _names(type(part).forward))
+            and not isinstance(part, (_BatchNorm, _DropoutNd))
+        )
         or (isinstance(part, nn.MultiheadAttention) and part.dropout)
     ]
     if found:

@@ -23,8 +23,8 @@ HEAD = """# Networks that open
 
 Each network of `../shared/facts/open-ops.json` with random weights, as `tools/open_networks.py` found it: whether
 `pellucid.open` opens it, the number of its layers, and the largest gaps to PyTorch's automatic differentiation in
-float64, in evaluation mode, relative to the largest value of each tensor plus 1. Networks that are not listed as open
-are refused with the reason shown, or are not measured: "not built" names why.
+float64, in evaluation mode, relative to the largest value of each tensor plus 1. The others are refused for the reason
+shown, or could not be built or finished.
 
 """
 
@@ -109,8 +109,8 @@ def _gap(found: Any, expected: Any) -> float:
     return float((found - expected).abs().max() / (expected.abs().max() + 1)) if expected.numel() else 0.0
 
 
-def page(results: dict[str, Any]) -> str:
-    """Return the page with the table."""
+def page(results: dict[str, Any], untried: int) -> str:
+    """Return the page with the table; untried: the number of networks of the list that have not been tried."""
     states = [found["state"] for found in results.values()]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states)))
     rows = [
@@ -119,7 +119,11 @@ def page(results: dict[str, Any]) -> str:
         for key, found in sorted(results.items())
     ]
     head = "| network | state | layers | outputs | gradients | why not |\n|---|---|---|---|---|---|"
-    return f"{HEAD}Of {len(results)} networks: {counts}.\n\n{head}\n" + "\n".join(rows) + "\n"
+    return (
+        f"{HEAD}Of {len(results)} networks: {counts}. {untried} more of the list are unmeasured.\n\n{head}\n"
+        + "\n".join(rows)
+        + "\n"
+    )
 
 
 def _shown(found: dict[str, Any], name: str) -> str:
@@ -146,8 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results[key] = in_process(args, key)
         print(f"{key}: {results[key]['state']} {results[key].get('why', '')[:200]}", flush=True)
         args.results.write_text(json.dumps(results, indent=1))
-    left_out = {key: {"state": "not tried", "why": "too large here"} for key in networks if key not in results}
-    args.page.write_text(page(results | left_out))
+    args.page.write_text(page(results, len(networks.keys() - results.keys())))
     return 0
 
 

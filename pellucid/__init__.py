@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pellucid.model import Model
     from pellucid.models import convnet, lenet, mlp
     from pellucid.objective import Objective, Supervised
+    from pellucid.opening import open as open
     from pellucid.optim import (
         SGD,
         Adagrad,
@@ -158,12 +159,14 @@ _MODULES = (
     "pellucid.recipe.resume",
     "pellucid.tuning.launch",
     "pellucid.extend",
+    "pellucid.opening",
 )
+_NOT_STARRED = ("open",)  # public, but `from pellucid import *` must not replace the built-in function
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name on its first use."""
-    if name in __all__:
+    if name in __all__ or name in _NOT_STARRED:
         for module in _MODULES:
             found = getattr(import_module(module), name, None)
             if found is not None:
@@ -181,7 +184,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """List the public names."""
-    return sorted([*globals(), *__all__])
+    return sorted([*globals(), *__all__, *_NOT_STARRED])
 
 
 if "ipykernel" in sys.modules:  # in a notebook, results show themselves as views of the studio

@@ -97,7 +97,7 @@ class Model(BaseModel):
         target: a class, or one class for each input; None for the class with the highest score; or the path of a unit
         or map, such as "head.conv[0, :, :]" for the sum of map 0; see pellucid.explain.aim.
         """
-        inputs = as_inputs(x)
+        inputs = as_inputs(x, dtype=self.dtype)
         self._fit_shape(inputs, "x")
         return on_device(explain(self.net, self.params, self.scaled(inputs), method, target, **options), CPU)
 

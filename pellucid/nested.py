@@ -9,11 +9,14 @@ from pellucid.layers.base import Params
 
 
 def flatten(params: Params) -> dict[str, Tensor]:
-    """Return the tensors of `params` by dotted path (`block1.conv.weight`), in the order of the nested dicts."""
+    """Return the tensors of `params` by dotted path (`block1.conv.weight`), in the order of the nested dicts.
+
+    The path of a parameter without a name of its own, "", is the path of its layer.
+    """
     flat: dict[str, Tensor] = {}
     for name, value in params.items():
         if isinstance(value, dict):
-            flat.update({f"{name}.{path}": leaf for path, leaf in flatten(value).items()})
+            flat.update({f"{name}.{path}" if path else name: leaf for path, leaf in flatten(value).items()})
         else:
             flat[name] = value
     return flat
@@ -22,7 +25,9 @@ def flatten(params: Params) -> dict[str, Tensor]:
 def nest(like: Params, flat: Mapping[str, Tensor], prefix: str = "") -> Params:
     """Return the tensors of `flat`, by dotted path, in the nesting of `like`, including its empty dicts."""
     return {
-        name: nest(value, flat, f"{prefix}{name}.") if isinstance(value, dict) else flat[f"{prefix}{name}"]
+        name: nest(value, flat, f"{prefix}{name}.")
+        if isinstance(value, dict)
+        else flat[f"{prefix}{name}" if name else prefix.removesuffix(".")]
         for name, value in like.items()
     }
 

@@ -11,6 +11,7 @@ from pellucid.layers import LAYERS
 from pellucid.layers.base import Layer
 from pellucid.losses import LOSSES, Loss
 from pellucid.metrics import METRICS, Metric, function_name
+from pellucid.operators import OPERATORS
 from pellucid.settings.arguments import Checked
 from pellucid.text import shown
 
@@ -26,7 +27,7 @@ class Part(metaclass=Checked):
 # Pellucid's own types that a file can name. Besides them, a file can only name the classes that the program has
 # registered or passed as `custom`; any other name is an error, so that no file can run other code.
 TYPES: dict[str, type[Any]] = {
-    **{layer.__name__: layer for layer in LAYERS},
+    **{layer.__name__: layer for layer in (*LAYERS, *OPERATORS)},
     **{loss.__name__: loss for loss in LOSSES.values()},
     **{metric.__name__: metric for metric in METRICS.values()},
     "Sequential": Sequential,

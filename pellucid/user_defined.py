@@ -209,5 +209,5 @@ def _check_combinators(net: Layer, params: Params, dparams: Params, reached: set
         if path not in reached or isinstance(layer, Combinator):
             continue
         for name in sorted(known.keys() - found.keys() - {join(path, buffer) for buffer in layer.buffers}):
-            if name.startswith(join(path, "")):
+            if name.startswith(f"{path}." if path else ""):
                 raise PellucidError(f"{name}: a combinator's sweep calls its layer's backward but drops its gradient")

@@ -79,10 +79,12 @@ def map_layers(net: Layer, change: Callable[[Layer], Layer]) -> Layer:
 
 def replace_layer(net: Layer, path: str, change: Callable[[Layer], Layer]) -> Layer:
     """Return the network with the layer at `path` replaced by `change(layer)`; PellucidError for an unknown path."""
-    chain, names = [net], path.split(".") if path else []  # the layers on the path, and their names
-    for name in names:
+    chain, names, rest = [net], list[str](), path  # the layers on the path, their names, and the path below them
+    while rest:
         parent = chain[-1]
         known: Mapping[str, Layer] = parent.layers if isinstance(parent, Combinator) else {}
+        names.append(name := first_name(rest, known))
+        rest = rest.removeprefix(name).removeprefix(".")
         if name not in known:
             raise PellucidError(f"no layer {path!r}{nearest(name, known)}")
         chain.append(known[name])
@@ -159,12 +161,16 @@ def add_up_tree(total: Params, part: Params) -> Params:
 
 
 def name_children(
-    where: str, unnamed: Iterable[Any], named: Mapping[str, Layer], reserved: tuple[str, ...] = ()
+    where: str,
+    unnamed: Iterable[Any],
+    named: Mapping[str, Layer],
+    reserved: tuple[str, ...] = (),
+    dots: bool = False,
 ) -> dict[str, Layer]:
     """Return all layers by name, the unnamed ones named by type and count (conv2d1, relu1, conv2d2).
 
     Raises PellucidError, whose message begins with `where`, for a value that is not a layer, and for a repeated,
-    invalid or reserved name.
+    invalid or reserved name. dots: whether names may contain dots.
     """
     children: dict[str, Layer] = {}
     counts: dict[str, int] = {}
@@ -179,7 +185,8 @@ def name_children(
         children[name] = layer
     for name, layer in children.items():
         check_layer(layer, f"{where}: child {name!r}")
-        if not name.isprintable() or not name or "." in name or "[" in name or name in reserved:
+        parts = name.split(".") if dots else [name]
+        if not name.isprintable() or not all(parts) or "." in parts[0] or "[" in name or name in reserved:
             raise PellucidError(
                 f"{where}: {name!r} cannot be a layer's name; use another, printable and without '.' and '['"
             )
@@ -214,5 +221,11 @@ def buffer_paths(layer: Layer, path: str = "") -> set[str]:
 
 
 def join(path: str, name: str) -> str:
-    """Return the path of the child `name` of `path`."""
-    return f"{path}.{name}" if path else name
+    """Return the path of the child `name` of `path`; a parameter without a name, "", has the path of its layer."""
+    return f"{path}.{name}" if path and name else path or name
+
+
+def first_name(path: str, names: Iterable[str]) -> str:
+    """Return the longest of `names`, which may contain dots, with which a path begins; else its part before a dot."""
+    found = [name for name in names if path == name or path.startswith(f"{name}.")]
+    return max(found, key=len, default=path.partition(".")[0])

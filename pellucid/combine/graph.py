@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from pellucid.combine.base import Back, Combinator, LayerRun, add_up, add_up_tree, init_child, name_children
 from pellucid.errors import PellucidError, nearest
-from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Graph(Combinator):
     Each node is (layer, names of its inputs ...); the inputs must be earlier nodes or names in `inputs`. A layer with
     several inputs receives a tuple. A node whose layer is the name of an earlier node runs the layer of that node again
     with the same parameters, whose gradients are summed. outputs: the names of the nodes whose values are returned: one
-    value, or a tuple for several names. With more than one name in `inputs`, x is a tuple.
+    value, or a tuple for several names. With more than one name in `inputs`, x is a tuple. Names may contain dots, and
+    a parameter or a constant (Learned, Fixed) is a node without inputs: opened networks are such graphs.
     """
 
     nodes: dict[str, tuple[Any, ...]]
@@ -43,12 +44,12 @@ class Graph(Combinator):
                         f"Graph: node {name!r} has the input {source!r}, which is neither a graph input nor an earlier "
                         f"node{hint}"
                     )
-            if not sources:
+            if not sources and not (isinstance(layer, Layer) and Trait.WHOLE in layer.traits):
                 raise PellucidError(f"Graph: node {name!r} has no input; write (layer, input name, ...)")
             known.add(name)
             if not isinstance(layer, str):
                 owners.add(name)
-        name_children("Graph", (), self.layers)
+        name_children("Graph", (), self.layers, dots=True)
         for name in self.outputs:
             if name not in known:
                 raise PellucidError(f"Graph: output {name!r} is not a node{nearest(name, known)}")
@@ -66,7 +67,12 @@ class Graph(Combinator):
         return self.with_fields(nodes=nodes)
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Initialize the nodes in order; return the parameters and the output shape, or the tuple of shapes."""
+        """Initialize the nodes in order; return the parameters and the output shape, or the tuple of shapes.
+
+        With layers that act on whole tensors, shapes are those of a run of one example in evaluation mode.
+        """
+        if any(Trait.WHOLE in layer.traits for layer in self.layers.values()):
+            return self._init_by_run(shape, rng)
         shapes: dict[str, Any] = dict(zip(self.inputs, self._tuple(shape), strict=True))
         params: Params = {}
         for name, (layer, *sources) in self.nodes.items():
@@ -78,6 +84,20 @@ class Graph(Combinator):
                 params[name], shapes[name] = init_child(name, layer, node_x, rng)
         outs = tuple(shapes[name] for name in self.outputs)
         return params, outs[0] if len(outs) == 1 else outs
+
+    def _init_by_run(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        params: Params = {}
+
+        def step(name: str, layer: Layer, unset: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
+            if name not in params:
+                draws = Trait.LEARNS in layer.traits or bool(layer.buffers) or isinstance(layer, Combinator)
+                params[name] = init_child(name, layer, _shape(x), rng)[0] if draws else {}
+            return layer.forward(params[name], x, mode)
+
+        shapes = self._tuple(shape)
+        xs = tuple(torch.zeros(1, *part) for part in shapes)
+        y, _ = self.flow({name: {} for name in self.nodes}, xs[0] if len(xs) == 1 else xs, Mode(keep=False), step)
+        return params, _shape(y)
 
     def flow(self, params: Params, x: Any, mode: Mode, step: LayerRun) -> tuple[Any, Cache]:
         """Run the nodes in order, releasing each value after its last use."""
@@ -120,3 +140,8 @@ class Graph(Combinator):
 
     def _tuple(self, x: Any) -> tuple[Any, ...]:
         return (x,) if len(self.inputs) == 1 else x
+
+
+def _shape(x: Any) -> Any:
+    """Return the shape of a tensor without its first axis, or those of a tuple of tensors."""
+    return tuple(map(_shape, cast("tuple[Any, ...]", x))) if isinstance(x, tuple) else tuple(x.shape[1:])

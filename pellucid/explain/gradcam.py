@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from pellucid.combine.base import Combinator, walk
 from pellucid.errors import PellucidError, nearest
+from pellucid.explain.layout import ImageOutputs
 from pellucid.explain.sweeps import ForwardPass, forward_to
 from pellucid.explain.target import Target
 from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d, LpPool2d, MaxPool2d
@@ -42,14 +43,22 @@ def maps(net: Layer, params: Params, x: Any, target: Target, layer: str | None) 
     if layer is not None and layer not in (paths := [path for path, _ in walk(net)]):
         raise PellucidError(f"no layer {layer!r}{nearest(layer, paths)}")
 
+    images = ImageOutputs(net, x)
+
     def watch(path: str, current: Layer, x: Any, y: Any, cache: Cache) -> None:
-        if path == layer or (layer is None and _has_maps(current, y)):
-            outputs.setdefault(path, []).append(y)
+        is_image = images(path, current, x, y)
+        if path == layer or (layer is None and is_image and _has_maps(current, y)):
+            outputs.setdefault(path, []).append(y if is_image or isinstance(current, Combinator) else None)
 
     run = forward_to(net, params, x, target, watch)
     if not outputs and layer is None:
         raise PellucidError("the network has no feature maps, which class activation mapping needs; use saliency")
     path = layer if layer is not None else list(outputs)[-1]
+    if layer is None and images.mixed:
+        raise PellucidError(
+            f"after its last maps, {path!r}, the network mixes positions ({images.mixed}), so that class activation "
+            "mapping does not explain its score; use saliency, or give a layer"
+        )
     found = outputs.get(path, [])
     if len(found) > 1:
         raise PellucidError(f"the layer {path!r} runs more than once, so it has several outputs; give another")

@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from pellucid import rules
+from pellucid.explain.layout import check_has_rules
 from pellucid.explain.sweeps import backward_by_composite, forward_to, ones, values
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params
@@ -32,6 +33,7 @@ def guided_backprop(net: Layer, params: Params, x: Any, target: Target = None) -
 
     target: see `aim`. Source: Springenberg et al. 2015, section 3.4.
     """
+    check_has_rules(net, "guided_backprop")
     return backward_by_composite(net, params, x, target, rules.guided_backprop())
 
 
@@ -44,5 +46,6 @@ def deconvnet(net: Layer, params: Params, x: Any, target: Target = None, activat
     target: see `aim`; "features.conv5[12]" is the unit with the largest value of map 12, as in the paper's figure 2.
     Source: Zeiler and Fergus 2014, section 2.1.
     """
+    check_has_rules(net, "deconvnet")
     initial_gradient = values if activation and isinstance(target, str) else ones
     return backward_by_composite(net, params, x, target, rules.deconvnet(), initial_gradient)

@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.explain.layout import check_has_rules
 from pellucid.explain.sweeps import backward_by_composite, values
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params
@@ -57,6 +58,7 @@ def lrp(
         chosen = composite
     else:
         raise PellucidError(f"lrp: composite must be a name, a table of rules or a function, not {composite!r}")
+    check_has_rules(net, "lrp")
     if folded:
         net, params = fold(net, params)
     return backward_by_composite(net, params, x, target, chosen, values, watch)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared
+from pellucid.combine.base import first_name
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Layer
 
@@ -19,17 +20,18 @@ def upto(net: Layer, path: str) -> Layer:
     A Shared layer outputs a tuple with one value for each use. A node of a Graph that reuses the layer of another node
     has its own name. Raises PellucidError for an unknown path.
     """
-    return _cut(net, path.split(".") if path else [], path)
+    return _cut(net, path, path)
 
 
-def _cut(layer: Layer, names: list[str], path: str) -> Layer:
-    """Return the part of a layer up to its descendant `names`; path: the path in the whole network, for messages."""
-    if not names:
+def _cut(layer: Layer, below: str, path: str) -> Layer:
+    """Return the part of a layer up to its descendant at `below`; path: in the whole network, for messages."""
+    if not below:
         return layer
     if not isinstance(layer, Combinator):
-        raise PellucidError(f"no layer {path!r}: a {type(layer).__name__} has no part {names[0]!r}")
-    name, *rest = names
+        raise PellucidError(f"no layer {path!r}: a {type(layer).__name__} has no part {below.partition('.')[0]!r}")
     known = layer.nodes if isinstance(layer, Graph) else layer.layers
+    name = first_name(below, known)
+    rest = below.removeprefix(name).removeprefix(".")
     if name not in known:
         raise PellucidError(f"no layer {path!r}: {name!r} is none of {', '.join(known)}{nearest(name, known)}")
     # A subclass may run its layers in another way.
@@ -50,7 +52,7 @@ def _cut(layer: Layer, names: list[str], path: str) -> Layer:
     return Sequential(**before, **{name: _cut(layer.layers[name], rest, path)})
 
 
-def _graph(graph: Graph, name: str, rest: list[str], path: str) -> Layer:
+def _graph(graph: Graph, name: str, rest: str, path: str) -> Layer:
     """Return the nodes of a graph that the node `name` needs, cut at its descendant `rest` if that is not empty."""
     if rest and (isinstance(graph.nodes[name][0], str) or any(node[0] == name for node in graph.nodes.values())):
         raise PellucidError(f"{path!r} is in a layer that runs more than once; give one of its nodes as a whole")

@@ -18,6 +18,8 @@ from pellucid.layers.elu import ELU
 from pellucid.layers.flatten import Flatten
 from pellucid.layers.gelu import GELU
 from pellucid.layers.groupnorm import GroupNorm
+from pellucid.layers.hardsigmoid import HardSigmoid
+from pellucid.layers.hardswish import HardSwish
 from pellucid.layers.identity import Identity
 from pellucid.layers.initializers import INITIALIZERS
 from pellucid.layers.instancenorm2d import InstanceNorm2d
@@ -38,6 +40,7 @@ from pellucid.layers.reshape import Reshape
 from pellucid.layers.roialign import RoIAlign
 from pellucid.layers.roipool import RoIPool
 from pellucid.layers.sigmoid import Sigmoid
+from pellucid.layers.silu import SiLU
 from pellucid.layers.softargmax import SoftArgmax
 from pellucid.layers.softmax import Softmax
 from pellucid.layers.tanh import Tanh
@@ -61,6 +64,8 @@ __all__ = [
     "Dropout",
     "Flatten",
     "GroupNorm",
+    "HardSigmoid",
+    "HardSwish",
     "Identity",
     "InstanceNorm2d",
     "Layer",
@@ -83,6 +88,7 @@ __all__ = [
     "RoIAlign",
     "RoIPool",
     "Shape",
+    "SiLU",
     "Sigmoid",
     "SoftArgmax",
     "Softmax",

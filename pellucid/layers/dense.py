@@ -22,7 +22,8 @@ class DenseCache(NamedTuple):
 class Dense(Layer):
     """Multiply by a weight matrix and add a bias: y = x Wᵀ + b.
 
-    x is (N, ..., n_in), y is (N, ..., units); `weight` is (units, n_in), `bias` is (units,).
+    x is (N, ..., n_in), y is (N, ..., units); `weight` is (units, n_in), `bias` is (units,). `pixels`: whether x is
+    (N, H, W, n_in), images with the channels last, of which each pixel is multiplied.
     Source: Rumelhart, Hinton and Williams 1986; the backward pass is Nielsen 2015, equations BP2 to BP4.
     """
 
@@ -33,11 +34,12 @@ class Dense(Layer):
     bias: bool = True
     init_weight: str = "he"
     init_bias: str = "zeros"
+    pixels: bool = False
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid hyperparameter."""
         check_whole(self, units=self.units)
-        check_flag(self, bias=self.bias)
+        check_flag(self, bias=self.bias, pixels=self.pixels)
         check_initializer("Dense", self.init_weight)
         check_initializer("Dense", self.init_bias)
 
@@ -45,7 +47,7 @@ class Dense(Layer):
         """Draw `weight` and `bias`."""
         if not shape:
             raise PellucidError("Dense takes inputs of shape (..., n_in), not scalars")
-        if len(shape) == 3:
+        if len(shape) == 3 and not self.pixels:
             raise PellucidError(f"Dense takes vectors, not images of shape {tuple(shape)}; put Flatten before it")
         n_in = shape[-1]
         params = {"weight": draw(self.init_weight, (self.units, n_in), n_in, self.units, rng)}

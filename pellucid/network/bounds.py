@@ -13,7 +13,7 @@ from pellucid.combine.base import Combinator, LayerRun, join, uses_flow
 from pellucid.config import LIMITS_HINT, raised
 from pellucid.errors import LayerError, PellucidError
 from pellucid.layers import MaxUnpool2d, RoIAlign, RoIPool
-from pellucid.layers.base import Cache, Layer, Mode, Params
+from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 from pellucid.objective import ONE_INPUT, Inputs, Objective, StandIn
 from pellucid.registry import is_ours
 
@@ -108,15 +108,18 @@ def _run(tally: "_Tally", above: str) -> LayerRun:
             tally.check()
             if uses_flow(layer):
                 return layer.flow(_Params(layer, _shape(x)), x, mode, _run(tally, path))[0], None
-            params_shapes, out = layer.init(_shape(x), torch.Generator())
+            if Trait.WHOLE in layer.traits and not layer.buffers and Trait.LEARNS not in layer.traits:
+                params_shapes, out = {}, None  # the output shape follows from the run
+            else:
+                params_shapes, out = layer.init(_shape(x), torch.Generator())
             with tally:
                 y = (
                     layer.forward(params_shapes, x, mode)[0]
-                    if _runs(layer) and not tally.trusted
+                    if out is None or (_runs(layer) and not tally.trusted)
                     else _empty(out, _count(x))
                 )
             tally.check()
-            tally.shapes[path] = _shape(x), out
+            tally.shapes[path] = _shape(x), _shape(y) if out is None else out
         except LayerError:
             raise
         except PellucidError as error:

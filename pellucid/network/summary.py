@@ -131,7 +131,7 @@ def summary(net: Layer, params: Params | None, input_shape: Any, seed: int = 0) 
         new = {key: size for key, size in storages.items() if key not in counted_ids}
         counted_ids.update(new)
         prefix = f"{path}." if path else ""
-        own = {name: flat[prefix + name] for name in _names(flat, prefix)}
+        own = {name: flat[prefix + name] for name in _names(flat, prefix)} | ({"": flat[path]} if path in flat else {})
         before = rows.get(path)
         rows[path] = SummaryRow(
             path or type(layer).__name__.lower(),

@@ -226,7 +226,9 @@ class _Verification:
 
         pairs = zip(self.probe.xs, tensors(self.swept.dx), strict=True)
         dx = [torch.zeros_like(x) if part is None else part for x, part in pairs]  # None: no layer reads this input
-        constant_ids = {id(tensors(visit.x)[index]) for visit in self.visits for index in visit.layer.constants}
+        read = [(id(part), index in visit.layer.constants) for visit in self.visits
+                for index, part in enumerate(tensors(visit.x))]  # fmt: skip
+        constant_ids = {part for part, constant in read if constant} - {part for part, constant in read if not constant}
         constants = [index for index, x in enumerate(self.probe.xs) if id(x) in constant_ids]
         result = [compare("input", "dx", self.probe.xs, dx, xs, len(self.visits) + 1, constants=constants)]
         for index, (visit, alias) in enumerate(zip(self.visits, aliases, strict=True)):

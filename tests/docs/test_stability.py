@@ -23,7 +23,8 @@ def public_names() -> list[str]:
     pages = "\n".join(page.read_text(encoding="utf-8") for page in sorted((DOCS / "reference").glob("*.md")))
     shown = re.findall(r"^::: (pellucid(?:\.[a-z_]+)+)$", pages, re.MULTILINE)
     modules = [name for name in shown if name.removeprefix("pellucid.") not in pellucid.__all__]
-    return sorted(f"{name}.{each}" for name in ["pellucid", *modules] for each in exported(import_module(name)))
+    names = [f"{name}.{each}" for name in ["pellucid", *modules] for each in exported(import_module(name))]
+    return sorted(names + [f"pellucid.{name}" for name in pellucid._NOT_STARRED])
 
 
 def test_the_list_of_public_names_is_complete():

@@ -9,7 +9,20 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.layers import ELU, GELU, Identity, Layer, LeakyReLU, ReLU, ReLU6, Sigmoid, Tanh
+from pellucid.layers import (
+    ELU,
+    GELU,
+    HardSigmoid,
+    HardSwish,
+    Identity,
+    Layer,
+    LeakyReLU,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Tanh,
+)
 
 
 class Elementwise(NamedTuple):
@@ -30,5 +43,8 @@ ELEMENTWISE: dict[type[Layer], Elementwise] = {
     ReLU6: Elementwise((ReLU6(),), lambda layer, x: F.relu6(x), kinks=(0, 6)),
     ELU: Elementwise((ELU(), ELU(alpha=0.4)), lambda layer, x: F.elu(x, layer.alpha), kinks=(0,)),
     GELU: Elementwise((GELU(), GELU("tanh")), lambda layer, x: F.gelu(x, approximate=layer.approximate)),
+    SiLU: Elementwise((SiLU(),), lambda layer, x: F.silu(x)),
+    HardSigmoid: Elementwise((HardSigmoid(),), lambda layer, x: F.hardsigmoid(x), kinks=(-3, 3)),
+    HardSwish: Elementwise((HardSwish(),), lambda layer, x: F.hardswish(x), kinks=(-3, 3)),
     Identity: Elementwise((Identity(),), lambda layer, x: x),
 }

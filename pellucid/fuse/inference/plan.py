@@ -195,7 +195,7 @@ def _rows_joined(graph: Graph, params: Params) -> tuple[Graph, Params]:
     separate = repeated | {name for name, node in graph.nodes.items() if isinstance(node[0], str)}
     rows: dict[str, list[str]] = {}  # the names of the nodes in each chain, by the name of the last node
     for name, (_, *sources) in graph.nodes.items():
-        before = sources[0]
+        before = sources[0] if sources else ""  # a parameter or a constant has no source
         is_single = name in separate or before in separate
         begins = is_single or len(sources) > 1 or before not in rows or readers[before] > 1
         rows[name] = [name] if begins else [*rows.pop(before), name]
@@ -205,8 +205,9 @@ def _rows_joined(graph: Graph, params: Params) -> tuple[Graph, Params]:
         layer, *_ = graph.nodes[name]
         sources = graph.nodes[row[0]][1:]
         if len(row) > 1:
-            layer = Sequential(**{part: graph.nodes[part][0] for part in row})
-            joined[name] = {part: params[part] for part in row}
+            # By index, since the names of nodes may contain dots.
+            layer = Sequential(**{str(index): graph.nodes[part][0] for index, part in enumerate(row)})
+            joined[name] = {str(index): params[part] for index, part in enumerate(row)}
         elif name in params:
             joined[name] = params[name]
         nodes[name] = (layer, *sources)

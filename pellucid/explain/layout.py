@@ -1,0 +1,63 @@
+"""What the operators of opened networks mean to explanations: which have a rule, and which outputs are images."""
+
+from typing import Any
+
+from torch import Tensor
+
+from pellucid.combine.base import Combinator, walk
+from pellucid.errors import PellucidError
+from pellucid.layers import BatchNorm, GroupNorm
+from pellucid.layers.base import Layer, Trait
+from pellucid.text import plural
+
+IMAGE_LAYERS = Trait.CONVOLUTION | Trait.RESAMPLE  # these take and return images (N, C, H, W)
+
+
+def check_has_rules(net: Layer, method: str) -> None:
+    """Raise PellucidError for a network with layers for which the rules of a method are not defined.
+
+    These are the layers that act on whole tensors, such as attention, other than sums and layers that move values.
+    """
+    found = {
+        path: type(layer).__name__
+        for path, layer in walk(net)
+        if Trait.WHOLE in layer.traits and not layer.traits & (Trait.MOVES | Trait.SUM)
+    }
+    if found:
+        path, name = next(iter(found.items()))
+        raise PellucidError(
+            f"{method} has no rule for {plural(len(found), 'layer')} of this network, first {path} ({name}); "
+            "use saliency, integrated_gradients or occlusion"
+        )
+
+
+class ImageOutputs:
+    """A watch for `sweep.forward` that records which outputs are images (N, C, H, W).
+
+    In a network with layers that act on whole tensors, four axes may also be windows, heads of attention, or images
+    with the channels last. There, images are the input, the outputs of convolutions, pooling and batch or group
+    normalization, and what other layers compute from an image without such a layer. `mixed` is the path of the last
+    layer that multiplies values of different positions after the last image; "" if there is none.
+    """
+
+    def __init__(self, net: Layer, x: Any) -> None:
+        self.mixed = ""
+        self._free = any(Trait.WHOLE in layer.traits for _, layer in walk(net))
+        self._found = [x]
+
+    def __call__(self, path: str, layer: Layer, x: Any, y: Any) -> bool:
+        """Return whether y is an image, and record it."""
+        if isinstance(layer, Combinator) or not isinstance(y, Tensor):
+            return False
+        if not self._free:
+            return y.dim() == 4
+        if Trait.WHOLE in layer.traits:
+            self.mixed = path if Trait.MERGE in layer.traits and Trait.LINEAR not in layer.traits else self.mixed
+            return False
+        parts = x if isinstance(x, tuple) else (x,)
+        takes_images = bool(layer.traits & IMAGE_LAYERS) or isinstance(layer, BatchNorm | GroupNorm)
+        if y.dim() != 4 or not (takes_images or any(part is one for part in parts for one in self._found)):
+            return False
+        self._found.append(y)
+        self.mixed = ""
+        return True

@@ -1,0 +1,49 @@
+"""The piecewise linear approximation of the sigmoid."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
+
+
+class HardSigmoidCache(NamedTuple):
+    """Cache of HardSigmoid: its input."""
+
+    x: Tensor
+
+
+@dataclass(frozen=True)
+class HardSigmoid(Layer):
+    """Map to [0, 1] by three lines: y = min(max(x / 6 + 1/2, 0), 1), for any shape.
+
+    At x = -3 and x = 3 the gradient is 0. Source: Howard et al. 2019, section 5.2.
+    """
+
+    traits: ClassVar[Trait] = Trait.ELEMENTWISE | Trait.ACTIVATION
+
+    def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return no parameters and the unchanged shape."""
+        return {}, shape
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, HardSigmoidCache]:
+        """Compute y = min(max(x / 6 + 1/2, 0), 1)."""
+        return F.hardsigmoid(x), HardSigmoidCache(x)
+
+    def backward(self, params: Params, cache: HardSigmoidCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = dy / 6 where -3 < x < 3, else 0.
+
+        The kernels of PyTorch, also that of `forward`, contain 1/6 in float32.
+        """
+        return torch.ops.aten.hardsigmoid_backward(dy, cache.x), {}
+
+    def onnx(self, nodes: Any) -> None:
+        """Write HardSigmoid."""
+        nodes.last("HardSigmoid", nodes.x, alpha=1 / 6, beta=0.5)
+
+    def torch_code(self, shape: Shape) -> str:
+        """Return the module's expression."""
+        return "nn.Hardsigmoid()"

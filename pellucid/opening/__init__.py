@@ -1,0 +1,5 @@
+"""Opening of networks that other people wrote: from a PyTorch module to a Model with an explicit backward pass."""
+
+from pellucid.opening.opened import open
+
+__all__ = ["open"]

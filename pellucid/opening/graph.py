@@ -1,0 +1,226 @@
+"""Assembly of the graph of an opened network: names, parameters, constants, and what is missing."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.combine import Graph
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Params
+from pellucid.opening import layers, tensors
+from pellucid.opening.exported import Call, Exported, Ref
+from pellucid.opening.parts import SPLITS, part
+from pellucid.opening.values import CallLayer, Context, Unsupported
+from pellucid.operators import Fixed, Learned
+from pellucid.text import plural
+
+TRANSLATIONS = {**layers.TRANSLATIONS, **tensors.TRANSLATIONS}
+INPUT = "input"
+
+
+def graph_of(exported: Exported, module: nn.Module) -> tuple[Graph, Params]:
+    """Return the graph and the parameters of an exported module.
+
+    Raises PellucidError, with every operator that has no layer, its number of calls and the path of the first one.
+    """
+    return _Assembly(exported, module).result()
+
+
+class _Assembly:
+    """The nodes and parameters of the graph, as far as calls have been translated."""
+
+    def __init__(self, exported: Exported, module: nn.Module) -> None:
+        self.exported = exported
+        self.parents = {path for path, part in module.named_modules() if next(part.children(), None) is not None}
+        self.calls = list(_used(exported))
+        self.same = _tied(exported)  # from the name of a tied parameter to the name of the first of its equals
+        self.keys = _own_keys(self.calls, exported, self.same)
+        self.shapes = dict(exported.shapes)
+        self.constants: dict[str, Any] = {
+            name: tensor for name, tensor in exported.tensors.items() if name not in exported.parameters
+        }
+        names = (INPUT,) if len(exported.inputs) == 1 else exported.inputs
+        self.inputs = names
+        self.values = dict(zip(exported.inputs, names, strict=True))  # from names in the export to names in the graph
+        self.nodes: dict[str, tuple[Any, ...]] = {}
+        self.params: Params = {}
+        self.owners = {key.rpartition(".")[0] for key in exported.keys.values()}
+        self.reserved = {*names, *exported.keys.values()}
+        self.constant = self._constant_names()
+        self.ops: dict[str, set[str]] = {}  # by module, the operators that it calls itself
+        for call in self.calls:
+            if call.name not in self.constant:
+                self.ops.setdefault(call.module, set()).add(call.op)
+        self.missing: dict[str, list[str]] = {}
+
+    def result(self) -> tuple[Graph, Params]:
+        """Translate all calls."""
+        for call in self.calls:
+            if call.name in self.constant:
+                self.constants[call.name] = _computed(call, self.constants)
+            else:
+                self._translate(call)
+            self.shapes[call.name] = call.shape
+        if self.missing:
+            raise PellucidError(_missing_text(self.missing))
+        outputs = tuple(self._value(name) for name in self.exported.outputs)
+        return Graph(self.nodes, outputs, self.inputs), self.params
+
+    def _constant_names(self) -> set[str]:
+        """Return the names of values that depend on no input and no parameter, nor on the number of examples."""
+        found = set(self.constants)
+        for call in self.calls:
+            if not _has_batch(call) and all(name in found for name in _refs(call.arguments)):
+                found.add(call.name)
+        return found
+
+    def _translate(self, call: Call) -> None:
+        """Add the node for a call, or record why there is no layer for it."""
+        try:
+            found = self._made(call)
+        except (Unsupported, PellucidError) as error:
+            self.missing.setdefault(f"{call.op} ({error})" if str(error) else call.op, []).append(call.module)
+            return
+        if isinstance(found, str):
+            self.values[call.name] = found if found in self.nodes or found in self.inputs else self._value(found)
+        elif found is not None:
+            sources = [self._value(name) for name in found.sources]
+            self._add(call, found, [*sources, *(self.inputs[:1] if found.batch else ())])
+
+    def _made(self, call: Call) -> CallLayer | str | None:
+        """Return the layer of a call; None for one with several outputs, whose parts have a layer each."""
+        context = Context(call, self.shapes, self.keys, self.constants)
+        if call.op in SPLITS:
+            return None
+        if call.op == "getitem":
+            return part(call, self.calls, self.shapes)
+        if call.op not in TRANSLATIONS:
+            raise Unsupported
+        return TRANSLATIONS[call.op](context)
+
+    def _add(self, call: Call, made: CallLayer, sources: list[str]) -> None:
+        """Add a node; a second call of a module with parameters repeats the node of the first."""
+        owner = call.module if made.owned else None
+        if owner is not None and owner in self.nodes:
+            if self.nodes[owner][0] != made.layer:
+                self.missing.setdefault(f"{call.op} (called again with other options)", []).append(call.module)
+                return
+            name = self._free(owner)
+            self.nodes[name] = (owner, *sources)
+            self.params[name] = {}
+        else:
+            name = owner or self._free(self._place(call))
+            self.nodes[name] = (made.layer, *sources)
+            self.params[name] = {own: self.exported.tensors[value] for own, value in made.owned.items()}
+        self.values[call.name] = name
+
+    def _place(self, call: Call) -> str:
+        """Return the path of a module that calls no other operator, else that path with the operator's name.
+
+        The path of a module with parameters is for the layer that owns them.
+        """
+        alone = call.module not in self.parents and len(self.ops[call.module]) == 1
+        if call.module and alone and call.module not in self.owners:
+            return call.module
+        return f"{call.module}.{call.op}" if call.module else call.op
+
+    def _free(self, name: str) -> str:
+        """Return a name, or it with the first number from ~2 that is not in use."""
+        names = (name, *(f"{name}~{count}" for count in range(2, len(self.nodes) + 3)))
+        return next(one for one in names if one not in self.nodes and one not in self.reserved)
+
+    def _value(self, name: str) -> str:
+        """Return the name in the graph of a value; parameters and constants become nodes when they are first read."""
+        name = self.same.get(name, name)
+        if name in self.values:
+            return self.values[name]
+        if name in self.exported.parameters:
+            tensor, layer = self.exported.tensors[name], None
+        elif name in self.constants:
+            tensor = self.constants[name]
+            dtype = "float32" if tensor.is_floating_point() else str(tensor.dtype).removeprefix("torch.")
+            layer = Fixed(tuple(tensor.shape), dtype)
+        else:  # a call without a layer, which is already among the missing ones
+            return self.inputs[0]
+        key = self.exported.keys.get(name)
+        node = key if key is not None else self._free(name)
+        self.nodes[node] = (layer or Learned(tuple(tensor.shape)),)
+        self.params[node] = {"": tensor}
+        self.values[name] = node
+        return node
+
+
+def _used(exported: Exported) -> Iterator[Call]:
+    """Yield the calls on which the outputs depend, in order."""
+    needed, kept = set(exported.outputs), list[Call]()
+    for call in reversed(exported.calls):
+        if call.name in needed:
+            needed.update(_refs(call.arguments))
+            kept.append(call)
+    return reversed(kept)
+
+
+def _refs(value: Any) -> Iterator[str]:
+    """Yield the names of all values in arguments."""
+    if isinstance(value, Ref):
+        yield value.name
+    elif isinstance(value, (dict, tuple)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _refs(part)
+
+
+def _has_batch(call: Call) -> bool:
+    """Return whether an argument depends on the number of examples."""
+    return "Multiple(" in repr((call.arguments, call.shape))
+
+
+def _computed(call: Call, constants: dict[str, Any]) -> Any:
+    """Return the result of a call whose inputs are constants."""
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, Ref):
+            return constants[value.name]
+        return [filled(part) for part in value] if isinstance(value, tuple) else value
+
+    arguments = {name: filled(value) for name, value in call.arguments.items()}
+    with torch.no_grad():
+        if not isinstance(call.target, torch._ops.OpOverload):
+            return call.target(*arguments.values())
+        schema = call.target._schema.arguments
+        ordered = [arguments[one.name] for one in schema if not one.kwarg_only]
+        return call.target(*ordered, **{one.name: arguments[one.name] for one in schema if one.kwarg_only})
+
+
+def _tied(exported: Exported) -> dict[str, str]:
+    """Return, for parameters that share their memory with an earlier one, the name of that one."""
+    first: dict[tuple[int, tuple[int, ...]], str] = {}
+    found: dict[str, str] = {}
+    for name in exported.keys:
+        tensor = exported.tensors.get(name)
+        if name in exported.parameters and isinstance(tensor, Tensor) and tensor.numel():
+            original = first.setdefault((tensor.data_ptr(), tuple(tensor.shape)), name)
+            if original != name:
+                found[name] = original
+    return found
+
+
+def _own_keys(calls: list[Call], exported: Exported, same: dict[str, str]) -> dict[str, str]:
+    """Return the keys of the parameters and buffers that the calls of only one module, of one operator, read."""
+    readers: dict[str, set[tuple[str, str]]] = {}
+    for call in calls:
+        for name in _refs(call.arguments):
+            if name in exported.keys:
+                readers.setdefault(same.get(name, name), set()).add((call.module, call.op))
+    shared = {name for name, found in readers.items() if len(found) > 1} | set(same) | set(same.values())
+    return {name: key for name, key in exported.keys.items() if name not in shared}
+
+
+def _missing_text(missing: dict[str, list[str]]) -> str:
+    """Return one line with every operator that has no layer."""
+    listed = [
+        f"{what}, {plural(len(where), 'call')}, first in {where[0] or 'the network itself'}"
+        for what, where in sorted(missing.items(), key=lambda item: -len(item[1]))
+    ]
+    return f"open: no layer for {plural(len(missing), 'operator')}: {'; '.join(listed)}"

@@ -1,0 +1,189 @@
+"""Operators that have a layer with parameters, a window or an activation: from their arguments to the layer."""
+
+from collections.abc import Callable
+from typing import Any
+
+from pellucid import layers
+from pellucid.layers.base import Layer
+from pellucid.opening.values import CallLayer, Context, Unsupported, pair
+from pellucid.operators import LinearMap
+
+Translate = Callable[[Context], CallLayer | str]  # the layer, or the name of the value that the call returns unchanged
+
+
+def conv2d(c: Context) -> CallLayer:
+    """Return Conv2d."""
+    owned = c.owned(weight="weight", bias="bias")
+    if owned is None or len(c.shape("input")) != 4:
+        raise Unsupported("its weights are computed, or used by several modules")
+    filters, _, *kernel = c.shape("weight")
+    padding = {"same": "same", "valid": 0}[c["padding"]] if isinstance(c["padding"], str) else pair(c["padding"])
+    options = {"stride": pair(c["stride"]), "padding": padding, "dilation": pair(c["dilation"]), "groups": c["groups"]}
+    layer = layers.Conv2d(filters, pair(kernel), **options, bias="bias" in owned)
+    return CallLayer(layer, (c.source("input"),), owned)
+
+
+def conv_transpose2d(c: Context) -> CallLayer:
+    """Return ConvTranspose2d."""
+    owned = c.owned(weight="weight", bias="bias")
+    if owned is None or len(c.shape("input")) != 4:
+        raise Unsupported("its weights are computed, or used by several modules")
+    _, filters, *kernel = c.shape("weight")
+    layer = layers.ConvTranspose2d(
+        filters * c["groups"], pair(kernel), stride=pair(c["stride"]), padding=pair(c["padding"]),
+        output_padding=pair(c["output_padding"]), dilation=pair(c["dilation"]), groups=c["groups"],
+        bias="bias" in owned,
+    )  # fmt: skip
+    return CallLayer(layer, (c.source("input"),), owned)
+
+
+def linear(c: Context) -> CallLayer:
+    """Return Dense for weights of the calling module, else LinearMap."""
+    owned, shape = c.owned(weight="weight", bias="bias"), c.shape("input")
+    if owned is None:
+        names = [name for name in ("input", "weight", "bias") if c[name] is not None]
+        return CallLayer(LinearMap(), tuple(map(c.source, names)), {})
+    layer = layers.Dense(c.shape("weight")[0], bias="bias" in owned, pixels=len(shape) == 4)
+    return CallLayer(layer, (c.source("input"),), owned)
+
+
+def batch_norm(c: Context) -> CallLayer:
+    """Return BatchNorm."""
+    names = {name: name for name in ("weight", "bias", "running_mean", "running_var")}
+    owned = c.owned(**names)
+    if c["training"] or owned is None or len(owned) < 4 or len(c.shape("input")) not in (2, 4):
+        raise Unsupported("it uses the statistics of the batch, or has no weight, bias or running statistics")
+    return CallLayer(layers.BatchNorm(float(c["momentum"]), float(c["eps"])), (c.source("input"),), owned)
+
+
+def layer_norm(c: Context) -> CallLayer:
+    """Return LayerNorm."""
+    owned = c.owned(weight="weight", bias="bias")
+    if owned is None or len(owned) < 2:
+        raise Unsupported("it has no weight or bias of its own")
+    return CallLayer(layers.LayerNorm(c.fixed("normalized_shape"), float(c["eps"])), (c.source("input"),), owned)
+
+
+def group_norm(c: Context) -> CallLayer:
+    """Return GroupNorm."""
+    owned = c.owned(weight="weight", bias="bias")
+    if owned is None or len(owned) < 2:
+        raise Unsupported("it has no weight or bias of its own")
+    return CallLayer(layers.GroupNorm(c["num_groups"], float(c["eps"])), (c.source("input"),), owned)
+
+
+def dropout(c: Context) -> CallLayer | str:
+    """Return Dropout; with p=0 the input."""
+    c.only(train=False)
+    return CallLayer(layers.Dropout(float(c["p"])), (c.source("input"),), {}) if c["p"] else c.source("input")
+
+
+def feature_dropout(c: Context) -> CallLayer | str:
+    """Return Dropout of whole channels; with p=0 the input."""
+    c.only(train=False)
+    if not c["p"]:
+        return c.source("input")
+    return CallLayer(layers.Dropout(float(c["p"]), channels=True), (c.source("input"),), {})
+
+
+def softmax(c: Context) -> CallLayer:
+    """Return Softmax."""
+    axis = c.axis()
+    if axis == 0 or c["dtype"] not in (None, c.call.dtype):
+        raise Unsupported(f"dim={c['dim']}, dtype={c['dtype']}")
+    return CallLayer(layers.Softmax(axis), (c.source("self"),), {})
+
+
+def log_softmax(c: Context) -> CallLayer:
+    """Return LogSoftmax."""
+    if c.axis() != 1 or c["dtype"] not in (None, c.call.dtype):
+        raise Unsupported(f"dim={c['dim']}, dtype={c['dtype']}")
+    return CallLayer(layers.LogSoftmax(), (c.source("self"),), {})
+
+
+def max_pool2d(c: Context) -> CallLayer:
+    """Return MaxPool2d."""
+    stride = pair(c["stride"]) if c["stride"] else None
+    layer = layers.MaxPool2d(
+        pair(c["kernel_size"]), stride, pair(c["padding"]), pair(c["dilation"]), bool(c["ceil_mode"])
+    )
+    return CallLayer(layer, (c.source("self"),), {})
+
+
+def avg_pool2d(c: Context) -> CallLayer:
+    """Return AvgPool2d."""
+    c.only(divisor_override=None)
+    layer = layers.AvgPool2d(
+        pair(c["kernel_size"]), stride=pair(c["stride"]) if c["stride"] else None, padding=pair(c["padding"]),
+        ceil_mode=bool(c["ceil_mode"]), count_include_pad=bool(c["count_include_pad"]),
+    )  # fmt: skip
+    return CallLayer(layer, (c.source("self"),), {})
+
+
+def adaptive_avg_pool2d(c: Context) -> CallLayer:
+    """Return AdaptiveAvgPool2d."""
+    return CallLayer(layers.AdaptiveAvgPool2d(pair(c.fixed("output_size"))), (c.source("self"),), {})
+
+
+def upsample(kind: str) -> Translate:
+    """Return the translation of an operator that resizes images."""
+
+    def translate(c: Context) -> CallLayer:
+        size, scale = c.fixed("output_size"), c["scale_factors"]
+        layer = layers.Upsample(
+            None if size else (float(scale[0]), float(scale[-1])), pair(size) if size else None, kind,
+            align_corners=bool(c.call.arguments.get("align_corners", False)), antialias=c.call.op.endswith("_aa"),
+        )  # fmt: skip
+        return CallLayer(layer, (c.source("input"),), {})
+
+    return translate
+
+
+def activation(make: Callable[[Context], Layer]) -> Translate:
+    """Return the translation of an elementwise operator with one input."""
+    return lambda c: CallLayer(make(c), (c.source("self"),), {})
+
+
+def hardtanh(c: Context) -> CallLayer:
+    """Return ReLU6, for the limits 0 and 6."""
+    c.only(min_val=0.0, max_val=6.0)
+    return CallLayer(layers.ReLU6(), (c.source("self"),), {})
+
+
+def elu(c: Context) -> CallLayer:
+    """Return ELU."""
+    c.only(scale=1, input_scale=1)
+    return CallLayer(layers.ELU(float(c["alpha"])), (c.source("self"),), {})
+
+
+TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
+    "conv2d": conv2d,
+    "conv_transpose2d": conv_transpose2d,
+    "linear": linear,
+    "batch_norm": batch_norm,
+    "layer_norm": layer_norm,
+    "group_norm": group_norm,
+    "dropout": dropout,
+    "feature_dropout": feature_dropout,
+    "softmax": softmax,
+    "log_softmax": log_softmax,
+    "max_pool2d": max_pool2d,
+    "avg_pool2d": avg_pool2d,
+    "adaptive_avg_pool2d": adaptive_avg_pool2d,
+    "upsample_nearest2d": upsample("nearest"),
+    "upsample_bilinear2d": upsample("bilinear"),
+    "_upsample_bilinear2d_aa": upsample("bilinear"),
+    "upsample_bicubic2d": upsample("bicubic"),
+    "_upsample_bicubic2d_aa": upsample("bicubic"),
+    "relu": activation(lambda c: layers.ReLU()),
+    "relu6": activation(lambda c: layers.ReLU6()),
+    "hardtanh": hardtanh,
+    "leaky_relu": activation(lambda c: layers.LeakyReLU(float(c["negative_slope"]))),
+    "elu": elu,
+    "gelu": activation(lambda c: layers.GELU(c["approximate"])),
+    "silu": activation(lambda c: layers.SiLU()),
+    "sigmoid": activation(lambda c: layers.Sigmoid()),
+    "tanh": activation(lambda c: layers.Tanh()),
+    "hardswish": activation(lambda c: layers.HardSwish()),
+    "hardsigmoid": activation(lambda c: layers.HardSigmoid()),
+}

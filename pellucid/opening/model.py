@@ -1,0 +1,47 @@
+"""The model of an opened network: a Model with the keys of the network's state_dict."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.combine.base import copy_cache
+from pellucid.layers.base import Mode
+from pellucid.model import Model
+from pellucid.nested import flatten
+from pellucid.sweep import backward, forward
+from pellucid.training.examples import as_inputs
+
+
+class OpenedModel(Model):
+    """A Model over the graph of a network that was opened; see pellucid.open.
+
+    Paths of parameters and buffers are the keys of the network's state_dict.
+    """
+
+    original: dict[str, Tensor]  # the network's state_dict when it was opened
+
+    def gradients(self, x: Any, dy: Any, train: bool = False, seed: int = 0) -> dict[str, Tensor]:
+        """Return the gradients of Σ dy y with respect to the input, under "input", and to the parameters, by key.
+
+        x: inputs (N, ...). dy: shaped like the outputs, or a tuple. train: whether dropout and batch statistics are in
+        use; running statistics change then, and dropout draws with `seed`. Parameters without an effect on the outputs
+        are absent.
+        """
+        inputs = self.scaled(as_inputs(x, dtype=self.dtype))
+        mode = Mode(train=train, rng=torch.Generator(self.device).manual_seed(seed))
+        with torch.no_grad():
+            _, cache = forward(self.net, self.params, inputs, mode)
+            dx, dparams = backward(self.net, self.params, copy_cache(cache), dy)
+        return {"input": dx, **flatten(dparams)}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return copies of all weights under the original's keys, as `load_state_dict` of the original network takes.
+
+        Entries that are not part of the graph, such as the count of batches of batch normalization and buffers from
+        which constants were computed, are those of the opened network.
+        """
+        current = self.weights
+        return {
+            key: current.get(key, tensor).detach().to(tensor.dtype).clone() for key, tensor in self.original.items()
+        }

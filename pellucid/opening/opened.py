@@ -1,0 +1,96 @@
+"""`pellucid.open`: a PyTorch module becomes a Model whose every layer has an explicit backward pass."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.utils._pytree import tree_flatten
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Mode
+from pellucid.nested import flatten, map_tree
+from pellucid.opening.exported import evaluating, export
+from pellucid.opening.graph import graph_of
+from pellucid.opening.model import OpenedModel
+from pellucid.text import note, plural
+
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}  # of outputs, relative to the largest
+
+
+def open(network: nn.Module, example: Tensor | tuple[Tensor, ...], **options: Any) -> OpenedModel:
+    """Return a Model that computes what a PyTorch module computes, layer by layer, with an explicit backward pass.
+
+    network: in any mode; it is unchanged, and its weights are copied. example: an input (N, ...), or a tuple of inputs,
+    of the shape that the model will take; any number of examples can follow. options: of Model, such as `loss`,
+    `optimizer` and `classes`.
+
+    The network is a Graph with one node for each call of an operator, named by the path of its module such as
+    `layer3.0.conv1`; functional calls have the path of the calling module and the name of the operator, `layer3.0.add`,
+    and repeated ones a number, `relu~2`. Parameters and buffers have the keys of the state_dict. Batch normalization
+    and dropout behave as the mode says; other modules that compute something else in training are opened as in
+    evaluation, with a note.
+
+    Raises PellucidError for a network that torch.export cannot trace, for operators without a layer, all of which it
+    names, and if the outputs for the example differ from the network's.
+    """
+    if not isinstance(network, nn.Module):
+        raise PellucidError(f"open takes a torch.nn.Module and an example input, not {type(network).__name__}")
+    examples = example if isinstance(example, tuple) else (example,)
+    if not all(isinstance(x, Tensor) and x.dim() and len(x) and x.is_floating_point() for x in examples):
+        raise PellucidError("open: the example must be a tensor (N, ...) of floats, or a tuple of them")
+    net, params = graph_of(export(network, example), network)
+    doubles = any(tensor.dtype is torch.float64 for tensor in (*flatten(params).values(), *examples))
+    model = OpenedModel(net, **{"precision": "float64" if doubles else "float32", **options})
+    inputs = tuple(x[:2].detach() for x in examples)
+    x = inputs if isinstance(example, tuple) else inputs[0]
+    params = map_tree(lambda tensor: tensor.detach().clone(), params)
+    with torch.no_grad():
+        y, _ = net.forward(params, x, Mode(keep=False))
+    _check_outputs(network, inputs, y)
+    model._take(params, _shape(x), _shape(y))
+    model.original = {key: tensor.detach().clone() for key, tensor in network.state_dict().items()}
+    _note_training(network)
+    return model
+
+
+def _shape(x: Any) -> Any:
+    return tuple(map(_shape, x)) if isinstance(x, tuple) else tuple(x.shape[1:])
+
+
+def _check_outputs(network: nn.Module, inputs: tuple[Tensor, ...], y: Any) -> None:
+    """Raise PellucidError unless the outputs are the network's, up to rounding errors."""
+    with evaluating(network), torch.no_grad():
+        expected, _ = tree_flatten(network(*inputs))
+    expected = [part for part in expected if isinstance(part, Tensor)]
+    found = y if isinstance(y, tuple) else (y,)
+    for index, (one, other) in enumerate(zip(found, expected, strict=True)):
+        gap = float((one - other).abs().max()) if one.numel() else 0.0
+        limit = TOLERANCE.get(other.dtype, 1e-2) * max(float(other.abs().max()), 1e-6)
+        if one.shape != other.shape or not gap <= limit:
+            raise PellucidError(
+                f"open: output {index} differs from the network's by {gap:.2g}, above {limit:.2g}; does the network "
+                "compute something else at each call?"
+            )
+
+
+def _note_training(network: nn.Module) -> None:
+    """Print a note if modules other than batch normalization and dropout read their mode."""
+    found = [
+        f"{path} ({type(part).__name__})"
+        for path, part in network.named_modules()
+        if (
+            (not type(part).__module__.startswith("torch.nn.") and "training" in _names(type(part).forward))
+            and not isinstance(part, (_BatchNorm, _DropoutNd))
+        )
+        or (isinstance(part, nn.MultiheadAttention) and part.dropout)
+    ]
+    if found:
+        more = f" and {plural(len(found) - 1, 'other module')}" if len(found) > 1 else ""
+        note(f"open: {found[0]}{more} may compute something else in training; opened as in evaluation")
+
+
+def _names(function: Any) -> tuple[str, ...]:
+    code = getattr(function, "__code__", None)
+    return code.co_names if code is not None else ()

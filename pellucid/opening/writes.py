@@ -1,0 +1,45 @@
+"""Operators that write in place: whether renaming them is exact, or a view of what they write is read later."""
+
+from typing import Any
+
+import torch
+
+
+def writes_a_view(graph: Any) -> bool:
+    """Return whether a tensor is written in place while another name of its memory, a view or its base, is read later.
+
+    Otherwise each such operator can be replaced by the one that returns a new tensor.
+    """
+    nodes = list(graph.nodes)
+    place = {node: index for index, node in enumerate(nodes)}
+    root: dict[Any, Any] = {}
+    for node in nodes:
+        source = _aliased(node)
+        root[node] = root.get(source, source) if source is not None else node
+    for node in nodes:
+        if node.op != "call_function" or not _writes(node):
+            continue
+        written = node.args[0]
+        if node.target.overloadpacket is torch.ops.aten.copy_ or written.op == "placeholder":
+            return True
+        for other in nodes:
+            same = root[other] is root[written] and other is not node and place[other] < place[node]
+            if same and any(place[user] > place[node] for user in other.users):
+                return True
+    return False
+
+
+def _writes(node: Any) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    first = schema.arguments[0] if schema is not None and schema.arguments else None
+    return first is not None and first.alias_info is not None and first.alias_info.is_write
+
+
+def _aliased(node: Any) -> Any:
+    """Return the argument whose memory the output shares; None for new memory."""
+    schema = getattr(node.target, "_schema", None)
+    if node.op == "call_function" and schema is None and node.args:  # getitem of several views
+        return node.args[0] if isinstance(node.args[0], torch.fx.Node) else None
+    if schema is None or not any(value.alias_info for value in schema.returns):
+        return None
+    return next((value for value in node.args if isinstance(value, torch.fx.Node)), None)

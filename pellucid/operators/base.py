@@ -1,0 +1,49 @@
+"""The interface of operators: layers that act on whole tensors, whose first axis need not be the batch axis."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Layer, Mode, Params, Trait
+
+BATCHES = (3, 5)  # batch sizes from which the shape of an output is derived
+
+
+@dataclass(frozen=True)
+class TensorLayer(Layer):
+    """A layer without parameters that acts on whole tensors, as the operators of PyTorch do.
+
+    Axes are counted with the first axis as 0. In the graphs of opened networks that axis may be anything: the batch,
+    windows of all images, positions of a sequence, or an axis of a parameter.
+    """
+
+    traits: ClassVar[Trait] = Trait.WHOLE
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        """Return no parameters and the output shape for inputs whose first axis is the batch axis.
+
+        It is derived from runs with two batch sizes on the device "meta". Raises PellucidError for inputs of an invalid
+        shape, and if the first axis of the output is not the batch axis.
+        """
+        name = type(self).__name__
+        try:
+            outs = [tuple(self.forward({}, _empty(shape, count), Mode(keep=False))[0].shape) for count in BATCHES]
+        except (RuntimeError, IndexError) as error:
+            raise PellucidError(f"{name}: {' '.join(str(error).split())}") from error
+        if any(out[:1] != (count,) for out, count in zip(outs, BATCHES, strict=True)) or outs[0][1:] != outs[1][1:]:
+            raise PellucidError(f"{name} changes the batch axis of inputs {shape}; use it only in an opened network")
+        return {}, outs[0][1:]
+
+
+def _empty(shape: Any, count: int) -> Any:
+    if shape and isinstance(shape[0], tuple):
+        return tuple(_empty(part, count) for part in cast("tuple[Any, ...]", shape))
+    return torch.empty(count, *shape, device="meta")
+
+
+def unbroadcast(dx: Tensor, x: Tensor) -> Tensor:
+    """Return dx summed over the axes along which x was broadcast."""
+    return dx if dx.shape == x.shape else dx.sum_to_size(x.shape)

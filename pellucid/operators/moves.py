@@ -1,0 +1,271 @@
+"""Operators that move values without changing them."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.layers.base import Mode, Params, Trait
+from pellucid.operators.base import TensorLayer
+
+
+class InputCache(NamedTuple):
+    """Cache of an operator that needs its input, or only its shape."""
+
+    x: Tensor
+
+
+class InputsCache(NamedTuple):
+    """Cache of an operator with several inputs: all of them."""
+
+    xs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class ToShape(TensorLayer):
+    """Change the shape: the values in row-major order stay the same; one size may be -1, inferred from the others."""
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR
+
+    sizes: tuple[int, ...]
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
+        """Return x in the new shape."""
+        return x.reshape(self.sizes), InputCache(x)
+
+    def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Return dy in the shape of x."""
+        return dy.reshape(cache.x.shape), {}
+
+
+@dataclass(frozen=True)
+class Permute(TensorLayer):
+    """Reorder the axes: axis i of y is axis `axes[i]` of x."""
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR
+
+    axes: tuple[int, ...]
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
+        """Return x with its axes reordered."""
+        return x.permute(self.axes), InputCache(x)
+
+    def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Return dy with the axes in their former order."""
+        inverse = sorted(range(len(self.axes)), key=self.axes.__getitem__)
+        return dy.permute(inverse), {}
+
+
+@dataclass(frozen=True)
+class Slice(TensorLayer):
+    """Take the positions from `start` up to `stop` (None: the end) of an axis, every `step`-th."""
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR
+
+    axis: int
+    start: int
+    stop: int | None = None
+    step: int = 1
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
+        """Return the part of x."""
+        return x[(slice(None),) * self.axis + (slice(self.start, self.stop, self.step),)], InputCache(x)
+
+    def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Return dy at its positions, and zeros elsewhere."""
+        dx = dy.new_zeros(cache.x.shape)
+        dx[(slice(None),) * self.axis + (slice(self.start, self.stop, self.step),)] = dy
+        return dx, {}
+
+
+@dataclass(frozen=True)
+class Select(TensorLayer):
+    """Take one position of an axis, and drop the axis."""
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR
+
+    axis: int
+    index: int
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
+        """Return the part of x."""
+        return x.select(self.axis, self.index), InputCache(x)
+
+    def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Return dy at its position, and zeros elsewhere."""
+        dx = dy.new_zeros(cache.x.shape)
+        dx.select(self.axis, self.index).copy_(dy)
+        return dx, {}
+
+
+@dataclass(frozen=True)
+class ReplaceSlice(TensorLayer):
+    """Replace the part that Slice takes from the first input by the second input."""
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR | Trait.MERGE
+
+    axis: int
+    start: int
+    stop: int | None = None
+    step: int = 1
+
+    def forward(self, params: Params, x: tuple[Tensor, Tensor], mode: Mode) -> tuple[Tensor, InputsCache]:
+        """Return the first input with the second in its place."""
+        y = x[0].clone()
+        y[self._where()] = x[1]
+        return y, InputsCache(x)
+
+    def backward(self, params: Params, cache: InputsCache, dy: Tensor) -> tuple[tuple[Tensor, Tensor], Params]:
+        """Return dy with zeros in that place, and dy in that place."""
+        dx = dy.clone()
+        dx[self._where()] = 0
+        return (dx, dy[self._where()]), {}
+
+    def _where(self) -> tuple[slice, ...]:
+        return (slice(None),) * self.axis + (slice(self.start, self.stop, self.step),)
+
+
+@dataclass(frozen=True)
+class ReplaceSelected(TensorLayer):
+    """Replace the part that Select takes from the first input by the second input."""
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR | Trait.MERGE
+
+    axis: int
+    index: int
+
+    def forward(self, params: Params, x: tuple[Tensor, Tensor], mode: Mode) -> tuple[Tensor, InputsCache]:
+        """Return the first input with the second in its place."""
+        y = x[0].clone()
+        y.select(self.axis, self.index).copy_(x[1])
+        return y, InputsCache(x)
+
+    def backward(self, params: Params, cache: InputsCache, dy: Tensor) -> tuple[tuple[Tensor, Tensor], Params]:
+        """Return dy with zeros in that place, and dy in that place."""
+        dx = dy.clone()
+        dx.select(self.axis, self.index).zero_()
+        return (dx, dy.select(self.axis, self.index)), {}
+
+
+@dataclass(frozen=True)
+class Expand(TensorLayer):
+    """Repeat the values along axes of size 1, and along new axes before the first one.
+
+    sizes: of y; -1 keeps the size, 0 is the number of examples: the size of the first axis of a second input, of which
+    nothing else is read.
+    """
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES
+    constants: ClassVar[tuple[int, ...]] = (1,)
+
+    sizes: tuple[int, ...]
+
+    def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Tensor, InputsCache]:
+        """Return x, repeated."""
+        xs: tuple[Tensor, ...] = x if isinstance(x, tuple) else (x,)
+        examples = xs[-1].shape[0]
+        return xs[0].expand([examples if size == 0 else size for size in self.sizes]), InputsCache(xs)
+
+    def backward(self, params: Params, cache: InputsCache, dy: Tensor) -> tuple[Any, Params]:
+        """Return the sum of dy over the repetitions; the second input has no gradient."""
+        dx = dy.sum_to_size(cache.xs[0].shape)
+        return dx if len(cache.xs) == 1 else (dx, None), {}
+
+
+@dataclass(frozen=True)
+class Roll(TensorLayer):
+    """Shift the values along axes; those beyond the end come back at the start. Source: Liu et al. 2021, figure 4."""
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR
+
+    shifts: tuple[int, ...]
+    axes: tuple[int, ...]
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
+        """Return x, shifted."""
+        return torch.roll(x, self.shifts, self.axes), InputCache(x)
+
+    def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Return dy, shifted back."""
+        return torch.roll(dy, [-shift for shift in self.shifts], self.axes), {}
+
+
+@dataclass(frozen=True)
+class Pad(TensorLayer):
+    """Add positions with the number `value` at both ends of axes; negative counts remove positions.
+
+    padding: (before, after) for the last axis, then for the one before it, and so on, as in PyTorch.
+    """
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.LINEAR
+
+    padding: tuple[int, ...]
+    value: float = 0.0
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
+        """Return x, padded."""
+        return torch.nn.functional.pad(x, self.padding, value=self.value), InputCache(x)
+
+    def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Return dy without the added positions."""
+        return torch.nn.functional.pad(dy, [-count for count in self.padding]), {}
+
+
+@dataclass(frozen=True)
+class Stack(TensorLayer):
+    """Join inputs of the same shape along a new axis."""
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR | Trait.MERGE
+
+    axis: int
+
+    def forward(self, params: Params, x: tuple[Tensor, ...], mode: Mode) -> tuple[Tensor, InputsCache]:
+        """Return the inputs, joined."""
+        return torch.stack(x, self.axis), InputsCache(x)
+
+    def backward(self, params: Params, cache: InputsCache, dy: Tensor) -> tuple[tuple[Tensor, ...], Params]:
+        """Return each input's part of dy."""
+        return dy.unbind(self.axis), {}
+
+
+@dataclass(frozen=True)
+class Join(TensorLayer):
+    """Join inputs along an existing axis, which may be any; Concat is for axes after the batch."""
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR | Trait.MERGE
+
+    axis: int
+
+    def forward(self, params: Params, x: tuple[Tensor, ...], mode: Mode) -> tuple[Tensor, InputsCache]:
+        """Return the inputs, joined."""
+        return torch.cat(x, self.axis), InputsCache(x)
+
+    def backward(self, params: Params, cache: InputsCache, dy: Tensor) -> tuple[tuple[Tensor, ...], Params]:
+        """Return each input's part of dy."""
+        return tuple(dy.split([x.shape[self.axis] for x in cache.xs], self.axis)), {}
+
+
+@dataclass(frozen=True)
+class Index(TensorLayer):
+    """Look up positions of an axis by a second input of integers, whose axes replace that axis.
+
+    The table of relative positions of Liu et al. 2021, equation 4, is `Index(0)` of (table, indices).
+    """
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES
+    constants: ClassVar[tuple[int, ...]] = (1,)
+
+    axis: int = 0
+
+    def forward(self, params: Params, x: tuple[Tensor, Tensor], mode: Mode) -> tuple[Tensor, InputsCache]:
+        """Return the values at the indices."""
+        values, indices = x
+        return values[(slice(None),) * self.axis + (indices,)], InputsCache(x)
+
+    def backward(self, params: Params, cache: InputsCache, dy: Tensor) -> tuple[tuple[Tensor, None], Params]:
+        """Return, for each position, the sum of dy over its occurrences."""
+        values, indices = cache.xs
+        flat = dy.flatten(self.axis, self.axis + indices.dim() - 1) if indices.dim() else dy.unsqueeze(self.axis)
+        size = values.shape[self.axis]
+        return (dy.new_zeros(values.shape).index_add(self.axis, indices.flatten() % size, flat), None), {}

@@ -1,0 +1,101 @@
+"""Products of matrices, and attention."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.layers.base import Mode, Params, Trait
+from pellucid.layers.dense import rows
+from pellucid.operators.base import TensorLayer, unbroadcast
+from pellucid.operators.moves import InputsCache
+
+
+@dataclass(frozen=True)
+class MatMul(TensorLayer):
+    """Multiply matrices, the last two axes of each input: y = a b; axes before them are broadcast."""
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MERGE
+
+    def forward(self, params: Params, x: tuple[Tensor, Tensor], mode: Mode) -> tuple[Tensor, InputsCache]:
+        """Compute y = a b."""
+        return x[0] @ x[1], InputsCache(x)
+
+    def backward(self, params: Params, cache: InputsCache, dy: Tensor) -> tuple[tuple[Tensor, Tensor], Params]:
+        """Compute da = dy bᵀ and db = aᵀ dy, summed over broadcast axes."""
+        a, b = cache.xs
+        return (unbroadcast(dy @ b.mT, a), unbroadcast(a.mT @ dy, b)), {}
+
+
+@dataclass(frozen=True)
+class LinearMap(TensorLayer):
+    """Multiply by a weight matrix that is an input, and add a bias if there is a third input: y = x Wᵀ + b.
+
+    x is (..., n_in), W is (n_out, n_in), b is (n_out,). Dense is for a weight of its own; this layer is for weights
+    that are computed, used several times, or named in another way, as in nn.MultiheadAttention.
+    """
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MERGE
+
+    def forward(self, params: Params, x: tuple[Tensor, ...], mode: Mode) -> tuple[Tensor, InputsCache]:
+        """Compute y = x Wᵀ + b."""
+        return torch.nn.functional.linear(*x), InputsCache(x)
+
+    def backward(self, params: Params, cache: InputsCache, dy: Tensor) -> tuple[tuple[Tensor, ...], Params]:
+        """Compute dx = dy W, dW = dyᵀ x, and db = the sum of dy over all rows."""
+        x, weight, *bias = cache.xs
+        x_rows, dy_rows = rows(x, dy)
+        gradients = (dy @ weight, dy_rows.t() @ x_rows)
+        return (*gradients, dy_rows.sum(0)) if bias else gradients, {}
+
+
+class AttentionCache(NamedTuple):
+    """Cache of Attention: its inputs, and the weights (..., queries, keys), whose rows have the sum 1."""
+
+    xs: tuple[Tensor, ...]
+    weights: Tensor
+
+
+@dataclass(frozen=True)
+class Attention(TensorLayer):
+    """Average the values with weights from queries and keys: y = softmax(s q kᵀ + mask) v.
+
+    The inputs are q (..., T, d), k (..., S, d), v (..., S, d') and, optionally, a mask that broadcasts to (..., T, S):
+    numbers to add, or booleans, False for keys that are left out. With `causal`, query t uses the keys up to t.
+    scale: s, by default 1 / sqrt(d). Source: Vaswani et al. 2017, equation 1.
+    """
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MERGE
+
+    causal: bool = False
+    scale: float | None = None
+
+    def forward(self, params: Params, x: tuple[Tensor, ...], mode: Mode) -> tuple[Tensor, AttentionCache]:
+        """Compute y = softmax(s q kᵀ + mask) v."""
+        q, k, v, *mask = x
+        scores = self._scale(q) * (q @ k.mT)  # (..., T, S)
+        if self.causal:
+            later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+            scores = scores.masked_fill(later, -math.inf)
+        for part in mask:
+            scores = scores.masked_fill(~part, -math.inf) if part.dtype is torch.bool else scores + part
+        weights = torch.softmax(scores, -1)
+        return weights @ v, AttentionCache(x, weights)
+
+    def backward(self, params: Params, cache: AttentionCache, dy: Tensor) -> tuple[tuple[Tensor | None, ...], Params]:
+        """Compute dv = pᵀ dy, and with the softmax's ds = p (dp - Σ p dp), dp = dy vᵀ: dq = s ds k, dk = s dsᵀ q.
+
+        p are the weights; a mask of numbers receives ds.
+        """
+        q, k, v, *mask = cache.xs
+        p, s = cache.weights, self._scale(cache.xs[0])
+        dp = dy @ v.mT
+        ds = p * (dp - (p * dp).sum(-1, keepdim=True))
+        dmask = [None if part.dtype is torch.bool else unbroadcast(ds, part) for part in mask]
+        dq, dk, dv = s * (ds @ k), s * (ds.mT @ q), p.mT @ dy
+        return (unbroadcast(dq, q), unbroadcast(dk, k), unbroadcast(dv, v), *dmask), {}
+
+    def _scale(self, q: Tensor) -> float:
+        return 1 / math.sqrt(q.shape[-1]) if self.scale is None else self.scale

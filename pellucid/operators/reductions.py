@@ -1,0 +1,110 @@
+"""Operators that reduce axes to one value: mean, sum and maximum."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.layers.base import Mode, Params, Trait
+from pellucid.operators.base import TensorLayer
+from pellucid.operators.moves import InputCache
+
+
+def _spread(dy: Tensor, axes: tuple[int, ...], keep: bool) -> Tensor:
+    """Return dy with axes of size 1 in place of the reduced ones."""
+    for axis in () if keep else sorted(axes):
+        dy = dy.unsqueeze(axis)
+    return dy
+
+
+@dataclass(frozen=True)
+class Mean(TensorLayer):
+    """Average over axes, which have size 1 in y, or are dropped without `keep`."""
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.LINEAR | Trait.SUM
+
+    axes: tuple[int, ...]
+    keep: bool = False
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
+        """Compute the mean."""
+        return x.mean(self.axes, keepdim=self.keep), InputCache(x)
+
+    def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = dy / (number of averaged values)."""
+        x = cache.x
+        count = math.prod(x.shape[axis] for axis in self.axes)
+        return (_spread(dy, self.axes, self.keep) / count).expand(x.shape), {}
+
+
+@dataclass(frozen=True)
+class Sum(TensorLayer):
+    """Sum over axes, which have size 1 in y, or are dropped without `keep`."""
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.LINEAR | Trait.SUM
+
+    axes: tuple[int, ...]
+    keep: bool = False
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
+        """Compute the sum."""
+        return x.sum(self.axes, keepdim=self.keep), InputCache(x)
+
+    def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Return dy for each summed value."""
+        return _spread(dy, self.axes, self.keep).expand(cache.x.shape), {}
+
+
+class ReducedCache(NamedTuple):
+    """Cache of Largest and Length: the input, and the output with the reduced axes of size 1."""
+
+    x: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True)
+class Largest(TensorLayer):
+    """Take the maximum over axes, which have size 1 in y, or are dropped without `keep`.
+
+    Equal maxima receive equal parts of the gradient, as of torch.amax.
+    """
+
+    traits: ClassVar[Trait] = Trait.WHOLE
+
+    axes: tuple[int, ...]
+    keep: bool = False
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, ReducedCache]:
+        """Compute the maximum."""
+        y = x.amax(self.axes, keepdim=True)
+        return y if self.keep else x.amax(self.axes), ReducedCache(x, y)
+
+    def backward(self, params: Params, cache: ReducedCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = dy / (number of equal maxima) where x is the maximum, else 0."""
+        largest = cache.x == cache.y
+        return largest * (_spread(dy, self.axes, self.keep) / largest.sum(self.axes, keepdim=True)), {}
+
+
+@dataclass(frozen=True)
+class Length(TensorLayer):
+    """Compute the Euclidean norm over axes, which have size 1 in y, or are dropped without `keep`.
+
+    The gradient of a vector of zeros is 0.
+    """
+
+    traits: ClassVar[Trait] = Trait.WHOLE
+
+    axes: tuple[int, ...]
+    keep: bool = False
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, ReducedCache]:
+        """Compute y = sqrt(Σ x²)."""
+        y = torch.linalg.vector_norm(x, dim=self.axes, keepdim=True)
+        return y if self.keep else torch.linalg.vector_norm(x, dim=self.axes), ReducedCache(x, y)
+
+    def backward(self, params: Params, cache: ReducedCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = x dy / y, and 0 where y = 0."""
+        direction = torch.where(cache.y == 0, 0, cache.x / cache.y)
+        return direction * _spread(dy, self.axes, self.keep), {}

@@ -1,0 +1,242 @@
+"""Opened networks against the networks themselves: outputs, all gradients, training, files."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import pellucid
+from pellucid.errors import PellucidError
+from tests.opening.networks import NETWORKS, ConvNeXt, ResNet, Siamese, Swin, ViT
+
+FLOOR = 1.0  # what a gradient that is truly zero is compared with
+
+
+def made(kind: type[nn.Module], seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    network = kind().double()
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):  # statistics and scales as after a training
+            for tensor in (part.running_mean, part.running_var, part.weight, part.bias):
+                assert tensor is not None
+                tensor.data = torch.rand_like(tensor) + 0.5
+    return network
+
+
+def images(count: int, seed: int = 1) -> Tensor:
+    return torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def autograd(network: nn.Module, x: Tensor, dy: Tensor) -> dict[str, Tensor]:
+    x = x.clone().requires_grad_()
+    weights = dict(network.named_parameters())
+    found = torch.autograd.grad(network(x), [x, *weights.values()], dy, allow_unused=True)
+    return {key: part for key, part in zip(("input", *weights), found, strict=True) if part is not None}
+
+
+def assert_equal_gradients(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for key, gradient in expected.items():
+        assert found[key].shape == gradient.shape, key
+        gap = (found[key] - gradient).abs().max() / (gradient.abs().max() + FLOOR)
+        assert gap <= 1e-10, f"{key}: {gap:.1e}"
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_outputs_and_gradients_equal_the_networks(kind: type[nn.Module]) -> None:
+    network = made(kind).eval()
+    model = pellucid.open(network, images(2))
+    for count in (1, 5):  # another number of examples than in the export
+        x = images(count, seed=count)
+        y = model(x)
+        torch.testing.assert_close(y, network(x).detach(), rtol=1e-12, atol=1e-12)
+        dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+        assert_equal_gradients(model.gradients(x, dy), autograd(network, x, dy))
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_training_mode_equals_the_networks(kind: type[nn.Module]) -> None:
+    network = made(kind).train()
+    model = pellucid.open(network, images(2))
+    assert network.training
+    x = images(4)
+    y = network(x)
+    dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    network.load_state_dict(before)
+    expected = autograd(network, x, dy)
+    assert_equal_gradients(model.gradients(x, dy, train=True), expected)
+    counts = {key for key in before if key.endswith("num_batches_tracked")}
+    for key, value in network.state_dict().items():
+        if key not in counts:
+            torch.testing.assert_close(model.state_dict()[key], value, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_weights_have_the_keys_of_the_state_dict_and_go_back(kind: type[nn.Module]) -> None:
+    network = made(kind).eval()
+    model = pellucid.open(network, images(2))
+    learned = dict(network.named_parameters())
+    assert learned.keys() <= model.weights.keys()
+    for key, tensor in model.weights.items():
+        if key in learned:
+            tensor.mul_(1.25)
+    assert all(not torch.equal(model.weights[key], tensor) for key, tensor in learned.items() if tensor.any())
+    other = made(kind, seed=9).eval()
+    other.load_state_dict(model.state_dict())
+    torch.testing.assert_close(other(images(3)).detach(), model(images(3)), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_saved_models_load_with_the_same_outputs(kind: type[nn.Module], tmp_path: Path) -> None:
+    model, file = pellucid.open(made(kind), images(2)), tmp_path / "opened.safetensors"
+    model.save(file)
+    assert torch.equal(pellucid.Model.load(file)(images(3)), model(images(3)))
+
+
+def test_nodes_have_the_paths_of_the_modules() -> None:
+    paths = [row.path for row in pellucid.open(made(ResNet), images(2)).summary().rows]
+    block = [path.removeprefix("layer1.1.") for path in paths if path.startswith("layer1.1.")]
+    assert block == [
+        "conv1", "bn1", "relu", "conv2", "bn2", "downsample.0", "downsample.1", "add", "relu~2",
+    ]  # fmt: skip
+    assert paths[-3:] == ["avgpool", "flatten", "fc"]
+
+
+def test_summary_counts_every_parameter() -> None:
+    for kind in NETWORKS:
+        network = made(kind)
+        counted = sum(part.numel() for part in network.parameters())
+        assert pellucid.open(network, images(2)).summary().parameters == counted, kind
+
+
+def test_a_module_used_twice_gathers_its_gradients_in_one_node() -> None:
+    model = pellucid.open(made(Siamese), images(2))
+    rows = {row.path: row.uses for row in model.summary().rows}
+    assert rows["arm.0"] == rows["arm.1"] == 2
+    assert rows["embed.weight"] == 1
+
+
+class Halves(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.clone()
+        x[:, 0] *= 2  # writes into a view of x, which is read afterwards
+        return x.flatten(1)
+
+
+def test_writes_into_views_are_exact() -> None:
+    x = images(3)
+    model = pellucid.open(Halves(), x)
+    dy = torch.ones(3, 3 * 16 * 16, dtype=torch.float64)
+    assert torch.equal(model(x), Halves()(x))
+    assert torch.equal(model.gradients(x, dy)["input"], autograd(Halves(), x, dy)["input"])
+
+
+class Unknown(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.sort = nn.Identity()
+        self.inner = Inner()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(torch.cumsum(x, 1)) + torch.cumsum(x, 2)
+
+
+class Inner(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sinh(x)
+
+
+def test_all_operators_without_a_layer_are_named_at_once() -> None:
+    with pytest.raises(PellucidError) as caught:
+        pellucid.open(Unknown(), images(2))
+    assert str(caught.value) == (
+        "open: no layer for 2 operators: cumsum, 2 calls, first in the network itself; sinh, 1 call, first in inner"
+    )
+
+
+class Counting(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum((1, 2, 3)) / x.shape[0] ** 2
+
+
+def test_a_number_of_examples_squared_is_refused() -> None:
+    with pytest.raises(PellucidError, match="an argument is 4 for 2 examples and 9 for 3"):
+        pellucid.open(Counting(), images(2))
+
+
+class Branching(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2 if x.sum() > 0 else x
+
+
+def test_control_flow_on_values_is_refused_in_one_line() -> None:
+    with pytest.raises(PellucidError, match=r"open: torch\.export cannot trace Branching: ") as caught:
+        pellucid.open(Branching(), images(2))
+    assert "\n" not in str(caught.value)
+
+
+class Pretending(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2 if torch.compiler.is_exporting() else x * 3
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (("model.pt", images(2)), "not str"),
+        ((ResNet(), images(2).long()), "tensor .* of floats"),
+        ((ResNet(), torch.zeros(0, 3, 16, 16)), "tensor .* of floats"),
+        ((ResNet(), None), "tensor .* of floats"),
+    ],
+)
+def test_other_values_are_refused(given: Any, why: str) -> None:
+    with pytest.raises(PellucidError, match=why):
+        pellucid.open(*given)
+
+
+def test_a_network_that_computes_something_else_under_export_is_refused() -> None:
+    with pytest.raises(PellucidError, match="open: output 0 differs from the network's by"):
+        pellucid.open(Pretending(), images(2))
+
+
+def test_modules_that_differ_in_training_are_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    class Depth(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * 0.5 if self.training else x
+
+    pellucid.open(nn.Sequential(Depth(), nn.Flatten()), images(2))
+    assert "0 (Depth) may compute something else in training" in capsys.readouterr().err
+    pellucid.open(made(ResNet), images(2))
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("kind", [ResNet, ViT])
+def test_fine_tuning_equals_training_in_pytorch(kind: type[nn.Module]) -> None:
+    network = made(kind).train()
+    model = pellucid.open(network, images(2), optimizer=pellucid.Momentum(0.05, momentum=0.9), classes=5)
+    x, labels = images(40), torch.arange(40) % 5
+    model.fit(x, labels, epochs=20, batch_size=40, verbose=False)  # one batch in each epoch
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
+    for _ in range(20):
+        optimizer.zero_grad()
+        F.cross_entropy(network(x), labels).backward()
+        optimizer.step()
+    for key, value in network.state_dict().items():
+        if not key.endswith("num_batches_tracked"):
+            torch.testing.assert_close(model.state_dict()[key], value, rtol=1e-8, atol=1e-9)
+
+
+def test_swin_and_convnext_are_verified_and_traced() -> None:
+    for kind in (ConvNeXt, Swin):
+        model = pellucid.open(made(kind), images(2), classes=5)
+        x, labels = images(2), torch.tensor([0, 3])
+        assert model.verify(x, labels, samples=2).ok
+        trace = model.trace(x[:1], labels[:1])
+        assert trace["head.weight"].shape == (5, 6 if kind is ConvNeXt else 8)
+        gradient = model.explain(x, "saliency", target=2, signed=True)
+        dy = F.one_hot(torch.tensor([2, 2]), 5).double()
+        torch.testing.assert_close(gradient, autograd(made(kind).eval(), x, dy)["input"], rtol=1e-10, atol=1e-12)

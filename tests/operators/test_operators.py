@@ -1,0 +1,187 @@
+"""Operators on whole tensors against the same function in PyTorch, and its automatic differentiation."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.errors import PellucidError
+from pellucid.layers import Layer, Mode
+from pellucid.operators import (
+    OPERATORS,
+    AffineMap,
+    Attention,
+    Clip,
+    Expand,
+    Exponential,
+    Fixed,
+    Index,
+    Join,
+    Largest,
+    Learned,
+    Length,
+    LinearMap,
+    MatMul,
+    Mean,
+    Minus,
+    Over,
+    Pad,
+    Permute,
+    Plus,
+    Power,
+    ReplaceSelected,
+    ReplaceSlice,
+    Roll,
+    Select,
+    Slice,
+    Stack,
+    Sum,
+    Times,
+    ToShape,
+)
+
+
+class Case(NamedTuple):
+    """An operator, the shapes of its inputs (a tensor for an input that is not drawn), and its function in PyTorch."""
+
+    layer: Layer
+    inputs: tuple[Any, ...]
+    function: Callable[..., Tensor]
+
+
+INDICES = torch.tensor([[2, 0, 0], [1, -1, 2]])
+KEPT = torch.tensor([[True, False, True, True], [True, True, True, False], [False, True, True, True]])
+TIED = torch.tensor([[1.0, 2.0, 2.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
+CASES = [
+    Case(ToShape((4, -1)), ((2, 3, 4),), lambda x: x.reshape(4, 6)),
+    Case(ToShape((2, 3, 2, 2)), ((2, 3, 4),), lambda x: x.unflatten(2, (2, 2))),
+    Case(Permute((2, 0, 1)), ((2, 3, 4),), lambda x: x.movedim(2, 0)),
+    Case(Permute((0, 3, 1, 2)), ((2, 3, 4, 5),), lambda x: x.movedim(3, 1)),
+    Case(Slice(1, 1, 3), ((2, 4, 3),), lambda x: x[:, 1:3]),
+    Case(Slice(2, 0, None, 2), ((2, 4, 5),), lambda x: x[..., ::2]),
+    Case(Slice(1, -3, -1), ((2, 4, 3),), lambda x: x[:, -3:-1]),
+    Case(Select(0, 1), ((3, 4),), lambda x: x[1]),
+    Case(Select(1, -1), ((3, 4, 2),), lambda x: x[:, -1]),
+    Case(ReplaceSlice(1, 1, 4, 2), ((2, 5, 3), (2, 2, 3)), lambda x, y: torch.slice_scatter(x, y, 1, 1, 4, 2)),
+    Case(ReplaceSelected(1, -2), ((2, 5, 3), (2, 3)), lambda x, y: torch.select_scatter(x, y, 1, -2)),
+    Case(Expand((2, -1, 3)), ((1, 4, 1),), lambda x: x.repeat(2, 1, 3)),
+    Case(Expand((0, 5, -1)), ((5, 2), torch.zeros(3, 1)), lambda x, other: x[None].repeat(3, 1, 1)),
+    Case(Roll((1, -2), (1, 2)), ((2, 4, 5),), lambda x: x.roll(1, 1).roll(-2, 2)),
+    Case(Pad((1, 2, 0, 3)), ((2, 3, 4),), lambda x: F.pad(x, (1, 2, 0, 3))),
+    Case(Pad((-1, 2), 0.5), ((2, 4),), lambda x: torch.cat([x[:, 1:], torch.full((2, 2), 0.5)], 1)),
+    Case(Stack(1), ((2, 3), (2, 3), (2, 3)), lambda *xs: torch.cat([x[:, None] for x in xs], 1)),
+    Case(Join(0), ((2, 3), (4, 3)), lambda a, b: torch.vstack((a, b))),
+    Case(Index(0), ((3, 4), INDICES), lambda x, at: x.index_select(0, at.flatten() % 3).view(2, 3, 4)),
+    Case(Index(1), ((2, 3, 4), INDICES[0]), lambda x, at: x.index_select(1, at)),
+    Case(Index(1), ((2, 3, 4), torch.tensor(1)), lambda x, at: x[:, 1]),
+    Case(Plus(), ((2, 3, 4), (3, 1)), torch.add),
+    Case(Plus(), ((4,), (2, 3, 4)), torch.add),
+    Case(Minus(), ((2, 1, 4), (3, 4)), torch.sub),
+    Case(Times(), ((2, 3, 4), (4,)), torch.mul),
+    Case(Over(), ((2, 3, 4), (2, 3, 1)), torch.div),
+    Case(AffineMap(-2.5, 0.5), ((2, 3),), lambda x: 0.5 - 2.5 * x),
+    Case(Power(3.0), ((2, 3),), lambda x: x * x * x),
+    Case(Power(0.5), (torch.rand(2, 3, dtype=torch.float64) + 0.1,), torch.sqrt),
+    Case(Power(0.0), ((2, 3),), lambda x: torch.ones_like(x) + 0 * x),
+    Case(Exponential(), ((2, 3),), torch.exp),
+    Case(Clip(-0.5, 0.7), ((4, 5),), lambda x: x.clamp(-0.5, 0.7)),
+    Case(Clip(1.0), (TIED,), lambda x: x.clamp_min(1.0)),
+    Case(Clip(high=1.0), (TIED,), lambda x: x.clamp_max(1.0)),
+    Case(Length((1,)), (TIED,), lambda x: torch.linalg.vector_norm(x, dim=1)),
+    Case(Length((0, 2), keep=True), ((2, 3, 4),), lambda x: torch.linalg.vector_norm(x, dim=(0, 2), keepdim=True)),
+    Case(Mean((1, 2)), ((2, 3, 4),), lambda x: x.flatten(1).mean(1)),
+    Case(Mean((1,), keep=True), ((2, 3, 4),), lambda x: x.mean(1, True)),
+    Case(Sum((0, 2)), ((2, 3, 4),), lambda x: x.sum((0, 2))),
+    Case(Sum((2,), keep=True), ((2, 3, 4),), lambda x: x.sum(2, True)),
+    Case(Largest((1, 2)), ((2, 3, 4),), lambda x: x.amax((1, 2))),
+    Case(Largest((1,), keep=True), (TIED,), lambda x: x.amax(1, True)),
+    Case(MatMul(), ((2, 3, 4), (2, 4, 5)), torch.bmm),
+    Case(MatMul(), ((2, 3, 4), (4, 5)), torch.matmul),
+    Case(MatMul(), ((1, 3, 4), (6, 2, 4, 5)), torch.matmul),
+    Case(LinearMap(), ((2, 3, 4), (5, 4)), F.linear),
+    Case(LinearMap(), ((2, 4), (5, 4), (5,)), F.linear),
+    Case(Attention(), ((2, 3, 4, 5), (2, 3, 6, 5), (2, 3, 6, 7)), F.scaled_dot_product_attention),
+    Case(
+        Attention(causal=True, scale=0.3),
+        ((2, 4, 5), (2, 4, 5), (2, 4, 5)),
+        lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=0.3),
+    ),
+    Case(Attention(), ((2, 2, 3, 5), (2, 2, 4, 5), (2, 2, 4, 5), (2, 3, 4)), F.scaled_dot_product_attention),
+    Case(Attention(), ((2, 3, 5), (2, 4, 5), (2, 4, 5), KEPT), F.scaled_dot_product_attention),
+]  # fmt: skip
+
+
+def drawn(case: Case) -> tuple[Tensor, ...]:
+    rng = torch.Generator().manual_seed(3)
+    return tuple(
+        one if isinstance(one, Tensor) else torch.randn(one, generator=rng, dtype=torch.float64) for one in case.inputs
+    )
+
+
+def test_every_operator_with_an_input_has_a_case() -> None:
+    assert {type(case.layer) for case in CASES} == set(OPERATORS) - {Learned, Fixed}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: str(case.layer).replace(" ", ""))
+def test_operator_equals_the_function_and_its_derivative(case: Case) -> None:
+    xs = drawn(case)
+    y, cache = case.layer.forward({}, xs[0] if len(xs) == 1 else xs, Mode())
+    dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(4), dtype=y.dtype)
+    dx, dparams = case.layer.backward({}, cache, dy)
+    differentiated = [index for index, x in enumerate(xs) if x.dtype is torch.float64]
+    leaves = [x.clone().requires_grad_(index in differentiated) for index, x in enumerate(xs)]
+    expected = case.function(*leaves)
+    gradients = torch.autograd.grad(expected, [leaves[index] for index in differentiated], dy)
+    assert dparams == {}
+    torch.testing.assert_close(y, expected.detach(), rtol=1e-12, atol=1e-12)
+    found = dx if isinstance(dx, tuple) else (dx,)
+    assert len(found) == len(xs)
+    for index, gradient in zip(differentiated, gradients, strict=True):
+        torch.testing.assert_close(found[index], gradient, rtol=1e-10, atol=1e-12)
+    assert all(found[index] is None for index in range(len(xs)) if index not in differentiated)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: str(case.layer).replace(" ", ""))
+def test_operator_keeps_float32(case: Case) -> None:
+    xs = tuple(x.float() if x.is_floating_point() else x for x in drawn(case))
+    y, cache = case.layer.forward({}, xs[0] if len(xs) == 1 else xs, Mode())
+    dx, _ = case.layer.backward({}, cache, torch.ones_like(y))
+    assert y.dtype is torch.float32
+    for x, part in zip(xs, dx if isinstance(dx, tuple) else (dx,), strict=True):
+        assert part is None or (part.dtype is torch.float32 and part.shape == x.shape)
+
+
+def test_parameter_returns_itself_and_its_gradient() -> None:
+    layer, value, dy = Learned((2, 3)), torch.rand(2, 3), torch.rand(2, 3)
+    params, shape = layer.init((), torch.Generator())
+    assert params[""].shape == (2, 3)
+    assert shape == (3,)
+    y, cache = layer.forward({"": value}, (), Mode())
+    assert y is value
+    assert layer.backward({"": value}, cache, dy) == ((), {"": dy})
+
+
+def test_constant_is_a_buffer_without_a_gradient() -> None:
+    layer = Fixed((4,), "int64")
+    params, _ = layer.init((), torch.Generator())
+    y, cache = layer.forward(params, (), Mode())
+    assert (y.dtype, layer.buffers) == (torch.int64, ("",))
+    assert layer.backward(params, cache, None) == ((), {})
+    with pytest.raises(PellucidError, match="'complex64' must be one of"):
+        Fixed((4,), "complex64")
+
+
+def test_shape_of_one_example_is_that_of_a_run() -> None:
+    rng = torch.Generator()
+    assert Permute((0, 2, 1)).init((3, 4), rng) == ({}, (4, 3))
+    assert MatMul().init(((3, 4), (4, 5)), rng) == ({}, (3, 5))
+
+
+def test_operator_that_changes_the_batch_axis_has_no_shape_of_one_example() -> None:
+    with pytest.raises(PellucidError, match=r"Permute changes the batch axis of inputs \(3, 4\)"):
+        Permute((1, 0, 2)).init((3, 4), torch.Generator())
+    with pytest.raises(PellucidError, match="MatMul: "):
+        MatMul().init(((3, 4), (5, 5)), torch.Generator())

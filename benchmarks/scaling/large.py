@@ -104,28 +104,11 @@ class Cluster:
         """Return the time of all gradients' sums, if nothing overlapped."""
         return sum(self._reduced(size) for _, size in buckets()) if self.gpus > 1 else 0.0
 
-    def exact(self) -> float:
-        """Return the time of the same sums in the fixed tree, as `pellucid.training.shards` exchanges parts today.
-
-        Each GPU sends parts to all others, so that a host sends those of its eight GPUs; then the sums go around.
-        """
-        if self.gpus == 1:
-            return 0.0
-        size = sum(size for _, size in buckets())
-        inside, outside = min(self.gpus, HOST) - 1, self.gpus - min(self.gpus, HOST)
-        parts = max(size * inside / self.gpus / LOCAL, HOST * size * outside / self.gpus / (self.network / 8))
-        rate = LOCAL if self.hosts == 1 else min(LOCAL, self.network / 8)
-        return parts + size * (self.gpus - 1) / self.gpus / rate + 2 * (self.gpus - 1) * HOP
-
     def step(self) -> float:
         """Return the time of a step whose input is there in time."""
         whole = self.computing()
         parts = [(part * whole * BACKWARD, self._reduced(size)) for part, size in buckets()]
         return overlapped(whole * (1 - BACKWARD), parts) if self.gpus > 1 else whole
-
-    def exact_step(self) -> float:
-        """Return the time of a step in which nothing overlaps, summed in the fixed tree."""
-        return self.computing() + self.exact()
 
     def limits(self) -> dict[str, float]:
         """Return the images per second that each part allows."""

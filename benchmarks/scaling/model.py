@@ -53,14 +53,17 @@ def _sequence(messages: int, sent: float, link: Link) -> float:
     return link.software + (messages + 1) * link.delay + link.transfer(sent) if messages else 0.0
 
 
-def expected_slowest(samples: Sequence[float], count: int) -> float:
-    """Return the expected time of the slowest of `count` processes, each of which draws its time from the samples.
+def median_slowest(samples: Sequence[float], count: int) -> float:
+    """Return the median time of the slowest of `count` processes, each of which draws its time from the samples.
 
-    Source: the distribution of the largest of `count` draws is the power `count` of that of one (David and Nagaraja
-    2003, Order Statistics).
+    The distribution of the largest of `count` draws is the power `count` of that of one (David and Nagaraja 2003, Order
+    Statistics), so that its median is the quantile 2^(-1 / count) of the samples.
     """
-    n = len(samples)
-    return sum(value * (((k + 1) / n) ** count - (k / n) ** count) for k, value in enumerate(sorted(samples)))
+    ordered = sorted(samples)
+    place = (len(ordered) - 1) * 0.5 ** (1 / count)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
 
 
 def overlapped(forward: float, buckets: Sequence[tuple[float, float]]) -> float:
@@ -110,7 +113,7 @@ def exact_step(
     bare = Link(link.rate / slow, link.delay, link.software * slow, link.burst)
     told = all_gather(table, count, bare)
     exchanged = all_to_all(size, count, bare) + all_gather(size / count, count, bare)
-    return slow * (expected_slowest(computing, count) + machine.copies(size, count)) + told + exchanged
+    return slow * (median_slowest(computing, count) + machine.copies(size, count)) + told + exchanged
 
 
 def decoding_cores(images_per_second: float, rate_of_a_core: float) -> float:

@@ -21,6 +21,7 @@ from benchmarks.scaling.large import (
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 ALLOWED = 0.15  # relative error
+SUMMARY = ("errors", f"within {100 * ALLOWED:.0f} %", "median", "largest")
 FEW_CORES = (16, 32, 64, CORES)
 
 HEAD = """# Scaling
@@ -42,7 +43,7 @@ MODEL = """## The model
 | part | time |
 |---|---|
 | computing a shard | measured with two processes at work; with more processes than cores, times processes / cores |
-| waiting | the expected slowest of P processes, by the order statistics of the measured times of single steps |
+| waiting | the median of the slowest of P processes, by the order statistics of the measured times of single steps |
 | copies | bytes of the gradients, times seconds a byte: scaled into one tensor, added by parts, divided |
 | exact sum (Pellucid) | a small table around the ring, parts of the gradients to all, the sums around the ring |
 | ring all-reduce (DDP) | 2 (P - 1) messages of 1 / P of a bucket, while the backward pass computes the next bucket |
@@ -59,9 +60,12 @@ VALIDATION = """## Predicted beside measured
 Two networks: an MLP of four million parameters (16 MB of gradients), and ResNet-20 (1 MB). The network lies between two
 namespaces of Linux; the kernel's token bucket (`tc ... tbf`) limits the rate of each direction, and the delay, one way,
 is added by a program that passes the frames on, because this kernel has no `netem`. Frames have 9,000 bytes, TCP does
-not start slowly after a pause (`tcp_slow_start_after_idle = 0`), and its windows hold a whole message: with windows of
-4.5 MB, the exact sum of the MLP, whose messages have 8 MB, took up to half as long again. Four processes share two
-cores. The measuring processes ran with the highest priority (`nice`), since the machine had other work.
+not start slowly after a pause (`tcp_slow_start_after_idle = 0`), and its windows hold a whole message. Four processes
+share two cores. The measuring processes ran with the highest priority (`nice`), since the machine had other work.
+
+Where the exact sum takes longer than predicted over a slow network, the exchange alone does so too: at 200 Mbit/s and
+without delay, one of 8 MB took 600 ms, where both directions at once would need 335, and the all-reduce took 338. The
+two directions of gloo's all-to-all and all-gather seem to overlap only in part. The model has no term for that.
 """
 LARGE = """## ResNet-50 on 1 to 512 GPUs
 
@@ -71,9 +75,10 @@ AFTER = """Hours are those of the computing; that {most:,} images in a batch tra
 NVIDIA measured 16,621 images/s on eight GPUs with its input pipeline, where the model, whose input is always there in
 time, has {eight:,.0f}.
 
-**Exact** is the step of the fixed tree as `pellucid.training.shards` computes it today: nothing overlaps, and each GPU
-sends parts to all others, so that a host of eight sends eight times the bytes of a ring. Adding the shards of a host
-before they leave it keeps the tree, and is what to build before this runs on many hosts.
+The tables are those of a ring all-reduce with overlap, which was predicted within 15 % throughout. The exact sum was
+not, so that nothing larger is said of it than this: nothing overlaps, and each GPU sends parts to all others, so that
+a host of eight sends eight times the bytes of a ring in that phase. Adding the shards of a host before they leave it
+keeps the tree, and is what to build before it runs on many hosts.
 """
 
 
@@ -119,10 +124,13 @@ def _measured(figures: Mapping[str, Any]) -> str:
 def _validation(figures: Mapping[str, Any]) -> list[str]:
     if not figures:
         return ["Not measured yet.", ""]
-    rows = [row for found in figures.values() for row in found["rows"]]
+    rows = [row for part in figures.values() for row in part["rows"]]
     errors = [row["predicted"] / row["measured"] - 1 for row in rows]
-    within = sum(abs(error) <= ALLOWED for error in errors)
-    middle = statistics.median(map(abs, errors))
+    kinds = {"ring all-reduce with overlap (DDP)": True, "exact sum (Pellucid), and one process": False}
+    found = [
+        (kind, [error for row, error in zip(rows, errors, strict=True) if row["setting"].endswith("DDP") == is_ddp])
+        for kind, is_ddp in kinds.items()
+    ]
     cells = [
         (row["network"], row["setting"], *(f"{row[kind] * 1e3:,.1f} ms" for kind in ("predicted", "measured")),
          f"{100 * error:+.0f} %")
@@ -130,9 +138,16 @@ def _validation(figures: Mapping[str, Any]) -> list[str]:
     ]  # fmt: skip
     return [
         *table(("network", "setting", "predicted", "measured", "error"), cells),
-        f"{within} of {len(rows)} are within {100 * ALLOWED:.0f} %; the median error is {100 * middle:.0f} %, the "
-        f"largest {100 * max(map(abs, errors)):.0f} %. {_measured(figures)}",
+        *table(SUMMARY, ((kind, *_summary(errors)) for kind, errors in found if errors)),
+        _measured(figures),
     ]
+
+
+def _summary(errors: Sequence[float]) -> tuple[str, str, str]:
+    """Return how many relative errors are within ALLOWED, their median and the largest."""
+    sizes = [*map(abs, errors)]
+    within = sum(size <= ALLOWED for size in sizes)
+    return f"{within} of {len(sizes)}", f"{100 * statistics.median(sizes):.0f} %", f"{100 * max(sizes):.0f} %"
 
 
 def _hours(hours: float) -> str:
@@ -142,14 +157,12 @@ def _hours(hours: float) -> str:
 def _row(cluster: Cluster) -> tuple[str, ...]:
     alone = Cluster(1, cluster.network).rate()
     efficiency = cluster.rate() / alone / cluster.gpus
-    exact = BATCH * cluster.gpus / cluster.exact_step() / alone / cluster.gpus
     return (
         f"{cluster.gpus}",
         f"{cluster.step() * 1e3:.0f} ms",
         f"{cluster.communicating() * 1e3:.0f} ms",
         f"{cluster.rate():,.0f}",
         f"{100 * efficiency:.0f} %",
-        f"{100 * exact:.0f} %",
         _hours(EPOCHS * cluster.hours(IMAGENET)),
         _hours(cluster.hours(MANY)),
         cluster.limit(),
@@ -158,7 +171,7 @@ def _row(cluster: Cluster) -> tuple[str, ...]:
 
 def _large() -> list[str]:
     lines = table(("assumption", "source"), SOURCES)
-    head = ("GPUs", "step", "communication, if nothing overlapped", "images/s", "efficiency", "exact: efficiency",
+    head = ("GPUs", "step", "communication, if nothing overlapped", "images/s", "efficiency",
             f"{EPOCHS} epochs of {IMAGENET / 1e6:.2f} million", f"{MANY / 1e6:.0f} million once", "limit")  # fmt: skip
     for network in NETWORKS:
         lines += [f"### {network / 1e9:.0f} Gbit/s between hosts", ""]

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.scaling.model import Link, Machine, exact_step, overlapped, ring_all_reduce
@@ -126,7 +126,8 @@ def exact_row(workers: Group, name: str, batch: int, known: Parameters, link: Li
     alone = [value for answer in workers.ask("step", "alone", name, batch) for value in answer]
     measured = workers.seconds("step", "ours", name, batch)
     alone += [value for answer in workers.ask("step", "alone", name, batch) for value in answer]
-    return row(setting, exact_step(alone, known.size, TABLE, count, known.machine, link), measured, network=name)
+    predicted = exact_step(alone, known.size, TABLE, count, known.machine, link)
+    return row(setting, predicted, measured, network=name, computing=alone, parts=asdict(known), link=asdict(link))
 
 
 def ddp_row(workers: Group, name: str, batch: int, link: Link, setting: str) -> dict[str, Any]:
@@ -164,7 +165,8 @@ def processes_rows(name: str) -> list[dict[str, Any]]:
     with group(4) as four:
         measured = four.seconds("step", "ours", name, batch // 4)
     predicted = exact_step(alone, known.size, TABLE, 4, known.machine, known.link)
-    return [*rows, row(f"4 processes, batch {batch}", predicted, measured, network=name)]
+    more = {"computing": alone, "parts": asdict(known), "link": asdict(known.link)}
+    return [*rows, row(f"4 processes, batch {batch}", predicted, measured, network=name, **more)]
 
 
 def link_rows(name: str) -> list[dict[str, Any]]:

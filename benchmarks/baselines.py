@@ -13,7 +13,7 @@ from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections
 from pellucid.metrics.objects import EYES, normalised_errors
 from pellucid.tasks.detect.results import Results, measure
-from pellucid.tasks.keypoints.measure import examples
+from pellucid.tasks.keypoints.measure import CHUNK, examples
 
 THUMBNAIL = 32  # pixels of a side, to which images are resized to compare them
 
@@ -24,10 +24,10 @@ def mean_shape(train: KeypointSource, test: KeypointSource, unit: tuple[int, int
     All images have the same size. unit: the two points whose distance is the unit of the error. Points that are not
     labelled are left out.
     """
-    points = torch.stack([truth for _, batch in examples(train) for truth in batch])
+    points = torch.stack([truth for _, batch in _batches(train) for truth in batch])
     labelled = (points[..., 2:] > 0).float()
     mean = (points[..., :2] * labelled).sum(0) / labelled.sum(0).clamp_min(1)
-    errors = [normalised_errors(mean.expand(len(truth), -1, -1), truth, unit) for _, truth in examples(test)]
+    errors = [normalised_errors(mean.expand(len(truth), -1, -1), truth, unit) for _, truth in _batches(test)]
     return float(torch.cat(errors).mean())
 
 
@@ -45,8 +45,13 @@ def nearest_points(train: KeypointSource, test: KeypointSource, unit: tuple[int,
     return float(torch.cat(errors).mean())
 
 
+def _batches(source: KeypointSource) -> Iterator[tuple[list[Tensor], Tensor]]:
+    """Yield the images of a few examples at a time, and their key-points (n, K, 3)."""
+    return (examples(source, start) for start in range(0, len(source), CHUNK))
+
+
 def _stacked(source: KeypointSource) -> Iterator[tuple[Tensor, Tensor]]:
-    for images, points in examples(source):
+    for images, points in _batches(source):
         if any(image.shape != images[0].shape for image in images):
             raise PellucidError(f"{source.source.tree.path}: images differ in size; give images of one size")
         yield torch.stack(images), points

@@ -1,8 +1,10 @@
-"""Two processes against one, beside PyTorch's DistributedDataParallel: `python -m benchmarks.distributed`.
+"""Two processes against one, beside PyTorch's DistributedDataParallel.
+
+`python -m benchmarks.distributed [NETWORK ...]`.
 
 The same batch is computed by one process, and half of it by each of two, one thread each. Efficiency is the time of one
 divided by that of both together: by the processor's time, and by the clock. Rounds of all four take turns; the medians
-of the rounds' ratios are shown.
+of the rounds' ratios are shown, and written into docs/scaling.json and docs/scaling.md.
 """
 
 import os
@@ -10,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -21,11 +23,13 @@ from torch.nn import functional as F
 from benchmarks.jobs import Job
 from benchmarks.networks import resnet20
 from benchmarks.peers import torch_peer
+from benchmarks.scaling.page import record
+from benchmarks.table import conditions
 from pellucid.data import Batch
 from pellucid.model import Model
 from pellucid.models import lenet, mlp
 from pellucid.optim import SGD
-from pellucid.training.distributed import processes
+from pellucid.training.distributed import Processes, processes
 from pellucid.training.process import memory_kept
 from pellucid.training.shards import ShardedStep
 from pellucid.training.step import TrainingStep
@@ -37,39 +41,44 @@ JOBS = {
     "mlp": Job("mlp", 1024, (784,), 10, steps=20),  # of four million parameters
 }
 NETWORKS = {"resnet20": lambda: resnet20(16), "lenet": lenet, "mlp": lambda: mlp((784, 1600, 1600, 10))}
+COLUMNS = ("ours: processor", "ours: clock", "DDP: processor", "DDP: clock", "DDP's time over ours")
+WORKER = "worker"  # the first argument of a process that torchrun starts
 Step = Callable[[], object]
 
 
-def batch_of(job: Job, count: int) -> Batch:
-    """Return the part of a random batch that one of `count` processes computes."""
-    rng = torch.Generator().manual_seed(0)
-    shape = job.batch // count, *job.shape
-    return Batch(torch.rand(shape, generator=rng), torch.randint(0, job.classes, shape[:1], generator=rng))
+def examples(name: str, batch: int) -> Batch:
+    """Return a random batch for a network, the same in each process."""
+    job, rng = JOBS[name], torch.Generator().manual_seed(0)
+    return Batch(torch.rand(batch, *job.shape, generator=rng), torch.randint(0, job.classes, (batch,), generator=rng))
 
 
-def ours(name: str, count: int) -> Step:
-    """Return a training step of Pellucid, in one process as `fit` takes it without shards."""
-    job = JOBS[name]
-    model = Model(NETWORKS[name](), optimizer=SGD(0.01), input_shape=job.shape, seed=0)
-    batch, step = batch_of(job, count), TrainingStep.of(model, job.batch, in_sweep=count == 1)
-    if count == 1:
-        return lambda: step(batch, 0.01)
-    sharded = ShardedStep(model, step, processes(), count)
-    return lambda: sharded([batch], 0.01, 0)
+def model_of(name: str) -> Model:
+    """Return a model of Pellucid with its initial weights."""
+    return Model(NETWORKS[name](), optimizer=SGD(0.01), input_shape=JOBS[name].shape, seed=0)
 
 
-def ddp(name: str, count: int) -> Step:
-    """Return a training step of PyTorch, in one process without DistributedDataParallel."""
+def plain_step(name: str, batch: int, in_sweep: bool = True) -> Step:
+    """Return a training step of Pellucid in one process, as `fit` takes it without shards."""
+    data, step = examples(name, batch), TrainingStep.of(model_of(name), batch, in_sweep=in_sweep)
+    return lambda: step(data, 0.01)
+
+
+def sharded_step(name: str, batch: int, group: Processes) -> Step:
+    """Return a training step of Pellucid, in which each process computes one shard of `batch` examples."""
+    model, data = model_of(name), examples(name, batch)
+    sharded = ShardedStep(model, TrainingStep.of(model, batch * group.count, in_sweep=False), group, group.count)
+    return lambda: sharded([data], 0.01, 0)
+
+
+def torch_step(name: str, batch: int, parallel: bool) -> Step:
+    """Return a training step of PyTorch on `batch` examples in each process; parallel: by DistributedDataParallel."""
     job = JOBS[name]
     sizes = nn.Linear(784, 1600), nn.ReLU(), nn.Linear(1600, 1600), nn.ReLU(), nn.Linear(1600, 10)
     net = nn.Sequential(*sizes) if name == "mlp" else torch_peer.network(job, True)
     net = cast(Any, net).to(memory_format=torch.channels_last).train()
-    x, y = batch_of(job, count)
+    x, y = examples(name, batch)
     x = x.to(memory_format=torch.channels_last) if x.dim() == 4 else x
-    run: nn.Module = net
-    if count > 1:
-        processes()
-        run = nn.parallel.DistributedDataParallel(net)
+    run: nn.Module = nn.parallel.DistributedDataParallel(net) if parallel else net
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
 
     def step() -> Tensor:
@@ -82,10 +91,18 @@ def ddp(name: str, count: int) -> Step:
     return step
 
 
+def step_of(side: str, name: str, count: int) -> Step:
+    """Return the step of one of `count` processes."""
+    group, batch = processes(), JOBS[name].batch // count
+    if side == "ddp":
+        return torch_step(name, batch, parallel=count > 1)
+    return plain_step(name, batch) if count == 1 else sharded_step(name, batch, group)
+
+
 def work(side: str, name: str) -> None:
     """Print the processor's seconds and those of the clock for some steps in this process."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
-    step, steps = {"ours": ours, "ddp": ddp}[side](name, count), JOBS[name].steps
+    step, steps = step_of(side, name, count), JOBS[name].steps
     with memory_kept(), torch.inference_mode(side == "ours"):
         for _ in range(3):
             step()
@@ -101,7 +118,7 @@ def timed(side: str, name: str, count: int) -> tuple[float, float]:
     """Return the processor's seconds of all processes together, and the clock's."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     done = subprocess.run(
-        [*command, "-m", "benchmarks.distributed", side, name],
+        [*command, "-m", "benchmarks.distributed", WORKER, side, name],
         capture_output=True,
         text=True,
         check=True,
@@ -112,25 +129,30 @@ def timed(side: str, name: str, count: int) -> tuple[float, float]:
     return sum(float(row[0]) for row in rows), max(float(row[1]) for row in rows)
 
 
-def main() -> None:
-    """Print a row for each network."""
-    print("| network | ours: processor | ours: clock | DDP: processor | DDP: clock | DDP's time over ours, of two |")
-    print("|---|---|---|---|---|---|")
-    for name in JOBS:
-        ratios: list[list[float]] = []
-        for _ in range(ROUNDS):
-            found = {(side, count): timed(side, name, count) for side in ("ours", "ddp") for count in (1, 2)}
-            row: list[float] = []
-            for side in ("ours", "ddp"):
-                (busy1, wall1), (busy2, wall2) = found[side, 1], found[side, 2]
-                row += [busy1 / busy2, wall1 / (2 * wall2)]
-            ratios.append([*row, found["ddp", 2][1] / found["ours", 2][1]])
-        medians = (f"{statistics.median(column):.2f}" for column in zip(*ratios, strict=True))
-        print(f"| {name} | {' | '.join(medians)} |", flush=True)
+def measured(name: str) -> list[list[float]]:
+    """Return the columns of one network, see COLUMNS: a value of each round."""
+    rounds: list[list[float]] = []
+    for _ in range(ROUNDS):
+        found = {(side, count): timed(side, name, count) for side in ("ours", "ddp") for count in (1, 2)}
+        row: list[float] = []
+        for side in ("ours", "ddp"):
+            (busy1, wall1), (busy2, wall2) = found[side, 1], found[side, 2]
+            row += [busy1 / busy2, wall1 / (2 * wall2)]
+        rounds.append([*row, found["ddp", 2][1] / found["ours", 2][1]])
+    return [[*column] for column in zip(*rounds, strict=True)]
+
+
+def main(names: Sequence[str]) -> None:
+    """Measure networks, by default all, print their medians, and write the page."""
+    for name in names or JOBS:
+        columns = dict(zip(COLUMNS, measured(name), strict=True))
+        medians = (f"{column} {statistics.median(values):.2f}" for column, values in columns.items())
+        print(f"{name}: {', '.join(medians)}", flush=True)
+        record("efficiency", {name: {"measured": conditions(), "columns": columns}})
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        work(*sys.argv[1:])
+    if sys.argv[1:2] == [WORKER]:
+        work(*sys.argv[2:])
     else:
-        main()
+        main(sys.argv[1:])

@@ -27,11 +27,16 @@ def parser() -> Parser:
 
 
 def handle(args: argparse.Namespace) -> int:
-    """Print the results of the model's task: accuracy for classifiers, average precision for detectors, and others."""
+    """Print the results of the model's task: accuracy for classifiers, average precision for detectors, and others.
+
+    Processes that torchrun started share the images, where the task does, and the first one prints.
+    """
     from pellucid.task import task_of
+    from pellucid.training.distributed import processes
 
     model = open_model(args.model, args.device)
     task = task_of(model)
     found = task.evaluate(model, args.model, args.data, **given_options(args, "evaluate", task))
-    answer(args, {"model": args.model, **found.values}, *found.lines)
+    if processes().is_first:
+        answer(args, {"model": args.model, **found.values}, *found.lines)
     return 0

@@ -6,7 +6,7 @@ import gc
 import os
 import socket
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,6 +21,7 @@ from pellucid.errors import PellucidError
 # PyTorch gives some of these functions no type annotations.
 _group = cast(Any, dist)
 T = TypeVar("T")
+Part = TypeVar("Part")
 TIMEOUT = timedelta(minutes=30)  # until a process that does not answer counts as lost, outside of trainings
 WAIT = 2.0  # seconds in which the processes that still run say so, after one of them failed
 
@@ -74,6 +75,27 @@ class Processes:
         with self._answered():
             _group.all_gather_object(told, value)
         return cast(list[T], told)
+
+    def shared(self, parts: Sequence[Part], compute: Callable[[Part], T]) -> Iterator[T]:
+        """Yield `compute(part)` for each part of a work, in order; each process computes some of the parts.
+
+        One process computes each when it is asked for, many before the first. The PellucidError of any process is
+        raised in all.
+        """
+        if self.count == 1:
+            yield from map(compute, parts)
+            return
+        own = dealt(self.rank, self.count, len(parts))
+        found: list[T] | PellucidError
+        try:
+            found = [compute(part) for part in parts[own.start : own.stop]]
+        except PellucidError as error:
+            found = error
+        told = self.from_all(found)
+        for results in told:
+            if isinstance(results, PellucidError):
+                raise results
+        yield from (result for results in told for result in cast(list[T], results))
 
     def gathered(self, row: Tensor) -> Tensor:
         """Return the rows (...) of all processes as (count, ...)."""

@@ -232,8 +232,18 @@ def epoch_columns(
     return row, lower
 
 
-def loss_and_predictions(model: Learner, data: Arrays) -> tuple[float, Tensor]:
-    """Return the total mean loss, and the predictions on the CPU for all examples that the loss does not ignore."""
+def loss_and_predictions(model: Learner, data: Arrays, processes: Processes = ALONE) -> tuple[float, Tensor]:
+    """Return the total mean loss, and the predictions on the CPU for all examples that the loss does not ignore.
+
+    processes: see `measure`.
+    """
     scores: list[Tensor] = []
-    losses, _ = measure(model, Measures(()), data, batch_within_memory(model, data.x), take=scores.append)
-    return model.objective.total(losses), on_device(torch.cat(scores), CPU)
+    losses, _ = measure(
+        model,
+        Measures(()),
+        data,
+        batch_within_memory(model, data.x),
+        take=lambda predictions: scores.append(on_device(predictions, CPU)),
+        processes=processes,
+    )
+    return model.objective.total(losses), torch.cat([part for found in processes.from_all(scores) for part in found])

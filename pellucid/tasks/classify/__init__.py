@@ -130,8 +130,9 @@ class Classification(Task):
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return accuracy, macro F1, loss, calibration, the number of images, and a row for each class."""
         from pellucid.tasks.classify.predict import evaluate
+        from pellucid.training.distributed import processes
 
-        found = evaluate(model, data)
+        found = evaluate(model, data, processes())
         calibration = "" if found["ece"] is None else f"  calibration error {percent(found['ece'])}"
         lines = [
             f"accuracy {percent(found['accuracy'])}  macro F1 {percent(found['macro_f1'])}  loss {found['loss']:.4f}"

@@ -30,6 +30,7 @@ from pellucid.tasks.pictures import (
     raw_scores,
     read_views,
 )
+from pellucid.training.distributed import ALONE, Processes
 from pellucid.training.evaluate import loss_and_predictions
 from pellucid.training.examples import examples
 from pellucid.training.measures import boundary
@@ -71,8 +72,10 @@ def classify(model: Model, views: Tensor, name: str) -> Prediction:
     return Prediction(name, classes[label], by_name[classes[label]], by_name, probable, farthest(model, views))
 
 
-def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
+def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE) -> dict[str, Any]:
     """Evaluate a model on held-out images; see `held_out` for which.
+
+    processes: they share the images, and all return the results of all, as in the other tasks.
 
     Images that the loss ignores are left out. Returns accuracy, macro_f1 (over the classes that have images or were
     predicted), loss, n, the name of the data, `skipped` (the files that could not be read), and for each class its
@@ -87,7 +90,7 @@ def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
     images = held_out(model, data)
     pairs = model.fitting(examples(images), images.name)
     with torch.inference_mode():
-        loss, scores = loss_and_predictions(model, pairs)
+        loss, scores = loss_and_predictions(model, pairs, processes)
     valid = model.loss.valid_mask(images.y)
     y = images.y if valid is None else images.y[valid]
     if not len(y):

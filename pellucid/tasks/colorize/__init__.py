@@ -107,8 +107,9 @@ class Colorization(Task):
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return PSNR and other measures of colours, beside grey images."""
         from pellucid.tasks.colorize.measure import FIGURES, GREY, evaluate
+        from pellucid.training.distributed import processes
 
-        found = evaluate(model, data)
+        found = evaluate(model, data, processes())
         return Evaluation(found, [
             f"on {plural(found['n'], 'image')} of {found['data']}; answers and frechet are over "
             f"{found['n_judged']:,} of them",

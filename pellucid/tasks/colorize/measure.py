@@ -1,6 +1,6 @@
 """Evaluation of colorizers on colour images, with grey images as the baseline."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -22,12 +22,15 @@ from pellucid.ops.colour import delta_e_2000, recolour, rgb_to_lab
 from pellucid.tasks.annotated import data_path
 from pellucid.tasks.colorize.colorizer import Colorizer
 from pellucid.text import note
+from pellucid.training.distributed import ALONE, Processes
 
 BATCH_PIXELS = 1 << 18  # pixels of a batch of images of one size
 BACKBONE = "cifar"  # the shipped classifier whose features and predictions are compared
 SIDE = 32  # pixels, of its input images
 MAX_JUDGED = 2000  # images for the classifier, spread evenly over all of them
+PART = 64  # images whose metrics are added up at a time
 GREY = "grey"  # name of the baseline: a and b are 0
+TRUE = "true"  # name of the images themselves, beside those of models
 LOWER = ("delta_e", "frechet")  # metrics for which lower is better
 FIGURES = {
     "psnr": "PSNR in dB, from the squared error of sRGB pooled over all pixels",
@@ -70,6 +73,15 @@ class Score:
         if judgement is not None:
             self.judgements.append(judgement)
 
+    def merge(self, other: "Score") -> None:
+        """Add the metrics of later images."""
+        self.psnr.merge(other.psnr)
+        self.ssim.merge(other.ssim)
+        self.delta_e += other.delta_e
+        self.colourful += other.colourful
+        self.histogram = self.histogram + other.histogram
+        self.judgements += other.judgements
+
     def figures(self, true: "Score", images: int) -> dict[str, float | None]:
         """Return the metrics of FIGURES by name; true: those accumulated for the true colours of the same images."""
         ours, theirs = (BackboneOutputs(*map(torch.cat, zip(*one.judgements, strict=True))) for one in (self, true))
@@ -101,55 +113,58 @@ class MeasuredColorizers:
     data: str
 
 
-def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
+def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE) -> dict[str, Any]:
     """Evaluate a colorizer on colour images of any size; see `colour_images` for which.
 
     Returns each metric of FIGURES, the metrics of grey images as NAME_grey, and the colourfulness of the true images as
     colourfulness_true; n; n_judged, the number of images for answers and frechet; and the data. skipped is empty, since
     files that cannot be read are refused.
     """
-    found = measure({"": model}, data)
+    found = measure({"": model}, data, processes)
     grey = {f"{name}_grey": value for name, value in found.rows[GREY].items()}
     true = {f"{name}_true": found.true[name] for name in ("colourfulness", "colourfulness_lab")}
     about = {"n": found.n, "n_judged": found.judged_images, "backbone": BACKBONE, "data": found.data, "skipped": {}}
     return {**found.rows[""], **grey, **true, **about}
 
 
-def measure(
-    models: Mapping[str, Model], data: str | None, watch: Callable[[int, int], None] = lambda done, count: None
-) -> MeasuredColorizers:
+def measure(models: Mapping[str, Model], data: str | None, processes: Processes = ALONE) -> MeasuredColorizers:
     """Evaluate several colorizers on the same images; data: see `colour_images`, None for the first model's own.
 
-    watch: is called with the number of finished images and of all images. Raises PellucidError for images that cannot
-    be read, and if there are none.
+    Raises PellucidError for images that cannot be read, and if there are none.
     """
     colorizers = {name: Colorizer(model) for name, model in models.items()}
     path = data_path(next(iter(models.values())), data)
     backbone = TileFeatures()
     scores = {name: Score() for name in (*colorizers, GREY)}
-    true, n = Score(), 0
+    true = Score()
     with open_tree(path) as tree:
         names = colour_images(tree)
         check_images(tree, names)
         if data is None and not any({*name.split("/")} & {*HELD_OUT} for name in names):
             note(f"{path} has no held-out part: all its images are measured, including training images")
         judged_indices = {k * len(names) // min(len(names), MAX_JUDGED) for k in range(min(len(names), MAX_JUDGED))}
-        for indices, images in _batches(tree, names):
-            is_judged = torch.tensor([index in judged_indices for index in indices])
-            lightness = rgb_to_lab(images)[:, :1]
-            ab = {name: colorizer.ab(lightness) for name, colorizer in colorizers.items()}
-            ab[GREY] = torch.zeros_like(images[:, :2])
-            true.add(images, images, backbone(images[is_judged]))
-            for name, score in scores.items():
-                predicted = (recolour(lightness, ab[name]) * 255).round() / 255  # as in 8-bit files
-                score.add(predicted, images, backbone(predicted[is_judged]))
-            n += len(images)
-            watch(max(indices) + 1, len(names))
-    if not n:
+
+        def measured(start: int) -> dict[str, Score]:
+            found = {name: Score() for name in (TRUE, *scores)}
+            for indices, images in _batches(tree, names, range(start, min(start + PART, len(names)))):
+                is_judged = torch.tensor([index in judged_indices for index in indices])
+                lightness = rgb_to_lab(images)[:, :1]
+                ab = {name: colorizer.ab(lightness) for name, colorizer in colorizers.items()}
+                ab[GREY] = torch.zeros_like(images[:, :2])
+                found[TRUE].add(images, images, backbone(images[is_judged]))
+                for name in scores:
+                    predicted = (recolour(lightness, ab[name]) * 255).round() / 255  # as in 8-bit files
+                    found[name].add(predicted, images, backbone(predicted[is_judged]))
+            return found
+
+        for part in processes.shared(range(0, len(names), PART), measured):
+            for name, score in ((TRUE, true), *scores.items()):
+                score.merge(part[name])
+    if not names:
         raise PellucidError(f"{path} contains no images; give a folder of colour images")
-    rows = {name: score.figures(true, n) for name, score in scores.items()}
+    rows = {name: score.figures(true, len(names)) for name, score in scores.items()}
     judged_images = sum(len(one.answers) for one in true.judgements)
-    return MeasuredColorizers(rows, true.figures(true, n), n, judged_images, str(path))
+    return MeasuredColorizers(rows, true.figures(true, len(names)), len(names), judged_images, str(path))
 
 
 def colour_images(tree: Tree) -> list[str]:
@@ -161,12 +176,12 @@ def colour_images(tree: Tree) -> list[str]:
     return names if part is None else [name for name in names if part in folders[name]]
 
 
-def _batches(tree: Tree, names: Sequence[str]) -> Iterator[tuple[list[int], Tensor]]:
-    """Yield indices of images of one size, and the images (N, 3, H, W), 0 to 1."""
+def _batches(tree: Tree, names: Sequence[str], numbers: range) -> Iterator[tuple[list[int], Tensor]]:
+    """Yield the indices of images of one size, among `numbers`, and the images (N, 3, H, W), 0 to 1."""
     indices: list[int] = []
     images: list[Tensor] = []
-    for index, name in enumerate(names):
-        image = load_image(tree.read(name), tree.where(name)).float() / 255
+    for index in numbers:
+        image = load_image(tree.read(names[index]), tree.where(names[index])).float() / 255
         full = (len(images) + 1) * image[0].numel() > BATCH_PIXELS
         if images and (full or image.shape != images[0].shape):
             yield indices, torch.stack(images)

@@ -148,12 +148,13 @@ class Detection(Task):
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return COCO's figures for boxes and masks, each class's average precision, and what errors cost."""
         from pellucid.tasks.detect.measure import evaluate
+        from pellucid.training.distributed import processes
 
         page: Path | None = options.get("html")
-        found = evaluate(model, data)
+        found = evaluate(model, data, processes())
         results = found.results
         if page is not None:
-            found.write_page(page, f"Detections of {name}")
+            processes().from_first(lambda: found.write_page(page, f"Detections of {name}"))
         parts = [("box " if results.further else "", results.figures, results.intervals)]
         parts += [(f"{kind} ", figures, {}) for kind, figures in results.further.items()]
         lines = []

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from pellucid.tasks.detect.page import detection_page
 from pellucid.tasks.detect.pipeline import pipeline
 from pellucid.tasks.detect.reasons import with_reasons
 from pellucid.tasks.detect.results import Results, measure
+from pellucid.training.distributed import ALONE, Processes
 
 CHUNK = 8  # images at a time
 
@@ -54,7 +56,7 @@ class MeasuredDetections:
         ).write(path)
 
 
-def evaluate(model: Model, data: str | None = None) -> MeasuredDetections:
+def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE) -> MeasuredDetections:
     """Evaluate a detector on images of any size with annotations in the format of Pascal VOC, COCO and others.
 
     data: the name of a data set, a folder or zip, or the root of the model's own data set; None: the model's own. If it
@@ -68,11 +70,15 @@ def evaluate(model: Model, data: str | None = None) -> MeasuredDetections:
     detections: list[Detections] = []
     objects: list[Objects] = []
     areas: list[Tensor] = []
-    for start in range(0, len(source), CHUNK):
+
+    def found(start: int) -> tuple[list[Detections], list[Objects], list[Tensor]]:
         examples = [source.example(k) for k in range(start, min(start + CHUNK, len(source)))]
-        detections += finder.find([image for image, _ in examples])
-        objects += [image_objects for _, image_objects in examples]
-        areas += [_areas(source.areas(start + k), image_objects) for k, (_, image_objects) in enumerate(examples)]
+        all_areas = [_areas(source.areas(start + k), image_objects) for k, (_, image_objects) in enumerate(examples)]
+        return finder.find([image for image, _ in examples]), [one for _, one in examples], all_areas
+
+    for chunk in processes.shared(range(0, len(source), CHUNK), found):
+        for all_found, own in zip((detections, objects, areas), chunk, strict=True):
+            cast(list[Any], all_found).extend(own)
     results = measure(detections, objects, finder.classes, areas)
     return MeasuredDetections(model, results, str(path), part, source, detections, objects)
 

@@ -83,8 +83,9 @@ class Keypoints(Task):
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return the normalized mean error and its interval."""
         from pellucid.tasks.keypoints.measure import evaluate
+        from pellucid.training.distributed import processes
 
-        found = evaluate(model, data)
+        found = evaluate(model, data, processes())
         low, high = map(percent, found["nme_interval"])
         return Evaluation(found, [
             f"normalised mean error {percent(found['nme'])} (95 % interval {low} to {high}) on {found['n']:,} images "

@@ -1,6 +1,5 @@
 """Evaluation of key-points against annotations."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -13,13 +12,14 @@ from pellucid.metrics.objects import normalised_errors, unit_points
 from pellucid.model import Model
 from pellucid.tasks.annotated import held_out
 from pellucid.tasks.keypoints.finder import KeypointFinder
+from pellucid.training.distributed import ALONE, Processes
 
 CHUNK = 32  # pictures at a time
 RESAMPLES = 2000  # of the errors, for the bootstrap
 CONFIDENCE = 0.95  # of the interval
 
 
-def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
+def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE) -> dict[str, Any]:
     """Evaluate a model on pictures of any size with one annotated object each; see `keypoint_source` for which.
 
     Returns nme, the mean distance of the points from the true ones, divided by the distance between two true points and
@@ -28,8 +28,12 @@ def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
     """
     finder, source = KeypointFinder(model), keypoint_source(model, data)
     unit = unit_points(model.metrics)
-    errors = [normalised_errors(finder(images), true_points, unit) for images, true_points in examples(source)]
-    all_errors = torch.cat(errors)
+
+    def errors(start: int) -> Tensor:
+        images, true_points = examples(source, start)
+        return normalised_errors(finder(images), true_points, unit)
+
+    all_errors = torch.cat([*processes.shared(range(0, len(source), CHUNK), errors)])
     return {
         "nme": float(all_errors.mean()),
         "nme_interval": bootstrap(all_errors),
@@ -61,8 +65,7 @@ def bootstrap(values: Tensor) -> tuple[float, float]:
     return low, high
 
 
-def examples(source: KeypointSource) -> Iterator[tuple[list[Tensor], Tensor]]:
-    """Yield the images of a few examples at a time, and their key-points (n, K, 3)."""
-    for start in range(0, len(source), CHUNK):
-        examples = [source.example(k) for k in range(start, min(start + CHUNK, len(source)))]
-        yield [image for image, _ in examples], torch.stack([points for _, points in examples])
+def examples(source: KeypointSource, start: int) -> tuple[list[Tensor], Tensor]:
+    """Return CHUNK images or fewer, from number `start`, and their key-points (n, K, 3)."""
+    examples = [source.example(k) for k in range(start, min(start + CHUNK, len(source)))]
+    return [image for image, _ in examples], torch.stack([points for _, points in examples])

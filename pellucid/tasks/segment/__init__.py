@@ -92,8 +92,9 @@ class Segmentation(Task):
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return mean IoU, pixel accuracy, boundary F1, and the IoU of each class."""
         from pellucid.tasks.segment.segmenter import evaluate
+        from pellucid.training.distributed import processes
 
-        found = evaluate(model, data, bool(options.get("crf")))
+        found = evaluate(model, data, bool(options.get("crf")), processes())
         rows = [(row["class"], "-" if row["iou"] is None else percent(row["iou"])) for row in found["classes"]]
         return Evaluation(found, [
             f"mean IoU {percent(found['miou'])}  pixel accuracy {percent(found['pixel_accuracy'])}  boundary F1 "

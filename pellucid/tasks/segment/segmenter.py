@@ -28,6 +28,9 @@ from pellucid.tasks.annotated import check_image, data_path, held_out, mode_of
 from pellucid.tasks.keypoints.finder import is_keypoint_model
 from pellucid.tasks.outputs import check_outputs, png
 from pellucid.tasks.segment.crf import dense_crf, kernels_for
+from pellucid.training.distributed import ALONE, Processes
+
+CHUNK = 8  # pictures whose measures are added up at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +155,7 @@ def write_segmentation(folder: Path, stem: str, image: Tensor, pixel_classes: Pi
     return {kind: str(folder / name) for kind, name in files.items()}
 
 
-def evaluate(model: Model, data: str | None = None, crf: bool = False) -> dict[str, Any]:
+def evaluate(model: Model, data: str | None = None, crf: bool = False, processes: Processes = ALONE) -> dict[str, Any]:
     """Evaluate a model on pictures of any size with masks; see `mask_folder` for which.
 
     Returns miou, pixel_accuracy, boundary_f1, n, the name of the data, and for each class its name and iou, None if it
@@ -162,12 +165,20 @@ def evaluate(model: Model, data: str | None = None, crf: bool = False) -> dict[s
     ignored = getattr(model.loss, "ignore", None)
     source = _mask_source(model, data, ignored)
     overlap, outlines = MeanIoU(ignored), BoundaryF1(ignored)
-    with strict_warnings():
-        for k in range(len(source)):
+
+    def measured_from(start: int) -> tuple[MeanIoU, BoundaryF1]:
+        metrics = MeanIoU(ignored), BoundaryF1(ignored)
+        for k in range(start, min(start + CHUNK, len(source))):
             image, mask = source.example(k)
             probabilities = segmenter(image).probabilities
-            for metric in (overlap, outlines):
+            for metric in metrics:
                 metric.update(probabilities[None], mask[None])
+        return metrics
+
+    with strict_warnings():
+        for chunk in processes.shared(range(0, len(source), CHUNK), measured_from):
+            for metric, other in zip((overlap, outlines), chunk, strict=True):
+                metric.merge(other)
     measured = {**overlap.compute(), **outlines.compute()}
     by_class = measured.pop("class_iou")
     rows = [{"class": name, "iou": value} for name, value in zip(segmenter.classes, by_class, strict=True)]

@@ -37,8 +37,9 @@ class Translation(Task):
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return PSNR, SSIM and the Frechet distance of tiles, beside the mean colours of the labels."""
         from pellucid.tasks.translate.measure import FIGURES, FLAT, evaluate
+        from pellucid.training.distributed import processes
 
-        found = evaluate(model, data)
+        found = evaluate(model, data, processes())
         return Evaluation(found, [
             f"on {plural(found['n'], 'photo')} of {found['data']}; frechet is over {found['n_tiles']:,} tiles",
             *beside_baseline(found, FIGURES, "photos", FLAT),

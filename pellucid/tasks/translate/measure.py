@@ -1,5 +1,6 @@
 """Evaluation of photos generated from label maps, with the mean colour of each label as a baseline."""
 
+from itertools import chain
 from typing import Any, cast
 
 import torch
@@ -10,10 +11,11 @@ from pellucid.data.images import strict_warnings
 from pellucid.data.label_maps import label_channels
 from pellucid.errors import PellucidError
 from pellucid.generators import Translator
-from pellucid.metrics import PSNR, SSIM, frechet_distance
+from pellucid.metrics import PSNR, SSIM, Metric, frechet_distance
 from pellucid.model import Model
 from pellucid.tasks.colorize.measure import BACKBONE, TileFeatures
 from pellucid.tasks.segment.segmenter import mask_folder
+from pellucid.training.distributed import ALONE, Processes
 
 TILE = 60  # pixels, the side of the parts of photos that the backbone receives
 FLAT = "flat"  # name of the baseline, in which each label has its mean colour
@@ -24,7 +26,7 @@ FIGURES = {
 }
 
 
-def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
+def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE) -> dict[str, Any]:
     """Evaluate a model that generates photos from label maps; data: see `pellucid.tasks.segment.segmenter.mask_folder`.
 
     Returns psnr, from the pooled squared error; ssim; frechet, the squared Frechet distance of the features of the
@@ -38,15 +40,22 @@ def evaluate(model: Model, data: str | None = None) -> dict[str, Any]:
     features: dict[str, list[Tensor]] = {"": [], FLAT: [], "true": []}
     with strict_warnings(), torch.inference_mode():
         means = _mean_colours(source, count)
-        for k in range(len(source)):
+
+        def measured(k: int) -> tuple[list[Metric], dict[str, Tensor]]:
             photo, maps = _example(source, k, count)
             generated = objective.predict(model.params, model.scaled(maps)).float().cpu().clamp(0, 1)
             flat = torch.einsum("nkhw,kc->nchw", maps.float() / 255, means)
-            for kind, images in (("", generated), (FLAT, flat)):
-                for metric in metrics_of[kind]:
-                    metric.update(images, photo)
-                features[kind].append(backbone(tiles(images)).features)
-            features["true"].append(backbone(tiles(photo)).features)
+            metrics: list[Metric] = [PSNR(), SSIM(), PSNR(), SSIM()]
+            for metric, images in zip(metrics, (generated, generated, flat, flat), strict=True):
+                metric.update(images, photo)
+            parts = {"": generated, FLAT: flat, "true": photo}
+            return metrics, {kind: backbone(tiles(images)).features for kind, images in parts.items()}
+
+        for added, parts in processes.shared(range(len(source)), measured):
+            for metric, other in zip(chain(*metrics_of.values()), added, strict=True):
+                metric.merge(other)
+            for kind, part in parts.items():
+                features[kind].append(part)
     results: dict[str, Any] = {}
     true = torch.cat(features["true"])
     for kind, metrics in metrics_of.items():

@@ -1,0 +1,30 @@
+"""Predict the time of training steps, beside what is measured: `python -m benchmarks.scaling [PART ...]`."""
+
+import argparse
+import signal
+import sys
+
+from benchmarks.scaling.page import record
+from benchmarks.scaling.validate import BATCHES, link_rows, processes_rows
+from benchmarks.table import conditions
+
+PARTS = {f"{kind} {name}": (rows, name) for name in BATCHES for kind, rows in
+         (("processes", processes_rows), ("links", link_rows))}  # fmt: skip
+
+
+def main() -> None:
+    """Measure some parts, by default all, and write the page."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # so that no namespace is left behind
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"some of {', '.join(map(repr, PARTS))}; all by default"
+    )
+    for part in parser.parse_args().parts or PARTS:
+        if part not in PARTS:
+            parser.error(f"no part {part!r}; parts: {', '.join(map(repr, PARTS))}")
+        rows, name = PARTS[part]
+        record("validation", {part: {"measured": conditions(), "rows": rows(name)}})
+
+
+if __name__ == "__main__":
+    main()

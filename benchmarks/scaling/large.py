@@ -1,0 +1,163 @@
+"""ResNet-50 on up to 512 GPUs by the model: what a step takes, what limits it, and what to buy first.
+
+No GPU was measured: the constants below are assumptions with their sources, and stand on the page.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from statistics import NormalDist
+
+from benchmarks.scaling.model import Link, decoding_cores, overlapped, ring_all_reduce
+from pellucid.model import Model
+from pellucid.models import resnet50
+
+HOST = 8  # GPUs
+BATCH = 256  # images of a GPU
+GPU_RATE = 2470.0  # images per second of one GPU, trained in mixed precision
+CORE_RATE = 273.0  # images per second that a core decodes
+LOCAL = 300e9  # bytes per second between the GPUs of a host, in each direction
+HOP = 20e-6  # seconds of a message between hosts, with its software
+LOCAL_HOP = 5e-6  # between the GPUs of a host
+BUCKET = 25 << 20  # bytes of gradients that are sent together, the default of DistributedDataParallel
+SPREAD = 0.01  # standard deviation of a GPU's step, relative to the step
+BACKWARD = 2 / 3  # of a step without communication
+IMAGE = 110e3  # bytes of a stored image
+CORES = 128  # of a host
+GPUS = (1, 8, 16, 32, 64, 128, 256, 512)
+NETWORKS = (10e9, 100e9, 400e9)  # bits per second of a host
+IMAGENET, MANY, EPOCHS = 1.28e6, 100e6, 90
+
+SOURCES = (
+    (
+        f"{GPU_RATE:,.0f} images/s of a GPU",
+        "one A100 of 80 GB, mixed precision, batch 256: table of training performance in "
+        "[NVIDIA's examples](https://github.com/NVIDIA/DeepLearningExamples/tree/master/PyTorch/Classification/"
+        "ConvNets/resnet50v1.5), which also has 16,621 images/s for eight, input pipeline included",
+    ),
+    (f"{CORE_RATE:.0f} images/s of a core", "decoding and resizing, measured with this library on another machine"),
+    (f"{LOCAL / 1e9:.0f} GB/s inside a host", "half of the 600 GB/s in both directions of the A100's NVLink"),
+    (f"{HOP * 1e6:.0f} and {LOCAL_HOP * 1e6:.0f} microseconds a message", "between hosts and inside one: a guess"),
+    (f"{SPREAD:.0%} standard deviation of a GPU's step", "a guess; the page shows what other values cost"),
+    (f"{IMAGE / 1e3:.0f} kB of an image", "a guess, about a JPEG file of half a megapixel"),
+    (f"{CORES} cores of a host", "a guess: two processors of 64; fewer cores stand in a table below"),
+    ("float32 gradients", "of all parameters, in buckets of 25 MiB, while the backward pass goes on"),
+)
+
+
+@cache
+def slowest_of_normal(count: int) -> float:
+    """Return the expected largest of `count` standard normal draws, by the trapezoidal rule.
+
+    It is the integral of 1 - F(x)^n over x > 0 less that of F(x)^n over x < 0 (David and Nagaraja 2003, 3.1).
+    """
+    step, normal = 0.01, NormalDist()
+    xs = [step * k for k in range(-1000, 1001)]
+    values = [(x > 0) - normal.cdf(x) ** count + (0.5 if x == 0 else 0.0) for x in xs]
+    return step * math.fsum(values)
+
+
+@cache
+def buckets() -> tuple[tuple[float, float], ...]:
+    """Return (part of the backward pass, bytes of gradients) of each bucket of ResNet-50, from the last layer."""
+    rows = Model(resnet50(1000), input_shape=(3, 224, 224)).summary().rows
+    work = sum(row.multiply_adds for row in rows)
+    found: list[tuple[float, float]] = []
+    part, size = 0.0, 0.0
+    for row in reversed(rows):
+        part, size = part + row.multiply_adds / work, size + 4.0 * row.parameters
+        if size >= BUCKET:
+            found.append((part, size))
+            part, size = 0.0, 0.0
+    return (*found, (part, size))
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """GPUs in hosts of eight.
+
+    network: bits per second of a host in each direction. cores: of a host. spread: see SPREAD.
+    """
+
+    gpus: int
+    network: float
+    cores: int = CORES
+    spread: float = SPREAD
+
+    @property
+    def hosts(self) -> int:
+        """The number of hosts."""
+        return -(-self.gpus // HOST)
+
+    def _reduced(self, size: float) -> float:
+        """Return the time of a ring all-reduce, which enters and leaves each host once."""
+        rate = LOCAL if self.hosts == 1 else min(LOCAL, self.network / 8)
+        ring = ring_all_reduce(size, self.gpus, Link(rate))
+        return ring + 2 * (self.hosts - 1) * HOP + 2 * (self.gpus - self.hosts) * LOCAL_HOP
+
+    def computing(self) -> float:
+        """Return the time of a step without communication, of the slowest GPU."""
+        return BATCH / GPU_RATE * (1 + self.spread * slowest_of_normal(self.gpus))
+
+    def communicating(self) -> float:
+        """Return the time of all gradients' sums, if nothing overlapped."""
+        return sum(self._reduced(size) for _, size in buckets()) if self.gpus > 1 else 0.0
+
+    def step(self) -> float:
+        """Return the time of a step whose input is there in time."""
+        whole = self.computing()
+        parts = [(part * whole * BACKWARD, self._reduced(size)) for part, size in buckets()]
+        return overlapped(whole * (1 - BACKWARD), parts) if self.gpus > 1 else whole
+
+    def limits(self) -> dict[str, float]:
+        """Return the images per second that each part allows."""
+        images = BATCH * self.gpus
+        return {
+            "computing": images / (BATCH / GPU_RATE),
+            "waiting for the slowest GPU": images / self.computing(),
+            "network": images / self.step(),
+            "decoding": self.hosts * self.cores * CORE_RATE,
+        }
+
+    def rate(self) -> float:
+        """Return the images per second."""
+        return min(self.limits().values())
+
+    def limit(self) -> str:
+        """Return what limits the rate; "computing" where the rest costs less than 5 per cent."""
+        limits = self.limits()
+        if self.rate() >= 0.95 * limits["computing"]:
+            return "computing"
+        if limits["decoding"] <= limits["network"]:
+            return "decoding"
+        lost = limits["computing"] - limits["waiting for the slowest GPU"], limits["computing"] - limits["network"]
+        return "waiting for the slowest GPU" if lost[0] > 0.5 * lost[1] else "network"
+
+    def hours(self, images: float) -> float:
+        """Return the hours for so many images."""
+        return images / self.rate() / 3600
+
+    def needed_cores(self) -> float:
+        """Return the cores of a host that decode as fast as its GPUs compute."""
+        return decoding_cores(min(self.gpus, HOST) * BATCH / self.step(), CORE_RATE)
+
+    def reading(self) -> float:
+        """Return the bits per second that a host reads, from its disk or over a network of storage."""
+        return self.rate() / self.hosts * IMAGE * 8
+
+    def purchases(self) -> dict[str, float]:
+        """Return by how much each of several purchases raises the rate, as factors."""
+        others = {
+            "twice the network": replace(self, network=2 * self.network),
+            "twice the cores": replace(self, cores=2 * self.cores),
+            "twice the hosts": replace(self, gpus=2 * self.gpus),
+        }
+        return {name: other.rate() / self.rate() for name, other in others.items()}
+
+
+def clusters() -> Iterator[Cluster]:
+    """Yield the clusters of the page."""
+    for network in NETWORKS:
+        for gpus in GPUS:
+            yield Cluster(gpus, network)

@@ -1,0 +1,123 @@
+"""Two network namespaces of Linux with a link between them whose rate and delay can be changed. Needs root.
+
+Each namespace has a TAP device. A token bucket of the kernel (`tc qdisc ... tbf`) limits the rate at which it sends; a
+thread here passes the frames on after the delay, because kernels without `netem` cannot delay them.
+"""
+
+import fcntl
+import os
+import select
+import struct
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# numbers of <linux/if_tun.h>
+TUNSETIFF, TUNSETOFFLOAD = 0x400454CA, 0x400454D0
+IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
+TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6 = 0x01, 0x02, 0x04
+FRAME = 1 << 17  # bytes, more than any frame has
+MTU = 9000
+SEGMENT = 65_536  # bytes, the most that the kernel hands over in one piece
+BURST = 131_072  # bytes that the token bucket lets pass at once
+WINDOW = 4000  # segments: more than a message has, so that the first ones are not sent in rounds
+SETTINGS = {  # of TCP: buffers that hold a message, and no slow start after the pause of each step
+    "tcp_slow_start_after_idle": "0",
+    "tcp_rmem": "4096 33554432 67108864",
+    "tcp_wmem": "4096 33554432 67108864",
+}
+
+
+class Wire(threading.Thread):
+    """Passes frames between two TAP devices after `delay` seconds."""
+
+    def __init__(self, taps: tuple[int, int]) -> None:
+        super().__init__(daemon=True)
+        self.taps, self.delay, self.ended = taps, 0.0, False
+
+    def run(self) -> None:
+        waiting: deque[tuple[float, int, bytes]] = deque()
+        other = dict(zip(self.taps, reversed(self.taps), strict=True))
+        while not self.ended:
+            now = time.perf_counter()
+            while waiting and waiting[0][0] <= now:
+                _, tap, frame = waiting.popleft()
+                os.write(tap, frame)
+            timeout = min(max(waiting[0][0] - now, 0.0), 0.2) if waiting else 0.2
+            for tap in select.select(self.taps, (), (), timeout)[0]:
+                try:
+                    frame = os.read(tap, FRAME)
+                except BlockingIOError:
+                    continue
+                waiting.append((time.perf_counter() + self.delay, other[tap], frame))
+
+
+def run(*words: str) -> None:
+    """Run a command; its message is shown where it fails."""
+    subprocess.run(words, check=True)
+
+
+class Network:
+    """Two namespaces, of which process k uses the one with number k."""
+
+    def __init__(self) -> None:
+        self.names = [f"pellucid{os.getpid()}-{k}" for k in range(2)]
+        self.devices = [f"pell{os.getpid() % 10_000}x{k}" for k in range(2)]
+        self.addresses = ["10.77.0.1", "10.77.0.2"]
+        self.wire = Wire((self._tap(0), self._tap(1)))
+
+    def _tap(self, k: int) -> int:
+        tap = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+        fcntl.ioctl(
+            tap, TUNSETIFF, struct.pack("16sH22x", self.devices[k].encode(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)
+        )
+        fcntl.ioctl(tap, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6)
+        run("ip", "netns", "add", self.names[k])
+        run("ip", "link", "set", self.devices[k], "netns", self.names[k])
+        device = self.devices[k]
+        self.inside(k, "ip", "addr", "add", f"{self.addresses[k]}/24", "dev", device)
+        self.inside(k, "ip", "link", "set", "dev", device, "mtu", str(MTU), "txqueuelen", "10000")
+        self.inside(k, "ip", "link", "set", "dev", device, "gso_max_size", str(SEGMENT), "up")
+        self.inside(k, "ip", "link", "set", "lo", "up")
+        for name, value in SETTINGS.items():
+            self.inside(k, "sh", "-c", f"echo {value} > /proc/sys/net/ipv4/{name}")
+        windows = ("initcwnd", str(WINDOW), "initrwnd", str(WINDOW))
+        self.inside(k, "ip", "route", "replace", "10.77.0.0/24", "dev", device, *windows)
+        return tap
+
+    def inside(self, k: int, *words: str) -> None:
+        """Run a command in a namespace."""
+        run(*self.prefix(k), *words)
+
+    def prefix(self, k: int) -> tuple[str, ...]:
+        """Return the words before a command that is to run in a namespace."""
+        return "ip", "netns", "exec", self.names[k]
+
+    def limit(self, rate: float | None, delay: float) -> None:
+        """Set the rate of both directions in bits per second, None for no limit, and the delay one way in seconds."""
+        for k, device in enumerate(self.devices):
+            bucket = ("pfifo",)
+            if rate is not None:
+                bucket = ("tbf", "rate", f"{rate:.0f}bit", "burst", str(BURST), "limit", "64mb")
+            self.inside(k, "tc", "qdisc", "replace", "dev", device, "root", *bucket)
+        self.wire.delay = delay
+
+
+@contextmanager
+def network() -> Iterator[Network]:
+    """Within the context, there is a network."""
+    if os.geteuid():
+        raise SystemExit("benchmarks.scaling: network namespaces need root; run this part as root")
+    made = Network()
+    made.wire.start()
+    try:
+        yield made
+    finally:
+        made.wire.ended = True
+        made.wire.join()
+        for tap, name in zip(made.wire.taps, made.names, strict=True):
+            run("ip", "netns", "del", name)
+            os.close(tap)

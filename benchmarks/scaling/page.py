@@ -1,0 +1,237 @@
+"""The page docs/scaling.md, written from docs/scaling.json and the model."""
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.scaling.large import (
+    BATCH,
+    CORES,
+    EPOCHS,
+    GPUS,
+    IMAGENET,
+    MANY,
+    NETWORKS,
+    SOURCES,
+    Cluster,
+    clusters,
+)
+
+DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
+ALLOWED = 0.15  # relative error
+SUMMARY = ("errors", f"within {100 * ALLOWED:.0f} %", "median", "largest")
+FEW_CORES = (16, 32, 64, CORES)
+
+HEAD = """# Scaling
+
+Written by `python -m benchmarks.distributed` and `python -m benchmarks.scaling`; nothing here is typed by hand.
+
+First, two processes beside one and beside PyTorch's DistributedDataParallel. Then a model of the time of a step, with
+what it predicts beside what was measured. Last, what the model says of ResNet-50 on up to 512 GPUs. Those figures are
+worth as much as their assumptions, which stand above them.
+"""
+EFFICIENCY = """## Two processes beside one
+
+The same batch is computed by one process of one thread, or half of it by each of two. Efficiency is the time of one
+divided by that of both together: **processor**, the seconds of the processor; **clock**, the time that passes, which
+also falls when other programs of the machine need the second core. Medians of the rounds, with the least and the most.
+"""
+MODEL = """## The model
+
+| part | time |
+|---|---|
+| computing a shard | measured with two processes at work; with more processes than cores, times processes / cores |
+| waiting | the median of the slowest of P processes, by the order statistics of the measured times of single steps |
+| copies | bytes of the gradients, times seconds a byte: scaled into one tensor, added by parts, divided |
+| exact sum (Pellucid) | a small table around the ring, parts of the gradients to all, the sums around the ring |
+| ring all-reduce (DDP) | 2 (P - 1) messages of 1 / P of a bucket, while the backward pass computes the next bucket |
+| a message | software + delay + bytes / rate; the first of an operation waits once more, until its receiver is ready |
+| the next images | hosts x cores x images a core decodes, at most |
+
+Software time and rate of the bare connection are measured by exchanges without any computing, copies by copies, and
+computing, before and after each setting, by steps that exchange nothing. Where processes share cores, an exchange takes
+longer as computing does. How often an operation waits for the delay was
+counted with operations alone, at delays of 10 and 30 ms. Nothing is fitted to the steps below.
+"""
+VALIDATION = """## Predicted beside measured
+
+Two networks: an MLP of four million parameters (16 MB of gradients), and ResNet-20 (1 MB). The network lies between two
+namespaces of Linux; the kernel's token bucket (`tc ... tbf`) limits the rate of each direction, and the delay, one way,
+is added by a program that passes the frames on, because this kernel has no `netem`. Frames have 9,000 bytes, TCP does
+not start slowly after a pause (`tcp_slow_start_after_idle = 0`), and its windows hold a whole message. Four processes
+share two cores. The measuring processes ran with the highest priority (`nice`), since the machine had other work.
+
+Where the exact sum takes longer than predicted over a slow network, the exchange alone does so too: at 200 Mbit/s and
+without delay, one of 8 MB took 600 ms, where both directions at once would need 335, and the all-reduce took 338. The
+two directions of gloo's all-to-all and all-gather seem to overlap only in part. The model has no term for that.
+"""
+LARGE = """## ResNet-50 on 1 to 512 GPUs
+
+No GPU was measured. The assumptions:
+"""
+AFTER = """Hours are those of the computing; that {most:,} images in a batch train as well as 256 is another question.
+NVIDIA measured 16,621 images/s on eight GPUs with its input pipeline, where the model, whose input is always there in
+time, has {eight:,.0f}.
+
+The tables are those of a ring all-reduce with overlap, which was predicted within 15 % throughout. The exact sum was
+not, so that nothing larger is said of it than this: nothing overlaps, and each GPU sends parts to all others, so that
+a host of eight sends eight times the bytes of a ring in that phase. Adding the shards of a host before they leave it
+keeps the tree, and is what to build before it runs on many hosts.
+"""
+
+
+def record(part: str, figures: Mapping[str, Any]) -> None:
+    """Add figures by name to a part of docs/scaling.json, and write docs/scaling.md."""
+    path = DOCS / "scaling.json"
+    results: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    results[part] = {**results.get(part, {}), **figures}
+    path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    (DOCS / "scaling.md").write_text(page(results), encoding="utf-8")
+
+
+def page(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the page."""
+    parts = [HEAD, EFFICIENCY, *_efficiency(results.get("efficiency", {})), MODEL, VALIDATION]
+    return "\n".join([*parts, *_validation(results.get("validation", {})), LARGE, *_large()])
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a table, whose columns other than the first are aligned to the right."""
+    lines = [header, ("---", *("---:" for _ in header[1:])), *rows]
+    return [*("| " + " | ".join(line) + " |" for line in lines), ""]
+
+
+def _efficiency(figures: Mapping[str, Any]) -> list[str]:
+    if not figures:
+        return ["Not measured yet.", ""]
+    columns = [*next(iter(figures.values()))["columns"]]
+    rows = [
+        (name, *(f"{statistics.median(found['columns'][column]):.2f} ({min(found['columns'][column]):.2f} to "
+                 f"{max(found['columns'][column]):.2f})" for column in columns))
+        for name, found in figures.items()
+    ]  # fmt: skip
+    return [*table(("network", *columns), rows), _measured(figures)]
+
+
+def _measured(figures: Mapping[str, Any]) -> str:
+    """Return a sentence on when and on what each figure was measured."""
+    places = dict.fromkeys(found["measured"] for found in figures.values())
+    return f"Measured {'; '.join(places)}.\n"
+
+
+def _validation(figures: Mapping[str, Any]) -> list[str]:
+    if not figures:
+        return ["Not measured yet.", ""]
+    rows = [row for part in figures.values() for row in part["rows"]]
+    errors = [row["predicted"] / row["measured"] - 1 for row in rows]
+    kinds = {"ring all-reduce with overlap (DDP)": True, "exact sum (Pellucid), and one process": False}
+    found = [
+        (kind, [error for row, error in zip(rows, errors, strict=True) if row["setting"].endswith("DDP") == is_ddp])
+        for kind, is_ddp in kinds.items()
+    ]
+    cells = [
+        (row["network"], row["setting"], *(f"{row[kind] * 1e3:,.1f} ms" for kind in ("predicted", "measured")),
+         f"{100 * error:+.0f} %")
+        for row, error in zip(rows, errors, strict=True)
+    ]  # fmt: skip
+    return [
+        *table(("network", "setting", "predicted", "measured", "error"), cells),
+        *table(SUMMARY, ((kind, *_summary(errors)) for kind, errors in found if errors)),
+        _measured(figures),
+    ]
+
+
+def _summary(errors: Sequence[float]) -> tuple[str, str, str]:
+    """Return how many relative errors are within ALLOWED, their median and the largest."""
+    sizes = [*map(abs, errors)]
+    within = sum(size <= ALLOWED for size in sizes)
+    return f"{within} of {len(sizes)}", f"{100 * statistics.median(sizes):.0f} %", f"{100 * max(sizes):.0f} %"
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
+
+
+def _row(cluster: Cluster) -> tuple[str, ...]:
+    alone = Cluster(1, cluster.network).rate()
+    efficiency = cluster.rate() / alone / cluster.gpus
+    return (
+        f"{cluster.gpus}",
+        f"{cluster.step() * 1e3:.0f} ms",
+        f"{cluster.communicating() * 1e3:.0f} ms",
+        f"{cluster.rate():,.0f}",
+        f"{100 * efficiency:.0f} %",
+        _hours(EPOCHS * cluster.hours(IMAGENET)),
+        _hours(cluster.hours(MANY)),
+        cluster.limit(),
+    )
+
+
+def _large() -> list[str]:
+    lines = table(("assumption", "source"), SOURCES)
+    head = ("GPUs", "step", "communication, if nothing overlapped", "images/s", "efficiency",
+            f"{EPOCHS} epochs of {IMAGENET / 1e6:.2f} million", f"{MANY / 1e6:.0f} million once", "limit")  # fmt: skip
+    for network in NETWORKS:
+        lines += [f"### {network / 1e9:.0f} Gbit/s between hosts", ""]
+        lines += table(head, [_row(cluster) for cluster in clusters() if cluster.network == network])
+    lines += [AFTER.format(most=BATCH * GPUS[-1], eight=Cluster(8, NETWORKS[0]).rate())]
+    return [*lines, *_decoding(), *_purchases(), *_slowest()]
+
+
+def _decoding() -> list[str]:
+    """Return the section on what a host must decode and read."""
+    network = NETWORKS[1]
+    rows = [
+        (f"{cores}", f"{Cluster(512, network, cores).rate():,.0f}", Cluster(512, network, cores).limit())
+        for cores in FEW_CORES
+    ]
+    host = Cluster(8, network)
+    return [
+        "### Decoding and reading",
+        "",
+        f"A host of eight GPUs needs {host.needed_cores():.0f} cores that decode, and reads "
+        f"{host.reading() / 1e9:.0f} Gbit/s of images: more than a network of 10 Gbit/s brings, so that they lie on "
+        f"its own disks, or are stored smaller. 512 GPUs at {network / 1e9:.0f} Gbit/s, by the cores of a host:",
+        "",
+        *table(("cores", "images/s", "limit"), rows),
+    ]
+
+
+def _purchases() -> list[str]:
+    """Return the section on what to buy first."""
+    kinds = [*Cluster(8, NETWORKS[0]).purchases()]
+    cases = [Cluster(gpus, network, cores) for gpus in (8, 64, 512) for network in NETWORKS for cores in (32, CORES)]
+    rows = [
+        (
+            f"{case.gpus} GPUs, {case.network / 1e9:.0f} Gbit/s, {case.cores} cores a host",
+            *(f"{case.purchases()[kind]:.2f}" for kind in kinds),
+            case.limit(),
+        )
+        for case in cases
+    ]
+    return [
+        "### What to buy first",
+        "",
+        "By how much the images per second rise: cores before anything else where a host has fewer than its GPUs need; "
+        "then a network of 100 Gbit/s, beyond which it brings next to nothing; then hosts.",
+        "",
+        *table(("from", *kinds, "limit"), rows),
+    ]
+
+
+def _slowest() -> list[str]:
+    """Return the section on the spread of steps."""
+    spreads = (0.0, 0.01, 0.03, 0.1)
+    rows = [
+        (f"{gpus}", *(f"{Cluster(gpus, NETWORKS[1], spread=spread).step() * 1e3:.0f} ms" for spread in spreads))
+        for gpus in (8, 64, 512)
+    ]
+    return [
+        "### Waiting for the slowest",
+        "",
+        f"The step at {NETWORKS[1] / 1e9:.0f} Gbit/s, by the standard deviation of a GPU's step:",
+        "",
+        *table(("GPUs", *(f"{100 * spread:.0f} %" for spread in spreads)), rows),
+    ]

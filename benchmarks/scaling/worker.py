@@ -1,0 +1,83 @@
+"""One of the processes of a measurement: obeys orders, one JSON list a line, and answers with lists of seconds."""
+
+import functools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+
+from benchmarks.distributed import model_of, plain_step, sharded_step, torch_step
+from pellucid.nested import flatten
+from pellucid.training.distributed import Processes, processes
+from pellucid.training.process import memory_kept
+
+
+class Worker:
+    """Runs the orders; `count` processes run the same ones."""
+
+    def __init__(self, group: Processes) -> None:
+        self.group = group
+        self.step = functools.cache(self._step)
+
+    def _step(self, side: str, name: str, batch: int) -> Callable[[], object]:
+        """Return a training step: of "ours" or "ddp", or what a process of these computes "alone" or "ddp-alone"."""
+        if side.startswith("ddp"):
+            return torch_step(name, batch, parallel=side == "ddp")
+        return plain_step(name, batch, in_sweep=False) if side == "alone" else sharded_step(name, batch, self.group)
+
+    def operation(self, kind: str, size: int) -> Callable[[], object]:
+        """Return a collective operation on `size` bytes of each process, or a copy of them."""
+        values, count = torch.zeros(size // 4 // self.group.count * self.group.count), self.group.count
+        other = torch.ones_like(values)
+        if kind == "exchange":
+            chunks = values.view(1, count, -1)
+            return lambda: self.group.gathered(self.group.dealt(chunks, [1] * count)[0])
+        return {
+            "gather": lambda: self.group.gathered(values),
+            "reduce": lambda: dist.all_reduce(values),
+            "scale": lambda: torch.mul(values, 2.0, out=other),
+            "divide": lambda: values.div_(2.0),
+            "add": lambda: values.add_(other),
+        }[kind]
+
+    def size(self, name: str) -> int:
+        """Return the bytes of a network's gradients."""
+        return sum(4 * tensor.numel() for tensor in flatten(model_of(name).params).values())
+
+    def obey(self, order: list[Any]) -> Any:
+        """Return the result of an order: seconds of each repetition, after some that are not measured."""
+        what, *rest, warm, repetitions = order
+        if what == "size":
+            return self.size(*rest)
+        run = self.step(*rest) if what == "step" else self.operation(what, *rest)
+        ours = what != "step" or not rest[0].startswith("ddp")
+        with torch.inference_mode(ours):
+            for _ in range(warm):
+                run()
+            if self.group.count > 1:
+                dist.barrier()
+            seconds: list[float] = []
+            for _ in range(repetitions):
+                start = time.perf_counter()
+                run()
+                seconds.append(time.perf_counter() - start)
+        return seconds
+
+
+def main() -> None:
+    """Obey the orders on stdin."""
+    torch.set_num_threads(1)
+    group = processes() if int(os.environ["WORLD_SIZE"]) > 1 else Processes()
+    worker = Worker(group)
+    with memory_kept():
+        for line in sys.stdin:
+            print("answer " + json.dumps(worker.obey(cast(list[Any], json.loads(line)))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

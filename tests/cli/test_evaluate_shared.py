@@ -1,0 +1,73 @@
+"""`pellucid evaluate` in two processes that torchrun starts: the results of one, printed once."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pellucid.training.distributed import ALONE, Processes
+from tests.cli import evaluated
+
+ROOT = Path(__file__).resolve().parents[2]
+LAUNCH = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+
+
+class Rehearsed(Processes):
+    """One of several processes, whose parts the test computes one after another."""
+
+    def from_all(self, value):
+        return [[part * part for part in parts] for parts in (range(2), range(2, 5))]
+
+
+def test_parts_are_computed_in_order_and_one_by_one_in_one_process():
+    asked = []
+
+    def compute(part):
+        asked.append(part)
+        return part * part
+
+    found = ALONE.shared(range(5), compute)
+    assert next(found) == 0
+    assert asked == [0]
+    assert [*found] == [1, 4, 9, 16]
+
+
+@pytest.mark.parametrize(("rank", "own"), [(0, [0, 1]), (1, [2, 3, 4])])
+def test_each_process_computes_its_parts_and_returns_all(rank, own):
+    asked = []
+
+    def compute(part):
+        asked.append(part)
+        return part * part
+
+    assert [*Rehearsed(rank, 2).shared(range(5), compute)] == [0, 1, 4, 9, 16]
+    assert asked == own
+
+
+@pytest.mark.slow
+def test_two_processes_return_the_results_of_one_for_every_task(tmp_path, capsys, monkeypatch):
+    evaluated.folders(tmp_path)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as torchrun does
+    try:
+        evaluated.evaluate(tmp_path)
+    finally:
+        torch.set_num_threads(threads)
+    expected = capsys.readouterr().out.splitlines()
+    assert len(expected) == len(evaluated.DATA)
+    done = subprocess.run(
+        [*LAUNCH, "-m", "tests.cli.evaluated", str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert lines[:-2] == expected
+    assert sorted(lines[-2:]) == [f"process {rank}: part 3 is broken" for rank in range(2)]
+    pages = [(tmp_path / f"page-of-{count}.html").read_bytes() for count in (1, 2)]
+    assert pages[0] == pages[1]

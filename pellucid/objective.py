@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from pellucid.combine.base import buffer_paths, init_child, join, uses_flow, walk
+from pellucid.combine.base import init_child, join, uses_flow
 from pellucid.config import to_config
 from pellucid.data.seeds import BatchDraws
 from pellucid.data.source import Batch
@@ -21,7 +21,6 @@ from pellucid.nested import flatten, leaves
 from pellucid.registry import Part
 from pellucid.settings.checks import check, is_number
 from pellucid.sweep import BackwardWatch, ForwardWatch, backward
-from pellucid.text import plural
 
 MIN_INPUTS = 16  # number of inputs from which converting the memory layout of the weights is worthwhile
 Losses = dict[str, Tensor]  # 0-d tensors by name
@@ -380,44 +379,3 @@ def _copy(params: Params, trained: Params) -> None:
 def seeded(device: torch.device, seed: int = 0) -> torch.Generator:
     """Return a random generator on a device, seeded with `seed`; on the CPU for "meta", which has no generators."""
     return torch.Generator("cpu" if device.type == "meta" else device).manual_seed(seed)
-
-
-def named_layers(nets: Mapping[str, Layer]) -> Iterator[tuple[str, Layer]]:
-    """Yield (path, layer) for all layers and combinators of several networks."""
-    for name, net in nets.items():
-        yield from walk(net, name)
-
-
-def all_buffers(nets: Mapping[str, Layer]) -> set[str]:
-    """Return the paths of all buffers (running statistics) of several networks."""
-    return set().union(*(buffer_paths(net, name) for name, net in nets.items()))
-
-
-class ParameterCounts(NamedTuple):
-    """The number of learned values, frozen ones included, and of values in buffers (running statistics)."""
-
-    parameters: int
-    buffers: int
-
-    def __str__(self) -> str:
-        """Return "11,689,512 parameters and 9,620 values in buffers", without the buffers if there are none."""
-        buffers = f" and {plural(self.buffers, 'value')} in buffers" if self.buffers else ""
-        return plural(self.parameters, "parameter") + buffers
-
-
-def sizes(nets: Mapping[str, Layer], params: Params) -> ParameterCounts:
-    """Return the numbers of values in the parameters and in the buffers of several networks."""
-    buffers, counts = all_buffers(nets), {path: tensor.numel() for path, tensor in flatten(params).items()}
-    in_buffers = sum(count for path, count in counts.items() if path in buffers)
-    return ParameterCounts(sum(counts.values()) - in_buffers, in_buffers)
-
-
-def params_of(params: Params, name: str) -> Params:
-    """Return the parameters of the network `name`, or all parameters for the name ""."""
-    return params[name] if name else params
-
-
-def below(paths: Any, name: str) -> set[str]:
-    """Return the paths of parameters in the network `name`, without that prefix."""
-    prefix = join(name, "")
-    return {path.removeprefix(prefix) for path in paths if path.startswith(prefix)}

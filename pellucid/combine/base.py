@@ -225,6 +225,11 @@ def join(path: str, name: str) -> str:
     return f"{path}.{name}" if path and name else path or name
 
 
+def prefix_of(path: str) -> str:
+    """Return how all paths below `path` begin."""
+    return f"{path}." if path else ""
+
+
 def first_name(path: str, names: Iterable[str]) -> str:
     """Return the longest of `names`, which may contain dots, with which a path begins; else its part before a dot."""
     found = [name for name in names if path == name or path.startswith(f"{name}.")]

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 import torch
 
 from pellucid.combine.base import replace_layer, walk
+from pellucid.combine.nets import sizes
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError
 from pellucid.explain.ablation import default_rows
 from pellucid.layers import Conv2d, Dense, Identity
 from pellucid.layers.base import Layer, Params
 from pellucid.nested import map_tree
-from pellucid.objective import sizes
 from pellucid.optim import Adam
 from pellucid.run.history import Row
 from pellucid.settings.checks import integer

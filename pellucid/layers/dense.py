@@ -1,6 +1,6 @@
 """The fully connected layer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -34,7 +34,7 @@ class Dense(Layer):
     bias: bool = True
     init_weight: str = "he"
     init_bias: str = "zeros"
-    pixels: bool = False
+    pixels: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid hyperparameter."""

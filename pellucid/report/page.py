@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pellucid.text import printable
 
@@ -25,6 +25,11 @@ def render(template: str, **values: Any) -> str:
 def table_html(caption: str, rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
     """Return a table for notebooks; the first row is the head, columns with indices in `right` are right-aligned."""
     return render("table", caption=caption, head=rows[0] if rows else (), rows=rows[1:], right=right)
+
+
+def escaped(text: str) -> str:
+    """Return a text as it stands in HTML, for pages that no template of this package makes."""
+    return str(escape(text))
 
 
 def document(fragment: str, title: str) -> str:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.combine.base import join, walk
+from pellucid.combine.nets import params_of, sizes
 from pellucid.data import Arrays, Source
 from pellucid.data.images import load_image
 from pellucid.errors import PellucidError
@@ -21,7 +22,7 @@ from pellucid.layers.dense import Dense
 from pellucid.model import Model
 from pellucid.nested import flatten
 from pellucid.network.summary import Summary, summary
-from pellucid.objective import Supervised, params_of, sizes
+from pellucid.objective import Supervised
 from pellucid.report.embedded import embedded
 from pellucid.report.sections import ImageRow, Section
 from pellucid.run.folder import RunFolder

@@ -1,7 +1,6 @@
 """A view of the studio as one HTML document, which needs no other file."""
 
 import base64
-import html
 import json
 import math
 import posixpath
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import PellucidError
+from pellucid.report.page import escaped
 from pellucid.studio.messages import pack
 from pellucid.studio.session import REQUESTS, Session
 from pellucid.studio.view import View
@@ -37,7 +37,7 @@ def document(
         given["answers"] = {key: base64.b64encode(answer).decode() for key, answer in answers.items()}
     style = (WEB / "style.css").read_text(encoding="utf-8") + (view.page / "view.css").read_text(encoding="utf-8")
     return DOCUMENT.read_text(encoding="utf-8").format(
-        title=html.escape(view.title if title is None else title),
+        title=escaped(view.title if title is None else title),
         style=style,
         modules=json.dumps({"imports": modules(view)}),
         given=json.dumps(given).replace("<", "\\u003c"),  # no text may end the script

@@ -6,11 +6,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from pellucid.combine.nets import named_layers
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers import Conv2d, ConvTranspose2d, Dense
 from pellucid.layers.base import Layer, Params
 from pellucid.nested import flatten, leaves, nest
-from pellucid.objective import named_layers
 from pellucid.optim import foreach
 
 CPU = torch.device("cpu")

@@ -10,12 +10,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from pellucid.combine.nets import named_layers
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.fuse import BatchParts
 from pellucid.layers.base import Mode
 from pellucid.nested import flatten, map_tree
-from pellucid.objective import Objective, Supervised, named_layers, seeded
+from pellucid.objective import Objective, Supervised, seeded
 from pellucid.optim.schedules import Constant
 from pellucid.run.folder import RunFolder
 from pellucid.run.history import Row

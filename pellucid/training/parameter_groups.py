@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from pellucid.combine.nets import all_buffers
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
 from pellucid.models import match
-from pellucid.objective import Objective, all_buffers
+from pellucid.objective import Objective
 from pellucid.optim import Optimizer, Regularizer
 from pellucid.optim.base import State, tensors_of
 from pellucid.optim.regularizers import add_penalties, shrink_weights

@@ -15,12 +15,13 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
+from pellucid.combine.nets import all_buffers
 from pellucid.data.seeds import mix
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
 from pellucid.nested import flatten, map_tree
-from pellucid.objective import Gradients, Objective, all_buffers, mean_losses, seeded
+from pellucid.objective import Gradients, Objective, mean_losses, seeded
 from pellucid.run.history import Row
 from pellucid.training.device import device_of
 from pellucid.training.distributed import Processes, dealt

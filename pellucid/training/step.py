@@ -7,7 +7,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from pellucid.combine.base import join
+from pellucid.combine.base import join, prefix_of
+from pellucid.combine.nets import all_buffers, below, named_layers, params_of
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError, nearest
 from pellucid.fuse import BatchParts, Rate, freeze, fuse, synced
@@ -15,16 +16,7 @@ from pellucid.layers import Conv2d, Dense
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import Loss
 from pellucid.nested import flatten, leaves
-from pellucid.objective import (
-    Gradients,
-    Objective,
-    Supervised,
-    all_buffers,
-    below,
-    mean_losses,
-    named_layers,
-    params_of,
-)
+from pellucid.objective import Gradients, Objective, Supervised, mean_losses
 from pellucid.optim import SGD, MaxNorm, Optimizer, Regularizer, clip_by_norm, pack, unpack
 from pellucid.optim.regularizers import L2, in_order
 from pellucid.training.averaging import AVERAGE, Average
@@ -276,7 +268,7 @@ class _Updater:
         factors: Mapping[str, float],
     ) -> None:
         self.prefix, self.optimizer, self.proportion = f"{name}:" if name else "", optimizer, proportion
-        self.all_paths = [path for path in learned if path.startswith(join(name, ""))]
+        self.all_paths = [path for path in learned if path.startswith(prefix_of(name))]
         self._learned, self._decayed, self._factors = learned, decayed, factors
         self.state = optimizer.init([learned[path] for path in self.all_paths])
         self.keep(self.all_paths)

@@ -6,10 +6,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from pellucid.combine.nets import params_of
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.losses import Loss
-from pellucid.objective import Objective, Supervised, params_of
+from pellucid.objective import Objective, Supervised
 from pellucid.training.learner import Learner
 from pellucid.training.step import training_of
 from pellucid.verify import verify

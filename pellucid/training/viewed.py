@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.combine.base import Combinator, join
+from pellucid.combine.base import Combinator, prefix_of
+from pellucid.combine.nets import named_layers, sizes
 from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Layer, Params
@@ -18,7 +19,7 @@ from pellucid.nested import flatten
 from pellucid.network.bounds import check_picture
 from pellucid.network.inputs import FreeShape, check_inputs, check_range, nominal
 from pellucid.network.summary import Summary, describe, shape_text, summary
-from pellucid.objective import Objective, Supervised, named_layers, sizes
+from pellucid.objective import Objective, Supervised
 from pellucid.optim import Optimizer
 from pellucid.run.described import expects_unit_range
 from pellucid.run.weights import weights_sha256
@@ -189,7 +190,7 @@ def view(nets: Mapping[str, Layer], weights: Mapping[str, Tensor], path: str) ->
         hint = nearest(path, known) if isinstance(path, str) else ""
         listed = ", ".join(known)[:300] or "none"
         raise PellucidError(f"no layer {path!r:.80}{hint or f'; known: {listed}'}")
-    prefix = join(path, "")
+    prefix = prefix_of(path)
     params = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
     return LayerView(path, layers[path], params)
 

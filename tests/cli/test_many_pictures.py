@@ -19,7 +19,6 @@ from PIL import Image
 
 from pellucid.cli.main import main
 from pellucid.command import many, parts
-from pellucid.command.merged import merge
 from pellucid.command.models import own_device
 from pellucid.data.picture_list import picture_list
 from pellucid.data.samples.cells import smear
@@ -207,16 +206,6 @@ def test_a_suffix_in_capitals_is_the_same_table(tmp_path: Path, say: Say) -> Non
     for name in ("a.jsonl", "b.JSONL"):
         assert say(*words, source, "--out", str(tmp_path / name)).code == 0
     assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.JSONL").read_bytes()
-
-
-def test_names_that_are_not_utf_8_are_escaped_in_tables(tmp_path: Path) -> None:
-    (tmp_path / "part").write_text(json.dumps({"image": "a\udcff.png", "score": 0.5}) + "\n")
-    merge(tmp_path / "a.csv", [tmp_path / "part"])
-    merge(tmp_path / "a.parquet", [tmp_path / "part"])
-    (row,) = csv.DictReader((tmp_path / "a.csv").read_text(encoding="utf-8").splitlines())
-    assert row == {"image": r"a\udcff.png", "score": "0.5"}
-    parquet = pytest.importorskip("pyarrow.parquet", reason="it reads the table")
-    assert parquet.read_table(tmp_path / "a.parquet").to_pylist() == [{"image": r"a\udcff.png", "score": 0.5}]
 
 
 def test_parquet_without_pyarrow_is_one_line(tmp_path: Path, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,13 +5,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pellucid.combine.nets import named_layers
 from pellucid.generators import GAN
 from pellucid.generators.spectral import largest, normalized, restored
 from pellucid.layers import BatchNorm, Mode
 from pellucid.layers.base import Params
 from pellucid.models.dcgan import dcgan_discriminator, dcgan_generator
 from pellucid.nested import flatten, map_tree
-from pellucid.objective import named_layers
 from pellucid.recipe.recipe import load_recipe
 from tests.generators.small import LATENT, assert_equal, gradients_of, initialized, run
 

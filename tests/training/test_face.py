@@ -11,11 +11,11 @@ from PIL import Image
 from torch.nn import functional as F
 
 from pellucid.combine import Sequential
+from pellucid.combine.nets import sizes
 from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.model import Model
 from pellucid.models import lenet, resnet18
-from pellucid.objective import sizes
 from pellucid.run.history import History
 from tests.training.small import digits, small_mlp
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pellucid.combine.nets import sizes
 from pellucid.data import DetectionFolder
 from pellucid.data.augment.standardise import scaled as scaled_images
 from pellucid.data.detection import scaled
@@ -16,7 +17,6 @@ from pellucid.detectors import Detector
 from pellucid.detectors.search import Search, selective_search
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections, Objects
-from pellucid.objective import sizes
 from pellucid.recipe.job import load_data
 from pellucid.recipe.material import Material
 from pellucid.recipe.recipe import Recipe, load_recipe

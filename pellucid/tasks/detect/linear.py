@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pellucid.combine import Sequential
+from pellucid.combine.nets import sizes
 from pellucid.data import DetectionFolder
 from pellucid.data.augment.standardise import scaled
 from pellucid.data.detection import scaled as resized_objects
@@ -19,7 +20,6 @@ from pellucid.detectors.search import Search, search
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections
 from pellucid.models import features
-from pellucid.objective import sizes
 from pellucid.ops.assign import highest
 from pellucid.ops.boxes import box_iou
 from pellucid.recipe.start import trained_network

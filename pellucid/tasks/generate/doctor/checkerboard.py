@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
+from pellucid.combine.nets import named_layers
 from pellucid.doctor.finding import Check, Finding
 from pellucid.layers import ConvTranspose2d
 from pellucid.layers.base import Layer, pair
-from pellucid.objective import named_layers
 from pellucid.tasks.generate.doctor.case import GeneratorCase
 
 MAX_OFFSET = 2  # of the nearby frequencies that the pattern's frequency is compared with

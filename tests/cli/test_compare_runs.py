@@ -51,6 +51,7 @@ def test_only_differing_settings_are_listed(runs: tuple[Path, Path], say: Say, t
     assert "batch_size" not in page
 
 
+@pytest.mark.slow
 def test_classes_have_the_f1_of_scikit_learn(runs: tuple[Path, Path], say: Say) -> None:
     found = say("compare-runs", *map(str, runs), "--json").json["classes"]
     true, said = [0] * 4 + [1] * 6, [0, 0, 0, 1, 0, 0, 1, 1, 1, 1]

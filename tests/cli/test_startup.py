@@ -53,6 +53,7 @@ def test_the_package_imports_no_large_module():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["pellucid", "pellucid.data", "pellucid.weights"])
 def test_every_public_name_is_imported_on_first_use(package: str):
     code = f"""

@@ -40,6 +40,7 @@ def tensor(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
+@pytest.mark.slow
 def test_every_sample_is_there_and_all_are_small(written: tuple[Path, tuple[Sample, ...]]):
     folder, samples = written
     text = (folder / "README.md").read_text(encoding="utf-8")

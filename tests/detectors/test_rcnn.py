@@ -59,6 +59,7 @@ def recall(detector, move):
     return found / len(overlaps), sum(overlaps) / len(overlaps)
 
 
+@pytest.mark.slow
 def test_rectangles_are_found_and_regression_improves_their_boxes(fitted):
     share, before = recall(fitted, move=False)
     _, after = recall(fitted, move=True)

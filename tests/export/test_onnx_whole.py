@@ -52,6 +52,7 @@ def test_the_lines_of_the_page_return_what_predict_does(name: str, tmp_path: Pat
         assert np.array_equal(found[1], found[0].argmax(1))
 
 
+@pytest.mark.slow
 def test_a_detector_returns_its_detections(tmp_path: Path) -> None:
     model = Model.load("bccd")
     to_onnx(model, tmp_path / "bare.onnx")

@@ -36,6 +36,7 @@ def polynomial(degree: int):
     return make_pipeline(powers, StandardScaler(), linear_model.LinearRegression())
 
 
+@pytest.mark.slow
 def test_closed_forms_and_batch_descent_agree_and_stochastic_descent_ends_near():
     rng = np.random.default_rng(0)
     x = 2 * rng.random(100)

@@ -54,6 +54,7 @@ def test_an_image_is_drawn_pixel_by_pixel() -> None:
     assert numbers["largest difference of a pixel"] < 4 * np.sqrt(density.max() / 20_000)
 
 
+@pytest.mark.slow
 def test_the_network_comes_near_the_distribution() -> None:
     numbers = learned(Setting(small=True)).numbers
     assert numbers["Kolmogorov's distance before"] > 0.3

@@ -216,6 +216,7 @@ def test_an_evaluation_takes_as_many_inputs_as_there_is_memory_for(side, most):
     assert batch_within_memory(model, x[:1]) == 1
 
 
+@pytest.mark.slow
 def test_a_large_network_is_evaluated_in_small_batches():
     """256 inputs at once would take 32 GiB."""
     model = Model(Sequential(Upsample(4096), AdaptiveAvgPool2d(1), Flatten(), Dense(1)), "l1", input_shape=(1, 1, 1))

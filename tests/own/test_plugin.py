@@ -106,6 +106,7 @@ def test_it_learns_angles(run: Path, say: Say) -> None:
     assert "is not a model of angles; leave --worst out" in say("evaluate", "signs", "--worst", "3").complaint
 
 
+@pytest.mark.slow
 def test_a_run_that_ctrl_c_stopped_ends_with_the_same_weights(
     run: Path, say: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:

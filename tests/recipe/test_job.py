@@ -68,6 +68,7 @@ def test_a_run_whose_training_never_began_is_resumed_from_its_recipe(run: Run, t
     assert resume(tmp_path, progress=False).metrics["sha256"] == run.metrics["sha256"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_a_finished_run_is_extended_as_if_it_had_been_longer_from_the_start(tmp_path: Path):
     settings = {"schedule.name": "constant", "train.epochs": 3}

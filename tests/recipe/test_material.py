@@ -103,6 +103,7 @@ def test_masks(roads: Path, tmp_path: Path) -> None:
     assert measured(memory) == measured(streamed)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_familiarity_is_fitted_on_the_same_images(tmp_path: Path) -> None:
     pictures = tmp_path / "pictures"
@@ -114,6 +115,7 @@ def test_familiarity_is_fitted_on_the_same_images(tmp_path: Path) -> None:
     assert memory.model.familiarity.to_json() == streamed.model.familiarity.to_json()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_an_interrupted_run_goes_on_exactly_and_reads_no_images_into_memory(
     plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -143,6 +143,7 @@ def test_confusions_are_counted_in_their_cells() -> None:
     assert [label.get_text() for label in plot.get_yticklabels()] == ["cat", "elephant"]
 
 
+@pytest.mark.slow
 def test_fifty_classes_fit() -> None:
     figure = confusion_matrix(np.eye(50, dtype=int) * 9, [f"class {k}" for k in range(50)])
     assert figure is not None

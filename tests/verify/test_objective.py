@@ -149,6 +149,7 @@ def test_spectral_normalization_left_out_of_the_gradient(monkeypatch: pytest.Mon
     accused(replace(gan(), spectral=True), "discriminator (GAN, dparams)")
 
 
+@pytest.mark.slow
 def test_gradient_of_the_regions_left_out_of_the_finest_map() -> None:
     def box_gradients(self: FasterRCNN, *args: Any) -> Any:
         found = FasterRCNN.box_gradients(self, *args)

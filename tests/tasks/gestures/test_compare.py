@@ -229,6 +229,7 @@ def test_finished_runs_are_not_trained_again(bench: Bench, done: tuple[Path, Var
     assert len([path for path in out.iterdir() if (path / "recipe.toml").is_file()]) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_page")
 def test_interrupted_run_is_resumed_unless_its_data_have_changed(bench: Bench, tmp_path: Path) -> None:
     moved = tmp_path / "hands"

@@ -100,6 +100,7 @@ def test_the_benchmark_sums_over_all_pairs_of_pixels() -> None:
     torch.testing.assert_close(found, mean_field(p.double(), image), rtol=1e-4, atol=1e-5)  # in float32
 
 
+@pytest.mark.slow
 def test_few_pixels_of_small_noisy_pictures_get_another_class() -> None:
     """What the docstring of `dense_crf` says, for the noisiest pictures."""
     for kernels, smallest, largest in ((kernels_for, 0.001, 0.009), (lambda image: CrfKernels(), 0.006, 0.025)):

@@ -109,6 +109,7 @@ def test_measuring_is_scikit_learns(model: Model, folder: Path) -> None:
     assert by_class == pytest.approx(jaccard_score(true, said, average=None).tolist(), rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(40, 52), (31, 17), (16, 16)])
 def test_pictures_of_any_size_are_segmented(model: Model, size: tuple[int, int]) -> None:
     picture, mask = draw(5, *size)

@@ -28,8 +28,8 @@ def table_html(caption: str, rows: Sequence[Sequence[str]], right: Collection[in
 
 
 def escaped(text: str) -> str:
-    """Return a text as it stands in HTML, for pages that no template of this package makes."""
-    return str(escape(text))
+    """Return a text as it stands in HTML, printable, for pages that no template of this package makes."""
+    return str(escape(printable(text)))
 
 
 def document(fragment: str, title: str) -> str:

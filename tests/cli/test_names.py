@@ -51,7 +51,8 @@ def check_written(folder: Path) -> set[str]:
     for file in files:
         text = file.read_bytes().decode("utf-8")
         check_plain(text)
-        if file.suffix in (".html", ".svg") and "<script" in text:
+        is_view = 'type="importmap"' in text  # of the studio, whose files have scripts; tests/studio reads its texts
+        if file.suffix in (".html", ".svg") and "<script" in text and not is_view:
             without_script(text)
     return {file.suffix for file in files}
 

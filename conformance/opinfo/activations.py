@@ -13,6 +13,8 @@ from conformance.views import NEGATED, ONE_VALUE
 from pellucid.layers import (
     ELU,
     GELU,
+    HardSigmoid,
+    HardSwish,
     Identity,
     Layer,
     LeakyReLU,
@@ -114,6 +116,8 @@ OPERATORS = (
     Operator("nn.functional.elu", ELU, elu),
     Operator("nn.functional.celu", ELU, celu),
     Operator("nn.functional.gelu", GELU, gelu),
+    Operator("nn.functional.hardsigmoid", HardSigmoid, plain(HardSigmoid())),
+    Operator("nn.functional.hardswish", HardSwish, plain(HardSwish())),
     Operator("sigmoid", Sigmoid, plain(Sigmoid())),
     Operator("tanh", Tanh, plain(Tanh())),
     Operator("positive", Identity, plain(Identity())),

@@ -29,8 +29,7 @@ NAMES_BY_REASON = {
     ),
     "a normalization that we do not have": ("nn.functional.normalize nn.functional.rms_norm masked.normalize renorm"),
     "an activation that we do not have": (
-        "nn.functional.hardsigmoid nn.functional.logsigmoid nn.functional.prelu nn.functional.selu "
-        "nn.functional.tanhshrink"
+        "nn.functional.logsigmoid nn.functional.prelu nn.functional.selu nn.functional.tanhshrink"
     ),
     "a dropout that moves the values it drops": (
         "nn.functional.alpha_dropout nn.functional.feature_alpha_dropout.with_train "

@@ -230,6 +230,11 @@ def prefix_of(path: str) -> str:
     return f"{path}." if path else ""
 
 
+def shape_of(x: Any) -> Any:
+    """Return the shape of a tensor without its first axis, or those of a tuple of tensors."""
+    return tuple(map(shape_of, cast("tuple[Any, ...]", x))) if isinstance(x, tuple) else tuple(x.shape[1:])
+
+
 def first_name(path: str, names: Iterable[str]) -> str:
     """Return the longest of `names`, which may contain dots, with which a path begins; else its part before a dot."""
     found = [name for name in names if path == name or path.startswith(f"{name}.")]

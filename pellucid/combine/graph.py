@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 
-from pellucid.combine.base import Back, Combinator, LayerRun, add_up, add_up_tree, init_child, name_children
+from pellucid.combine.base import Back, Combinator, LayerRun, add_up, add_up_tree, init_child, name_children, shape_of
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 
@@ -91,13 +91,13 @@ class Graph(Combinator):
         def step(name: str, layer: Layer, unset: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
             if name not in params:
                 draws = Trait.LEARNS in layer.traits or bool(layer.buffers) or isinstance(layer, Combinator)
-                params[name] = init_child(name, layer, _shape(x), rng)[0] if draws else {}
+                params[name] = init_child(name, layer, shape_of(x), rng)[0] if draws else {}
             return layer.forward(params[name], x, mode)
 
         shapes = self._tuple(shape)
         xs = tuple(torch.zeros(1, *part) for part in shapes)
         y, _ = self.flow({name: {} for name in self.nodes}, xs[0] if len(xs) == 1 else xs, Mode(keep=False), step)
-        return params, _shape(y)
+        return params, shape_of(y)
 
     def flow(self, params: Params, x: Any, mode: Mode, step: LayerRun) -> tuple[Any, Cache]:
         """Run the nodes in order, releasing each value after its last use."""
@@ -140,8 +140,3 @@ class Graph(Combinator):
 
     def _tuple(self, x: Any) -> tuple[Any, ...]:
         return (x,) if len(self.inputs) == 1 else x
-
-
-def _shape(x: Any) -> Any:
-    """Return the shape of a tensor without its first axis, or those of a tuple of tensors."""
-    return tuple(map(_shape, cast("tuple[Any, ...]", x))) if isinstance(x, tuple) else tuple(x.shape[1:])

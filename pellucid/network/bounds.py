@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pellucid.combine.base import Combinator, LayerRun, join, uses_flow
+from pellucid.combine.base import Combinator, LayerRun, join, shape_of, uses_flow
 from pellucid.config import LIMITS_HINT, raised
 from pellucid.errors import LayerError, PellucidError
 from pellucid.layers import MaxUnpool2d, RoIAlign, RoIPool
@@ -107,11 +107,11 @@ def _run(tally: "_Tally", above: str) -> LayerRun:
         try:
             tally.check()
             if uses_flow(layer):
-                return layer.flow(_Params(layer, _shape(x)), x, mode, _run(tally, path))[0], None
+                return layer.flow(_Params(layer, shape_of(x)), x, mode, _run(tally, path))[0], None
             if Trait.WHOLE in layer.traits and not layer.buffers and Trait.LEARNS not in layer.traits:
                 params_shapes, out = {}, None  # the output shape follows from the run
             else:
-                params_shapes, out = layer.init(_shape(x), torch.Generator())
+                params_shapes, out = layer.init(shape_of(x), torch.Generator())
             with tally:
                 y = (
                     layer.forward(params_shapes, x, mode)[0]
@@ -119,11 +119,11 @@ def _run(tally: "_Tally", above: str) -> LayerRun:
                     else _empty(out, _count(x))
                 )
             tally.check()
-            tally.shapes[path] = _shape(x), _shape(y) if out is None else out
+            tally.shapes[path] = shape_of(x), shape_of(y) if out is None else out
         except LayerError:
             raise
         except PellucidError as error:
-            raise LayerError(path or type(layer).__name__, _shape(x), str(error)) from error
+            raise LayerError(path or type(layer).__name__, shape_of(x), str(error)) from error
         return y, None
 
     return step
@@ -137,10 +137,10 @@ class _Params(dict[str, Any]):
 
     def __init__(self, layer: Combinator, shape: Any) -> None:
         super().__init__()
-        self._layer, self._shape = layer, shape
+        self._layer, self.shape_of = layer, shape
 
     def __missing__(self, name: str) -> Any:
-        return self if name in self._layer.layers else self._layer.init(self._shape, torch.Generator())[0][name]
+        return self if name in self._layer.layers else self._layer.init(self.shape_of, torch.Generator())[0][name]
 
 
 class _Tally(TorchDispatchMode):
@@ -268,7 +268,3 @@ def _empty(shape: Any, count: int) -> Any:
 def _count(x: Any) -> int:
     """Return the number of inputs in a tensor (N, ...), or in the last of several."""
     return _count(x[-1]) if isinstance(x, tuple) else len(x)
-
-
-def _shape(x: Any) -> Any:
-    return tuple(map(_shape, x)) if isinstance(x, tuple) else tuple(x.shape[1:])

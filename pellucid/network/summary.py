@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.combine.base import Combinator
+from pellucid.combine.base import Combinator, prefix_of
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.convtranspose2d import ConvTranspose2d
@@ -130,7 +130,7 @@ def summary(net: Layer, params: Params | None, input_shape: Any, seed: int = 0) 
         storages = {_storage_id(tensor): tensor.untyped_storage().nbytes() for tensor in _tensors((y, cache))}
         new = {key: size for key, size in storages.items() if key not in counted_ids}
         counted_ids.update(new)
-        prefix = f"{path}." if path else ""
+        prefix = prefix_of(path)
         own = {name: flat[prefix + name] for name in _names(flat, prefix)} | ({"": flat[path]} if path in flat else {})
         before = rows.get(path)
         rows[path] = SummaryRow(

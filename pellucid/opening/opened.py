@@ -8,6 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._pytree import tree_flatten
 
+from pellucid.combine.base import shape_of
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Mode
 from pellucid.nested import flatten, map_tree
@@ -49,14 +50,10 @@ def open(network: nn.Module, example: Tensor | tuple[Tensor, ...], **options: An
     with torch.no_grad():
         y, _ = net.forward(params, x, Mode(keep=False))
     _check_outputs(network, inputs, y)
-    model._take(params, _shape(x), _shape(y))
+    model._take(params, shape_of(x), shape_of(y))
     model.original = {key: tensor.detach().clone() for key, tensor in network.state_dict().items()}
     _note_training(network)
     return model
-
-
-def _shape(x: Any) -> Any:
-    return tuple(map(_shape, x)) if isinstance(x, tuple) else tuple(x.shape[1:])
 
 
 def _check_outputs(network: nn.Module, inputs: tuple[Tensor, ...], y: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from pellucid.model import Model
+from pellucid.settings.checks import check_known
 from pellucid.studio.messages import Reply
 from pellucid.studio.pictures import Uploads
 from pellucid.studio.runs import Runs
@@ -19,23 +20,32 @@ from pellucid.trace import prepared
 class Library:
     """The models that a page can open, by name, the runs that it can train and show, and the uploads.
 
-    load: function of a name that returns a model; each is loaded once.
+    load: function of a name that returns a model; each is loaded once. runs: the trained ones are offered as models
+    too; None: those of the default folder, for trainings alone.
     """
 
     def __init__(self, names: tuple[str, ...], load: Callable[[str], Model], runs: Runs | None = None) -> None:
         self.names, self.load, self.runs = names, cache(load), Runs() if runs is None else runs
         self.uploads = Uploads()
+        self._has_runs = runs is not None
 
     @property
     def trained(self) -> tuple[str, ...]:
-        """The names of the runs that have weights, except for one that is among the models."""
+        """The names of the offered runs that have weights, except for one that is among the models."""
+        if not self._has_runs:
+            return ()
         given = {Path(name).resolve() for name in self.names}
         paths = [self.runs.path(name) for name in self.runs.names() if name not in self.names]
         return tuple(path.name for path in paths if path not in given and any(path.glob("weights/*.safetensors")))
 
+    def open(self, name: str) -> Model:
+        """Return a model, or that of a run, which is read each time, as its weights change while it trains."""
+        check_known("no model", name, (*self.names, *self.trained))
+        return self.load(name) if name in self.names else Model.load(self.runs.path(name))
+
     def copy(self, name: str) -> Model:
         """Return a copy of a model with weights of its own in float64, whose cost is the loss alone."""
-        model = copy.copy(self.load(name))
+        model = copy.copy(self.open(name))
         model.params, model.regularizers, model.clip = prepared(model.params, torch.float64), (), None
         return model
 

@@ -202,37 +202,38 @@ def test_a_step_lowers_the_cost_and_undo_returns(scope: str, opened: Any) -> Non
     assert page.tab.is_disabled("#undo")
 
 
+def press_until(tab: Any, condition: str) -> None:
+    """Press Tab until the focus is on an element that matches a CSS selector."""
+    for _ in range(120):
+        tab.keyboard.press("Tab")
+        if tab.evaluate("(condition) => document.activeElement?.matches(condition)", condition):
+            return
+    raise AssertionError(f"no Tab leads to {condition}")
+
+
 def test_all_of_it_works_by_keys_alone(opened: Any) -> None:
     page = opened("model=mnist-mlp-100&sample=0.0")
     keys = page.tab.keyboard
-
-    def press_until(condition: str) -> None:
-        for _ in range(120):
-            keys.press("Tab")
-            if page.tab.evaluate(f"document.activeElement?.matches('{condition}')"):
-                return
-        raise AssertionError(f"no Tab leads to {condition}")
-
-    press_until("#pad")
+    press_until(page.tab, "#pad")
     keys.press("3")
     until(page.tab, "document.querySelector('#read').textContent === '3'")
     page.settle()
-    press_until(".neuron")
+    press_until(page.tab, ".neuron")
     keys.press("ArrowDown")
     page.settle()
     assert page.tab.evaluate("document.activeElement.classList.contains('neuron')")
     keys.press("]")
     page.settle()
-    press_until("[data-pass]")
+    press_until(page.tab, "[data-pass]")
     keys.press("ArrowRight")
     assert page.tab.get_attribute("[data-pass='5']", "aria-checked") == "true"
-    press_until(".fac")
+    press_until(page.tab, ".fac")
     keys.press("Enter")
-    press_until("[data-k=go]")
+    press_until(page.tab, "[data-k=go]")
     keys.press("Enter")
     page.tab.wait_for_selector("#undo:not([disabled])", timeout=WAIT)
     page.settle()
-    press_until("#undo")
+    press_until(page.tab, "#undo")
     keys.press("Enter")
     page.tab.wait_for_selector("#undo[disabled]", timeout=WAIT)
 

@@ -164,11 +164,29 @@ def test_the_runs_of_the_folder_open_with_their_weights_of_the_moment(tmp_path: 
         path = next(row["path"] for row in opened["layers"] if row["weight"])
         tiles = tab.ask("inspect.tiles", path=path)["tensors"]["tiles"]
         assert torch.equal(tiles.flatten(1), flatten(model.params)[f"{path}.weight"])
-    for name in ("own-2", "..", "", "own-1/weights", str(file), "/etc/passwd"):
-        answer = tab.ask("inspect.open", model=name)
-        assert answer["kind"] == "error"
-        assert "no model" in answer["message"]
-        assert "\n" not in answer["message"]
+        assert tab.ask("explain.open", model="own-1")["models"] == ["mnist-lenet", "own-1"]
+        drawn = tab.ask("draw.open", model="own-1")
+        assert drawn["models"] == ["mnist-lenet", "own-1"]
+        assert drawn["parameters"] == sum(row["parameters"] for row in opened["layers"])
+        shown = tab.ask("draw.run", {"picture": torch.full((28, 28), 255, dtype=torch.uint8)})
+        weights = [weight.double() for weight in flatten(model.params).values()]
+        hidden = (shown["tensors"]["x"].double().flatten() @ weights[0].T + weights[1]).relu()
+        expected = (hidden @ weights[2].T + weights[3]).softmax(0)
+        assert shown["probabilities"] == pytest.approx(expected.tolist(), abs=1e-6)
+    for kind in ("inspect.open", "explain.open", "draw.open"):
+        for name in ("own-2", "..", "", "own-1/weights", str(file), "/etc/passwd"):
+            answer = tab.ask(kind, model=name)
+            assert answer["kind"] == "error"
+            assert "no model" in answer["message"]
+            assert "\n" not in answer["message"]
+
+
+def test_a_run_that_is_no_classifier_is_not_drawn_for(tmp_path: Path) -> None:
+    (tmp_path / "own-1" / "weights").mkdir(parents=True)
+    (tmp_path / "own-1" / "recipe.toml").touch()
+    Model(mlp((64, 2)), loss="quadratic", input_shape=(64,), seed=0).save(tmp_path / "own-1/weights/last.safetensors")
+    tab = Tab(Library(("mnist-lenet",), Model.load, Runs(tmp_path)))
+    assert "own-1 is no classifier of pictures" in tab.ask("draw.open", model="own-1")["message"]
 
 
 def test_a_run_that_is_the_model_of_the_command_stands_once(tmp_path: Path) -> None:

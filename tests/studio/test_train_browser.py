@@ -11,7 +11,7 @@ import pytest
 from pellucid.recipe.recipe import load_recipe
 from pellucid.studio.runs import Runs, process_of
 from tests.report.test_browser import FAULTS, browser  # noqa: F401  (a fixture)
-from tests.studio.test_browser import WAIT, until
+from tests.studio.test_browser import WAIT, press_until, until
 from tests.studio.test_command import Started, studio
 
 pytestmark = pytest.mark.real
@@ -87,6 +87,43 @@ def test_start_pause_step_resume_and_scrub(folder: Path, browser: Any) -> None: 
         page.tab.wait_for_selector(".images canvas", timeout=WAIT)
         assert page.tab.inner_text("#train-at") == "2"
         assert page.tab.input_value("#train-run") == run
+        assert page.faults == []
+
+
+def test_a_training_is_set_started_scrubbed_and_explained_by_keys_alone(folder: Path, browser: Any) -> None:  # noqa: F811
+    with studio(str(folder)) as served:
+        page = TrainPage(browser, served)
+        tab, keys = page.tab, page.tab.keyboard
+        press_until(tab, "[name='train.epochs']")
+        keys.press("Control+a")
+        keys.type("30000")
+        press_until(tab, "#train-start")
+        keys.press("Enter")
+        page.status("running")
+        press_until(tab, "[data-action=pause]")
+        keys.press("Enter")
+        page.status("paused")
+        press_until(tab, "[data-action=step]")
+        step = page.step
+        keys.press("Space")
+        until(tab, f"document.querySelector('#train-step').textContent === '{step + 1}'")
+        press_until(tab, "[data-action=stop]")
+        keys.press("Enter")
+        page.status("stopped")
+        press_until(tab, "#train-epoch")
+        keys.press("Home")
+        keys.press("ArrowRight")
+        assert tab.inner_text("#train-at") == "1"
+        until(tab, "document.querySelectorAll('.conf [data-cell]').length === 100")
+        press_until(tab, ".conf [data-cell]")
+        keys.press("ArrowRight")
+        keys.press("Enter")
+        tab.wait_for_selector("#train-cell :is(canvas, p)", timeout=WAIT)
+        press_until(tab, "#train-elsewhere [data-k=to-explain]")
+        keys.press("Enter")
+        tab.wait_for_selector("#explain-rel-h:visible", timeout=WAIT)
+        until(tab, f"document.querySelector('#explain-model')?.value === '{tab.input_value('#train-run')}'")
+        until(tab, "document.querySelectorAll('#explain-relevance tr, #explain-relevance li').length > 0")
         assert page.faults == []
 
 

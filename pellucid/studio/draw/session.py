@@ -104,6 +104,8 @@ class ReadNonsense:
 class DrawSession:
     """One page's copy of a model, its last drawing and its steps; only models that can be drawn for are offered.
 
+    A run that can be drawn for opens too, by its name.
+
     x: an input (1, C, H, W) that takes the place of a drawing, for a page that shows a given picture. Raises
     PellucidError if there is no such model.
     """
@@ -117,6 +119,8 @@ class DrawSession:
 
     def _open(self, name: str) -> None:
         model = self.library.copy(name)
+        if self.given is None and not can_draw(model):
+            raise PellucidError(f"{name} is no classifier of pictures, which a drawing needs")
         self.classes: tuple[str, ...] = task_of(model).class_names(model)
         self.model, self.name = model, name
         self.predictor: Predictor = task_of(model).predictor(model)
@@ -135,13 +139,13 @@ class DrawSession:
     def open(self, request: OpenModel) -> Reply:
         """Open a model, and describe it: classes, layers in forward order, and the number of its parameters."""
         name = self.names[0] if request.model is None else request.model
-        check_known("no model", name, self.names)
         self._open(name)
+        names = self.names if name in self.names else (*self.names, name)
         shape = self.model.nominal_shape
         empty = self.model.trace(torch.zeros(1, *shape), torch.zeros(1, dtype=torch.int64))
         described = [layer_to_json(empty, call) for call in empty.calls]
         total = sum(weight.numel() for path, weight in empty.params.items() if path not in empty.buffers)
-        found = {"model": name, "models": self.names, "classes": self.classes, "input": list(shape)}
+        found = {"model": name, "models": names, "classes": self.classes, "input": list(shape)}
         return Reply({**found, "layers": described, "parameters": total, "loss": repr(self.model.loss)}, {})
 
     def run(self, request: RunDrawing) -> Reply:

@@ -75,8 +75,7 @@ class ExplainSession:
     def open(self, request: OpenExplain) -> Reply:
         """Open a model; return the methods and the pictures that are offered."""
         name = self.library.names[0] if request.model is None else request.model
-        check_known("no model", name, self.library.names)
-        model = self.library.load(name)
+        model = self.library.open(name)
         self.task = task_of(model)
         self.predictor = self.task.predictor(model)
         self.model, self.x, self.asked = model, None, None
@@ -85,7 +84,8 @@ class ExplainSession:
         methods = [
             {"name": one, "magnitudes": one in MAGNITUDES, "sum": one in SUMS} for one in METHODS if one != "occlusion"
         ]
-        found = {"model": name, "models": self.library.names, "task": self.task.name, "methods": methods}
+        models = (*self.library.names, *self.library.trained)
+        found = {"model": name, "models": models, "task": self.task.name, "methods": methods}
         kinds = [{"name": kind, "samples": names} for kind, names in self.kinds.items()]
         first, uploads = self.kinds[self.family][0], self.library.uploads.names()
         return Reply({**found, "kinds": kinds, "sample": first, "uploads": uploads}, {})

@@ -11,7 +11,6 @@ from pellucid.errors import PellucidError
 from pellucid.layers import ConvTranspose2d
 from pellucid.layers.base import Layer, Mode, Trait
 from pellucid.losses import Quadratic
-from pellucid.model import Model
 from pellucid.nested import flatten
 from pellucid.network.summary import describe, multiply_adds
 from pellucid.settings.checks import check, check_known
@@ -113,11 +112,8 @@ class InspectSession:
 
     def open(self, request: OpenGraph) -> Reply:
         """Run a model on a picture; return a row for each layer, in forward order."""
-        names = (*self.library.names, *self.library.trained)
-        name = names[0] if request.model is None else request.model
-        check_known("no model", name, names)
-        # A run is read each time, as its weights change while it trains.
-        model = self.library.load(name) if name in self.library.names else Model.load(self.library.runs.path(name))
+        name = self.library.names[0] if request.model is None else request.model
+        model = self.library.open(name)
         picture, x = self._input(name, model, request.upload)
         self.rows = {}
         makers = dict[int, int]()  # rows by the ids of their outputs
@@ -139,7 +135,7 @@ class InspectSession:
             model.objective.watched(watch).predict(model.params, x)
         found = {
             "model": name,
-            "models": names,
+            "models": (*self.library.names, *self.library.trained),
             "task": task_of(model).name,
             "picture": picture,
             "upload": request.upload,

@@ -72,7 +72,14 @@ export function start(root, server, { state: address, remember: put }) {
   };
 
   const open = attempt(async (name) => {
-    const answer = await server.ask("draw.open", name ? { model: name } : {});
+    let answer, refused;
+    try {
+      answer = await server.ask("draw.open", name ? { model: name } : {});
+    } catch (error) {
+      if (!name || S.model || error instanceof LostError) throw error;
+      answer = await server.ask("draw.open"); // an address of a model that cannot be drawn for, or of another start
+      refused = error;
+    }
     const isNew = S.model?.model !== answer.model;
     S.model = new Described(answer);
     Object.assign(S, { explained: null, checked: null, stepped: null, weights: {}, at: null, factor: 0, trail: [], run: null });
@@ -89,6 +96,7 @@ export function start(root, server, { state: address, remember: put }) {
     if (S.sample) await take(S.sample);
     else await run(true);
     await thumbnails();
+    if (refused) problem(refused);
   });
 
   async function thumbnails() {

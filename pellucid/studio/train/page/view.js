@@ -16,7 +16,7 @@ const FRAME = html`<div class="panes train-panes">
     <div class="row"><button class="btn primary" id="train-start">Start</button><button class="btn quiet" type="button" id="train-reset">Reset</button></div></form>
     <h2>Run</h2><label class="field">Run <select id="train-run"></select></label>
     <div class="row" role="group" aria-label="Steer the training" id="train-steer"></div>
-    <p id="train-status"></p><progress id="train-done" max="1" value="0" aria-label="Epochs done"></progress><p class="cap" id="train-message"></p>
+    <p id="train-status"></p><progress id="train-done" max="1" value="0" aria-label="Epochs done"></progress><p class="cap" id="train-message"></p><p class="cap" id="train-elsewhere"></p>
     <p class="notice" id="train-problem" role="alert" hidden></p>
     <details id="train-with"><summary class="cap">Compare with other runs</summary><div id="train-others" role="group" aria-label="Runs to compare with"></div></details></section>
   <section class="pane" aria-labelledby="train-curves-h"><h2 id="train-curves-h">Curves</h2><div id="train-curves"></div><div id="train-compared"></div><h3>Layers <small>log scale</small></h3><div id="train-layers"></div></section>
@@ -290,6 +290,8 @@ export function start(root, server, { state: address, remember: put }) {
     fill($("#train-status"), one ? html`<b data-status="${status}">${STATUS[status]}</b>${live ? html` in epoch ${Math.min(live.epoch + 1, live.epochs)} of ${live.epochs}, batch ${live.batch} of ${live.batches}, step <b id="train-step">${live.step}</b>${live.losses.length > 0 && html`, loss <b>${num(live.losses.at(-1)[1])}</b>`}` : html`, ${one.rows.length} of ${one.epochs} epochs`}` : html`No run yet. Choose a recipe and start it; digits takes seconds.`);
     $("#train-done").value = one ? (one.rows.length + (live ? live.batch / live.batches : 0)) / Math.max(1, one.epochs) : 0;
     $("#train-message").textContent = one?.message ?? "";
+    const link = (view, title) => html`<a href="#${view}?${new URLSearchParams({ model: one.name })}" data-k="to-${view}">${title}</a>`;
+    fill($("#train-elsewhere"), html`${one && one.weights.length > 0 && html`Its weights in ${link("draw", "Draw")}, ${link("explain", "Explain")} and ${link("inspect", "Inspect")}`}`);
   }
 
   root.addEventListener("submit", (event) => {

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterable, Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -18,10 +19,15 @@ CATALOGUES = {
 }  # the classes that a weights file may name, which pellucid.run.described reads
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def files() -> Iterator[tuple[Path, ast.Module]]:
     for path in sorted(ROOT.rglob("*.py")):
         if path.relative_to(ROOT).parts[0] not in (*TASK_PACKAGES, TEACHES):
-            yield path.relative_to(ROOT), ast.parse(path.read_text(encoding="utf-8"))
+            yield path.relative_to(ROOT), parsed(path)
 
 
 def own_names() -> set[str]:
@@ -30,7 +36,7 @@ def own_names() -> set[str]:
         node.name
         for room in TASK_PACKAGES
         for path in (ROOT / room).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.ClassDef)
     }
     return (classes | {name for task in tasks() for name in (task.name, task.model, *task.objectives())}) - KEYS
@@ -82,7 +88,7 @@ def test_a_public_class_or_alias_is_defined_once() -> None:
     places: dict[str, list[str]] = {}
     for path in sorted(ROOT.rglob("*.py")):
         where = path.relative_to(ROOT).as_posix()
-        for node in [] if where == MIRRORED else ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in [] if where == MIRRORED else parsed(path).body:
             targets = node.targets if isinstance(node, ast.Assign) else []
             is_variable = isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("TypeVar(")
             aliases = [one.id for one in targets if isinstance(one, ast.Name) and not is_variable]
@@ -100,7 +106,7 @@ def imports() -> dict[str, set[str]]:
     modules = {name.removesuffix(".__init__"): path for name, path in names.items()}
     graph: dict[str, set[str]] = {}
     for name, path in modules.items():
-        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        nodes = list(ast.walk(parsed(path)))
         direct = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
         members = [
             (node.module or "", alias.name)
@@ -160,9 +166,9 @@ def replaced_methods(trees: Iterable[ast.Module]) -> dict[str, str]:
 
 
 def test_subclasses_replace_no_concrete_method_but_defaults_of_interfaces() -> None:
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in ROOT.rglob("*.py")]
-    assert {name: found for name, found in replaced_methods(trees).items() if name not in REPLACED} == {}
-    assert REPLACED.keys() <= replaced_methods(trees).keys()
+    replaced = replaced_methods(map(parsed, ROOT.rglob("*.py")))
+    assert {name: found for name, found in replaced.items() if name not in REPLACED} == {}
+    assert REPLACED.keys() <= replaced.keys()
 
 
 def test_a_replaced_method_is_found() -> None:

@@ -70,6 +70,7 @@ def test_a_history_from_elsewhere_is_one_line_of_complaint(say: Say, ill: Path, 
     assert "metrics.csv: no column 'epoch' among a, b" in say("doctor", str(odd)).complaint
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("examined")
 def test_json_is_the_diagnosis(say: Say, ill: Path, tmp_path: Path) -> None:
     found = say("doctor", str(ill), "--json", "--html", "page.html").json

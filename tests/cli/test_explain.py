@@ -157,6 +157,7 @@ def test_zero_epochs_of_retraining_are_refused(
     assert message in said.err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_orders")
 def test_it_says_how_the_class_was_chosen(say: Say, seven: Path, tmp_path: Path) -> None:
     """The predicted class is explained; where a folder names a class, it says whether that is the same."""

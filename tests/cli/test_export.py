@@ -22,6 +22,7 @@ def test_a_whole_onnx_file_has_a_page_beside_it(say: Say, tmp_path: Path) -> Non
     assert "--whole is for ONNX files" in say("export", "mnist-lenet", "--to", "torch", "--whole").complaint
 
 
+@pytest.mark.slow
 def test_torch_is_a_module_with_its_weights_beside_it(say: Say, run_folder: Path, tmp_path: Path):
     lines = say("export", str(run_folder), "--to", "torch", "--out", "net.py").out.splitlines()
     assert [line.split(" (")[0] for line in lines[:2]] == ["wrote net.py", "wrote net_weights.safetensors"]

@@ -36,6 +36,7 @@ def test_a_number_that_is_not_a_seed_is_refused(say: Say, command: tuple[str, ..
     assert f"argument --seed: '{seed}' is not a seed; give a whole number from 0 to 2147483647" in said
 
 
+@pytest.mark.slow
 def test_the_largest_seed_is_one_for_every_random_draw(say: Say, tmp_path: Path):
     said = say("lesson", "kmeans", "--seed", "2147483647", "--out", str(tmp_path), "--json").json
     assert said["seed"] == 2147483647

@@ -3,10 +3,13 @@
 import shlex
 from pathlib import Path
 
+import pytest
+
 from pellucid.cli.main import commands
 from tests.cli.conftest import Say
 
 
+@pytest.mark.slow
 def test_samples_are_written_with_commands_that_exist(say: Say, tmp_path: Path):
     folder = tmp_path / "a folder"
     found = say("samples", str(folder), "--json").json

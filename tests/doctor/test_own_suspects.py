@@ -91,6 +91,7 @@ def test_first_weights_of_an_own_layer(layer: Matrix, unusual: int) -> None:
         assert list(parts.initialization(one.apply(case))) == []
 
 
+@pytest.mark.slow
 def test_own_weights_that_are_all_positive_are_the_cause() -> None:
     net = Sequential(Flatten(), Matrix(64, 0.0, 1.0), ReLU(), Matrix(64, 0.0, 1.0), ReLU(), Dense(10))
     assert diagnose(taught(net, optimizer=Momentum(0.01), epochs=4)).causes == ("bad-initialization",)

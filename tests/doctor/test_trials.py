@@ -116,6 +116,7 @@ def test_a_mistake_is_the_cause_and_its_symptoms_follow(name: str, options: dict
         assert found.findings[0].evidence["score_without_it"] == after > before + 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("known_reference")
 def test_a_good_training_has_no_trial_findings() -> None:
     options = {"regularizer": L2(0.01), "optimizer": Momentum(0.1), "clip": 5.0, "augment": Augment(shift=0.05)}

@@ -9,6 +9,7 @@ from pellucid.layers import Conv2d, ReLU
 from pellucid.model import Model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_target_writes_its_files(name: str, tmp_path) -> None:
     target = TARGETS[name]

@@ -57,6 +57,7 @@ def small_model(**options) -> Model:
     return Model(net, input_shape=(2, 8, 8), **options)
 
 
+@pytest.mark.slow
 def test_a_file_is_imported_and_gives_the_models_logits(tmp_path, monkeypatch) -> None:
     model = small_model(preprocess={"mean": [0.5, 0.1], "std": [0.2, 4.0]}, classes=["a", 'b"', "ü\n\U0001f44d'"])
     assert to_torch(model, tmp_path / "my_net.py").difference <= 1e-5

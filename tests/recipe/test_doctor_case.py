@@ -164,6 +164,7 @@ def test_a_run_that_broke_says_why_and_is_examined_from_its_beginning(tmp_path: 
     assert not it.trained
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_a_run_taken_up_again_has_not_stopped(tmp_path: Path) -> None:
     with pytest.raises(PellucidError):

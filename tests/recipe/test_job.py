@@ -42,6 +42,7 @@ def test_the_run_folder_holds_what_is_promised(run: Run):
     assert manifest["data"]["test"] == load("digits").test.checksum
 
 
+@pytest.mark.slow
 def test_the_result_is_that_of_the_best_weights_on_the_test_images(run: Run):
     best = Model.load(run.path / "weights/best.safetensors")
     found = best.evaluate(load("digits").test)
@@ -81,6 +82,7 @@ def test_a_finished_run_is_extended_as_if_it_had_been_longer_from_the_start(tmp_
         resume_runs(short.path, progress=False, epochs=3)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_the_manifest_calls_test_images_what_they_are(tmp_path: Path):
     run = train("digits", out=tmp_path, progress=False, **{"train.epochs": 1})

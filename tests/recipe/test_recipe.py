@@ -230,6 +230,7 @@ values = (
 some_keys = [f"{table}.{key}" for table, keys in load_recipe("digits").tables().items() for key in keys]
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(some_keys) | st.text(max_size=12), values, max_size=3))
 def test_any_overrides_give_a_recipe_or_the_errors_of_users(overrides: dict[str, Any]):
     with contextlib.suppress(PellucidError):

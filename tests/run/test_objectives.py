@@ -177,6 +177,7 @@ def test_the_command_refuses_a_forged_detector_in_little_memory(detector, tmp_pa
     assert int(done.stdout.split()[-1]) < 1024
 
 
+@pytest.mark.slow
 def test_bounds_leave_a_detector_of_the_zoo_alone():
     torch.manual_seed(0)
     from pellucid.detectors import DETECTORS

@@ -150,6 +150,7 @@ def test_what_is_no_picture_is_refused_and_nothing_breaks(served: Served) -> Non
     assert served.predict(good)[0] == 200
 
 
+@pytest.mark.slow
 def test_the_command_prints_its_address_and_ends_with_ctrl_c() -> None:
     command = [sys.executable, "-m", "pellucid", "serve", "mnist-lenet", "--port", "0"]
     process = subprocess.Popen(

@@ -99,6 +99,7 @@ def test_relevance_begins_with_the_score() -> None:
     assert it.explain(1, "y0", "saliency").shape == it.image.shape[1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["small_single_stage", "small_faster", "small_fast"])
 def test_the_page_tells_the_steps_with_their_numbers(name: str) -> None:
     it = run(name)

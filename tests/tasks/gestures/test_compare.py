@@ -181,6 +181,7 @@ class Page(HTMLParser):
         self.words.append(" ".join(data.split()))
 
 
+@pytest.mark.slow
 def test_page_shows_all_variants_and_loads_no_external_files(done: tuple[Path, VariantComparison]) -> None:
     text = (done[0] / "comparison.html").read_text(encoding="utf-8")
     page = Page(without_script(text))
@@ -363,6 +364,7 @@ def test_damaged_files_of_a_folder_are_listed(plain: tuple[Path, Path, VariantCo
     assert "1 file cannot be read and is left out." in (out / "comparison.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_uneven_classes_of_a_folder_are_weighted(plain: tuple[Path, Path, VariantComparison]) -> None:
     counts = read_collection(plain[0], 16).train.counts()
     assert counts[0] > 3 * counts[1]

@@ -145,6 +145,7 @@ def test_the_report_says_which_pictures_chose_the_weights(tree):
     assert json.loads((run.path / "results.json").read_bytes())["weights"] == "best"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_ctrl_c_saves_and_the_run_goes_on(folder, tmp_path, monkeypatch):
     settings = settings_for(folder, "", {**SMALL, "train.epochs": 3})

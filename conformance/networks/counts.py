@@ -31,6 +31,9 @@ PUBLISHED: dict[str, tuple[int, dict[str, Any]]] = {
     "densenet121": (7_978_856, {}),
     "mobilenet_v2": (3_504_872, {}),
     "squeezenet1_1": (1_235_496, {}),
+    "efficientnet_b0": (5_288_548, {}),
+    "convnext_tiny": (28_589_128, {}),
+    "vit": (86_567_656, {}),
 }
 
 

@@ -6,7 +6,9 @@ from pellucid.layers.base import Layer
 from pellucid.models.airbench import airbench, airbench96
 from pellucid.models.alexnet import alexnet, alexnet_small, zfnet
 from pellucid.models.convnet import convnet
+from pellucid.models.convnext import convnext_tiny
 from pellucid.models.densenet import densenet121
+from pellucid.models.efficientnet import efficientnet_b0
 from pellucid.models.fcn import fcn8, fcn16, fcn32
 from pellucid.models.googlenet import googlenet
 from pellucid.models.inception import inception_v3
@@ -22,6 +24,7 @@ from pellucid.models.surface import features, head, match, replace_head
 from pellucid.models.transfer import transfer
 from pellucid.models.unet import unet
 from pellucid.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn, vgg_small
+from pellucid.models.vit import vit
 
 # Names of the networks for `network.model` in recipes and on the command line.
 MODELS: dict[str, Callable[..., Layer]] = {
@@ -30,7 +33,7 @@ MODELS: dict[str, Callable[..., Layer]] = {
         mlp, lenet, convnet, airbench, airbench96, alexnet, alexnet_small, zfnet,
         vgg11, vgg13, vgg16, vgg19, vgg11_bn, vgg13_bn, vgg16_bn, vgg19_bn, vgg_small, googlenet, inception_v3,
         resnet18, resnet34, resnet50, resnet101, resnet152, resnet20, resnet32, resnet56,
-        densenet121, mobilenet_v2, squeezenet1_1, fcn32, fcn16, fcn8, unet,
+        densenet121, mobilenet_v2, squeezenet1_1, efficientnet_b0, convnext_tiny, vit, fcn32, fcn16, fcn8, unet,
         unet_generator, resnet_generator, patch_discriminator, heat_maps, coordinates, transfer,
     )
 }  # fmt: skip
@@ -42,8 +45,10 @@ __all__ = [
     "alexnet",
     "alexnet_small",
     "convnet",
+    "convnext_tiny",
     "coordinates",
     "densenet121",
+    "efficientnet_b0",
     "fcn8",
     "fcn16",
     "fcn32",

@@ -14,15 +14,20 @@ from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.convtranspose2d import ConvTranspose2d
 from pellucid.layers.dense import Dense
 from pellucid.nested import flatten
+from pellucid.operators import Attention, LinearMap, MatMul
 from pellucid.sweep import forward
 from pellucid.text import aligned, plural
 
-# Number of multiply-adds with a weight for one image: (weight, input of batch size 1, its output) -> number
-Count = Callable[[Tensor, Tensor, Tensor], int]
+# Number of multiply-adds for one image: (weight or None, input of batch size 1, its output) -> number
+Count = Callable[[Any, Any, Tensor], int]
 COUNTS: dict[type[Layer], Count] = {
     Dense: lambda weight, x, y: y.numel() * weight.shape[1],
     Conv2d: lambda weight, x, y: y.numel() * weight[0].numel(),  # each output value uses one whole filter
     ConvTranspose2d: lambda weight, x, y: x.numel() * weight[0].numel(),  # each input value contributes to a window
+    LinearMap: lambda _, x, y: y.numel() * x[1].shape[1],
+    MatMul: lambda _, x, y: y.numel() * x[0].shape[-1],
+    # Each query's products with all keys, and its average of all values.
+    Attention: lambda _, x, y: x[1].shape[-2] * (y.numel() // y.shape[-1] * x[0].shape[-1] + y.numel()),
 }
 
 
@@ -150,13 +155,13 @@ def summary(net: Layer, params: Params | None, input_shape: Any, seed: int = 0) 
 
 
 def multiply_adds(layer: Layer, params: Params, x: Any, y: Any) -> int:
-    """Return the number of multiply-adds for one image: 0 for layers without a weight matrix or kernel.
+    """Return the number of multiply-adds for one image: 0 for layers without a product of matrices.
 
     params: the layer's parameters by name.
     """
     for kind in type(layer).__mro__:
         if kind in COUNTS:
-            return COUNTS[kind](params["weight"], x, y)
+            return COUNTS[kind](params.get("weight"), x, y)
     return 0
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
+from pellucid.settings.checks import check_range
 
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, torch.int64, torch.bool)}
 
@@ -21,16 +22,26 @@ class Learned(Layer):
     """A learned parameter as a value, such as a class token or a position embedding; it has no input.
 
     The parameter has no name of its own, so its path is that of the node: in the graph of an opened network, the key of
-    the state_dict. y has the shape `shape`; new ones are zeros.
+    the state_dict. y has the shape `shape`. New values are normally distributed, with the mean `mean` and the standard
+    deviation `std`.
     """
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.LEARNS
 
     shape: tuple[int, ...]
+    mean: float = 0.0
+    std: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a negative standard deviation."""
+        check_range(self, std=self.std)
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Shape]:
-        """Return zeros, and the shape without the first axis."""
-        return {"": torch.zeros(self.shape)}, self.shape[1:]
+        """Return a new value, and the shape without the first axis."""
+        value = torch.full(self.shape, float(self.mean))
+        if self.std and value.device.type != "meta":
+            value += self.std * torch.randn(self.shape, generator=rng)
+        return {"": value}, self.shape[1:]
 
     def forward(self, params: Params, x: tuple[()], mode: Mode) -> tuple[Tensor, SourceCache]:
         """Return the parameter."""

@@ -17,6 +17,7 @@ from tests.oracle import Sample, autograd, difference, leaves, ours
 SIDES = {
     "alexnet": 63, "zfnet": 63, "vgg11": 64, "vgg16_bn": 64, "googlenet": 64, "inception_v3": 107, "resnet18": 64,
     "resnet34": 64, "resnet50": 64, "resnet20": 16, "densenet121": 64, "mobilenet_v2": 64, "squeezenet1_1": 64,
+    "efficientnet_b0": 64,
 }  # fmt: skip
 CASES = [
     *((name, {}, side) for name, side in SIDES.items()),

@@ -30,13 +30,14 @@ SMALL = (
     ("densenet121", {}, 64),
     ("mobilenet_v2", {}, 64),
     ("squeezenet1_1", {}, 64),
+    ("efficientnet_b0", {}, 64),
     ("inception_v3", {}, 107),
     *(variant for variant in VARIANTS if variant[0] != "inception_v3"),
 )
 
 
 def test_the_zoo_is_complete() -> None:
-    small = {"mlp", "lenet", "convnet", "transfer"}
+    small = {"mlp", "lenet", "convnet", "transfer", "convnext_tiny", "vit"}  # each in a file of tests of its own
     assert {published.name for published in ZOO} | small | DENSE | IMAGES | {*POINTS} == set(MODELS)
 
 
@@ -182,6 +183,12 @@ PATHS = {
         "features.last.conv.weight",
     ),
     "squeezenet1_1": ("features.conv1.bias", "features.fire9.expand.expand3x3.weight"),
+    "efficientnet_b0": (
+        "features.stem.conv.weight",
+        "features.stage2.block2.body.expand_norm.weight",
+        "features.stage7.block1.body.scale.gate.excite.bias",
+        "features.last.conv.weight",
+    ),
 }  # fmt: skip
 
 

@@ -65,6 +65,7 @@ ZOO = (
     Published("densenet121", PLAIN, 224, 7_978_856, (1024, 7, 7), 2.834),
     Published("mobilenet_v2", PLAIN, 224, 3_504_872, (1280, 7, 7), 0.301),
     Published("squeezenet1_1", PLAIN, 224, 1_235_496, (512, 13, 13), 0.349),
+    Published("efficientnet_b0", PLAIN, 224, 5_288_548, (1280, 7, 7), 0.386),
 )
 DENSE = {"fcn8", "fcn16", "fcn32", "unet"}  # which put out a class for each pixel: in test_dense
 IMAGES = {"unet_generator", "resnet_generator", "patch_discriminator"}  # of images and of patches: in test_pix2pix

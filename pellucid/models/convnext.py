@@ -1,0 +1,54 @@
+"""ConvNeXt-T."""
+
+from pellucid.combine import Graph, Parallel, Sequential
+from pellucid.layers import GELU, AdaptiveAvgPool2d, Add, Conv2d, Dense, Flatten, Identity, LayerNorm
+from pellucid.layers.base import Layer
+from pellucid.models.parts import LOGITS, network
+from pellucid.operators import Learned, Permute, Times
+from pellucid.settings.arguments import checked
+
+DEPTHS, WIDTHS = (3, 3, 9, 3), (96, 192, 384, 768)  # blocks and channels of the four stages
+EPSILON = 1e-6  # of the layer normalization
+SCALE = 1e-6  # of a block's body at the start of the training
+LAST = {"last": Permute((0, 2, 3, 1))}  # the channels, as layers for vectors need them
+FIRST = {"first": Permute((0, 3, 1, 2))}
+
+
+@checked
+def convnext_tiny(classes: int = 1000) -> Sequential:
+    """Return ConvNeXt-T for 224 x 224 images, 28,589,128 parameters for 1000 classes; it outputs logits.
+
+    Stochastic depth is left out. Features: 768 x 7 x 7.
+    Source: Liu, Mao, Wu, Feichtenhofer, Darrell and Xie 2022, section 3; layer scale: Touvron et al. 2021, equation 3.
+    """
+    features: dict[str, Layer] = {
+        "stem": Sequential(conv=Conv2d(WIDTHS[0], 4, stride=4), **LAST, norm=LayerNorm(WIDTHS[:1], EPSILON), **FIRST)
+    }
+    for index, (depth, width) in enumerate(zip(DEPTHS, WIDTHS, strict=True), start=1):
+        if index > 1:
+            norm = LayerNorm((WIDTHS[index - 2],), EPSILON)
+            features[f"halve{index}"] = Sequential(**LAST, norm=norm, **FIRST, conv=Conv2d(width, 2, stride=2))
+        features[f"stage{index}"] = Sequential(**{f"block{number}": _block(width) for number in range(1, depth + 1)})
+    head: dict[str, Layer] = {
+        "pool": AdaptiveAvgPool2d(1),
+        "flatten": Flatten(),
+        "norm": LayerNorm((WIDTHS[-1],), EPSILON),
+        "scores": Dense(classes, init_weight=LOGITS),
+    }
+    return network(features, head)
+
+
+def _block(width: int) -> Parallel:
+    """Return a block: a 7 x 7 convolution of each channel, then two dense layers at each pixel, scaled by channel."""
+    scale = {"factors": (Learned((1, 1, 1, width), SCALE),), "scaled": (Times(), "input", "factors")}
+    body = Sequential(
+        depthwise=Conv2d(width, 7, padding=3, groups=width),
+        **LAST,
+        norm=LayerNorm((width,), EPSILON),
+        expand=Dense(4 * width, pixels=True),
+        gelu=GELU(),
+        project=Dense(width, pixels=True),
+        scale=Graph(scale, ("scaled",)),
+        **FIRST,
+    )
+    return Parallel({"shortcut": Identity(), "body": body}, Add())

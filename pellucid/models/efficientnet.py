@@ -1,0 +1,68 @@
+"""EfficientNet-B0."""
+
+from pellucid.combine import Parallel, Sequential
+from pellucid.layers import AdaptiveAvgPool2d, Add, Conv2d, Identity, Multiply, Sigmoid, SiLU
+from pellucid.layers.base import Layer
+from pellucid.models.parts import average_head, beside, conv_norm, network
+from pellucid.settings.arguments import checked
+
+# Table 1, for each stage: expansion factor, kernel, stride of the first block, channels, number of blocks.
+STAGES = (
+    (1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3),
+    (6, 5, 1, 112, 3), (6, 5, 2, 192, 4), (6, 3, 1, 320, 1),
+)  # fmt: skip
+STEM, LAST = 32, 1280  # channels before the first and after the last stage
+SQUEEZE = 4  # a block's input channels for each unit of its gate
+
+
+@checked
+def efficientnet_b0(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
+    """Return EfficientNet-B0 for 224 x 224 images, 5,288,548 parameters for 1000 classes; it outputs logits.
+
+    epsilon: of the batch normalization, 1e-3 in Keras' weights. Features: 1280 x 7 x 7.
+    Source: Tan and Le 2019, table 1; its gates: Hu, Shen and Sun 2018, equations 2 to 4.
+    """
+    features: dict[str, Layer] = {"stem": Sequential(**_conv("conv", STEM, 3, 2, epsilon=epsilon))}
+    channels = STEM
+    for index, (expansion, kernel, stride, outputs, depth) in enumerate(STAGES, start=1):
+        blocks: dict[str, Layer] = {}
+        for number in range(1, depth + 1):
+            block_stride = stride if number == 1 else 1
+            body = _body(channels, outputs, expansion, kernel, block_stride, epsilon)
+            has_shortcut = block_stride == 1 and channels == outputs
+            blocks[f"block{number}"] = (
+                Parallel({"shortcut": Identity(), "body": body}, Add()) if has_shortcut else Sequential(body=body)
+            )
+            channels = outputs
+        features[f"stage{index}"] = Sequential(**blocks)
+    features["last"] = Sequential(**_conv("conv", LAST, 1, epsilon=epsilon))
+    return network(features, average_head(classes, dropout=0.2))
+
+
+def channel_gate(channels: int, units: int) -> Parallel:
+    """Return a layer that scales each channel by a number from 0 to 1, which all channels' means determine."""
+    gate = Sequential(
+        pool=AdaptiveAvgPool2d(1),
+        squeeze=Conv2d(units, 1),
+        silu=SiLU(),
+        excite=Conv2d(channels, 1),
+        sigmoid=Sigmoid(),
+    )
+    return Parallel({"maps": Identity(), "gate": gate}, Multiply())
+
+
+def _body(inputs: int, outputs: int, expansion: int, kernel: int, stride: int, epsilon: float) -> Sequential:
+    """Return the inverted residual: expand by 1 x 1, filter each channel, scale the channels, project by 1 x 1."""
+    wide = inputs * expansion
+    return Sequential(
+        **(_conv("expand", wide, 1, epsilon=epsilon) if expansion > 1 else {}),
+        **_conv("depthwise", wide, kernel, stride, wide, epsilon),
+        scale=channel_gate(wide, inputs // SQUEEZE),
+        **conv_norm("project", outputs, 1, epsilon=epsilon),
+    )
+
+
+def _conv(
+    name: str, filters: int, kernel: int, stride: int = 1, groups: int = 1, epsilon: float = 1e-5
+) -> dict[str, Layer]:
+    return {**conv_norm(name, filters, kernel, stride, kernel // 2, groups, epsilon), beside(name, "silu"): SiLU()}

@@ -1,0 +1,90 @@
+"""Vision transformers."""
+
+from typing import Any, Literal
+
+from pellucid.combine import Graph, Parallel, Sequential
+from pellucid.layers import GELU, Add, Conv2d, Dense, Identity, LayerNorm
+from pellucid.layers.base import Layer
+from pellucid.models.parts import LOGITS, network
+from pellucid.operators import Attention, Expand, Join, Learned, Mean, Permute, Plus, Select, Slice, ToShape
+from pellucid.settings.arguments import checked
+from pellucid.settings.checks import check
+
+EPSILON = 1e-6  # of the layer normalization
+STD = 0.02  # of new position embeddings
+
+
+@checked
+def vit(
+    classes: int = 1000,
+    side: int = 224,
+    patch: int = 16,
+    width: int = 768,
+    depth: int = 12,
+    heads: int = 12,
+    pool: Literal["token", "mean"] = "token",
+) -> Sequential:
+    """Return a vision transformer, by default ViT-B/16: 86,567,656 parameters for 1000 classes; it outputs logits.
+
+    side: of the images, in pixels. patch: side of the squares that become tokens. width: of a token. depth: number of
+    blocks. heads: of the attention in each block. pool: the scores read a class "token", or the "mean" of all tokens.
+    Features: tokens x width. Raises PellucidError for sizes that do not divide.
+    Source: Dosovitskiy et al. 2021, section 3.1 and table 1; the mean of tokens: Beyer, Zhai and Kolesnikov 2022.
+    """
+    check(side % patch == 0, "vit: patch", f"a divisor of side={side}", patch)
+    check(width % heads == 0, "vit: heads", f"a divisor of width={width}", heads)
+    check(pool in ("token", "mean"), "vit: pool", "'token' or 'mean'", pool)
+    tokens = (side // patch) ** 2
+    patches = {"conv": Conv2d(width, patch, stride=patch), "flat": ToShape((-1, width, tokens))}
+    features: dict[str, Layer] = {"patches": Sequential(**patches, last=Permute((0, 2, 1)))}
+    features["embed"] = _embedding(tokens, width, pool == "token")
+    tokens += pool == "token"
+    for number in range(1, depth + 1):
+        features[f"block{number}"] = _block(tokens, width, heads)
+    features["norm"] = LayerNorm((width,), EPSILON)
+    pooled = Select(1, 0) if pool == "token" else Mean((1,))
+    return network(features, {"pool": pooled, "scores": Dense(classes, init_weight=LOGITS)})
+
+
+def self_attention(tokens: int, width: int, heads: int) -> Graph:
+    """Return the attention of tokens (N, tokens, width) to each other, in `heads` groups of channels."""
+    nodes: dict[str, tuple[Any, ...]] = {
+        "qkv": (Dense(3 * width, init_weight=LOGITS), "input"),
+        "split": (ToShape((-1, tokens, 3 * heads, width // heads)), "qkv"),
+        "groups": (Permute((0, 2, 1, 3)), "split"),
+        "queries": (Slice(1, 0, heads), "groups"),
+        "keys": (Slice(1, heads, 2 * heads), "groups"),
+        "values": (Slice(1, 2 * heads), "groups"),
+        "attention": (Attention(), "queries", "keys", "values"),
+        "side_by_side": (Permute((0, 2, 1, 3)), "attention"),
+        "merged": (ToShape((-1, tokens, width)), "side_by_side"),
+        "project": (Dense(width, init_weight=LOGITS), "merged"),
+    }
+    return Graph(nodes, ("project",))
+
+
+def _embedding(tokens: int, width: int, has_token: bool) -> Graph:
+    """Return the sum of tokens and learned positions, with a class token before them if `has_token`."""
+    nodes: dict[str, tuple[Any, ...]] = {}
+    if has_token:
+        nodes["token"] = (Learned((1, 1, width)),)
+        nodes["tokens"] = (Expand((0, -1, -1)), "token", "input")
+        nodes["all"] = (Join(1), "tokens", "input")
+    nodes["positions"] = (Learned((1, tokens + has_token, width), std=STD),)
+    nodes["sum"] = (Plus(), "all" if has_token else "input", "positions")
+    return Graph(nodes, ("sum",))
+
+
+def _block(tokens: int, width: int, heads: int) -> Sequential:
+    attend = Sequential(norm=LayerNorm((width,), EPSILON), attend=self_attention(tokens, width, heads))
+    think = Sequential(
+        norm=LayerNorm((width,), EPSILON),
+        expand=Dense(4 * width),
+        gelu=GELU(),
+        project=Dense(width, init_weight=LOGITS),
+    )
+    return Sequential(attention=_residual(attend), units=_residual(think))
+
+
+def _residual(body: Layer) -> Parallel:
+    return Parallel({"shortcut": Identity(), "body": body}, Add())

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 LOCAL = "127.0.0.1"
 PORT = 8010
+RUNS = "runs"  # folder of runs by default, which the first training makes
 MODELS = ("mnist-mlp-100", "mnist-lenet")  # offered beside the model that is given
 
 
@@ -30,7 +31,14 @@ def parser() -> Parser:
         nargs="?",
         metavar="MODEL|RUN|FOLDER",
         help=f"a run folder, a weights file, an ONNX file, or the name of a pretrained model (default: "
-        f"{' and '.join(MODELS)}); or a folder of runs to list and train in (default: that of RUN, or runs)",
+        f"{' and '.join(MODELS)}); or a folder of runs to list and train in (default: that of RUN, or {RUNS})",
+    )
+    parser.add_argument(
+        "--data",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="data of your own that runs name as theirs, for their confusion matrices and the doctor; may be repeated",
     )
     parser.add_argument("--port", type=int, metavar="N", help=f"port, 0 for any free one (default: {PORT})")
     parser.add_argument("--no-open", action="store_true", help="only print the address")
@@ -59,11 +67,11 @@ def handle(args: argparse.Namespace) -> int:
 
     torch.set_num_threads(1)  # one drawing is too small to share, and several tabs use the processors
     port = PORT if args.port is None else args.port
-    place = Path(args.model or "runs")
+    place = Path(args.model or RUNS)
     is_run = any((place / name).exists() for name in ("recipe.toml", "metrics.csv", "weights"))
-    is_folder = place.is_dir() and not is_run
+    is_folder = (place.is_dir() or args.model == RUNS) and not is_run
     given: list[str] = [args.model] if args.model and not is_folder else []
-    runs = Runs(place if is_folder else place.parent if is_run else "runs")
+    runs = Runs(place if is_folder else place.parent if is_run else RUNS, args.data)
     library = Library((*given, *(name for name in MODELS if name not in given)), open_network, runs)
     library.load(library.names[0])  # raises for a model that cannot be read
     try:

@@ -119,7 +119,7 @@ async def picture_of(request: Request) -> bytes:
             raise RefusedError(413, f"the picture has more than {MAX_UPLOAD:,} bytes; send a smaller one")
     body = bytes(data)
     if not any(body[start : start + len(magic)] == magic for start, magic in FORMATS.values()):
-        raise RefusedError(415, f"this is no {', '.join(FORMATS)} file; send the bytes of one as the body")
+        raise RefusedError(415, f"this is no {', '.join(FORMATS)} file; give one of these")
     try:
         height, width = image_size(body, "the picture", MAX_PIXELS)
     except PellucidError as error:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,14 +27,17 @@ class Examinations:
         self._diagnoses = dict[Path, tuple[int, Any]]()  # the latest of each run, with its finished epochs
         self._guard = threading.Lock()
 
-    def ask(self, path: Path, epochs: int, is_trained: bool, is_running: bool, again: bool) -> dict[str, Any]:
+    def ask(
+        self, path: Path, epochs: int, is_trained: bool, is_running: bool, again: bool, data: str | None = None
+    ) -> dict[str, Any]:
         """Return the latest diagnosis of a run, None before the first.
 
         epochs: the finished ones. is_trained: whether a process trains the run. is_running: and is not paused. The
         first call begins an examination; so do later ones after the training has ended, or has doubled its epochs,
         since the last began; again: in any case. Beside a running training it has a low priority, and begins anew with
-        a normal one when the training ends or pauses. In the answer, epochs is what was given when the examination
-        began; working: whether there will be another diagnosis. Raises PellucidError if the last examination failed.
+        a normal one when the training ends or pauses. data: `--data` of the command. In the answer, epochs is what was
+        given when the examination began; working: whether there will be another diagnosis. Raises PellucidError if the
+        last examination failed.
         """
         with self._guard:
             last = self._latest.get(path)
@@ -46,7 +48,7 @@ class Examinations:
                 self._latest.pop(path).end()
                 last, is_done = None, False
             if last is None and self._has_room():
-                last = self._latest[path] = DoctorProcess(path, epochs, {"OMP_NUM_THREADS": "1"} if is_running else {})
+                last = self._latest[path] = DoctorProcess(path, epochs, is_running, data)
             if last is not None:
                 last.asked = time.monotonic()
             if last is not None and is_running:
@@ -75,17 +77,17 @@ class Examinations:
 class DoctorProcess:
     """A process of the doctor for a run.
 
-    epochs: finished when it began. environment: variables of the process. asked: when a page asked for it last.
-    is_slow: whether its priority is low.
+    epochs: finished when it began. is_beside: whether the run's training is at work; then it has one thread. data: see
+    `ask`. asked: when a page asked for it last. is_slow: whether its priority is low.
     """
 
-    def __init__(self, path: Path, epochs: int, environment: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, epochs: int, is_beside: bool, data: str | None) -> None:
         self.epochs, self.asked, self.is_slow = epochs, time.monotonic(), False
         self._output = list[str]()  # of both streams, once the process has ended
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pellucid", "doctor", str(path), "--json"],
+            [sys.executable, "-m", "pellucid", "doctor", str(path), "--json", *(("--data", data) if data else ())],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, **environment},
+            env={**os.environ, **({"OMP_NUM_THREADS": "1"} if is_beside else {})},
             start_new_session=True,  # Linux may share the processors among sessions: only one of its own can be slow
         )  # fmt: skip
         threading.Thread(target=lambda: self._output.extend(self._process.communicate()), daemon=True).start()

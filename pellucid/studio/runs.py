@@ -16,14 +16,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pellucid.errors import PellucidError
+from pellucid.errors import PellucidError, nearest
 from pellucid.files import write_atomically
 from pellucid.recipe.recipe import Recipe
 from pellucid.recipe.watched import Control, control_file, live_file, read_control, read_object, write_control
 from pellucid.run.folder import RunFolder, next_run
 from pellucid.run.history import History
-from pellucid.settings.checks import check_known
 from pellucid.studio.examinations import Examinations
+from pellucid.text import shown
 from pellucid.training.diagnose import StoppedError
 
 LOG, PROCESS = "train.log", "studio.pid"
@@ -46,11 +46,15 @@ class Process(NamedTuple):
 
 
 class Runs:
-    """The run folders below a folder. Raises PellucidError for names that are not among them."""
+    """The run folders below a folder. Raises PellucidError for names that are not among them.
 
-    def __init__(self, folder: str | os.PathLike[str] = "runs") -> None:
-        self.folder = Path(folder).resolve()
+    data: folders and files of data that may be read because a run names them as its own.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] = "runs", data: Sequence[str] = ()) -> None:
+        self.folder, self._data = Path(folder).resolve(), {Path(one).resolve() for one in data}
         self._read = dict[Path, tuple[tuple[int, ...], History]]()  # histories by folder, with sizes and times of files
+        self._unreadable = dict[Path, str]()  # why the files of a history could not be read last
         self._examinations = Examinations()
         self._guard = threading.Lock()
 
@@ -61,8 +65,15 @@ class Runs:
 
     def path(self, name: str) -> Path:
         """Return the folder of a run."""
-        check_known("no run", name, [path.name for path in self.folder.glob("*") if (path / "recipe.toml").is_file()])
+        known = [path.name for path in self.folder.glob("*") if (path / "recipe.toml").is_file()]
+        if name not in known:
+            raise PellucidError(f"no run {shown(name)} in {self.folder}{nearest(name, known)}")
         return self.folder / name
+
+    def data_of(self, path: Path) -> str | None:
+        """Return the path of the data that a run names as its own, if they may be read from there; else None."""
+        name = recipe_value(path, "data", "name")
+        return name if isinstance(name, str) and Path(name).resolve() in self._data else None
 
     def begin(self, recipe: Recipe) -> str:
         """Start a training in a new run folder, and return its name."""
@@ -130,6 +141,10 @@ class Runs:
             stopped = StoppedError.read(folder.error)
             message = str(stopped) if stopped else last_line(path / LOG)
             status = "stopped" if folder.has_checkpoint and stopped is None else "failed" if message else "stopped"
+        if not epochs:
+            message = f"{path / 'recipe.toml'} cannot be read, or names no number of epochs"
+        elif process is None:
+            message = self._unreadable.get(path, message)
         return {"status": status, "message": message, "epochs": epochs, "live": live or None}
 
     def history(self, path: Path) -> History:
@@ -138,16 +153,25 @@ class Runs:
         stamp = tuple(number for file in files for number in (file.stat().st_mtime_ns, file.stat().st_size))
         known, found = self._read.get(path, ((), History()))
         if known != stamp:
-            with suppress(PellucidError):
+            try:
                 found = History.read(path) if (path / "metrics.csv").is_file() else History()
                 self._read[path] = (stamp, found)
+                self._unreadable.pop(path, None)
+            except PellucidError as error:
+                self._unreadable[path] = str(error)
         return found
 
     def examine(self, path: Path, again: bool) -> dict[str, Any]:
         """Return the latest diagnosis of a run, and begin another where that is due; see `Examinations.ask`."""
         is_trained = process_of(path) is not None
         is_running = is_trained and not read_object(live_file(path)).get("paused")
-        return self._examinations.ask(path, len(self.history(path)), is_trained, is_running, again)
+        state = (len(self.history(path)), is_trained, is_running)
+        return self._examinations.ask(path, *state, again, self.data_of(path))
+
+
+def has_weights(path: Path) -> bool:
+    """Return whether a run folder holds weights."""
+    return any(path.glob("weights/*.safetensors"))
 
 
 def process_of(path: Path) -> Process | None:
@@ -161,13 +185,18 @@ def process_of(path: Path) -> Process | None:
 
 def epochs_of(path: Path) -> int:
     """Return the number of epochs that a run's recipe plans; 0 if it cannot be read."""
+    found = recipe_value(path, "train", "epochs")
+    return found if type(found) is int else 0
+
+
+def recipe_value(path: Path, table: str, key: str) -> Any:
+    """Return a value of a run's recipe; None if there is none, or if the recipe cannot be read."""
     import tomllib
 
     try:
-        found: Any = tomllib.loads((path / "recipe.toml").read_text("utf-8"))["train"]["epochs"]
+        return tomllib.loads((path / "recipe.toml").read_text("utf-8"))[table][key]
     except (OSError, ValueError, KeyError, TypeError):
-        return 0
-    return found if type(found) is int else 0
+        return None
 
 
 def last_line(file: Path) -> str:

@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
+from pellucid.errors import PellucidError, nearest
 from pellucid.model import Model
-from pellucid.settings.checks import check_known
 from pellucid.studio.messages import Reply
 from pellucid.studio.pictures import Uploads
-from pellucid.studio.runs import Runs
+from pellucid.studio.runs import Runs, has_weights
+from pellucid.text import shown
 from pellucid.trace import prepared
 
 
@@ -36,12 +37,16 @@ class Library:
             return ()
         given = {Path(name).resolve() for name in self.names}
         paths = [self.runs.path(name) for name in self.runs.names() if name not in self.names]
-        return tuple(path.name for path in paths if path not in given and any(path.glob("weights/*.safetensors")))
+        return tuple(path.name for path in paths if path not in given and has_weights(path))
 
     def open(self, name: str) -> Model:
-        """Return a model, or that of a run, which is read each time, as its weights change while it trains."""
-        check_known("no model", name, (*self.names, *self.trained))
-        return self.load(name) if name in self.names else Model.load(self.runs.path(name))
+        """Return a model, or that of an offered run, which is read each time, as its weights change in training."""
+        if name in self.names:
+            return self.load(name)
+        runs = self.runs.names() if self._has_runs else []
+        if name not in runs or not has_weights(self.runs.path(name)):
+            raise PellucidError(f"no model {shown(name)}{nearest(name, (*self.names, *runs))}")
+        return Model.load(self.runs.path(name))
 
     def copy(self, name: str) -> Model:
         """Return a copy of a model with weights of its own in float64, whose cost is the loss alone."""

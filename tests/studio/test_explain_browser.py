@@ -183,3 +183,14 @@ def test_the_page_fits_its_screen(model: str, colours: str, opened: Any) -> None
         page.tab.wait_for_timeout(100)
         assert page.tab.evaluate(FAULTS) == [], width
         assert page.tab.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_model_that_cannot_be_opened_is_named_beside_the_one_that_is_shown(
+    served: Started,
+    cookies: Any,
+    browser: Any,  # noqa: F811
+) -> None:
+    page = Page(browser, served.host, cookies, "model=nowhere")
+    assert "no model 'nowhere'" in page.tab.inner_text("#explain-problem")
+    assert page.tab.input_value("#explain-model") == "bccd"
+    page.context.close()

@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from sklearn.datasets import load_digits
 
 from pellucid import Model
+from pellucid.cli.main import main
 from pellucid.data import load
 from pellucid.studio.runs import Runs, process_of
 from pellucid.studio.view import Library
@@ -205,6 +208,51 @@ def test_the_doctor_and_a_comparison(finished: tuple[Tab, str, Path]) -> None:
 
 
 @pytest.mark.slow
+def test_a_run_without_kept_epochs_shows_its_last_weights(tmp_path: Path) -> None:
+    assert main(["train", "digits", "train.epochs=2", "--out", str(tmp_path)]) == 0
+    tab = tab_of(tmp_path)
+    state = tab.ask("train.state", run="digits-1")
+    assert (state["weights"], state["trained"]) == ([2], True)
+    counts = torch.tensor(tab.ask("train.confusion", run="digits-1", epoch=2)["counts"])
+    assert int(counts.sum()) == len(load_digits().target) // 5
+
+
+@pytest.mark.slow
+def test_data_of_ones_own_are_read_where_they_are_given(tmp_path: Path) -> None:
+    for name, value in (("dark", 40), ("light", 200)):
+        (tmp_path / "own" / name).mkdir(parents=True)
+        for number in range(20):
+            image = Image.new("L", (16, 16), value + number)
+            image.save(tmp_path / "own" / name / f"{number}.png")
+    own = str(tmp_path / "own")
+    runs = tmp_path / "runs"
+    assert main(["train", "classify", own, "train.epochs=2", "train.keep=[1]", "--out", str(runs)]) == 0
+    (run,) = (path.name for path in runs.iterdir())
+    refused = tab_of(runs).ask("train.confusion", run=run, epoch=1)
+    assert "give it with --data" in refused["message"]
+    tab = Tab(Library(talk.LIBRARY.names, talk.LIBRARY.load, Runs(runs, [own])))
+    found = tab.ask("train.confusion", run=run, epoch=1)
+    assert (found["classes"], sum(map(sum, found["counts"])) > 0) == (["dark", "light"], True)
+    end = time.monotonic() + 120
+    while (findings := tab.ask("train.findings", run=run))["kind"] != "error" and findings["working"]:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    assert findings["kind"] != "error"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("metrics.csv", "epoch,train_loss\n1,0.5\n2", "metrics.csv"),
+        ("recipe.toml", "[train", "recipe.toml cannot be read"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named(name: str, text: str, message: str, tmp_path: Path) -> None:
+    assert main(["train", "digits", "train.epochs=1", "--out", str(tmp_path)]) == 0
+    (tmp_path / "digits-1" / name).write_text(text)
+    assert message in tab_of(tmp_path).ask("train.state", run="digits-1")["message"]
+
+
 def test_start_pause_step_resume_and_another_server(tmp_path: Path) -> None:
     tab = tab_of(tmp_path)
     run = tab.ask("train.start", recipe="digits", settings=LONG)["run"]

@@ -197,9 +197,13 @@ def test_a_wrong_setting_is_one_line_and_runs_are_compared(folder: Path, browser
         assert "lr" in page.tab.inner_text("#train-problem")
         first = page.start(train__epochs="5", optimizer__lr="0.01")
         page.status("finished")
-        second = page.start(optimizer__lr="0.001")
+        second = page.start(train__epochs="6", optimizer__lr="0.001")
         page.status("finished")
         assert first != second
+        for run, epochs in ((first, 5), (second, 6), (first, 5), (second, 6)):
+            page.tab.select_option("#train-run", run)
+            until(page.tab, f"document.querySelector('#train-status').textContent.includes('of {epochs} epochs')")
+            until(page.tab, "document.querySelectorAll('#train-curves .chart').length > 0")
         page.tab.locator("#train-with summary").click()
         page.tab.check(f"[data-other='{first}']")
         until(page.tab, "document.querySelectorAll('.compared').length === 2")

@@ -15,6 +15,7 @@ from pellucid.metrics import class_scores, classes_of, confusion_matrix
 from pellucid.model import Model
 from pellucid.nested import flatten
 from pellucid.run.folder import RunFolder
+from pellucid.studio.runs import process_of
 from pellucid.task import task_of
 from pellucid.training.callbacks import kept_epochs
 
@@ -43,14 +44,22 @@ class Tested:
         return torch.nonzero((self.true == true) & (self.predicted == predicted)).flatten()
 
 
-def weights_by_epoch(path: Path) -> dict[int, Path]:
-    """Return the weights files of a run by epoch, in ascending order: the kept ones."""
-    return kept_epochs(RunFolder(path).weights)
+def weights_by_epoch(path: Path, epochs: int) -> dict[int, Path]:
+    """Return the weights files of a run by epoch, in ascending order: the kept ones, or those of the last of `epochs`.
+
+    While the run is being trained, its last checkpoint may be of an earlier epoch and is not returned.
+    """
+    folder = RunFolder(path)
+    kept = kept_epochs(folder.weights)
+    return kept or ({epochs: folder.last} if epochs and folder.last.is_file() and process_of(path) is None else {})
 
 
-def held_out(model: Model) -> Any:
-    """Return images that training held out, at most MAX_TESTED; PellucidError for a task that has no such images."""
-    data = task_of(model).held_out(model, None)
+def held_out(model: Model, source: str | None) -> Any:
+    """Return images that training held out, at most MAX_TESTED; PellucidError for a task that has no such images.
+
+    source: the data, by default those that the model names.
+    """
+    data = task_of(model).held_out(model, source)
     chosen = torch.linspace(0, len(data) - 1, min(len(data), MAX_TESTED)).round().long()
     return data.x[chosen], data.y[chosen]
 

@@ -17,6 +17,7 @@ from pellucid.run.folder import RunFolder
 from pellucid.settings.checks import check, check_known
 from pellucid.shipped_files import recipe_abouts
 from pellucid.studio.messages import Reply
+from pellucid.studio.runs import has_weights
 from pellucid.studio.train.analysis import Tested, as_pictures, filters, held_out, maps, tested, weights_by_epoch
 from pellucid.studio.train.form import changed_recipe, form_fields
 from pellucid.studio.view import Library
@@ -149,8 +150,8 @@ class TrainSession:
         since = request.since if 0 <= request.since <= len(history) else 0
         layers = [row for row in history.layers if row["epoch"] > since]
         found = {"run": request.run, "since": since, "rows": history.rows[since:], "layers": layers}
-        shown = {"pictures": [*RunFolder(path).previews()], "weights": [*weights_by_epoch(path)]}
-        return Reply({**found, **shown, **state}, {})
+        shown = {"pictures": [*RunFolder(path).previews()], "weights": [*weights_by_epoch(path, len(history))]}
+        return Reply({**found, **shown, **state, "trained": has_weights(path)}, {})
 
     def control(self, request: ControlTraining) -> Reply:
         """Pause a training, let it go on, make one step, stop it after it has saved, or resume it."""
@@ -219,7 +220,8 @@ class TrainSession:
 
     def _model(self, run: str, epoch: int) -> Model:
         """Return the model with the weights after an epoch."""
-        files = weights_by_epoch(self.runs.path(run))
+        path = self.runs.path(run)
+        files = weights_by_epoch(path, len(self.runs.history(path)))
         check_known("no weights of epoch", str(epoch), [*map(str, files)])
         key = (files[epoch], files[epoch].stat().st_mtime_ns)
         if self._weights[0] != key or self._weights[1] is None:
@@ -231,7 +233,7 @@ class TrainSession:
         """Return held-out images of a run with their targets."""
         path = self.runs.path(run)
         if self._data[0] != path:
-            self._data = (path, held_out(model))
+            self._data = (path, held_out(model, self.runs.data_of(path)))
         return self._data[1]
 
     def _tests(self, run: str, epoch: int) -> Tested:

@@ -56,6 +56,7 @@ async function begin({ name, title }, state) {
 
 /** Show the view that the address names. */
 async function show() {
+  if (!views.length) return; // the connection's first answer shows it
   const [name, state = ""] = location.hash.slice(1).split("?");
   const named = views.find((one) => one.name === name) ?? views.find((one) => one.name === first) ?? views[0];
   let view = started.get(named.name);

@@ -1,5 +1,5 @@
 // A network of two dense layers as columns: every neuron drawn, and only the strongest edges of the two selected ones.
-import { argmax, fixed, html, isNarrow, largest, maxAbs, num, percent, signed, tone } from "/core/dom.js";
+import { argmax, fixed, html, isNarrow, largest, maxAbs, num, percent, short, signed, tone } from "/core/dom.js";
 import { colour, heat, isDark, scaleBar } from "/core/paint.js";
 import { element } from "./model.js";
 
@@ -85,7 +85,7 @@ export function columns(S, lit) {
     ${edges.map((e) => html`<g class="edge ${e.on ? "on" : ""}" data-e="${e.name}" data-tip="${model.where(e.name)}: ${meaning} ${signed(e.value)}"><path class="hit" d="${e.d}"/>${e.on && html`<path class="halo" d="${e.d}" stroke-width="${e.width + 4}"/>`}<path d="${e.d}" stroke="${colour("div", e.value < 0 ? -0.85 : 0.85)}" stroke-width="${e.width}"/></g>`)}
     ${pixel && html`<rect class="pick ${lit.has(`p${S.selected.col}`) ? "lit" : ""}" x="${pixel[0] - g.q / 2 - 2}" y="${pixel[1] - g.q / 2 - 2}" width="${g.q + 4}" height="${g.q + 4}"/>`}
     ${Array.from(a, (v, j) => neuron(`h${j}`, g.hid(j), g.r, back && pass > 5 ? colour("div", dz1[j] / dmax) : pass < 2 ? blank : colour("seq", v / amax), j === hid, back && pass > 5 ? `Hidden ${j}, error ${signed(dz1[j])}` : `Hidden ${j}: ${first.activation?.type ?? "z"}(${num(z1[j])}) = ${num(v)}`))}
-    ${Array.from(p, (v, i) => neuron(`o${i}`, g.out(i, n), g.R, back ? colour("div", dz2[i]) : pass < 3 ? blank : colour("seq", v), i === out, `Output ${model.classes[i]}, probability ${percent(v)}, error ${signed(dz2[i])}`, html`<text class="dig ${(back ? Math.abs(dz2[i]) : pass < 3 ? 0 : v) > 0.55 !== isDark() ? "paper" : "on-paper"}" x="${g.out(i, n)[0]}" y="${g.out(i, n)[1] + 5}" text-anchor="middle">${model.classes[i]}</text>`))}
+    ${Array.from(p, (v, i) => neuron(`o${i}`, g.out(i, n), g.R, back ? colour("div", dz2[i]) : pass < 3 ? blank : colour("seq", v), i === out, `Output ${model.classes[i]}, probability ${percent(v)}, error ${signed(dz2[i])}`, html`<text class="dig ${(back ? Math.abs(dz2[i]) : pass < 3 ? 0 : v) > 0.55 !== isDark() ? "paper" : "on-paper"}" x="${g.out(i, n)[0]}" y="${g.out(i, n)[1] + 5}" text-anchor="middle">${short(model.classes[i], 3)}</text>`))}
     ${pass >= 3 && Array.from(p, (_, i) => bar(i))}</svg>
     <p class="legend"><span>${scaleBar(pass > 4 ? "div" : "seq", pass > 4 ? "−" : "0", pass > 4 ? "+" : num(amax, 2))} ${pass > 4 ? "error" : "activation"}</span><span>${scaleBar("div", "−", "+")} ${meaning} on edges</span></p>`;
 }

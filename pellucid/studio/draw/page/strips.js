@@ -1,5 +1,5 @@
 // Any network as one strip per layer: feature maps as tiles, neurons as cells; and one unit taken apart.
-import { $, $$, argmax, count, html, isNarrow, largest, maxAbs, num, percent, signed, tone } from "/core/dom.js";
+import { $, $$, argmax, count, html, isNarrow, largest, maxAbs, num, percent, short, signed, tone } from "/core/dom.js";
 import { colour, heat, isDark, scaleBar } from "/core/paint.js";
 import { element } from "./model.js";
 
@@ -80,9 +80,9 @@ function strip(S, k, paints) {
 
 /** The probabilities as vertical bars, one for each class. */
 export function bars(S) {
-  const p = S.run.probabilities, best = argmax(p), w = 34;
-  return html`<svg class="bars" viewBox="0 0 ${p.length * w} 74" role="img" aria-label="${p.map((v, i) => `${S.model.classes[i]}: ${percent(v)}`).join(", ")}">
-    ${p.map((v, i) => html`<g data-tip="${S.model.classes[i]}: ${percent(v)}"><rect class="track" x="${i * w + 4}" y="2" width="${w - 8}" height="54"/><rect class="fill ${i === best ? "best" : ""}" x="${i * w + 4}" y="${2 + 54 * (1 - v)}" width="${w - 8}" height="${54 * v}"/>${i === S.run.label && html`<path class="want" d="M${i * w + 1},2h${w - 2}"/>`}<text x="${i * w + w / 2}" y="70" text-anchor="middle">${S.model.classes[i].slice(0, 6)}</text></g>`)}</svg>`;
+  const p = S.run.probabilities, best = argmax(p), w = 34, columns = Math.max(p.length, 10); // few bars are not wider
+  return html`<svg class="bars" viewBox="0 0 ${columns * w} 74" role="img" aria-label="${p.map((v, i) => `${S.model.classes[i]}: ${percent(v)}`).join(", ")}">
+    ${p.map((v, i) => html`<g data-tip="${S.model.classes[i]}: ${percent(v)}"><rect class="track" x="${i * w + 4}" y="2" width="${w - 8}" height="54"/><rect class="fill ${i === best ? "best" : ""}" x="${i * w + 4}" y="${2 + 54 * (1 - v)}" width="${w - 8}" height="${54 * v}"/>${i === S.run.label && html`<path class="want" d="M${i * w + 1},2h${w - 2}"/>`}<text x="${i * w + w / 2}" y="70" text-anchor="middle">${short(S.model.classes[i], 6)}</text></g>`)}</svg>`;
 }
 
 const brief = (v) => (Math.abs(v) < 0.005 ? "·" : v.toFixed(Math.abs(v) < 0.095 ? 2 : 1).replace("-", "−").replace("0.", "."));

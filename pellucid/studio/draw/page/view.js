@@ -317,7 +317,7 @@ export function start(root, server, { state: address, remember: put }) {
       mono($("#beside"), like);
       $("#beside").setAttribute("aria-label", `A sample of ${name}`);
     }
-    $("#seen-cap").textContent = S.fixed ? `The input, ${size.join("×")}.` : `Seen as ${size.join("×")}: the ink is cropped, scaled and centred like the training data. ${like ? `Beside it a sample of ${name}, as which it is read.` : ""}`;
+    $("#seen-cap").textContent = S.fixed ? `The input, ${size.join("×")}.` : `What the network sees, ${size.join("×")}. ${like ? `Beside it a sample of ${name}, as which it is read.` : ""}`;
     fill($("#cost"), html`Reads <b id="read">${model.classes[run.read]}</b> at ${percent(run.probabilities[run.read])} <span>C</span> <b id="cost-value">${num(run.cost)}</b>`);
     if (model.columns) {
       fill($("#stage"), columnView.columns(S, lit(S)));

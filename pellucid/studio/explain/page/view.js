@@ -56,19 +56,21 @@ export function start(root, server, { state: address, remember: put }) {
 
   const open = attempt(async (model) => {
     S.turn++;
-    let answer;
+    let answer, refused;
     try {
       answer = await server.ask("explain.open", model ? { model } : {});
     } catch (error) {
       if (!model || error instanceof LostError) throw error;
-      answer = await server.ask("explain.open"); // an address of another start of the studio
+      refused = error;
+      answer = await server.ask("explain.open"); // of a damaged file, or an address of another start of the studio
     }
     if (S.open && S.open.model !== answer.model) Object.assign(S, { source: S.source?.upload ? S.source : null, of: null, place: null, layer: null });
     S.open = answer;
     S.magnitudes = new Set(answer.methods.filter((one) => one.magnitudes).map((one) => one.name));
-    fill(element("model"), html`${answer.models.map((one) => html`<option ${one === answer.model && html`selected`}>${one}</option>`)}`);
+    fill(element("model"), html`${answer.models.map((one) => html`<option value="${one}" ${one === answer.model && html`selected`}>${one}</option>`)}`);
     fillSources();
     await show(S.source ?? { sample: answer.sample }, true);
+    if (refused) problem(refused);
   });
 
   function fillSources() {

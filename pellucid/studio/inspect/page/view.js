@@ -60,7 +60,7 @@ export function start(root, server, { state: address, remember: put }) {
     if (!layerOf()) S.path = (layers.find((one) => one.weight) ?? layers[0]).path;
     const own = groups(layers).find((one) => one.layers.some(({ layer }) => layer.path === S.path));
     S.open.add(`${own.name}@${own.layers[0].index}`);
-    fill(element("model"), html`${S.model.models.map((one) => html`<option>${one}</option>`)}`);
+    fill(element("model"), html`${S.model.models.map((one) => html`<option value="${one}">${one}</option>`)}`);
     element("model").value = S.model.model;
     await load();
     say(`${S.model.model}: ${layers.length} layers`);

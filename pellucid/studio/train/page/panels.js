@@ -1,5 +1,5 @@
 // What the panes of Train show, from data alone.
-import { $$, fill, html, num } from "/core/dom.js";
+import { $$, fill, html, num, short } from "/core/dom.js";
 import { colour, heat, paintScales, scaleBar } from "/core/paint.js";
 import { chart, spark } from "/core/chart.js";
 
@@ -71,7 +71,7 @@ export function confusion(root, found, cell) {
   }
   fill(root, html`<p class="cap">Rows are the true classes, columns what is read: ${right} of ${total} held-out pictures are right. The diagonal is left blank so that mistakes show.</p>
     <div class="wide"><table class="conf" role="grid" aria-label="Confusion matrix"><thead><tr><td></td>${classes.map((name) => html`<th scope="col" data-tip="${name}">${name.slice(0, 3)}</th>`)}</tr></thead>
-    <tbody>${counts.map((row, t) => html`<tr><th scope="row" data-tip="${classes[t]}">${classes[t].slice(0, 6)}</th>${row.map((n, p) => html`<td><button data-cell="${t},${p}" data-n="${n}" data-k="c${t},${p}" tabindex="${key(chosen) === `${t},${p}` ? 0 : -1}" aria-pressed="${cell !== null && key(cell) === `${t},${p}`}" aria-label="${classes[t]} read as ${classes[p]}: ${n}" data-tip="${classes[t]} read as ${classes[p]}: ${n}"></button></td>`)}</tr>`)}</tbody></table></div>`);
+    <tbody>${counts.map((row, t) => html`<tr><th scope="row" data-tip="${classes[t]}">${short(classes[t], 6)}</th>${row.map((n, p) => html`<td><button data-cell="${t},${p}" data-n="${n}" data-k="c${t},${p}" tabindex="${key(chosen) === `${t},${p}` ? 0 : -1}" aria-pressed="${cell !== null && key(cell) === `${t},${p}`}" aria-label="${classes[t]} read as ${classes[p]}: ${n}" data-tip="${classes[t]} read as ${classes[p]}: ${n}"></button></td>`)}</tr>`)}</tbody></table></div>`);
   for (const button of $$(".conf [data-cell]", root)) {
     const [t, p] = button.dataset.cell.split(",").map(Number);
     if (t !== p) button.style.background = colour("seq", button.dataset.n / most);

@@ -80,10 +80,11 @@ export function start(root, server, { state: address, remember: put }) {
     const found = await server.ask("train.open");
     Object.assign(S, { recipes: found.recipes, runs: found.runs });
     if (!S.recipes.some((one) => one.name === S.recipe)) S.recipe = S.recipes[0].name;
+    if (S.run && !S.runs.includes(S.run)) problem(new Error(`no run ${S.run} in ${found.folder}`));
     if (!S.runs.includes(S.run)) S.run = S.runs[0] ?? null;
     S.others = S.others.filter((name) => S.runs.includes(name) && name !== S.run);
     fill($("#train-recipe"), html`${S.recipes.map((one) => html`<option>${one.name}</option>`)}`);
-    fill($("#train-run"), html`${S.runs.length ? S.runs.map((name) => html`<option>${name}</option>`) : html`<option value="">none yet in ${found.folder}</option>`}`);
+    fill($("#train-run"), html`${S.runs.length ? S.runs.map((name) => html`<option value="${name}">${name}</option>`) : html`<option value="">none yet in ${found.folder}</option>`}`);
     $("#train-recipe").value = S.recipe;
     $("#train-run").value = S.run ?? "";
     listOthers();
@@ -102,9 +103,11 @@ export function start(root, server, { state: address, remember: put }) {
     for (const id of ["film", "cell"]) fill($(`#train-${id}`), html``);
     fill($("#train-conf"), html`<p class="cap">It begins with the first weights that the run keeps.</p>`);
     $("#train-examine").disabled = false;
-    findings(false);
+    problem(null);
+    for (const id of ["curves", "compared", "layers"]) fill($(`#train-${id}`), html``);
     listOthers();
     remember();
+    render();
     poll();
   }
 
@@ -198,9 +201,7 @@ export function start(root, server, { state: address, remember: put }) {
           panels.confusion($("#train-conf"), S.confusion, S.cell);
           await readCell();
         });
-        // Without classes, the pictures of the task take the place of the confusion matrix.
-        if (samples) panels.sheet($("#train-conf"), samples);
-        else if (!S.confusion && picture !== undefined) fill($("#train-conf"), html``);
+        if (samples) panels.sheet($("#train-conf"), samples); // in place of a confusion matrix
         (S.confusion ? $(".times", root) : $("#train-cell")).append($("#train-picture"));
         $("#train-conf-h").textContent = S.confusion ? "Confusion" : "Pictures";
       }
@@ -291,7 +292,7 @@ export function start(root, server, { state: address, remember: put }) {
     $("#train-done").value = one ? (one.rows.length + (live ? live.batch / live.batches : 0)) / Math.max(1, one.epochs) : 0;
     $("#train-message").textContent = one?.message ?? "";
     const link = (view, title) => html`<a href="#${view}?${new URLSearchParams({ model: one.name })}" data-k="to-${view}">${title}</a>`;
-    fill($("#train-elsewhere"), html`${one && one.weights.length > 0 && html`Its weights in ${link("draw", "Draw")}, ${link("explain", "Explain")} and ${link("inspect", "Inspect")}`}`);
+    fill($("#train-elsewhere"), html`${one?.trained && html`Its weights in ${link("draw", "Draw")}, ${link("explain", "Explain")} and ${link("inspect", "Inspect")}`}`);
   }
 
   root.addEventListener("submit", (event) => {

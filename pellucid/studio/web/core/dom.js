@@ -55,6 +55,9 @@ export const percent = (p) => `${(100 * p).toFixed(p > 0.9995 || p < 0.0005 ? 0 
 export const count = (n) => String(n).replace(/\B(?=(\d{3})+$)/g, "\u202f");
 export const tone = (x) => (x > 0 ? "pos" : x < 0 ? "neg" : "");
 
+/** The first characters of a text that is longer than `most`. */
+export const short = (text, most) => ([...text].length > most ? `${[...text].slice(0, most - 1).join("")}…` : text);
+
 export const maxAbs = (values) => values.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
 export const argmax = (values) => values.reduce((best, x, k) => (x > values[best] ? k : best), 0);
 /** The indices of the `n` largest absolute values, largest first, without zeros. */

@@ -1,5 +1,6 @@
 """Shards of a batch: the same bits in one process and in many, the gradients of whole batches, failures by name."""
 
+import math
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from pellucid.training.distributed import Processes, dealt
 from pellucid.training.shard_loaders import shards_of
 from pellucid.training.shards import PartialSum, append, total
 from tests.forked import forked, group
+from tests.generators.small import wgan_gp
 from tests.training import sharded_faults
 from tests.training.sharded import histories, of_objective, trained, weights, weights_of_some
 from tests.training.small import digits, small_conv, small_mlp
@@ -173,6 +175,16 @@ def test_a_training_in_shards_is_resumed_exactly(tmp_path):
     assert resumed.sha256() == whole.sha256()
     with pytest.raises(PellucidError, match="other settings: shards"):
         small_conv().fit(digits(), run=tmp_path, resume=True, shards=2, **options)
+
+
+def test_the_critic_of_a_wgan_is_updated_as_often_in_shards_of_other_sizes():
+    def losses(**options):
+        model = Model(wgan_gp(5), optimizer=Adam(0.001), input_shape=(1, 8, 8), seed=1, metrics=())
+        return model.fit(digits(0, 7), epochs=1, batch_size=7, verbose=False, **options).rows[0]
+
+    found, whole = losses(accumulate=2), losses()  # shards of four and three images, for five updates
+    assert {name for name in found if name.startswith("train")} == {name for name in whole if name.startswith("train")}
+    assert all(math.isfinite(found[name]) for name in found if name.startswith("train"))
 
 
 def test_what_cannot_be_divided_is_refused():

@@ -95,6 +95,7 @@ class Job:
                 shards=recipe.distributed.shards or None,
                 exact=recipe.distributed.exact,
                 batch_norm=recipe.distributed.batch_norm,
+                bucket_mb=recipe.distributed.bucket_mb,
             )
         with kernel_threads(recipe.recipe.threads):
             run = self._finish(history) if processes().is_first else None

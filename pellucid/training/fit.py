@@ -141,9 +141,9 @@ class Loop:
         """Make the step, and that from shards if batches are divided; PellucidError for processes that differ."""
         shards = self.plan.shards
         parts = BatchParts(self.processes.gathered) if shards > 1 and self.plan.batch_norm == "sync" else None
-        exact = self.plan.batch_norm == "shard"
         self.step = TrainingStep.of(self.model, len(self.data), shards == 1, parts)
-        self.sharded = None if shards == 1 else ShardedStep(self.model, self.step, self.processes, shards, exact)
+        many = self.processes, shards, self.plan.batch_norm == "shard", self.plan.bucket_mb
+        self.sharded = None if shards == 1 else ShardedStep(self.model, self.step, *many)
         self.processes.check_equal({**self.plan.settings, **versions()})
         if self.step.note:
             note(self.step.note)

@@ -52,6 +52,7 @@ from pellucid.training.parameter_groups import Trainable
 from pellucid.training.plan import FitArguments
 from pellucid.training.predicting import Predicting
 from pellucid.training.range_test import HIGHEST, LOWEST, STEPS, LearningRateRange, range_test
+from pellucid.training.reducer import BUCKET_MB
 from pellucid.training.step import channels_last
 from pellucid.training.user_defined import in_files
 
@@ -165,6 +166,7 @@ class BaseModel(Trainable, Predicting):
         shards: int | None = None,
         exact: bool = True,
         batch_norm: str = "",
+        bucket_mb: float = BUCKET_MB,
     ) -> History:
         """Train on x and y, a Source such as a Dataset, or batches, and return the history of the epochs.
 
@@ -173,11 +175,12 @@ class BaseModel(Trainable, Predicting):
         x to hold out. augment: a function (images, rng) -> images, see pellucid.data.Augment. run: the run folder to
         write; manifest: values of its manifest.json. resume: whether to continue exactly from its last checkpoint,
         written every `checkpoint_seconds` and on Ctrl-C. monitor: the column of the history that selects the best
-        weights, "" for the last. verbose: whether to show progress. accumulate, shards, exact, batch_norm: see
-        `FitArguments`. Raises PellucidError for unfit data, a run folder that cannot be used, and NaN or infinity.
+        weights, "" for the last. verbose: whether to show progress. accumulate, shards, exact, batch_norm and
+        bucket_mb: see `FitArguments`. Raises PellucidError for unfit data, a run folder that cannot be used,
+        and NaN or infinity.
         """
         options = epochs, batch_size, augment, callbacks, run, resume, monitor, checkpoint_seconds, manifest, verbose
-        given = FitArguments(*options, accumulate, shards, exact, batch_norm)
+        given = FitArguments(*options, accumulate, shards, exact, batch_norm, bucket_mb)
         given.check(self.schedule, validation is not None)
         data, held_out = self._data(x, y, validation, steps_per_epoch)
         self.check_learns()

@@ -96,6 +96,7 @@ class Job:
                 exact=recipe.distributed.exact,
                 batch_norm=recipe.distributed.batch_norm,
                 bucket_mb=recipe.distributed.bucket_mb,
+                shard_optimizer=recipe.distributed.shard_optimizer,
             )
         with kernel_threads(recipe.recipe.threads):
             run = self._finish(history) if processes().is_first else None

@@ -151,14 +151,16 @@ class Distributed:
     whether they do; if false, each process computes its part of a batch at once, whatever their number. batch_norm: in
     training, it takes the statistics of each "shard"; without exact, those of a process's part, "local", or of the
     whole batch, "sync". "" for "shard" or "local". bucket_mb: the megabytes of gradients that processes exchange at
-    once, while the backward pass goes on. timeout: the seconds after which a process that does not answer ends the
-    others; more than the first process needs to write a checkpoint and pictures.
+    once, while the backward pass goes on. shard_optimizer: whether each keeps only its part of the optimizer's state.
+    timeout: the seconds after which a process that does not answer ends the others; more than the first process needs
+    to write a checkpoint and pictures.
     """
 
     shards: int = 0
     exact: bool = True
     batch_norm: str = ""
     bucket_mb: float = 4.0
+    shard_optimizer: bool = False
     timeout: float = 600.0
 
     def __post_init__(self) -> None:

@@ -167,6 +167,7 @@ class BaseModel(Trainable, Predicting):
         exact: bool = True,
         batch_norm: str = "",
         bucket_mb: float = BUCKET_MB,
+        shard_optimizer: bool = False,
     ) -> History:
         """Train on x and y, a Source such as a Dataset, or batches, and return the history of the epochs.
 
@@ -175,12 +176,12 @@ class BaseModel(Trainable, Predicting):
         x to hold out. augment: a function (images, rng) -> images, see pellucid.data.Augment. run: the run folder to
         write; manifest: values of its manifest.json. resume: whether to continue exactly from its last checkpoint,
         written every `checkpoint_seconds` and on Ctrl-C. monitor: the column of the history that selects the best
-        weights, "" for the last. verbose: whether to show progress. accumulate, shards, exact, batch_norm and
-        bucket_mb: see `FitArguments`. Raises PellucidError for unfit data, a run folder that cannot be used,
+        weights, "" for the last. verbose: whether to show progress. accumulate, shards, exact, batch_norm, bucket_mb
+        and shard_optimizer: see `FitArguments`. Raises PellucidError for unfit data, a run folder that cannot be used,
         and NaN or infinity.
         """
         options = epochs, batch_size, augment, callbacks, run, resume, monitor, checkpoint_seconds, manifest, verbose
-        given = FitArguments(*options, accumulate, shards, exact, batch_norm, bucket_mb)
+        given = FitArguments(*options, accumulate, shards, exact, batch_norm, bucket_mb, shard_optimizer)
         given.check(self.schedule, validation is not None)
         data, held_out = self._data(x, y, validation, steps_per_epoch)
         self.check_learns()

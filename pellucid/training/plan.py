@@ -32,7 +32,8 @@ class FitPlan:
     """A training of a model: its data, and how long and with what to train.
 
     callbacks, folder: of the first process of a training; others have none. shards: the number of parts of each batch,
-    in all processes. batch_norm: "shard", "local" or "sync"; this and bucket_mb: see FitArguments.
+    in all processes. batch_norm: "shard", "local" or "sync"; this, bucket_mb, shard_optimizer: see
+    FitArguments.
     """
 
     data: Source
@@ -47,6 +48,7 @@ class FitPlan:
     shards: int = 1
     batch_norm: str = "shard"
     bucket_mb: float = BUCKET_MB
+    shard_optimizer: bool = False
 
 
 @dataclass
@@ -57,7 +59,8 @@ class FitArguments:
     same for any number of processes; if not, each computes its part of a batch at once. batch_norm: its statistics in
     training are those of each "shard", or without `exact` those of a process's part, "local", or of the whole batch,
     "sync"; by default "shard" or "local". bucket_mb: the megabytes of gradients that processes exchange at once, while
-    the backward pass goes on. It changes no bits.
+    the backward pass goes on. shard_optimizer: whether each process keeps only its part of the optimizer's state, which
+    takes a further exchange. These two change no bits.
     """
 
     epochs: int
@@ -75,6 +78,7 @@ class FitArguments:
     exact: bool
     batch_norm: str
     bucket_mb: float
+    shard_optimizer: bool
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid argument."""
@@ -100,6 +104,7 @@ class FitArguments:
                 "fit: with exact=False, each process computes its part of a batch at once; leave out shards and "
                 "accumulate, and give batch_norm='local' or 'sync'"
             )
+        self.shard_optimizer = boolean(self.shard_optimizer, "fit: shard_optimizer")
         check_above_zero("fit", 10**6, bucket_mb=self.bucket_mb)
         self.callbacks = instances(self.callbacks, Callback, "fit: callbacks")
         if self.augment is not None and (isinstance(self.augment, type) or not callable(self.augment)):
@@ -142,7 +147,7 @@ class FitArguments:
                 callbacks += [best, CSVLog(folder.metrics, folder.layers)]
             callbacks += progress
             seconds = self.checkpoint_seconds
-            many = shards, self.batch_norm, self.bucket_mb
+            many = shards, self.batch_norm, self.bucket_mb, self.shard_optimizer
             yield FitPlan(data, held_out, epochs, batch_size, self.augment, callbacks, folder, hashes, seconds, *many)
 
     def _begin(self, folder: RunFolder, model: Learner, data: Source, held_out: Source | None, shards: int) -> None:

@@ -92,11 +92,7 @@ class Job:
                 manifest=manifest,
                 verbose=self.progress,
                 accumulate=settings.accumulate,
-                shards=recipe.distributed.shards or None,
-                exact=recipe.distributed.exact,
-                batch_norm=recipe.distributed.batch_norm,
-                bucket_mb=recipe.distributed.bucket_mb,
-                shard_optimizer=recipe.distributed.shard_optimizer,
+                **recipe.distributed.arguments(),
             )
         with kernel_threads(recipe.recipe.threads):
             run = self._finish(history) if processes().is_first else None

@@ -171,6 +171,13 @@ class Distributed:
         check(0 < self.bucket_mb <= 10**6, "distributed.bucket_mb", "above 0, at most 1,000,000", self.bucket_mb)
         check(1 <= self.timeout <= 10**6, "distributed.timeout", "from 1 to 1,000,000 seconds", self.timeout)
 
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of `fit`."""
+        return {
+            **{key: value for key, value in as_table(self).items() if key != "timeout"},
+            "shards": self.shards or None,
+        }
+
 
 @dataclass(frozen=True)
 class NamedPart:

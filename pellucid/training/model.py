@@ -177,15 +177,12 @@ class BaseModel(Trainable, Predicting):
         write; manifest: values of its manifest.json. resume: whether to continue exactly from its last checkpoint,
         written every `checkpoint_seconds` and on Ctrl-C. monitor: the column of the history that selects the best
         weights, "" for the last. verbose: whether to show progress. accumulate, shards, exact, batch_norm, bucket_mb
-        and shard_optimizer: see `FitArguments`. Raises PellucidError for unfit data, a run folder that cannot be used,
-        and NaN or infinity.
+        and shard_optimizer: see `FitArguments`. Raises PellucidError for unfit data and run folders, NaN and infinity.
         """
         options = epochs, batch_size, augment, callbacks, run, resume, monitor, checkpoint_seconds, manifest, verbose
         given = FitArguments(*options, accumulate, shards, exact, batch_norm, bucket_mb, shard_optimizer)
         given.check(self.schedule, validation is not None)
-        data, held_out = self._data(x, y, validation, steps_per_epoch)
-        self.check_learns()
-        self._forget_measured()
+        data, held_out = self._ready(x, y, validation, steps_per_epoch)
         with given.planned(self, self.preprocess, data, held_out) as plan:
             return Loop(self, plan).run().history
 
@@ -292,6 +289,13 @@ class BaseModel(Trainable, Predicting):
         self.params, self.input_shape, self.output_shape = params, shape, out
         self._outputs, self._picture_outputs = {shape: out}, {}
         self._forget_measured()
+
+    def _ready(self, x: Any, y: Any, validation: Any, steps: int | None) -> tuple[Source, Source | None]:
+        """Return the data of a training; PellucidError if it would change nothing."""
+        data, held_out = self._data(x, y, validation, steps)
+        self.check_learns()
+        self._forget_measured()
+        return data, held_out
 
     def _forget_measured(self) -> None:
         """Discard calibration and familiarity, which were fitted to earlier weights."""

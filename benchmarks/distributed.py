@@ -31,6 +31,7 @@ from pellucid.models import lenet, mlp
 from pellucid.optim import SGD
 from pellucid.training.distributed import Processes, processes
 from pellucid.training.process import memory_kept
+from pellucid.training.reducer import BUCKET_MB
 from pellucid.training.shards import ShardedStep
 from pellucid.training.step import TrainingStep
 
@@ -63,10 +64,11 @@ def plain_step(name: str, batch: int, in_sweep: bool = True) -> Step:
     return lambda: step(data, 0.01)
 
 
-def sharded_step(name: str, batch: int, group: Processes) -> Step:
+def sharded_step(name: str, batch: int, group: Processes, bucket_mb: float = BUCKET_MB) -> Step:
     """Return a training step of Pellucid, in which each process computes one shard of `batch` examples."""
     model, data = model_of(name), examples(name, batch)
-    sharded = ShardedStep(model, TrainingStep.of(model, batch * group.count, in_sweep=False), group, group.count)
+    step = TrainingStep.of(model, batch * group.count, in_sweep=False)
+    sharded = ShardedStep(model, step, group, group.count, bucket_mb=bucket_mb)
     return lambda: sharded([data], 0.01, 0)
 
 

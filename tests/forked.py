@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 CONTEXT = multiprocessing.get_context("forkserver")
 IMPORTED = [  # which register nothing
     *("tests.training.killed", "tests.own.killed", "tests.own.two_networks"),
-    *("tests.training.parts", "tests.training.sharded", "tests.training.sharded_faults"),
+    *("tests.training.parts", "tests.training.sharded", "tests.training.sharded_faults", "tests.training.divided"),
 ]
 SECONDS = 300  # for which a process is waited for
 

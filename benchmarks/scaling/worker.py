@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import os
 import sys
 import time
@@ -28,7 +29,9 @@ class Worker:
         """Return a training step: of "ours" or "ddp", or what a process of these computes "alone" or "ddp-alone"."""
         if side.startswith("ddp"):
             return torch_step(name, batch, parallel=side == "ddp")
-        return plain_step(name, batch, in_sweep=False) if side == "alone" else sharded_step(name, batch, self.group)
+        if side == "alone":
+            return plain_step(name, batch, in_sweep=False)
+        return sharded_step(name, batch, self.group, bucket_mb=math.inf)  # without overlap, as the model describes it
 
     def operation(self, kind: str, size: int) -> Callable[[], object]:
         """Return a collective operation on `size` bytes of each process, or a copy of them."""
@@ -36,7 +39,7 @@ class Worker:
         other = torch.ones_like(values)
         if kind == "exchange":
             chunks = values.view(1, count, -1)
-            return lambda: self.group.gathered(self.group.dealt(chunks, [1] * count)[0])
+            return lambda: self.group.gathered(self.group.dealing(chunks, [1] * count)()[0])
         return {
             "gather": lambda: self.group.gathered(values),
             "reduce": lambda: dist.all_reduce(values),

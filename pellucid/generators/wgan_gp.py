@@ -27,7 +27,8 @@ class WGANGP(Generator):
     generator: outputs images with values in -1 to 1. critic: maps such images to scores (N, 1); it must be piecewise
     linear and without batch normalization, see `gradient_penalty`. penalty: the factor of the gradient penalty, at
     random points between real and generated images. critic_steps: updates of the critic before each update of the
-    generator; every batch is divided among them, and the generator's update uses as many samples as one of them.
+    generator; every batch is divided among them, and the generator's update uses as many samples as one of them. Of a
+    batch with fewer images, each update uses one, in turn, so that all shards of a batch have the same updates.
     Losses: "critic" (the mean score of generated images minus the mean score of real ones), "penalty", "generator".
     Source: Gulrajani et al. 2017, algorithm 1.
     """
@@ -55,7 +56,9 @@ class WGANGP(Generator):
 
     def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
         """Yield the critic's losses and gradients for each of its updates, then the generator's."""
-        parts = (2 * batch.images - 1).tensor_split(min(self.critic_steps, len(batch.images)))
+        count, scaled = len(batch.images), 2 * batch.images - 1
+        single = [scaled[k % count].unsqueeze(0) for k in range(self.critic_steps if count < self.critic_steps else 0)]
+        parts = single or scaled.tensor_split(self.critic_steps)
         for images in parts:
             z = self.latents(len(images), mode.rng, images)
             generated, _ = self.generator.forward(params["generator"], z, Mode(mode.train, mode.rng, keep=False))

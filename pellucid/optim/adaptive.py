@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ class Adagrad(Optimizer):
 
     Source: Duchi, Hazan and Singer 2011, figure 1 (diagonal).
     """
+
+    elementwise: ClassVar[bool] = True
 
     lr: float = 0.01
     epsilon: float = 1e-10
@@ -48,6 +51,8 @@ class RMSprop(Optimizer):
     Source: Tieleman and Hinton 2012, lecture 6.5; momentum as in torch.optim.RMSprop, whose alpha is rho;
     centered: Graves 2013, Generating sequences with recurrent neural networks, equations 38 to 41.
     """
+
+    elementwise: ClassVar[bool] = True
 
     lr: float = 0.01
     rho: float = 0.99
@@ -93,6 +98,8 @@ class RMSprop(Optimizer):
 
 class AdamStep(Optimizer):
     """The step of Adam, without weight decay; Adam and AdamW have these fields."""
+
+    elementwise: ClassVar[bool] = True
 
     beta1: float
     beta2: float

@@ -6,7 +6,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -24,8 +24,12 @@ State = dict[str, list[Tensor] | int]
 class Optimizer(metaclass=Checked):
     """A rule that updates parameters by their gradients: a frozen dataclass of hyperparameters.
 
-    lr: the base learning rate; a schedule multiplies it, and the product is passed to `update`.
+    lr: the base learning rate; a schedule multiplies it, and the product is passed to `update`. elementwise: whether
+    `update` changes each value by its own gradient and state alone, so that processes can keep a part of the state
+    each; the class that defines `update` says so.
     """
+
+    elementwise: ClassVar[bool] = False
 
     lr: float
 

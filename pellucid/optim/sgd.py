@@ -1,6 +1,7 @@
 """Gradient descent, plain and with momentum."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -15,6 +16,8 @@ class SGD(Optimizer):
 
     Source: Robbins and Monro 1951; Nielsen 2015, equations 20 and 21.
     """
+
+    elementwise: ClassVar[bool] = True
 
     lr: float = 0.1
 
@@ -57,6 +60,8 @@ class Momentum(_Velocity):
     Source: Polyak 1964; Nielsen 2015, equations 107 and 108, whose v is -lr v here.
     """
 
+    elementwise: ClassVar[bool] = True
+
     def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
         """Take one step."""
         velocity = tensors_of(state, "velocity")
@@ -72,6 +77,8 @@ class Nesterov(_Velocity):
     The gradient acts as if it were computed one momentum step ahead.
     Source: Nesterov 1983; Sutskever et al. 2013, On the importance of initialization and momentum, section 2.
     """
+
+    elementwise: ClassVar[bool] = True
 
     def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
         """Take one step."""

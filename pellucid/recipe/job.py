@@ -92,9 +92,7 @@ class Job:
                 manifest=manifest,
                 verbose=self.progress,
                 accumulate=settings.accumulate,
-                shards=recipe.distributed.shards or None,
-                exact=recipe.distributed.exact,
-                batch_norm=recipe.distributed.batch_norm,
+                **recipe.distributed.arguments(),
             )
         with kernel_threads(recipe.recipe.threads):
             run = self._finish(history) if processes().is_first else None

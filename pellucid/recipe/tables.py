@@ -150,13 +150,17 @@ class Distributed:
     many compute the same bits. 0 for train.accumulate times the number of processes at the run's beginning. exact:
     whether they do; if false, each process computes its part of a batch at once, whatever their number. batch_norm: in
     training, it takes the statistics of each "shard"; without exact, those of a process's part, "local", or of the
-    whole batch, "sync". "" for "shard" or "local". timeout: the seconds after which a process that does not answer ends
-    the others; more than the first process needs to write a checkpoint and pictures.
+    whole batch, "sync". "" for "shard" or "local". bucket_mb: the megabytes of gradients that processes exchange at
+    once, while the backward pass goes on. shard_optimizer: whether each keeps only its part of the optimizer's state.
+    timeout: the seconds after which a process that does not answer ends the others; more than the first process needs
+    to write a checkpoint and pictures.
     """
 
     shards: int = 0
     exact: bool = True
     batch_norm: str = ""
+    bucket_mb: float = 4.0
+    shard_optimizer: bool = False
     timeout: float = 600.0
 
     def __post_init__(self) -> None:
@@ -164,7 +168,15 @@ class Distributed:
         check(self.shards >= 0, "distributed.shards", "0 (the number of processes) or more", self.shards)
         known = f"one of {', '.join(filter(None, BATCH_NORMS))}"
         check(self.batch_norm in BATCH_NORMS, "distributed.batch_norm", known, self.batch_norm)
+        check(0 < self.bucket_mb <= 10**6, "distributed.bucket_mb", "above 0, at most 1,000,000", self.bucket_mb)
         check(1 <= self.timeout <= 10**6, "distributed.timeout", "from 1 to 1,000,000 seconds", self.timeout)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of `fit`."""
+        return {
+            **{key: value for key, value in as_table(self).items() if key != "timeout"},
+            "shards": self.shards or None,
+        }
 
 
 @dataclass(frozen=True)

@@ -218,6 +218,15 @@ def learned_fault(step: TrainingStep) -> NotFinite | None:
     return None
 
 
+def origin(clean: int, number: int) -> str:
+    """Return a note on the updates after step `clean` that may have caused a fault which was found after `number`."""
+    first = clean + 1
+    if first > number:
+        return "not caused by an update"
+    updates = f"the update of one of the steps {first} to {number}"
+    return f"from {updates if first < number else f'the update of step {number}'}"
+
+
 def learned_is_finite(step: TrainingStep) -> bool:
     """Return whether all weights and the optimizers' states are finite, as fast as possible."""
     states = (tensors for state in step.states.values() for tensors in state.values() if not isinstance(tensors, int))

@@ -22,6 +22,7 @@ from pellucid.errors import PellucidError
 _group = cast(Any, dist)
 T = TypeVar("T")
 Part = TypeVar("Part")
+Awaited = Callable[[], Tensor]  # waits for the result of an operation that all processes have begun
 TIMEOUT = timedelta(minutes=30)  # until a process that does not answer counts as lost, outside of trainings
 WAIT = 2.0  # seconds in which the processes that still run say so, after one of them failed
 
@@ -99,29 +100,46 @@ class Processes:
 
     def gathered(self, row: Tensor) -> Tensor:
         """Return the rows (...) of all processes as (count, ...)."""
+        return self.gathering(row)()
+
+    def gathering(self, row: Tensor) -> Awaited:
+        """Begin what `gathered` does; the function that is returned waits for the result.
+
+        Here and below, the tensors must not change until then.
+        """
         rows = row.new_empty(self.count, *row.shape)
         if self.count == 1:
-            return rows.copy_(row)
-        with self._answered():
-            _group.all_gather([*rows.unbind()], row)
-        return rows
+            return lambda: rows.copy_(row)
+        return self._begun(rows, lambda: _group.all_gather([*rows.unbind()], row, async_op=True))
 
-    def dealt(self, chunks: Tensor, counts: Sequence[int]) -> Tensor:
-        """Send chunks[:, p] to process p, and return what all sent to this one: (sum of `counts`, ...).
+    def dealing(self, chunks: Tensor, counts: Sequence[int]) -> Awaited:
+        """Begin to send chunks[:, p] to process p; the function returns what all sent here, (sum of counts, ...).
 
         chunks: (n, count, ...), where process p has n = counts[p].
         """
         got = chunks.new_empty(sum(counts), *chunks.shape[2:])
         sent = chunks.transpose(0, 1).reshape(-1, *chunks.shape[2:])
-        with self._answered():
-            _group.all_to_all_single(got, sent, [*counts], [len(chunks)] * self.count)
-        return got
+        sizes = [*counts], [len(chunks)] * self.count
+        return self._begun(got, lambda: _group.all_to_all_single(got, sent, *sizes, async_op=True))
 
-    def added(self, values: Tensor) -> Tensor:
-        """Return the sum of the values of all processes, in place; its rounding depends on their number."""
+    def adding(self, values: Tensor) -> Awaited:
+        """Begin to add the values of all processes, in place; the function returns the sum.
+
+        The order of the terms depends on the number of processes; of two, it does not change the bits.
+        """
+        return self._begun(values, lambda: _group.all_reduce(values, async_op=True))
+
+    def _begun(self, result: Tensor, begin: Callable[[], Any]) -> Awaited:
+        """Begin an operation of all processes; return the function that waits for its end and returns its result."""
         with self._answered():
-            _group.all_reduce(values)
-        return values
+            work = begin()
+
+        def wait() -> Tensor:
+            with self._answered():
+                work.wait()
+            return result
+
+        return wait
 
     def check_equal(self, values: Mapping[str, str]) -> None:
         """Raise PellucidError unless `values` are the same in all processes; it names the first that differs."""

@@ -32,15 +32,16 @@ from pellucid.training.diagnose import (
     learned_fault,
     learned_is_finite,
     loss_fault,
+    origin,
     slower,
     weights_fault,
 )
-from pellucid.training.distributed import processes, versions
+from pellucid.training.distributed import ALONE, processes, versions
 from pellucid.training.evaluate import batch_within_memory, epoch_columns, loss_columns, try_metrics
 from pellucid.training.layers import draws, layer_rows, may_draw
 from pellucid.training.learner import Learner
 from pellucid.training.plan import FitPlan
-from pellucid.training.process import StopSignals, memory_kept, naming_batch_size
+from pellucid.training.process import StopSignals, memory_kept, naming_batch_size, stopped
 from pellucid.training.reading import batches, sample
 from pellucid.training.shard_loaders import loader_of_shards
 from pellucid.training.shards import ShardedStep
@@ -134,16 +135,17 @@ class Loop:
             self._save(done=True)
             self._repair_best()
             if self.signals.asked:  # during the last steps; the caller may have more to do, such as another training
-                raise self._stopped(f"after the last step, {training.step}")
+                raise stopped(plan.folder, f"after the last step, {training.step}")
         return training
 
     def _make_step(self) -> None:
         """Make the step, and that from shards if batches are divided; PellucidError for processes that differ."""
         shards = self.plan.shards
         parts = BatchParts(self.processes.gathered) if shards > 1 and self.plan.batch_norm == "sync" else None
-        exact = self.plan.batch_norm == "shard"
-        self.step = TrainingStep.of(self.model, len(self.data), shards == 1, parts)
-        self.sharded = None if shards == 1 else ShardedStep(self.model, self.step, self.processes, shards, exact)
+        keepers = self.processes if self.plan.shard_optimizer else ALONE
+        self.step = TrainingStep.of(self.model, len(self.data), shards == 1, parts, keepers)
+        many = self.processes, shards, self.plan.batch_norm == "shard", self.plan.bucket_mb
+        self.sharded = None if shards == 1 else ShardedStep(self.model, self.step, *many)
         self.processes.check_equal({**self.plan.settings, **versions()})
         if self.step.note:
             note(self.step.note)
@@ -224,9 +226,17 @@ class Loop:
         self.check_cost = min(self.check_cost, time.perf_counter() - now)
         for callback in self.eager:
             callback.on_step(training)
-        if now >= self.tick_at or self.asked or training.step >= training.pause_at:
+        if self._agreed(now >= self.tick_at or self.asked or training.step >= training.pause_at):
             self._tick()
             self.tick_at = now + TICK
+
+    def _agreed(self, here: bool) -> bool:
+        """Return whether to do something now; the first process decides, where all take part in a checkpoint."""
+        return self.processes.from_first(lambda: here) if self.plan.shard_optimizer else here
+
+    def _saves(self, after: float) -> bool:
+        """Return whether to write a checkpoint, if so many seconds have passed since the last one."""
+        return self._agreed(self.plan.folder is not None and time.perf_counter() - self.saved_at >= after)
 
     def _tick(self) -> None:
         """Call `on_tick`; unless the epoch is finished, stop if requested, and save if it is time for a checkpoint."""
@@ -241,7 +251,7 @@ class Loop:
         if training.batch < training.batches:
             if self.asked:
                 self._stop()
-            if time.perf_counter() - self.saved_at >= self.plan.checkpoint_seconds:
+            if self._saves(self.plan.checkpoint_seconds):
                 self._save()
 
     def _moved(self, batches: Iterable[Any]) -> Iterable[Any]:
@@ -277,7 +287,7 @@ class Loop:
         if training.epoch < training.epochs and not training.stop:
             if self.asked:
                 self._stop()
-            if time.perf_counter() - self.saved_at >= SAVE_INTERVAL * self.save_cost:
+            if self._saves(SAVE_INTERVAL * self.save_cost):
                 self._save()
 
     def _row(self) -> Row:
@@ -312,7 +322,7 @@ class Loop:
         if not learned_is_finite(self.step):
             fault = learned_fault(self.step)
             assert fault is not None
-            raise self._error(replace(fault, note=self._origin(number)), max(number, 1), slower(self.training.lr))
+            raise self._error(replace(fault, note=origin(self.clean, number)), max(number, 1), slower(self.training.lr))
         self.clean = number
 
     def _next_check(self, per_step: float) -> int:
@@ -321,14 +331,6 @@ class Loop:
             return 1
         steps = math.ceil(self.check_cost / (CHECK_FRACTION * max(per_step, 1e-9)))
         return max(1, min(steps, 4 * self.check_every))
-
-    def _origin(self, number: int) -> str:
-        """Return a note on the updates that may have caused a fault that was found after step `number`."""
-        first = self.clean + 1
-        if first > number:
-            return "not caused by an update"
-        updates = f"the update of one of the steps {first} to {number}"
-        return f"from {updates if first < number else f'the update of step {number}'}"
 
     def _explained(self, given: Any, number: int, error: NotFiniteError) -> PellucidError:
         """Return the error for a loss that is not finite; it names the first tensor that is not finite in the step."""
@@ -343,7 +345,7 @@ class Loop:
             note = f"{fault.note}, caused by the augmentation or the preprocessing of finite data".lstrip(", ")
             return self._error(replace(fault, note=note), number + 1, "check what these return")
         if fault and fault == weights_fault(weights):
-            fault = replace(fault, note=self._origin(number))
+            fault = replace(fault, note=origin(self.clean, number))
         fault = fault or loss_fault(error.name, torch.tensor(error.value))
         assert fault is not None  # the loss ended the step because it is not finite
         return self._error(fault, number + 1, slower(self.training.lr))
@@ -363,15 +365,7 @@ class Loop:
     def _stop(self) -> None:
         """Save, and raise KeyboardInterrupt with a message on how to resume."""
         self._save()
-        raise self._stopped(f"in epoch {self.training.epoch + 1} after step {self.training.step}")
-
-    def _stopped(self, where: str) -> KeyboardInterrupt:
-        """Return the exception that ends a training on Ctrl-C, after everything is saved."""
-        folder = self.plan.folder
-        if folder is None:  # with many processes only
-            return KeyboardInterrupt(f"stopped {where}")
-        how = f"pellucid train --resume {folder.path}" if folder.recipe.exists() else "the same fit with resume=True"
-        return KeyboardInterrupt(f"stopped {where}; saved in {folder.path}; resume with {how}")
+        raise stopped(self.plan.folder, f"in epoch {self.training.epoch + 1} after step {self.training.step}")
 
     def _repair_best(self) -> None:
         """Repair the best weights of a resumed run, which an interrupted process may have left damaged."""
@@ -381,6 +375,7 @@ class Loop:
     def _save(self, done: bool = False) -> None:
         """Write the checkpoint, if there is a run folder."""
         if self.plan.folder is None:
+            self.step.state_dict()  # that of the first process needs the parts of all
             return
         started = time.perf_counter()
         fault = weights_fault(flatten(self.whole.params))

@@ -52,6 +52,7 @@ from pellucid.training.parameter_groups import Trainable
 from pellucid.training.plan import FitArguments
 from pellucid.training.predicting import Predicting
 from pellucid.training.range_test import HIGHEST, LOWEST, STEPS, LearningRateRange, range_test
+from pellucid.training.reducer import BUCKET_MB
 from pellucid.training.step import channels_last
 from pellucid.training.user_defined import in_files
 
@@ -165,6 +166,8 @@ class BaseModel(Trainable, Predicting):
         shards: int | None = None,
         exact: bool = True,
         batch_norm: str = "",
+        bucket_mb: float = BUCKET_MB,
+        shard_optimizer: bool = False,
     ) -> History:
         """Train on x and y, a Source such as a Dataset, or batches, and return the history of the epochs.
 
@@ -173,15 +176,13 @@ class BaseModel(Trainable, Predicting):
         x to hold out. augment: a function (images, rng) -> images, see pellucid.data.Augment. run: the run folder to
         write; manifest: values of its manifest.json. resume: whether to continue exactly from its last checkpoint,
         written every `checkpoint_seconds` and on Ctrl-C. monitor: the column of the history that selects the best
-        weights, "" for the last. verbose: whether to show progress. accumulate, shards, exact, batch_norm: see
-        `FitArguments`. Raises PellucidError for unfit data, a run folder that cannot be used, and NaN or infinity.
+        weights, "" for the last. verbose: whether to show progress. accumulate, shards, exact, batch_norm, bucket_mb
+        and shard_optimizer: see `FitArguments`. Raises PellucidError for unfit data and run folders, NaN and infinity.
         """
         options = epochs, batch_size, augment, callbacks, run, resume, monitor, checkpoint_seconds, manifest, verbose
-        given = FitArguments(*options, accumulate, shards, exact, batch_norm)
+        given = FitArguments(*options, accumulate, shards, exact, batch_norm, bucket_mb, shard_optimizer)
         given.check(self.schedule, validation is not None)
-        data, held_out = self._data(x, y, validation, steps_per_epoch)
-        self.check_learns()
-        self._forget_measured()
+        data, held_out = self._ready(x, y, validation, steps_per_epoch)
         with given.planned(self, self.preprocess, data, held_out) as plan:
             return Loop(self, plan).run().history
 
@@ -288,6 +289,13 @@ class BaseModel(Trainable, Predicting):
         self.params, self.input_shape, self.output_shape = params, shape, out
         self._outputs, self._picture_outputs = {shape: out}, {}
         self._forget_measured()
+
+    def _ready(self, x: Any, y: Any, validation: Any, steps: int | None) -> tuple[Source, Source | None]:
+        """Return the data of a training; PellucidError if it would change nothing."""
+        data, held_out = self._data(x, y, validation, steps)
+        self.check_learns()
+        self._forget_measured()
+        return data, held_out
 
     def _forget_measured(self) -> None:
         """Discard calibration and familiarity, which were fitted to earlier weights."""

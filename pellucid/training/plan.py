@@ -10,7 +10,7 @@ from pellucid.data.source import Source
 from pellucid.errors import PellucidError
 from pellucid.optim import Schedule
 from pellucid.run.folder import RunFolder
-from pellucid.settings.checks import boolean, check, instances, integer
+from pellucid.settings.checks import boolean, check, check_above_zero, instances, integer
 from pellucid.text import shown
 from pellucid.training.callbacks import Callback, Checkpoint, CSVLog
 from pellucid.training.checkpoint import settings
@@ -21,6 +21,7 @@ from pellucid.training.learner import Learner
 from pellucid.training.measures import check_mergeable
 from pellucid.training.progress import ProgressLine
 from pellucid.training.reading import Augmentation
+from pellucid.training.reducer import BUCKET_MB
 from pellucid.training.user_defined import check_hooks, check_saves
 
 BATCH_NORMS = "shard", "local", "sync"
@@ -31,7 +32,8 @@ class FitPlan:
     """A training of a model: its data, and how long and with what to train.
 
     callbacks, folder: of the first process of a training; others have none. shards: the number of parts of each batch,
-    in all processes. batch_norm: "shard", "local" or "sync", see FitArguments.
+    in all processes. batch_norm: "shard", "local" or "sync"; this, bucket_mb, shard_optimizer: see
+    FitArguments.
     """
 
     data: Source
@@ -45,6 +47,8 @@ class FitPlan:
     checkpoint_seconds: float
     shards: int = 1
     batch_norm: str = "shard"
+    bucket_mb: float = BUCKET_MB
+    shard_optimizer: bool = False
 
 
 @dataclass
@@ -54,7 +58,9 @@ class FitArguments:
     accumulate, shards: the number of parts of a batch in each process, and in all. exact: whether the result is the
     same for any number of processes; if not, each computes its part of a batch at once. batch_norm: its statistics in
     training are those of each "shard", or without `exact` those of a process's part, "local", or of the whole batch,
-    "sync"; by default "shard" or "local".
+    "sync"; by default "shard" or "local". bucket_mb: the megabytes of gradients that processes exchange at once, while
+    the backward pass goes on. shard_optimizer: whether each process keeps only its part of the optimizer's state, which
+    takes a further exchange. These two change no bits.
     """
 
     epochs: int
@@ -71,6 +77,8 @@ class FitArguments:
     shards: int | None
     exact: bool
     batch_norm: str
+    bucket_mb: float
+    shard_optimizer: bool
 
     def __post_init__(self) -> None:
         """Raise PellucidError for an invalid argument."""
@@ -96,6 +104,8 @@ class FitArguments:
                 "fit: with exact=False, each process computes its part of a batch at once; leave out shards and "
                 "accumulate, and give batch_norm='local' or 'sync'"
             )
+        self.shard_optimizer = boolean(self.shard_optimizer, "fit: shard_optimizer")
+        check_above_zero("fit", 10**6, bucket_mb=self.bucket_mb)
         self.callbacks = instances(self.callbacks, Callback, "fit: callbacks")
         if self.augment is not None and (isinstance(self.augment, type) or not callable(self.augment)):
             raise PellucidError(f"fit: augment must be a function (batch, rng) -> batch, not {shown(self.augment)}")
@@ -137,7 +147,7 @@ class FitArguments:
                 callbacks += [best, CSVLog(folder.metrics, folder.layers)]
             callbacks += progress
             seconds = self.checkpoint_seconds
-            many = shards, self.batch_norm
+            many = shards, self.batch_norm, self.bucket_mb, self.shard_optimizer
             yield FitPlan(data, held_out, epochs, batch_size, self.augment, callbacks, folder, hashes, seconds, *many)
 
     def _begin(self, folder: RunFolder, model: Learner, data: Source, held_out: Source | None, shards: int) -> None:

@@ -11,6 +11,7 @@ from types import FrameType
 import torch
 
 from pellucid.errors import PellucidError, is_out_of_memory
+from pellucid.run.folder import RunFolder
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # numbers of mallopt's parameters, and values for them, from glibc's malloc.h
@@ -47,6 +48,14 @@ class StopSignals:
         if self.asked:
             raise KeyboardInterrupt("stopped at once, without a checkpoint of the last steps")
         self.asked = True
+
+
+def stopped(folder: RunFolder | None, where: str) -> KeyboardInterrupt:
+    """Return the exception that ends a training on Ctrl-C, after everything is saved, and says how to resume."""
+    if folder is None:  # with many processes only
+        return KeyboardInterrupt(f"stopped {where}")
+    how = f"pellucid train --resume {folder.path}" if folder.recipe.exists() else "the same fit with resume=True"
+    return KeyboardInterrupt(f"stopped {where}; saved in {folder.path}; resume with {how}")
 
 
 @contextmanager

@@ -13,20 +13,20 @@ from itertools import repeat
 from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor
 
 from pellucid.combine.nets import all_buffers
 from pellucid.data.seeds import mix
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Params
-from pellucid.nested import flatten, map_tree
-from pellucid.objective import Gradients, Objective, mean_losses, seeded
+from pellucid.layers.base import Cache, Layer, Params
+from pellucid.nested import flatten, nest
+from pellucid.objective import Gradients, Objective, Supervised, mean_losses, seeded
 from pellucid.run.history import Row
 from pellucid.training.device import device_of
 from pellucid.training.distributed import Processes, dealt
 from pellucid.training.layers import DROPOUT
 from pellucid.training.learner import Learner
+from pellucid.training.reducer import BUCKET_MB, MEGABYTE, Reducer
 from pellucid.training.shard_loaders import shards_of
 from pellucid.training.step import NotFiniteError, StepLosses, TrainingStep
 
@@ -46,41 +46,24 @@ class LossDivisors(NamedTuple):
         return math.fsum(map(operator.mul, self.of_shards, values)) / self.total
 
 
-class PartialSum(NamedTuple):
-    """The sum of the shards from position · 2^level, 2^level of them or as many as there are."""
-
-    level: int
-    position: int
-    value: Tensor
-
-
-def append(nodes: list[PartialSum], node: PartialSum) -> None:
-    """Append a node to those of the shards before it; the sum of two siblings takes their place."""
-    while nodes and node.position % 2 and nodes[-1][:2] == (node.level, node.position - 1):
-        node = PartialSum(node.level + 1, node.position // 2, nodes.pop().value.add_(node.value))
-    nodes.append(node)
-
-
-def total(nodes: list[PartialSum]) -> Tensor:
-    """Return the sum of all shards, from the nodes of all of them."""
-    while len(nodes) > 1:
-        right = nodes.pop()
-        nodes[-1].value.add_(right.value)
-    return nodes[0].value
-
-
 class ShardedStep:
     """One training step from the shards of a batch: `sharded(parts, lr, number, ...)`.
 
     step: of the model, without updates during the backward pass. shards: their number in all processes, at least that
-    of the processes. exact: whether the bits are the same for any number of processes. After a step, `weight` and
-    `examples` are those of the whole batch, and `asked` and `due` what the processes agreed on.
+    of the processes. exact: whether the bits are the same for any number of processes. bucket_mb: the megabytes that
+    are exchanged at once, see `Reducer`. After a step, `weight` and `examples` are those of the whole batch, and
+    `asked` and `due` what the processes agreed on.
     """
 
     def __init__(
-        self, model: Learner, step: TrainingStep, processes: Processes, shards: int, exact: bool = True
+        self,
+        model: Learner,
+        step: TrainingStep,
+        processes: Processes,
+        shards: int,
+        exact: bool = True,
+        bucket_mb: float = BUCKET_MB,
     ) -> None:
-        self.exact = exact
         self.model, self.step, self.processes, self.shards = model, step, processes, shards
         if model.objective.indivisible:
             raise PellucidError(f"fit: shards: {model.objective.indivisible}; leave out shards and accumulate")
@@ -95,7 +78,9 @@ class ShardedStep:
         self.asked = self.due = False
         self.waited = 0.0  # seconds of this epoch in which this process waited for others to finish their shards
         self._counts: dict[str, LossDivisors] = {}  # of the current batch by loss, see `Objective.counts`
-        self._layouts: dict[tuple[str, ...], Layout] = {}
+        self.reducer = Reducer(processes, shards, self.buffers, exact, bucket_mb * MEGABYTE)
+        if processes.count > 1 and isinstance(step.objective, Supervised):  # others may change gradients afterwards
+            step.objective = step.objective.watched(_unwatched, self.reducer.watch)
 
     def __call__(
         self, parts: Sequence[Batch], lr: float, number: int, asked: bool = False, due: bool = False
@@ -188,31 +173,30 @@ class ShardedStep:
         self, turns: Sequence[Iterator[Gradients]], parts: Sequence[Batch], weights: Sequence[float]
     ) -> Gradients | None:
         """Return losses and gradients of the next turn of the whole batch; None after the last one."""
-        before = [tensor.clone() for tensor in self.buffers]
-        nodes: list[PartialSum] = []
         rows: list[list[float]] = []
-        layout, names, like = Layout([], 1), (), cast(Params, {})
+        names, like = (), cast(Params, {})
+        self.reducer.turn()
         for k, shard in enumerate(self.own):
-            for buffer, old in zip(self.buffers, before, strict=True):
-                buffer.copy_(old)
+            self.reducer.begin(shard, self._factor(weights[k]))
             try:
                 found = next(turns[k], None)
             except NotFiniteError as error:
+                self.reducer.skip()
                 rows.append([*self.flags, len(parts[k].images), weights[k], *repeat(error.value, max(1, len(names)))])
                 continue
             if found is None:
                 return None
-            losses, dparams = found
+            losses, like = found
             rows.append([*self.flags, len(parts[k].images), weights[k], *map(float, losses.values())])
-            names, like = tuple(losses), dparams
-            layout = self._layout(dparams)
-            append(nodes, PartialSum(0, shard, layout.joined(dparams, self._factor(weights[k]), self.buffers, before)))
-            del found, dparams
-        losses = self._agree(rows, names)
-        flat = self._summed(nodes)
-        divisor = 1.0 if self.is_sum else self.weight
-        views = layout.taken(flat, divisor, self.shards, self.buffers, before)
-        return losses, map_tree(lambda _: next(views), like)
+            names = tuple(losses)
+            self.reducer.add(like)
+            del found
+        try:
+            losses = self._agree(rows, names)
+        except NotFiniteError:
+            self.reducer.ended()
+            raise
+        return losses, nest(like, self.reducer.summed(1.0 if self.is_sum else self.weight))
 
     def _agree(self, rows: list[list[float]], names: Sequence[str]) -> StepLosses:
         """Return the means of the losses over all shards, and set what the processes agree on."""
@@ -228,80 +212,9 @@ class ShardedStep:
         whole = LossDivisors([1.0] * self.shards, 1.0) if self.is_sum else LossDivisors(weights, self.weight)
         return {name: self._counts.get(name, whole).mean(values) for name, values in zip(names, losses, strict=True)}
 
-    def _layout(self, dparams: Params) -> "Layout":
-        """Return the places of these gradients, which are the same in every step."""
-        flat = flatten(dparams)
-        paths = tuple(flat)
-        if paths not in self._layouts:
-            self._layouts[paths] = Layout([*flat.values(), *self.buffers], self.processes.count)
-        return self._layouts[paths]
 
-    def _summed(self, nodes: list[PartialSum]) -> Tensor:
-        """Return the sum of the nodes of all processes; each adds one part of the values, in the order of the tree."""
-        count = self.processes.count
-        if count == 1:
-            return total(nodes)
-        if not self.exact:
-            return self.processes.added(total(nodes))
-        numbers = [_nodes(dealt(rank, count, self.shards)) for rank in range(count)]
-        values = [node.value for node in nodes]
-        sent = values[0] if len(values) == 1 else torch.stack(values)  # the values of a single node are not copied
-        got = self.processes.dealt(sent.view(len(nodes), count, -1), [len(found) for found in numbers])
-        every: list[PartialSum] = []
-        for (level, position), value in zip((node for found in numbers for node in found), got, strict=True):
-            append(every, PartialSum(level, position, value))
-        return self.processes.gathered(total(every)).view(-1)
-
-
-class Layout:
-    """Where each of several tensors stands in one flat tensor, whose length is a multiple of `count`."""
-
-    def __init__(self, tensors: Sequence[Tensor], count: int) -> None:
-        self.forms = [torch.empty_like(tensor, device="meta") for tensor in tensors]
-        self.dtype = torch.float64 if any(tensor.dtype is torch.float64 for tensor in tensors) else torch.float32
-        self.size = -(-sum(tensor.numel() for tensor in tensors) // count) * count
-
-    def views(self, flat: Tensor) -> list[Tensor]:
-        """Return views of a flat tensor with the shapes and the memory formats of the tensors."""
-        found: list[Tensor] = []
-        start = 0
-        for form in self.forms:
-            found.append(flat.as_strided(form.shape, form.stride(), start))
-            start += form.numel()
-        return found
-
-    def joined(self, dparams: Params, weight: float, buffers: Sequence[Tensor], before: Sequence[Tensor]) -> Tensor:
-        """Return one flat tensor of a shard's gradients times its weight, and the changes of its buffers."""
-        grads = [*flatten(dparams).values()]
-        if len(grads) + len(buffers) != len(self.forms):
-            raise PellucidError("shards: the objective returned gradients of other parameters for another shard")
-        flat = torch.empty(self.size, dtype=self.dtype, device=grads[0].device if grads else None)
-        flat[sum(form.numel() for form in self.forms) :] = 0.0
-        views = self.views(flat)
-        for view, grad in zip(views, grads, strict=False):
-            torch.mul(grad, weight, out=view)
-        for view, buffer, old in zip(views[len(grads) :], buffers, before, strict=True):
-            torch.sub(buffer, old, out=view)
-        return flat
-
-    def taken(
-        self, flat: Tensor, weight: float, shards: int, buffers: Sequence[Tensor], before: Sequence[Tensor]
-    ) -> Iterator[Tensor]:
-        """Return the means of the gradients, and set the buffers to their means; of sums as `joined` returns them."""
-        views = self.views(flat)
-        n = len(views) - len(buffers)
-        for view, buffer, old in zip(views[n:], buffers, before, strict=True):
-            torch.add(old, view, alpha=1 / shards, out=buffer)
-        flat.div_(weight)
-        return iter(views[:n])
-
-
-def _nodes(shards: range) -> list[tuple[int, int]]:
-    """Return level and position of the nodes to which these shards are added in one process."""
-    nodes: list[PartialSum] = []
-    for shard in shards:
-        append(nodes, PartialSum(0, shard, torch.zeros(0)))
-    return [(level, position) for level, position, _ in nodes]
+def _unwatched(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
+    """Do nothing after the forward pass of a layer."""
 
 
 def _turns(

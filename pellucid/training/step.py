@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from pellucid.combine.base import join, prefix_of
+from pellucid.combine.base import join
 from pellucid.combine.nets import all_buffers, below, named_layers, params_of
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError, nearest
@@ -17,12 +17,14 @@ from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import Loss
 from pellucid.nested import flatten, leaves
 from pellucid.objective import Gradients, Objective, Supervised, mean_losses
-from pellucid.optim import SGD, MaxNorm, Optimizer, Regularizer, clip_by_norm, pack, unpack
+from pellucid.optim import SGD, MaxNorm, Optimizer, Regularizer, clip_by_norm
 from pellucid.optim.regularizers import L2, in_order
 from pellucid.training.averaging import AVERAGE, Average
 from pellucid.training.device import CPU, HalfCopy, to_float32, usable_precision
+from pellucid.training.distributed import ALONE, Processes
 from pellucid.training.learner import Learner
-from pellucid.training.parameter_groups import ParameterGroup, parameter_groups, penalize, update
+from pellucid.training.parameter_groups import penalize
+from pellucid.training.updater import Updater
 from pellucid.verify.forms import TrainingForm
 
 StepLosses = dict[str, Any]  # by name: floats, or on an accelerator 0-d tensors that are not copied to the CPU yet
@@ -58,7 +60,8 @@ class TrainingStep:
 
     A Supervised objective runs in its fused form. With plain SGD, its Dense layers and convolutions are updated during
     the backward pass, unless something needs all gradients before the update, such as clipping, or `in_sweep` is False.
-    parts: those of other processes, over which batch norm takes its statistics.
+    parts: those of other processes, over which batch norm takes its statistics. keepers: the processes that keep a part
+    of the optimizers' states each; they take part in `learn` and `state_dict`.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class TrainingStep:
         average: float | None = None,
         in_sweep: bool = True,
         parts: BatchParts | None = None,
+        keepers: Processes = ALONE,
     ) -> None:
         channels_last(params)
         flat, nets, factors = flatten(params), objective.nets, dict(rates or {})
@@ -94,7 +98,7 @@ class TrainingStep:
         self.optimizers = optimizers = optimizers_of(optimizer, nets)
         decayed = owned(nets)
         self._updaters = {
-            name: _Updater(name, self._learned, each, _proportion(each, optimizers), decayed, factors)
+            name: Updater(name, self._learned, each, _proportion(each, optimizers), decayed, factors, keepers)
             for name, each in optimizers.items()
         }
         self.states = {name: updater.state for name, updater in self._updaters.items()}
@@ -115,7 +119,12 @@ class TrainingStep:
 
     @classmethod
     def of(
-        cls, model: Learner, examples: int, in_sweep: bool = True, parts: BatchParts | None = None
+        cls,
+        model: Learner,
+        examples: int,
+        in_sweep: bool = True,
+        parts: BatchParts | None = None,
+        keepers: Processes = ALONE,
     ) -> "TrainingStep":
         """Return the step of a model for this number of training examples."""
         return cls(
@@ -131,6 +140,7 @@ class TrainingStep:
             average=model.average,
             in_sweep=in_sweep,
             parts=parts,
+            keepers=keepers,
         )
 
     def __call__(self, batch: Batch, lr: float, rng: torch.Generator | None = None) -> StepLosses:
@@ -183,13 +193,12 @@ class TrainingStep:
         if self._clip is not None:
             clip_by_norm([grad for _, grads in pairs for grad in grads], self._clip)
         for updater, grads in pairs:
-            rate = lr * updater.proportion
-            update(updater.groups, updater.optimizer, self._regularizers, grads, updater.state, rate)
+            updater.update(self._regularizers, grads, lr)
         for limit in self._limits:
             limit.after_update(self._bounded)
         return losses
 
-    def _aligned(self, dparams: Params) -> "list[tuple[_Updater, list[Tensor]]]":
+    def _aligned(self, dparams: Params) -> "list[tuple[Updater, list[Tensor]]]":
         """Return (updater, gradients in the order of its parameters) for each network that has gradients."""
         if not isinstance(self.objective, Supervised):
             return self._by_path(dparams)
@@ -202,7 +211,7 @@ class TrainingStep:
         grads = [swept[index] for index in self._order]
         return [(updater, to_float32(grads) if self._half is not None else grads)]
 
-    def _align(self, updater: "_Updater", dparams: Params) -> list[int]:
+    def _align(self, updater: "Updater", dparams: Params) -> list[int]:
         """Return the indices that sort the gradients, last layer first, into the order of their parameters.
 
         Parameters on which no output depends get zeros, so that the optimizer updates the same parameters each time.
@@ -216,10 +225,10 @@ class TrainingStep:
             updater.keep(indices)
         return [indices[path] for path in updater.paths]
 
-    def _by_path(self, dparams: Params) -> "list[tuple[_Updater, list[Tensor]]]":
+    def _by_path(self, dparams: Params) -> "list[tuple[Updater, list[Tensor]]]":
         """Return the result of `_aligned` for gradients in any order."""
         swept = flatten(dparams)
-        pairs: list[tuple[_Updater, list[Tensor]]] = []
+        pairs: list[tuple[Updater, list[Tensor]]] = []
         for updater in self._updaters.values():
             if any(path in swept for path in updater.paths):
                 grads = [
@@ -230,8 +239,7 @@ class TrainingStep:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the states of the optimizers, as `velocity.conv1.weight` or `NETWORK:velocity...`, and the average."""
-        packed = ((updater, pack(updater.state, updater.all_paths)) for updater in self._updaters.values())
-        tensors = {updater.prefix + name: tensor for updater, state in packed for name, tensor in state.items()}
+        tensors = {name: tensor for updater in self._updaters.values() for name, tensor in updater.packed().items()}
         return tensors if self.average is None else {**tensors, **self.average.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -240,9 +248,7 @@ class TrainingStep:
             self.average.load_state_dict(state)
             state = {name: tensor for name, tensor in state.items() if not name.startswith(AVERAGE)}
         for updater in self._updaters.values():
-            prefix = updater.prefix
-            part = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-            unpack(updater.state, updater.all_paths, part)
+            updater.unpack(state)
 
     def memory(self) -> list[tuple[str, str, Tensor]]:
         """Return the tensors of the optimizers' states as (name in the state, path of the parameter, tensor)."""
@@ -253,31 +259,6 @@ class TrainingStep:
             if not isinstance(tensors, int)
             for path, tensor in zip(updater.all_paths, tensors, strict=True)
         ]
-
-
-class _Updater:
-    """The parameters of one network, and the optimizer that updates them with `proportion` times the learning rate."""
-
-    def __init__(
-        self,
-        name: str,
-        learned: Mapping[str, Tensor],
-        optimizer: Optimizer,
-        proportion: float,
-        decayed: Collection[str],
-        factors: Mapping[str, float],
-    ) -> None:
-        self.prefix, self.optimizer, self.proportion = f"{name}:" if name else "", optimizer, proportion
-        self.all_paths = [path for path in learned if path.startswith(prefix_of(name))]
-        self._learned, self._decayed, self._factors = learned, decayed, factors
-        self.state = optimizer.init([learned[path] for path in self.all_paths])
-        self.keep(self.all_paths)
-
-    def keep(self, paths: Collection[str]) -> None:
-        """Update only these parameters from now on; the others are updated during the backward pass."""
-        self.paths = [path for path in self.all_paths if path in paths]
-        weights = [self._learned[path] for path in self.paths]
-        self.groups: list[ParameterGroup] = parameter_groups(self.paths, weights, self._decayed, self._factors)
 
 
 class _CheckedLoss:

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from pellucid.combine import Fork, Sequential, Shared
 from pellucid.data import Batch
+from pellucid.layers import BatchNorm, Concat, Conv2d, Dense, Flatten, Identity, ReLU
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.models import fcn8, lenet, mlp, mobilenet_v2, resnet20
@@ -70,12 +72,20 @@ def stream() -> tuple[Model, Any, Any]:
     return small_conv(input_shape=(1, 8, 8)), rows, None
 
 
+def twice() -> tuple[Model, Any, Any]:
+    """Return a network whose first layers are used for two inputs, so that their gradients are not handed over."""
+    arms = Fork(left=Identity(), right=ReLU())
+    arm = Sequential(Conv2d(4, 3), BatchNorm(), ReLU(), Flatten(), Dense(6))
+    return classifier(Sequential(arms, Shared(arm), Concat(), Dense(10)), 8, 1)
+
+
 CASES: dict[str, Callable[[], tuple[Model, Any, Any]]] = {
     "mlp": lambda: classifier(mlp((64, 20, 10)), 8, 1),
     "lenet": lambda: classifier(lenet(), 28, 1),
     "resnet20": lambda: classifier(resnet20(), 32, 3),
     "mobilenet_v2": lambda: classifier(mobilenet_v2(10, 0.25), 32, 3),
     "fcn8": segmenter,
+    "twice": twice,
     "dropout, schedule, clipping, average": small_digits,
     "stream": stream,
     **{f"optimizer {name}": partial(classifier, mlp((64, 20, 10)), 8, 1, name) for name in OPTIMIZERS},
@@ -104,6 +114,16 @@ def history(name: str, **options: Any) -> str:
 def weights(shards: int) -> dict[str, str]:
     """Return the hash of the weights of each case."""
     return {name: trained(name, shards=shards).sha256() for name in CASES}
+
+
+def weights_by_bucket(shards: int) -> dict[str, str]:
+    """Return the hash of the weights of networks with batch norm for some sizes of the buckets, from one value up."""
+    sizes = {"a value": 1e-6, "some": 0.02, "all": 1000.0}
+    return {
+        f"{name}, {size}": trained(name, shards=shards, bucket_mb=sizes[size]).sha256()
+        for name in ("twice", "resnet20")
+        for size in sizes
+    }
 
 
 def weights_of_some(shards: int) -> dict[str, str]:

@@ -27,7 +27,7 @@ def whole(monkeypatch, name, batch_norm):
             total = weight = 0.0
             for batch in loader.epoch(epoch):
                 draws.seed(number, len(batch.images))
-                found = model.objective.total(step(batch, 0.01, draws.rng))
+                found = model.objective.total(step(batch, model.optimizer.lr, draws.rng))
                 share = float(model.objective.total_weight(batch))
                 total, weight, number = total + found * share, weight + share, number + 1
             losses.append(total / weight)

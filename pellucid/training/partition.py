@@ -1,0 +1,94 @@
+"""The division of the values of several tensors among processes, each of which keeps an optimizer's state for its part.
+
+Source: Rajbhandari et al. 2020, ZeRO: Memory optimizations toward training trillion parameter models, section 5.1.
+"""
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.optim import Optimizer
+from pellucid.optim.base import State
+from pellucid.training.distributed import Processes, dealt
+
+
+class Partition:
+    """The parts of the parameters `weights` that processes keep: one behind another, equal up to a value."""
+
+    def __init__(self, weights: Sequence[Tensor], processes: Processes) -> None:
+        self.weights, self.processes = [*weights], processes
+        ends = [*accumulate(tensor.numel() for tensor in weights)]
+        self.spans: list[list[slice]] = []  # by process: the part of each tensor's values
+        for rank in range(processes.count):
+            own = dealt(rank, processes.count, ends[-1] if ends else 0)
+            spans: list[slice] = []
+            for first, end in pairwise([0, *ends]):
+                start, stop = (min(max(bound, first), end) - first for bound in (own.start, own.stop))
+                spans.append(slice(start, stop))
+            self.spans.append(spans)
+
+    def own(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Return this process's part of each tensor, 1-d: views of those that are in memory as the parameters are."""
+        spans = self.spans[self.processes.rank]
+        pairs = zip(tensors, self.weights, spans, strict=True)
+        return [_flat(_like(tensor, weight))[span] for tensor, weight, span in pairs]
+
+    def share(self) -> None:
+        """Send this process's part of the parameters to all others, in place."""
+        self._collect(self.own(self.weights), self.weights)
+
+    def whole(self, state: State) -> State:
+        """Return a whole state from the parts of all processes."""
+        found: State = {}
+        for name, value in state.items():
+            found[name] = value if isinstance(value, int) else self._collect(value, self.like(value))
+        return found
+
+    def like(self, parts: Sequence[Tensor]) -> list[Tensor]:
+        """Return new tensors of the shapes of the parameters, with the types of parts of a state."""
+        return [torch.empty_like(weight, dtype=part.dtype) for weight, part in zip(self.weights, parts, strict=True)]
+
+    def kept(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Return copies of this process's part of each tensor."""
+        return [part.clone() for part in self.own(tensors)]
+
+    def _collect(self, parts: Sequence[Tensor], into: list[Tensor]) -> list[Tensor]:
+        """Write the parts of all processes into whole tensors, and return these."""
+        sizes = [sum(span.stop - span.start for span in spans) for spans in self.spans]
+        flat = torch.cat([*parts])
+        row = flat.new_zeros(max(sizes))
+        row[: len(flat)] = flat
+        rows = self.processes.gathered(row)
+        for rank, spans in enumerate(self.spans):
+            start = 0
+            for tensor, span in zip(into, spans, strict=True):
+                stop = start + span.stop - span.start
+                _flat(tensor)[span] = rows[rank, start:stop]
+                start = stop
+        return into
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    """Return the values of a tensor without gaps in the order of its memory, as a view."""
+    return tensor.as_strided((tensor.numel(),), (1,))
+
+
+def _like(tensor: Tensor, weight: Tensor) -> Tensor:
+    """Return a tensor in the memory format of another of its shape."""
+    return tensor if tensor.stride() == weight.stride() else torch.empty_like(weight, dtype=tensor.dtype).copy_(tensor)
+
+
+def check_elementwise(optimizer: Optimizer, state: State, parts: Sequence[Tensor]) -> None:
+    """Raise PellucidError unless an optimizer updates each value by itself, from a state with a value for each."""
+    kind = type(optimizer)
+    by = next(vars(found) for found in kind.__mro__ if vars(found).keys() & {"update", "elementwise"})
+    values = (value for value in state.values() if not isinstance(value, int))
+    fits = all(one.shape == part.shape for value in values for one, part in zip(value, parts, strict=True))
+    if not by.get("elementwise") or not fits:
+        raise PellucidError(
+            f"fit: shard_optimizer: {kind.__name__} does not say that it updates each value by its own gradient and "
+            "state; leave out shard_optimizer, or set elementwise = True in the class if it does"
+        )

@@ -1,0 +1,99 @@
+"""Train with the optimizer's state divided among processes: run by tests in processes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from pellucid.combine import Sequential
+from pellucid.errors import PellucidError
+from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, ReLU
+from pellucid.model import Model
+from pellucid.optim import OPTIMIZERS, Adam, AdamW, MaxNorm, Optimizer, State
+from pellucid.optim.base import tensors_of
+from pellucid.optim.regularizers import L1, L2
+from pellucid.training import fit
+from pellucid.training.distributed import processes
+from pellucid.training.step import TrainingStep
+from tests.training.sharded import trained
+from tests.training.small import digits
+
+NAMES = ("lenet", "dropout, schedule, clipping, average", "pix2pix", *(f"optimizer {name}" for name in OPTIMIZERS))
+
+
+AMSGRAD = AdamW(0.01, amsgrad=True)
+
+
+def everything(optimizer: Optimizer = AMSGRAD) -> Model:
+    """Return a model with regularizers, factors of the learning rate, frozen weights and AMSGrad."""
+    net = Sequential(Conv2d(4, 3), BatchNorm(), ReLU(), Flatten(), Dense(20), ReLU(), Dense(10))
+    rules = L1(1e-3), L2(1e-2, decoupled=True), MaxNorm(1.0)
+    options = {"regularizer": rules, "input_shape": (1, 8, 8), "clip": 1.0, "seed": 3}
+    model = Model(net, optimizer=optimizer, **options)
+    model.freeze("conv2d1.*")
+    model.scale_rate("dense2.*", 0.5)
+    return model
+
+
+def weights(shards: int, shard_optimizer: bool) -> dict[str, str]:
+    """Return the hash of the weights of some cases."""
+    found = {name: trained(name, shards=shards, shard_optimizer=shard_optimizer).sha256() for name in NAMES}
+    model = everything()
+    model.fit(digits(0, 50), epochs=2, batch_size=20, shards=shards, shard_optimizer=shard_optimizer, verbose=False)
+    return {**found, "everything": model.sha256()}
+
+
+def sizes_of_state(shard_optimizer: bool) -> list[int]:
+    """Return the number of values of the optimizer's state in each process."""
+    made: list[TrainingStep] = []
+    of = TrainingStep.of
+    fit.TrainingStep.of = lambda *arguments: made.append(of(*arguments)) or made[0]
+    everything().fit(digits(0, 50), epochs=1, shard_optimizer=shard_optimizer, verbose=False)
+    return processes().from_all(sum(tensor.numel() for _, _, tensor in made[0].memory()))
+
+
+def resumed(run: Path, epochs: int, shard_optimizer: bool) -> str:
+    """Train from 6 shards in a run folder, from its last checkpoint on; return the hash of the weights."""
+    fit.TICK = 0.0  # a checkpoint after every step
+    model = everything()
+    options = {"run": run, "resume": True, "shards": 6, "shard_optimizer": shard_optimizer, "verbose": False}
+    model.fit(digits(0, 60), epochs=epochs, batch_size=24, checkpoint_seconds=0.0, **options)
+    return model.sha256()
+
+
+@dataclass(frozen=True)
+class ByNorm(Adam):
+    """Adam with gradients of norm 1, which no value's update can do without the others."""
+
+    def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
+        super().update(params, [grad / grad.norm() for grad in grads], state, lr)
+
+
+@dataclass(frozen=True)
+class Signs(Optimizer):
+    """An optimizer of a user's that updates each value by itself."""
+
+    elementwise: ClassVar[bool] = True
+    lr: float = 0.01
+
+    def init(self, params: list[Tensor]) -> State:
+        return {"mean": [torch.zeros_like(param) for param in params]}
+
+    def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
+        for param, grad, mean in zip(params, grads, tensors_of(state, "mean"), strict=True):
+            param.sub_(mean.lerp_(grad, 0.1).sign(), alpha=lr)
+
+
+def of_users(shard_optimizer: bool) -> list[str]:
+    """Return the message about an optimizer, and the hash of the weights that another learned."""
+    found: list[str] = []
+    for optimizer in (ByNorm(), Signs()):
+        model = everything(optimizer)
+        try:
+            model.fit(digits(0, 20), epochs=1, shards=2, shard_optimizer=shard_optimizer, verbose=False)
+            found.append(model.sha256())
+        except PellucidError as error:
+            found.append(str(error))
+    return found

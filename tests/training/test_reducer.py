@@ -1,0 +1,154 @@
+"""The exchange of gradients while the backward pass goes on, with a second process that computes the same."""
+
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pellucid.combine import Sequential
+from pellucid.data import Batch
+from pellucid.errors import PellucidError
+from pellucid.layers import Dense
+from pellucid.model import Model
+from pellucid.optim import SGD
+from pellucid.recipe.tables import Distributed
+from pellucid.training.distributed import Processes
+from pellucid.training.reducer import BUCKET_MB, MEGABYTE, Reducer
+from pellucid.training.shards import ShardedStep
+from pellucid.training.step import NotFiniteError, TrainingStep
+
+
+@dataclass(frozen=True)
+class Twin(Processes):
+    """One of two processes, the other of which sends the same; events: the numbers of values that were exchanged."""
+
+    count: int = 2
+    events: list = field(default_factory=list)
+
+    def adding(self, values):
+        self.events.append(values.numel())
+        return lambda: values.mul_(2.0)
+
+    def gathering(self, row):
+        return lambda: torch.stack([row, row])
+
+
+@dataclass(frozen=True)
+class Logged(Dense):
+    """A Dense layer that logs its backward pass."""
+
+    log: list = field(default_factory=list, compare=False)
+
+    def backward(self, params, cache, dy):
+        self.log.append(f"backward {self.units}")
+        return super().backward(params, cache, dy)
+
+
+LR = 0.5
+BYTES = 90.0  # a bucket is full after the values of the last layer, 96 bytes
+
+
+def sharded(twin, size=BYTES):
+    layers = {f"layer{n}": Logged(n, log=twin.events) for n in (6, 5, 4)}
+    model = Model(Sequential(**layers), optimizer=SGD(LR), input_shape=(3,), seed=0)
+    return model, ShardedStep(model, TrainingStep.of(model, 16), twin, 2, bucket_mb=size / MEGABYTE)
+
+
+def batch():
+    rng = torch.Generator().manual_seed(0)
+    return Batch(torch.rand(8, 3, generator=rng), torch.randint(0, 4, (8,), generator=rng))
+
+
+def by_autograd(weights, steps):
+    """Train the same network by PyTorch; two processes with equal halves of a batch have the gradients of one half."""
+    own = {path: tensor.clone().requires_grad_() for path, tensor in weights.items()}
+    optimizer = torch.optim.SGD(own.values(), lr=LR)
+    for _ in range(steps):
+        y = batch().images
+        for n in (6, 5, 4):
+            y = F.linear(y, own[f"layer{n}.weight"], own[f"layer{n}.bias"])
+        optimizer.zero_grad()
+        F.cross_entropy(y, batch().targets).backward()
+        optimizer.step()
+    return own
+
+
+def test_full_buckets_are_exchanged_during_the_backward_pass_from_the_second_step():
+    twin = Twin()
+    model, step = sharded(twin)
+    expected = by_autograd(model.weights, 3)
+    logs = []
+    for number in range(3):
+        twin.events.clear()
+        step([batch()], LR, number)
+        logs.append([*twin.events])
+    assert logs[0] == ["backward 4", "backward 5", "backward 6", 24, 30, 24, 6]  # with a value that makes 24 of 23
+    assert logs[1] == logs[2] == ["backward 4", 24, "backward 5", 30, "backward 6", 24, 6]
+    for path, tensor in model.weights.items():
+        torch.testing.assert_close(tensor, expected[path].detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_one_bucket_is_exchanged_after_the_backward_pass():
+    twin = Twin()
+    _, step = sharded(twin, 1000.0)
+    for number in range(2):
+        step([batch()], LR, number)
+    assert twin.events == ["backward 4", "backward 5", "backward 6", 84] * 2
+
+
+def test_a_process_whose_loss_is_nan_takes_part_in_the_exchange():
+    twin = Twin()
+    model, step = sharded(twin)
+    step([batch()], LR, 0)
+    before = {path: tensor.clone() for path, tensor in model.weights.items()}
+    twin.events.clear()
+    images, targets = batch()
+    with pytest.raises(NotFiniteError):
+        step([Batch(images * float("nan"), targets)], LR, 1)
+    assert twin.events == [24, 30, 24, 6]
+    assert all(torch.equal(tensor, before[path]) for path, tensor in model.weights.items())
+
+
+def test_a_gradient_that_two_calls_add_up_in_place_is_taken_from_the_result():
+    reducer = Reducer(Twin(), 2, [])
+    for number in range(2):
+        reducer.turn()
+        reducer.begin(0, 3.0)
+        first, second, other = (torch.full((2,), value + number) for value in (1.0, 10.0, 100.0))
+        reducer.watch("twice", Dense(1), None, None, {"weight": first})
+        reducer.watch("once", Dense(1), None, None, {"weight": other})
+        reducer.watch("twice", Dense(1), None, None, {"weight": second})
+        first += second
+        reducer.add({"twice": {"weight": first}, "once": {"weight": other}})
+        found = reducer.summed(6.0)  # of two processes, with the weight 3
+        assert found["twice.weight"].tolist() == [11.0 + 2 * number] * 2
+        assert found["once.weight"].tolist() == [100.0 + number] * 2
+
+
+def test_other_gradients_than_in_the_first_step_are_refused():
+    reducer = Reducer(Twin(), 2, [])
+    layer, like = Dense(1), torch.zeros(2)
+    for handed, returned in [((0,), (0,)), ((0, 1), (1,))]:
+        tensors = [like.clone(), like.clone()]
+        reducer.turn()
+        reducer.begin(0, 1.0)
+        for k in handed:
+            reducer.watch("", layer, None, None, {"weight": tensors[k]})
+        if handed == returned:
+            reducer.add({"weight": tensors[returned[0]]})
+            reducer.summed(1.0)
+    with pytest.raises(PellucidError, match="gradients of other parameters for another shard"):
+        reducer.add({"weight": tensors[1]})
+
+
+@pytest.mark.parametrize("wrong", [0, -1.0, True, float("inf"), "4"])
+def test_an_impossible_size_of_buckets_is_refused(wrong):
+    with pytest.raises(PellucidError, match="fit: bucket_mb must be a number above 0"):
+        sharded(Twin())[0].fit(batch().images, batch().targets, epochs=1, bucket_mb=wrong)
+
+
+def test_the_size_of_buckets_of_a_recipe_is_that_of_fit():
+    assert Distributed().bucket_mb == BUCKET_MB
+    with pytest.raises(PellucidError, match=r"distributed\.bucket_mb must be above 0, at most 1,000,000, not 0"):
+        Distributed(bucket_mb=0)

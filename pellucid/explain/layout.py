@@ -8,20 +8,26 @@ from pellucid.combine.base import Combinator, walk
 from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm, GroupNorm
 from pellucid.layers.base import Layer, Trait
+from pellucid.operators import Fixed, Learned
+from pellucid.rules import Rules, own
 from pellucid.text import plural
 
 IMAGE_LAYERS = Trait.CONVOLUTION | Trait.RESAMPLE  # these take and return images (N, C, H, W)
 
 
-def check_has_rules(net: Layer, method: str) -> None:
+def check_has_rules(net: Layer, method: str, rules: Rules) -> None:
     """Raise PellucidError for a network with layers for which the rules of a method are not defined.
 
-    These are the layers that act on whole tensors, such as attention, other than sums and layers that move values.
+    These are the layers that act on whole tensors, such as attention, for which `rules` returns their gradient, other
+    than sums, layers that move values, and parameters and constants.
     """
     found = {
         path: type(layer).__name__
         for path, layer in walk(net)
-        if Trait.WHOLE in layer.traits and not layer.traits & (Trait.MOVES | Trait.SUM)
+        if Trait.WHOLE in layer.traits
+        and not layer.traits & (Trait.MOVES | Trait.SUM)
+        and not isinstance(layer, Learned | Fixed)
+        and rules(path, layer) is own
     }
     if found:
         path, name = next(iter(found.items()))

@@ -24,10 +24,15 @@ def test_saliency_equals_autograd(kind: type[nn.Module]) -> None:
 
 
 @pytest.mark.parametrize("kind", [ViT, DeiT, ConvNeXt, Swin])
-@pytest.mark.parametrize("method", ["lrp", "guided_backprop", "deconvnet"])
+@pytest.mark.parametrize("method", ["guided_backprop", "deconvnet"])
 def test_rules_are_refused_for_layers_without_one(kind: type[nn.Module], method: str) -> None:
     with pytest.raises(PellucidError, match=rf"{method} has no rule for \d+ layers? of this network, first "):
         opened(kind).explain(images(2), method, target=1)
+
+
+def test_lrp_is_refused_by_name_for_composites_without_the_rules() -> None:
+    with pytest.raises(PellucidError, match=r"lrp has no rule for 6 layers of this network, first .*\(LinearMap\)"):
+        opened(ViT).explain(images(2), "lrp", composite="excitation_backprop")
 
 
 @pytest.mark.parametrize("kind", [ViT, DeiT, Swin])

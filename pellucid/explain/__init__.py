@@ -4,6 +4,7 @@ from pellucid.explain.ablation import Removal, ablation_table, map_effects
 from pellucid.explain.averaged import QUADRATURES, integrated_gradients, smoothgrad
 from pellucid.explain.gradcam import gradcam, gradcam_plus_plus, guided_gradcam
 from pellucid.explain.gradients import deconvnet, guided_backprop, input_x_gradient, saliency
+from pellucid.explain.ledger import Absorbed, Ledger, ledger
 from pellucid.explain.lrp import lrp
 from pellucid.explain.maximization import Maximum, maximize
 from pellucid.explain.methods import METHODS, explain
@@ -15,7 +16,9 @@ from pellucid.explain.top_patches import TopPatches, top_patches
 __all__ = [
     "METHODS",
     "QUADRATURES",
+    "Absorbed",
     "Aim",
+    "Ledger",
     "Maximum",
     "Occluded",
     "Removal",
@@ -31,6 +34,7 @@ __all__ = [
     "guided_gradcam",
     "input_x_gradient",
     "integrated_gradients",
+    "ledger",
     "lrp",
     "map_effects",
     "maximize",

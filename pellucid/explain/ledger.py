@@ -1,6 +1,6 @@
 """The ledger of relevance: what each layer absorbs of the score that LRP distributes, and why."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ from pellucid.explain.target import Target
 from pellucid.layers import Softmax
 from pellucid.layers.base import Layer, Params, Trait
 from pellucid.operators import AffineMap, Attention, Fixed, Learned, Pad
+from pellucid.sweep import BackwardWatch
 from pellucid.text import plural
 
 BIAS, PARAMETER, CONSTANT, SOFTMAX, STABILIZER, RULE = (
@@ -77,22 +78,31 @@ class Ledger:
         )
 
 
-def ledger(net: Layer, params: Params, x: Any, target: Target = None, **options: Any) -> Ledger:
+def ledger(
+    net: Layer, params: Params, x: Any, target: Target = None, watch: BackwardWatch | None = None, **options: Any
+) -> Ledger:
     """Explain by `lrp`, and return where the target's score went: to the input, or absorbed by which layer, and why.
 
-    target, options: see `lrp`. Every relevance that enters a layer leaves it, or is in the ledger, so that the score is
-    the sum of the map and the ledger, up to rounding errors. What a layer absorbs is the difference of the two sums,
-    of which the relevance of its bias is computed by its rule.
+    target, watch, options: see `lrp`. Every relevance that enters a layer leaves it, or is in the ledger, so that the
+    score is the sum of the map and the ledger, up to rounding errors. What a layer absorbs is the difference of the two
+    sums, of which the relevance of its bias is computed by its rule.
     """
     absorbed: list[Absorbed] = []
 
-    def watch(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
+    def record(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
+        if watch is not None:
+            watch(path, layer, dy, dx, dparams)
         if not uses_flow(layer):
             absorbed.extend(_absorbed(path, layer, dy, dx, dparams))
 
-    map_ = lrp(net, params, x, target, watch=watch, **options)
+    map_ = lrp(net, params, x, target, watch=record, **options)
     score = float(scores(net, params, x, target).double().sum())
     return Ledger(map_, score, _sum(map_), tuple(absorbed))
+
+
+def absorbed_text(by_cause: Mapping[str, float]) -> str:
+    """Return the absorbed relevance by cause as text, "bias 1.2, stabilizer 1e-06"."""
+    return ", ".join(f"{cause} {relevance:.3g}" for cause, relevance in by_cause.items())
 
 
 def _absorbed(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> Iterable[Absorbed]:

@@ -49,6 +49,9 @@ def test_json_holds_the_checks(say: Say, seven: Path, tmp_path: Path) -> None:
     assert said["deletion"] == said["insertion"] == "better than random order on this image"
     assert integrated["verdicts"]["deletion"]["p"] == 1 / 20
     assert "sum" not in found["methods"]["saliency"]["verdicts"]
+    relevant = found["methods"]["lrp"]
+    assert relevant["sum"] + sum(relevant["absorbed"].values()) == pytest.approx(found["score"], rel=1e-5)
+    assert found["methods"]["saliency"]["absorbed"] == {}
     assert all(found["distances"][name][name] == 0 for name in METHODS)
     assert all(distance >= 0 for row in found["distances"].values() for distance in row.values())
     assert found["distances"]["lrp"]["gradcam"] == found["distances"]["gradcam"]["lrp"]

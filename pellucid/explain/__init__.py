@@ -9,6 +9,7 @@ from pellucid.explain.lrp import lrp
 from pellucid.explain.maximization import Maximum, maximize
 from pellucid.explain.methods import METHODS, explain
 from pellucid.explain.occlusion import Occluded, occlude, occlusion
+from pellucid.explain.rollout import rollout
 from pellucid.explain.sweeps import scores
 from pellucid.explain.target import Aim, Target, aim, upto
 from pellucid.explain.top_patches import TopPatches, top_patches
@@ -40,6 +41,7 @@ __all__ = [
     "maximize",
     "occlude",
     "occlusion",
+    "rollout",
     "saliency",
     "scores",
     "smoothgrad",

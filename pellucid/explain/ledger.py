@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 from pellucid.combine.base import uses_flow
@@ -19,6 +20,7 @@ from pellucid.text import plural
 BIAS, PARAMETER, CONSTANT, SOFTMAX, STABILIZER, RULE = (
     "bias", "parameter", "constant", "softmax", "stabilizer", "rule",
 )  # fmt: skip
+ROUNDING = 8  # units in the last place: relevance that a layer without loss may gain or lose
 SHOWN = 8  # layers in the text of a ledger
 
 
@@ -111,8 +113,9 @@ def _absorbed(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> Ite
     rest = _sum(dy) - _sum(dx) - of_bias
     if of_bias:
         yield Absorbed(path, name, BIAS, of_bias)
-    if rest:
-        yield Absorbed(path, name, _cause(layer, dx), rest)
+    cause = _cause(layer, dx)
+    if rest and (cause != RULE or abs(rest) > ROUNDING * torch.finfo(dy.dtype).eps * float(dy.double().abs().sum())):
+        yield Absorbed(path, name, cause, rest)
 
 
 def _cause(layer: Layer, dx: Any) -> str:

@@ -4,6 +4,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -121,3 +122,23 @@ def test_a_ledger_in_words() -> None:
     assert "  parameter" in text
     assert "pos_embedding (Learned), parameter: " in text
     assert text.splitlines()[-1].startswith("and ")
+
+
+def test_a_model_returns_the_ledger_of_its_explanation() -> None:
+    model = opened(ViT)
+    found = model.ledger(X, 1, composite="attn_lrp")
+    assert torch.equal(found.map, model.explain(X, "lrp", target=1, composite="attn_lrp"))
+    assert abs(found.gap) <= 1e-10 * abs(found.score)
+
+
+@pytest.mark.parametrize("row", [3, 15, 27], ids=["query", "key", "value"])
+def test_a_trace_follows_weights_of_attention_to_the_loss(row: int) -> None:
+    network, labels = made(ViT).eval(), torch.tensor([0])
+    weight = network.get_parameter("blocks.0.self_attention.in_proj_weight")
+    (gradient,) = torch.autograd.grad(F.cross_entropy(network(X[:1]), labels), weight)
+    found = opened(ViT).trace(X[:1], labels).explain(f"blocks.0.self_attention.in_proj_weight[{row}, 2]")
+    assert found.gradient == pytest.approx(float(gradient[row, 2]), rel=1e-9)
+    assert all(abs(link.total - link.gradient) <= link.bound for link in found.links)
+    titles = {link.title for link in found.links}
+    assert any(title.startswith("Attention") for title in titles)
+    assert any(link.where == "loss" for link in found.links)

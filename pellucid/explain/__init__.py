@@ -7,6 +7,7 @@ from pellucid.explain.gradients import deconvnet, guided_backprop, input_x_gradi
 from pellucid.explain.ledger import Absorbed, Ledger, ledger
 from pellucid.explain.lrp import lrp
 from pellucid.explain.maximization import Maximum, maximize
+from pellucid.explain.measured import MeasuredComposite, MeasuredComposites, measure_composites
 from pellucid.explain.methods import METHODS, explain
 from pellucid.explain.occlusion import Occluded, occlude, occlusion
 from pellucid.explain.rollout import rollout
@@ -21,6 +22,8 @@ __all__ = [
     "Aim",
     "Ledger",
     "Maximum",
+    "MeasuredComposite",
+    "MeasuredComposites",
     "Occluded",
     "Removal",
     "Target",
@@ -39,6 +42,7 @@ __all__ = [
     "lrp",
     "map_effects",
     "maximize",
+    "measure_composites",
     "occlude",
     "occlusion",
     "rollout",

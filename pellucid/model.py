@@ -1,5 +1,6 @@
 """Model, the main interface: a network with its weights, training, prediction, and tools to explain them."""
 
+from dataclasses import replace
 from os import PathLike
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from pellucid.doctor import Diagnosis, case_with, examined
 from pellucid.errors import PellucidError
-from pellucid.explain import explain
+from pellucid.explain import Ledger, explain, ledger
 from pellucid.predictor import are_pictures, predict_pictures
 from pellucid.run.described import feature_stats
 from pellucid.run.folder import weights_file
@@ -100,6 +101,16 @@ class Model(BaseModel):
         inputs = as_inputs(x, dtype=self.dtype)
         self._fit_shape(inputs, "x")
         return on_device(explain(self.net, self.params, self.scaled(inputs), method, target, **options), CPU)
+
+    def ledger(self, x: Any, target: Any = None, **options: Any) -> Ledger:
+        """Return the account of an explanation by LRP: what reached the inputs, and what which layer absorbed.
+
+        target: see `explain`; options: see pellucid.explain.lrp, such as `composite`.
+        """
+        inputs = as_inputs(x, dtype=self.dtype)
+        self._fit_shape(inputs, "x")
+        found = ledger(self.net, self.params, self.scaled(inputs), target, **options)
+        return replace(found, map=on_device(found.map, CPU))
 
     def doctor(self, x: Any, y: Any = None, *, attempts: bool = False, **options: Any) -> Diagnosis:
         """Diagnose model, data and training. attempts: whether to try the fixes. options: see doctor.case_of.

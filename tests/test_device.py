@@ -184,7 +184,7 @@ def test_a_segmenter(device, monkeypatch):
 
 
 @devices
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [method for method in METHODS if method != "rollout"])  # which needs attention
 def test_explanations(method, device):
     net, shape = conv(), (1, 12, 12)
     params, _ = net.init(shape, torch.Generator().manual_seed(0))

@@ -46,7 +46,7 @@ def parser() -> Parser:
         metavar="NAME",
         default=ALL,
         help="saliency, input_x_gradient, smoothgrad, integrated_gradients, guided_backprop, deconvnet, gradcam, "
-        "gradcam_plus_plus, guided_gradcam, lrp, occlusion, or all of them (the default)",
+        "gradcam_plus_plus, guided_gradcam, lrp, rollout (of attention), occlusion, or all that apply (the default)",
     )
     parser.add_argument(
         "--target",

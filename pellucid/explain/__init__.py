@@ -4,10 +4,13 @@ from pellucid.explain.ablation import Removal, ablation_table, map_effects
 from pellucid.explain.averaged import QUADRATURES, integrated_gradients, smoothgrad
 from pellucid.explain.gradcam import gradcam, gradcam_plus_plus, guided_gradcam
 from pellucid.explain.gradients import deconvnet, guided_backprop, input_x_gradient, saliency
+from pellucid.explain.ledger import Absorbed, Ledger, ledger
 from pellucid.explain.lrp import lrp
 from pellucid.explain.maximization import Maximum, maximize
+from pellucid.explain.measured import MeasuredComposite, MeasuredComposites, measure_composites
 from pellucid.explain.methods import METHODS, explain
 from pellucid.explain.occlusion import Occluded, occlude, occlusion
+from pellucid.explain.rollout import rollout
 from pellucid.explain.sweeps import scores
 from pellucid.explain.target import Aim, Target, aim, upto
 from pellucid.explain.top_patches import TopPatches, top_patches
@@ -15,8 +18,12 @@ from pellucid.explain.top_patches import TopPatches, top_patches
 __all__ = [
     "METHODS",
     "QUADRATURES",
+    "Absorbed",
     "Aim",
+    "Ledger",
     "Maximum",
+    "MeasuredComposite",
+    "MeasuredComposites",
     "Occluded",
     "Removal",
     "Target",
@@ -31,11 +38,14 @@ __all__ = [
     "guided_gradcam",
     "input_x_gradient",
     "integrated_gradients",
+    "ledger",
     "lrp",
     "map_effects",
     "maximize",
+    "measure_composites",
     "occlude",
     "occlusion",
+    "rollout",
     "saliency",
     "scores",
     "smoothgrad",

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.explain.checks import SUMS, deletion, distance, insertion, randomisation
+from pellucid.explain.ledger import absorbed_text, ledger
 from pellucid.explain.methods import MAGNITUDES, METHODS, explain
 from pellucid.explain.occlusion import grey, occlude
 from pellucid.explain.sweeps import fixed, scores
@@ -44,7 +45,8 @@ class Examined:
     the rank correlation of the map's magnitudes with the map for shuffled weights, by the path of the lowest shuffled
     layer (all layers above it are shuffled too); far below 1 if the explanation depends on the network, None if a map
     is constant. deletion, insertion: the mean score while pixels are removed or added, the most important first; for a
-    good map lower and higher than `Examination.random`. verdicts: results of these tests, by name.
+    good map lower and higher than `Examination.random`. verdicts: results of these tests, by name. absorbed: of LRP,
+    the relevance that did not reach the input, by cause (see `Ledger`); empty for other methods.
     """
 
     method: str
@@ -55,6 +57,7 @@ class Examined:
     deletion: float
     insertion: float
     verdicts: dict[str, TestVerdict]
+    absorbed: dict[str, float]
 
     @property
     def gap(self) -> float | None:
@@ -134,7 +137,8 @@ def _examined(model: BaseModel, batch: Tensor, method: str, target: SingleTarget
     verdicts["deletion"] = against_random(removed, random[0], low_is_good=True)
     verdicts["insertion"] = against_random(added, random[1], low_is_good=False)
     verdicts["weights"] = needs_weights(likeness)
-    return Examined(method, map_[0], total, expected_sum, likeness, removed, added, verdicts)
+    absorbed = ledger(model.net, model.params, batch, target).by_cause() if method == "lrp" else {}
+    return Examined(method, map_[0], total, expected_sum, likeness, removed, added, verdicts, absorbed)
 
 
 def _areas(model: BaseModel, batch: Tensor, target: SingleTarget, maps: Tensor) -> Areas:
@@ -249,6 +253,8 @@ def notes(result: Examined, examined: Examination) -> tuple[str, ...]:
         sums = [
             f"adds up to {result.sum:.4g}, should be {result.expected_sum:.4g}: off by {100 * (result.gap or 0):.2g} %"
         ]
+    if result.absorbed:
+        sums.append(f"absorbed: {absorbed_text(result.absorbed)}")
     return (
         *sums,
         f"deletion {result.deletion:.3f} (random {examined.random[0]:.3f}; lower is better), "

@@ -11,8 +11,9 @@ from pellucid.errors import PellucidError, nearest
 from pellucid.explain.layout import ImageOutputs
 from pellucid.explain.sweeps import ForwardPass, forward_to
 from pellucid.explain.target import Target
+from pellucid.explain.tokens import Places, Tokens
 from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d, LpPool2d, MaxPool2d
-from pellucid.layers.base import Cache, Layer, Params
+from pellucid.layers.base import Cache, Layer, Params, Trait
 from pellucid.rules import Entrance, guided_backprop
 
 POOLS = (MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, LpPool2d)
@@ -29,14 +30,17 @@ class Maps(NamedTuple):
 class _LayerReached(Exception):  # noqa: N818 - not an error
     """Raised to end the backward pass at the layer, since earlier layers are not needed."""
 
-    def __init__(self, dy: Tensor) -> None:
+    def __init__(self, path: str, dy: Tensor) -> None:
         super().__init__()
+        self.path = path
         self.dy = dy
 
 
 def maps(net: Layer, params: Params, x: Any, target: Target, layer: str | None) -> Maps:
     """Return the maps of the layer at path `layer`, by default the last layer with maps that is not a pooling layer.
 
+    In a network that mixes positions after its last maps, such as a transformer, the tokens are maps: by default those
+    of the last norm or sum whose tokens, other than class tokens, affect the score.
     Raises PellucidError for a layer that outputs no maps, runs twice, or has no effect on the target.
     """
     outputs: dict[str, list[Any]] = {}
@@ -44,20 +48,26 @@ def maps(net: Layer, params: Params, x: Any, target: Target, layer: str | None) 
         raise PellucidError(f"no layer {layer!r}{nearest(layer, paths)}")
 
     images = ImageOutputs(net, x)
+    tokens = Tokens(images)
 
     def watch(path: str, current: Layer, x: Any, y: Any, cache: Cache) -> None:
         is_image = images(path, current, x, y)
+        if images.free:
+            tokens(path, current, x, y, cache)
         if path == layer or (layer is None and is_image and _has_maps(current, y)):
             outputs.setdefault(path, []).append(y if is_image or isinstance(current, Combinator) else None)
 
     run = forward_to(net, params, x, target, watch)
+    if candidates := _candidates(tokens, images, layer):
+        return _token_maps(run, candidates)
     if not outputs and layer is None:
         raise PellucidError("the network has no feature maps, which class activation mapping needs; use saliency")
     path = layer if layer is not None else list(outputs)[-1]
     if layer is None and images.mixed:
         raise PellucidError(
-            f"after its last maps, {path!r}, the network mixes positions ({images.mixed}), so that class activation "
-            "mapping does not explain its score; use saliency, or give a layer"
+            f"after its last maps, {path!r}, the network mixes positions ({images.mixed}), and no layer has one token "
+            "for each part of the image, so that class activation mapping does not explain its score; use saliency, or "
+            "give a layer"
         )
     found = outputs.get(path, [])
     if len(found) > 1:
@@ -65,6 +75,32 @@ def maps(net: Layer, params: Params, x: Any, target: Target, layer: str | None) 
     if found and not (isinstance(found[0], Tensor) and found[0].dim() == 4):
         raise PellucidError(f"the layer {path!r} outputs no feature maps (N, C, H, W); give another")
     return Maps(found[0], _arriving(run, path), run) if found else _raise_no_effect(path)
+
+
+def _candidates(tokens: Tokens, images: ImageOutputs, layer: str | None) -> dict[str, tuple[Tensor, Places]]:
+    """Return the outputs that are taken for maps of tokens, by path."""
+    if layer is None and not images.mixed:
+        return {}
+    return {
+        path: found[1:]
+        for path, found in tokens.found.items()
+        if found is not None and (path == layer or (layer is None and found[0].traits & (Trait.NORM | Trait.SUM)))
+    }
+
+
+def _token_maps(run: ForwardPass, candidates: dict[str, tuple[Tensor, Places]]) -> Maps:
+    """Return the maps of the last candidate that affects the score."""
+
+    def watch(at: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
+        if at in candidates and bool((da := candidates[at][1].maps(dy)).any()):
+            raise _LayerReached(at, da)
+
+    try:
+        run.back(watch=watch, last=False)
+    except _LayerReached as reached:
+        y, places = candidates[reached.path]
+        return Maps(places.maps(y), reached.dy, run)
+    return _raise_no_effect(list(candidates)[-1])
 
 
 def shown(mapped: Tensor, x: Any, upsample: bool) -> Tensor:
@@ -86,7 +122,7 @@ def _arriving(run: ForwardPass, path: str) -> Tensor:
 
     def watch(at: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
         if at == path:
-            raise _LayerReached(dy)
+            raise _LayerReached(at, dy)
 
     try:
         run.back(watch=watch, last=False)

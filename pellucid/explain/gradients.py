@@ -33,8 +33,9 @@ def guided_backprop(net: Layer, params: Params, x: Any, target: Target = None) -
 
     target: see `aim`. Source: Springenberg et al. 2015, section 3.4.
     """
-    check_has_rules(net, "guided_backprop")
-    return backward_by_composite(net, params, x, target, rules.guided_backprop())
+    chosen = rules.guided_backprop()
+    check_has_rules(net, "guided_backprop", chosen(rules.Entrance(x)))
+    return backward_by_composite(net, params, x, target, chosen)
 
 
 def deconvnet(net: Layer, params: Params, x: Any, target: Target = None, activation: bool = True) -> Tensor:
@@ -46,6 +47,7 @@ def deconvnet(net: Layer, params: Params, x: Any, target: Target = None, activat
     target: see `aim`; "features.conv5[12]" is the unit with the largest value of map 12, as in the paper's figure 2.
     Source: Zeiler and Fergus 2014, section 2.1.
     """
-    check_has_rules(net, "deconvnet")
+    chosen = rules.deconvnet()
+    check_has_rules(net, "deconvnet", chosen(rules.Entrance(x)))
     initial_gradient = values if activation and isinstance(target, str) else ones
-    return backward_by_composite(net, params, x, target, rules.deconvnet(), initial_gradient)
+    return backward_by_composite(net, params, x, target, chosen, initial_gradient)

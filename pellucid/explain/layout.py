@@ -8,20 +8,26 @@ from pellucid.combine.base import Combinator, walk
 from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm, GroupNorm
 from pellucid.layers.base import Layer, Trait
+from pellucid.operators import Fixed, Learned
+from pellucid.rules import Rules, own
 from pellucid.text import plural
 
 IMAGE_LAYERS = Trait.CONVOLUTION | Trait.RESAMPLE  # these take and return images (N, C, H, W)
 
 
-def check_has_rules(net: Layer, method: str) -> None:
+def check_has_rules(net: Layer, method: str, rules: Rules) -> None:
     """Raise PellucidError for a network with layers for which the rules of a method are not defined.
 
-    These are the layers that act on whole tensors, such as attention, other than sums and layers that move values.
+    These are the layers that act on whole tensors, such as attention, for which `rules` returns their gradient, other
+    than sums, layers that move values, and parameters and constants.
     """
     found = {
         path: type(layer).__name__
         for path, layer in walk(net)
-        if Trait.WHOLE in layer.traits and not layer.traits & (Trait.MOVES | Trait.SUM)
+        if Trait.WHOLE in layer.traits
+        and not layer.traits & (Trait.MOVES | Trait.SUM)
+        and not isinstance(layer, Learned | Fixed)
+        and rules(path, layer) is own
     }
     if found:
         path, name = next(iter(found.items()))
@@ -34,22 +40,26 @@ def check_has_rules(net: Layer, method: str) -> None:
 class ImageOutputs:
     """A watch for `sweep.forward` that records which outputs are images (N, C, H, W).
 
-    In a network with layers that act on whole tensors, four axes may also be windows, heads of attention, or images
-    with the channels last. There, images are the input, the outputs of convolutions, pooling and batch or group
+    In a network with layers that act on whole tensors (`free`), four axes may also be windows, heads of attention, or
+    images with the channels last. There, images are the input, the outputs of convolutions, pooling and batch or group
     normalization, and what other layers compute from an image without such a layer. `mixed` is the path of the last
     layer that multiplies values of different positions after the last image; "" if there is none.
     """
 
     def __init__(self, net: Layer, x: Any) -> None:
         self.mixed = ""
-        self._free = any(Trait.WHOLE in layer.traits for _, layer in walk(net))
+        self.free = any(Trait.WHOLE in layer.traits for _, layer in walk(net))
         self._found = [x]
+
+    def includes(self, y: Any) -> bool:
+        """Return whether y is one of the recorded images, other than the input."""
+        return any(y is one for one in self._found[1:])
 
     def __call__(self, path: str, layer: Layer, x: Any, y: Any) -> bool:
         """Return whether y is an image, and record it."""
         if isinstance(layer, Combinator) or not isinstance(y, Tensor):
             return False
-        if not self._free:
+        if not self.free:
             return y.dim() == 4
         if Trait.WHOLE in layer.traits:
             self.mixed = path if Trait.MERGE in layer.traits and Trait.LINEAR not in layer.traits else self.mixed

@@ -9,7 +9,7 @@ from pellucid.explain.layout import check_has_rules
 from pellucid.explain.sweeps import backward_by_composite, values
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params
-from pellucid.rules import COMPOSITES, Composite, Table, fold
+from pellucid.rules import COMPOSITES, Composite, Entrance, Table, fold
 from pellucid.settings.checks import check_known
 from pellucid.sweep import BackwardWatch
 
@@ -58,7 +58,7 @@ def lrp(
         chosen = composite
     else:
         raise PellucidError(f"lrp: composite must be a name, a table of rules or a function, not {composite!r}")
-    check_has_rules(net, "lrp")
+    check_has_rules(net, "lrp", chosen(Entrance(x)))
     if folded:
         net, params = fold(net, params)
     return backward_by_composite(net, params, x, target, chosen, values, watch)

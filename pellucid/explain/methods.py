@@ -12,6 +12,7 @@ from pellucid.explain.gradcam import gradcam, gradcam_plus_plus, guided_gradcam
 from pellucid.explain.gradients import deconvnet, guided_backprop, input_x_gradient, saliency
 from pellucid.explain.lrp import lrp
 from pellucid.explain.occlusion import occlusion
+from pellucid.explain.rollout import rollout
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params
 from pellucid.settings.checks import check_known
@@ -27,10 +28,13 @@ METHODS: dict[str, Callable[..., Tensor]] = {
     "gradcam_plus_plus": gradcam_plus_plus,
     "guided_gradcam": guided_gradcam,
     "lrp": lrp,
+    "rollout": rollout,
     "occlusion": occlusion,
 }
 
-MAGNITUDES = frozenset({"saliency", "gradcam", "gradcam_plus_plus"})  # methods with non-negative maps by default
+MAGNITUDES = frozenset(
+    {"saliency", "gradcam", "gradcam_plus_plus", "rollout"}
+)  # methods with non-negative maps by default
 
 
 def explain(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pellucid.explain.target import Aim, Region, Target, aim, predicted_region
 from pellucid.layers.base import Cache, Layer, Mode, Params
-from pellucid.rules import Composite, Entrance, Outputs, Rule, Rules, own
+from pellucid.rules import Composite, Entrance, Origins, Outputs, Rule, Rules, own
 from pellucid.sweep import BackwardWatch, ForwardWatch, backward, forward
 
 # Function of the outputs and the mask (see ForwardPass) that returns the gradient or relevance of the outputs, with
@@ -92,16 +92,19 @@ def backward_by_composite(
     """Return the gradient or relevance of x, propagated back by the rules of a composite.
 
     The forward pass records which layers read the input, because composites may have another rule for them (Entrance),
-    and the outputs of layers with weights, so that rules that divide by them need not compute them again (Outputs).
+    the outputs of layers with weights, so that rules that divide by them need not compute them again (Outputs), and
+    which factors of products are constant (Origins).
     back: see `pellucid.sweep.backward`.
     """
-    entrance, outputs = Entrance(x), Outputs()
+    entrance, outputs, origins = Entrance(x), Outputs(), Origins()
 
     def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
         entrance(path, layer, x, y, cache)
         outputs(path, layer, x, y, cache)
+        origins(path, layer, x, y, cache)
 
-    return forward_to(net, params, x, target, watch).back(outputs.inform(composite(entrance)), initial_gradient, back)
+    run = forward_to(net, params, x, target, watch)
+    return run.back(outputs.inform(origins.inform(composite(entrance))), initial_gradient, back)
 
 
 def examples(x: Any) -> int:

@@ -55,7 +55,7 @@ class Trait(Flag):
     NEW_DX = auto()  # dx is newly allocated, and not an expanded tensor
     VIEW = auto()  # the output is a view of the input, and dx is a view of dy
     WHOLE = auto()  # acts on whole tensors, whose first axis need not be the batch axis
-    MOVES = auto()  # each output value is a copy of an input value
+    MOVES = auto()  # each output value is a copy of an input value, or a constant
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ class ExponentialCache(NamedTuple):
 class Plus(TensorLayer):
     """Add two tensors, broadcast to a common shape: y = a + b. Add is for tensors of equal shapes."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.LINEAR | Trait.MERGE
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.LINEAR | Trait.SUM | Trait.MERGE
 
     def forward(self, params: Params, x: _Pair, mode: Mode) -> tuple[Tensor, InputsCache]:
         """Compute y = a + b."""
@@ -38,7 +38,7 @@ class Plus(TensorLayer):
 class Minus(TensorLayer):
     """Subtract two tensors, broadcast to a common shape: y = a - b."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.LINEAR | Trait.MERGE
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.LINEAR | Trait.SUM | Trait.MERGE
 
     def forward(self, params: Params, x: _Pair, mode: Mode) -> tuple[Tensor, InputsCache]:
         """Compute y = a - b."""

@@ -198,7 +198,7 @@ class Pad(TensorLayer):
     padding: (before, after) for the last axis, then for the one before it, and so on, as in PyTorch.
     """
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.LINEAR
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR
 
     padding: tuple[int, ...]
     value: float = 0.0

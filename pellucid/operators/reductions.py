@@ -71,7 +71,7 @@ class Largest(TensorLayer):
     Equal maxima receive equal parts of the gradient, as of torch.amax.
     """
 
-    traits: ClassVar[Trait] = Trait.WHOLE
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES
 
     axes: tuple[int, ...]
     keep: bool = False

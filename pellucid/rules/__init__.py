@@ -3,6 +3,8 @@
 from pellucid.rules.composites import (
     COMPOSITES,
     Composite,
+    attn_lrp,
+    cp_lrp,
     deconvnet,
     epsilon_alpha2_beta1,
     epsilon_alpha2_beta1_flat,
@@ -16,36 +18,50 @@ from pellucid.rules.composites import (
 )
 from pellucid.rules.entrance import Entrance, at_entrance
 from pellucid.rules.fold import fold
+from pellucid.rules.operators import AsDense, Attend, FixedScale, Numerator, Product, Share, Taylor
+from pellucid.rules.origins import Origin, Origins, Use, UseRule
 from pellucid.rules.outputs import OutputRule, Outputs
 from pellucid.rules.relevance import AlphaBeta, Epsilon, Flat, Gamma, WSquare, ZBox, Zero, ZPlus
-from pellucid.rules.simple import Deconv, Guided, Norm, Pass, Share, own
+from pellucid.rules.simple import Deconv, Guided, Norm, Pass, own
 from pellucid.rules.table import Table, composite
 from pellucid.sweep import Rule, Rules, gradient
 
 __all__ = [
     "COMPOSITES",
     "AlphaBeta",
+    "AsDense",
+    "Attend",
     "Composite",
     "Deconv",
     "Entrance",
     "Epsilon",
+    "FixedScale",
     "Flat",
     "Gamma",
     "Guided",
     "Norm",
+    "Numerator",
+    "Origin",
+    "Origins",
     "OutputRule",
     "Outputs",
     "Pass",
+    "Product",
     "Rule",
     "Rules",
     "Share",
     "Table",
+    "Taylor",
+    "Use",
+    "UseRule",
     "WSquare",
     "ZBox",
     "ZPlus",
     "Zero",
     "at_entrance",
+    "attn_lrp",
     "composite",
+    "cp_lrp",
     "deconvnet",
     "epsilon_alpha2_beta1",
     "epsilon_alpha2_beta1_flat",

@@ -2,13 +2,25 @@
 
 from collections.abc import Callable
 
-from pellucid.layers.base import Trait
-from pellucid.layers.dense import Dense
-from pellucid.layers.multiply import Multiply
+from pellucid.layers import BatchNorm, Dense, GroupNorm, InstanceNorm2d, LayerNorm, Multiply, Softmax
+from pellucid.layers.base import Layer, Trait
+from pellucid.operators import (
+    AffineMap,
+    Attention,
+    Clip,
+    Exponential,
+    Length,
+    LinearMap,
+    MatMul,
+    Over,
+    Power,
+    Times,
+)
 from pellucid.rules.entrance import Entrance, at_entrance
+from pellucid.rules.operators import AsDense, Attend, FixedScale, Numerator, Product, Share, Taylor
 from pellucid.rules.relevance import AlphaBeta, Bound, Epsilon, Flat, Gamma, ZBox, ZPlus
-from pellucid.rules.simple import Deconv, Guided, Norm, Pass, Share
-from pellucid.rules.table import Table, composite
+from pellucid.rules.simple import Deconv, Guided, Norm, Pass
+from pellucid.rules.table import Table, TableRow, composite
 from pellucid.sweep import Rule, Rules
 
 Composite = Callable[[Entrance], Rules]  # from the layers that read the input to the rules of all layers
@@ -19,15 +31,34 @@ def relevance(convolution: Rule, dense: Rule, stabilizer: float = 1e-6) -> Table
 
     Activations and normalizations pass relevance on unchanged; sums, averages and resizing divide it in proportion to
     contributions, products in equal parts; max pooling and layers that only move values use their gradient. Batch
-    normalization passes relevance on unchanged too, unless `fold` has folded it into the preceding layer.
+    normalization passes relevance on unchanged too, unless `fold` has folded it into the preceding layer. The weights
+    of attention are constant; other operators of opened networks have the rules of `cp_lrp`.
     """
     return composite(
         ((Trait.ACTIVATION, Trait.NORM), Pass()),
+        ((Multiply, Times), Share()),
+        *_operators(dense, stabilizer, constant_weights=True),
         (Trait.SUM, Norm(stabilizer)),
-        (Multiply, Share()),
         (Trait.CONVOLUTION, convolution),
         (Dense, dense),
     )
+
+
+def _operators(dense: Rule, stabilizer: float, constant_weights: bool) -> tuple[TableRow, ...]:
+    """Return the rules of operators: for products of matrices, quotients, functions of one value, and the norm."""
+    return (
+        (MatMul, Product(constant_weights, stabilizer)),
+        (Attention, Attend(constant_weights, stabilizer)),
+        (LinearMap, AsDense(dense)),
+        (Over, Numerator()),
+        (_is_shifted, Norm(stabilizer)),
+        ((AffineMap, Clip, Exponential, Power), Pass()),
+        (Length, Norm(stabilizer)),  # homogeneous of degree 1, so that the contributions x ∂y/∂x add up to y
+    )
+
+
+def _is_shifted(path: str, layer: Layer) -> bool:
+    return isinstance(layer, AffineMap) and layer.shift != 0
 
 
 def epsilon_everywhere(epsilon: float = 1e-6, stabilizer: float = 1e-6) -> Composite:
@@ -68,6 +99,41 @@ def epsilon_gamma_box(
     return lambda entrance: at_entrance(entrance, ZBox(low, high, stabilizer), usual)
 
 
+def cp_lrp(epsilon: float = 1e-6, gamma: float = 0.0) -> Composite:
+    """Return the composite of CP-LRP for transformers: the weights of attention and of gates are constant.
+
+    Constant are the outputs of softmax, sigmoid and hard sigmoid where they multiply other values, 1 / σ of layer,
+    group and instance norm, denominators, and learned scales. Sums, means, learned maps and norms' means share by
+    contributions, with `epsilon` as stabilizer; activations pass relevance on unchanged. gamma: of the rule Gamma for
+    convolutions and dense layers, Epsilon for 0. Source: Ali et al. 2022; gates: Arras et al. 2017.
+    """
+    return lambda entrance: _transformer(epsilon, gamma, constant_weights=True)
+
+
+def attn_lrp(epsilon: float = 1e-6, gamma: float = 0.0) -> Composite:
+    """Return the composite of AttnLRP for transformers: relevance also passes through weights of attention and gates.
+
+    Factors of a product that are computed from the input take equal parts, softmax is linearized and absorbs some
+    relevance; all else is as in `cp_lrp`. Source: Achtibat et al. 2024, section 3.
+    """
+    return lambda entrance: _transformer(epsilon, gamma, constant_weights=False)
+
+
+def _transformer(epsilon: float, gamma: float, constant_weights: bool) -> Table:
+    weighted: Rule = Gamma(gamma, epsilon) if gamma else Epsilon(epsilon)
+    softmax: tuple[TableRow, ...] = () if constant_weights else ((Softmax, Taylor()),)
+    return composite(
+        *softmax,
+        ((LayerNorm, GroupNorm, InstanceNorm2d), FixedScale(epsilon)),
+        (BatchNorm, Epsilon(epsilon)),
+        ((Trait.ACTIVATION, Trait.NORM), Pass()),
+        ((Multiply, Times), Share(constant_weights)),
+        *_operators(weighted, epsilon, constant_weights),
+        (Trait.SUM, Norm(epsilon)),
+        ((Trait.CONVOLUTION, Dense), weighted),
+    )
+
+
 def excitation_backprop(stabilizer: float = 1e-6) -> Composite:
     """Return the composite with z-plus for every layer with weights, and contributions for sums and averages.
 
@@ -102,4 +168,6 @@ COMPOSITES: dict[str, Callable[..., Composite]] = {  # for relevance, which is i
     "epsilon_alpha2_beta1_flat": epsilon_alpha2_beta1_flat,
     "epsilon_gamma_box": epsilon_gamma_box,
     "excitation_backprop": excitation_backprop,
+    "cp_lrp": cp_lrp,
+    "attn_lrp": attn_lrp,
 }

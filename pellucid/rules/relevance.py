@@ -1,4 +1,7 @@
-"""The rules of layer-wise relevance propagation: how a layer with weights divides relevance among its inputs."""
+"""The rules of layer-wise relevance propagation: how a layer with weights divides relevance among its inputs.
+
+In place of the gradients of parameters, they return the relevance that the bias absorbs.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,21 +9,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.combine.base import add_up_tree
 from pellucid.errors import PellucidError
 from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.rules.outputs import OutputRule
 from pellucid.rules.term import (
     contributions,
+    divided,
     halves,
     linear,
     negative,
     one_input,
     positive,
-    shares,
     stabilized,
     term,
-    total,
     weighted_input,
 )
 from pellucid.settings.checks import check_range
@@ -44,7 +47,8 @@ class Zero(OutputRule):
     ) -> tuple[Any, Params]:
         """Return the relevance of each input; raises PellucidError for a layer that does not cache its input."""
         run = contributions(self, layer, params, cache, self.bias, y)
-        return run.share(torch.where(run.y == 0, 0, dy / run.y)), {}
+        s = torch.where(run.y == 0, 0, dy / run.y)
+        return run.share(s), run.bias_share(s)
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,8 @@ class Epsilon(OutputRule):
     ) -> tuple[Any, Params]:
         """Return the relevance of each input; raises PellucidError for a layer that does not cache its input."""
         run = contributions(self, layer, params, cache, self.bias, y)
-        return run.share(dy / stabilized(run.y, self.epsilon)), {}
+        s = dy / stabilized(run.y, self.epsilon)
+        return run.share(s), run.bias_share(s)
 
 
 @dataclass(frozen=True)
@@ -96,16 +101,15 @@ class Gamma(OutputRule):
         """Return the relevance of the input; raises PellucidError for a layer without weights."""
         x, summed = weighted_input(self, layer, params, cache), linear(layer, params, self.bias)
         if not self.by_sign:
-            run = term(layer, self._up(summed), x)
-            return run.share(dy / stabilized(run.y, self.stabilizer)), {}
+            return divided([term(layer, self._up(summed), x)], dy, self.stabilizer)
         z = layer.forward(params, x, Mode())[0] if y is None else y
-        dx = torch.zeros_like(x)
+        dx, dparams = torch.zeros_like(x), Params()
         for side, upper, lower in ((z, self._up, self._down), (-z, self._down, self._up)):
             selected = torch.ops.aten.threshold_backward(dy, side, 0)  # dy where side > 0, else 0
             if bool(selected.any()):  # between ReLUs, dy is 0 where z < 0
-                runs = halves(layer, summed, x, upper, lower)
-                dx = dx + shares(runs, selected / stabilized(total(runs), self.stabilizer))
-        return dx, {}
+                part, of_bias = divided(halves(layer, summed, x, upper, lower), selected, self.stabilizer)
+                dx, dparams = dx + part, add_up_tree(dparams, of_bias)
+        return dx, dparams
 
     def _up(self, params: Params) -> Params:
         return self._grown(params, positive(params))
@@ -139,8 +143,7 @@ class ZPlus:
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the relevance of the input; raises PellucidError for a layer without weights."""
         x, params = weighted_input(self, layer, params, cache), linear(layer, params, self.bias)
-        runs = halves(layer, params, x, positive, negative)
-        return shares(runs, dy / stabilized(total(runs), self.stabilizer)), {}
+        return divided(halves(layer, params, x, positive, negative), dy, self.stabilizer)
 
 
 @dataclass(frozen=True)
@@ -167,12 +170,12 @@ class AlphaBeta:
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the relevance of the input; raises PellucidError for a layer without weights."""
         x, params = weighted_input(self, layer, params, cache), linear(layer, params, self.bias)
-        runs = halves(layer, params, x, positive, negative)
-        dx = self.alpha * shares(runs, dy / stabilized(total(runs), self.stabilizer))
+        dx, dparams = divided(halves(layer, params, x, positive, negative), dy, self.stabilizer, self.alpha)
         if self.beta:
             runs = halves(layer, params, x, negative, positive)
-            dx = dx - self.beta * shares(runs, dy / stabilized(total(runs), self.stabilizer))
-        return dx, {}
+            part, of_bias = divided(runs, dy, self.stabilizer, -self.beta)
+            dx, dparams = dx + part, add_up_tree(dparams, of_bias)
+        return dx, dparams
 
 
 @dataclass(frozen=True)
@@ -195,8 +198,7 @@ class WSquare:
         x = weighted_input(self, layer, params, cache)
         params = linear(layer, params, self.bias)
         squared = {name: value**2 if name in ("weight", "bias") else value for name, value in params.items()}
-        run = term(layer, squared, torch.ones_like(x))
-        return run.share(dy / stabilized(run.y, self.stabilizer)), {}
+        return divided([term(layer, squared, torch.ones_like(x))], dy, self.stabilizer)
 
 
 @dataclass(frozen=True)

@@ -50,20 +50,6 @@ class Norm:
 
 
 @dataclass(frozen=True)
-class Share:
-    """Divide relevance equally among the n inputs of a product: R_i = R / n.
-
-    For an input that was broadcast along an axis, relevance is summed over it. R / n is the Shapley value of a product
-    with a baseline of 0. Source: Achtibat et al. 2024 (AttnLRP).
-    """
-
-    def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[tuple[Tensor, ...], Params]:
-        """Return dy / n for each of n inputs; raises PellucidError for a layer that does not cache its input."""
-        xs = inputs(self, layer, cache)
-        return tuple((dy / len(xs)).sum_to_size(x.shape) for x in xs), {}
-
-
-@dataclass(frozen=True)
 class Deconv:
     """Rectify dy, independently of the forward pass: dx = max(dy, 0).
 

@@ -15,12 +15,14 @@ from pellucid.sweep import Rule
 # these, of which any may match.
 Which = type[Layer] | Trait | str | Callable[[str, Layer], bool] | tuple[Any, ...]
 
+TableRow = tuple[Which, Rule]
+
 
 @dataclass(frozen=True)
 class Table:
     """Ordered rows (layers, rule): the first matching row gives the rule; `otherwise` is the rule without a match."""
 
-    rows: tuple[tuple[Which, Rule], ...]
+    rows: tuple[TableRow, ...]
     otherwise: Rule = own
 
     def __call__(self, path: str, layer: Layer) -> Rule:
@@ -35,7 +37,7 @@ class Table:
                 raise PellucidError(f"a rule is given for {pattern!r}, which matches no layer{nearest(pattern, paths)}")
 
 
-def composite(*rows: tuple[Which, Rule], otherwise: Rule = own) -> Table:
+def composite(*rows: TableRow, otherwise: Rule = own) -> Table:
     """Return a table with these rows, such as `composite((Conv2d, ZPlus()), ("head.*", Epsilon()))`."""
     return Table(rows, otherwise)
 

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.layers import BatchNorm, Conv2d, ConvTranspose2d, Dense, MaxPool2d
 from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
-from pellucid.layers.batchnorm import BatchNorm
-from pellucid.layers.maxpool2d import MaxPool2d
 
+# The axis of the output with the channels.
+CHANNELS: dict[type[Layer], int] = {Dense: -1, Conv2d: 1, ConvTranspose2d: 1, BatchNorm: 1}
 ParamsPart = Callable[[Params], Params]  # selects a part of the parameters, such as `positive`
 
 
@@ -32,6 +33,17 @@ class Term:
         if isinstance(x, tuple):
             return tuple(value * part for value, part in zip(cast("tuple[Tensor, ...]", x), dx, strict=True))
         return x * dx
+
+    def bias_share(self, s: Tensor) -> Params:
+        """Return the relevance of the bias for the output gradient s, b_j Σ s_j by its name; {} without a bias."""
+        bias = self.params.get("bias")
+        if bias is None:
+            return {}
+        if type(self.layer) not in CHANNELS:
+            return {"bias": bias * self.layer.backward(self.params, self.cache, s)[1]["bias"]}
+        channels = CHANNELS[type(self.layer)] % s.dim()
+        axes = [axis for axis in range(s.dim()) if axis != channels]
+        return {"bias": bias * (s.sum(axes) if axes else s)}
 
 
 def term(layer: Layer, params: Params, x: Any) -> Term:
@@ -143,6 +155,15 @@ def shares(runs: list[Term], s: Tensor) -> Tensor:
     """Return the sum of `Term.share` of `s` over these forward passes."""
     parts = [run.share(s) for run in runs]
     return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
+
+
+def divided(runs: list[Term], dy: Tensor, stabilizer: float, factor: float = 1.0) -> tuple[Tensor, Params]:
+    """Return the relevance of the input and of the bias, in proportion to the contributions in these forward passes.
+
+    factor: of the relevance dy that is divided.
+    """
+    s = factor * dy / stabilized(total(runs), stabilizer)
+    return shares(runs, s), runs[0].bias_share(s)
 
 
 def stabilized(z: Tensor, epsilon: float) -> Tensor:

@@ -21,15 +21,15 @@ def as_network(model: BaseModel, x: Any, target: Any) -> Traced:
     """Return a model as one network with one loss; raises PellucidError for data that do not fit it."""
     traced = None if isinstance(model.objective, Supervised) else task_of(model).traced(model, x, target)
     if traced is None:
-        data = examples(x, target, classes=model.classes)
+        data = examples(x, target, classes=model.classes, dtype=model.dtype)
         model.fitting(data, "trace: x")
-        traced = Traced(model.net, model.params, model.loss, scaled(data.x, model.stats), data.y)
+        traced = Traced(model.net, model.params, model.loss, scaled(data.x, model.stats, model.dtype), data.y)
     return traced
 
 
 def default_target(model: BaseModel, x: Any) -> tuple[Tensor, str]:
     """Return a class (N,) for each input, and how they were chosen; PellucidError for a model that is no classifier."""
-    inputs = as_inputs(x)
+    inputs = as_inputs(x, dtype=model.dtype)
     scores = model.predict(inputs) if model.classes or "accuracy" in model.loss.metrics else inputs[:0]
     if scores.dim() != 2 or not len(scores):
         raise PellucidError("trace: give the targets of the loss; only a classifier has default ones")

@@ -11,9 +11,10 @@ from tests.explain.networks import NETWORKS, made
 from tests.oracle import cast
 
 MAPS = ("gradcam", "gradcam_plus_plus", "occlusion")
+OF_ATTENTION = ("rollout",)  # methods for networks with attention
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [method for method in METHODS if method not in OF_ATTENTION])
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_every_method_explains_every_network(method: str, name: str, dtype: torch.dtype) -> None:
@@ -23,6 +24,12 @@ def test_every_method_explains_every_network(method: str, name: str, dtype: torc
     assert found.dtype is dtype
     assert found.isfinite().all()
     assert found.abs().sum() > 0
+
+
+def test_rollout_needs_attention() -> None:
+    net, params, x = made("vgg")
+    with pytest.raises(PellucidError, match="rollout needs attention, of which this network has none"):
+        explain(net, params, x, "rollout")
 
 
 @pytest.mark.parametrize(

@@ -24,16 +24,110 @@ def test_saliency_equals_autograd(kind: type[nn.Module]) -> None:
 
 
 @pytest.mark.parametrize("kind", [ViT, DeiT, ConvNeXt, Swin])
-@pytest.mark.parametrize("method", ["lrp", "guided_backprop", "deconvnet"])
+@pytest.mark.parametrize("method", ["guided_backprop", "deconvnet"])
 def test_rules_are_refused_for_layers_without_one(kind: type[nn.Module], method: str) -> None:
     with pytest.raises(PellucidError, match=rf"{method} has no rule for \d+ layers? of this network, first "):
         opened(kind).explain(images(2), method, target=1)
 
 
-@pytest.mark.parametrize("kind", [ViT, DeiT, Swin])
-def test_gradcam_is_refused_after_attention(kind: type[nn.Module]) -> None:
-    with pytest.raises(PellucidError, match="the network mixes positions"):
-        opened(kind).explain(images(2), "gradcam", target=1)
+def test_lrp_is_refused_by_name_for_composites_without_the_rules() -> None:
+    with pytest.raises(PellucidError, match=r"lrp has no rule for 6 layers of this network, first .*\(LinearMap\)"):
+        opened(ViT).explain(images(2), "lrp", composite="excitation_backprop")
+
+
+def cam(a: Tensor, da: Tensor) -> Tensor:
+    """Selvaraju et al. 2017, equations 1 and 2, of maps (N, C, h, w)."""
+    return F.relu((da.mean((2, 3), keepdim=True) * a).sum(1, keepdim=True)).detach()
+
+
+def as_maps(tokens: Tensor) -> Tensor:
+    """Tokens (N, 16, C) of 4 x 4 parts in row-major order, as maps."""
+    return tokens.transpose(1, 2).reshape(len(tokens), -1, 4, 4)
+
+
+def test_gradcam_of_a_class_token_is_that_of_the_patches_before_the_last_attention() -> None:
+    network, x, kept = made(ViT).eval(), images(2), list[Tensor]()
+    last = network.get_submodule("blocks.1.ln_1")
+    last.register_forward_hook(lambda module, args, y: kept.append(y))
+    (da,) = torch.autograd.grad(network(x)[:, 3].sum(), kept[0])
+    expected = cam(as_maps(kept[0][:, 1:]), as_maps(da[:, 1:]))
+    for options in ({}, {"layer": "blocks.1.ln_1"}):
+        found = opened(ViT).explain(x, "gradcam", target=3, upsample=False, **options)
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_gradcam_of_a_mean_of_tokens_is_that_of_the_last_sum() -> None:
+    network, x = made(DeiT).eval(), images(2)
+    assert isinstance(network, DeiT)
+    tokens = network.patch_embed(x).flatten(2).transpose(1, 2) + network.pos_embed
+    tokens = tokens + network.gamma * network.attn(network.norm(tokens))
+    value, gate = network.gate(tokens).chunk(2, dim=-1)
+    score = network.head((value * torch.sigmoid(gate)).mean(dim=1))[:, 3].sum()
+    (da,) = torch.autograd.grad(score, tokens)
+    found = opened(DeiT).explain(x, "gradcam", target=3, upsample=False)
+    torch.testing.assert_close(found, cam(as_maps(tokens), as_maps(da)), rtol=1e-10, atol=1e-12)
+
+
+def test_gradcam_of_windows_is_that_of_the_image_with_the_channels_last() -> None:
+    network, x, kept = made(Swin).eval(), images(2), list[Tensor]()
+    network.get_submodule("norm1").register_forward_hook(lambda module, args, y: kept.append(y))
+    (da,) = torch.autograd.grad(network(x)[:, 3].sum(), kept[0])
+    found = opened(Swin).explain(x, "gradcam", target=3, upsample=False, layer="norm1")
+    expected = cam(kept[0].permute(0, 3, 1, 2), da.permute(0, 3, 1, 2))
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    assert opened(Swin).explain(x, "gradcam", target=3).shape == (2, 1, 16, 16)
+
+
+class Flattened(nn.Module):
+    """Tokens of whole rows, so that no token is one part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Conv2d(3, 8, 4, 4), nn.Linear(32, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.embed(x).permute(0, 2, 3, 1).flatten(2)
+        return self.head(F.scaled_dot_product_attention(rows, rows, rows).mean(1))
+
+
+def test_gradcam_and_rollout_are_refused_without_a_token_for_each_part() -> None:
+    with pytest.raises(PellucidError, match=r"mixes positions .* no layer has one token for each part of the image"):
+        opened(Flattened).explain(images(2), "gradcam", target=1)
+    with pytest.raises(PellucidError, match="rollout needs attention among all tokens of an image; 1 layer"):
+        opened(Flattened).explain(images(2), "rollout")
+
+
+def test_rollout_is_the_product_of_the_attention_matrices() -> None:
+    network, x = made(ViT).eval(), images(2)
+    assert isinstance(network, ViT)
+    n = len(x)
+    tokens = network.conv_proj(x).reshape(n, 12, -1).permute(0, 2, 1)
+    tokens = torch.cat([network.class_token.expand(n, -1, -1), tokens], dim=1) + network.pos_embedding
+    product = torch.eye(17).double()
+    for block in network.blocks:
+        y = block.ln_1(tokens)
+        _, weights = block.self_attention(y, y, y, need_weights=True, average_attn_weights=True)
+        product = (weights / 2 + torch.eye(17) / 2) @ product
+        tokens = block(tokens)
+    expected = product[:, 0, 1:].reshape(n, 1, 4, 4).detach()
+    found = opened(ViT).explain(x, "rollout", upsample=False)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    assert opened(ViT).explain(x, "rollout").shape == (2, 1, 16, 16)
+
+
+def test_rollout_without_a_class_token_is_the_mean_of_all_tokens() -> None:
+    network, x, kept = made(DeiT).eval(), images(2), list[Tensor]()
+    network.get_submodule("attn.attn_drop").register_forward_hook(lambda module, args, y: kept.append(y))
+    network(x)
+    expected = (kept[0].mean(1) / 2 + torch.eye(16) / 2).mean(1).reshape(2, 1, 4, 4).detach()
+    found = opened(DeiT).explain(x, "rollout", upsample=False)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(("kind", "why"), [(ResNet, "of which this network has none"), (Swin, "attend to windows")])
+def test_rollout_is_refused_without_attention_among_all_tokens(kind: type[nn.Module], why: str) -> None:
+    with pytest.raises(PellucidError, match=why):
+        opened(kind).explain(images(2), "rollout")
 
 
 def test_gradcam_takes_no_heads_of_attention_for_maps() -> None:

@@ -49,13 +49,14 @@ def test_the_method_decides_whether_0_is_in_the_middle() -> None:
     drawn = overview(np.zeros((1, 2, 2)), dict.fromkeys(METHODS, map_[0].numpy()), "all", MAGNITUDES)
     for name, plot in zip(METHODS, drawn.axes[1:], strict=True):
         (shown,) = plot.get_images()
-        signed = name not in ("saliency", "gradcam", "gradcam_plus_plus")  # |.| and max(., 0) by their definitions
+        # |.|, max(., 0) and products of weights by their definitions
+        signed = name not in ("saliency", "gradcam", "gradcam_plus_plus", "rollout")
         assert shown.get_clim() == ((-2, 2) if signed else (0, 2))
         assert shown.get_cmap() is (DIVERGING if signed else SEQUENTIAL)
         assert plot.get_title() == (f"{name} ±" if signed else name)
 
 
-@pytest.mark.parametrize("method", sorted(MAGNITUDES))
+@pytest.mark.parametrize("method", sorted(MAGNITUDES - {"rollout"}))  # which needs attention
 def test_a_method_of_magnitudes_finds_nothing_below_0(method: str) -> None:
     net, params, x = made("vgg")
     assert all(bool((explain(net, params, x, method, target) >= 0).all()) for target in range(3))

@@ -116,6 +116,14 @@ def slow(rule: Dense, layer: Layer, params: Any, x: Tensor, relevance: Tensor) -
     return torch.from_numpy(np.stack(found)).view(x.shape)
 
 
+def share_of_bias(rule: Dense, layer: Layer, params: Any, x: Tensor, relevance: Tensor) -> float:
+    """Return what the biases receive: as further weights, of an input that is 1."""
+    w, b = matrix(layer, params, x.shape[1:])
+    wide, none = np.concatenate((w, b[:, None]), 1), np.zeros_like(b)
+    pairs = [(np.append(one.flatten().numpy(), 1.0), r.flatten().numpy()) for one, r in zip(x, relevance, strict=True)]
+    return float(sum(rule(wide, none, one, r)[-1] for one, r in pairs))
+
+
 # (path, layer, params, x, y, R) -> relevance of what the leaf read
 Leaf = Callable[[str, Layer, Any, Any, Any, Tensor], Any]
 

@@ -73,6 +73,9 @@ def test_relevance_is_that_of_the_epsilon_rule_computed_by_hand() -> None:
         assert row["positive"] == pytest.approx(float(expected.clamp_min(0).sum()), rel=1e-3)
         assert row["negative"] == pytest.approx(float(expected.clamp_max(0).sum()), rel=1e-3)
     assert found["input"] == pytest.approx(float(into.sum()), rel=1e-3)
+    biases = weights["head.scores.bias"][aimed["chosen"]] + (weights["features.dense1.bias"] * hidden / z1).sum()
+    assert found["absorbed"]["bias"] == pytest.approx(float(biases), rel=1e-3)
+    assert found["input"] + sum(found["absorbed"].values()) == pytest.approx(found["score"], rel=1e-5)
 
 
 def test_a_square_is_hidden_at_every_place_and_pixels_are_deleted() -> None:

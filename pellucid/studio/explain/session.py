@@ -12,7 +12,7 @@ from pellucid.asked import Asked
 from pellucid.combine import Sequential
 from pellucid.combine.base import Combinator, walk
 from pellucid.errors import PellucidError
-from pellucid.explain import METHODS, Occluded, explain, lrp, scores, top_patches, upto
+from pellucid.explain import METHODS, Occluded, explain, ledger, scores, top_patches, upto
 from pellucid.explain.checks import SUMS, deletion
 from pellucid.explain.methods import MAGNITUDES
 from pellucid.explain.occlusion import grey, squares
@@ -197,7 +197,7 @@ class ExplainSession:
         return Reply({"method": request.method, "orders": len(maps), **values}, {})
 
     def relevance(self, request: ReadRelevance) -> Reply:
-        """Return the relevance at the input of each layer with weights, from the last to the first.
+        """Return the relevance at the input of each layer with weights, from the last to the first, and the ledger.
 
         Of a network with branches, blocks are single rows, unless that leaves fewer than MIN_ROWS.
         """
@@ -211,9 +211,7 @@ class ExplainSession:
                 sums = {"positive": float(dx.clamp_min(0).sum()), "negative": float(dx.clamp_max(0).sum())}
                 rows.append({"path": path, "type": type(layer).__name__, "n": dx[0].numel(), **sums, "depth": depth})
 
-        total = float(
-            lrp(asked.net, asked.params, asked.x, asked.target, watch=watch, **asked.options.get("lrp", {})).sum()
-        )
+        account = ledger(asked.net, asked.params, asked.x, asked.target, watch=watch, **asked.options.get("lrp", {}))
         rows = [row for row in rows if row["positive"] or row["negative"]]
         shown: list[dict[str, Any]] = []
         for level in range(max((row["depth"] for row in rows), default=0) + 1):
@@ -222,8 +220,8 @@ class ExplainSession:
             ]
             if len(shown) >= MIN_ROWS:
                 break
-        score = float(scores(asked.net, asked.params, asked.x, asked.target))
-        return Reply({"score": score, "input": total, "layers": shown}, {})
+        totals = {"score": account.score, "input": account.input, "absorbed": account.by_cause()}
+        return Reply({**totals, "layers": shown}, {})
 
     def occlude(self, request: OccludeFrom) -> Reply:
         """Return the score with a grey square at each of the next positions, and at the end the map of its effect."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError, nearest
 from pellucid.explain.examine import Examination, examine, folder_for, title, write_examination
+from pellucid.explain.ledger import absorbed_text
 from pellucid.explain.methods import METHODS
 from pellucid.explain.target import Region
 from pellucid.explain.verdicts import RULES
@@ -94,8 +95,13 @@ def _lines(examination: Examination) -> list[str]:
         for result in examination.results
         for test, verdict in result.verdicts.items()
     ]
+    absorbed = [
+        f"{result.method}: of its score, {absorbed_text(result.absorbed)} did not reach the input"
+        for result in examination.results
+        if result.absorbed
+    ]
     measures = table([head, *rows, last], right=range(1, 5))
-    return [*measures, *notes, "", *table([("method", "test", "verdict"), *tests])]
+    return [*measures, *absorbed, *notes, "", *table([("method", "test", "verdict"), *tests])]
 
 
 def _json(label: str, examination: Examination) -> dict[str, Any]:
@@ -107,6 +113,7 @@ def _json(label: str, examination: Examination) -> dict[str, Any]:
             "likeness": result.likeness,
             "deletion": result.deletion,
             "insertion": result.insertion,
+            "absorbed": result.absorbed,
             "verdicts": {test: verdict.to_json() for test, verdict in result.verdicts.items()},
         }
         for result in examination.results

@@ -1,0 +1,139 @@
+"""The ledger of relevance: what each layer absorbs of the score that LRP distributes, and why."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from pellucid.combine.base import uses_flow
+from pellucid.explain.lrp import lrp
+from pellucid.explain.sweeps import scores
+from pellucid.explain.target import Target
+from pellucid.layers import Softmax
+from pellucid.layers.base import Layer, Params, Trait
+from pellucid.operators import AffineMap, Attention, Fixed, Learned, Pad
+from pellucid.sweep import BackwardWatch
+from pellucid.text import plural
+
+BIAS, PARAMETER, CONSTANT, SOFTMAX, STABILIZER, RULE = (
+    "bias", "parameter", "constant", "softmax", "stabilizer", "rule",
+)  # fmt: skip
+ROUNDING = 8  # units in the last place: relevance that a layer without loss may gain or lose
+SHOWN = 8  # layers in the text of a ledger
+
+
+@dataclass(frozen=True)
+class Absorbed:
+    """The relevance that one layer absorbed for one cause.
+
+    cause: "bias"; "parameter", an input such as a position embedding or a class token; "constant", such as a mask, the
+    shift of AffineMap or padding; "softmax", the constant term of its linearization; "stabilizer", of denominators; or
+    "rule", what a rule without a stabilizer does not return.
+    """
+
+    path: str
+    layer: str  # its type
+    cause: str
+    relevance: float
+
+
+@dataclass(frozen=True, eq=False)
+class Ledger:
+    """The account of an explanation by LRP; relevances are sums over the examples.
+
+    map: the relevance of the input, as `lrp` returns it. score: the target's score. input: the sum of the map.
+    absorbed: by layer and cause, from the last layer to the first.
+    """
+
+    map: Tensor
+    score: float
+    input: float
+    absorbed: tuple[Absorbed, ...]
+
+    @property
+    def gap(self) -> float:
+        """The score less the input's relevance and all that was absorbed: 0 up to rounding errors."""
+        return self.score - self.input - sum(one.relevance for one in self.absorbed)
+
+    def by_cause(self) -> dict[str, float]:
+        """Return the absorbed relevance by cause."""
+        found: dict[str, float] = {}
+        for one in self.absorbed:
+            found[one.cause] = found.get(one.cause, 0.0) + one.relevance
+        return found
+
+    def __str__(self) -> str:
+        """Return the account as text: the causes, and the layers that absorb most."""
+        rows = [("input", self.input), *self.by_cause().items()]
+        largest = sorted(self.absorbed, key=lambda one: -abs(one.relevance))
+        more = len(largest) - SHOWN
+        return "\n".join(
+            [
+                f"score {self.score:.6g}",
+                *(f"  {name:<12}{value:>12.6g}" for name, value in rows),
+                f"  {'gap':<12}{self.gap:>12.2g}",
+                *(f"{one.path} ({one.layer}), {one.cause}: {one.relevance:.6g}" for one in largest[:SHOWN]),
+                *([f"and {plural(more, 'smaller entry', 'smaller entries')}"] if more > 0 else []),
+            ]
+        )
+
+
+def ledger(
+    net: Layer, params: Params, x: Any, target: Target = None, watch: BackwardWatch | None = None, **options: Any
+) -> Ledger:
+    """Explain by `lrp`, and return where the target's score went: to the input, or absorbed by which layer, and why.
+
+    target, watch, options: see `lrp`. Every relevance that enters a layer leaves it, or is in the ledger, so that the
+    score is the sum of the map and the ledger, up to rounding errors. What a layer absorbs is the difference of the two
+    sums, of which the relevance of its bias is computed by its rule.
+    """
+    absorbed: list[Absorbed] = []
+
+    def record(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
+        if watch is not None:
+            watch(path, layer, dy, dx, dparams)
+        if not uses_flow(layer):
+            absorbed.extend(_absorbed(path, layer, dy, dx, dparams))
+
+    map_ = lrp(net, params, x, target, watch=record, **options)
+    score = float(scores(net, params, x, target).double().sum())
+    return Ledger(map_, score, _sum(map_), tuple(absorbed))
+
+
+def absorbed_text(by_cause: Mapping[str, float]) -> str:
+    """Return the absorbed relevance by cause as text, "bias 1.2, stabilizer 1e-06"."""
+    return ", ".join(f"{cause} {relevance:.3g}" for cause, relevance in by_cause.items())
+
+
+def _absorbed(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> Iterable[Absorbed]:
+    """Yield what one use of a layer absorbed: its bias, whose relevance is in dparams, and the rest."""
+    name, of_bias = type(layer).__name__, _sum(dparams)
+    rest = _sum(dy) - _sum(dx) - of_bias
+    if of_bias:
+        yield Absorbed(path, name, BIAS, of_bias)
+    cause = _cause(layer, dx)
+    if rest and (cause != RULE or abs(rest) > ROUNDING * torch.finfo(dy.dtype).eps * float(dy.double().abs().sum())):
+        yield Absorbed(path, name, cause, rest)
+
+
+def _cause(layer: Layer, dx: Any) -> str:
+    """Return why relevance that is not the bias's ends in a layer."""
+    if isinstance(layer, Learned):
+        return PARAMETER
+    if isinstance(layer, Fixed | Pad | AffineMap):
+        return CONSTANT
+    if isinstance(layer, Softmax) or (isinstance(layer, Attention) and dx[0] is not None):
+        return SOFTMAX
+    return STABILIZER if layer.traits & (Trait.WEIGHTED | Trait.SUM | Trait.NORM | Trait.MERGE) else RULE
+
+
+def _sum(value: Any) -> float:
+    """Return the sum of all values of tensors in tuples or dicts, in float64; None counts as 0."""
+    if value is None:
+        return 0.0
+    if isinstance(value, dict | tuple):
+        parts = cast("Iterable[Any]", value.values() if isinstance(value, dict) else value)
+        return sum(_sum(part) for part in parts)
+    return float(value.double().sum())

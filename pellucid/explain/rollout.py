@@ -1,0 +1,60 @@
+"""Attention rollout: how much of each token reaches the last layer, if only attention mixes them."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.explain.gradcam import shown
+from pellucid.explain.layout import ImageOutputs
+from pellucid.explain.sweeps import examples, forward_to
+from pellucid.explain.target import Target
+from pellucid.explain.tokens import Tokens
+from pellucid.layers import Softmax
+from pellucid.layers.base import Cache, Layer, Params
+from pellucid.operators import Attention
+from pellucid.text import plural
+
+
+def rollout(net: Layer, params: Params, x: Any, target: Target = None, upsample: bool = True) -> Tensor:
+    """Return the product of the attention matrices, for the class token, as maps (N, 1, H, W) of the image.
+
+    Each layer contributes (A + I) / 2, with the mean A of its weights over heads, because residual connections carry
+    tokens past it. The class token is the first token that is no part of the image; without one, the mean of all tokens
+    is explained. The map depends on the input and not on a class, and uses no gradient; target: only a path ends the
+    network earlier. upsample: resize bilinearly to the size of x.
+    Raises PellucidError for a network without attention among the tokens of a whole image.
+    Source: Abnar and Zuidema 2020, section 3.
+    """
+    weights: list[Tensor] = []
+    images = ImageOutputs(net, x)
+    tokens = Tokens(images)
+
+    def watch(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
+        images(path, layer, x, y)
+        tokens(path, layer, x, y, cache)
+        if isinstance(layer, Attention):
+            weights.append(cache.weights)
+        elif isinstance(layer, Softmax) and y.dim() == 4 and layer.axis == 3:
+            weights.append(y)
+
+    forward_to(net, params, x, target, watch)
+    if not weights:
+        raise PellucidError("rollout needs attention, of which this network has none; use gradcam or lrp")
+    found = [one for one in tokens.found.values() if one is not None]
+    count = 0 if not found else found[-1][1].flatten(1, -2).shape[1]
+    others = [one for one in weights if one.dim() != 4 or one.shape[:1] + one.shape[2:] != (examples(x), count, count)]
+    if others or not found:
+        raise PellucidError(
+            f"rollout needs attention among all tokens of an image; {plural(len(others) or len(weights), 'layer')} of "
+            "this network attend to windows, to fewer keys, or to tokens whose place is unknown; use gradcam or lrp"
+        )
+    _, y, places = found[-1]
+    mixed = torch.eye(count, dtype=y.dtype, device=y.device).expand(len(y), -1, -1)
+    for one in weights:
+        averaged = (one.mean(1) + torch.eye(count, dtype=y.dtype, device=y.device)) / 2  # its rows have the sum 1
+        mixed = averaged @ mixed
+    special = (places.labels[0, ..., 0].flatten() == 0).nonzero().flatten()
+    reached = mixed[:, special[0]] if len(special) else mixed.mean(1)  # (N, T)
+    return shown(places.maps(reached[..., None]), x, upsample)

@@ -1,0 +1,92 @@
+"""From what the inputs of products are computed: the network's input, weights of averages and gates, or constants."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, cast
+
+from torch import Tensor
+
+from pellucid.combine.base import uses_flow
+from pellucid.layers import HardSigmoid, Multiply, Sigmoid, Softmax
+from pellucid.layers.base import Cache, Layer, Params, Trait
+from pellucid.operators import Power
+from pellucid.sweep import Rule, Rules
+
+WEIGHTINGS = (HardSigmoid, Sigmoid, Softmax)  # layers whose outputs weight other values
+
+
+class Origin(IntEnum):
+    """From what a value is computed; of several values, the largest origin counts."""
+
+    CONSTANT = 0  # from parameters and constants only, or a divisor such as 1 / sqrt(σ² + ε)
+    WEIGHTS = 1  # from outputs of softmax, sigmoid or hard sigmoid, and constants
+    INPUT = 2  # from the network's input in another way
+
+
+@dataclass(frozen=True, eq=False)
+class Use:
+    """One use of a layer in a forward pass: its input, and the origin of each of its inputs."""
+
+    x: Any
+    origins: tuple[Origin, ...]
+
+    def factors(self, constant_weights: bool) -> list[bool]:
+        """Return, for each input of a product, whether it receives relevance.
+
+        Constants receive none, nor do weights if `constant_weights`; if that leaves no input, the restriction that
+        leaves none is dropped.
+        """
+        for least in (Origin.INPUT, Origin.WEIGHTS) if constant_weights else (Origin.WEIGHTS,):
+            found = [origin >= least for origin in self.origins]
+            if any(found):
+                return found
+        return [True] * len(self.origins)
+
+
+class UseRule(ABC):
+    """A rule that needs more of the forward pass than the layer's cache: a `Use`, which Origins gives to it."""
+
+    @abstractmethod
+    def __call__(
+        self, layer: Layer, params: Params, cache: Cache, dy: Any, use: Use | None = None
+    ) -> tuple[Any, Params]:
+        """Propagate back through a layer; use: of the forward pass that returned `cache`, None if unknown."""
+
+
+class Origins:
+    """A watch for `sweep.forward` that records the uses of products and of softmax, for rules that need them."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, tuple[Tensor, Origin]] = {}  # by the id of a value; other values are from the input
+        self._uses: dict[int, tuple[Cache, Use]] = {}  # caches and values are kept alive so that no id is reused
+
+    def __call__(self, path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
+        """Record the forward pass of one layer."""
+        if uses_flow(layer):
+            return
+        parts = cast("tuple[Any, ...]", x) if isinstance(x, tuple) else (x,)
+        origins = tuple(self._of(part) for part in parts)
+        if isinstance(layer, Softmax | Multiply) or Trait.WHOLE | Trait.MERGE in layer.traits:
+            self._uses[id(cache)] = cache, Use(x, origins)
+        origin = max((one for index, one in enumerate(origins) if index not in layer.constants), default=Origin(0))
+        if isinstance(layer, WEIGHTINGS):
+            origin = min(origin, Origin.WEIGHTS)
+        elif isinstance(layer, Power) and layer.exponent < 0:
+            origin = Origin.CONSTANT
+        if origin is not Origin.INPUT and isinstance(y, Tensor):
+            self._found[id(y)] = y, origin
+
+    def inform(self, rules: Rules) -> Rules:
+        """Return `rules` that also receive the recorded use of their layer, if they are a UseRule."""
+
+        def choose(path: str, layer: Layer) -> Rule:
+            rule = rules(path, layer)
+            if not isinstance(rule, UseRule):
+                return rule
+            return lambda layer, params, cache, dy: rule(layer, params, cache, dy, self._uses[id(cache)][1])
+
+        return choose
+
+    def _of(self, value: Any) -> Origin:
+        return self._found[id(value)][1] if id(value) in self._found else Origin.INPUT

@@ -1,0 +1,66 @@
+"""Composites compared by deletion curves, which are computed again pixel by pixel."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pellucid.errors import PellucidError
+from pellucid.explain import lrp, measure_composites
+from pellucid.layers import Mode, Softmax
+from tests.explain.networks import made
+from tests.references import reference_forward
+
+TARGET = torch.tensor([2, 0])
+
+
+def softmax(y: Tensor) -> Tensor:
+    return Softmax().forward({}, y, Mode())[0]
+
+
+def area(net: object, params: object, x: Tensor, target: int, order: np.ndarray) -> float:
+    """The area under the curve of one image (C, H, W) by the trapezoidal rule, 20 steps."""
+    counts = [round(part) for part in np.linspace(0, order.size, 21)]
+    found = []
+    for count in counts:
+        image = x.clone().flatten(1)
+        image[:, order[:count]] = 0
+        y = reference_forward(net, params, image.view(1, *x.shape), Mode())  # pyright: ignore
+        found.append(float(torch.softmax(y, 1)[0, target]))
+    return float(np.trapezoid(found, np.array(counts) / order.size))
+
+
+def test_composites_are_ordered_by_the_area_under_their_deletion_curves() -> None:
+    net, params, x = made("resnet")
+    candidates = (("epsilon", {}), ("epsilon_plus", {}), ("cp_lrp", {"gamma": 0.25}))
+    found = measure_composites(net, params, x, TARGET, candidates, read=softmax)
+    expected = {}
+    for name, options in candidates:
+        maps = lrp(net, params, x, TARGET, name, **options).sum(1).flatten(1).numpy()
+        orders = [np.argsort(-one, kind="stable") for one in maps]
+        areas = [area(net, params, x[k], int(TARGET[k]), orders[k]) for k in range(2)]
+        expected[name] = sum(areas) / 2
+    assert [row.name for row in found.rows] == sorted(expected, key=lambda name: expected[name])
+    for row in found.rows:
+        assert row.area == pytest.approx(expected[row.name], rel=1e-7)  # fractions of pixels are float32
+    assert found.best is found.rows[0]
+    lines = str(found).splitlines()
+    assert len(lines) == 5
+    assert sum("random order" in line for line in lines) == 1
+    assert any(line.startswith("cp_lrp, gamma=0.25 ") for line in lines)
+
+
+def test_random_orders_are_not_better_than_themselves() -> None:
+    net, params, x = made("vgg")
+    found = measure_composites(net, params, x, TARGET, (("epsilon", {}),), read=softmax, orders=40)
+    rng = np.random.default_rng(1)
+    areas = [area(net, params, x[k], int(TARGET[k]), rng.permutation(36)) for k in (0, 1) for _ in range(60)]
+    spread = float(np.std(areas)) / 40**0.5
+    assert abs(found.random - float(np.mean(areas))) < 5 * spread
+    assert found.n == 2
+
+
+def test_without_a_candidate_that_fits_the_reason_is_named() -> None:
+    net, params, x = made("vgg")
+    with pytest.raises(PellucidError, match="no candidate explains this network: lrp: no composite 'epsilom'"):
+        measure_composites(net, params, x, TARGET, (("epsilom", {}),))

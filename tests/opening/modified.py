@@ -1,0 +1,135 @@
+"""Relevance by automatic differentiation: a module runs with changed gradients, and relevance is x times gradient.
+
+With R = x g, the rules become changes of gradients: f(x) / x for a function of one value, one half for each factor of a
+product, a detached σ in norms, and the plain gradient for what is linear and for softmax. No stabilizer appears.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+ELEMENTWISE = {
+    "gelu",
+    "silu",
+    "relu",
+    "relu6",
+    "leaky_relu",
+    "hardswish",
+    "hardsigmoid",
+    "sigmoid",
+    "tanh",
+    "elu",
+    "exp",
+}
+ELEMENTWISE |= {f"{name}_" for name in ELEMENTWISE} | {"clamp", "pow", "sqrt", "__pow__", "square"}
+GATES = {"sigmoid", "hardsigmoid", "softmax"}
+
+
+class Modified(TorchFunctionMode):
+    """Replaces functions of PyTorch by ones with the same values and the gradients of CP-LRP or AttnLRP.
+
+    constant: what a product takes for a constant, which requires no gradient when x alone requires one. The decisions
+    of such a run are repeated in a run in which the parameters require gradients.
+    """
+
+    def __init__(self, weights_are_constant: bool, decided: list[tuple[bool, bool]] | None = None) -> None:
+        super().__init__()
+        self.weights_are_constant = weights_are_constant
+        self.replay = None if decided is None else list(decided)
+        self.decided: list[tuple[bool, bool]] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: PLR0911 - one for each function
+        kwargs, name = kwargs or {}, func.__name__
+        if name in ELEMENTWISE:
+            return self._elementwise(func, name, args, kwargs)
+        if name in ("mul", "__mul__", "__rmul__") and all(isinstance(one, Tensor) for one in args[:2]):
+            return self._product(torch.mul, *args[:2])
+        if name in ("matmul", "__matmul__"):
+            return self._product(torch.matmul, *args[:2])
+        if name in ("div", "__truediv__") and isinstance(args[1], Tensor):
+            return args[0] / args[1].detach()
+        if name == "softmax":
+            y = func(*args, **kwargs)
+            return y.detach() if self.weights_are_constant else y
+        if name == "normalize":
+            return args[0] / args[0].detach().norm(dim=kwargs["dim"], keepdim=True)
+        if name == "layer_norm":
+            return layer_norm(*args, **kwargs)
+        if name == "group_norm":
+            return group_norm(*args, **kwargs)
+        if name == "scaled_dot_product_attention":
+            return self._attention(*args)
+        return func(*args, **kwargs)
+
+    def _elementwise(self, func: Any, name: str, args: Any, kwargs: Any) -> Tensor:
+        x, kwargs = args[0], {**kwargs, "inplace": False} if "inplace" in kwargs else kwargs
+        y = func(x.detach().clone(), *args[1:], **kwargs)
+        negative = name in ("pow", "__pow__") and args[1] < 0
+        if negative or (self.weights_are_constant and name.rstrip("_") in GATES):
+            return y
+        return x * torch.where(x == 0, 0, y / x).detach() + torch.where(x == 0, y, 0)
+
+    def _product(self, func: Callable[..., Tensor], a: Tensor, b: Tensor) -> Tensor:
+        takes = a.requires_grad, b.requires_grad
+        takes = self.replay.pop(0) if self.replay is not None else takes
+        self.decided.append(takes)
+        if takes == (True, True):
+            return func(a, b.detach()) / 2 + func(a.detach(), b) / 2
+        return func(a if takes[0] or not any(takes) else a.detach(), b if takes[1] or not any(takes) else b.detach())
+
+    def _attention(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        scores = self._product(torch.matmul, q, k.mT) / math.sqrt(q.shape[-1])
+        weights = scores.softmax(-1)
+        return self._product(torch.matmul, weights.detach() if self.weights_are_constant else weights, v)
+
+
+def layer_norm(x: Tensor, shape: Any, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    axes = tuple(range(-len(shape), 0))
+    centered = x - x.mean(axes, keepdim=True)
+    return centered / (centered.detach().square().mean(axes, keepdim=True) + eps).sqrt() * weight + bias
+
+
+def group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    n, c, h, w = x.shape
+    y = layer_norm(x.view(n, groups, -1), (c // groups * h * w,), torch.tensor(1.0), torch.tensor(0.0), eps)
+    return y.view(x.shape) * weight.view(-1, 1, 1) + bias.view(-1, 1, 1)
+
+
+def plain_attention(self: nn.MultiheadAttention, q: Tensor, *others: Tensor, need_weights: bool) -> Any:
+    """The forward pass of nn.MultiheadAttention for self-attention, in functions that Modified replaces."""
+    n, t, c = q.shape
+    qkv = F.linear(q, self.in_proj_weight, self.in_proj_bias).view(n, t, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+    y = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2])
+    return self.out_proj(y.transpose(1, 2).reshape(n, t, c)), None
+
+
+def relevance_of(
+    network: nn.Module, x: Tensor, target: int, weights_are_constant: bool
+) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    """Return the relevance of x, of each parameter, and the scores of the class, whose sum is explained."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nn.MultiheadAttention, "forward", plain_attention)
+        for parameter in network.parameters():
+            parameter.requires_grad_(False)
+        x = x.clone().requires_grad_()
+        with Modified(weights_are_constant) as mode:
+            score = network(x)[:, target]
+        (dx,) = torch.autograd.grad(score.sum(), x)
+        weights = dict(network.named_parameters())
+        for parameter in weights.values():
+            parameter.requires_grad_(True)
+        with Modified(weights_are_constant, mode.decided):
+            score = network(x)[:, target]
+        found = torch.autograd.grad(score.sum(), list(weights.values()), allow_unused=True)
+        of_weights = {
+            key: weight.detach() * part
+            for (key, weight), part in zip(weights.items(), found, strict=True)
+            if part is not None
+        }
+        return (x * dx).detach(), of_weights, score.detach()

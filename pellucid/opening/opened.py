@@ -51,7 +51,10 @@ def open(network: nn.Module, example: Tensor | tuple[Tensor, ...], **options: An
         y, _ = net.forward(params, x, Mode(keep=False))
     _check_outputs(network, inputs, y)
     model._take(params, shape_of(x), shape_of(y))
-    model.original = {key: tensor.detach().clone() for key, tensor in network.state_dict().items()}
+    state = network.state_dict()
+    model.original = {key: tensor.detach().clone() for key, tensor in state.items()}
+    first: dict[tuple[int, torch.Size], str] = {}
+    model.tied = {key: first.setdefault((one.data_ptr(), one.shape), key) for key, one in state.items() if one.numel()}
     _note_training(network)
     return model
 

@@ -142,7 +142,7 @@ class Unknown(nn.Module):
         self.inner = Inner()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.inner(torch.cumsum(x, 1)) + torch.cumsum(x, 2)
+        return self.inner(torch.cumprod(x, 1)) + torch.cumprod(x, 2)
 
 
 class Inner(nn.Module):
@@ -154,7 +154,7 @@ def test_all_operators_without_a_layer_are_named_at_once() -> None:
     with pytest.raises(PellucidError) as caught:
         pellucid.open(Unknown(), images(2))
     assert str(caught.value) == (
-        "open: no layer for 2 operators: cumsum, 2 calls, first in the network itself; sinh, 1 call, first in inner"
+        "open: no layer for 2 operators: cumprod, 2 calls, first in the network itself; sinh, 1 call, first in inner"
     )
 
 

@@ -2,11 +2,11 @@
 
 OPS.json has a key for each network, such as `timm:vision_transformer/vit_tiny_patch16_224`. Each is built with random
 weights, those of transformers in their default configuration with at most two layers, and opened in a process of its
-own, in float64, for images of the network's size, of 128 pixels where it takes any; its outputs and its gradients for
-two images are compared with those of PyTorch's automatic differentiation. Networks above the limit of parameters are opened in float32, and only their
-outputs are compared. RESULTS.json keeps what has been tried, so that another call continues. timm, torchvision (`pip
-install --no-deps`) and transformers are needed; the operators of torchvision, which its definitions of networks for
-classes and masks do not call, are only declared.
+own, in float64, for images of the network's size, of 128 pixels where it takes any. Its outputs and its gradients for
+two images are compared with those of PyTorch's automatic differentiation. Networks above the limit of parameters are
+opened in float32, and only their outputs are compared. RESULTS.json keeps what has been tried, so that another call
+continues. timm, torchvision (`pip install --no-deps`) and transformers are needed; the operators of torchvision, which
+its definitions of networks for classes and masks do not call, are only declared.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def built(key: str) -> Any:
         import transformers
 
         config = transformers.AutoConfig.for_model(NAMES.get(last, last.replace("-", "_")))
-        if getattr(config, "num_hidden_layers", 0) > LAYERS:
+        if not hasattr(config, "depths") and getattr(config, "num_hidden_layers", 0) > LAYERS:
             config.num_hidden_layers = LAYERS
         return _of_transformers(config)
     raise ValueError(f"no definition of {kind} networks here")

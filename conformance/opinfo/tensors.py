@@ -115,15 +115,15 @@ def roll(theirs: Callable[[], Tensor], x: Tensor, shifts: Any, dims: Any = None)
 
 
 def prelu(theirs: Callable[[], Tensor], x: Tensor, weight: Tensor) -> Trial:
-    """Put a sample of prelu to Slope."""
-    return whole_trial(operators.Slope(), (x, weight), theirs)
+    """Put a sample of prelu to ParametricReLU."""
+    return whole_trial(operators.ParametricReLU(), (x, weight), theirs)
 
 
 def masked_fill(theirs: Callable[[], Tensor], x: Tensor, mask: Tensor, value: Any) -> Trial:
-    """Put a sample of masked_fill to Fill."""
+    """Put a sample of masked_fill to MaskedFill."""
     if isinstance(value, Tensor):
         raise SkipCase("a tensor as the value")
-    return whole_trial(operators.Fill(float(value)), (x, mask), theirs)
+    return whole_trial(operators.MaskedFill(float(value)), (x, mask), theirs)
 
 
 def where(theirs: Callable[[], Tensor], x: Tensor, mask: Tensor, other: Any) -> Trial:
@@ -178,7 +178,8 @@ def convolve(count: int) -> Callable[..., Trial]:
         if x.dim() != count + 2 or isinstance(options["padding"], str):
             raise SkipCase("no batch axis, or padding by name")
         each = (value if isinstance(value, tuple) else (value,) * count for value in list(options.values())[:3])
-        layer = operators.Convolve(*each, options["groups"])
+        stride, padding, dilation = each
+        layer = operators.Convolve(stride, padding, dilation, options["groups"])
         return whole_trial(layer, (x, weight) if bias is None else (x, weight, bias), theirs)
 
     return adapt
@@ -191,10 +192,10 @@ OPERATORS = (
     Operator("exp", operators.Exponential, plain(operators.Exponential)),
     Operator("log", operators.Logarithm, plain(operators.Logarithm)),
     Operator("abs", operators.Absolute, plain(operators.Absolute)),
-    Operator("sin", operators.Sine, plain(operators.Sine)),
-    Operator("cos", operators.Cosine, plain(operators.Cosine)),
+    Operator("sin", operators.SineFunction, plain(operators.SineFunction)),
+    Operator("cos", operators.CosineFunction, plain(operators.CosineFunction)),
     Operator("erf", operators.ErrorFunction, plain(operators.ErrorFunction)),
-    Operator("nn.functional.prelu", operators.Slope, prelu),
+    Operator("nn.functional.prelu", operators.ParametricReLU, prelu),
     Operator("nn.functional.softplus", operators.Softplus, softplus),
     Operator("mean", operators.Mean, reduced(operators.Mean)),
     Operator("sum", operators.Sum, reduced(operators.Sum)),
@@ -209,7 +210,7 @@ OPERATORS = (
     Operator("roll", operators.Roll, roll),
     Operator("repeat", operators.Repeat, repeat),
     Operator("tile", operators.Repeat, repeat),
-    Operator("masked_fill", operators.Fill, masked_fill),
+    Operator("masked_fill", operators.MaskedFill, masked_fill),
     Operator("where", operators.Where, where),
     Operator("einsum", operators.Einsum, einsum),
     Operator("nn.functional.unfold", operators.Unfold, unfold),

@@ -67,10 +67,10 @@ def rms_norm(c: Context) -> CallLayer:
 
 
 def masked_fill(c: Context) -> CallLayer:
-    """Return Fill."""
+    """Return MaskedFill."""
     if isinstance(c["value"], Ref):
         raise Unsupported("the value is a tensor")
-    return CallLayer(operators.Fill(float(c["value"])), (c.source("self"), c.source("mask")))
+    return CallLayer(operators.MaskedFill(float(c["value"])), (c.source("self"), c.source("mask")))
 
 
 def where(c: Context) -> CallLayer:
@@ -94,7 +94,7 @@ def running_sum(c: Context) -> CallLayer:
 
 def repeat(c: Context) -> CallLayer | str:
     """Return Repeat, or Expand of one example to their number."""
-    counts, size = c.call.arguments.get("repeats", c.call.arguments.get("dims")), c.shape()
+    counts, size = c["repeats" if "repeats" in c.call.arguments else "dims"], c.shape()
     padded = (1,) * (len(counts) - len(size)) + size
     if len(counts) < len(size):
         counts = (1,) * (len(size) - len(counts)) + counts
@@ -165,10 +165,10 @@ def channel_shuffle(c: Context) -> CallLayer:
 TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
     "log": simple(operators.Logarithm),
     "abs": simple(operators.Absolute),
-    "sin": simple(operators.Sine),
-    "cos": simple(operators.Cosine),
+    "sin": simple(operators.SineFunction),
+    "cos": simple(operators.CosineFunction),
     "erf": simple(operators.ErrorFunction),
-    "prelu": simple(operators.Slope),
+    "prelu": simple(operators.ParametricReLU),
     "reciprocal": simple(lambda: operators.Power(-1.0)),
     "softplus": lambda c: CallLayer(operators.Softplus(float(c["beta"]), float(c["threshold"])), (c.first,)),
     "flip": lambda c: CallLayer(operators.Reverse(c.axes("dims")), (c.first,)),

@@ -12,20 +12,29 @@ from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
 from pellucid.opening import functions, layers, tensors
 from pellucid.opening.exported import SIZES, Call, Exported, Multiple, Ref
+from pellucid.opening.missing import REGISTERED, missing_error
 from pellucid.opening.parts import has_parts, part
 from pellucid.opening.values import CallLayer, Context, Unsupported
-from pellucid.operators import Expand, Fixed, Learned
-from pellucid.text import plural
+from pellucid.operators import Expand, Fixed, Learned, ToShape
 
 TRANSLATIONS = {**layers.TRANSLATIONS, **tensors.TRANSLATIONS, **functions.TRANSLATIONS}
 INPUT = "input"
-FILLED = ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")  # of the first input, the shape
+FILLED = (
+    "zeros_like",
+    "ones_like",
+    "full_like",
+    "new_zeros",
+    "new_ones",
+    "new_full",
+    "zero",
+)  # of the first input, the shape
 
 
 def graph_of(exported: Exported, module: nn.Module) -> tuple[Graph, Params]:
     """Return the graph and the parameters of an exported module.
 
-    Raises PellucidError, with every operator that has no layer, its number of calls and the path of the first one.
+    Raises PellucidError, with every operator that has no layer, its number of calls and the path of the first one, and
+    with the class to write as a note.
     """
     return _Assembly(exported, module).result()
 
@@ -57,6 +66,7 @@ class _Assembly:
             if call.name not in self.constant:
                 self.ops.setdefault(call.module, set()).add(call.op)
         self.missing: dict[str, list[str]] = {}
+        self.unknown: dict[str, Any] = {}  # by name, operators that have no translation
 
     def result(self) -> tuple[Graph, Params]:
         """Translate all calls."""
@@ -67,7 +77,7 @@ class _Assembly:
                 self._translate(call)
             self.shapes[call.name] = call.shape
         if self.missing:
-            raise PellucidError(_missing_text(self.missing))
+            raise missing_error(self.missing, self.unknown)
         outputs = tuple(self._value(name) for name in self.exported.outputs)
         return Graph(self.nodes, outputs, self.inputs), self.params
 
@@ -133,9 +143,11 @@ class _Assembly:
             return None
         if call.op == "getitem":
             return part(call, self.calls, self.shapes)
-        if call.op not in TRANSLATIONS:
+        translate = TRANSLATIONS.get(call.op, REGISTERED.get(call.op))
+        if translate is None:
+            self.unknown[call.op] = call.target
             raise Unsupported
-        return TRANSLATIONS[call.op](context)
+        return translate(context)
 
     def _add(self, call: Call, made: CallLayer, sources: list[str]) -> None:
         """Add a node; a second call of a module with parameters repeats the node of the first."""
@@ -192,14 +204,20 @@ class _Assembly:
     def _repeated(self, name: str) -> str:
         """Return the name of a node that repeats a constant of one example for all of them."""
         (one, other), node = self.varying[name], self._free(name)
-        rows = isinstance(one, Tensor) and one.dim() and (len(one), len(other)) == SIZES
-        if not rows or one.shape[1:] != other.shape[1:] or not all(bool((x == one[0]).all()) for x in (one, other)):
+        times = len(one) // SIZES[0] if isinstance(one, Tensor) and one.dim() else 0  # rows of one example
+        single = one[:times] if times else one
+        counts = zip((one, other), SIZES, strict=True)
+        if not times or not all(torch.equal(x, single.repeat(size, *(1,) * (x.dim() - 1))) for x, size in counts):
             raise Unsupported("it reads a constant that depends on the number of examples")
-        self.constants[node] = one[:1]
-        single = self._value(node)
-        self.values[name] = self._free(f"{name}.expand")
-        self.nodes[self.values[name]] = (Expand((0, *(-1,) * (one.dim() - 1))), single, self.inputs[0])
-        self.params[self.values[name]] = {}
+        self.constants[node] = single[None]
+        added = {
+            "expand": (Expand((0, *(-1,) * one.dim())), self._value(node), self.inputs[0]),
+            "rows": (ToShape((-1, *single.shape[1:])), self._free(f"{name}.expand")),
+        }
+        for what, made in added.items():
+            self.values[name] = self._free(f"{name}.{what}")
+            self.nodes[self.values[name]] = made
+            self.params[self.values[name]] = {}
         return self.values[name]
 
 
@@ -298,12 +316,3 @@ def _own_keys(calls: list[Call], exported: Exported) -> dict[str, str]:
                 readers.setdefault(name, set()).add((call.module, call.op))
     shared = {name for name, found in readers.items() if len(found) > 1}
     return {name: key for name, key in exported.keys.items() if name not in shared}
-
-
-def _missing_text(missing: dict[str, list[str]]) -> str:
-    """Return one line with every operator that has no layer."""
-    listed = [
-        f"{what}, {plural(len(where), 'call')}, first in {where[0] or 'the network itself'}"
-        for what, where in sorted(missing.items(), key=lambda item: -len(item[1]))
-    ]
-    return f"open: no layer for {plural(len(missing), 'operator')}: {'; '.join(listed)}"

@@ -18,15 +18,25 @@ def unchanged(c: Context) -> str:
 
 
 def to_shape(c: Context) -> CallLayer | str:
-    """Return ToShape of the output's shape, in which the size that depends on the number of examples is -1."""
+    """Return ToShape for the axes that change, of which the one that depends on the number of examples is -1."""
     if c.shape() == c.call.shape:
         return c.source("self")
     if c.call.op == "flatten" and c.shape()[0] == c.call.shape[0] == Multiple(1) and len(c.call.shape) == 2:
         return CallLayer(layers.Flatten(), (c.source("self"),))
-    sizes = tuple(-1 if isinstance(size, Multiple) else size for size in c.call.shape)
+    old, new = c.shape(), c.call.shape
+    before = _equal(old, new)
+    after = _equal(old[before:][::-1], new[before:][::-1])
+    sizes = tuple(-1 if isinstance(size, Multiple) else size for size in new[before : len(new) - after])
     if sizes.count(-1) > 1:
         raise Unsupported("several sizes depend on the number of examples")
-    return CallLayer(operators.ToShape(sizes), (c.source("self"),))
+    sizes = (-1,) if len(sizes) == 1 else sizes
+    return CallLayer(operators.ToShape(sizes, before, after), (c.source("self"),))
+
+
+def _equal(old: tuple[Any, ...], new: tuple[Any, ...]) -> int:
+    """Return the number of equal sizes at the start."""
+    pairs = zip(old, new, strict=False)
+    return next((index for index, (a, b) in enumerate(pairs) if a != b), min(len(old), len(new)))
 
 
 def permute(c: Context) -> CallLayer:

@@ -3,9 +3,17 @@
 from pellucid.layers.base import Layer
 from pellucid.operators.arithmetic import AffineMap, Clip, Exponential, Minus, Over, Plus, Power, Times
 from pellucid.operators.base import TensorLayer
-from pellucid.operators.choices import Fill, LargestOne, Where
+from pellucid.operators.choices import LargestOne, MaskedFill, Where
 from pellucid.operators.convolution import Convolve
-from pellucid.operators.functions import Absolute, Cosine, ErrorFunction, Logarithm, Sine, Slope, Softplus
+from pellucid.operators.functions import (
+    Absolute,
+    CosineFunction,
+    ErrorFunction,
+    Logarithm,
+    ParametricReLU,
+    SineFunction,
+    Softplus,
+)
 from pellucid.operators.moves import (
     Expand,
     Index,
@@ -27,11 +35,11 @@ from pellucid.operators.reductions import Largest, Length, Mean, Sum, Variance
 from pellucid.operators.sources import Fixed, Learned
 
 OPERATORS: tuple[type[Layer], ...] = (
-    Absolute, AffineMap, Attention, Clip, Convolve, Cosine, Einsum, ErrorFunction, Expand, Exponential, Fill, Fixed,
-    Fold, Index, Join, Largest, LargestOne, Learned, Length, LinearMap, Logarithm, MatMul, Mean, Minus,
-    NormalizeChannels, NormalizeGroups, NormalizeLast, Over, Pad, Permute, Plus, Power, Repeat, ReplaceSelected,
-    ReplaceSlice, Reverse, Roll, RunningSum, Select, Sine, Slice, Slope, Softplus, Stack, Sum, Times, ToShape,
-    Unfold, Variance, Where,
+    Absolute, AffineMap, Attention, Clip, Convolve, CosineFunction, Einsum, ErrorFunction, Expand, Exponential,
+    Fixed, Fold, Index, Join, Largest, LargestOne, Learned, Length, LinearMap, Logarithm, MaskedFill, MatMul, Mean,
+    Minus, NormalizeChannels, NormalizeGroups, NormalizeLast, Over, Pad, ParametricReLU, Permute, Plus, Power,
+    Repeat, ReplaceSelected, ReplaceSlice, Reverse, Roll, RunningSum, Select, SineFunction, Slice, Softplus, Stack,
+    Sum, Times, ToShape, Unfold, Variance, Where,
 )  # fmt: skip
 
 __all__ = [
@@ -41,12 +49,11 @@ __all__ = [
     "Attention",
     "Clip",
     "Convolve",
-    "Cosine",
+    "CosineFunction",
     "Einsum",
     "ErrorFunction",
     "Expand",
     "Exponential",
-    "Fill",
     "Fixed",
     "Fold",
     "Index",
@@ -57,6 +64,7 @@ __all__ = [
     "Length",
     "LinearMap",
     "Logarithm",
+    "MaskedFill",
     "MatMul",
     "Mean",
     "Minus",
@@ -65,6 +73,7 @@ __all__ = [
     "NormalizeLast",
     "Over",
     "Pad",
+    "ParametricReLU",
     "Permute",
     "Plus",
     "Power",
@@ -75,9 +84,8 @@ __all__ = [
     "Roll",
     "RunningSum",
     "Select",
-    "Sine",
+    "SineFunction",
     "Slice",
-    "Slope",
     "Softplus",
     "Stack",
     "Sum",

@@ -12,7 +12,7 @@ from pellucid.operators.moves import InputsCache
 
 
 @dataclass(frozen=True)
-class Fill(TensorLayer):
+class MaskedFill(TensorLayer):
     """Replace values by the number `value` where a second input, a mask of booleans, is True."""
 
     traits: ClassVar[Trait] = Trait.WHOLE

@@ -44,7 +44,7 @@ class Absolute(TensorLayer):
 
 
 @dataclass(frozen=True)
-class Sine(TensorLayer):
+class SineFunction(TensorLayer):
     """Compute y = sin(x)."""
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.ELEMENTWISE
@@ -59,7 +59,7 @@ class Sine(TensorLayer):
 
 
 @dataclass(frozen=True)
-class Cosine(TensorLayer):
+class CosineFunction(TensorLayer):
     """Compute y = cos(x)."""
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.ELEMENTWISE
@@ -108,7 +108,7 @@ class Softplus(TensorLayer):
 
 
 @dataclass(frozen=True)
-class Slope(TensorLayer):
+class ParametricReLU(TensorLayer):
     """Multiply negative values by slopes that are a second input (1,) or (C,): y = max(x, 0) + a min(x, 0).
 
     Source: He et al. 2015, equation 1 (PReLU).

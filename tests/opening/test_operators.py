@@ -50,6 +50,9 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "zeros_of_the_number_of_examples": lambda x: x + torch.zeros(len(x), 3, 1, 1).add(2).cumsum(1),
     "movedim": lambda x: x.movedim((1, 3), (2, 1)) * 2,
     "mT": lambda x: x.mT @ x,
+    "rows_of_the_number_of_examples": lambda x: (
+        x.flatten(0, 1) * torch.arange(3.0).double().repeat(len(x))[:, None, None]
+    ).unflatten(0, (-1, 3)),
     "zeros_like": lambda x: x * (torch.zeros_like(x[:, :1]) + 0.5),
 }
 

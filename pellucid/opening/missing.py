@@ -36,11 +36,20 @@ def layer_text(op: str, target: Any) -> str:
     kind = "tuple[Tensor, ...]" if many else "Tensor"
     call = f"torch.ops.aten.{op}({', '.join(['*x' if many else 'x', *(f'self.{name}' for name in fields)])})"
     declared = "".join(f"    {name}: float\n" for name in fields)
-    return f"""class {title}Cache(NamedTuple):
+    return f"""from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+import pellucid
+from pellucid.operators import TensorLayer
+
+class {title}Cache(NamedTuple):
     x: {kind}
 
 @dataclass(frozen=True)
-class {title}(pellucid.operators.TensorLayer):
+class {title}(TensorLayer):
 {declared}    def forward(self, params, x, mode):
         return {call}, {title}Cache(x)
 

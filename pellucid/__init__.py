@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pellucid.models import convnet, lenet, mlp
     from pellucid.objective import Objective, Supervised
     from pellucid.opening import open as open
+    from pellucid.opening import register_op
     from pellucid.optim import (
         SGD,
         Adagrad,
@@ -128,6 +129,7 @@ __all__ = [
     "load_splits",
     "mlp",
     "register",
+    "register_op",
     "resume",
     "train",
     "tune",

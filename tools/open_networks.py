@@ -1,30 +1,39 @@
 """Open the networks of a list, and write docs/open.md: `python tools/open_networks.py OPS.json RESULTS.json`.
 
-OPS.json has a key for each network, such as `timm:vision_transformer/vit_tiny_patch16_224`. Each is
-built with random weights and opened in a process of its own, in float64, for images of 224 x 224; its outputs and its
-gradients for two images are compared with those of PyTorch's automatic differentiation. RESULTS.json keeps what
-has been tried, so that another call continues. timm, torchvision (`pip install --no-deps`) and transformers are needed;
-the operators of torchvision, which its definitions of networks for classes and masks do not call, are only declared.
+OPS.json has a key for each network, such as `timm:vision_transformer/vit_tiny_patch16_224`. Each is built with random
+weights, those of transformers in their default configuration with at most two layers, and opened in a process of its
+own, in float64, for images of the network's size, of 128 pixels where it takes any. Its outputs and its gradients for
+two images are compared with those of PyTorch's automatic differentiation. Networks above the limit of parameters are
+opened in float32, and only their outputs are compared. RESULTS.json keeps what has been tried, so that another call
+continues. timm, torchvision (`pip install --no-deps`) and transformers are needed; the operators of torchvision, which
+its definitions of networks for classes and masks do not call, are only declared.
 """
 
 import argparse
 import json
-import subprocess
+import multiprocessing
 import sys
 from collections.abc import Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-LIMIT = 30_000_000  # parameters, in float64 with their gradients, twice
+LIMIT = 100_000_000  # parameters, in float64 with their gradients, twice
+SIDE = 128  # pixels of images for networks that take any size
+FIXED = ("vit", "eva", "deit")  # parts of the names of networks that need the size of their position embedding
+LAYERS = 2  # of networks of transformers
 SECONDS = 300
 OPERATORS: list[Any] = []  # declarations, which last as long as their objects
+NAMES = {"vitmae": "vit_mae", "clip_vision": "clip_vision_model", "siglip_vision": "siglip_vision_model"}
 HEAD = """# Networks that open
 
 Each network of `../shared/facts/open-ops.json` with random weights, as `tools/open_networks.py` found it: whether
 `pellucid.open` opens it, the number of its layers, and the largest gaps to PyTorch's automatic differentiation in
-float64, in evaluation mode, relative to the largest value of each tensor plus 1. The others are refused for the reason
-shown, or could not be built or finished.
+float64, in evaluation mode, for two images: of outputs relative to the largest one, of gradients relative to the
+largest entry of each tensor, with the floor of `verify` (1e-3 of the network's largest gradient, or of 1). Networks of
+transformers have at most two layers. "open (outputs)" are networks with more than 100 million parameters, in float32,
+whose gradients were not compared. The others are refused for the reason shown, or could not be built or finished.
 
 """
 
@@ -58,32 +67,47 @@ def built(key: str) -> Any:
     if kind == "transformers":
         import transformers
 
-        kinds = [one for one in (last, last.replace("_", "-"), f"{last}_model") if one in transformers.CONFIG_MAPPING]
-        return transformers.AutoModel.from_config(transformers.AutoConfig.for_model(kinds[0]))
+        config = transformers.AutoConfig.for_model(NAMES.get(last, last.replace("-", "_")))
+        if not hasattr(config, "depths") and getattr(config, "num_hidden_layers", 0) > LAYERS:
+            config.num_hidden_layers = LAYERS
+        return _of_transformers(config)
     raise ValueError(f"no definition of {kind} networks here")
 
 
-def tried(key: str) -> dict[str, Any]:
-    """Return what opening a network gave, as JSON values."""
+def _of_transformers(config: Any) -> Any:
+    """Return a network of the first task that the configuration has one for."""
+    import transformers
+
+    for name in ("AutoModel", "AutoModelForDepthEstimation", "AutoModelForSemanticSegmentation"):
+        kind = getattr(transformers, name)
+        if type(config) in kind._model_mapping:
+            return kind.from_config(config)
+    raise ValueError(f"transformers has no network for {type(config).__name__}")
+
+
+def tried(key: str, limit: int) -> dict[str, Any]:
+    """Return what opening a network gave, as JSON values; above `limit` parameters without gradients."""
     import torch
 
     import pellucid
+    from pellucid.verify.table import FLOOR, TOLERANCE
 
     torch.manual_seed(0)
-    OPERATORS.append(declare_operators())
     try:
-        network = built(key).double().eval()
+        network = built(key).eval()
     except Exception as error:  # of other packages
-        return {
-            "state": "not built",
-            "why": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-        }
-    size = (getattr(network, "default_cfg", None) or {}).get("input_size", (3, 224, 224))
-    x = torch.randn(2, *size, dtype=torch.float64)
+        text = str(error).splitlines()
+        return {"state": "not built", "why": f"{type(error).__name__}: {text[0] if text else ''}"}
+    large = sum(part.numel() for part in network.parameters()) > limit
+    dtype = torch.float32 if large else torch.float64
+    network.to(dtype)
+    x = torch.randn(2, *_size(key, network), dtype=dtype)
     try:
         model = pellucid.open(network, x)
     except pellucid.PellucidError as error:
         return {"state": "refused", "why": str(error)}
+    if large:
+        return {"state": "open (outputs)", "layers": len(model.net.nodes)}
     leaf, weights = x.clone().requires_grad_(), dict(network.named_parameters())
     with torch.enable_grad():
         outputs, _ = torch.utils._pytree.tree_flatten(network(leaf))
@@ -95,18 +119,30 @@ def tried(key: str) -> dict[str, Any]:
     expected = {name: one for name, one in zip(("input", *weights), found, strict=True) if one is not None}
     pairs = zip(ours if isinstance(ours, tuple) else (ours,), outputs, strict=True)
     missing = sorted(expected.keys() - gradients.keys())
-    gaps = [_gap(gradients[name], one) for name, one in expected.items() if name in gradients]
+    largest = max(float(one.abs().max()) for one in expected.values() if one.numel())
+    floor = FLOOR / TOLERANCE * max(largest, 1.0)
+    gaps = [_gap(gradients[name], one, floor) for name, one in expected.items() if name in gradients]
     return {
-        "state": "different" if missing else "open",
+        "state": "different" if missing or max(gaps) > TOLERANCE else "open",
         "why": f"no gradient for {', '.join(missing[:3])}" if missing else "",
         "layers": len(model.net.nodes),
-        "outputs": max(_gap(one, other) for one, other in pairs),
+        "outputs": max(_gap(one, other.detach(), 1e-300) for one, other in pairs),
         "gradients": max(gaps),
     }
 
 
-def _gap(found: Any, expected: Any) -> float:
-    return float((found - expected).abs().max() / (expected.abs().max() + 1)) if expected.numel() else 0.0
+def _size(key: str, network: Any) -> tuple[int, int, int]:
+    """Return the shape of an image: of SIDE pixels for networks that take any size, else the network's."""
+    settings = getattr(network, "default_cfg", None) or {}
+    if key.startswith("timm:"):
+        free = not settings.get("fixed_input_size", False) and not any(word in key for word in FIXED)
+        return (3, SIDE, SIDE) if free else settings["input_size"]
+    side = SIDE if key.startswith("torchvision") and "vit" not in key else 224
+    return 3, side, side
+
+
+def _gap(found: Any, expected: Any, floor: float) -> float:
+    return float((found - expected).abs().max() / (expected.abs().max() + floor)) if expected.numel() else 0.0
 
 
 def page(results: dict[str, Any], untried: int) -> str:
@@ -135,35 +171,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ops", type=Path)
     parser.add_argument("results", type=Path)
-    parser.add_argument("--limit", type=int, default=LIMIT, help="networks with more parameters are left out")
-    parser.add_argument("--one", help="try this network only, and print the result as JSON")
+    parser.add_argument("--limit", type=int, default=LIMIT, help="no gradients for networks with more parameters")
+    parser.add_argument("--only", default="", help="try only networks whose keys begin with this")
     parser.add_argument("--page", type=Path, default=ROOT / "docs/open.md")
     args = parser.parse_args(arguments)
-    if args.one:
-        print(json.dumps(tried(args.one)))
-        return 0
+    OPERATORS.append(declare_operators())
     networks = json.loads(args.ops.read_text())
     results = json.loads(args.results.read_text()) if args.results.exists() else {}
-    for key, facts in sorted(networks.items(), key=lambda item: item[1].get("parameters", 0)):
-        if key in results or facts.get("parameters", 0) > args.limit:
+    for key, _ in sorted(networks.items(), key=lambda item: item[1].get("parameters", 0)):
+        if key in results or not key.startswith(args.only):
             continue
-        results[key] = in_process(args, key)
+        results[key] = in_process(key, args.limit)
         print(f"{key}: {results[key]['state']} {results[key].get('why', '')[:200]}", flush=True)
         args.results.write_text(json.dumps(results, indent=1))
     args.page.write_text(page(results, len(networks.keys() - results.keys())))
     return 0
 
 
-def in_process(args: argparse.Namespace, key: str) -> dict[str, Any]:
-    """Return what another process found out about a network."""
-    command = [sys.executable, __file__, str(args.ops), str(args.results), "--one", key]
+def in_process(key: str, limit: int) -> dict[str, Any]:
+    """Return what a copy of this process found out about a network; the packages are imported only once."""
+    import timm  # noqa: F401
+    import transformers  # noqa: F401
+
+    here, there = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=_send, args=(there, key, limit))
+    process.start()
+    there.close()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
-        return json.loads(done.stdout.splitlines()[-1])
-    except subprocess.TimeoutExpired:
+        if here.poll(SECONDS):
+            return here.recv()
         return {"state": "not finished", "why": f"it took more than {SECONDS} s"}
-    except (IndexError, ValueError):
-        return {"state": "failed", "why": (done.stderr.strip().splitlines() or ["no output"])[-1]}
+    except EOFError:
+        return {"state": "failed", "why": "the process ended without a result"}
+    finally:
+        process.kill()
+        process.join()
+
+
+def _send(there: Connection, key: str, limit: int) -> None:
+    try:
+        there.send(tried(key, limit))
+    except Exception as error:  # the result says so, and the next network is tried
+        there.send({"state": "failed", "why": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"})
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from conformance.opinfo.pooling import OPERATORS as POOLING
 from conformance.opinfo.products import OPERATORS as PRODUCTS
 from conformance.opinfo.resizing import OPERATORS as RESIZING
 from conformance.opinfo.shapes import OPERATORS as SHAPES
+from conformance.opinfo.tensors import OPERATORS as TENSORS
 from conformance.trial import run
 
 OPERATORS: tuple[Operator, ...] = (
@@ -38,6 +39,7 @@ OPERATORS: tuple[Operator, ...] = (
     *MERGES,
     *LOSSES,
     *DROPOUT,
+    *TENSORS,
 )
 
 

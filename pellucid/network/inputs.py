@@ -98,11 +98,11 @@ def free_outputs(shape: FreeShape, init: Callable[..., tuple[Params, Any]], para
                 f"input_shape {shape}: {path} is {tuple(original.shape)} for sides of {NOMINAL} pixels and "
                 f"{tuple(tensor.shape)} for {OTHER}; give fixed sizes, or pool globally before the first Dense layer"
             )
-    return _common(out, other_out)
+    return common_sizes(out, other_out)
 
 
-def _common(first: Any, second: Any) -> Any:
+def common_sizes(first: Any, second: Any) -> Any:
     """Return the sizes that are equal in two shapes, or tuples of shapes, and None for the others."""
     if isinstance(first, tuple):
-        return tuple(map(_common, first, second))
+        return tuple(map(common_sizes, first, second))
     return first if first == second else None

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import PellucidError
+from pellucid.opening.regions import inline_regions
 from pellucid.opening.writes import writes_a_view
 
 SIZES = (2, 3)  # batch sizes of the exports: what is equal in both does not depend on the batch size
@@ -100,6 +101,7 @@ def _program(module: nn.Module, examples: Sequence[Tensor]) -> Any:
     try:
         with evaluating(module):
             program = torch.export.export(module, tuple(examples), strict=False)
+            inline_regions(program.graph_module)
             return program.run_decompositions({}) if writes_a_view(program.graph_module.graph) else program
     except PellucidError:
         raise

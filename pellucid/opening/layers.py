@@ -3,19 +3,21 @@
 from collections.abc import Callable
 from typing import Any
 
-from pellucid import layers
+from pellucid import layers, operators
 from pellucid.layers.base import Layer
 from pellucid.opening.values import CallLayer, Context, Unsupported, pair
-from pellucid.operators import LinearMap
 
 Translate = Callable[[Context], CallLayer | str]  # the layer, or the name of the value that the call returns unchanged
 
 
-def conv2d(c: Context) -> CallLayer:
-    """Return Conv2d."""
-    owned = c.owned(weight="weight", bias="bias")
-    if owned is None or len(c.shape("input")) != 4:
-        raise Unsupported("its weights are computed, or used by several modules")
+def convolution(c: Context) -> CallLayer:
+    """Return Conv2d for images and weights of the calling module, else Convolve."""
+    owned, count = c.owned(weight="weight", bias="bias"), len(c.shape("weight")) - 2
+    if len(c.shape("input")) != count + 2:
+        raise Unsupported("its input has no batch axis")
+    if owned is None or count != 2:
+        settings = _each(c["stride"], count), _paddings(c, count), _each(c["dilation"], count), c["groups"]
+        return CallLayer(operators.Convolve(*settings), c.given("input", "weight", "bias"))
     filters, _, *kernel = c.shape("weight")
     padding = {"same": "same", "valid": 0}[c["padding"]] if isinstance(c["padding"], str) else pair(c["padding"])
     options = {"stride": pair(c["stride"]), "padding": padding, "dilation": pair(c["dilation"]), "groups": c["groups"]}
@@ -23,11 +25,17 @@ def conv2d(c: Context) -> CallLayer:
     return CallLayer(layer, (c.source("input"),), owned)
 
 
-def conv_transpose2d(c: Context) -> CallLayer:
-    """Return ConvTranspose2d."""
-    owned = c.owned(weight="weight", bias="bias")
-    if owned is None or len(c.shape("input")) != 4:
-        raise Unsupported("its weights are computed, or used by several modules")
+def transposed(c: Context) -> CallLayer:
+    """Return ConvTranspose2d for images and weights of the calling module, else Convolve."""
+    owned, count = c.owned(weight="weight", bias="bias"), len(c.shape("weight")) - 2
+    if len(c.shape("input")) != count + 2:
+        raise Unsupported("its input has no batch axis")
+    if owned is None or count != 2:
+        settings = _each(c["stride"], count), _each(c["padding"], count), _each(c["dilation"], count), c["groups"]
+        extra = _each(c["output_padding"], count)
+        return CallLayer(
+            operators.Convolve(*settings, transposed=True, output_padding=extra), c.given("input", "weight", "bias")
+        )
     _, filters, *kernel = c.shape("weight")
     layer = layers.ConvTranspose2d(
         filters * c["groups"], pair(kernel), stride=pair(c["stride"]), padding=pair(c["padding"]),
@@ -37,53 +45,84 @@ def conv_transpose2d(c: Context) -> CallLayer:
     return CallLayer(layer, (c.source("input"),), owned)
 
 
+def _each(value: Any, count: int) -> tuple[int, ...]:
+    """Return one number for each axis."""
+    return tuple(value) * count if len(value) == 1 else tuple(value)
+
+
+def _paddings(c: Context, count: int) -> tuple[int, ...]:
+    """Return the padding of each axis; Unsupported if it differs on both sides."""
+    if c["padding"] == "valid":
+        return (0,) * count
+    if c["padding"] != "same":
+        return _each(c["padding"], count)
+    kernel, dilation = c.shape("weight")[2:], _each(c["dilation"], count)
+    totals = [step * (size - 1) for step, size in zip(dilation, kernel, strict=True)]
+    if any(total % 2 for total in totals):
+        raise Unsupported("padding='same' of an even kernel")
+    return tuple(total // 2 for total in totals)
+
+
 def linear(c: Context) -> CallLayer:
     """Return Dense for weights of the calling module, else LinearMap."""
     owned, shape = c.owned(weight="weight", bias="bias"), c.shape("input")
     if owned is None:
-        names = [name for name in ("input", "weight", "bias") if c[name] is not None]
-        return CallLayer(LinearMap(), tuple(map(c.source, names)), {})
+        return CallLayer(operators.LinearMap(), c.given("input", "weight", "bias"))
     layer = layers.Dense(c.shape("weight")[0], bias="bias" in owned, pixels=len(shape) == 4)
     return CallLayer(layer, (c.source("input"),), owned)
 
 
 def batch_norm(c: Context) -> CallLayer:
-    """Return BatchNorm."""
+    """Return BatchNorm, or NormalizeChannels for the statistics of the input in evaluation too."""
     names = {name: name for name in ("weight", "bias", "running_mean", "running_var")}
     owned = c.owned(**names)
+    if c["training"] and c["running_mean"] is None:
+        return CallLayer(operators.NormalizeChannels(float(c["eps"])), _affine(c))
     if c["training"] or owned is None or len(owned) < 4 or len(c.shape("input")) not in (2, 4):
-        raise Unsupported("it uses the statistics of the batch, or has no weight, bias or running statistics")
+        raise Unsupported("it has no weight, bias or running statistics of its own")
     return CallLayer(layers.BatchNorm(float(c["momentum"]), float(c["eps"])), (c.source("input"),), owned)
 
 
 def layer_norm(c: Context) -> CallLayer:
-    """Return LayerNorm."""
-    owned = c.owned(weight="weight", bias="bias")
+    """Return LayerNorm for a weight and a bias of the calling module, else NormalizeLast."""
+    owned, shape, epsilon = c.owned(weight="weight", bias="bias"), c.fixed("normalized_shape"), float(c["eps"])
     if owned is None or len(owned) < 2:
-        raise Unsupported("it has no weight or bias of its own")
-    return CallLayer(layers.LayerNorm(c.fixed("normalized_shape"), float(c["eps"])), (c.source("input"),), owned)
+        return CallLayer(operators.NormalizeLast(shape, epsilon), _affine(c))
+    return CallLayer(layers.LayerNorm(shape, epsilon), (c.source("input"),), owned)
 
 
 def group_norm(c: Context) -> CallLayer:
-    """Return GroupNorm."""
+    """Return GroupNorm for a weight and a bias of the calling module, else NormalizeGroups."""
     owned = c.owned(weight="weight", bias="bias")
-    if owned is None or len(owned) < 2:
-        raise Unsupported("it has no weight or bias of its own")
+    if owned is None or len(owned) < 2 or len(c.shape("input")) not in (2, 4):
+        return CallLayer(operators.NormalizeGroups(c["num_groups"], float(c["eps"])), _affine(c))
     return CallLayer(layers.GroupNorm(c["num_groups"], float(c["eps"])), (c.source("input"),), owned)
+
+
+def instance_norm(c: Context) -> CallLayer:
+    """Return NormalizeGroups with a group for each channel."""
+    if c["running_mean"] is not None and not c["use_input_stats"]:
+        raise Unsupported("it uses running statistics")
+    return CallLayer(operators.NormalizeGroups(c.shape("input")[1], float(c["eps"])), _affine(c))
+
+
+def _affine(c: Context) -> tuple[str, ...]:
+    """Return the names of the input, the weight and the bias."""
+    if c["weight"] is None and c["bias"] is not None:
+        raise Unsupported("it has a bias without a weight")
+    return c.given("input", "weight", "bias")
 
 
 def dropout(c: Context) -> CallLayer | str:
     """Return Dropout; with p=0 the input."""
     c.only(train=False)
-    return CallLayer(layers.Dropout(float(c["p"])), (c.source("input"),), {}) if c["p"] else c.source("input")
+    return CallLayer(layers.Dropout(float(c["p"])), (c.first,)) if c["p"] else c.first
 
 
 def feature_dropout(c: Context) -> CallLayer | str:
     """Return Dropout of whole channels; with p=0 the input."""
     c.only(train=False)
-    if not c["p"]:
-        return c.source("input")
-    return CallLayer(layers.Dropout(float(c["p"]), channels=True), (c.source("input"),), {})
+    return CallLayer(layers.Dropout(float(c["p"]), channels=True), (c.first,)) if c["p"] else c.first
 
 
 def softmax(c: Context) -> CallLayer:
@@ -91,14 +130,14 @@ def softmax(c: Context) -> CallLayer:
     axis = c.axis()
     if axis == 0 or c["dtype"] not in (None, c.call.dtype):
         raise Unsupported(f"dim={c['dim']}, dtype={c['dtype']}")
-    return CallLayer(layers.Softmax(axis), (c.source("self"),), {})
+    return CallLayer(layers.Softmax(axis), (c.source("self"),))
 
 
 def log_softmax(c: Context) -> CallLayer:
     """Return LogSoftmax."""
     if c.axis() != 1 or c["dtype"] not in (None, c.call.dtype):
         raise Unsupported(f"dim={c['dim']}, dtype={c['dtype']}")
-    return CallLayer(layers.LogSoftmax(), (c.source("self"),), {})
+    return CallLayer(layers.LogSoftmax(), (c.source("self"),))
 
 
 def max_pool2d(c: Context) -> CallLayer:
@@ -107,7 +146,7 @@ def max_pool2d(c: Context) -> CallLayer:
     layer = layers.MaxPool2d(
         pair(c["kernel_size"]), stride, pair(c["padding"]), pair(c["dilation"]), bool(c["ceil_mode"])
     )
-    return CallLayer(layer, (c.source("self"),), {})
+    return CallLayer(layer, (c.source("self"),))
 
 
 def avg_pool2d(c: Context) -> CallLayer:
@@ -117,12 +156,12 @@ def avg_pool2d(c: Context) -> CallLayer:
         pair(c["kernel_size"]), stride=pair(c["stride"]) if c["stride"] else None, padding=pair(c["padding"]),
         ceil_mode=bool(c["ceil_mode"]), count_include_pad=bool(c["count_include_pad"]),
     )  # fmt: skip
-    return CallLayer(layer, (c.source("self"),), {})
+    return CallLayer(layer, (c.source("self"),))
 
 
 def adaptive_avg_pool2d(c: Context) -> CallLayer:
     """Return AdaptiveAvgPool2d."""
-    return CallLayer(layers.AdaptiveAvgPool2d(pair(c.fixed("output_size"))), (c.source("self"),), {})
+    return CallLayer(layers.AdaptiveAvgPool2d(pair(c.fixed("output_size"))), (c.source("self"),))
 
 
 def upsample(kind: str) -> Translate:
@@ -134,35 +173,36 @@ def upsample(kind: str) -> Translate:
             None if size else (float(scale[0]), float(scale[-1])), pair(size) if size else None, kind,
             align_corners=bool(c.call.arguments.get("align_corners", False)), antialias=c.call.op.endswith("_aa"),
         )  # fmt: skip
-        return CallLayer(layer, (c.source("input"),), {})
+        return CallLayer(layer, (c.source("input"),))
 
     return translate
 
 
 def activation(make: Callable[[Context], Layer]) -> Translate:
     """Return the translation of an elementwise operator with one input."""
-    return lambda c: CallLayer(make(c), (c.source("self"),), {})
+    return lambda c: CallLayer(make(c), (c.source("self"),))
 
 
 def hardtanh(c: Context) -> CallLayer:
     """Return ReLU6, for the limits 0 and 6."""
     c.only(min_val=0.0, max_val=6.0)
-    return CallLayer(layers.ReLU6(), (c.source("self"),), {})
+    return CallLayer(layers.ReLU6(), (c.source("self"),))
 
 
 def elu(c: Context) -> CallLayer:
     """Return ELU."""
     c.only(scale=1, input_scale=1)
-    return CallLayer(layers.ELU(float(c["alpha"])), (c.source("self"),), {})
+    return CallLayer(layers.ELU(float(c["alpha"])), (c.source("self"),))
 
 
 TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
-    "conv2d": conv2d,
-    "conv_transpose2d": conv_transpose2d,
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), convolution),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), transposed),
     "linear": linear,
     "batch_norm": batch_norm,
     "layer_norm": layer_norm,
     "group_norm": group_norm,
+    "instance_norm": instance_norm,
     "dropout": dropout,
     "feature_dropout": feature_dropout,
     "softmax": softmax,

@@ -20,6 +20,7 @@ class OpenedModel(Model):
     """
 
     original: dict[str, Tensor]  # the network's state_dict when it was opened
+    tied: dict[str, str]  # from a key of it to the first key of the same tensor
 
     def gradients(self, x: Any, dy: Any, train: bool = False, seed: int = 0) -> dict[str, Tensor]:
         """Return the gradients of Σ dy y with respect to the input, under "input", and to the parameters, by key.
@@ -43,5 +44,6 @@ class OpenedModel(Model):
         """
         current = self.weights
         return {
-            key: current.get(key, tensor).detach().to(tensor.dtype).clone() for key, tensor in self.original.items()
+            key: current.get(self.tied.get(key, key), tensor).detach().to(tensor.dtype).clone()
+            for key, tensor in self.original.items()
         }

@@ -6,25 +6,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
-from torch.utils._pytree import tree_flatten
 
-from pellucid.combine.base import shape_of
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Mode
 from pellucid.nested import flatten, map_tree
-from pellucid.opening.exported import evaluating, export
+from pellucid.opening.exported import export
 from pellucid.opening.graph import graph_of
 from pellucid.opening.model import OpenedModel
+from pellucid.opening.outputs import check_outputs, free_shapes
 from pellucid.text import note, plural
-
-TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}  # of outputs, relative to the largest
 
 
 def open(network: nn.Module, example: Tensor | tuple[Tensor, ...], **options: Any) -> OpenedModel:
     """Return a Model that computes what a PyTorch module computes, layer by layer, with an explicit backward pass.
 
     network: in any mode; it is unchanged, and its weights are copied. example: an input (N, ...), or a tuple of inputs,
-    of the shape that the model will take; any number of examples can follow. options: of Model, such as `loss`,
+    of the shape that the model will take; any number of examples can follow, and images of another height and width if
+    the layers compute the network's outputs for two other sizes too. options: of Model, such as `loss`,
     `optimizer` and `classes`.
 
     The network is a Graph with one node for each call of an operator, named by the path of its module such as
@@ -49,27 +47,14 @@ def open(network: nn.Module, example: Tensor | tuple[Tensor, ...], **options: An
     params = map_tree(lambda tensor: tensor.detach().clone(), params)
     with torch.no_grad():
         y, _ = net.forward(params, x, Mode(keep=False))
-    _check_outputs(network, inputs, y)
-    model._take(params, shape_of(x), shape_of(y))
-    model.original = {key: tensor.detach().clone() for key, tensor in network.state_dict().items()}
+    check_outputs(network, inputs, y)
+    model._take(params, *free_shapes(network, net, params, x, y))
+    state = network.state_dict()
+    model.original = {key: tensor.detach().clone() for key, tensor in state.items()}
+    first: dict[tuple[int, torch.Size], str] = {}
+    model.tied = {key: first.setdefault((one.data_ptr(), one.shape), key) for key, one in state.items() if one.numel()}
     _note_training(network)
     return model
-
-
-def _check_outputs(network: nn.Module, inputs: tuple[Tensor, ...], y: Any) -> None:
-    """Raise PellucidError unless the outputs are the network's, up to rounding errors."""
-    with evaluating(network), torch.no_grad():
-        expected, _ = tree_flatten(network(*inputs))
-    expected = [part for part in expected if isinstance(part, Tensor)]
-    found = y if isinstance(y, tuple) else (y,)
-    for index, (one, other) in enumerate(zip(found, expected, strict=True)):
-        gap = float((one - other).abs().max()) if one.numel() else 0.0
-        limit = TOLERANCE.get(other.dtype, 1e-2) * max(float(other.abs().max()), 1e-6)
-        if one.shape != other.shape or not gap <= limit:
-            raise PellucidError(
-                f"open: output {index} differs from the network's by {gap:.2g}, above {limit:.2g}; does the network "
-                "compute something else at each call?"
-            )
 
 
 def _note_training(network: nn.Module) -> None:

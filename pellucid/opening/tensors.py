@@ -7,39 +7,59 @@ from pellucid import layers, operators
 from pellucid.opening.exported import Multiple, Ref
 from pellucid.opening.values import LAST, CallLayer, Context, Unsupported
 
+MATRIX = ("t", "mT")  # exchange the last two axes
+
 
 def unchanged(c: Context) -> str:
     """Return the input, of which the operator returns a copy or a view with equal values."""
     if c.call.dtype is not None and c.call.op in ("to", "_to_copy", "type_as") and not c.call.dtype.is_floating_point:
         raise Unsupported(f"dtype={c.call.dtype}")
-    return c.source("input" if "input" in c.call.arguments else "self")
+    return c.first
 
 
 def to_shape(c: Context) -> CallLayer | str:
-    """Return ToShape of the output's shape, in which the size that depends on the number of examples is -1."""
+    """Return ToShape for the axes that change, of which the one that depends on the number of examples is -1."""
     if c.shape() == c.call.shape:
         return c.source("self")
     if c.call.op == "flatten" and c.shape()[0] == c.call.shape[0] == Multiple(1) and len(c.call.shape) == 2:
-        return CallLayer(layers.Flatten(), (c.source("self"),), {})
-    sizes = tuple(-1 if isinstance(size, Multiple) else size for size in c.call.shape)
+        return CallLayer(layers.Flatten(), (c.source("self"),))
+    old, new = c.shape(), c.call.shape
+    before = _equal(old, new)
+    after = _equal(old[before:][::-1], new[before:][::-1])
+    sizes = tuple(-1 if isinstance(size, Multiple) else size for size in new[before : len(new) - after])
     if sizes.count(-1) > 1:
         raise Unsupported("several sizes depend on the number of examples")
-    return CallLayer(operators.ToShape(sizes), (c.source("self"),), {})
+    sizes = (-1,) if len(sizes) == 1 else sizes
+    return CallLayer(operators.ToShape(sizes, before, after), (c.source("self"),))
+
+
+def _equal(old: tuple[Any, ...], new: tuple[Any, ...]) -> int:
+    """Return the number of equal sizes at the start."""
+    pairs = zip(old, new, strict=False)
+    return next((index for index, (a, b) in enumerate(pairs) if a != b), min(len(old), len(new)))
 
 
 def permute(c: Context) -> CallLayer:
     """Return Permute."""
-    return CallLayer(operators.Permute(c.axes("dims")), (c.source("self"),), {})
+    return CallLayer(operators.Permute(c.axes("dims")), (c.source("self"),))
 
 
 def transpose(c: Context) -> CallLayer:
     """Return Permute for two axes that change places."""
     count = len(c.shape())
     names = ("dim0", "dim1") if "dim0" in c.call.arguments else ("axis0", "axis1")
-    first, second = (0, 1) if c.call.op == "t" else (c[name] % count for name in names)
+    first, second = (count - 2, count - 1) if c.call.op in MATRIX else (c[name] % count for name in names)
     axes = list(range(count))
     axes[first], axes[second] = second, first
-    return CallLayer(operators.Permute(tuple(axes)), (c.source("self"),), {})
+    return CallLayer(operators.Permute(tuple(axes)), (c.source("self"),))
+
+
+def movedim(c: Context) -> CallLayer:
+    """Return Permute for axes that move, the others staying in order."""
+    sources, places, count = c.axes("source"), c.axes("destination"), len(c.shape())
+    moved = dict(zip(places, sources, strict=True))
+    rest = iter(axis for axis in range(count) if axis not in sources)
+    return CallLayer(operators.Permute(tuple(moved[i] if i in moved else next(rest) for i in range(count))), (c.first,))
 
 
 def slice_(c: Context) -> CallLayer | str:
@@ -52,18 +72,18 @@ def slice_(c: Context) -> CallLayer | str:
         return c.source("self")
     if isinstance(stop, Multiple):
         raise Unsupported("end depends on the number of examples")
-    return CallLayer(operators.Slice(axis, start, stop, step), (c.source("self"),), {})
+    return CallLayer(operators.Slice(axis, start, stop, step), (c.source("self"),))
 
 
 def narrow(c: Context) -> CallLayer:
     """Return Slice."""
     start = c.fixed("start")
-    return CallLayer(operators.Slice(c.axis(), start, start + c.fixed("length")), (c.source("self"),), {})
+    return CallLayer(operators.Slice(c.axis(), start, start + c.fixed("length")), (c.source("self"),))
 
 
 def select(c: Context) -> CallLayer:
     """Return Select."""
-    return CallLayer(operators.Select(c.axis(), c.fixed("index")), (c.source("self"),), {})
+    return CallLayer(operators.Select(c.axis(), c.fixed("index")), (c.source("self"),))
 
 
 def slice_scatter(c: Context) -> CallLayer:
@@ -72,13 +92,13 @@ def slice_scatter(c: Context) -> CallLayer:
     start, stop = c.fixed("start") or 0, c.fixed("end")
     stop = None if stop is None or stop >= LAST else stop
     names = c.source("self"), c.source("src")
-    return CallLayer(operators.ReplaceSlice(axis, start, stop, c["step"]), names, {})
+    return CallLayer(operators.ReplaceSlice(axis, start, stop, c["step"]), names)
 
 
 def select_scatter(c: Context) -> CallLayer:
     """Return ReplaceSelected."""
     layer = operators.ReplaceSelected(c.axis(), c.fixed("index"))
-    return CallLayer(layer, (c.source("self"), c.source("src")), {})
+    return CallLayer(layer, (c.source("self"), c.source("src")))
 
 
 def copy(c: Context) -> str:
@@ -106,30 +126,32 @@ def roll(c: Context) -> CallLayer:
     """Return Roll."""
     if not c["dims"]:
         raise Unsupported("no axes are given")
-    return CallLayer(operators.Roll(c.fixed("shifts"), c.axes("dims")), (c.source("self"),), {})
+    return CallLayer(operators.Roll(c.fixed("shifts"), c.axes("dims")), (c.source("self"),))
 
 
 def pad(c: Context) -> CallLayer:
     """Return Pad2d for images, else Pad, for a constant."""
     padding, kind, value = c.fixed("pad"), c.call.arguments.get("mode", "constant"), c["value"] or 0.0
     if kind in ("reflect", "replicate", "circular") and len(c.shape()) == 4 and len(padding) == 4:
-        return CallLayer(layers.Pad2d(padding, kind), (c.source("self"),), {})
+        return CallLayer(layers.Pad2d(padding, kind), (c.source("self"),))
     if kind != "constant":
         raise Unsupported(f"mode={kind!r}")
-    return CallLayer(operators.Pad(padding, float(value)), (c.source("self"),), {})
+    return CallLayer(operators.Pad(padding, float(value)), (c.source("self"),))
 
 
-def join(c: Context) -> CallLayer:
-    """Return Concat, or Join along the first axis."""
+def join(c: Context) -> CallLayer | str:
+    """Return Concat, or Join along the first axis; the input if there is only one."""
     names = tuple(part.name for part in c["tensors"])
+    if len(names) == 1:
+        return names[0]
     axis = c["dim"] % len(c.call.shape)
-    return CallLayer(layers.Concat(axis) if axis else operators.Join(0), names, {})
+    return CallLayer(layers.Concat(axis) if axis else operators.Join(0), names)
 
 
 def stack(c: Context) -> CallLayer:
     """Return Stack."""
     names = tuple(part.name for part in c["tensors"])
-    return CallLayer(operators.Stack(c["dim"] % len(c.call.shape)), names, {})
+    return CallLayer(operators.Stack(c["dim"] % len(c.call.shape)), names)
 
 
 def index(c: Context) -> CallLayer:
@@ -140,42 +162,42 @@ def index(c: Context) -> CallLayer:
     axis, part = given[0]
     if str(c.constants[part.name].dtype) != "torch.int64":
         raise Unsupported(f"indices of {c.constants[part.name].dtype}")
-    return CallLayer(operators.Index(axis), (c.source("self"), part.name), {})
+    return CallLayer(operators.Index(axis), (c.source("self"), part.name))
 
 
 def add(c: Context) -> CallLayer:
     """Return Add for equal shapes, Plus for others, AffineMap for a number."""
     if not isinstance(c["other"], Ref):
-        return CallLayer(operators.AffineMap(1.0, float(c["other"]) * float(c["alpha"])), (c.source("self"),), {})
+        return CallLayer(operators.AffineMap(1.0, float(c["other"]) * float(c["alpha"])), (c.source("self"),))
     c.only(alpha=1)
     names = c.source("self"), c.source("other")
     equal = c.shape("self") == c.shape("other") and c.shape("self")[:1] == (Multiple(1),)
-    return CallLayer(layers.Add() if equal else operators.Plus(), names, {})
+    return CallLayer(layers.Add() if equal else operators.Plus(), names)
 
 
 def sub(c: Context) -> CallLayer:
     """Return Minus, or AffineMap for a number."""
     if not isinstance(c["other"], Ref):
-        return CallLayer(operators.AffineMap(1.0, -float(c["other"]) * float(c["alpha"])), (c.source("self"),), {})
+        return CallLayer(operators.AffineMap(1.0, -float(c["other"]) * float(c["alpha"])), (c.source("self"),))
     c.only(alpha=1)
-    return CallLayer(operators.Minus(), (c.source("self"), c.source("other")), {})
+    return CallLayer(operators.Minus(), (c.source("self"), c.source("other")))
 
 
 def rsub(c: Context) -> CallLayer:
     """Return AffineMap: a number minus the input."""
     c.only(alpha=1)
     if isinstance(c["other"], Ref):
-        return CallLayer(operators.Minus(), (c.source("other"), c.source("self")), {})
-    return CallLayer(operators.AffineMap(-1.0, float(c["other"])), (c.source("self"),), {})
+        return CallLayer(operators.Minus(), (c.source("other"), c.source("self")))
+    return CallLayer(operators.AffineMap(-1.0, float(c["other"])), (c.source("self"),))
 
 
 def mul(c: Context) -> CallLayer:
     """Return Multiply for two values of each example, Times for other shapes, AffineMap for a number."""
     if not isinstance(c["other"], Ref):
-        return CallLayer(operators.AffineMap(float(c["other"])), (c.source("self"),), {})
+        return CallLayer(operators.AffineMap(float(c["other"])), (c.source("self"),))
     names, (one, other) = (c.source("self"), c.source("other")), (c.shape("self"), c.shape("other"))
     gate = len(one) == len(other) and one[:1] == other[:1] == (Multiple(1),)
-    return CallLayer(layers.Multiply() if gate else operators.Times(), names, {})
+    return CallLayer(layers.Multiply() if gate else operators.Times(), names)
 
 
 def div(c: Context) -> CallLayer:
@@ -183,15 +205,15 @@ def div(c: Context) -> CallLayer:
     if c.call.arguments.get("rounding_mode") is not None:
         raise Unsupported(f"rounding_mode={c['rounding_mode']!r}")
     if not isinstance(c["other"], Ref):
-        return CallLayer(operators.AffineMap(1 / float(c["other"])), (c.source("self"),), {})
-    return CallLayer(operators.Over(), (c.source("self"), c.source("other")), {})
+        return CallLayer(operators.AffineMap(1 / float(c["other"])), (c.source("self"),))
+    return CallLayer(operators.Over(), (c.source("self"), c.source("other")))
 
 
 def power(c: Context) -> CallLayer:
     """Return Power."""
     if isinstance(c["exponent"], Ref):
         raise Unsupported("the exponent is a tensor")
-    return CallLayer(operators.Power(float(c["exponent"])), (c.source("self"),), {})
+    return CallLayer(operators.Power(float(c["exponent"])), (c.source("self"),))
 
 
 def reduce(make: Callable[[tuple[int, ...], bool], Any]) -> Callable[[Context], CallLayer]:
@@ -200,7 +222,7 @@ def reduce(make: Callable[[tuple[int, ...], bool], Any]) -> Callable[[Context], 
     def translate(c: Context) -> CallLayer:
         if c.call.arguments.get("dtype") not in (None, c.call.dtype) or "keepdim" not in c.call.arguments:
             raise Unsupported("no axes are given, or another dtype")
-        return CallLayer(make(c.axes(), bool(c["keepdim"])), (c.source("self"),), {})
+        return CallLayer(make(c.axes(), bool(c["keepdim"])), (c.source("self"),))
 
     return translate
 
@@ -211,14 +233,14 @@ def clip(c: Context) -> CallLayer:
     if isinstance(low, Ref) or isinstance(high, Ref):
         raise Unsupported("a limit is a tensor")
     limits = (None if limit is None else float(limit) for limit in (low, high))
-    return CallLayer(operators.Clip(*limits), (c.source("self"),), {})
+    return CallLayer(operators.Clip(*limits), (c.source("self"),))
 
 
 def vector_norm(c: Context) -> CallLayer:
     """Return Length."""
     if c["ord"] != 2 or c["dtype"] not in (None, c.call.dtype):
         raise Unsupported(f"ord={c['ord']}, dtype={c['dtype']}")
-    return CallLayer(operators.Length(c.axes(), bool(c["keepdim"])), (c.source("self"),), {})
+    return CallLayer(operators.Length(c.axes(), bool(c["keepdim"])), (c.source("self"),))
 
 
 def embedding(c: Context) -> CallLayer:
@@ -226,13 +248,13 @@ def embedding(c: Context) -> CallLayer:
     c.only(scale_grad_by_freq=False, sparse=False, padding_idx=-1)
     if c.source("indices") not in c.constants:
         raise Unsupported("indices are computed")
-    return CallLayer(operators.Index(0), (c.source("weight"), c.source("indices")), {})
+    return CallLayer(operators.Index(0), (c.source("weight"), c.source("indices")))
 
 
 def adaptive_avg_pool1d(c: Context) -> CallLayer:
     """Return Mean over the last axis, for the output size 1."""
     c.only(output_size=(1,))
-    return CallLayer(operators.Mean((len(c.shape()) - 1,), keep=True), (c.source("self"),), {})
+    return CallLayer(operators.Mean((len(c.shape()) - 1,), keep=True), (c.source("self"),))
 
 
 def matmul(c: Context) -> CallLayer:
@@ -240,7 +262,7 @@ def matmul(c: Context) -> CallLayer:
     other = "mat2" if "mat2" in c.call.arguments else "other"
     if min(len(c.shape("self")), len(c.shape(other))) < 2:
         raise Unsupported("an input is a vector")
-    return CallLayer(operators.MatMul(), (c.source("self"), c.source(other)), {})
+    return CallLayer(operators.MatMul(), (c.source("self"), c.source(other)))
 
 
 def attention(c: Context) -> CallLayer:
@@ -249,7 +271,7 @@ def attention(c: Context) -> CallLayer:
     scale = c["scale"]
     names = [name for name in ("query", "key", "value", "attn_mask") if c[name] is not None]
     layer = operators.Attention(bool(c["is_causal"]), None if scale is None else float(scale))
-    return CallLayer(layer, tuple(map(c.source, names)), {})
+    return CallLayer(layer, tuple(map(c.source, names)))
 
 
 TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
@@ -260,12 +282,14 @@ TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
         ("view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze", "reshape_as", "view_as"),
         to_shape,
     ),
-    **dict.fromkeys(("transpose", "swapaxes", "swapdims", "t"), transpose),
+    **dict.fromkeys(("transpose", "swapaxes", "swapdims", *MATRIX), transpose),
     **dict.fromkeys(("expand", "expand_as"), expand),
     **dict.fromkeys(("pad", "constant_pad_nd"), pad),
     **dict.fromkeys(("cat", "concat"), join),
     **dict.fromkeys(("matmul", "bmm"), matmul),
     "permute": permute,
+    "movedim": movedim,
+    "numpy_T": lambda c: CallLayer(operators.Permute(tuple(range(len(c.shape())))[::-1]), (c.first,)),
     "slice": slice_,
     "narrow": narrow,
     "select": select,
@@ -281,15 +305,15 @@ TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
     "mul": mul,
     "div": div,
     **dict.fromkeys(("clamp", "clamp_min", "clamp_max"), clip),
-    "exp": lambda c: CallLayer(operators.Exponential(), (c.source("self"),), {}),
+    "exp": lambda c: CallLayer(operators.Exponential(), (c.source("self"),)),
     "linalg_vector_norm": vector_norm,
     "embedding": embedding,
     "adaptive_avg_pool1d": adaptive_avg_pool1d,
-    "neg": lambda c: CallLayer(operators.AffineMap(-1.0), (c.source("self"),), {}),
+    "neg": lambda c: CallLayer(operators.AffineMap(-1.0), (c.source("self"),)),
     "pow": power,
-    "square": lambda c: CallLayer(operators.Power(2.0), (c.source("self"),), {}),
-    "sqrt": lambda c: CallLayer(operators.Power(0.5), (c.source("self"),), {}),
-    "rsqrt": lambda c: CallLayer(operators.Power(-0.5), (c.source("self"),), {}),
+    "square": lambda c: CallLayer(operators.Power(2.0), (c.source("self"),)),
+    "sqrt": lambda c: CallLayer(operators.Power(0.5), (c.source("self"),)),
+    "rsqrt": lambda c: CallLayer(operators.Power(-0.5), (c.source("self"),)),
     "mean": reduce(operators.Mean),
     "sum": reduce(operators.Sum),
     "amax": reduce(operators.Largest),

@@ -1,7 +1,7 @@
 """What a translation knows about one call: its arguments, and the shapes of the values that it reads."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -20,13 +20,14 @@ class Unsupported(Exception):  # noqa: N818 - becomes one line of a PellucidErro
 class CallLayer:
     """The layer for a call: the values it reads, and the names in the export of its own parameters and buffers.
 
-    owned: by the layer's name for them, such as {"weight": "p_conv1_weight"}. batch: whether the layer reads the number
-    of examples from the network's input, as its last input.
+    sources: names of values in the export, or further layers whose outputs it reads. owned: by the layer's name for
+    them, such as {"weight": "p_conv1_weight"}. batch: whether the layer reads the number of examples from the network's
+    input, as its last input.
     """
 
     layer: Layer
-    sources: tuple[str, ...]
-    owned: Mapping[str, str]
+    sources: "tuple[str | CallLayer, ...]"
+    owned: Mapping[str, str] = field(default_factory=dict[str, str])
     batch: bool = False
 
 
@@ -53,6 +54,15 @@ class Context:
         if not isinstance(value, Ref):
             raise Unsupported(f"{name} is {value!r} instead of a tensor")
         return value.name
+
+    @property
+    def first(self) -> str:
+        """The name of the value that is the first argument, whatever the argument's name."""
+        return self.source(next(iter(self.call.arguments)))
+
+    def given(self, *names: str) -> tuple[str, ...]:
+        """Return the names of the values that are these arguments, without those that are None."""
+        return tuple(self.source(name) for name in names if self[name] is not None)
 
     def shape(self, name: str = "self") -> tuple[Any, ...]:
         """Return the shape of the value that is an argument."""

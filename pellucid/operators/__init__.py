@@ -3,6 +3,17 @@
 from pellucid.layers.base import Layer
 from pellucid.operators.arithmetic import AffineMap, Clip, Exponential, Minus, Over, Plus, Power, Times
 from pellucid.operators.base import TensorLayer
+from pellucid.operators.choices import LargestOne, MaskedFill, Where
+from pellucid.operators.convolution import Convolve
+from pellucid.operators.functions import (
+    Absolute,
+    CosineFunction,
+    ErrorFunction,
+    Logarithm,
+    ParametricReLU,
+    SineFunction,
+    Softplus,
+)
 from pellucid.operators.moves import (
     Expand,
     Index,
@@ -17,46 +28,71 @@ from pellucid.operators.moves import (
     Stack,
     ToShape,
 )
-from pellucid.operators.products import Attention, LinearMap, MatMul
-from pellucid.operators.reductions import Largest, Length, Mean, Sum
+from pellucid.operators.norms import NormalizeChannels, NormalizeGroups, NormalizeLast
+from pellucid.operators.patches import Fold, Repeat, Reverse, RunningSum, Unfold
+from pellucid.operators.products import Attention, Einsum, LinearMap, MatMul
+from pellucid.operators.reductions import Largest, Length, Mean, Sum, Variance
 from pellucid.operators.sources import Fixed, Learned
 
 OPERATORS: tuple[type[Layer], ...] = (
-    AffineMap, Attention, Clip, Expand, Exponential, Fixed, Index, Join, Largest, Learned, Length,
-    LinearMap, MatMul, Mean, Minus, Over, Pad,
-    Permute, Plus, Power, ReplaceSelected, ReplaceSlice, Roll, Select, Slice, Stack, Sum, Times, ToShape,
+    Absolute, AffineMap, Attention, Clip, Convolve, CosineFunction, Einsum, ErrorFunction, Expand, Exponential,
+    Fixed, Fold, Index, Join, Largest, LargestOne, Learned, Length, LinearMap, Logarithm, MaskedFill, MatMul, Mean,
+    Minus, NormalizeChannels, NormalizeGroups, NormalizeLast, Over, Pad, ParametricReLU, Permute, Plus, Power,
+    Repeat, ReplaceSelected, ReplaceSlice, Reverse, Roll, RunningSum, Select, SineFunction, Slice, Softplus, Stack,
+    Sum, Times, ToShape, Unfold, Variance, Where,
 )  # fmt: skip
 
 __all__ = [
     "OPERATORS",
+    "Absolute",
     "AffineMap",
     "Attention",
     "Clip",
+    "Convolve",
+    "CosineFunction",
+    "Einsum",
+    "ErrorFunction",
     "Expand",
     "Exponential",
     "Fixed",
+    "Fold",
     "Index",
     "Join",
     "Largest",
+    "LargestOne",
     "Learned",
     "Length",
     "LinearMap",
+    "Logarithm",
+    "MaskedFill",
     "MatMul",
     "Mean",
     "Minus",
+    "NormalizeChannels",
+    "NormalizeGroups",
+    "NormalizeLast",
     "Over",
     "Pad",
+    "ParametricReLU",
     "Permute",
     "Plus",
     "Power",
+    "Repeat",
     "ReplaceSelected",
     "ReplaceSlice",
+    "Reverse",
     "Roll",
+    "RunningSum",
     "Select",
+    "SineFunction",
     "Slice",
+    "Softplus",
     "Stack",
     "Sum",
     "TensorLayer",
     "Times",
     "ToShape",
+    "Unfold",
+    "Variance",
+    "Where",
 ]

@@ -24,15 +24,20 @@ class InputsCache(NamedTuple):
 
 @dataclass(frozen=True)
 class ToShape(TensorLayer):
-    """Change the shape: the values in row-major order stay the same; one size may be -1, inferred from the others."""
+    """Change the shape: the values in row-major order stay the same; one size may be -1, inferred from the others.
+
+    sizes: of the axes of y between the first `before` and the last `after` axes, which are those of x.
+    """
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR
 
     sizes: tuple[int, ...]
+    before: int = 0
+    after: int = 0
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
         """Return x in the new shape."""
-        return x.reshape(self.sizes), InputCache(x)
+        return x.reshape(*x.shape[: self.before], *self.sizes, *x.shape[x.dim() - self.after :]), InputCache(x)
 
     def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return dy in the shape of x."""

@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from pellucid.errors import PellucidError
 from pellucid.layers.base import Mode, Params, Trait
 from pellucid.layers.dense import rows
 from pellucid.operators.base import TensorLayer, unbroadcast
@@ -99,3 +100,46 @@ class Attention(TensorLayer):
 
     def _scale(self, q: Tensor) -> float:
         return 1 / math.sqrt(q.shape[-1]) if self.scale is None else self.scale
+
+
+@dataclass(frozen=True)
+class Einsum(TensorLayer):
+    """Sum products over indices, in Einstein's notation, such as "nhij,nhjd->nhid".
+
+    Each index is a letter, which occurs at most once in each input and in y.
+    """
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MERGE
+
+    equation: str
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError unless the equation names each index of the inputs and of y by a letter."""
+        parts = [part for side in self.equation.split("->") for part in side.split(",")]
+        if self.equation.count("->") != 1 or not all(
+            (part.isalpha() or not part) and len(set(part)) == len(part) for part in parts
+        ):
+            raise PellucidError(f"Einsum: {self.equation!r} must be letters, each once in an input, and '->'")
+
+    def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Tensor, InputsCache]:
+        """Compute the sums of products."""
+        xs: tuple[Tensor, ...] = x if isinstance(x, tuple) else (x,)
+        return torch.einsum(self.equation, *xs), InputsCache(xs)
+
+    def backward(self, params: Params, cache: InputsCache, dy: Tensor) -> tuple[Any, Params]:
+        """Compute, for each input, the sums of products of dy and the other inputs.
+
+        Indices that only this input has are repeated: y is a sum over them.
+        """
+        names, out = self.equation.split("->")[0].split(","), self.equation.split("->")[1]
+        dxs: list[Tensor] = []
+        for index, (name, x) in enumerate(zip(names, cache.xs, strict=True)):
+            others = [i for i in range(len(names)) if i != index]
+            known = set(out).union(*(names[i] for i in others))
+            shared = "".join(letter for letter in name if letter in known)
+            found = torch.einsum(
+                ",".join((out, *(names[i] for i in others))) + "->" + shared, dy, *(cache.xs[i] for i in others)
+            )
+            sizes = [size if letter in known else 1 for letter, size in zip(name, x.shape, strict=True)]
+            dxs.append(found.reshape(sizes).expand(x.shape))
+        return dxs[0] if len(dxs) == 1 else tuple(dxs), {}

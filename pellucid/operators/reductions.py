@@ -108,3 +108,27 @@ class Length(TensorLayer):
         """Compute dx = x dy / y, and 0 where y = 0."""
         direction = torch.where(cache.y == 0, 0, cache.x / cache.y)
         return direction * _spread(dy, self.axes, self.keep), {}
+
+
+@dataclass(frozen=True)
+class Variance(TensorLayer):
+    """Average squared deviations from the mean over axes, which have size 1 in y, or are dropped without `keep`.
+
+    The divisor is the number of values minus `correction`.
+    """
+
+    traits: ClassVar[Trait] = Trait.WHOLE
+
+    axes: tuple[int, ...]
+    keep: bool = False
+    correction: float = 1
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
+        """Compute y = Σ (x - μ)² / (n - correction)."""
+        return x.var(self.axes, correction=self.correction, keepdim=self.keep), InputCache(x)
+
+    def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = 2 (x - μ) dy / (n - correction)."""
+        x = cache.x
+        count = math.prod(x.shape[axis] for axis in self.axes) - self.correction
+        return (x - x.mean(self.axes, keepdim=True)) * (_spread(dy, self.axes, self.keep) * (2 / count)), {}

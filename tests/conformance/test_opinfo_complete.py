@@ -18,7 +18,7 @@ OURS = re.compile(
 NAMES_BY_REASON = {
     "3-D images": (
         "nn.functional.adaptive_avg_pool3d nn.functional.adaptive_max_pool3d nn.functional.avg_pool3d "
-        "nn.functional.conv3d nn.functional.conv_transpose3d nn.functional.fractional_max_pool3d "
+        "nn.functional.conv_transpose3d nn.functional.fractional_max_pool3d "
         "nn.functional.interpolate.trilinear nn.functional.max_pool3d nn.functional.max_unpool3d "
         "nn.functional.max_unpool3d.grad"
     ),
@@ -28,9 +28,7 @@ NAMES_BY_REASON = {
         "nn.functional.adaptive_max_pool1d nn.functional.adaptive_max_pool2d nn.functional.fractional_max_pool2d"
     ),
     "a normalization that we do not have": ("nn.functional.normalize nn.functional.rms_norm masked.normalize renorm"),
-    "an activation that we do not have": (
-        "nn.functional.logsigmoid nn.functional.prelu nn.functional.selu nn.functional.tanhshrink"
-    ),
+    "an activation that we do not have": ("nn.functional.logsigmoid nn.functional.selu nn.functional.tanhshrink"),
     "a dropout that moves the values it drops": (
         "nn.functional.alpha_dropout nn.functional.feature_alpha_dropout.with_train "
         "nn.functional.feature_alpha_dropout.without_train"
@@ -44,7 +42,7 @@ NAMES_BY_REASON = {
     "BinaryCrossEntropy has targets of yes or no, its samples have not": "nn.functional.soft_margin_loss",
     "a mask": "masked.log_softmax masked.softmax masked.softmin",
     "products of three or of batches of matrices": (
-        "addbmm baddbmm bmm bmm.triton_optimized linalg.multi_dot nn.functional.bilinear "
+        "addbmm baddbmm bmm.triton_optimized linalg.multi_dot nn.functional.bilinear "
         "nn.functional.multi_head_attention_forward"
     ),
     "an outer product, or products and quotients added": "addcdiv addcmul addr",

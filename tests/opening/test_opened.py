@@ -10,7 +10,18 @@ from torch.nn import functional as F
 
 import pellucid
 from pellucid.errors import PellucidError
-from tests.opening.networks import NETWORKS, ConvNeXt, ResNet, Siamese, Swin, ViT
+from tests.opening.networks import (
+    NETWORKS,
+    ConvNeXt,
+    EfficientNet,
+    MobileNetV3,
+    ResNet,
+    ShuffleNet,
+    Siamese,
+    Swin,
+    UNet,
+    ViT,
+)
 
 FLOOR = 1.0  # what a gradient that is truly zero is compared with
 
@@ -142,7 +153,7 @@ class Unknown(nn.Module):
         self.inner = Inner()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.inner(torch.cumsum(x, 1)) + torch.cumsum(x, 2)
+        return self.inner(torch.cumprod(x, 1)) + torch.cumprod(x, 2)
 
 
 class Inner(nn.Module):
@@ -154,8 +165,9 @@ def test_all_operators_without_a_layer_are_named_at_once() -> None:
     with pytest.raises(PellucidError) as caught:
         pellucid.open(Unknown(), images(2))
     assert str(caught.value) == (
-        "open: no layer for 2 operators: cumsum, 2 calls, first in the network itself; sinh, 1 call, first in inner"
+        "open: no layer for 2 operators: cumprod, 2 calls, first in the network itself; sinh, 1 call, first in inner"
     )
+    assert caught.value.__notes__[0].endswith('pellucid.register_op("aten.cumprod", Cumprod)')
 
 
 class Counting(nn.Module):
@@ -240,3 +252,35 @@ def test_swin_and_convnext_are_verified_and_traced() -> None:
         gradient = model.explain(x, "saliency", target=2, signed=True)
         dy = F.one_hot(torch.tensor([2, 2]), 5).double()
         torch.testing.assert_close(gradient, autograd(made(kind).eval(), x, dy)["input"], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [ResNet, ConvNeXt, EfficientNet, MobileNetV3, ShuffleNet])
+def test_convolutional_networks_take_images_of_another_size(kind: type[nn.Module], tmp_path: Path) -> None:
+    network = made(kind).eval()
+    model = pellucid.open(network, images(2))
+    assert model.input_shape == (3, None, None)
+    model.save(tmp_path / "opened.safetensors")
+    x = torch.randn(2, 3, 20, 28, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    for one in (model, pellucid.Model.load(tmp_path / "opened.safetensors")):
+        torch.testing.assert_close(one(x), network(x).detach(), rtol=1e-12, atol=1e-12)
+    dy = torch.randn(2, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    assert_equal_gradients(model.gradients(x, dy), autograd(network, x, dy))
+
+
+def test_networks_whose_layers_need_the_size_of_the_example_keep_it() -> None:
+    for kind in (ViT, Swin, UNet):
+        model = pellucid.open(made(kind), images(2))
+        assert model.input_shape == (3, 16, 16)
+        with pytest.raises(PellucidError, match=r"the network takes \(3, 16, 16\)"):
+            model(torch.zeros(1, 3, 32, 32))
+
+
+class Odd(nn.Module):
+    """A padding that depends on whether the height is odd, as of TensorFlow."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(F.pad(x, (0, 0, 0, x.shape[2] % 2)), 2).flatten(2).sum(2)
+
+
+def test_a_padding_that_depends_on_the_size_is_seen() -> None:
+    assert pellucid.open(Odd(), images(2)).input_shape == (3, 16, 16)

@@ -1,0 +1,219 @@
+"""Samples of PyTorch's operators that our operators for opened networks compute, on whole tensors."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from conformance.case import SkipCase
+from conformance.opinfo.operator import Operator
+from conformance.trial import Ours, Trial
+from pellucid import operators
+from pellucid.errors import PellucidError
+from pellucid.layers import Layer, Mode
+
+
+def whole_trial(layer: Layer, xs: Sequence[Any], theirs: Callable[[], Tensor]) -> Trial:
+    """Return the trial of an operator on the tensors, of which those of integers and booleans have no gradient."""
+    named = {f"x{i}": x for i, x in enumerate(xs) if x.is_floating_point()}
+
+    def ours() -> Ours:
+        y, cache = layer.forward({}, xs[0] if len(xs) == 1 else tuple(xs), Mode())
+
+        def pull(dy: Tensor) -> dict[str, Tensor]:
+            dx, _ = layer.backward({}, cache, dy)
+            found = dx if isinstance(dx, tuple) else (dx,)
+            return {f"x{i}": found[i] for i in range(len(xs)) if f"x{i}" in named}
+
+        return Ours((y,), pull)
+
+    return Trial(named, lambda: (theirs(),), ours)
+
+
+def plain(make: Callable[[], Layer]) -> Callable[..., Trial]:
+    """Return the adapter of an operator of tensors only."""
+
+    def adapt(theirs: Callable[[], Tensor], *xs: Any, **options: Any) -> Trial:
+        if any(options.values()):
+            raise SkipCase(f"option {next(name for name, value in options.items() if value)}")
+        if not all(isinstance(x, Tensor) for x in xs):
+            raise SkipCase("a number instead of a tensor")
+        return whole_trial(make(), xs, theirs)
+
+    return adapt
+
+
+def axes_of(x: Tensor, dim: Any) -> tuple[int, ...]:
+    """Return axes counted from the first one; all axes for None."""
+    given = (dim,) if isinstance(dim, int) else tuple(dim or range(x.dim()))
+    if not x.dim():
+        raise SkipCase("a tensor without axes")
+    return tuple(axis % x.dim() for axis in given)
+
+
+def reduced(make: Callable[[tuple[int, ...], bool], Layer]) -> Callable[..., Trial]:
+    """Return the adapter of a reduction of axes."""
+
+    def adapt(theirs: Callable[[], Tensor], x: Tensor, dim: Any = None, keepdim: bool = False, **options: Any) -> Trial:
+        if options:
+            raise SkipCase(f"option {next(iter(options))}")
+        return whole_trial(make(axes_of(x, dim), keepdim), (x,), theirs)
+
+    return adapt
+
+
+def variance(theirs: Callable[[], Tensor], x: Tensor, dim: Any = None, *rest: Any, **options: Any) -> Trial:
+    """Put a sample of var to Variance."""
+    if rest or isinstance(dim, bool) or options.keys() - {"correction", "keepdim"}:
+        raise SkipCase("option unbiased")
+    correction = options.get("correction")
+    layer = operators.Variance(axes_of(x, dim), options.get("keepdim", False), 1 if correction is None else correction)
+    return whole_trial(layer, (x,), theirs)
+
+
+def permute(theirs: Callable[[], Tensor], x: Tensor, dims: Sequence[int]) -> Trial:
+    """Put a sample of permute to Permute."""
+    return whole_trial(operators.Permute(tuple(axis % x.dim() for axis in dims)), (x,), theirs)
+
+
+def along(make: Callable[..., Layer]) -> Callable[..., Trial]:
+    """Return the adapter of an operator along one axis, with further hyperparameters."""
+
+    def adapt(theirs: Callable[[], Tensor], x: Tensor, dim: int, *options: Any, dtype: Any = None) -> Trial:
+        if not x.dim() or dtype is not None:
+            raise SkipCase("a tensor without axes, or another dtype")
+        return whole_trial(make(dim % x.dim(), *options), (x,), theirs)
+
+    return adapt
+
+
+def index_select(theirs: Callable[[], Tensor], x: Tensor, dim: int, indices: Tensor) -> Trial:
+    """Put a sample of index_select to Index."""
+    if not x.dim() or not indices.dim():
+        raise SkipCase("a tensor without axes")
+    return whole_trial(operators.Index(dim % x.dim()), (x, indices), theirs)
+
+
+def repeat(theirs: Callable[[], Tensor], x: Tensor, counts: Sequence[int]) -> Trial:
+    """Put a sample of repeat or tile to Repeat."""
+    counts = (1,) * (x.dim() - len(counts)) + tuple(counts)
+    return whole_trial(operators.Repeat(counts), (x,), theirs)
+
+
+def flip(theirs: Callable[[], Tensor], x: Tensor, dims: Any) -> Trial:
+    """Put a sample of flip to Reverse."""
+    return whole_trial(operators.Reverse(axes_of(x, dims) if dims else ()), (x,), theirs)
+
+
+def roll(theirs: Callable[[], Tensor], x: Tensor, shifts: Any, dims: Any = None) -> Trial:
+    """Put a sample of roll to Roll."""
+    if dims is None:
+        raise SkipCase("a roll of the flattened tensor")
+    shifts = (shifts,) if isinstance(shifts, int) else tuple(shifts)
+    return whole_trial(operators.Roll(shifts, axes_of(x, dims)), (x,), theirs)
+
+
+def prelu(theirs: Callable[[], Tensor], x: Tensor, weight: Tensor) -> Trial:
+    """Put a sample of prelu to ParametricReLU."""
+    return whole_trial(operators.ParametricReLU(), (x, weight), theirs)
+
+
+def masked_fill(theirs: Callable[[], Tensor], x: Tensor, mask: Tensor, value: Any) -> Trial:
+    """Put a sample of masked_fill to MaskedFill."""
+    if isinstance(value, Tensor):
+        raise SkipCase("a tensor as the value")
+    return whole_trial(operators.MaskedFill(float(value)), (x, mask), theirs)
+
+
+def where(theirs: Callable[[], Tensor], x: Tensor, mask: Tensor, other: Any) -> Trial:
+    """Put a sample of where, whose first argument PyTorch's samples move to the second place, to Where."""
+    return whole_trial(operators.Where(), (mask, x, other), theirs)
+
+
+def softplus(theirs: Callable[[], Tensor], x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Trial:
+    """Put a sample of softplus to Softplus."""
+    return whole_trial(operators.Softplus(float(beta), float(threshold)), (x,), theirs)
+
+
+def einsum(theirs: Callable[[], Tensor], xs: Sequence[Tensor], equation: str) -> Trial:
+    """Put a sample of einsum to Einsum."""
+    try:
+        layer = operators.Einsum(equation.replace(" ", ""))
+    except PellucidError as error:
+        raise SkipCase("repeated indices, dots, or no arrow") from error
+    return whole_trial(layer, xs, theirs)
+
+
+def pairs(value: Any) -> tuple[int, int]:
+    """Return one number for both axes as two."""
+    return (value, value) if isinstance(value, int) else tuple(value) * (2 if len(value) == 1 else 1)
+
+
+def unfold(
+    theirs: Callable[[], Tensor], x: Tensor, kernel: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
+) -> Trial:
+    """Put a sample of unfold to Unfold."""
+    return whole_trial(operators.Unfold(*map(pairs, (kernel, stride, padding, dilation))), (x,), theirs)
+
+
+def attention(theirs: Callable[[], Tensor], q: Tensor, k: Tensor, v: Tensor, mask: Any = None, **options: Any) -> Trial:
+    """Put a sample of scaled_dot_product_attention to Attention."""
+    mask, scale = options.get("attn_mask", mask), options.get("scale")
+    if options.get("dropout_p") or options.get("enable_gqa"):
+        raise SkipCase("option dropout_p or enable_gqa")
+    layer = operators.Attention(bool(options.get("is_causal")), scale)
+    _, cache = layer.forward({}, (q, k, v) if mask is None else (q, k, v, mask), Mode())
+    if q.dtype is torch.float32 and bool((cache.weights > 1 - 1e-5).any()):
+        raise SkipCase("weights that round to 1 in float32, so that differences to them are rounding errors")
+    return whole_trial(layer, (q, k, v) if mask is None else (q, k, v, mask), theirs)
+
+
+def convolve(count: int) -> Callable[..., Trial]:
+    """Return the adapter of a convolution over `count` axes."""
+
+    def adapt(theirs: Callable[[], Tensor], x: Tensor, weight: Tensor, bias: Any = None, *rest: Any, **o: Any) -> Trial:
+        names = ("stride", "padding", "dilation", "groups")
+        options = dict(zip(names, (1, 0, 1, 1), strict=True)) | dict(zip(names, rest, strict=False)) | o
+        if x.dim() != count + 2 or isinstance(options["padding"], str):
+            raise SkipCase("no batch axis, or padding by name")
+        each = (value if isinstance(value, tuple) else (value,) * count for value in list(options.values())[:3])
+        stride, padding, dilation = each
+        layer = operators.Convolve(stride, padding, dilation, options["groups"])
+        return whole_trial(layer, (x, weight) if bias is None else (x, weight, bias), theirs)
+
+    return adapt
+
+
+OPERATORS = (
+    Operator("sub", operators.Minus, plain(operators.Minus)),
+    Operator("div", operators.Over, plain(operators.Over), "no_rounding_mode"),
+    Operator("bmm", operators.MatMul, plain(operators.MatMul)),
+    Operator("exp", operators.Exponential, plain(operators.Exponential)),
+    Operator("log", operators.Logarithm, plain(operators.Logarithm)),
+    Operator("abs", operators.Absolute, plain(operators.Absolute)),
+    Operator("sin", operators.SineFunction, plain(operators.SineFunction)),
+    Operator("cos", operators.CosineFunction, plain(operators.CosineFunction)),
+    Operator("erf", operators.ErrorFunction, plain(operators.ErrorFunction)),
+    Operator("nn.functional.prelu", operators.ParametricReLU, prelu),
+    Operator("nn.functional.softplus", operators.Softplus, softplus),
+    Operator("mean", operators.Mean, reduced(operators.Mean)),
+    Operator("sum", operators.Sum, reduced(operators.Sum)),
+    Operator("amax", operators.Largest, reduced(operators.Largest)),
+    Operator("var", operators.Variance, variance),
+    Operator("permute", operators.Permute, permute),
+    Operator("select", operators.Select, along(operators.Select)),
+    Operator("narrow", operators.Slice, along(lambda axis, start, size: operators.Slice(axis, start, start + size))),
+    Operator("index_select", operators.Index, index_select),
+    Operator("cumsum", operators.RunningSum, along(operators.RunningSum)),
+    Operator("flip", operators.Reverse, flip),
+    Operator("roll", operators.Roll, roll),
+    Operator("repeat", operators.Repeat, repeat),
+    Operator("tile", operators.Repeat, repeat),
+    Operator("masked_fill", operators.MaskedFill, masked_fill),
+    Operator("where", operators.Where, where),
+    Operator("einsum", operators.Einsum, einsum),
+    Operator("nn.functional.unfold", operators.Unfold, unfold),
+    Operator("nn.functional.scaled_dot_product_attention", operators.Attention, attention),
+    Operator("nn.functional.conv3d", operators.Convolve, convolve(3)),
+)

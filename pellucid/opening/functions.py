@@ -1,0 +1,196 @@
+"""Functions of numbers, choices and windows: from the arguments of an operator to the layer, or to several layers."""
+
+from collections.abc import Callable
+from typing import Any
+
+from pellucid import layers, operators
+from pellucid.layers.base import Layer
+from pellucid.opening.exported import Ref
+from pellucid.opening.tensors import expand
+from pellucid.opening.values import CallLayer, Context, Unsupported, pair
+
+
+def simple(make: Callable[[], Layer]) -> Callable[[Context], CallLayer]:
+    """Return the translation of an operator whose tensors are the inputs of a layer without hyperparameters."""
+    return lambda c: CallLayer(make(), tuple(one.name for one in c.call.arguments.values() if isinstance(one, Ref)))
+
+
+def addcmul(c: Context) -> CallLayer:
+    """Return a sum with a product."""
+    product = CallLayer(operators.Times(), (c.source("tensor1"), c.source("tensor2")))
+    return CallLayer(operators.Plus(), (c.source("self"), _scaled(product, float(c["value"]))))
+
+
+def addmm(c: Context) -> CallLayer:
+    """Return a sum with a product of matrices."""
+    one, other = ("batch1", "batch2") if c.call.op == "baddbmm" else ("mat1", "mat2")
+    product = CallLayer(operators.MatMul(), (c.source(one), c.source(other)))
+    shift = _scaled(c.source("self"), float(c["beta"]))
+    return CallLayer(operators.Plus(), (shift, _scaled(product, float(c["alpha"]))))
+
+
+def _scaled(source: str | CallLayer, factor: float) -> str | CallLayer:
+    return source if factor == 1 else CallLayer(operators.AffineMap(factor), (source,))
+
+
+def mish(c: Context) -> CallLayer:
+    """Return x tanh(softplus(x)). Source: Misra 2019, equation 1."""
+    bounded = CallLayer(layers.Tanh(), (CallLayer(operators.Softplus(), (c.first,)),))
+    return CallLayer(operators.Times(), (c.first, bounded))
+
+
+def glu(c: Context) -> CallLayer:
+    """Return the first half times the sigmoid of the second half. Source: Dauphin et al. 2017, equation 1."""
+    axis, half = c.axis(), c.shape()[c.axis()] // 2
+    first = CallLayer(operators.Slice(axis, 0, half), (c.first,))
+    gate = CallLayer(layers.Sigmoid(), (CallLayer(operators.Slice(axis, half), (c.first,)),))
+    return CallLayer(operators.Times(), (first, gate))
+
+
+def selu(c: Context) -> CallLayer:
+    """Return a scaled ELU. Source: Klambauer et al. 2017, equation 2."""
+    return CallLayer(operators.AffineMap(1.0507009873554804934193349852946), (
+        CallLayer(layers.ELU(1.6732632423543772848170429916717), (c.first,)),
+    ))  # fmt: skip
+
+
+def rms_norm(c: Context) -> CallLayer:
+    """Return x / sqrt(mean(x²) + ε), scaled. Source: Zhang and Sennrich 2019, equation 4."""
+    if c["eps"] is None:
+        raise Unsupported("its epsilon depends on the precision")
+    count = len(c.shape("input"))
+    axes = tuple(range(count - len(c["normalized_shape"]), count))
+    square = CallLayer(operators.Mean(axes, keep=True), (CallLayer(operators.Power(2.0), (c.first,)),))
+    factor = CallLayer(operators.Power(-0.5), (CallLayer(operators.AffineMap(1.0, float(c["eps"])), (square,)),))
+    y = CallLayer(operators.Times(), (c.first, factor))
+    return y if c["weight"] is None else CallLayer(operators.Times(), (y, c.source("weight")))
+
+
+def masked_fill(c: Context) -> CallLayer:
+    """Return MaskedFill."""
+    if isinstance(c["value"], Ref):
+        raise Unsupported("the value is a tensor")
+    return CallLayer(operators.MaskedFill(float(c["value"])), (c.source("self"), c.source("mask")))
+
+
+def where(c: Context) -> CallLayer:
+    """Return Where."""
+    return CallLayer(operators.Where(), tuple(map(c.source, ("condition", "self", "other"))))
+
+
+def maximum(c: Context) -> CallLayer:
+    """Return LargestOne along an axis; the maxima of several axes are Largest."""
+    if "dim" not in c.call.arguments:
+        raise Unsupported("no axis is given")
+    return CallLayer(operators.LargestOne(c.axis(), bool(c["keepdim"])), (c.source("self"),))
+
+
+def running_sum(c: Context) -> CallLayer:
+    """Return RunningSum."""
+    if c["dtype"] not in (None, c.call.dtype):
+        raise Unsupported(f"dtype={c['dtype']}")
+    return CallLayer(operators.RunningSum(c.axis()), (c.source("self"),))
+
+
+def repeat(c: Context) -> CallLayer | str:
+    """Return Repeat, or Expand of one example to their number."""
+    counts, size = c["repeats" if "repeats" in c.call.arguments else "dims"], c.shape()
+    padded = (1,) * (len(counts) - len(size)) + size
+    if len(counts) < len(size):
+        counts = (1,) * (len(size) - len(counts)) + counts
+    if all(one == 1 or length == 1 for one, length in zip(counts, padded, strict=True)):
+        return expand(c)
+    if any(type(one) is not int for one in counts):
+        raise Unsupported("a count depends on the number of examples")
+    return CallLayer(operators.Repeat(tuple(counts)), (c.source("self"),))
+
+
+def unfold(c: Context) -> CallLayer:
+    """Return Unfold."""
+    return CallLayer(operators.Unfold(*_windows(c)), (c.source("self"),))
+
+
+def fold(c: Context) -> CallLayer:
+    """Return Fold."""
+    return CallLayer(operators.Fold(pair(c.fixed("output_size")), *_windows(c)), (c.source("self"),))
+
+
+def _windows(c: Context) -> tuple[tuple[int, int], ...]:
+    return tuple(pair(c[name]) for name in ("kernel_size", "stride", "padding", "dilation"))
+
+
+def einsum(c: Context) -> CallLayer:
+    """Return Einsum."""
+    equation = c["equation"].replace(" ", "")
+    if "->" not in equation or "." in equation:
+        raise Unsupported(f"equation {equation!r}")
+    return CallLayer(operators.Einsum(equation), tuple(one.name for one in c["tensors"]))
+
+
+def variance(c: Context) -> CallLayer:
+    """Return Variance, or its square root."""
+    correction = c.call.arguments.get("correction")
+    if correction is None:
+        correction = c.call.arguments.get("unbiased", True)
+    layer = operators.Variance(c.axes(), bool(c.call.arguments.get("keepdim", False)), float(correction))
+    y = CallLayer(layer, (c.source("self"),))
+    return CallLayer(operators.Power(0.5), (y,)) if c.call.op == "std" else y
+
+
+def pixel_shuffle(c: Context) -> CallLayer:
+    """Return moves: channels in groups of r² become squares of r x r pixels. Source: Shi et al. 2016, equation 4."""
+    r, (_, channels, height, width) = c["upscale_factor"], c.shape()
+    split = CallLayer(operators.ToShape((-1, channels // r**2, r, r, height, width)), (c.source("self"),))
+    moved = CallLayer(operators.Permute((0, 1, 4, 2, 5, 3)), (split,))
+    return CallLayer(operators.ToShape((-1, channels // r**2, height * r, width * r)), (moved,))
+
+
+def pixel_unshuffle(c: Context) -> CallLayer:
+    """Return moves: squares of r x r pixels become channels."""
+    r, (_, channels, height, width) = c["downscale_factor"], c.shape()
+    split = CallLayer(operators.ToShape((-1, channels, height // r, r, width // r, r)), (c.source("self"),))
+    moved = CallLayer(operators.Permute((0, 1, 3, 5, 2, 4)), (split,))
+    return CallLayer(operators.ToShape((-1, channels * r**2, height // r, width // r)), (moved,))
+
+
+def channel_shuffle(c: Context) -> CallLayer:
+    """Return moves: channels of all groups take turns. Source: Zhang et al. 2018, figure 1."""
+    groups, (_, channels, height, width) = c["groups"], c.shape()
+    split = CallLayer(operators.ToShape((-1, groups, channels // groups, height, width)), (c.first,))
+    return CallLayer(
+        operators.ToShape((-1, channels, height, width)), (CallLayer(operators.Permute((0, 2, 1, 3, 4)), (split,)),)
+    )
+
+
+TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
+    "log": simple(operators.Logarithm),
+    "abs": simple(operators.Absolute),
+    "sin": simple(operators.SineFunction),
+    "cos": simple(operators.CosineFunction),
+    "erf": simple(operators.ErrorFunction),
+    "prelu": simple(operators.ParametricReLU),
+    "reciprocal": simple(lambda: operators.Power(-1.0)),
+    "softplus": lambda c: CallLayer(operators.Softplus(float(c["beta"]), float(c["threshold"])), (c.first,)),
+    "flip": lambda c: CallLayer(operators.Reverse(c.axes("dims")), (c.first,)),
+    "addcmul": addcmul,
+    "addmm": addmm,
+    "baddbmm": addmm,
+    "mish": mish,
+    "glu": glu,
+    "selu": selu,
+    "rms_norm": rms_norm,
+    "masked_fill": masked_fill,
+    "where": where,
+    "max": maximum,
+    "cumsum": running_sum,
+    "repeat": repeat,
+    "tile": repeat,
+    "im2col": unfold,
+    "col2im": fold,
+    "einsum": einsum,
+    "var": variance,
+    "std": variance,
+    "pixel_shuffle": pixel_shuffle,
+    "pixel_unshuffle": pixel_unshuffle,
+    "channel_shuffle": channel_shuffle,
+}

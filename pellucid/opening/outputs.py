@@ -1,0 +1,69 @@
+"""Comparison of an opened network's outputs with the network's: for the example, and for images of other sizes."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils._pytree import tree_flatten
+
+from pellucid.combine.base import shape_of
+from pellucid.combine.graph import Graph
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Mode, Params
+from pellucid.network.inputs import common_sizes
+from pellucid.opening.exported import evaluating
+
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}  # of outputs, relative to the largest
+LARGER = ((32, 64), (1, 3))  # rows and columns of the other sizes beyond those of the example; the second may be odd
+
+
+def check_outputs(network: nn.Module, inputs: tuple[Tensor, ...], y: Any) -> None:
+    """Raise PellucidError unless the outputs are the network's, up to rounding errors."""
+    with evaluating(network), torch.no_grad():
+        expected, _ = tree_flatten(network(*inputs))
+    expected = [part for part in expected if isinstance(part, Tensor)]
+    found = y if isinstance(y, tuple) else (y,)
+    for index, (one, other) in enumerate(zip(found, expected, strict=True)):
+        gap = float((one - other).abs().max()) if one.numel() and one.shape == other.shape else 0.0
+        limit = TOLERANCE.get(other.dtype, 1e-2) * max(float(other.abs().max()), 1e-6)
+        if one.shape != other.shape or not gap <= limit:
+            raise PellucidError(
+                f"open: output {index} differs from the network's by {gap:.2g}, above {limit:.2g}; does the network "
+                "compute something else at each call?"
+            )
+
+
+def free_shapes(network: nn.Module, net: Graph, params: Params, x: Any, y: Any) -> tuple[Any, Any]:
+    """Return the shapes of inputs x and outputs y without the batch axis, with None for a free height and width.
+
+    They are free if the network takes images of another size, and the layers compute its outputs for them and for
+    images of an odd size, if it takes those.
+    """
+    shape, out = shape_of(x), shape_of(y)
+    if not isinstance(x, Tensor) or x.dim() != 4:
+        return shape, out
+    height, width = x.shape[2:]
+    sizes = [(height + rows, width + columns) for rows, columns in LARGER]
+    found = [_outputs(network, net, params, F.interpolate(x[:1], size)) for size in sizes]
+    if found[0] is None or () in found:
+        return shape, out
+    for other in found:
+        out = out if other is None else common_sizes(out, other)
+    return (shape[0], None, None), out
+
+
+def _outputs(network: nn.Module, net: Graph, params: Params, x: Tensor) -> Any:
+    """Return the shape of the outputs, () if they are not the network's, and None if the network refuses the input."""
+    with evaluating(network), torch.no_grad():
+        try:
+            network(x)
+        except Exception:  # whatever the module's own code raises for a size that it does not take
+            return None
+    try:
+        with torch.no_grad():
+            y, _ = net.forward(params, x, Mode(keep=False))
+        check_outputs(network, (x,), y)
+    except (PellucidError, RuntimeError, IndexError, ValueError):  # of layers that need the example's size
+        return ()
+    return shape_of(y)

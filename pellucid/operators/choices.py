@@ -1,0 +1,77 @@
+"""Operators that choose among values: by a mask, or the largest one."""
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.layers.base import Mode, Params, Trait, like
+from pellucid.operators.base import TensorLayer, unbroadcast
+from pellucid.operators.moves import InputsCache
+
+
+@dataclass(frozen=True)
+class MaskedFill(TensorLayer):
+    """Replace values by the number `value` where a second input, a mask of booleans, is True."""
+
+    traits: ClassVar[Trait] = Trait.WHOLE
+    constants: ClassVar[tuple[int, ...]] = (1,)
+
+    value: float
+
+    def forward(self, params: Params, x: tuple[Tensor, Tensor], mode: Mode) -> tuple[Tensor, InputsCache]:
+        """Return x, with the number where the mask is True."""
+        return x[0].masked_fill(x[1], self.value), InputsCache(x)
+
+    def backward(self, params: Params, cache: InputsCache, dy: Tensor) -> tuple[tuple[Tensor, None], Params]:
+        """Return dy, with 0 where the mask is True."""
+        x, mask = cache.xs
+        return (unbroadcast(dy.masked_fill(mask, 0), x), None), {}
+
+
+@dataclass(frozen=True)
+class Where(TensorLayer):
+    """Take values of the second input where the first, a mask of booleans, is True, else those of the third."""
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MERGE
+    constants: ClassVar[tuple[int, ...]] = (0,)
+
+    def forward(self, params: Params, x: tuple[Tensor, Tensor, Tensor], mode: Mode) -> tuple[Tensor, InputsCache]:
+        """Return the chosen values."""
+        return torch.where(*x), InputsCache(x)
+
+    def backward(self, params: Params, cache: InputsCache, dy: Tensor) -> tuple[tuple[None, Tensor, Tensor], Params]:
+        """Return dy where the values were taken, and 0 elsewhere, summed over broadcast axes."""
+        mask, a, b = cache.xs
+        return (None, unbroadcast(torch.where(mask, dy, 0), a), unbroadcast(torch.where(mask, 0, dy), b)), {}
+
+
+class PickedCache(NamedTuple):
+    """Cache of LargestOne: the position of each maximum along the axis, and the shape of the input."""
+
+    positions: Tensor
+    x: Tensor  # expanded from a single stored value
+
+
+@dataclass(frozen=True)
+class LargestOne(TensorLayer):
+    """Take the maximum along one axis, which has size 1 in y, or is dropped without `keep`.
+
+    One of equal maxima receives the gradient, as of torch.max; Largest divides it among them.
+    """
+
+    traits: ClassVar[Trait] = Trait.WHOLE
+
+    axis: int
+    keep: bool = False
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, PickedCache]:
+        """Compute the maximum."""
+        y, positions = x.max(self.axis, keepdim=True)
+        return y if self.keep else y.squeeze(self.axis), PickedCache(positions, like(x))
+
+    def backward(self, params: Params, cache: PickedCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Return dy at the positions of the maxima, and zeros elsewhere."""
+        dy = dy if self.keep else dy.unsqueeze(self.axis)
+        return dy.new_zeros(cache.x.shape).scatter(self.axis, cache.positions, dy), {}

@@ -1,0 +1,130 @@
+"""Elementwise functions of one tensor: logarithm, absolute value, sine, cosine, softplus, erf and PReLU."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.layers.base import Mode, Params, Trait
+from pellucid.operators.base import TensorLayer
+from pellucid.operators.moves import InputCache, InputsCache
+
+
+@dataclass(frozen=True)
+class Logarithm(TensorLayer):
+    """Compute y = log(x)."""
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.ELEMENTWISE
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
+        """Compute y = log(x)."""
+        return x.log(), InputCache(x)
+
+    def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = dy / x."""
+        return dy / cache.x, {}
+
+
+@dataclass(frozen=True)
+class Absolute(TensorLayer):
+    """Compute y = |x|; the gradient at 0 is 0."""
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.ELEMENTWISE
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
+        """Compute y = |x|."""
+        return x.abs(), InputCache(x)
+
+    def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = sign(x) dy."""
+        return dy * cache.x.sign(), {}
+
+
+@dataclass(frozen=True)
+class SineFunction(TensorLayer):
+    """Compute y = sin(x)."""
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.ELEMENTWISE
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
+        """Compute y = sin(x)."""
+        return x.sin(), InputCache(x)
+
+    def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = cos(x) dy."""
+        return dy * cache.x.cos(), {}
+
+
+@dataclass(frozen=True)
+class CosineFunction(TensorLayer):
+    """Compute y = cos(x)."""
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.ELEMENTWISE
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
+        """Compute y = cos(x)."""
+        return x.cos(), InputCache(x)
+
+    def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = -sin(x) dy."""
+        return -dy * cache.x.sin(), {}
+
+
+@dataclass(frozen=True)
+class ErrorFunction(TensorLayer):
+    """Compute y = erf(x) = 2 / sqrt(π) ∫ exp(-t²) dt from 0 to x."""
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.ELEMENTWISE
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
+        """Compute y = erf(x)."""
+        return x.erf(), InputCache(x)
+
+    def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = 2 / sqrt(π) exp(-x²) dy."""
+        return dy * (2 / math.sqrt(math.pi)) * (-cache.x * cache.x).exp(), {}
+
+
+@dataclass(frozen=True)
+class Softplus(TensorLayer):
+    """Compute y = log(1 + exp(β x)) / β, and y = x where β x is above `threshold`. Source: Dugas et al. 2001."""
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.ELEMENTWISE
+
+    beta: float = 1.0
+    threshold: float = 20.0
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
+        """Compute y = log(1 + exp(β x)) / β."""
+        return F.softplus(x, self.beta, self.threshold), InputCache(x)
+
+    def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx = dy / (1 + exp(-β x)), and dx = dy above the threshold."""
+        scaled = cache.x * self.beta
+        return torch.where(scaled > self.threshold, dy, dy * torch.sigmoid(scaled)), {}
+
+
+@dataclass(frozen=True)
+class ParametricReLU(TensorLayer):
+    """Multiply negative values by slopes that are a second input (1,) or (C,): y = max(x, 0) + a min(x, 0).
+
+    Source: He et al. 2015, equation 1 (PReLU).
+    """
+
+    traits: ClassVar[Trait] = Trait.WHOLE
+
+    def forward(self, params: Params, x: tuple[Tensor, Tensor], mode: Mode) -> tuple[Tensor, InputsCache]:
+        """Compute y = max(x, 0) + a min(x, 0)."""
+        return F.prelu(*x), InputsCache(x)
+
+    def backward(self, params: Params, cache: InputsCache, dy: Tensor) -> tuple[tuple[Tensor, Tensor], Params]:
+        """Compute dx = dy for x > 0, else a dy, and da = the sum of min(x, 0) dy."""
+        x, a = cache.xs
+        axis = 1 if x.dim() > 1 else 0
+        shape = [-1 if i == axis else 1 for i in range(x.dim())] if a.numel() > 1 else [1] * x.dim()
+        slopes = a.reshape(shape)
+        da = (dy * x.clamp(max=0)).sum_to_size(slopes.shape).reshape(a.shape)
+        return (torch.where(x > 0, dy, dy * slopes), da), {}

@@ -1,0 +1,109 @@
+"""Operators that copy values several times: windows of images, repetition, reversal and running sums."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.layers.base import Mode, Params, Trait
+from pellucid.operators.base import TensorLayer
+from pellucid.operators.moves import InputCache
+
+_Two = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Unfold(TensorLayer):
+    """Take all windows of images (N, C, H, W) as columns: y is (N, C kH kW, windows). Padding is 0."""
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.LINEAR
+
+    kernel: _Two
+    stride: _Two
+    padding: _Two
+    dilation: _Two
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
+        """Return the windows."""
+        return F.unfold(x, self.kernel, self.dilation, self.padding, self.stride), InputCache(x)
+
+    def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Return, for each pixel, the sum of dy over the windows that contain it."""
+        size = cache.x.shape[-2:]
+        return F.fold(dy, size, self.kernel, self.dilation, self.padding, self.stride), {}
+
+
+@dataclass(frozen=True)
+class Fold(TensorLayer):
+    """Sum columns (N, C kH kW, windows) into images (N, C, *size), at the places from which Unfold takes them."""
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.LINEAR | Trait.SUM
+
+    size: _Two
+    kernel: _Two
+    stride: _Two
+    padding: _Two
+    dilation: _Two
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
+        """Return the sums."""
+        return F.fold(x, self.size, self.kernel, self.dilation, self.padding, self.stride), InputCache(x)
+
+    def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Return the windows of dy."""
+        return F.unfold(dy, self.kernel, self.dilation, self.padding, self.stride), {}
+
+
+@dataclass(frozen=True)
+class Repeat(TensorLayer):
+    """Repeat the whole tensor along each axis, and along new axes before the first one, as Tensor.repeat."""
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR
+
+    counts: tuple[int, ...]
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
+        """Return x, repeated."""
+        return x.repeat(self.counts), InputCache(x)
+
+    def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Return the sum of dy over the repetitions."""
+        x = cache.x
+        sizes = (*(1,) * (len(self.counts) - x.dim()), *x.shape)
+        pairs = [part for count, size in zip(self.counts, sizes, strict=True) for part in (count, size)]
+        return dy.reshape(pairs).sum(list(range(0, len(pairs), 2))).reshape(x.shape), {}
+
+
+@dataclass(frozen=True)
+class Reverse(TensorLayer):
+    """Reverse the order of the values along axes."""
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR
+
+    axes: tuple[int, ...]
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
+        """Return x, reversed."""
+        return x.flip(self.axes), InputCache(x)
+
+    def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Return dy, reversed."""
+        return dy.flip(self.axes), {}
+
+
+@dataclass(frozen=True)
+class RunningSum(TensorLayer):
+    """Sum along an axis up to each position: y_i = x_0 + ... + x_i."""
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.LINEAR | Trait.SUM
+
+    axis: int
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
+        """Compute the sums."""
+        return x.cumsum(self.axis), InputCache(x)
+
+    def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx_i = dy_i + dy_(i+1) + ..., to the end."""
+        return dy.flip(self.axis).cumsum(self.axis).flip(self.axis), {}

@@ -1,0 +1,148 @@
+"""Each operator that becomes a layer or several: outputs and all gradients are those of PyTorch, in float64."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import pellucid
+from pellucid.errors import PellucidError
+from tests.opening.test_opened import assert_equal_gradients, autograd, images
+
+torch.manual_seed(0)
+MASK = torch.rand(16, 16) > 0.5
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "conv1d": lambda x: F.conv1d(x.flatten(2), torch.ones(4, 3, 3).double(), padding=1),
+    "conv1d_same": lambda x: F.conv1d(x.flatten(2), torch.ones(4, 3, 3).double(), padding="same"),
+    "conv2d_constant": lambda x: F.conv2d(x, torch.ones(3, 1, 2, 2).double(), stride=2, groups=3),
+    "conv_transpose1d": lambda x: F.conv_transpose1d(x.flatten(2), torch.ones(3, 2, 3).double(), stride=2),
+    "layer_norm": lambda x: F.layer_norm(x, (16,)),
+    "group_norm": lambda x: F.group_norm(x, 3),
+    "instance_norm": F.instance_norm,
+    "repeat": lambda x: x.repeat(1, 2, 1, 1),
+    "repeat_new_axis": lambda x: x.mean(1).repeat(2, 1, 1, 1).permute(1, 0, 2, 3),
+    "tile": lambda x: x.tile(2),
+    "einsum": lambda x: torch.einsum("nchw,ncvw->nchv", x, x),
+    "masked_fill": lambda x: x.masked_fill(MASK, -1.5),
+    "where": lambda x: torch.where(MASK, x, x * 2),
+    "unfold": lambda x: F.unfold(x, 3, padding=1, stride=2),
+    "fold": lambda x: F.fold(F.unfold(x, 2, stride=2), 16, 2, stride=2),
+    "max": lambda x: x.max(2).values,
+    "var": lambda x: x.var((1, 2)),
+    "std": lambda x: x.std(2, keepdim=True),
+    "var_mean": lambda x: torch.stack(torch.var_mean(x, (2, 3)), -1),
+    "cumsum": lambda x: x.cumsum(1),
+    "flip": lambda x: x.flip(1, 3),
+    "log": lambda x: (x.abs() + 0.5).log(),
+    "waves": lambda x: x.sin() * x.cos() + torch.erf(x),
+    "softplus": lambda x: F.softplus(x, 2.0, 3.0),
+    "mish": F.mish,
+    "glu": lambda x: F.glu(x, 2),
+    "selu": F.selu,
+    "rms_norm": lambda x: F.rms_norm(x, (16,), eps=1e-6),
+    "reciprocal": lambda x: (x * x + 1).reciprocal(),
+    "addcmul": lambda x: torch.addcmul(x, x, x.exp(), value=0.5),
+    "baddbmm": lambda x: torch.baddbmm(x[:, 0], x[:, 1], x[:, 2], beta=0.5, alpha=2),
+    "pixel_shuffle": lambda x: F.pixel_shuffle(F.pixel_unshuffle(x, 4) * 2, 2),
+    "channel_shuffle": lambda x: F.channel_shuffle(x.repeat(1, 2, 1, 1), 3),
+    "zeros_of_the_number_of_examples": lambda x: x + torch.zeros(len(x), 3, 1, 1).add(2).cumsum(1),
+    "movedim": lambda x: x.movedim((1, 3), (2, 1)) * 2,
+    "mT": lambda x: x.mT @ x,
+    "rows_of_the_number_of_examples": lambda x: (
+        x.flatten(0, 1) * torch.arange(3.0).double().repeat(len(x))[:, None, None]
+    ).unflatten(0, (-1, 3)),
+    "zeros_like": lambda x: x * (torch.zeros_like(x[:, :1]) + 0.5),
+}
+
+
+class Function(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+def assert_opens(network: nn.Module) -> pellucid.Model:
+    model = pellucid.open(network, images(2))
+    for count in (1, 3):
+        x = images(count, seed=count)
+        y = model(x)
+        torch.testing.assert_close(y, network(x).detach(), rtol=1e-12, atol=1e-12)
+        dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+        assert_equal_gradients(model.gradients(x, dy), autograd(network, x, dy))
+    return model
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_function_equals_pytorchs(name: str) -> None:
+    assert_opens(Function(FUNCTIONS[name]))
+
+
+class Standardized(nn.Conv2d):
+    """Qiao et al. 2019, as in timm: a weight that is normalized before each convolution."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 4, 3)
+        self.gain = nn.Parameter(torch.rand(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = F.batch_norm(self.weight.reshape(1, 4, -1), None, None, self.gain, training=True, momentum=0.0)
+        return F.conv2d(x, weight.reshape_as(self.weight), self.bias)
+
+
+class TwoPaths(nn.Module):
+    """A module that is reached by two paths, as the position encodings of CoaT."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoding = nn.Conv2d(3, 3, 3, padding=1)
+        self.blocks = nn.ModuleList([nn.Sequential(self.encoding, nn.ReLU()), nn.Sequential(self.encoding)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = x + block(x)
+        return x
+
+
+class Exact(nn.Module):
+    """A part that computes in full precision also under mixed precision, as the attention of EfficientViT."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(16, elementwise_affine=False)
+        self.slope = nn.PReLU(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            y = x.mT @ x
+        return self.slope(self.norm(y) * 2)
+
+
+@pytest.mark.parametrize("kind", [Standardized, TwoPaths, Exact])
+def test_network_equals_pytorchs(kind: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    assert_opens(kind().double())
+
+
+def test_module_with_two_paths_is_one_node_with_two_uses() -> None:
+    torch.manual_seed(0)
+    uses = {row.path: row.uses for row in pellucid.open(TwoPaths().double(), images(2)).summary().rows}
+    assert uses == {"encoding": 2, "blocks.0.1": 1, "add": 1, "add~2": 1}
+
+
+def test_weights_of_a_module_with_two_paths_go_back() -> None:
+    torch.manual_seed(0)
+    network = TwoPaths().double()
+    model = pellucid.open(network, images(2))
+    model.weights["encoding.weight"].mul_(2)
+    network.load_state_dict(model.state_dict())
+    torch.testing.assert_close(network(images(3)).detach(), model(images(3)), rtol=1e-12, atol=1e-12)
+
+
+def test_random_numbers_are_refused() -> None:
+    with pytest.raises(PellucidError, match=r"no layer for 1 operator: rand, 1 call"):
+        pellucid.open(Function(lambda x: x + torch.rand(16)), images(2))

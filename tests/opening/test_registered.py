@@ -1,0 +1,122 @@
+"""Layers that users write for operators without one: the proposed class, its verification, and its use."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import pellucid
+from pellucid import registry
+from pellucid.errors import PellucidError
+from pellucid.opening import missing
+from pellucid.operators import TensorLayer
+from tests.opening.test_opened import assert_equal_gradients, autograd, images
+
+
+class Kept(NamedTuple):
+    x: Tensor
+
+
+@dataclass(frozen=True)
+class HyperbolicSine(TensorLayer):
+    def forward(self, params: Any, x: Tensor, mode: Any) -> tuple[Tensor, Kept]:
+        return x.sinh(), Kept(x)
+
+    def backward(self, params: Any, cache: Kept, dy: Tensor) -> tuple[Tensor, dict[str, Any]]:
+        return dy * cache.x.cosh(), {}
+
+
+@dataclass(frozen=True)
+class WrongSlope(HyperbolicSine):
+    def backward(self, params: Any, cache: Kept, dy: Tensor) -> tuple[Tensor, dict[str, Any]]:
+        return dy * cache.x.sinh(), {}
+
+
+@dataclass(frozen=True)
+class WrongValue(HyperbolicSine):
+    def forward(self, params: Any, x: Tensor, mode: Any) -> tuple[Tensor, Kept]:
+        return x.sinh() + 1e-6, Kept(x)
+
+
+@dataclass(frozen=True)
+class Shrink(TensorLayer):
+    lambd: float = 0.5
+
+    def forward(self, params: Any, x: Tensor, mode: Any) -> tuple[Tensor, Kept]:
+        return x * (x.abs() > self.lambd), Kept(x)
+
+    def backward(self, params: Any, cache: Kept, dy: Tensor) -> tuple[Tensor, dict[str, Any]]:
+        return dy * (cache.x.abs() > self.lambd), {}
+
+
+class Waves(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sinh(nn.functional.hardshrink(x, 0.75)).sum((2, 3))
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """Remove registered layers at the end of a test."""
+    before, parts = dict(missing.REGISTERED), dict(registry.REGISTERED)
+    yield
+    for table, kept in ((missing.REGISTERED, before), (registry.REGISTERED, parts)):
+        table.clear()
+        table.update(kept)
+
+
+def test_registered_layers_open_a_network_that_is_saved_and_loaded(tmp_path: Path) -> None:
+    pellucid.register_op("aten.sinh", HyperbolicSine)
+    pellucid.register_op("aten.hardshrink", Shrink)
+    x = images(3)
+    model = pellucid.open(Waves(), x)
+    torch.testing.assert_close(model(x), Waves()(x), rtol=1e-12, atol=1e-12)
+    dy = torch.randn(3, 3, dtype=torch.float64)
+    assert_equal_gradients(model.gradients(x, dy), autograd(Waves(), x, dy))
+    model.save(tmp_path / "waves.safetensors")
+    assert torch.equal(pellucid.Model.load(tmp_path / "waves.safetensors")(x), model(x))
+
+
+@pytest.mark.parametrize(
+    ("layer", "why"),
+    [
+        (WrongSlope, "the gradient of WrongSlope with respect to input 0 differs by"),
+        (WrongValue, "the output of WrongValue differs by 1e-06"),
+        (nn.ReLU, "is not a class of layers"),
+    ],
+)
+def test_wrong_layers_are_refused(layer: Any, why: str) -> None:
+    with pytest.raises(PellucidError, match=why):
+        pellucid.register_op("aten.sinh", layer)
+    with pytest.raises(PellucidError, match="no layer for 2 operators"):
+        pellucid.open(Waves(), images(2))
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("aten.nothing", "PyTorch has no operator"), ("relu", "has no operator"), ("aten.relu", "has a layer already")],
+)
+def test_other_operators_are_refused(name: str, why: str) -> None:
+    with pytest.raises(PellucidError, match=why):
+        pellucid.register_op(name, HyperbolicSine)
+
+
+def test_required_numbers_need_samples() -> None:
+    with pytest.raises(PellucidError, match=r"needs the argument 'dim'; give samples"):
+        pellucid.register_op("aten.cumprod", HyperbolicSine)
+
+
+def test_class_in_the_note_works_with_its_gradient_filled_in() -> None:
+    class Inner(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.sinh(x)
+
+    with pytest.raises(PellucidError) as caught:
+        pellucid.open(Inner(), images(2))
+    code = caught.value.__notes__[0].partition("\n")[2].replace("dx = ...", "dx = dy * torch.cosh(cache.x)")
+    exec(code, {"__name__": __name__})
+    x = images(2)
+    assert torch.equal(pellucid.open(Inner(), x)(x), torch.sinh(x))

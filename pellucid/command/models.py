@@ -27,9 +27,9 @@ def open_network(model: str) -> "Model":
     """Load a model as `open_model` does, or an ONNX file; one whose output is a vector counts as a classifier."""
     if not model.endswith(".onnx"):
         return open_model(model)
-    from pellucid.export.onnx_import import imported
     from pellucid.model import Model
     from pellucid.network.summary import summary
+    from pellucid.opening.onnx.network import imported
 
     net, params, shape = imported(model)
     last = summary(net, params, shape).rows[-1]

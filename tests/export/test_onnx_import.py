@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pellucid.combine import Graph, Sequential, Shared
 from pellucid.errors import PellucidError
-from pellucid.export import from_onnx, onnx_bytes, onnx_proto
+from pellucid.export import from_onnx, onnx_bytes
 from pellucid.export.parity import outputs
 from pellucid.layers import (
     AdaptiveAvgPool2d,
@@ -29,6 +29,7 @@ from pellucid.layers import (
     Upsample,
 )
 from pellucid.nested import flatten
+from pellucid.onnx_nodes import proto as onnx_proto
 from pellucid.weights import onnxfile
 from tests.export.samples import ALL, drawn
 from tests.oracle import difference

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.export.onnx_nodes import Node
+from pellucid.onnx_nodes import Node
 from pellucid.weights import onnxfile
 from pellucid.weights.fault import FileFault, quoted
 

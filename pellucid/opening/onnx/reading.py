@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.export.onnx_nodes import Node
 from pellucid.layers.base import Layer, Shape
+from pellucid.onnx_nodes import Node
 
 
 class Unreadable(Exception):  # noqa: N818 - it becomes an error with the file's name

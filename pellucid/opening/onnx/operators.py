@@ -8,10 +8,10 @@ from torch import Tensor
 
 from pellucid import layers
 from pellucid.combine import Sequential
-from pellucid.export.onnx_nodes.layers import PAD_MODES
-from pellucid.export.onnx_nodes.resizing import RESIZE_MODES
-from pellucid.export.onnx_readers.reading import NodeReading, ReadLayer, Unreadable, edges, even, plain, single_or_pair
 from pellucid.layers.base import Layer
+from pellucid.onnx_nodes.layers import PAD_MODES
+from pellucid.onnx_nodes.resizing import RESIZE_MODES
+from pellucid.opening.onnx.reading import NodeReading, ReadLayer, Unreadable, edges, even, plain, single_or_pair
 
 # Kinds of Pad2d and of Upsample, by the mode in ONNX.
 KINDS = {mode: kind for kind, mode in PAD_MODES.items()}  # "constant" becomes the kind "constant", not "zero"

@@ -29,11 +29,11 @@ def open_network(model: str) -> "Model":
         return open_model(model)
     from pellucid.model import Model
     from pellucid.network.summary import summary
-    from pellucid.opening.onnx.network import imported
+    from pellucid.opening.onnx.file import read_onnx
 
-    net, params, shape = imported(model)
-    last = summary(net, params, shape).rows[-1]
+    file = read_onnx(model)
+    last = summary(file.net, file.params, file.input_shape).rows[-1]
     has_scores = len(last.shape) == 1 and not last.layer.startswith("Softmax")
-    found = Model(net, loss="softmax_cross_entropy" if has_scores else "quadratic", input_shape=shape)
-    found.params = params
+    found = Model(file.net, loss="softmax_cross_entropy" if has_scores else "quadratic", input_shape=file.input_shape)
+    found.params = file.params
     return found

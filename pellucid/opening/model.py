@@ -20,6 +20,7 @@ class OpenedModel(Model):
     """
 
     original: dict[str, Tensor]  # the network's state_dict when it was opened
+    cut: tuple[str, ...] = ()  # the operators of an ONNX file that were left out
 
     def gradients(self, x: Any, dy: Any, train: bool = False, seed: int = 0) -> dict[str, Tensor]:
         """Return the gradients of Σ dy y with respect to the input, under "input", and to the parameters, by key.

@@ -1,6 +1,5 @@
-"""Conversion of ONNX nodes to layers, with one function for each operator."""
+"""Opening of ONNX files: conversion of nodes to layers, with one function for each operator."""
 
-from pellucid.opening.onnx.operators import READERS
-from pellucid.opening.onnx.reading import NodeReading, ReadLayer, Unreadable
+from pellucid.opening.onnx.catalogue import READERS
 
-__all__ = ["READERS", "NodeReading", "ReadLayer", "Unreadable"]
+__all__ = ["READERS"]

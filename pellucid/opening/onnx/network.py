@@ -1,205 +1,250 @@
-"""Import of ONNX files as networks."""
+"""The network of an ONNX graph, built node by node."""
 
-import json
-import os
 import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pellucid.combine import Graph, join
-from pellucid.config import from_config
+from pellucid.combine import Graph
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Layer, Params, Shape
-from pellucid.network.bounds import within_bounds
-from pellucid.network.traced import GraphValue, TracedLayer
-from pellucid.onnx_nodes import is_writable, write
-from pellucid.onnx_nodes.proto import LAYER_METADATA_KEY, node_of, node_proto, optional, read_proto
-from pellucid.opening.onnx import READERS, NodeReading, ReadLayer, Unreadable
-from pellucid.registry import is_ours
-from pellucid.run.weights import fill
-from pellucid.weights.fault import FileFault, file_errors, quoted
+from pellucid.layers.base import Layer, Mode, Params, Trait
+from pellucid.nested import flatten
+from pellucid.onnx_nodes.proto import node_of
+from pellucid.opening.onnx.catalogue import READERS
+from pellucid.opening.onnx.folding import FOLDED, Folding
+from pellucid.opening.onnx.metadata import end_of_layer, layer_metadata, layer_of
+from pellucid.opening.onnx.reading import NodeReading, Surroundings
+from pellucid.opening.onnx.values import BATCHES, Sizes, Unreadable, Value, constant, empty
+from pellucid.operators import Fixed, Learned
+from pellucid.text import plural
+from pellucid.weights.fault import FileFault, quoted
+from pellucid.weights.match import match
 
-SUPPORTED = "pellucid imports the operators that it exports"
-MAX_SIZE = 1 << 13  # of height, width and channels; a check of a layer may create constants of this size squared
-TOLERANCE = 1e-5  # constants computed on another machine differ in the last digits
+MAX_VALUES = 1 << 28  # of one value of the graph, for BATCHES[0] examples
+SUPPRESSION = ("NonMaxSuppression",)  # the operators at which a detector is cut
+_REASONS = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError, AttributeError)  # of strange options
 
 
-def imported(path: str | os.PathLike[str]) -> tuple[Graph, Params, Any]:
-    """Return the network of an ONNX file, its weights in float32, and the shape of the input.
+class OnnxGraph:
+    """The nodes of a graph, read in order: `read` adds them, `graph` returns the result.
 
-    The shape has no batch axis; for several inputs it is a tuple of shapes.
+    constants: the initializers and the values of Constant nodes, by name. initializers: the names of the former, whose
+    values are learned. shapes, dtypes: of the inputs, without the axis of examples, by name. batch: the number of
+    examples for which the file was written, None if it takes any.
     """
-    path = Path(path)
-    onnx = optional("onnx")
-    if not path.is_file():
-        raise PellucidError(f"{path} is missing; give an ONNX file")
-    broken = (onnx.checker.ValidationError, optional("google.protobuf.message").DecodeError)
-    others = (RuntimeError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, MemoryError)
-    with file_errors(path, "ONNX model", (*broken, *others)):
-        model, constants = read_proto(onnx, path)
-        network = _Network(model.graph, constants)
-        network.read(onnx, model.graph.node)
-        net = network.graph([each.name for each in model.graph.output])
-        params, _ = within_bounds(net, network.input_shape)
-    return net, fill(path, params, network.tensors), network.input_shape
 
-
-class _Network:
-    """The network of an ONNX graph, built node by node: `read` adds the nodes, `graph` returns the result."""
-
-    def __init__(self, graph: Any, constants: Mapping[str, Tensor]) -> None:
-        self.constants = constants
-        self.shapes: dict[str, Shape] = {}  # of inputs and node outputs, by their names in the file
-        self.names: dict[str, str] = {}  # from names in the file to names in the Graph
+    def __init__(
+        self, onnx: Any, opset: int, constants: Mapping[str, Tensor], initializers: Iterable[str],
+        shapes: Mapping[str, Sizes], dtypes: Mapping[str, torch.dtype], batch: int | None,
+    ) -> None:  # fmt: skip
+        self.onnx, self.constants = onnx, constants
+        self.learned = set(initializers)
         self.nodes: dict[str, tuple[Any, ...]] = {}
-        self.tensors: dict[str, Tensor] = {}
+        self.tensors: dict[str, dict[str, Tensor]] = {}  # of nodes that own some, by their names for them
+        self.values: dict[str, Value] = {}  # by their names in the file
+        self.used: set[str] = set()  # names of nodes and paths of parameters
+        self.sources: dict[tuple[str, str], str] = {}  # nodes of parameters that operators read, by key and form
         # The first node of each layer with weights, by layer and the names of its weights: later nodes share them.
-        self.layer_nodes: dict[tuple[str, tuple[str, ...]], str] = {}
-        for each in graph.input:
-            if each.name not in constants:
-                self.shapes[each.name] = _input_shape(each)
-                self.names[each.name] = self._free(each.name)
-        self.inputs = tuple(self.names.values())
+        self.owners: dict[tuple[Any, ...], str] = {}
+        self.missing: dict[str, list[str]] = {}
+        self.name = ""  # of the node that is read
+        self.folding = Folding(onnx, opset)
+        self.around = Surroundings(onnx, opset, batch, self.emit)
+        for name, shape in shapes.items():
+            free = self._free(name)
+            one, other = ((count, *shape) for count in BATCHES)
+            self.values[name] = empty((one, other), free, dtypes[name])
+        self.inputs = tuple(value.node for value in self.values.values())
         if not self.inputs:
             raise FileFault("has no input")
 
-    @property
-    def input_shape(self) -> Any:
-        """The shape of the input, or a tuple of shapes for several."""
-        shapes = tuple(self.shapes.values())[: len(self.inputs)]
-        return shapes[0] if len(shapes) == 1 else shapes
-
-    def read(self, onnx: Any, protos: Any) -> None:
-        """Read all nodes; raises Fault, which lists all unsupported operators."""
-        protos = [each for each in protos if each.op_type != "Constant" or each.domain]
-        ops = [node_of(onnx, each).op for each in protos if not _layer_metadata(each)]
-        unknown = sorted({op for op in ops if op not in READERS})
-        if unknown:
-            raise FileFault(f"uses unsupported operators: {quoted(', '.join(unknown), 400)}", SUPPORTED)
+    def read(self, protos: Sequence[Any]) -> None:
+        """Read all nodes; raises FileFault, which lists all nodes without a layer."""
         start = 0
         while start < len(protos):
-            end = _end_of_layer(protos, start) if _layer_metadata(protos[start]) else start + 1
+            end = end_of_layer(protos, start) if layer_metadata(protos[start]) else start + 1
             last = protos[end - 1]
             try:
-                found = (
-                    _layer_from_metadata(onnx, protos[start:end], self.constants, self.shapes)
-                    if _layer_metadata(last)
-                    else self._one(onnx, last)
-                )
-                self._add(last, found)
-            except (Unreadable, PellucidError) as error:
-                where = f"its node {quoted(last.name)} ({quoted(last.op_type)})"
-                raise FileFault(f"cannot be imported: {where}: {quoted(str(error), 200)}", SUPPORTED) from error
+                outputs = self._outputs(protos[start:end])
+            except Unreadable as error:
+                self._miss(last, str(error))
+            except (PellucidError, *_REASONS) as error:
+                self._miss(last, quoted(" ".join(str(error).split()), 200))
+            else:
+                self.values.update(zip(last.output, outputs, strict=False))
             start = end
+        if self.missing:
+            raise FileFault(_missing_text(self.missing), "pellucid opens networks of the operators that have a layer")
 
-    def graph(self, outputs: list[str]) -> Graph:
-        """Return the network as a Graph with these outputs."""
+    def graph(self, outputs: Sequence[str]) -> tuple[Graph, Params]:
+        """Return the network as a Graph with these outputs, without nodes that have no effect, and its parameters."""
         for name in outputs:
-            if name not in self.names:
+            if name not in self.values or self.values[name].is_known:
                 raise FileFault(f"has an output {quoted(name)} that is not computed by a node")
-        return Graph(self.nodes, tuple(self.names[name] for name in outputs), self.inputs)
+            if not self.values[name].has_batch:
+                raise FileFault(f"has an output {quoted(name)} whose first axis is not the axis of examples")
+        ends = tuple(self.values[name].node for name in outputs)
+        needed = set(ends)
+        for name, (layer, *sources) in reversed(self.nodes.items()):
+            if name in needed:
+                needed.update(sources, [layer] if isinstance(layer, str) else [])
+        nodes = {name: node for name, node in self.nodes.items() if name in needed}
+        return Graph(nodes, ends, self.inputs), {name: self.tensors.get(name, {}) for name in nodes}
 
-    def _one(self, onnx: Any, proto: Any) -> ReadLayer:
-        """Return the layer of a node without pellucid metadata; raises Unreadable if no layer implements the node."""
-        if len([name for name in proto.output if name]) != 1:
-            raise Unreadable("has several outputs")
-        reading = NodeReading(node_of(onnx, proto), self.constants, self.shapes)
-        found = READERS[reading.node.op](reading)
+    def emit(self, layer: Layer, inputs: Sequence[Value], params: Mapping[str, Value], part: str, batch: bool) -> Value:
+        """Add a node; see `NodeReading.layer`. Nodes with the same layer and the same weights share them."""
+        given = [*inputs, self.values[next(iter(self.values))]] if batch else list(inputs)
+        sizes = _sizes(layer, given, {name: value.tensors[0] for name, value in params.items()})
+        if max(torch.Size(size).numel() for size in sizes) > MAX_VALUES:
+            raise Unreadable(f"has a result of more than {MAX_VALUES:,} values")
+        sources = [self._source(value) for value in given]
+        keys = tuple((value.key, value.form) for value in params.values())
+        name = self._name(params, part)
+        owner = self.owners.setdefault((layer, *keys), name) if keys and all(key for key, _ in keys) else name
+        self.nodes[name] = (layer if owner == name else owner, *sources)
+        if owner == name:
+            self._own(name, {own: value.tensors[0] for own, value in params.items()})
+        return empty(sizes, name)
+
+    def _outputs(self, protos: Sequence[Any]) -> Sequence[Value]:
+        """Return the outputs of a node, or of the nodes of one layer; none if an input could not be read."""
+        last = protos[-1]
+        self.name = last.name or last.op_type.lower()
+        if layer_metadata(last):
+            layer, inputs, params = layer_of(self.onnx, protos, self.constants, self.values | self._known(protos))
+            return [self.emit(layer, inputs, params, "", False)]
+        node = node_of(self.onnx, last)
+        inputs = [self._input(name) if name else None for name in last.input]
+        if any(name and value is None for name, value in zip(last.input, inputs, strict=True)):
+            if node.op not in READERS:
+                raise Unreadable
+            return []
+        known = all(value is None or value.is_known for value in inputs)
+        if known and node.op in FOLDED:
+            return self.folding.fold(last, inputs)
+        if node.op not in READERS:
+            raise Unreadable
+        reading = NodeReading(node, inputs, self.around)
+        found = READERS[node.op](reading)
         if reading.attributes:
-            raise Unreadable(f"has unsupported attributes: {', '.join(reading.attributes)}")
-        return found
+            raise Unreadable(f"unsupported attributes: {', '.join(map(quoted, reading.attributes))}")
+        outputs = found if isinstance(found, tuple) else (found,)
+        if len([name for name in last.output if name]) != len(outputs):
+            raise Unreadable("has several outputs")
+        return outputs
 
-    def _add(self, proto: Any, layer: ReadLayer) -> None:
-        shapes = tuple(self.shapes[name] for name in layer.inputs)
-        _, out = _init(layer.layer, shapes[0] if len(shapes) == 1 else shapes)
-        name = self._free(proto.name or proto.op_type.lower())
-        layer_node = self.layer_nodes.setdefault((repr(layer.layer), layer.names), name) if layer.names else name
-        sources = tuple(self.names[source] for source in layer.inputs)
-        self.nodes[name] = (layer.layer if layer_node == name else layer_node, *sources)
-        if layer_node == name:
-            self.tensors |= {f"{name}.{path}": tensor for path, tensor in layer.params.items()}
-        self.shapes[proto.output[0]], self.names[proto.output[0]] = tuple(out), name
+    def _input(self, name: str) -> Value | None:
+        """Return a value by its name in the file; None if the node that computes it could not be read."""
+        if name in self.values or name not in self.constants:
+            return self.values.get(name)
+        tensor = self.constants[name]
+        learned = name in self.learned and tensor.is_floating_point() and tensor.numel() > 1
+        self.values[name] = constant(tensor, name if learned else "")
+        return self.values[name]
+
+    def _source(self, value: Value) -> str:
+        """Return the name of the node of a value; a known one becomes a parameter or a constant of the network."""
+        if not value.is_known:
+            return value.node
+        tensor = value.constant
+        if tensor is None:
+            raise Unreadable("computes with the number of examples")
+        if value.key and (value.key, value.form) in self.sources:
+            return self.sources[value.key, value.form]
+        if tensor.dtype not in (torch.float32, torch.int64, torch.bool):
+            raise Unreadable(f"reads a constant of {str(tensor.dtype).removeprefix('torch.')}")
+        shape, dtype = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
+        name = self._free(value.key or f"{_path(self.name)}.constant")
+        self.nodes[name] = (Learned(shape) if value.key else Fixed(shape, dtype),)
+        self._own(name, {"": tensor})
+        if value.key:
+            self.sources[value.key, value.form] = name
+        return name
+
+    def _own(self, name: str, tensors: dict[str, Tensor]) -> None:
+        self.tensors[name] = tensors
+        self.used.update(f"{name}.{own}" for own in tensors if own)
+
+    def _name(self, params: Mapping[str, Value], part: str) -> str:
+        """Return the name of a node: the path of its weight in the file, if that ends in ".weight", else the node's."""
+        key = params["weight"].key if "weight" in params else ""
+        if key.endswith(".weight") and _path(key) == key:
+            return self._free(key.removesuffix(".weight"))
+        return self._free(f"{self.name}.{part}" if part else self.name)
 
     def _free(self, name: str) -> str:
         """Return an unused name for a node."""
-        word = re.sub(r"[^A-Za-z0-9]+", "_", name[:200]).strip("_") or "node"
-        free, number = word, 1
-        while free in self.nodes or free in self.names.values():
+        path = _path(name)
+        free, number = path, 1
+        while free in self.used or any(f"{free}.{own}" in self.nodes for own in ("weight", "bias")):
             number += 1
-            free = f"{word}_{number}"
+            free = f"{path}~{number}"
+        self.used.add(free)
         return free
 
+    def _known(self, protos: Sequence[Any]) -> dict[str, Value]:
+        names = {name for proto in protos for name in proto.input if name in self.constants}
+        return {name: constant(self.constants[name]) for name in names}
 
-def _init(layer: Layer, shape: Any) -> tuple[Params, Any]:
+    def _miss(self, proto: Any, reason: str) -> None:
+        domain = "" if proto.domain in ("", "ai.onnx") else f"{proto.domain}."
+        op = quoted(domain + proto.op_type)
+        self.missing.setdefault(f"{op} ({reason})" if reason else op, []).append(proto.name or proto.output[0])
+
+
+def cut_at_suppression(protos: Sequence[Any], outputs: Sequence[str]) -> tuple[list[Any], list[str], list[str]]:
+    """Return the nodes up to a detector's suppression, the outputs, and the operators that were left out.
+
+    The values that these read become outputs, besides those that do not depend on the suppression.
+    """
+    left_out: set[str] = set()
+    cut, kept = list[Any](), list[Any]()
+    for proto in protos:
+        if proto.op_type in SUPPRESSION or any(name in left_out for name in proto.input):
+            left_out.update(name for name in proto.output if name)
+            cut.append(proto)
+        else:
+            kept.append(proto)
+    computed = {name for proto in kept for name in proto.output}
+    read = [name for proto in cut for name in proto.input if name in computed]
+    ends = [name for name in outputs if name not in left_out]
+    return kept, list(dict.fromkeys([*ends, *read])) if cut else list(outputs), [proto.op_type for proto in cut]
+
+
+def _sizes(layer: Layer, inputs: Sequence[Value], params: Mapping[str, Tensor]) -> tuple[Sizes, Sizes]:
+    """Return the shapes of a layer's output; raises Unreadable for parameters of other shapes."""
     with torch.device("meta"):
-        return layer.init(shape, torch.Generator())
+        if Trait.WHOLE in layer.traits:
+            first, second = (tuple(_run(layer, inputs, batch).shape) for batch in (0, 1))
+            return first, second
+        shapes = tuple(value.sizes[0][1:] for value in inputs)
+        expected, out = layer.init(shapes[0] if len(shapes) == 1 else shapes, torch.Generator())
+        differences = match(flatten(expected), params)
+        if differences:
+            raise Unreadable(str(differences[0]))
+        one, other = ((sizes[0], *out) for sizes in inputs[0].sizes)
+    if any((size[:1], last[:1]) != (one[:1], other[:1]) for size, last in (value.sizes for value in inputs)):
+        raise Unreadable("combines values of different numbers of examples")
+    return one, other
 
 
-def _input_shape(value: Any) -> Shape:
-    """Return an input's shape without the batch axis; raises Fault for a size that is not fixed."""
-    dims = value.type.tensor_type.shape.dim
-    sizes = tuple(each.dim_value for each in dims)
-    if not sizes or any(size < 1 for size in sizes[1:]):
-        raise FileFault(
-            f"has no fixed sizes for its input {quoted(value.name)}", "export it with fixed sizes after the batch axis"
-        )
-    return sizes[1:]
+def _run(layer: Layer, inputs: Sequence[Value], batch: int) -> Tensor:
+    tensors = [value.tensors[batch].to("meta") for value in inputs]
+    return layer.forward({}, tuple(tensors) if len(tensors) > 1 else tensors[0], Mode(keep=False))[0]
 
 
-def _end_of_layer(nodes: Sequence[Any], start: int) -> int:
-    """Return the end of the nodes of one layer: those with the metadata and layer name of the node at `start`.
-
-    The nodes of a layer are called LAYER/NAME, but the last one, with the layer's output, is called LAYER.
-    """
-    metadata, layer = _layer_metadata(nodes[start]), nodes[start].name.rpartition("/")[0]
-    end = start
-    while end < len(nodes) and _layer_metadata(nodes[end]) == metadata and nodes[end].name.rpartition("/")[0] == layer:
-        end += 1
-    has_last_node = end < len(nodes) and _layer_metadata(nodes[end]) == metadata and nodes[end].name == layer
-    return end + has_last_node
+def _path(name: str) -> str:
+    """Return a name of the file as a path: dots for slashes, and "_" for other characters than letters and digits."""
+    words = (re.sub(r"[^A-Za-z0-9_~-]+", "_", word).strip("_") for word in re.split(r"[./]+", name[:200]))
+    return ".".join(word for word in words if word) or "node"
 
 
-def _layer_from_metadata(
-    onnx: Any, nodes: Sequence[Any], constants: Mapping[str, Tensor], shapes: Mapping[str, Shape]
-) -> ReadLayer:
-    """Return the layer that the nodes' metadata describes; raises Unreadable unless exporting it gives the same nodes.
-
-    A layer that is exported as several nodes has its configuration in the metadata of each node.
-    """
-    metadata = json.loads(_layer_metadata(nodes[0]))
-    layer, path, inputs = from_config(metadata["layer"]), metadata["path"], tuple(metadata["inputs"])
-    if not (is_ours(layer) and is_writable(type(layer))) or not all(name in shapes for name in inputs):
-        raise Unreadable("has pellucid metadata that names no layer of pellucid, or unknown inputs")
-    values = tuple(GraphValue(name, shapes[name]) for name in inputs)
-    shape = tuple(value.shape for value in values)
-    expected, out = _init(layer, shape[0] if len(shape) == 1 else shape)
-    if any(size > MAX_SIZE for each in (*shape, tuple(out)) for size in each):
-        raise Unreadable(f"has more than {MAX_SIZE} rows, columns or channels")
-    params = {name: constants[join(path, name)] for name in expected}
-    last = nodes[-1]
-    step = TracedLayer(last.name, path, layer, params, values, GraphValue(last.output[0], tuple(out)))
-    rewritten = write(step)
-    if [node_proto(onnx, node) for node in rewritten.with_layer_metadata(READERS)] != list(nodes) or not all(
-        name in constants and _close(tensor, constants[name]) for name, tensor in rewritten.constants.items()
-    ):
-        raise Unreadable("has pellucid metadata of a layer that is exported as different nodes")
-    return ReadLayer(layer, inputs, params, tuple(join(path, name) for name in params))
-
-
-def _layer_metadata(node: Any) -> str:
-    """Return the layer configuration in a node's metadata, see `Nodes.with_layer_metadata`; "" if there is none."""
-    return next((each.value for each in node.metadata_props if each.key == LAYER_METADATA_KEY), "")
-
-
-def _close(tensor: Tensor, other: Tensor) -> bool:
-    if tensor.shape != other.shape or tensor.dtype != other.dtype:
-        return False
-    return (
-        torch.allclose(tensor, other, TOLERANCE, TOLERANCE)
-        if tensor.is_floating_point()
-        else torch.equal(tensor, other)
-    )
+def _missing_text(missing: Mapping[str, Sequence[str]]) -> str:
+    """Return a text with every operator that has no layer, its number of nodes and the name of the first."""
+    listed = [
+        f"{what}, {plural(len(names), 'node')}, first {quoted(names[0])}"
+        for what, names in sorted(missing.items(), key=lambda item: -len(item[1]))
+    ]
+    return f"has no layer for {plural(len(missing), 'operator')}: {quoted('; '.join(listed), 2000)}"

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._pytree import tree_flatten
@@ -18,21 +19,24 @@ from pellucid.opening.exported import evaluating, export
 from pellucid.opening.graph import graph_of
 from pellucid.opening.model import OpenedModel
 from pellucid.opening.onnx.opened import open_onnx
+from pellucid.opening.program import open_program
+from pellucid.opening.programfile import read_program
 from pellucid.text import note, plural
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}  # of outputs, relative to the largest
 
 
 def open(
-    network: nn.Module | str | os.PathLike[str],
+    network: nn.Module | ExportedProgram | str | os.PathLike[str],
     example: Tensor | tuple[Tensor, ...] | None = None,
     **options: Any,
 ) -> OpenedModel:
     """Return a Model that computes what somebody else's network computes, layer by layer, with its backward pass.
 
-    network: a PyTorch module, in any mode; it is unchanged, and its weights are copied. Or an ONNX file (.onnx).
-    example: an input (N, ...), or a tuple of inputs, of the shape that the model will take; any number of examples can
-    follow. ONNX files need none, unless they leave sizes free. options: of Model, such as `loss`, `optimizer` and
+    network: a PyTorch module, in any mode; it is unchanged, and its weights are copied. Or an ONNX file
+    (.onnx), an exported program for any number of examples, or its file (.pt2), of which no code is run. example: an
+    input (N, ...), or a tuple of inputs, of the shape that the model will take; any number of examples can follow. ONNX
+    files and programs need none, unless they leave sizes free. options: of Model, such as `loss`, `optimizer` and
     `classes`.
 
     The network is a Graph with one node for each call of an operator, named by the path of its module such as
@@ -49,6 +53,8 @@ def open(
     """
     if isinstance(network, (str, os.PathLike)):
         return _open_file(Path(network), example, options)
+    if isinstance(network, ExportedProgram):
+        return open_program(network, example, options)
     if not isinstance(network, nn.Module):
         raise PellucidError(f"open takes a torch.nn.Module and an example input, not {type(network).__name__}")
     if example is None:
@@ -74,7 +80,9 @@ def open(
 def _open_file(path: Path, example: Tensor | tuple[Tensor, ...] | None, options: dict[str, Any]) -> OpenedModel:
     if path.suffix.lower() == ".onnx":
         return open_onnx(path, example, options)
-    raise PellucidError(f"open: {path} is not an ONNX file (.onnx)")
+    if path.suffix.lower() == ".pt2":
+        return open_program(read_program(path), example, options, bounded=True)
+    raise PellucidError(f"open: {path} is neither an ONNX file (.onnx) nor an exported program (.pt2)")
 
 
 def _check_outputs(network: nn.Module, inputs: tuple[Tensor, ...], y: Any) -> None:

@@ -64,6 +64,16 @@ CASES: dict[str, tuple[list[Any], list[Any], dict[str, Any], int]] = {
     "softmax of many axes, before opset 13": (
         [node("Softmax", "x", "y", axis=2)], ["N", 2, 3, 4], {}, 11),
     "log_softmax of the last axis": ([node("LogSoftmax", "x", "y")], ["N", 2, 3], {}, 13),
+    "gelu, the half last": (
+        [node("Div", "xr", "u"), node("Erf", "u", "e"), node("Add", "eo", "p"), node("Mul", "xp", "q"),
+         node("Mul", "qh", "y")], ["N", 9], {"r": np.float32(2**0.5), "o": np.float32(1), "h": np.float32(0.5)}, 17),
+    "gelu, the half before": (
+        [node("Mul", "xr", "u"), node("Erf", "u", "e"), node("Add", "oe", "p"), node("Mul", "hx", "q"),
+         node("Mul", "qp", "y")], ["N", 9], {"r": np.float32(0.5**0.5), "o": np.float32(1), "h": np.float32(0.5)}, 13),
+    "gelu, the half inside": (
+        [node("Div", "xr", "u"), node("Erf", "u", "e"), node("Add", "eo", "p"), node("Mul", "ph", "q"),
+         node("Mul", "xq", "y")], ["N", 9], {"r": np.float32(2**0.5), "o": np.float32(1), "h": np.float32(0.5)}, 17),
+    "silu": ([node("Sigmoid", "x", "s"), node("Mul", "sx", "y")], ["N", 9], {}, 17),
     "layer norm in parts": (
         [node("ReduceMean", "x", "m", axes=[-1]), node("Sub", "xm", "c"), node("Pow", "ct", "s"),
          node("ReduceMean", "s", "v", axes=[-1]), node("Add", "ve", "w"), node("Sqrt", "w", "r"),
@@ -173,6 +183,26 @@ def assert_exact_gradients(net: Any, params: Any, x: Any) -> None:
 
 def _tuple(y: Any) -> tuple[Any, ...]:
     return y if isinstance(y, tuple) else (y,)
+
+
+def layers_of(name: str, tmp_path: Path) -> list[str]:
+    nodes, shape, constants, opset = CASES[name]
+    net, _ = from_onnx(write(tmp_path / "net.onnx", nodes, shape, constants, opset=opset))
+    return [type(node[0]).__name__ for node in net.nodes.values()]
+
+
+def test_nodes_that_compute_one_layer_become_one(tmp_path: Path) -> None:
+    assert [layers_of(name, tmp_path) for name in CASES if name.startswith("gelu")] == [["GELU"]] * 3
+    assert layers_of("silu", tmp_path) == ["SiLU"]
+    assert layers_of("attention", tmp_path) == ["Dense", "Permute", "MatMul", "AffineMap", "Softmax", "MatMul"]
+
+
+def test_nodes_whose_values_are_read_elsewhere_stay(tmp_path: Path) -> None:
+    nodes = [node("Sigmoid", "x", "s"), node("Mul", "sx", "m"), node("Add", "sm", "y")]
+    net, _ = from_onnx(write(tmp_path / "net.onnx", nodes, ["N", 3]))
+    assert [type(node[0]).__name__ for node in net.nodes.values()] == ["Sigmoid", "Multiply", "Add"]
+    net, _ = from_onnx(write(tmp_path / "net.onnx", nodes[:2], ["N", 3], outputs=("s", "m")))
+    assert [type(node[0]).__name__ for node in net.nodes.values()] == ["Sigmoid", "Multiply"]
 
 
 def test_a_file_for_one_example_takes_many(tmp_path: Path) -> None:

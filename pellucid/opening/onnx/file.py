@@ -17,6 +17,7 @@ from pellucid.network.bounds import within_bounds
 from pellucid.network.inputs import NOMINAL, OTHER, nominal
 from pellucid.onnx_nodes.proto import optional, read_proto
 from pellucid.opening.onnx.network import OnnxGraph, cut_at_suppression
+from pellucid.opening.onnx.patterns import Patterns
 from pellucid.run.weights import fill
 from pellucid.weights.fault import FileFault, file_errors, quoted
 
@@ -69,6 +70,7 @@ def read_onnx(path: str | os.PathLike[str], examples: Sequence[tuple[int, ...]] 
         if free and (len(shapes) > 1 or len(shapes[0]) != 3 or shapes[0][0] is None):
             raise FileFault(f"has no fixed sizes for its input {quoted(names[0])}", "give an example input")
         dtypes = {one.name: DTYPES[one.type.tensor_type.elem_type] for one in model.graph.input if one.name in declared}
+        kept = Patterns(onnx, kept, constants, outputs).joined()
         initializers = [one.name for one in model.graph.initializer]
 
         def built(side: int) -> tuple[Graph, Params]:

@@ -50,12 +50,15 @@ def dense(r: NodeReading, x: Value, weight: Value, bias: Value | None) -> Value:
 
 
 def matmul(r: NodeReading) -> Value:
-    """Read MatMul by a constant matrix as Dense, else as MatMul."""
+    """Read MatMul by a constant matrix, with the bias that `Patterns` found, as Dense, else as MatMul."""
     one, other = r.value(0), r.value(1)
+    bias = r.param(2) if r.has_input(2) else None
     if other.constant is not None and other.rank == 2 and other.is_float and one.rank >= 2:
-        return dense(r, one, changed(other, ".T", other.tensors[0].t().contiguous()), None)
+        return dense(r, one, changed(other, ".T", other.tensors[0].t().contiguous()), bias)
     if min(one.rank, other.rank) < 2:
         raise Unreadable("multiplies a vector")
+    if bias is not None:
+        return r.layer(Plus(), r.inner("product", MatMul(), one, other), bias)
     return r.layer(MatMul(), one, other)
 
 
@@ -234,6 +237,12 @@ def hard_sigmoid(r: NodeReading) -> Value:
     return r.layer(Clip(0.0, 1.0), r.inner("line", AffineMap(alpha, beta)))
 
 
+def swish(r: NodeReading) -> Value:
+    """Read Swish as SiLU."""
+    r.only(alpha=1.0)
+    return r.layer(layers.SiLU())
+
+
 def prelu(r: NodeReading) -> Value:
     """Read PRelu of one slope as LeakyReLU, else as the sum of both parts, of which the negative one is scaled."""
     slope = r.constant(1)
@@ -336,6 +345,7 @@ READERS: dict[str, Reader] = {
     "Elu": lambda r: r.layer(layers.ELU(plain(r.take("alpha", 1.0)))),
     "Gelu": lambda r: r.layer(layers.GELU(r.take("approximate", "none"))),
     "HardSigmoid": hard_sigmoid,
+    "Swish": swish,
     "HardSwish": lambda r: r.layer(layers.HardSwish()),
     "Softmax": softmax(layers.Softmax),
     "LogSoftmax": softmax(layers.LogSoftmax),

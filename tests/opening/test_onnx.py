@@ -313,6 +313,11 @@ def test_files_that_are_refused_say_why_in_one_line(tmp_path: Path, monkeypatch:
     assert "has no layer for 1 operator: my.own.Mine, 1 node, first n" in refusal(path)
     whole = write(path, [relu], ["N", 3], kind=TensorProto.INT8)
     assert "has an input x that is not float32" in refusal(whole)
+    assert "has no output" in refusal(write(path, [relu], ["N", 3], outputs=()))
+    big = [node("Conv", "xw", "c", pads=[560] * 4), node("Relu", "c", "y")]
+    text = refusal(write(path, big, ["N", 3, 9, 9], {"w": f32(64, 3, 1, 1)}))
+    assert "net.onnx: y: " in text
+    assert "above 536,870,912" in text
     gemm = node("MatMul", "xw", "y")
     assert "5" in refusal(write(path, [gemm], ["N", 3], {"w": f32(5, 2)}))
     huge = [node("ConstantOfShape", "s", "h"), node("Add", "xh", "y")]

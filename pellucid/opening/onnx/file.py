@@ -85,7 +85,10 @@ def read_onnx(path: str | os.PathLike[str], examples: Sequence[tuple[int, ...]] 
                 "computes something else for another height and width, which it leaves free", "give an example input"
             )
         shape: Any = shapes[0] if len(shapes) == 1 else tuple(shapes)
-        structure, _ = within_bounds(net, nominal(shape) if len(shapes) == 1 else shape)
+        try:
+            structure, _ = within_bounds(net, nominal(shape) if len(shapes) == 1 else shape)
+        except PellucidError as error:
+            raise PellucidError(f"{path}: {error}") from error
     params = fill(path, structure, flatten(owned))
     return OnnxNetwork(net, params, shape, tuple(names), tuple(outputs), tuple(cut), batch, model)
 

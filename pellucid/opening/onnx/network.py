@@ -80,6 +80,8 @@ class OnnxGraph:
 
     def graph(self, outputs: Sequence[str]) -> tuple[Graph, Params]:
         """Return the network as a Graph with these outputs, without nodes that have no effect, and its parameters."""
+        if not outputs:
+            raise FileFault("has no output")
         for name in outputs:
             if name not in self.values or self.values[name].is_known:
                 raise FileFault(f"has an output {quoted(name)} that is not computed by a node")

@@ -95,12 +95,12 @@ class Patterns:
     def _has(self, proto: Any, number: float) -> bool:
         return any(self._number(name) == number for name in proto.input)
 
-    def _number(self, name: str | None) -> float | None:
-        found = self.constants.get(name or "")
+    def _number(self, name: str) -> float | None:
+        found = self.constants.get(name)
         return float(found) if found is not None and found.numel() == 1 and found.is_floating_point() else None
 
 
-def _other(proto: Any, name: str) -> str | None:
-    """Return the other one of a node's two inputs."""
+def _other(proto: Any, name: str) -> str:
+    """Return the other one of a node's two inputs, "" if there is none."""
     names = [one for one in proto.input if one != name]
-    return names[0] if len(names) == 1 and len(proto.input) == 2 else None
+    return names[0] if len(names) == 1 and len(proto.input) == 2 else ""

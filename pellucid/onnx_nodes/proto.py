@@ -49,7 +49,7 @@ def node_of(onnx: Any, proto: Any) -> Node:
         name: value.decode("utf-8", "replace")
         if isinstance(value, bytes)
         else value
-        if isinstance(value, str | int | float)
+        if isinstance(value, str | int | float) or hasattr(value, "DESCRIPTOR")  # a tensor or a graph
         else list(value)
         for name, value in values.items()
     }

@@ -309,8 +309,13 @@ def layer_normalization(r: NodeReading) -> Value:
 
 
 def instance_normalization(r: NodeReading) -> Value:
-    """Read InstanceNormalization as InstanceNorm2d."""
-    return r.layer(layers.InstanceNorm2d(_epsilon(r), affine=True), weight=r.param(1), bias=r.param(2))
+    """Read InstanceNormalization as InstanceNorm2d, of sequences (N, C, T) as of images with one column."""
+    layer, params = layers.InstanceNorm2d(_epsilon(r), affine=True), {"weight": r.param(1), "bias": r.param(2)}
+    if r.x.rank != 3:
+        return r.layer(layer, **params)
+    one, other = ((*size, 1) for size in r.x.sizes)
+    normed = r.inner("norm", layer, to_shape(r, r.x, (one, other), "image"), **params)
+    return to_shape(r, normed, r.x.sizes)
 
 
 def lrn(r: NodeReading) -> Value:

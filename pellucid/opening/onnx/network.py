@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -108,7 +109,7 @@ class OnnxGraph:
         self.nodes[name] = (layer if owner == name else owner, *sources)
         if owner == name:
             self._own(name, {own: value.tensors[0] for own, value in params.items()})
-        return empty(sizes, name)
+        return replace(empty(sizes, name), outer=_outer(inputs, sizes))
 
     def _outputs(self, protos: Sequence[Any]) -> Sequence[Value]:
         """Return the outputs of a node, or of the nodes of one layer; none if an input could not be read."""
@@ -124,7 +125,8 @@ class OnnxGraph:
                 raise Unreadable
             return []
         known = all(value is None or value.is_known for value in inputs)
-        if known and node.op in FOLDED:
+        grows = node.op == "Expand" and inputs[0] is not None and inputs[0].is_float and inputs[1].constant is None
+        if known and node.op in FOLDED and not grows:
             return self.folding.fold(last, inputs)
         if node.op not in READERS:
             raise Unreadable
@@ -230,6 +232,17 @@ def _sizes(layer: Layer, inputs: Sequence[Value], params: Mapping[str, Tensor]) 
     if any((size[:1], last[:1]) != (one[:1], other[:1]) for size, last in (value.sizes for value in inputs)):
         raise Unreadable("combines values of different numbers of examples")
     return one, other
+
+
+def _outer(inputs: Sequence[Value], sizes: tuple[Sizes, Sizes]) -> int:
+    """Return `Value.outer` of an output: that of an input with as many rows for each example."""
+    one, other = (tuple(size) for size in sizes)
+    changing = [a for a, b in zip(one, other, strict=True) if a != b]
+    for value in inputs:
+        axis = value.batch_axis
+        if axis is not None and value.outer > 1 and changing == [value.sizes[0][axis]]:
+            return value.outer
+    return 1
 
 
 def _run(layer: Layer, inputs: Sequence[Value], batch: int) -> Tensor:

@@ -35,7 +35,7 @@ def resize(r: NodeReading) -> Value:
         one, other = r.sizes(3)
         if one[1 if axes is None else 0 :] != other[1 if axes is None else 0 :]:
             raise Unreadable("resizes other axes than height and width")
-        count = r.around.batch or r.x.sizes[0][0]
+        count = one[0] if one[0] in (r.around.batch, r.x.sizes[0][0]) else r.x.sizes[0][0]
         height, width = (int(size) for size in _two(one, axes, (count, *r.shape)))
         return _resized(r, options, (height, width), None)
     return _resized(r, options, None, _two(r.constant(2).tolist(), axes))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -45,7 +46,8 @@ def reshape(r: NodeReading) -> Value:
     keeps_zeros = r.take("allowzero", 0)
     targets, axis, batch = r.sizes(1), r.x.batch_axis, r.around.batch
     if batch is not None and axis is not None and targets[0] == targets[1]:
-        return to_shape(r, r.x, _free(r.x, targets[0], axis, batch, keeps_zeros))
+        sizes, outer = _free(r.x, targets[0], axis, batch, keeps_zeros)
+        return replace(to_shape(r, r.x, sizes), outer=outer)
     one, other = (_resolved(target, size, keeps_zeros) for target, size in zip(targets, r.x.sizes, strict=True))
     return to_shape(r, r.x, (one, other))
 
@@ -61,24 +63,28 @@ def _resolved(target: Sequence[int], before: Sizes, keeps_zeros: bool) -> Sizes:
     return tuple(count // known if size == -1 else size for size in sizes)
 
 
-def _free(x: Value, target: Sequence[int], axis: int, batch: int, keeps_zeros: bool) -> tuple[Sizes, Sizes]:
-    """Return the output shapes of a Reshape that was written for `batch` examples, for any number of them.
+def _free(x: Value, target: Sequence[int], axis: int, batch: int, keeps_zeros: bool) -> tuple[tuple[Sizes, Sizes], int]:
+    """Return the output shapes of a Reshape that was written for `batch` examples, for any number, and `Value.outer`.
 
-    The examples are the slowest index within the axis of x whose size depends on their number. In the output, they are
-    within the first axis before which as many values are counted as before that axis of x.
+    As many values are counted before the examples in the output as in x. They become an axis of their own, if there is
+    one; else the slower index of the axis that begins there, unless it is the last one, or the faster index of the
+    axis that ends there. `pellucid.open` compares the result with runs of single examples.
     """
     before = list(x.sizes[0])
     before[axis] = before[axis] // BATCHES[0] * batch
     sizes = _resolved(target, tuple(before), keeps_zeros)
-    outer = math.prod(before[:axis])
-    found = [index for index in range(len(sizes)) if math.prod(sizes[:index]) == outer and sizes[index] % batch == 0]
+    count = math.prod(before[:axis]) * x.outer
+    starts = [math.prod(sizes[:index]) for index in range(len(sizes))]
+    own = [index for index, start in enumerate(starts) if start == count and sizes[index] == batch]
+    begins = [index for index, start in enumerate(starts) if start == count and sizes[index] % batch == 0]
+    ends = [index for index, start in enumerate(starts) if start < count and start * sizes[index] == count * batch]
+    last = len(sizes) - 1  # an axis of features
+    found = own or (begins if count == 1 else [index for index in begins if index < last] or ends or begins)
     if not found:
         raise Unreadable(f"reshapes to {list(target)}, which mixes the examples with other axes")
-    one, other = (
-        tuple(size // batch * count if index == found[0] else size for index, size in enumerate(sizes))
-        for count in BATCHES
-    )
-    return one, other
+    index = found[0]
+    one, other = ((*sizes[:index], sizes[index] // batch * each, *sizes[index + 1 :]) for each in BATCHES)
+    return (one, other), count // starts[index]
 
 
 def squeeze(r: NodeReading) -> Value:

@@ -20,13 +20,16 @@ class Value:
 
     tensors: on the device "meta", or with values if these are known before the network runs. node: the name of the
     network's node that computes it, "" for a known value. key: of a known value, the name of the initializer in the
-    file; "" for a constant that is not learned. form: how a learned value differs from that initializer.
+    file; "" for a constant that is not learned. form: how a learned value differs from that initializer. outer: how
+    many positions come before the examples within the axis whose size is a multiple of their number: 17 if sequences of
+    17 were joined to rows, and the examples are the faster index.
     """
 
     tensors: tuple[Tensor, Tensor]
     node: str = ""
     key: str = ""
     form: str = ""
+    outer: int = 1
 
     @property
     def is_known(self) -> bool:

@@ -125,8 +125,7 @@ class OnnxGraph:
                 raise Unreadable
             return []
         known = all(value is None or value.is_known for value in inputs)
-        grows = node.op == "Expand" and inputs[0] is not None and inputs[0].is_float and inputs[1].constant is None
-        if known and node.op in FOLDED and not grows:
+        if known and node.op in FOLDED and not (node.op == "Expand" and _grows(*inputs)):
             return self.folding.fold(last, inputs)
         if node.op not in READERS:
             raise Unreadable
@@ -234,10 +233,14 @@ def _sizes(layer: Layer, inputs: Sequence[Value], params: Mapping[str, Tensor]) 
     return one, other
 
 
+def _grows(x: Value | None, shape: Value | None) -> bool:
+    """Return whether a constant is repeated for each example, so that it must become a node."""
+    return x is not None and x.is_float and shape is not None and shape.constant is None
+
+
 def _outer(inputs: Sequence[Value], sizes: tuple[Sizes, Sizes]) -> int:
     """Return `Value.outer` of an output: that of an input with as many rows for each example."""
-    one, other = (tuple(size) for size in sizes)
-    changing = [a for a, b in zip(one, other, strict=True) if a != b]
+    changing = [a for a, b in zip(*sizes, strict=True) if a != b]
     for value in inputs:
         axis = value.batch_axis
         if axis is not None and value.outer > 1 and changing == [value.sizes[0][axis]]:

@@ -36,6 +36,7 @@ GENERAL = {
     "scorecard": "run test suites of other projects against the library",
     "data": "list, download and check data sets; show, check and convert annotations",
     "samples": "write sample pictures, and small annotated folders to train on",
+    "open": "open an ONNX file or a .pt2 file of PyTorch, and save it as a model for all commands",
     "export": "write a model as an ONNX file or a PyTorch module, checked against it",
     "weights": "list, download and inspect files of pretrained weights",
     "lesson": "run a lesson: numbers, figures, and a notebook",

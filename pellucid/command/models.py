@@ -7,6 +7,9 @@ if TYPE_CHECKING:
     from pellucid.model import Model
 
 
+FOREIGN = (".onnx", ".pt2")  # suffixes of files that pellucid.open takes
+
+
 def open_model(model: str, device: str | None = None) -> "Model":
     """Load the model of a MODEL argument onto a device."""
     from pellucid.model import Model
@@ -24,16 +27,9 @@ def own_device(name: str) -> str:
 
 
 def open_network(model: str) -> "Model":
-    """Load a model as `open_model` does, or an ONNX file; one whose output is a vector counts as a classifier."""
-    if not model.endswith(".onnx"):
+    """Load a model as `open_model` does, or open an ONNX file or an exported program of PyTorch."""
+    if not model.endswith(FOREIGN):
         return open_model(model)
-    from pellucid.export.onnx_import import imported
-    from pellucid.model import Model
-    from pellucid.network.summary import summary
+    import pellucid
 
-    net, params, shape = imported(model)
-    last = summary(net, params, shape).rows[-1]
-    has_scores = len(last.shape) == 1 and not last.layer.startswith("Softmax")
-    found = Model(net, loss="softmax_cross_entropy" if has_scores else "quadratic", input_shape=shape)
-    found.params = params
-    return found
+    return pellucid.open(model)

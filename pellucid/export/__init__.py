@@ -3,10 +3,10 @@
 from pellucid.export import onnx_file, torch_file
 from pellucid.export.onnx_file import onnx_bytes, to_onnx
 from pellucid.export.onnx_import import from_onnx
-from pellucid.export.onnx_nodes import Nodes
 from pellucid.export.parity import TOLERANCE, Parity, ParityError
 from pellucid.export.target import ExportTarget
 from pellucid.export.torch_file import to_torch, torch_files, weights_path
+from pellucid.onnx_nodes import Nodes
 
 TARGETS = {one.TARGET.name: one.TARGET for one in (onnx_file, torch_file)}
 

@@ -12,17 +12,17 @@ from torch import Tensor
 
 from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError
-from pellucid.export.onnx_nodes import Node, custom_layers, unwritable, write
-from pellucid.export.onnx_proto import IR_VERSION, MAX_BYTES, OPSET, node_proto, optional, run_file
-from pellucid.export.onnx_readers import READERS
 from pellucid.export.parity import Parity, batch, compare, outputs
 from pellucid.export.target import ExportTarget
-from pellucid.export.trace import GraphTrace, TracedLayer, trace
 from pellucid.files import write_atomically
 from pellucid.layers.base import Layer, Params
 from pellucid.model import Model
 from pellucid.nested import flatten, map_tree
+from pellucid.network.traced import GraphTrace, TracedLayer, trace
 from pellucid.objective import Supervised
+from pellucid.onnx_nodes import Node, custom_layers, unwritable, write
+from pellucid.onnx_nodes.proto import IR_VERSION, MAX_BYTES, OPSET, node_proto, optional, run_file
+from pellucid.opening.onnx import READERS
 from pellucid.task import task_of
 
 BATCH_AXIS = "N"

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from pellucid.data import float_images
 from pellucid.errors import PellucidError
-from pellucid.export.onnx_proto import OPSET, optional, run_file
 from pellucid.export.parity import BATCH, SEED, Parity, compare, outputs
 from pellucid.layers.base import Params
 from pellucid.model import Model
 from pellucid.nested import map_tree
 from pellucid.objective import Supervised
+from pellucid.onnx_nodes.proto import OPSET, optional, run_file
 from pellucid.report.sections import CodeBlock, Facts, Page, Section, TablePart
 
 IMAGES, PREDICTIONS, CLASS_MAP = "images", "predictions", "class_map"

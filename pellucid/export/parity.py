@@ -10,8 +10,8 @@ from torch import Tensor
 
 from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError
-from pellucid.export.trace import GraphTrace, GraphValue
 from pellucid.layers.base import Layer, Mode, Params
+from pellucid.network.traced import GraphTrace, GraphValue
 from pellucid.sweep import forward
 
 TOLERANCE = 1e-5  # relative to the largest absolute value of an output

@@ -22,11 +22,11 @@ from pellucid.export.parity import Parity, ParityError, batch, compare, outputs
 from pellucid.export.target import ExportTarget
 from pellucid.export.torch_code import modules
 from pellucid.export.torch_code.layers import is_writable, literal, module_code
-from pellucid.export.trace import GraphTrace, TracedLayer, trace
 from pellucid.files import write_atomically
 from pellucid.layers.base import Layer, Params
 from pellucid.model import Model
 from pellucid.nested import map_tree
+from pellucid.network.traced import GraphTrace, TracedLayer, trace
 
 # The classes of modules that an exported file may contain.
 HELPERS = tuple(

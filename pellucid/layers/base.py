@@ -99,7 +99,7 @@ class Layer(metaclass=Checked):
         """Write the layer as ONNX nodes with the builder `pellucid.export.Nodes`.
 
         `nodes.last("Mul", nodes.x, nodes.param("scale"))` writes the node whose output is the layer's output. Layers
-        that do not override this method are written by `pellucid.export.onnx_nodes`. Raises PellucidError for a layer
+        that do not override this method are written by `pellucid.onnx_nodes`. Raises PellucidError for a layer
         with neither.
         """
         raise PellucidError(f"{type(self).__name__} cannot be exported to ONNX; define its method onnx")

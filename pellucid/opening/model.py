@@ -1,5 +1,7 @@
 """The model of an opened network: a Model with the keys of the network's state_dict."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,7 +22,8 @@ class OpenedModel(Model):
     """
 
     original: dict[str, Tensor]  # the network's state_dict when it was opened
-    tied: dict[str, str]  # from a key of it to the first key of the same tensor
+    tied: Mapping[str, str] = MappingProxyType({})  # from a key of it to the first key of the same tensor
+    cut: tuple[str, ...] = ()  # the operators of an ONNX file that were left out
 
     def gradients(self, x: Any, dy: Any, train: bool = False, seed: int = 0) -> dict[str, Tensor]:
         """Return the gradients of Σ dy y with respect to the input, under "input", and to the parameters, by key.

@@ -1,9 +1,12 @@
 """`pellucid.open`: a PyTorch module becomes a Model whose every layer has an explicit backward pass."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
@@ -13,17 +16,25 @@ from pellucid.nested import flatten, map_tree
 from pellucid.opening.exported import export
 from pellucid.opening.graph import graph_of
 from pellucid.opening.model import OpenedModel
+from pellucid.opening.onnx.opened import open_onnx
 from pellucid.opening.outputs import check_outputs, free_shapes
+from pellucid.opening.program import open_program
+from pellucid.opening.programfile import read_program
 from pellucid.text import note, plural
 
 
-def open(network: nn.Module, example: Tensor | tuple[Tensor, ...], **options: Any) -> OpenedModel:
-    """Return a Model that computes what a PyTorch module computes, layer by layer, with an explicit backward pass.
+def open(
+    network: nn.Module | ExportedProgram | str | os.PathLike[str],
+    example: Tensor | tuple[Tensor, ...] | None = None,
+    **options: Any,
+) -> OpenedModel:
+    """Return a Model that computes what somebody else's network computes, layer by layer, with its backward pass.
 
-    network: in any mode; it is unchanged, and its weights are copied. example: an input (N, ...), or a tuple of inputs,
-    of the shape that the model will take; any number of examples can follow, and images of another height and width if
-    the layers compute the network's outputs for two other sizes too. options: of Model, such as `loss`,
-    `optimizer` and `classes`.
+    network: a PyTorch module, in any mode; it is unchanged, and its weights are copied. Or an ONNX file
+    (.onnx), an exported program for any number of examples, or its file (.pt2), of which no code is run. example: an
+    input (N, ...), or a tuple of inputs, of the shape that the model will take; any number of examples can follow, and
+    images of another height and width if the layers compute the network's outputs for two other sizes too. ONNX files
+    and programs need none, unless they leave sizes free. options: of Model, such as `loss`, `optimizer` and `classes`.
 
     The network is a Graph with one node for each call of an operator, named by the path of its module such as
     `layer3.0.conv1`; functional calls have the path of the calling module and the name of the operator, `layer3.0.add`,
@@ -31,11 +42,20 @@ def open(network: nn.Module, example: Tensor | tuple[Tensor, ...], **options: An
     and dropout behave as the mode says; other modules that compute something else in training are opened as in
     evaluation, with a note.
 
+    In an ONNX file, nodes are named by the file; parameters are the file's initializers, and keep their names where
+    those end in the node's path. Detectors are opened up to their suppression, and a note names what was left out.
+
     Raises PellucidError for a network that torch.export cannot trace, for operators without a layer, all of which it
-    names, and if the outputs for the example differ from the network's.
+    names, and if the outputs for the example differ from the network's, for ONNX files from onnxruntime's.
     """
+    if isinstance(network, (str, os.PathLike)):
+        return _open_file(Path(network), example, options)
+    if isinstance(network, ExportedProgram):
+        return open_program(network, example, options)
     if not isinstance(network, nn.Module):
         raise PellucidError(f"open takes a torch.nn.Module and an example input, not {type(network).__name__}")
+    if example is None:
+        raise PellucidError(f"open: give an example input for {type(network).__name__}")
     examples = example if isinstance(example, tuple) else (example,)
     if not all(isinstance(x, Tensor) and x.dim() and len(x) and x.is_floating_point() for x in examples):
         raise PellucidError("open: the example must be a tensor (N, ...) of floats, or a tuple of them")
@@ -55,6 +75,14 @@ def open(network: nn.Module, example: Tensor | tuple[Tensor, ...], **options: An
     model.tied = {key: first.setdefault((one.data_ptr(), one.shape), key) for key, one in state.items() if one.numel()}
     _note_training(network)
     return model
+
+
+def _open_file(path: Path, example: Tensor | tuple[Tensor, ...] | None, options: dict[str, Any]) -> OpenedModel:
+    if path.suffix.lower() == ".onnx":
+        return open_onnx(path, example, options)
+    if path.suffix.lower() == ".pt2":
+        return open_program(read_program(path), example, options, bounded=True)
+    raise PellucidError(f"open: {path} is neither an ONNX file (.onnx) nor an exported program (.pt2)")
 
 
 def _note_training(network: nn.Module) -> None:

@@ -1,5 +1,6 @@
 """Comparison of an opened network's outputs with the network's: for the example, and for images of other sizes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,15 +24,17 @@ def check_outputs(network: nn.Module, inputs: tuple[Tensor, ...], y: Any) -> Non
     with evaluating(network), torch.no_grad():
         expected, _ = tree_flatten(network(*inputs))
     expected = [part for part in expected if isinstance(part, Tensor)]
-    found = y if isinstance(y, tuple) else (y,)
+    hint = "; does the network compute something else at each call?"
+    check_equal("open", y if isinstance(y, tuple) else (y,), expected, "the network's", hint)
+
+
+def check_equal(where: str, found: Sequence[Tensor], expected: Sequence[Tensor], whose: str, hint: str = "") -> None:
+    """Raise PellucidError, "WHERE: output 0 differs from WHOSE by ...", unless outputs agree up to rounding errors."""
     for index, (one, other) in enumerate(zip(found, expected, strict=True)):
         gap = float((one - other).abs().max()) if one.numel() and one.shape == other.shape else 0.0
-        limit = TOLERANCE.get(other.dtype, 1e-2) * max(float(other.abs().max()), 1e-6)
+        limit = TOLERANCE.get(other.dtype, 1e-2) * max(float(other.abs().max()), 1e-6) if other.numel() else 0.0
         if one.shape != other.shape or not gap <= limit:
-            raise PellucidError(
-                f"open: output {index} differs from the network's by {gap:.2g}, above {limit:.2g}; does the network "
-                "compute something else at each call?"
-            )
+            raise PellucidError(f"{where}: output {index} differs from {whose} by {gap:.2g}, above {limit:.2g}{hint}")
 
 
 def free_shapes(network: nn.Module, net: Graph, params: Params, x: Any, y: Any) -> tuple[Any, Any]:

@@ -12,7 +12,6 @@ from pellucid.combine import Fork, Sequential
 from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError
 from pellucid.export import ParityError, from_onnx, onnx_bytes, onnx_file, to_onnx
-from pellucid.export.onnx_nodes import WRITERS, is_writable
 from pellucid.export.parity import outputs
 from pellucid.layers import (
     LAYERS,
@@ -30,6 +29,7 @@ from pellucid.layers import (
 )
 from pellucid.losses import HeatMaps
 from pellucid.model import Model
+from pellucid.onnx_nodes import WRITERS, is_writable
 from tests.export.samples import ALL, REGIONAL, drawn
 from tests.oracle import Sample, difference
 

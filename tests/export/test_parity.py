@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from pellucid.export.parity import Parity, ParityError, batch, compare
-from pellucid.export.trace import trace
 from pellucid.layers import Identity, MaxUnpool2d
+from pellucid.network.traced import trace
 
 
 def test_the_difference_is_relative_to_the_largest_number_of_its_own_output() -> None:

@@ -5,8 +5,8 @@ import torch
 
 from pellucid.combine import Fork, Graph, Sequential, Shared
 from pellucid.errors import PellucidError
-from pellucid.export.trace import trace
 from pellucid.layers import Concat, Conv2d, Dense, Identity, Tanh
+from pellucid.network.traced import trace
 
 
 def test_runs_stand_in_order_with_paths_shapes_and_weights() -> None:

@@ -6,9 +6,9 @@ import torch
 from pellucid.export import TOLERANCE, from_onnx, onnx_bytes
 from pellucid.export.parity import batch, compare, outputs
 from pellucid.export.torch_file import source
-from pellucid.export.trace import trace
 from pellucid.models import MODELS
 from pellucid.nested import flatten
+from pellucid.network.traced import trace
 from tests.export.samples import flat, trained, zoo
 from tests.export.test_torch_file import module_of
 

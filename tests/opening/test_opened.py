@@ -199,10 +199,11 @@ class Pretending(nn.Module):
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        (("model.pt", images(2)), "not str"),
+        ((3, images(2)), "not int"),
+        (("model.pt", images(2)), "model.pt is neither an ONNX file"),
         ((ResNet(), images(2).long()), "tensor .* of floats"),
         ((ResNet(), torch.zeros(0, 3, 16, 16)), "tensor .* of floats"),
-        ((ResNet(), None), "tensor .* of floats"),
+        ((ResNet(), None), "give an example input for ResNet"),
     ],
 )
 def test_other_values_are_refused(given: Any, why: str) -> None:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pellucid import layers
-from pellucid.export.trace import TracedLayer
 from pellucid.layers.base import Layer, pair
+from pellucid.network.traced import TracedLayer
 
 NORMS = {1: "nn.BatchNorm1d", 3: "nn.BatchNorm2d"}  # by the number of axes without the batch axis
 DROPOUTS = {2: "nn.Dropout1d", 3: "nn.Dropout2d", 4: "nn.Dropout3d"}  # drop whole channels

@@ -14,14 +14,14 @@ from pellucid.detectors import Anchors, Candidates, OneStage
 from pellucid.detectors.base import MAX_CANDIDATES, MAX_DETECTIONS
 from pellucid.errors import PellucidError
 from pellucid.export.onnx_file import BATCH_AXIS, graph_bytes, network_nodes
-from pellucid.export.onnx_nodes import Nodes
-from pellucid.export.onnx_proto import optional, run_file
 from pellucid.export.parity import Parity, ParityError, batch, compare
-from pellucid.export.trace import GraphTrace, GraphValue, TracedLayer, trace
 from pellucid.image_objects import Detections
 from pellucid.layers import Identity
 from pellucid.model import Model
 from pellucid.nested import map_tree
+from pellucid.network.traced import GraphTrace, GraphValue, TracedLayer, trace
+from pellucid.onnx_nodes import Nodes
+from pellucid.onnx_nodes.proto import optional, run_file
 from pellucid.tasks.detect.onnx_nodes import write_candidates
 
 DETECTIONS_AXIS = "detections"

@@ -1,4 +1,4 @@
-"""ONNX files: supported versions, conversion of nodes and tensors to and from plain values, and onnxruntime."""
+"""ONNX files: versions, conversion of nodes and tensors to and from plain values, and onnxruntime."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.export.onnx_nodes import Node
+from pellucid.onnx_nodes import Node
 from pellucid.weights import onnxfile
 from pellucid.weights.fault import FileFault, quoted
 
-OPSET = 21  # the first in which GroupNormalization has a scale per channel
-MIN_OPSET = 13  # the first with the current definitions of Softmax and Dropout
+OPSET = 21  # of exported files: the first in which GroupNormalization has a scale per channel
+MIN_OPSET = 7  # the first with the current rules for broadcasting
 IR_VERSION = 10  # the first in which nodes have metadata
 MAX_BYTES = (2 << 30) - 1  # size limit of a Protocol Buffers file
 MAX_NODES = 10_000
@@ -49,7 +49,7 @@ def node_of(onnx: Any, proto: Any) -> Node:
         name: value.decode("utf-8", "replace")
         if isinstance(value, bytes)
         else value
-        if isinstance(value, str | int | float)
+        if isinstance(value, str | int | float) or hasattr(value, "DESCRIPTOR")  # a tensor or a graph
         else list(value)
         for name, value in values.items()
     }
@@ -64,42 +64,42 @@ def node_of(onnx: Any, proto: Any) -> Node:
     )
 
 
-def read_proto(onnx: Any, path: Path) -> tuple[Any, dict[str, Tensor]]:
-    """Return the checked model of a file, and its constants by name.
+def read_proto(onnx: Any, path: Path) -> tuple[Any, int, dict[str, Tensor]]:
+    """Return the checked model of a file, its operator set, and its constants by name, those of Constant nodes too.
 
-    Raises Fault if the model cannot be imported, and the onnx package's own errors for a damaged file.
+    Raises Fault if the model cannot be read, and the onnx package's own errors for a damaged file.
     """
     model = onnxfile.load(path)
-    _check(model)
+    opset = _opset(onnx, model)
     onnx.checker.check_model(model)
-    protos = {each.name: each for each in model.graph.initializer}
+    constants = {each.name: onnxfile.tensor_of(each) for each in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant" and not node.domain:
-            value = next((each.t for each in node.attribute if each.name == "value"), None)
-            if value is None:
-                raise FileFault(
-                    f"has a constant {quoted(node.name)} that is not a tensor", "export it as an initializer"
-                )
-            protos[node.output[0]] = value
-    return model, {name: _tensor(tensor) for name, tensor in protos.items()}
+            constants[node.output[0]] = _constant(onnx, node)
+    return model, opset, constants
 
 
-def _check(model: Any) -> None:
-    """Raise Fault for an unsupported version or too many nodes, before the rest of the model is read."""
-    graph = model.graph
+def _opset(onnx: Any, model: Any) -> int:
+    """Return the operator set; raises Fault for an unsupported one or too many nodes, before the rest is read."""
+    graph, newest = model.graph, onnx.defs.onnx_opset_version()
     versions = [each.version for each in model.opset_import if each.domain in ("", "ai.onnx")]
-    if len(versions) != 1 or not MIN_OPSET <= versions[0] <= OPSET:
+    if len(versions) != 1 or not MIN_OPSET <= versions[0] <= newest:
         found = ", ".join(map(str, versions)) or "no version"
-        raise FileFault(f"uses operator set {found}", f"export it with opset {MIN_OPSET} to {OPSET}")
+        raise FileFault(f"uses operator set {found}", f"export it with opset {MIN_OPSET} to {newest}")
     if len(graph.node) > MAX_NODES:
         raise FileFault(f"has {len(graph.node)} nodes, above the limit of {MAX_NODES}")
+    return versions[0]
 
 
-def _tensor(proto: Any) -> Tensor:
-    found = onnxfile.tensor_of(proto)
-    if found.dtype == torch.bfloat16:
-        raise FileFault(f"contains {quoted(proto.name)} in bfloat16, which is not supported", "export it in float32")
-    return found
+def _constant(onnx: Any, node: Any) -> Tensor:
+    """Return the value of a Constant node."""
+    values = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+    name, value = next(iter(values.items()), ("", None))
+    if len(values) != 1 or name not in ("value", "value_float", "value_floats", "value_int", "value_ints"):
+        raise FileFault(f"has a constant {quoted(node.name)} that is not a tensor", "export it as an initializer")
+    if name == "value":
+        return onnxfile.tensor_of(value)
+    return torch.tensor(value, dtype=torch.float32 if "float" in name else torch.int64)
 
 
 def run_file(data: bytes, xs: Mapping[str, Tensor]) -> list[Tensor]:

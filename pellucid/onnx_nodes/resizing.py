@@ -5,9 +5,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pellucid.export.onnx_nodes.node import Nodes
 from pellucid.layers import Upsample
 from pellucid.layers.base import Layer, Mode
+from pellucid.onnx_nodes.node import Nodes
 
 RESIZE_MODES = {"bilinear": "linear", "bicubic": "cubic"}
 

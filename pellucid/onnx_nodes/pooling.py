@@ -7,10 +7,10 @@ from typing import Any
 import torch
 
 from pellucid.errors import PellucidError
-from pellucid.export.onnx_nodes.node import Nodes
-from pellucid.export.onnx_nodes.resizing import by_matrices
 from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d, LpPool2d, MaxPool2d, MaxUnpool2d
 from pellucid.layers.base import pair
+from pellucid.onnx_nodes.node import Nodes
+from pellucid.onnx_nodes.resizing import by_matrices
 
 
 def max_pool2d(layer: MaxPool2d, n: Nodes) -> None:

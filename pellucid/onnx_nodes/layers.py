@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 from pellucid import layers
 from pellucid.errors import PellucidError
-from pellucid.export.onnx_nodes import pooling, resizing
-from pellucid.export.onnx_nodes.node import Nodes
-from pellucid.export.trace import TracedLayer
 from pellucid.layers.base import Layer, pair
+from pellucid.network.traced import TracedLayer
+from pellucid.onnx_nodes import pooling, resizing
+from pellucid.onnx_nodes.node import Nodes
 from pellucid.registry import is_ours
 
 PAD_MODES = {"zero": "constant", "constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}

@@ -11,8 +11,8 @@ from torch import Tensor
 from pellucid.combine import join
 from pellucid.config import to_config
 from pellucid.errors import PellucidError
-from pellucid.export.trace import TracedLayer
 from pellucid.layers.base import Shape
+from pellucid.network.traced import TracedLayer
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,76 @@
+"""`pellucid open`: open a network of somebody else, and save it as a model."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pellucid.command.args import Parser, sizes
+from pellucid.command.files import check_place
+from pellucid.command.models import FOREIGN
+from pellucid.command.out import answer
+from pellucid.errors import PellucidError
+
+SUFFIX = ".safetensors"
+ABOUT = (
+    "Open an ONNX file, or an exported program of PyTorch (.pt2), as a network whose every layer has an explicit "
+    "backward pass, compare its outputs with the file's, and save it as a model that every other command takes."
+)
+
+
+def parser() -> Parser:
+    """Return the parser of this command."""
+    parser = Parser("open", ABOUT)
+    parser.add_argument("file", metavar="FILE", help="an .onnx file, or a .pt2 file of torch.export.save")
+    parser.add_argument(
+        "--out",
+        metavar="DIR|FILE.safetensors",
+        help="the model to write (default: the file's name with .safetensors, in the current folder)",
+    )
+    parser.add_argument("--input", metavar="CxHxW", help="shape of an input, for files that leave sizes free")
+    return parser.json_flag()
+
+
+def handle(args: argparse.Namespace) -> int:
+    """Print the layers and what was left out, and write the model."""
+    import torch
+
+    import pellucid
+    from pellucid.network.inputs import nominal
+    from pellucid.network.summary import shape_text, summary
+
+    if Path(args.file).suffix.lower() not in FOREIGN:
+        raise PellucidError(f"{args.file} is neither an ONNX file (.onnx) nor an exported program (.pt2)")
+    place = _place(args.file, args.out)
+    example = None
+    if args.input is not None:
+        example = torch.rand(2, *sizes(args.input, "--input", "channels", "height", "width"))
+    model = pellucid.open(args.file, example)
+    net: Any = model.net  # a Graph
+    if len(net.inputs) > 1:
+        raise PellucidError(f"{args.file} has several inputs; open it in Python, by pellucid.open")
+    model.save(place)
+    shape = nominal(model.input_shape)
+    table = summary(model.net, model.params, shape)
+    cut = list(model.cut)
+    free = ", of which height and width may be any" if None in model.input_shape else ""
+    answer(
+        args,
+        {
+            "file": args.file, "model": str(place), "input_shape": model.input_shape,
+            "output_shape": model.output_shape, "cut": cut, **table.to_json(),
+        },
+        *str(table).split("\n"),
+        "",
+        f"input {shape_text(shape)}{free}; outputs {', '.join(net.outputs)}",
+        *([f"left out: {', '.join(cut)}"] if cut else []),
+        f"wrote {place} ({place.stat().st_size:,} bytes)",
+    )  # fmt: skip
+    return 0
+
+
+def _place(file: str, out: str | None) -> Path:
+    """Return the file to write."""
+    name = Path(file).stem + SUFFIX
+    if out is None:
+        return check_place(name, "--out")
+    return check_place(str(Path(out) / name), "--out") if Path(out).is_dir() else check_place(out, "--out", (SUFFIX,))

@@ -1,0 +1,163 @@
+"""An ONNX file as a network with an explicit backward pass."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.combine import Graph
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Params
+from pellucid.nested import flatten
+from pellucid.network.bounds import within_bounds
+from pellucid.network.inputs import NOMINAL, OTHER, nominal
+from pellucid.onnx_nodes.proto import optional, read_proto
+from pellucid.opening.onnx.network import OnnxGraph, cut_at_suppression
+from pellucid.opening.onnx.patterns import Patterns
+from pellucid.run.weights import fill
+from pellucid.weights.fault import FileFault, file_errors, quoted
+
+DTYPES = {1: torch.float32, 7: torch.int64}  # of inputs, by TensorProto.DataType; integers are positions
+_DAMAGE = (RuntimeError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, MemoryError)
+
+
+@dataclass(frozen=True, eq=False)
+class OnnxNetwork:
+    """The network of an ONNX file.
+
+    input_shape: without the axis of examples, with None for a free height or width; a tuple of shapes for several
+    inputs. inputs, outputs: their names in the file. cut: the operators after a detector's suppression, which were left
+    out. batch: the number of examples for which the file was written, None if it takes any. proto: the file's model.
+    """
+
+    net: Graph
+    params: Params
+    input_shape: Any
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    cut: tuple[str, ...]
+    batch: int | None
+    proto: Any = field(repr=False)
+
+
+def read_onnx(path: str | os.PathLike[str], examples: Sequence[tuple[int, ...]] | None = None) -> OnnxNetwork:
+    """Return the network of an ONNX file, with its weights in float32.
+
+    examples: the shapes of inputs (N, ...), which set the sizes that the file leaves free. Without them, a free height
+    and width stay free if the network is the same for any; raises PellucidError otherwise, and with the file's name if
+    it is damaged, stores weights in other files, exceeds the bounds, or has nodes without a layer, all of which it
+    names.
+    """
+    path = Path(path)
+    onnx = optional("onnx")
+    if not path.is_file():
+        raise PellucidError(f"{path} is missing; give an ONNX file")
+    broken = (onnx.checker.ValidationError, optional("google.protobuf.message").DecodeError)
+    with file_errors(path, "ONNX model", (*broken, *_DAMAGE)):
+        model, opset, constants = read_proto(onnx, path)
+        declared = _inputs(model.graph)
+        batch = _batch(declared)
+        names, shapes = list(declared), _given(declared, examples)
+        free = any(None in shape for shape in shapes)
+        kept, outputs, cut = cut_at_suppression(
+            [node for node in model.graph.node if node.op_type != "Constant" or node.domain],
+            [one.name for one in model.graph.output],
+        )
+        if free and (len(shapes) > 1 or len(shapes[0]) != 3 or shapes[0][0] is None):
+            raise FileFault(f"has no fixed sizes for its input {quoted(names[0])}", "give an example input")
+        dtypes = {one.name: DTYPES[one.type.tensor_type.elem_type] for one in model.graph.input if one.name in declared}
+        kept = Patterns(onnx, kept, constants, outputs).joined()
+        initializers = [one.name for one in model.graph.initializer]
+
+        def built(side: int) -> tuple[Graph, Params]:
+            sizes = {name: nominal(shape, side) for name, shape in zip(names, shapes, strict=True)}
+            network = OnnxGraph(onnx, opset, constants, initializers, sizes, dtypes, batch)
+            network.read(kept)
+            return network.graph(outputs)
+
+        net, owned = built(NOMINAL)
+        if free and not _equal((net, owned), built(OTHER)):
+            raise FileFault(
+                "computes something else for another height and width, which it leaves free", "give an example input"
+            )
+        shape: Any = shapes[0] if len(shapes) == 1 else tuple(shapes)
+        try:
+            structure, _ = within_bounds(net, nominal(shape) if len(shapes) == 1 else shape)
+        except PellucidError as error:
+            raise PellucidError(f"{path}: {error}") from error
+    params = fill(path, structure, flatten(owned))
+    return OnnxNetwork(net, params, shape, tuple(names), tuple(outputs), tuple(cut), batch, model)
+
+
+def run_onnx(network: OnnxNetwork, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return the outputs of onnxruntime, for as many examples at a time as the file takes."""
+    from pellucid.onnx_nodes.proto import run_file
+
+    onnx = optional("onnx")
+    model = onnx.ModelProto()
+    model.CopyFrom(network.proto)
+    if network.cut:
+        del model.graph.output[:]
+        model.graph.output.extend(onnx.helper.make_value_info(name, onnx.TypeProto()) for name in network.outputs)
+    data, size = model.SerializeToString(), network.batch or len(inputs[0])
+    parts = [
+        run_file(data, {name: x[start : start + size] for name, x in zip(network.inputs, inputs, strict=True)})
+        for start in range(0, len(inputs[0]), size)
+    ]
+    return [torch.cat(pieces) for pieces in zip(*parts, strict=True)]
+
+
+def _inputs(graph: Any) -> dict[str, tuple[int | None, ...]]:
+    """Return the shapes of the inputs (N, ...), with None for free sizes; initializers are no inputs."""
+    initializers = {one.name for one in graph.initializer}
+    found: dict[str, tuple[int | None, ...]] = {}
+    for one in graph.input:
+        if one.name in initializers:
+            continue
+        tensor = one.type.tensor_type
+        if tensor.elem_type not in DTYPES:
+            raise FileFault(f"has an input {quoted(one.name)} that is not float32", "export it for float32 inputs")
+        sizes = tuple(axis.dim_value if axis.dim_value > 0 else None for axis in tensor.shape.dim)
+        if not sizes:
+            raise FileFault(f"has an input {quoted(one.name)} without an axis of examples, or of unknown shape")
+        found[one.name] = sizes
+    if not found:
+        raise FileFault("has no input")
+    return found
+
+
+def _batch(declared: Mapping[str, tuple[int | None, ...]]) -> int | None:
+    """Return the number of examples that the inputs declare, None if it is free."""
+    found = {shape[0] for shape in declared.values()}
+    if len(found) > 1:
+        raise FileFault(f"has inputs for different numbers of examples, {sorted(map(str, found))}")
+    return found.pop()
+
+
+def _given(
+    declared: Mapping[str, tuple[int | None, ...]], examples: Sequence[tuple[int, ...]] | None
+) -> list[tuple[int | None, ...]]:
+    """Return the shapes of the inputs without the axis of examples, with the sizes of the examples, if given."""
+    shapes = [shape[1:] for shape in declared.values()]
+    if examples is None:
+        return shapes
+    if len(examples) != len(shapes):
+        raise FileFault(f"has {len(shapes)} inputs, not {len(examples)}", "give an example of each")
+    for (name, shape), example in zip(declared.items(), examples, strict=True):
+        same = len(shape) == len(example)
+        if not same or any(a not in (None, b) for a, b in zip(shape[1:], example[1:], strict=True)):
+            raise FileFault(
+                f"takes inputs {quoted(name)} of shape {shape}, with None for any size, not {example}",
+                "give an example of that shape",
+            )
+    return [tuple(example[1:]) for example in examples]
+
+
+def _equal(one: tuple[Graph, Params], other: tuple[Graph, Params]) -> bool:
+    """Return whether two networks have the same nodes and the same weights and constants."""
+    tensors, others = flatten(one[1]), flatten(other[1])
+    return one[0] == other[0] and all(torch.equal(tensor, others[path]) for path, tensor in tensors.items())

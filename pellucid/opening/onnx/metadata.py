@@ -1,0 +1,79 @@
+"""Layers that Pellucid's export wrote as several nodes, from the configuration in the nodes' metadata."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.combine import join
+from pellucid.config import from_config
+from pellucid.layers.base import Layer
+from pellucid.network.traced import GraphValue, TracedLayer
+from pellucid.onnx_nodes import is_writable, write
+from pellucid.onnx_nodes.proto import LAYER_METADATA_KEY, node_proto
+from pellucid.opening.onnx.catalogue import READERS
+from pellucid.opening.onnx.values import Unreadable, Value, constant
+from pellucid.registry import is_ours
+
+MAX_SIZE = 1 << 13  # of height, width and channels; a check of a layer may create constants of this size squared
+TOLERANCE = 1e-5  # constants computed on another machine differ in the last digits
+
+
+def layer_metadata(node: Any) -> str:
+    """Return the layer configuration in a node's metadata, see `Nodes.with_layer_metadata`; "" if there is none."""
+    return next((each.value for each in node.metadata_props if each.key == LAYER_METADATA_KEY), "")
+
+
+def end_of_layer(nodes: Sequence[Any], start: int) -> int:
+    """Return the end of the nodes of one layer: those with the metadata and layer name of the node at `start`.
+
+    The nodes of a layer are called LAYER/NAME, but the last one, with the layer's output, is called LAYER.
+    """
+    metadata, layer = layer_metadata(nodes[start]), nodes[start].name.rpartition("/")[0]
+    end = start
+    while end < len(nodes) and layer_metadata(nodes[end]) == metadata and nodes[end].name.rpartition("/")[0] == layer:
+        end += 1
+    has_last_node = end < len(nodes) and layer_metadata(nodes[end]) == metadata and nodes[end].name == layer
+    return end + has_last_node
+
+
+def layer_of(
+    onnx: Any, nodes: Sequence[Any], constants: Mapping[str, Tensor], values: Mapping[str, Value]
+) -> tuple[Layer, list[Value], dict[str, Value]]:
+    """Return the layer that the nodes' metadata describes, its inputs and its parameters.
+
+    A layer that is exported as several nodes has its configuration in the metadata of each node. Raises Unreadable
+    unless exporting the layer gives the same nodes.
+    """
+    metadata = json.loads(layer_metadata(nodes[0]))
+    layer, path, names = from_config(metadata["layer"]), metadata["path"], tuple(metadata["inputs"])
+    if not (is_ours(layer) and is_writable(type(layer))) or not all(name in values for name in names):
+        raise Unreadable("has pellucid metadata that names no layer of pellucid, or unknown inputs")
+    inputs = [values[name] for name in names]
+    shapes = tuple(value.sizes[0][1:] for value in inputs)
+    with torch.device("meta"):
+        expected, out = layer.init(shapes[0] if len(shapes) == 1 else shapes, torch.Generator())
+    if any(size > MAX_SIZE for each in (*shapes, tuple(out)) for size in each):
+        raise Unreadable(f"has more than {MAX_SIZE} rows, columns or channels")
+    params = {name: constants[join(path, name)] for name in expected}
+    last = nodes[-1]
+    given = tuple(GraphValue(name, shape) for name, shape in zip(names, shapes, strict=True))
+    step = TracedLayer(last.name, path, layer, params, given, GraphValue(last.output[0], tuple(out)))
+    rewritten = write(step)
+    if [node_proto(onnx, node) for node in rewritten.with_layer_metadata(READERS)] != list(nodes) or not all(
+        name in constants and _close(tensor, constants[name]) for name, tensor in rewritten.constants.items()
+    ):
+        raise Unreadable("has pellucid metadata of a layer that is exported as different nodes")
+    return layer, inputs, {name: constant(tensor, join(path, name)) for name, tensor in params.items()}
+
+
+def _close(tensor: Tensor, other: Tensor) -> bool:
+    if tensor.shape != other.shape or tensor.dtype != other.dtype:
+        return False
+    return (
+        torch.allclose(tensor, other, TOLERANCE, TOLERANCE)
+        if tensor.is_floating_point()
+        else torch.equal(tensor, other)
+    )

@@ -1,0 +1,75 @@
+"""The model of an ONNX file."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.combine import Graph
+from pellucid.layers import LogSoftmax, Softmax
+from pellucid.layers.base import Mode
+from pellucid.nested import flatten, map_tree
+from pellucid.network.inputs import FreeShape, free_outputs, nominal
+from pellucid.opening.model import OpenedModel
+from pellucid.opening.onnx.file import OnnxNetwork, read_onnx, run_onnx
+from pellucid.opening.outputs import check_equal
+from pellucid.text import note, plural
+
+SIDE = 64  # pixels of a free height or width in the comparison
+
+
+def open_onnx(path: Path, example: Tensor | tuple[Tensor, ...] | None, options: dict[str, Any]) -> OpenedModel:
+    """Return the model of an ONNX file; see pellucid.open.
+
+    example: sets the sizes that the file leaves free, and is the input for the comparison with onnxruntime.
+    """
+    examples = example if isinstance(example, tuple) else None if example is None else (example,)
+    network = read_onnx(path, None if examples is None else [tuple(x.shape) for x in examples])
+    shapes = (network.input_shape,) if len(network.inputs) == 1 else network.input_shape
+    xs = _inputs(network, shapes) if examples is None else [x.detach().float() for x in examples]
+    with torch.no_grad():
+        y, _ = network.net.forward(network.params, tuple(xs) if len(xs) > 1 else xs[0], Mode(keep=False))
+    outputs = y if isinstance(y, tuple) else (y,)
+    has_scores = len(outputs) == 1 and outputs[0].dim() == 2 and not _ends_in_softmax(network.net)
+    model = OpenedModel(network.net, **{"loss": "softmax_cross_entropy" if has_scores else "quadratic", **options})
+    _check_outputs(path, network, xs, outputs)
+    params = map_tree(lambda tensor: tensor.clone(), network.params)
+    out = tuple(tuple(part.shape[1:]) for part in outputs)
+    model._take(params, network.input_shape, _output_shape(network, params, out[0] if len(out) == 1 else out))
+    model.original = {key: tensor.clone() for key, tensor in flatten(params).items()}
+    model.cut = network.cut
+    if network.cut:
+        note(f"open: {path} is opened up to {network.cut[0]}; it and {plural(len(network.cut) - 1, 'node')} after it "
+             f"are left out, and the outputs are {', '.join(network.outputs)}")  # fmt: skip
+    return model
+
+
+def _ends_in_softmax(net: Graph) -> bool:
+    """Return whether the network's only output is that of a softmax."""
+    return isinstance(net.nodes[net.outputs[0]][0], (Softmax, LogSoftmax))
+
+
+def _output_shape(network: OnnxNetwork, params: Any, out: Any) -> Any:
+    shape: FreeShape = network.input_shape
+    if len(network.inputs) > 1 or None not in shape:
+        return out
+    with torch.device("meta"):
+        _, first = network.net.init(nominal(shape), torch.Generator())
+    return free_outputs(shape, network.net.init, params, first)
+
+
+def _inputs(network: OnnxNetwork, shapes: Any) -> list[Tensor]:
+    """Return random inputs for two runs of the file."""
+    rng, count = torch.Generator().manual_seed(0), 2 * (network.batch or 1)
+    return [torch.rand(count, *nominal(shape, SIDE), generator=rng) for shape in shapes]
+
+
+def _check_outputs(path: Path, network: OnnxNetwork, xs: list[Tensor], outputs: tuple[Tensor, ...]) -> None:
+    """Raise PellucidError unless the outputs are onnxruntime's, up to rounding errors."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        note(f"open: onnxruntime is missing, so the outputs of {path} were not compared with it")
+        return
+    hint = "; report it as a fault of pellucid"
+    check_equal(str(path), outputs, run_onnx(network, xs), "onnxruntime's", hint)

@@ -1,0 +1,106 @@
+"""Groups of ONNX nodes that compute one layer: GELU by the error function, SiLU, and a product with a bias."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+PRECISION = 1e-4  # relative, of the numbers that a file contains
+
+
+class Patterns:
+    """The nodes of a graph, with the groups found so far.
+
+    outputs: the names of the graph's outputs, which no group may hide.
+    """
+
+    def __init__(
+        self, onnx: Any, protos: Iterable[Any], constants: Mapping[str, Tensor], outputs: Iterable[str]
+    ) -> None:
+        self.onnx, self.protos, self.constants, self.outputs = onnx, list(protos), constants, set(outputs)
+        self.makers = {name: proto for proto in self.protos for name in proto.output}
+        self.users: dict[str, list[Any]] = {}
+        for proto in self.protos:
+            for name in proto.input:
+                self.users.setdefault(name, []).append(proto)
+        self.replaced: dict[int, Any] = {}  # by the last node of a group: the node for all
+        self.dropped: set[int] = set()
+
+    def joined(self) -> list[Any]:
+        """Return the nodes with one node for each group."""
+        found = {"Erf": self._gelu, "Sigmoid": self._silu, "MatMul": self._dense}
+        for proto in self.protos:
+            if proto.op_type in found and not proto.domain and not proto.metadata_props:
+                found[proto.op_type](proto)
+        return [self.replaced.get(id(one), one) for one in self.protos if id(one) not in self.dropped]
+
+    def _gelu(self, erf: Any) -> None:
+        """Find x / 2 (1 + erf(x / sqrt(2))), in any order of its factors."""
+        scaled = self.makers.get(erf.input[0])
+        x = None if scaled is None else self._factor(scaled, 1 / math.sqrt(2))
+        plus = self._user(erf)
+        if x is None or plus is None or plus.op_type != "Add" or not self._has(plus, 1.0):
+            return
+        end = self._user(plus)
+        if end is None or end.op_type != "Mul":
+            return
+        other = _other(end, plus.output[0])
+        last, group = self._user(end), [scaled, erf, plus]
+        if other == x and last is not None and self._factor(last, 0.5) == end.output[0]:
+            self._replace([*group, end], last, "Gelu", [x])
+        elif self._number(other) == 0.5 and last is not None and last.op_type == "Mul":
+            if _other(last, end.output[0]) == x:
+                self._replace([*group, end], last, "Gelu", [x])
+        elif other in self.makers and self._factor(self.makers[other], 0.5) == x:
+            half = self.makers[other]
+            self._replace([*group, *([half] if self._user(half) is end else [])], end, "Gelu", [x])
+
+    def _silu(self, sigmoid: Any) -> None:
+        """Find x sigmoid(x)."""
+        end = self._user(sigmoid)
+        if end is not None and end.op_type == "Mul" and _other(end, sigmoid.output[0]) == sigmoid.input[0]:
+            self._replace([sigmoid], end, "Swish", [sigmoid.input[0]])
+
+    def _dense(self, product: Any) -> None:
+        """Find the product with a constant matrix and the sum with a constant vector."""
+        end, weight = self._user(product), self.constants.get(product.input[1])
+        if end is None or end.op_type != "Add" or weight is None or weight.dim() != 2:
+            return
+        bias = _other(end, product.output[0])
+        if bias in self.constants and self.constants[bias].shape == weight.shape[1:]:
+            self._replace([product], end, "MatMul", [*product.input, bias], product.name)
+
+    def _replace(self, group: list[Any], last: Any, op: str, inputs: list[str], name: str = "") -> None:
+        node = self.onnx.helper.make_node(op, inputs, list(last.output), name=name or last.name)
+        self.replaced[id(last)] = node
+        self.dropped.update(map(id, group))
+
+    def _user(self, proto: Any) -> Any:
+        """Return the only node that reads a node's only output, which is no output of the graph; None otherwise."""
+        name = proto.output[0]
+        users = self.users.get(name, [])
+        alone = len(users) == 1 and name not in self.outputs and list(users[0].input).count(name) == 1
+        return users[0] if alone and not users[0].metadata_props else None
+
+    def _factor(self, proto: Any, factor: float) -> str | None:
+        """Return the input that a node multiplies by a number; None if it does something else."""
+        for index in (1, 0) if proto.op_type == "Mul" else (1,) if proto.op_type == "Div" else ():
+            number = self._number(proto.input[index])
+            value = None if not number else number if proto.op_type == "Mul" else 1 / number
+            if value is not None and math.isclose(value, factor, rel_tol=PRECISION):
+                return proto.input[1 - index]
+        return None
+
+    def _has(self, proto: Any, number: float) -> bool:
+        return any(self._number(name) == number for name in proto.input)
+
+    def _number(self, name: str) -> float | None:
+        found = self.constants.get(name)
+        return float(found) if found is not None and found.numel() == 1 and found.is_floating_point() else None
+
+
+def _other(proto: Any, name: str) -> str:
+    """Return the other one of a node's two inputs, "" if there is none."""
+    names = [one for one in proto.input if one != name]
+    return names[0] if len(names) == 1 and len(proto.input) == 2 else ""

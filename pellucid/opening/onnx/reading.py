@@ -1,0 +1,207 @@
+"""An ONNX node while it is converted to layers: attributes, inputs, and the layers that it becomes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from pellucid.layers.base import Layer, Shape
+from pellucid.onnx_nodes import Node
+from pellucid.opening.onnx.values import Sizes, Unreadable, Value
+
+
+class Emit(Protocol):
+    """Adds a node to the network, and returns its output.
+
+    part: of the name of a node before the last one; "" for the last. batch: whether the layer reads the number of
+    examples from a last input.
+    """
+
+    def __call__(
+        self, layer: Layer, inputs: Sequence[Value], params: Mapping[str, Value], part: str, batch: bool
+    ) -> Value:
+        """Add the node."""
+        ...
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a node's conversion needs besides the node.
+
+    onnx: the package. opset: the version of the operator set. batch: the number of examples for which the file was
+    written, None if it takes any. emit: adds a node to the network. uses: how often a value of the file is read.
+    """
+
+    onnx: Any
+    opset: int
+    batch: int | None
+    emit: Emit
+
+
+class NodeReading:
+    """A node while it is converted. Every attribute must be read by `take`, so that none is ignored."""
+
+    def __init__(self, node: Node, inputs: Sequence[Value | None], around: Surroundings) -> None:
+        self.node = node
+        self.inputs = inputs
+        self.around = around
+        self.attributes = dict(node.attributes)
+
+    @property
+    def opset(self) -> int:
+        """The version of the operator set."""
+        return self.around.opset
+
+    def value(self, index: int) -> Value:
+        """Return the input at this index; raises Unreadable if it is missing."""
+        found = self.inputs[index] if index < len(self.inputs) else None
+        if found is None:
+            raise Unreadable(f"has no input {index + 1}")
+        return found
+
+    @property
+    def x(self) -> Value:
+        """The first input."""
+        return self.value(0)
+
+    @property
+    def given(self) -> list[Value]:
+        """All inputs."""
+        return [self.value(index) for index in range(len(self.inputs))]
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the first input without the first axis, the axis of examples."""
+        if not self.x.rank:
+            raise Unreadable("has a number as its first input")
+        return self.x.sizes[0][1:]
+
+    def take(self, name: str, default: Any) -> Any:
+        """Return an attribute, and mark it as read."""
+        return self.attributes.pop(name, default)
+
+    def only(self, **values: Any) -> None:
+        """Raise Unreadable unless each attribute is missing or has this value, its default."""
+        for name, value in values.items():
+            found = self.take(name, value)
+            if found != value:
+                raise Unreadable(f"has {name}={found!r}")
+
+    def pair(self, name: str, default: int) -> tuple[int, int]:
+        """Return an attribute with a value for height and one for width."""
+        values = self.take(name, [default, default])
+        if len(values) != 2:
+            raise Unreadable(f"has {name} for {len(values)} axes, not for height and width")
+        return values[0], values[1]
+
+    def has_input(self, index: int) -> bool:
+        """Return whether the input at this index exists."""
+        return index < len(self.inputs) and self.inputs[index] is not None
+
+    def constant(self, index: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return the constant input at this index; raises Unreadable if it is computed or has another dtype."""
+        found = self.value(index).constant if self.has_input(index) else None
+        if found is None:
+            raise Unreadable(f"needs a constant as its input {index + 1}")
+        if found.dtype != dtype:
+            name = str(found.dtype).removeprefix("torch.")
+            raise Unreadable(f"has a constant of dtype {name} as its input {index + 1}")
+        return found
+
+    def param(self, index: int) -> Value:
+        """Return the constant input at this index as a parameter."""
+        self.constant(index)
+        return self.value(index)
+
+    def bias(self, index: int) -> dict[str, Value]:
+        """Return the parameter at this index as "bias", or nothing if the input is missing."""
+        return {"bias": self.param(index)} if self.has_input(index) else {}
+
+    def integers(self, index: int) -> list[int]:
+        """Return the constant list of integers at this index."""
+        return _list(self.constant(index, torch.int64), index)
+
+    def sizes(self, index: int) -> tuple[list[int], list[int]]:
+        """Return the known list of integers at this index, for both numbers of examples."""
+        found = self.value(index)
+        if not found.is_known or found.tensors[0].dtype != torch.int64:
+            raise Unreadable(f"needs a known list of integers as its input {index + 1}")
+        one, other = (_list(tensor, index) for tensor in found.tensors)
+        return one, other
+
+    def listed(self, name: str, index: int, default: list[int] | None = None) -> list[int] | None:
+        """Return a list of integers: an attribute in older operator sets, the input at this index in newer ones."""
+        found = self.take(name, None)
+        if found is not None:
+            return found
+        return self.integers(index) if self.has_input(index) else default
+
+    def number(self, index: int, default: float) -> float:
+        """Return the constant number at this index, or the default if the input is missing."""
+        if not self.has_input(index):
+            return default
+        found = self.constant(index)
+        if found.numel() != 1:
+            raise Unreadable(f"has {found.numel()} values as its input {index + 1}, not one")
+        return plain(found.item())
+
+    def axes(self, given: Sequence[int] | None, rank: int | None = None) -> tuple[int, ...]:
+        """Return axes counted from the first one, in ascending order; all axes for None and for an empty list."""
+        count = self.x.rank if rank is None else rank
+        if any(not -count <= axis < count for axis in given or ()):
+            raise Unreadable(f"has the axes {list(given or ())} for {count} axes")
+        return tuple(sorted(axis % count for axis in given)) if given else tuple(range(count))
+
+    def axis(self, default: int) -> int:
+        """Return the attribute "axis", counted from the first one."""
+        return self.axes([self.take("axis", default)])[0]
+
+    def layer(self, layer: Layer, *inputs: Value, **params: Value) -> Value:
+        """Add the last layer of this node to the network; without `inputs`, it receives the node's first input."""
+        return self.around.emit(layer, inputs or (self.x,), params, "", False)
+
+    def inner(self, part: str, layer: Layer, *inputs: Value, **params: Value) -> Value:
+        """Add a layer of this node before the last one, named by `part`."""
+        return self.around.emit(layer, inputs or (self.x,), params, part, False)
+
+
+Reader = Callable[[NodeReading], Any]  # from a node to its output, or to the tuple of its outputs
+
+
+def changed(value: Value, form: str, tensor: Tensor) -> Value:
+    """Return a constant that is computed from another one, and learned if that is."""
+    return replace(value, tensors=(tensor, tensor), form=value.form + form)
+
+
+def varying(sizes: tuple[Sizes, Sizes]) -> tuple[int, ...]:
+    """Return a shape with -1 for the size that depends on the number of examples."""
+    found = tuple(a if a == b else -1 for a, b in zip(*sizes, strict=True))
+    if found.count(-1) > 1:
+        raise Unreadable("has several sizes that depend on the number of examples")
+    return found
+
+
+def plain(value: float) -> float:
+    """Return the shortest decimal number that float32 rounds to `value`: 0.1 for 0.10000000149."""
+    return float(str(torch.tensor(value, dtype=torch.float32).numpy()))
+
+
+def single_or_pair(values: tuple[int, int]) -> int | tuple[int, int]:
+    """Return a single number if both are equal, else the pair."""
+    return values[0] if values[0] == values[1] else values
+
+
+def edges(pads: Sequence[int]) -> tuple[int, int, int, int]:
+    """Return (left, right, top, bottom) for ONNX's pads [top, left, bottom, right]."""
+    if len(pads) != 4:
+        raise Unreadable("has pads for other axes than height and width")
+    top, left, bottom, right = pads
+    return left, right, top, bottom
+
+
+def _list(tensor: Tensor, index: int) -> list[int]:
+    if tensor.dim() != 1:
+        raise Unreadable(f"needs a list as its input {index + 1}")
+    return tensor.tolist()

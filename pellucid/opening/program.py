@@ -1,0 +1,156 @@
+"""Exported programs of PyTorch, for any number of examples."""
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from pellucid.combine.base import shape_of
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Mode
+from pellucid.nested import flatten, map_tree
+from pellucid.network.bounds import within_bounds
+from pellucid.opening.exported import SIZES, Exported, _call, _scaled
+from pellucid.opening.graph import graph_of
+from pellucid.opening.model import OpenedModel
+from pellucid.opening.outputs import check_equal
+from pellucid.opening.writes import writes_a_view
+
+FREE = "export it with dynamic_shapes, such as ({0: torch.export.Dim.AUTO},), and two examples or more"
+
+
+def open_program(
+    program: ExportedProgram,
+    example: Tensor | tuple[Tensor, ...] | None,
+    options: dict[str, Any],
+    bounded: bool = False,
+) -> OpenedModel:
+    """Return the model of an exported program; see pellucid.open.
+
+    bounded: whether it is from a file, and must be within the bounds of `pellucid.network.bounds`.
+    """
+    if writes_a_view(program.graph_module.graph):
+        program = program.run_decompositions({})
+    examples = example if isinstance(example, tuple) else None if example is None else (example,)
+    exported = _exported(program, examples)
+    net, params = graph_of(exported, _tree({call.module for call in exported.calls}))
+    params = map_tree(lambda tensor: tensor.detach().clone(), params)
+    xs = _random(exported) if examples is None else tuple(examples)
+    doubles = any(tensor.dtype is torch.float64 for tensor in (*flatten(params).values(), *xs))
+    model = OpenedModel(net, **{"precision": "float64" if doubles else "float32", **options})
+    x: Any = xs if len(exported.inputs) > 1 else next(iter(xs))
+    if bounded and len(exported.inputs) == 1:
+        within_bounds(net, shape_of(x))
+    with torch.no_grad():
+        y, _ = net.forward(params, x, Mode(keep=False))
+    _check_outputs(program, xs, y if isinstance(y, tuple) else (y,))
+    model._take(params, shape_of(x), shape_of(y))
+    model.original = {key: tensor.detach().clone() for key, tensor in program.state_dict.items()}
+    return model
+
+
+def _exported(program: ExportedProgram, examples: Sequence[Tensor] | None) -> Exported:
+    """Return the calls of a program, whose sizes are computed for both numbers of examples in SIZES."""
+    signature = program.graph_signature
+    if signature.buffers_to_mutate or signature.user_inputs_to_mutate:
+        raise PellucidError("open: the program changes its input or a buffer; export it in evaluation mode")
+    nodes = {node.name: node for node in program.graph_module.graph.nodes}
+    inputs = tuple(name for name in signature.user_inputs if isinstance(name, str))
+    values = _sizes([nodes[name].meta["val"] for name in inputs], examples)
+    first, second = ([_at(node, size) for node in nodes.values()] for size in values)
+    pairs = list(zip(first, second, strict=True))
+    keys = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    given = {**keys, **signature.inputs_to_lifted_tensor_constants}
+    stored = {**program.constants, **program.state_dict}
+    return Exported(
+        tuple(_call(a, b) for a, b in pairs if a.op == "call_function" and isinstance(a.meta["val"], (Tensor, tuple))),
+        keys,
+        frozenset(signature.inputs_to_parameters),
+        inputs,
+        tuple(name for name in signature.user_outputs if isinstance(name, str)),
+        {name: stored[key] for name, key in given.items()},
+        {
+            a.name: _scaled(tuple(a.meta["val"].shape), tuple(b.meta["val"].shape), a.name)
+            for a, b in pairs
+            if a.op == "placeholder" and isinstance(a.meta["val"], Tensor)
+        },
+    )
+
+
+def _sizes(inputs: Sequence[Tensor], examples: Sequence[Tensor] | None) -> list[dict[Any, int]]:
+    """Return the values of the program's symbols for both numbers of examples."""
+    if examples is not None and [x.dim() for x in examples] != [x.dim() for x in inputs]:
+        raise PellucidError("open: the examples do not have the program's numbers of inputs and axes")
+    batch: set[Any] = set()
+    others: dict[Any, int] = {}
+    for index, x in enumerate(inputs):
+        count: Any = x.shape[0]
+        if isinstance(count, int):
+            raise PellucidError(f"open: the program takes exactly {count} examples; {FREE}")
+        batch.update(count.node.expr.free_symbols)
+        for axis, size in enumerate(x.shape[1:], start=1):
+            symbols = () if isinstance(size, int) else tuple(size.node.expr.free_symbols)
+            if symbols and examples is None:
+                raise PellucidError(f"open: the program leaves axis {axis} of its input free; give an example input")
+            others.update((symbol, examples[index].shape[axis]) for symbol in symbols if examples is not None)
+    if len(batch) != 1:
+        raise PellucidError(f"open: the program's inputs have {len(batch)} different numbers of examples")
+    return [{**others, next(iter(batch)): size} for size in SIZES]
+
+
+def _at(node: Any, sizes: Mapping[Any, int]) -> SimpleNamespace:
+    """Return the node with numbers for the program's symbols."""
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, torch.fx.Node):
+            known = value.meta.get("val")
+            return filled(known) if isinstance(known, (torch.SymInt, int)) else value
+        if isinstance(value, torch.SymInt):
+            return int(value.node.expr.subs(sizes))
+        if isinstance(value, Tensor):
+            return torch.empty([filled(size) for size in value.shape], dtype=value.dtype, device="meta")
+        return type(value)(map(filled, value)) if isinstance(value, (list, tuple)) else value
+
+    value = node.meta.get("val")
+    meta = {**node.meta, "val": tuple(map(filled, value)) if isinstance(value, (list, tuple)) else filled(value)}
+    return SimpleNamespace(
+        name=node.name, op=node.op, target=node.target, meta=meta, args=tuple(map(filled, node.args)),
+        kwargs={name: filled(argument) for name, argument in node.kwargs.items()},
+    )  # fmt: skip
+
+
+def _tree(paths: set[str]) -> nn.Module:
+    """Return empty modules with these paths: those that have children are no leaves."""
+    root = nn.Module()
+    for path in paths:
+        module = root
+        for word in filter(None, path.split(".")):
+            if word not in module._modules:
+                module.add_module(word, nn.Module())
+            module = module.get_submodule(word)
+    return root
+
+
+def _random(exported: Exported) -> tuple[Tensor, ...]:
+    """Return two random examples of each input."""
+    rng, known = torch.Generator().manual_seed(0), next(iter(exported.tensors.values()), torch.zeros(1))
+    dtype = known.dtype if known.dtype is torch.float64 else torch.float32
+    shapes = [exported.shapes[name][1:] for name in exported.inputs]
+    return tuple(torch.rand(2, *shape, generator=rng, dtype=dtype) for shape in shapes)
+
+
+def _check_outputs(program: ExportedProgram, xs: Sequence[Tensor], found: Sequence[Tensor]) -> None:
+    """Raise PellucidError unless the outputs are the program's, up to rounding errors."""
+    signature, stored = program.graph_signature, {**program.constants, **program.state_dict}
+    given = iter(xs)
+    keys = {
+        **signature.inputs_to_parameters, **signature.inputs_to_buffers, **signature.inputs_to_lifted_tensor_constants
+    }  # fmt: skip
+    names = [node.name for node in program.graph_module.graph.nodes if node.op == "placeholder"]
+    values = [stored[keys[name]] if name in keys else next(given) for name in names]
+    with torch.no_grad():
+        expected = torch.fx.Interpreter(program.graph_module).run(*values)
+    check_equal("open", found, expected, "the program's")

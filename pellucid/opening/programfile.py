@@ -1,0 +1,144 @@
+"""Files of exported programs (.pt2), read without running a pickle or other code in them."""
+
+import json
+import math
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from pellucid.weights.fault import FileFault, file_errors, quoted
+
+MAX_ENTRIES = 100_000  # of the archive
+MAX_STRUCTURE = 64 << 20  # bytes of the program, without the weights
+MAX_CREATED = 1 << 24  # values that one operator creates from numbers alone
+MAX_VALUES = 1 << 28  # in a shape that is an argument
+AGAIN = "save it again by torch.export.save of PyTorch 2.13"
+OPERATORS = re.compile(r"torch\.ops\.aten\.\w+\.\w+|_operator\.\w+|torch\.sym_\w+")
+CREATING = ("arange", "full", "ones", "scalar_tensor", "zeros", "empty", "eye", "linspace")  # that read no tensor
+_TENSORS = "save tensors of PyTorch's own types"
+_SYMBOL = re.compile(r"Symbol\('[a-z]{1,4}\d{1,9}'(?:, (?:positive|integer|nonnegative)=True)*\)")
+_NUMBERS = re.compile(r"(?:\d{1,19}|FloorDiv|CeilDiv|PythonMod|Mod|Max|Min|Mul|Add|Integer|[ +*,()-])*")
+_DAMAGE = (
+    zipfile.BadZipFile, RuntimeError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError,
+    AssertionError, NotImplementedError, MemoryError,
+)  # fmt: skip
+
+
+def read_program(path: Path) -> ExportedProgram:
+    """Return the exported program of a file.
+
+    Raises PellucidError for a file that contains a pickle instead of tensors, operators other than PyTorch's own, or
+    formulas of sizes that are more than arithmetic, and for a damaged one. The example inputs, which are a pickle in
+    every file, are not read.
+    """
+    with file_errors(path, "exported program", _DAMAGE):
+        if not path.is_file():
+            raise FileFault("is missing", "give a .pt2 file of torch.export.save")
+        with zipfile.ZipFile(path) as archive:
+            files = _files(archive)
+            models = [name for name in files if re.fullmatch(r"models/[\w-]+\.json", name)]
+            if len(models) != 1:
+                raise FileFault(f"contains {len(models)} programs instead of one", AGAIN)
+            model = models[0].removeprefix("models/").removesuffix(".json")
+            described = _json(archive, files, models[0])
+            _check(described)
+            state = _tensors(archive, files, "data/weights/", f"{model}_weights_config.json")
+            constants = _tensors(archive, files, "data/constants/", f"{model}_constants_config.json")
+        return _program(described, state, constants)
+
+
+def _program(described: dict[str, Any], state: dict[str, Tensor], constants: dict[str, Tensor]) -> ExportedProgram:
+    from torch._export.serde import schema, serialize
+
+    program = serialize._dict_to_dataclass(schema.ExportedProgram, {**described, "guards_code": []})
+    return serialize.ExportedProgramDeserializer().deserialize(program, state, constants, None)
+
+
+def _files(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Return the entries by their paths within the archive's folder."""
+    entries = archive.infolist()
+    if len(entries) > MAX_ENTRIES:
+        raise FileFault(f"has {len(entries)} entries, above the limit of {MAX_ENTRIES}")
+    if any(one.compress_type != zipfile.ZIP_STORED or one.file_size != one.compress_size for one in entries):
+        raise FileFault("is compressed", AGAIN)
+    return {one.filename.partition("/")[2]: one for one in entries}
+
+
+def _json(archive: zipfile.ZipFile, files: dict[str, zipfile.ZipInfo], name: str) -> Any:
+    if name not in files:
+        raise FileFault(f"has no entry {name}", AGAIN)
+    if files[name].file_size > MAX_STRUCTURE:
+        raise FileFault(f"has {files[name].file_size} bytes in {name}, above the limit of {MAX_STRUCTURE}")
+    return json.loads(archive.read(files[name]))
+
+
+def _tensors(
+    archive: zipfile.ZipFile, files: dict[str, zipfile.ZipInfo], folder: str, config: str
+) -> dict[str, Tensor]:
+    """Return the tensors of a folder of the archive, by name."""
+    from torch._export.serde import schema, serialize
+
+    found: dict[str, Tensor] = {}
+    for name, entry in _json(archive, files, folder + config)["config"].items():
+        if entry["use_pickle"] or entry["tensor_meta"] is None:
+            raise FileFault(
+                f"stores {quoted(name)} as a pickle, which may run code", "save tensors of PyTorch's own types"
+            )
+        meta: Any = serialize._dict_to_dataclass(schema.TensorMeta, entry["tensor_meta"])
+        dtype = serialize.deserialize_scalar_type(meta.dtype)
+        size, stride = ([int(one.as_int) for one in each] for each in (meta.sizes, meta.strides))
+        data = bytearray(archive.read(files[folder + entry["path_name"]]))
+        flat = torch.frombuffer(data, dtype=dtype) if data else torch.zeros(0, dtype=dtype)
+        if math.prod(size) > len(flat):
+            raise FileFault(f"has {quoted(name)} with more values than are stored")
+        tensor = torch.as_strided(flat, size, stride, int(meta.storage_offset.as_int)).clone()
+        found[name] = torch.nn.Parameter(tensor, requires_grad=False) if entry["is_param"] else tensor
+    return found
+
+
+def _check(described: dict[str, Any]) -> None:
+    """Raise FileFault for operators and formulas that could do more than compute the network."""
+    graph = described["graph_module"]["graph"]
+    for node in graph["nodes"]:
+        target = node["target"]
+        if not isinstance(target, str) or not OPERATORS.fullmatch(target):
+            raise FileFault(f"calls {quoted(str(target))}, which is no operator of PyTorch", AGAIN)
+        _check_created(target, node["inputs"])
+    for text in _formulas(described):
+        if not isinstance(text, str) or not _NUMBERS.fullmatch(_SYMBOL.sub("1", text)):
+            raise FileFault(f"has the size {quoted(str(text))}, which is more than arithmetic", AGAIN)
+
+
+def _check_created(target: str, inputs: Any) -> None:
+    """Raise FileFault for huge shapes, and for operators that read no tensor unless they create one of limited size."""
+    text = json.dumps(inputs)
+    name = target.split(".")[-2]
+    for listed in re.findall(r'"as_ints": \[([-\d, ]+)\]', text):
+        if math.prod(max(abs(int(size)), 1) for size in listed.split(",")) > MAX_VALUES:
+            raise FileFault(f"calls {quoted(target)} for more than {MAX_VALUES:,} values")
+    if '"as_tensor' in text or not target.startswith("torch.ops.aten."):
+        return
+    sizes = [abs(int(number)) for number in re.findall(r"-?\d+", text)]
+    if name not in CREATING and '"as_sym' not in text:
+        raise FileFault(f"calls {quoted(target)}, which reads no tensor", AGAIN)
+    if math.prod(max(size, 1) for size in sizes) > MAX_CREATED:
+        raise FileFault(f"creates more than {MAX_CREATED:,} values by {quoted(target)}")
+
+
+def _formulas(value: Any) -> Iterator[Any]:
+    """Yield all formulas of sizes."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            if name == "expr_str":
+                yield part
+            else:
+                yield from _formulas(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _formulas(part)

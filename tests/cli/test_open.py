@@ -1,0 +1,91 @@
+"""The command that opens files of other libraries: what it prints, and models that the other commands take."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+import pellucid
+from tests.cli.conftest import Say
+from tests.opening.onnxfiles import f32, node, write
+
+
+@pytest.fixture
+def detector(tmp_path: Path) -> Path:
+    nodes = [
+        node("Conv", ["x", "conv.weight", "conv.bias"], "c"), node("Reshape", "ca", "r"),
+        node("Transpose", "r", "boxes", perm=[0, 2, 1]), node("Sigmoid", "r", "scores"),
+        node("NonMaxSuppression", ["boxes", "scores", "n"], "y"),
+    ]  # fmt: skip
+    constants = {
+        "conv.weight": f32(4, 3, 1, 1), "conv.bias": f32(4), "a": np.array([0, 4, -1]), "n": np.array([5])
+    }  # fmt: skip
+    return write(tmp_path / "detector.onnx", nodes, ["N", 3, 2, 5], constants)
+
+
+def test_layers_parameters_outputs_and_what_was_left_out_are_printed(detector: Path, say: Say) -> None:
+    place = detector.with_suffix(".safetensors")
+    said = say("open", str(detector), "--out", str(place))
+    assert said.code == 0, said.err
+    assert "conv" in said.out
+    assert "input 3 x 2 x 5; outputs boxes, scores" in said.out
+    assert "left out: NonMaxSuppression" in said.out
+    assert f"wrote {place}" in said.out
+    found = say("open", str(detector), "--out", str(detector.parent), "--json").json
+    assert found["model"] == str(place)
+    assert found["cut"] == ["NonMaxSuppression"]
+    assert found["parameters"] == 16
+    assert (found["input_shape"], found["output_shape"]) == ([3, 2, 5], [[10, 4], [4, 10]])
+
+
+def test_a_saved_model_loads_in_a_new_process_with_equal_outputs(tmp_path: Path, say: Say) -> None:
+    nodes = [
+        node("Conv", ["x", "c.weight"], "c", pads=[0, 0, 1, 1]), node("HardSwish", "c", "h"),
+        node("ReduceMean", "h", "m", axes=[2, 3], keepdims=0), node("MatMul", "mw", "y"),
+    ]  # fmt: skip
+    path = write(tmp_path / "net.onnx", nodes, [1, 3, 8, 8], {"c.weight": f32(4, 3, 3, 3), "w": f32(4, 5)}, opset=14)
+    assert say("open", str(path), "--out", str(tmp_path)).code == 0
+    x = f32(1, 3, 8, 8)
+    np.save(tmp_path / "x.npy", x)
+    program = (
+        "import sys, numpy, pellucid, torch; model = pellucid.Model.load('net.safetensors'); "
+        "numpy.save('y.npy', model(torch.from_numpy(numpy.load('x.npy')))); print('onnx' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+    assert np.array_equal(np.load(tmp_path / "y.npy"), pellucid.open(path)(torch.from_numpy(x)).numpy())
+    expected = onnxruntime.InferenceSession(path).run(None, {"x": x})[0]
+    assert np.abs(np.load(tmp_path / "y.npy") - expected).max() <= 1e-5
+
+
+def test_other_commands_take_the_model(tmp_path: Path, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    free = ({0: torch.export.Dim.AUTO},)
+    torch.export.save(torch.export.export(network, (torch.zeros(2, 3, 8, 8),), dynamic_shapes=free), "net.pt2")
+    assert say("open", "net.pt2").code == 0
+    assert say("verify", "net.safetensors", "--batch", "2", "--samples", "2").code == 0
+    assert say("summary", "net.safetensors", "--json").json["parameters"] == 127
+    assert say("export", "net.safetensors", "--to", "onnx", "--out", "back.onnx").code == 0
+    assert say("open", "back.onnx", "--out", "again.safetensors").code == 0
+    x = torch.rand(2, 3, 8, 8)
+    torch.testing.assert_close(pellucid.Model.load("again.safetensors")(x), network(x).detach(), rtol=1e-5, atol=1e-5)
+
+
+def test_free_sizes_come_from_an_option(tmp_path: Path, say: Say) -> None:
+    nodes = [node("Flatten", "x", "f"), node("Gemm", "fw", "y", transB=1)]
+    path = write(tmp_path / "net.onnx", nodes, ["N", 3, "H", "W"], {"w": f32(4, 90)})
+    assert say("open", str(path), "--out", str(tmp_path)).code == 2
+    assert "input 3 x 5 x 6" in say("open", str(path), "--out", str(tmp_path), "--input", "3x5x6").out
+
+
+def test_what_cannot_be_opened_is_refused_in_one_line(tmp_path: Path, say: Say) -> None:
+    for words in (["none.onnx"], ["none.pt2"], ["net.pth"], ["none.onnx", "--out", str(tmp_path / "x.onnx")]):
+        assert say("open", *words).complaint
+    two = write(tmp_path / "two.onnx", [node("Add", "xz", "y")], {"x": ["N", 3], "z": ["N", 3]})
+    assert "has several inputs; open it in Python" in say("open", str(two), "--out", str(tmp_path)).complaint

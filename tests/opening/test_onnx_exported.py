@@ -1,0 +1,51 @@
+"""Networks that PyTorch's exporter wrote as ONNX, against the modules themselves: outputs and input gradients."""
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import pellucid
+from tests.opening.networks import NETWORKS, ConvNeXt, UNet, ViT
+from tests.opening.test_opened import images, made
+
+TOLERANCE = 1e-5  # relative to the largest value: the exporter computes constants in float32
+FAST = (ConvNeXt, UNet, ViT)
+KINDS = [kind if kind in FAST else pytest.param(kind, marks=pytest.mark.slow) for kind in NETWORKS]
+
+
+def exported(network: nn.Module, path: Path, free: bool, opset: int) -> Path:
+    """Write a file for any number of examples, or for one."""
+    options = {"dynamic_axes": {"x": {0: "N"}}} if free else {"do_constant_folding": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations, and warnings of tracing
+        torch.onnx.export(
+            network, (images(2 if free else 1).float(),), str(path), input_names=["x"], opset_version=opset,
+            dynamo=False, **options,
+        )  # fmt: skip
+    return path
+
+
+@pytest.mark.parametrize("free", [True, False], ids=["any number", "one"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_of_the_exporter_open(kind: type[nn.Module], free: bool, tmp_path: Path) -> None:
+    network = made(kind).float().eval()
+    model = pellucid.open(exported(network, tmp_path / "net.onnx", free, 17), precision="float64")
+    network, x = network.double(), images(3)
+    given = x.clone().requires_grad_()
+    y = network(given)
+    dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    (gradient,) = torch.autograd.grad(y, given, dy)
+    for found, expected in ((model(x), y.detach()), (model.gradients(x, dy)["input"], gradient)):
+        assert (found - expected).abs().max() <= TOLERANCE * expected.abs().max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("opset", [9, 11, 13])
+def test_older_operator_sets_of_the_exporter_open(opset: int, tmp_path: Path) -> None:
+    network = made(ConvNeXt).float().eval()
+    model = pellucid.open(exported(network, tmp_path / "net.onnx", False, opset))
+    y = network(images(3).float()).detach()
+    assert (model(images(3).float()) - y).abs().max() <= TOLERANCE * y.abs().max()

@@ -1,0 +1,173 @@
+"""Exported programs and their files against the modules they come from, and files that are refused."""
+
+import io
+import json
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import pellucid
+from pellucid.errors import PellucidError
+from tests.opening.networks import ConvNeXt, ResNet, ViT
+from tests.opening.test_opened import assert_equal_gradients, autograd, images, made
+
+
+def exported(kind: type[nn.Module]) -> tuple[nn.Module, torch.export.ExportedProgram]:
+    network = made(kind).eval()
+    return network, torch.export.export(network, (images(2),), dynamic_shapes=({0: torch.export.Dim.AUTO},))
+
+
+@pytest.mark.parametrize("kind", [ResNet, ConvNeXt, ViT])
+def test_files_give_the_modules_outputs_and_gradients(kind: type[nn.Module], tmp_path: Path) -> None:
+    network, program = exported(kind)
+    torch.export.save(program, tmp_path / "net.pt2")
+    model = pellucid.open(tmp_path / "net.pt2")
+    x = images(3)
+    y = model(x)
+    torch.testing.assert_close(y, network(x).detach(), rtol=1e-12, atol=1e-12)
+    dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    assert_equal_gradients(model.gradients(x, dy), autograd(network, x, dy))
+    other = made(kind, seed=9)
+    other.load_state_dict(model.state_dict())
+    torch.testing.assert_close(other.eval()(x).detach(), y, rtol=1e-12, atol=1e-12)
+
+
+def test_a_program_has_the_nodes_of_its_module() -> None:
+    network, program = exported(ResNet)
+    nodes = pellucid.open(network, images(2)).net.nodes
+    assert pellucid.open(program).net.nodes == nodes
+
+
+def test_a_program_for_a_fixed_number_of_examples_is_refused() -> None:
+    program = torch.export.export(nn.ReLU(), (torch.zeros(4, 3),))
+    with pytest.raises(PellucidError, match="takes exactly 4 examples; export it with dynamic_shapes"):
+        pellucid.open(program)
+
+
+def test_free_sizes_need_an_example() -> None:
+    free = {0: torch.export.Dim.AUTO, 2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
+    network = nn.Conv2d(3, 4, 3)
+    program = torch.export.export(network, (torch.zeros(2, 3, 9, 8),), dynamic_shapes=(free,))
+    with pytest.raises(PellucidError, match="leaves axis 2 of its input free; give an example input"):
+        pellucid.open(program)
+    x = torch.randn(3, 3, 12, 7)
+    torch.testing.assert_close(pellucid.open(program, x)(x), network(x).detach(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def saved() -> bytes:
+    program = torch.export.export(nn.Linear(3, 2), (torch.zeros(2, 3),), dynamic_shapes=({0: torch.export.Dim.AUTO},))
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    return buffer.getvalue()
+
+
+def rewritten(data: bytes, name: str, change: Callable[[bytes], bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    """Return the archive with one entry changed."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(buffer, "w", compression) as new:
+        for entry in old.namelist():
+            content = old.read(entry)
+            new.writestr(entry, change(content) if entry.endswith(name) else content)
+    return buffer.getvalue()
+
+
+class Attack:
+    """A pickle that creates a file when it is loaded."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (self.file,))
+
+
+def test_no_pickle_in_a_file_is_run(saved: bytes, tmp_path: Path) -> None:
+    path, mark = tmp_path / "net.pt2", tmp_path / "ran"
+    attack = pickle.dumps(Attack(mark))
+    path.write_bytes(rewritten(saved, "sample_inputs/model.pt", lambda _: attack))
+    assert pellucid.open(path)(torch.ones(2, 3)).shape == (2, 2)
+
+    def pickled(content: bytes) -> bytes:
+        config = json.loads(content)
+        config["config"]["weight"]["use_pickle"] = True
+        return json.dumps(config).encode()
+
+    hostile = rewritten(saved, "weights/weight_0", lambda _: attack)
+    path.write_bytes(rewritten(hostile, "model_weights_config.json", pickled))
+    with pytest.raises(PellucidError, match=r"net\.pt2 stores weight as a pickle, which may run code; save tensors"):
+        pellucid.open(path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("Symbol('s", "__import__('os').getpid() or Symbol('s", "which is more than arithmetic"),
+        ("torch.ops.aten.linear.default", "torch.hub.load", "calls torch.hub.load, which is no operator of PyTorch"),
+        ("torch.ops.aten.linear.default", "torch.ops.aten.strange.default", r"net\.pt2"),
+    ],
+)
+def test_programs_that_do_more_than_compute_are_refused(
+    saved: bytes, tmp_path: Path, old: str, new: str, why: str
+) -> None:
+    path = tmp_path / "net.pt2"
+    path.write_bytes(rewritten(saved, "models/model.json", lambda text: text.replace(old.encode(), new.encode())))
+    with pytest.raises(PellucidError, match=why) as found:
+        pellucid.open(path)
+    assert "\n" not in str(found.value)
+
+
+class Created(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.ones(7, 3).sum(0)
+
+
+def test_programs_that_create_huge_tensors_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt2"
+    program = torch.export.export(Created(), (torch.zeros(2, 3),), dynamic_shapes=({0: torch.export.Dim.AUTO},))
+    torch.export.save(program, path)
+    x = torch.randn(4, 3)
+    assert torch.equal(pellucid.open(path)(x), x + 7)
+    cases = {b"[1073741824, 3]": "for more than 268,435,456 values", b"[9000000, 3]": "creates more than 16,777,216"}
+    for sizes, why in cases.items():
+        data = rewritten(path.read_bytes(), "model.json", lambda text, new=sizes: text.replace(b"[7, 3]", new))
+        (tmp_path / "huge.pt2").write_bytes(data)
+        with pytest.raises(PellucidError, match=why):
+            pellucid.open(tmp_path / "huge.pt2")
+
+
+def test_damaged_files_are_refused_in_one_line(saved: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "net.pt2"
+    with pytest.raises(PellucidError, match="is missing"):
+        pellucid.open(path)
+    damaged = [
+        b"",
+        saved[: len(saved) // 2],
+        rewritten(saved, "weight_0", lambda content: content[:5]),
+        rewritten(saved, "weight_0", bytes, zipfile.ZIP_DEFLATED),
+        saved.replace(b"weight_0", b"weight_9"),
+        rewritten(saved, "weights_config.json", lambda text: text.replace(b'"as_int": 2', b'"as_int": 1073741824')),
+    ]
+    for data in damaged:
+        path.write_bytes(data)
+        with pytest.raises(PellucidError) as found:
+            pellucid.open(path)
+        assert str(found.value).startswith(str(path))
+        assert "\n" not in str(found.value)
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(PellucidError, match=r"net\.pth is neither an ONNX file \(\.onnx\) nor an exported program"):
+        pellucid.open(tmp_path / "net.pth")
+
+
+def test_a_module_needs_an_example() -> None:
+    with pytest.raises(PellucidError, match="give an example input for ReLU"):
+        pellucid.open(nn.ReLU())

@@ -3,7 +3,7 @@
 A MobileNetV2 with random weights learns to compute what Keras' published MobileNetV2 computes, on pictures of small
 data sets. "blocks": each block receives the outputs of the teacher's previous block. "chain": the blocks of the shipped
 file run one after the other, and their errors are reduced together. "card": the file is measured and its card written.
-BCCD and CamVid are left out: they show what the backbone is for.
+BCCD and CamVid are not used: they are the downstream benchmarks.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from pellucid.training.step import TrainingStep, channels_last
 
 TEACHER = "mobilenet_v2-keras-notop"
 FILE = Path(__file__).resolve().parent.parent / "pretrained" / "backbone.safetensors"
-# Pictures of each set: the folders of its training and of its held-out images, and its part of the crops.
+# Pictures of each set: the folders of its training and of its held-out images, and its sampling weight.
 SETS = {
     "pennfudan": ("train/", "val/", 0.40),
     "cifar10": ("train/", "test/", 0.30),
@@ -49,19 +49,19 @@ SETS = {
     "signs": ("train/", "val/", 0.15),
 }
 GRIDS = (2, 3, 4)  # pictures of CIFAR-10 along each side of a mosaic
-LARGE = 200  # pixels: of larger pictures smaller parts are cut
-LOOKS = Augment(
+MIN_SIDE_FOR_SMALL_CROPS = 200  # pixels; images whose shorter side is longer are cropped more tightly
+AUGMENTATION = Augment(
     flip=True, vertical_flip=True, mosaic=0.2, brightness=0.4, contrast=0.4, saturation=0.5, hue=0.25, fill="reflect"
 )
-BLEND = 0.25  # of the crops are mixed with another one
-FLOOR = 1e-2  # of the mean variance: the error of a channel that varies less is relative to this
+MIX_FRACTION = 0.25  # of the crops, each mixed with another crop
+MIN_RELATIVE_VARIANCE = 1e-2  # lower bound of a channel's variance, relative to the mean variance of the channels
 SIZES = ((128, 16), (160, 10), (192, 7))  # pixels of a side, and number of crops, of a batch
 PHASES = {"blocks": (1_500, 1e-2), "chain": (2_000, 1.5e-3)}  # steps, learning rate
-MEASURE = "card"  # the action besides the phases
+CARD_ACTION = "card"  # the action besides the phases
 WARMUP = 100  # steps
-REFERENCE = 128  # crops over which the channels' variances are computed
+N_REFERENCE_CROPS = 128  # crops over which the channels' variances are computed
 HELD_SIDE, HELD_COUNT = 224, 64  # held-out crops
-SHOWN = 500  # steps between two lines of progress
+LOG_INTERVAL = 500  # steps
 
 CARD = """# {name}
 
@@ -166,10 +166,10 @@ class Blocks(Objective):
             losses[name], dy = self.losses[name](y, target)
             passes.append((name, block, cache, dy))
             x = y if self.chained else target
-        above: Tensor | None = None
+        dx: Tensor | None = None
         for name, block, cache, dy in reversed(passes):
-            total = dy + above if self.chained and above is not None else dy
-            above, dparams[name] = backward(block, params[name], cache, total, consume=True)
+            total = dy + dx if self.chained and dx is not None else dy
+            dx, dparams[name] = backward(block, params[name], cache, total, consume=True)
         return losses, dparams
 
 
@@ -181,15 +181,15 @@ def blocks_of(net: Layer, params: Params) -> tuple[dict[str, Layer], Params]:
     assert isinstance(net, Sequential)
     first = ("stem", "stage1")
     blocks: dict[str, Layer] = {"stage1": Sequential(**{name: net.children[name] for name in first})}
-    own: Params = {"stage1": {name: params[name] for name in first}}
+    block_params: Params = {"stage1": {name: params[name] for name in first}}
     for name, stage in net.children.items():
         if name == "last":
-            blocks[name], own[name] = stage, params[name]
+            blocks[name], block_params[name] = stage, params[name]
         elif name not in first:
             assert isinstance(stage, Sequential)
             for number, block in stage.children.items():
-                blocks[f"{name}_{number}"], own[f"{name}_{number}"] = block, params[name][number]
-    return blocks, own
+                blocks[f"{name}_{number}"], block_params[f"{name}_{number}"] = block, params[name][number]
+    return blocks, block_params
 
 
 class Pictures:
@@ -199,9 +199,9 @@ class Pictures:
         self.images: dict[str, list[Tensor]] = {}
         digest = hashlib.sha256()
         for name, (train, held, _) in SETS.items():
-            part = held if held_out else train
+            prefix = held if held_out else train
             with open_tree(data_root() / CATALOGUE[name].path) as tree:
-                files = [file for file in tree.names if file.startswith(part) and file.endswith(".jpg")]
+                files = [file for file in tree.names if file.startswith(prefix) and file.endswith(".jpg")]
                 data = [tree.read(file) for file in files]
             for file, content in zip(files, data, strict=True):
                 digest.update(f"{name}/{file} {hashlib.sha256(content).hexdigest()}\n".encode())
@@ -210,14 +210,14 @@ class Pictures:
 
     def crops(self, count: int, side: int, rng: torch.Generator) -> Tensor:
         """Return random crops (count, 3, side, side) from 0 to 1, in random colours."""
-        parts = torch.tensor([part for *_, part in SETS.values()])
-        chosen = torch.multinomial(parts, count, replacement=True, generator=rng)
-        x = LOOKS(torch.stack([self._crop([*SETS][index], side, rng) for index in chosen.tolist()]), rng)
-        mixed = (torch.rand(count, generator=rng) < BLEND).float() * torch.rand(count, generator=rng) / 2
+        weights = torch.tensor([weight for *_, weight in SETS.values()])
+        chosen = torch.multinomial(weights, count, replacement=True, generator=rng)
+        x = AUGMENTATION(torch.stack([self._crop([*SETS][index], side, rng) for index in chosen.tolist()]), rng)
+        mixed = (torch.rand(count, generator=rng) < MIX_FRACTION).float() * torch.rand(count, generator=rng) / 2
         return x.lerp(x.roll(1, 0), mixed.view(-1, 1, 1, 1)).clamp(0, 1)
 
     def _crop(self, name: str, side: int, rng: torch.Generator) -> Tensor:
-        """Return a random part of a random image of a set, or a mosaic of CIFAR-10's images: (3, side, side)."""
+        """Return a random crop of a random image of a set, or a mosaic of CIFAR-10's images: (3, side, side)."""
         if name == "cifar10":
             cells = GRIDS[_index(len(GRIDS), rng)]
             size = -(-side // cells)
@@ -227,12 +227,12 @@ class Pictures:
             return tiles[:, :side, :side]
         image = self._image(name, rng)
         height, width = image.shape[1:]
-        least = 0.25 if min(height, width) > LARGE else 0.5
+        least = 0.25 if min(height, width) > MIN_SIDE_FOR_SMALL_CROPS else 0.5
         longest = min(height, width) * math.exp(math.log(least) * torch.rand((), generator=rng).item())
         sides = [max(16, round(longest * (0.8 + 0.2 * torch.rand((), generator=rng).item()))) for _ in range(2)]
         top, left = _index(height - sides[0] + 1, rng), _index(width - sides[1] + 1, rng)
-        part = image[None, :, top : top + sides[0], left : left + sides[1]]
-        return interpolate(part, (side, side), mode="bilinear", align_corners=False, antialias=True)[0]
+        crop = image[None, :, top : top + sides[0], left : left + sides[1]]
+        return interpolate(crop, (side, side), mode="bilinear", align_corners=False, antialias=True)[0]
 
     def _image(self, name: str, rng: torch.Generator) -> Tensor:
         images = self.images[name]
@@ -243,32 +243,32 @@ def _index(count: int, rng: torch.Generator) -> int:
     return int(torch.randint(count, (), generator=rng))
 
 
-class Trained:
+class PretrainedBlocks:
     """MobileNetV2 with trained weights, by name as for `start.weights`, in the form of inference."""
 
     def __init__(self, name: str) -> None:
         net, trained = trained_network(name, "mobilenet_v2")
         blocks, params = blocks_of(features(net), trained.params)
         channels_last(params)
-        self.runs = {name: inference(block, params[name]) for name, block in blocks.items()}
+        self.block_functions = {name: inference(block, params[name]) for name, block in blocks.items()}
         self.mean, self.std = trained.mean, trained.std
 
     def batch(self, images: Tensor) -> Batch:
         """Return the standardized images (N, 3, H, W), and the outputs of each block."""
         mean, std = (torch.tensor(each).view(1, -1, 1, 1) for each in (self.mean, self.std))
         x = y = ((images - mean) / std).contiguous(memory_format=torch.channels_last)
-        return Batch(x, [y := run(y) for run in self.runs.values()])
+        return Batch(x, [y := run(y) for run in self.block_functions.values()])
 
     def losses(self, images: Tensor) -> dict[str, Loss]:
         """Return the loss of each block, by the variances of its channels over images."""
-        found: dict[str, Loss] = {}
-        for name, y in zip(self.runs, self.batch(images).targets, strict=True):
+        losses: dict[str, Loss] = {}
+        for name, y in zip(self.block_functions, self.batch(images).targets, strict=True):
             variance = y.var((0, 2, 3))
-            found[name] = RelativeError(variance.clamp(min=FLOOR * float(variance.mean())))
-        return found
+            losses[name] = RelativeError(variance.clamp(min=MIN_RELATIVE_VARIANCE * float(variance.mean())))
+        return losses
 
 
-def train(phase: str, teacher: Trained, pictures: Pictures) -> None:
+def train(phase: str, teacher: PretrainedBlocks, pictures: Pictures) -> None:
     """Train the features of a MobileNetV2 on the teacher's outputs, and write the file every SHOWN steps.
 
     phase: "blocks" begins with random weights, "chain" with those of the file.
@@ -277,15 +277,15 @@ def train(phase: str, teacher: Trained, pictures: Pictures) -> None:
     rng = torch.Generator().manual_seed([*PHASES].index(phase))
     net = features(mobilenet_v2(epsilon=KERAS_EPSILON, pad="same"))
     params = Model.load(FILE).params["features"] if chained else net.init((3, HELD_SIDE, HELD_SIDE), rng)[0]
-    blocks, own = blocks_of(net, params)
-    objective = Blocks(blocks, teacher.losses(pictures.crops(REFERENCE, SIZES[0][0], rng)), chained)
-    step = TrainingStep(objective, own, AdamW(lr, weight_decay=0.0), examples=1)
+    blocks, block_params = blocks_of(net, params)
+    objective = Blocks(blocks, teacher.losses(pictures.crops(N_REFERENCE_CROPS, SIZES[0][0], rng)), chained)
+    step = TrainingStep(objective, block_params, AdamW(lr, weight_decay=0.0), examples=1)
     for index in range(steps):
         factor = min(1.0, (index + 1) / WARMUP) * (1 + math.cos(math.pi * index / steps)) / 2
         side, count = SIZES[_index(len(SIZES), rng)]
-        found = step(teacher.batch(pictures.crops(count, side, rng)), lr * factor)
-        if (index + 1) % SHOWN == 0:
-            print(phase, index + 1, *(f"{float(value):.3f}" for value in found.values()), flush=True)
+        losses = step(teacher.batch(pictures.crops(count, side, rng)), lr * factor)
+        if (index + 1) % LOG_INTERVAL == 0:
+            print(phase, index + 1, *(f"{float(value):.3f}" for value in losses.values()), flush=True)
             write(params)
 
 
@@ -299,12 +299,13 @@ def write(params: Params) -> None:
     write_weights(FILE, {path: tensor.half() for path, tensor in model.weights.items()}, model.about())
 
 
-def measure(teacher: Trained, pictures: Pictures) -> list[str]:
+def measure(teacher: PretrainedBlocks, pictures: Pictures) -> list[str]:
     """Return the lines of the card's table: the errors of each block of the shipped file on held-out images."""
     images = pictures.crops(HELD_COUNT, HELD_SIDE, torch.Generator().manual_seed(1))
-    losses, wanted, found = teacher.losses(images), teacher.batch(images).targets, Trained(FILE.stem).batch(images)
+    losses, teacher_outputs = teacher.losses(images), teacher.batch(images).targets
+    student_outputs = PretrainedBlocks(FILE.stem).batch(images).targets
     rows: list[str] = []
-    for (name, loss), y, target in zip(losses.items(), found.targets, wanted, strict=True):
+    for (name, loss), y, target in zip(losses.items(), student_outputs, teacher_outputs, strict=True):
         centre = target.mean((0, 2, 3), keepdim=True)
         a, b = (y - centre).flatten().double(), (target - centre).flatten().double()
         cosine, shape = float(a @ b / (a.norm() * b.norm())), " x ".join(map(str, y.shape[1:]))
@@ -312,21 +313,21 @@ def measure(teacher: Trained, pictures: Pictures) -> list[str]:
     return rows
 
 
-def write_card(teacher: Trained, pictures: Pictures) -> None:
+def write_card(teacher: PretrainedBlocks, pictures: Pictures) -> None:
     """Measure the shipped file and write its card."""
-    held, model = Pictures(True), Model.load(FILE)
+    held_out, model = Pictures(True), Model.load(FILE)
     table = summary(model.net, model.params, (3, HELD_SIDE, HELD_SIDE))
     sets = [
-        f"| {name} | {len(pictures.images[name]):,} | `{train}` | {part:.0%} | {len(held.images[name]):,} in `{out}` | "
-        f"{CATALOGUE[name].about} |"
-        for name, (train, out, part) in SETS.items()
+        f"| {name} | {len(pictures.images[name]):,} | `{train}` | {weight:.0%} | "
+        f"{len(held_out.images[name]):,} in `{out}` | {CATALOGUE[name].about} |"
+        for name, (train, out, weight) in SETS.items()
     ]
     card = CARD.format(
         name=FILE.stem,
         teacher=TEACHER,
         held=HELD_COUNT,
         side=HELD_SIDE,
-        held_images=sum(map(len, held.images.values())),
+        held_images=sum(map(len, held_out.images.values())),
         parameters=table.parameters,
         multiply_adds=table.multiply_adds,
         size=FILE.stat().st_size,
@@ -334,7 +335,7 @@ def write_card(teacher: Trained, pictures: Pictures) -> None:
         training=" and ".join(f"{steps:,} steps of `{phase}`" for phase, (steps, _) in PHASES.items()),
         version=__version__,
         torch=torch.__version__,
-        errors="\n".join(measure(teacher, held)),
+        errors="\n".join(measure(teacher, held_out)),
         sets="\n".join(sets),
         digest=pictures.digest,
         summary=table,
@@ -344,12 +345,12 @@ def write_card(teacher: Trained, pictures: Pictures) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("actions", nargs="+", choices=[*PHASES, MEASURE])
+    parser.add_argument("actions", nargs="+", choices=[*PHASES, CARD_ACTION])
     actions = parser.parse_args().actions
     torch.set_grad_enabled(False)
-    teacher, pictures = Trained(TEACHER), Pictures(False)
+    teacher, pictures = PretrainedBlocks(TEACHER), Pictures(False)
     for action in actions:
-        if action == MEASURE:
+        if action == CARD_ACTION:
             write_card(teacher, pictures)
         else:
             train(action, teacher, pictures)

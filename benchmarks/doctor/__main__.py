@@ -17,10 +17,10 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported: there is a process for each core
 
 from benchmarks.doctor import report
-from benchmarks.doctor.plan import chosen, faults, planned, synthetic
+from benchmarks.doctor.plan import faults, planned, select_faults, synthetic
 from benchmarks.doctor.store import ROOT, Record, Store, commit, fingerprint
 from benchmarks.doctor.tally import alarms, by_kind, row
-from benchmarks.doctor.trial import prepare, tried
+from benchmarks.doctor.trial import prepare, run_job
 
 SEEDS, FIRST = 1, 100
 
@@ -55,7 +55,7 @@ def main() -> int:
     if unknown := sorted(set(args.only) - {fault.name for fault in known}):
         parser.error(f"no fault of {', '.join(unknown)}; known: {', '.join(dict.fromkeys(one.name for one in known))}")
     jobs = planned(
-        chosen(known, args.only),
+        select_faults(known, args.only),
         args.seeds,
         args.first,
         0 if args.only and args.healthy is None else args.healthy,
@@ -64,7 +64,7 @@ def main() -> int:
     code, known_to_git = fingerprint(), commit()  # before the hours in which either may change
     store = Store(args.out, code)
     measured = f"{code}, commit {known_to_git}" if known_to_git else code
-    for record in made([job for job in jobs if job.key not in store.known], args.jobs, tried):
+    for record in run_jobs([job for job in jobs if job.key not in store.known], args.jobs, run_job):
         store.add(record)
     records = store.of(job.key for job in jobs)
     docs = args.docs or (ROOT / "docs" if not args.only else args.out)
@@ -76,12 +76,12 @@ def main() -> int:
     return 0
 
 
-def made(jobs: Sequence[Any], workers: int, tried: Callable[[Any], Record]) -> Iterator[Record]:
-    """Yield what `tried` returns of each job, as it becomes known, and tell how far it has come."""
+def run_jobs(jobs: Sequence[Any], workers: int, run_job: Callable[[Any], Record]) -> Iterator[Record]:
+    """Yield the records of the jobs as they finish, and print the progress."""
     begun = time.monotonic()
     with ProcessPoolExecutor(max(workers, 1), get_context("spawn"), prepare) as pool:
         try:
-            for done, future in enumerate(as_completed([pool.submit(tried, job) for job in jobs]), start=1):
+            for done, future in enumerate(as_completed([pool.submit(run_job, job) for job in jobs]), start=1):
                 yield future.result()
                 left = (time.monotonic() - begun) / done * (len(jobs) - done)
                 print(f"{done} of {len(jobs)}, {left / 60:.0f} min left", end="\033[K\r", file=sys.stderr, flush=True)

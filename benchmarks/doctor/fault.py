@@ -1,4 +1,4 @@
-"""What a fault of the bench is."""
+"""The definition of a fault of the benchmark."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ from pellucid.doctor import Case
 
 @dataclass(frozen=True, eq=False)
 class Fault:
-    """One thing that is broken on purpose.
+    """A fault that is put into a training.
 
-    name: of the check that should name it; several faults may share one. about: how it is broken, in a few words.
-    make: a setting, which carries the seed, to the case that the doctor gets. settings: the names of those that it can
-    be put into, by default all. why: for what reason not into the others. synthetic: whether nothing is broken but the
-    history, into which made-up numbers are written; such cases are counted apart.
+    name: the check that should report the fault; several faults may share one. about: a short description. make: a
+    function that returns the faulty case for a training configuration, which has the seed. settings: the names of the
+    training configurations that the fault can be put into, by default all. exclusion_reason: why it cannot be put into
+    the others. synthetic: whether only the history is faulty, with made-up numbers; such cases are counted separately.
     """
 
     name: str
     about: str
     make: Callable[[Setting], Case]
     settings: Sequence[str] = tuple(setting.name for setting in SETTINGS)
-    why: str = ""
+    exclusion_reason: str = ""
     synthetic: bool = False

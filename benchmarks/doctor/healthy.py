@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.doctor.material import friedman, tilted
+from benchmarks.doctor.material import friedman, rotated_digits
 from benchmarks.doctor.settings import SETTINGS, Setting, conv, mlp
 from pellucid.combine import Sequential
 from pellucid.data import Augment, Dataset
@@ -95,6 +95,6 @@ OTHERS: tuple[Setting, ...] = (
     Transferred("frozen features", "digits", conv(16, 32), Momentum(0.02), 6),
     Regression("numbers (N, 1)", "friedman", mlp(ReLU, 32), Adam(3e-3), 25),
     Regression("numbers (N,)", "friedman", mlp(ReLU, 32), Adam(3e-3), 25, flat=True),
-    Regression("tilt of pictures", "mnist", conv(8, 16), Adam(3e-3), 6, 64, numbers=tilted),
+    Regression("tilt of pictures", "mnist", conv(8, 16), Adam(3e-3), 6, 64, numbers=rotated_digits),
 )
 HEALTHY = (*SETTINGS, *OTHERS)

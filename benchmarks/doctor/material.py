@@ -1,4 +1,4 @@
-"""The data of the bench, drawn anew by each seed."""
+"""The data sets of the benchmark, drawn from a seed."""
 
 from functools import cache
 
@@ -13,25 +13,25 @@ from pellucid.training.examples import examples
 def material(name: str, seed: int) -> tuple[Dataset, Dataset]:
     """Return training and validation data.
 
-    digits: 1,297 and 500. mnist: 3,000 and 1,000. signs: four fifths of the training part, in the order of their
-    classes as they lie in folders, and the test part. places: the digits in one of four corners of an empty picture,
-    40 classes of digit and corner. clusters: 2,400 and 800 points of 30 random clusters in 16 dimensions.
+    digits: 1,297 and 500. mnist: 3,000 and 1,000. signs: four fifths of the training data, sorted by class, and the
+    test data. places: digits in one of the four corners of an empty image, 40 classes of digit and corner. clusters:
+    2,400 and 800 points of 30 random clusters in 16 dimensions.
     """
     rng = torch.Generator().manual_seed(seed)
     if name == "clusters":
         return _clusters(rng)
-    parts = whole("digits" if name == "places" else name)
+    parts = load_parts("digits" if name == "places" else name)
     draw = torch.randperm(len(parts[0]), generator=rng)
     if name == "signs":
         return parts[0].subset(draw[: len(draw) * 4 // 5].sort().values), parts[1]
     if name == "mnist":
         return parts[0].subset(draw[:3000]), parts[0].subset(draw[3000:4000])
-    train, held = parts[0].subset(draw[500:]), parts[0].subset(draw[:500])
-    return (_placed(train, rng), _placed(held, rng)) if name == "places" else (train, held)
+    train, validation = parts[0].subset(draw[500:]), parts[0].subset(draw[:500])
+    return (_placed(train, rng), _placed(validation, rng)) if name == "places" else (train, validation)
 
 
 @cache
-def whole(name: str) -> tuple[Dataset, ...]:
+def load_parts(name: str) -> tuple[Dataset, ...]:
     """Return a data set's parts: "digits" (one), "mnist" and "signs" (two)."""
     if name == "digits":
         from sklearn.datasets import load_digits
@@ -43,7 +43,7 @@ def whole(name: str) -> tuple[Dataset, ...]:
 
 
 def _placed(data: Dataset, rng: torch.Generator) -> Dataset:
-    """Put each digit twice into a corner of 16 x 16 pixels."""
+    """Place each digit in two of the four corners of an image of 16 x 16 pixels."""
     x, y = data.x.repeat(2, 1, 1, 1), data.y.repeat(2)
     corner = torch.cat([order := torch.randint(0, 4, (len(data),), generator=rng), (order + 1) % 4])
     placed = torch.zeros(len(x), 1, 16, 16, dtype=x.dtype)
@@ -58,8 +58,8 @@ def _clusters(rng: torch.Generator) -> tuple[Dataset, Dataset]:
     centres = 1.5 * torch.randn(30, 16, generator=rng)
     y = torch.randint(0, 30, (3200,), generator=rng)
     x = centres[y] + torch.randn(len(y), 16, generator=rng)
-    whole = Dataset.from_arrays(x, y, classes=[str(k) for k in range(30)], name="clusters")
-    return whole.subset(range(2400)), whole.subset(range(2400, 3200))
+    data = Dataset.from_arrays(x, y, classes=[str(k) for k in range(30)], name="clusters")
+    return data.subset(range(2400)), data.subset(range(2400, 3200))
 
 
 def friedman(seed: int) -> tuple[Arrays, Arrays]:
@@ -71,16 +71,16 @@ def friedman(seed: int) -> tuple[Arrays, Arrays]:
     return examples(x[:2000], y[:2000]), examples(x[2000:], y[2000:])
 
 
-def tilted(seed: int) -> tuple[Arrays, Arrays]:
-    """Return 3,000 and 1,000 digits of MNIST, and how far each was turned: -1 to 1 for 45 degrees."""
+def rotated_digits(seed: int) -> tuple[Arrays, Arrays]:
+    """Return 3,000 and 1,000 rotated digits of MNIST; the target is the rotation, from -1 to 1 for 45 degrees."""
     rng = torch.Generator().manual_seed(seed)
-    train, held = material("mnist", seed)
-    return _turned(train, rng), _turned(held, rng)
+    train, validation = material("mnist", seed)
+    return _rotate(train, rng), _rotate(validation, rng)
 
 
-def _turned(data: Dataset, rng: torch.Generator) -> Arrays:
-    turn = 2 * torch.rand(len(data), generator=rng) - 1
+def _rotate(data: Dataset, rng: torch.Generator) -> Arrays:
+    rotation = 2 * torch.rand(len(data), generator=rng) - 1
     zero = torch.zeros(len(data))
-    matrix, offset = affine_map(45 * turn, torch.zeros(len(data), 2), zero, zero + 1)
+    matrix, offset = affine_map(45 * rotation, torch.zeros(len(data), 2), zero, zero + 1)
     x = resample(float_images(data.x), matrix, offset)
-    return examples((x - 0.13) / 0.31, turn)  # standardised
+    return examples((x - 0.13) / 0.31, rotation)  # standardised

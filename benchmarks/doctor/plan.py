@@ -1,4 +1,4 @@
-"""Which trainings the bench makes: every fault in its settings, and healthy ones."""
+"""The trainings of the benchmark: every fault in its training configurations, and healthy ones."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
@@ -8,13 +8,13 @@ from benchmarks.doctor.fault import Fault
 from benchmarks.doctor.healthy import HEALTHY
 
 GROUPS = ("units", "data", "training")
-LEAST = 10  # cases of each fault
-LEAST_HEALTHY = 200
+MIN_CASES_PER_FAULT = 10  # cases of each fault
+MIN_HEALTHY = 200
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training. fault: the check that should name it, "" for a healthy one. about: how it is broken."""
+    """One training. fault: the check that should report it, "" for a healthy one. about: a description of the fault."""
 
     fault: str
     about: str
@@ -23,7 +23,7 @@ class Job:
 
     @property
     def key(self) -> str:
-        """What tells it from every other one."""
+        """Unique key of the job."""
         return "|".join(map(str, asdict(self).values()))
 
 
@@ -34,35 +34,39 @@ def faults() -> tuple[Fault, ...]:
 
 
 def synthetic() -> set[tuple[str, str]]:
-    """Return check and words of the faults that break a history alone."""
+    """Return (name, about) of the faults that only change the history."""
     return {(fault.name, fault.about) for fault in faults() if fault.synthetic}
 
 
-def planned(known: Sequence[Fault], seeds: int, first: int, healthy: int | None = None, every: int = 1) -> list[Job]:
-    """Return the jobs: each fault as often as it has settings times `seeds`, and LEAST times at least.
+def planned(
+    all_faults: Sequence[Fault], seeds: int, first_seed: int, healthy: int | None = None, every: int = 1
+) -> list[Job]:
+    """Return the jobs: `seeds` for each setting of each fault, and at least MIN_CASES_PER_FAULT for each fault.
 
-    Each of them has a seed of its own, from `first` on; the settings take turns.
-    healthy: how many trainings without a fault; None for as many as with one, and LEAST_HEALTHY at least. every: keep
-    each `every`-th of the trainings with a fault.
+    The seeds of a fault's jobs count up from `first_seed`; its settings alternate.
+    healthy: the number of trainings without a fault; None for as many as with one, and at least MIN_HEALTHY. every:
+    keep each `every`-th of the trainings with a fault.
     """
     broken = [
         Job(fault.name, fault.about, setting, seed)
-        for number, fault in enumerate(known)
-        for setting, seed in _pairs(fault.settings, max(seeds * len(fault.settings), LEAST), first, number)
+        for number, fault in enumerate(all_faults)
+        for setting, seed in _pairs(
+            fault.settings, max(seeds * len(fault.settings), MIN_CASES_PER_FAULT), first_seed, number
+        )
     ][::every]
-    wanted = max(len(broken), LEAST_HEALTHY) if healthy is None else healthy
+    n_healthy = max(len(broken), MIN_HEALTHY) if healthy is None else healthy
     names = [setting.name for setting in HEALTHY]
-    return broken + [Job("", "", setting, seed) for setting, seed in _pairs(names, wanted, first)]
+    return broken + [Job("", "", setting, seed) for setting, seed in _pairs(names, n_healthy, first_seed)]
 
 
-def _pairs(settings: Sequence[str], count: int, first: int, turn: int = 0) -> list[tuple[str, int]]:
-    """Return `count` pairs of setting and seed: the settings in turn, each time with the next seed.
+def _pairs(settings: Sequence[str], count: int, first_seed: int, offset: int = 0) -> list[tuple[str, int]]:
+    """Return `count` pairs of setting and seed: the settings alternate, and the seeds count up from `first_seed`.
 
-    turn: of which setting the round begins, so that what is left of a round is not always the same.
+    offset: the index of the first setting, so that an incomplete last cycle does not always have the same settings.
     """
-    return [(settings[(k + turn) % len(settings)], first + k) for k in range(count)]
+    return [(settings[(k + offset) % len(settings)], first_seed + k) for k in range(count)]
 
 
-def chosen(known: Sequence[Fault], only: Collection[str]) -> list[Fault]:
-    """Return the faults of some checks, all of them without names."""
-    return [fault for fault in known if not only or fault.name in only]
+def select_faults(all_faults: Sequence[Fault], only: Collection[str]) -> list[Fault]:
+    """Return the faults with the given names; all of them if `only` is empty."""
+    return [fault for fault in all_faults if not only or fault.name in only]

@@ -110,8 +110,8 @@ def _left_out(records: Sequence[Record]) -> str:
     shown = {(record["fault"], record["about"]) for record in records}
     groups: dict[tuple[tuple[str, ...], str], list[Fault]] = {}
     for fault in faults():
-        if fault.why and (fault.name, fault.about) in shown:
-            groups.setdefault((tuple(fault.settings), fault.why), []).append(fault)
+        if fault.exclusion_reason and (fault.name, fault.about) in shown:
+            groups.setdefault((tuple(fault.settings), fault.exclusion_reason), []).append(fault)
     lines = [
         f"- Only in {', '.join(settings)}, because {why}: " + "; ".join(f"{one.name} ({one.about})" for one in group)
         for (settings, why), group in groups.items()

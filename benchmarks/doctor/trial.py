@@ -1,4 +1,4 @@
-"""One case of the bench: train, ask the doctor, and note what it says."""
+"""One case of the benchmark: train, run the doctor, and record its findings."""
 
 import os
 import time
@@ -22,8 +22,8 @@ def prepare() -> None:
     warnings.simplefilter("ignore")
 
 
-def tried(job: Job) -> Record:
-    """Return what the doctor said; a case that fails is noted with its error, and counts as not named."""
+def run_job(job: Job) -> Record:
+    """Return the doctor's findings; a case that raises is recorded with its error, and counts as not named."""
     from pellucid.doctor import diagnose
 
     begun = time.perf_counter()
@@ -35,15 +35,15 @@ def tried(job: Job) -> Record:
         else:
             case = setting.train()
         ready = time.perf_counter()
-        found = diagnose(case)
+        diagnosis = diagnose(case)
     except Exception as error:  # of whatever kind: the other cases go on
         return {**_key(job), "error": f"{type(error).__name__}: {error}"}
     return {
         **_key(job),
-        "names": list(found.names),
-        "causes": list(found.causes),
-        "findings": [[one.check, one.path, dict(one.evidence)] for one in found.findings],
-        "checks": len(found.checks),
+        "names": list(diagnosis.names),
+        "causes": list(diagnosis.causes),
+        "findings": [[one.check, one.path, dict(one.evidence)] for one in diagnosis.findings],
+        "checks": len(diagnosis.checks),
         "training": round(ready - begun, 2),
         "doctor": round(time.perf_counter() - ready, 2),
     }

@@ -11,11 +11,11 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported: there is a process for each core
 
-from benchmarks.doctor.__main__ import machine, made
+from benchmarks.doctor.__main__ import machine, run_jobs
 from benchmarks.doctor.store import ROOT, SOURCES, Store, commit, fingerprint
 from benchmarks.mistakes import report
 from benchmarks.mistakes.listed import VERDICTS, mistakes
-from benchmarks.mistakes.trial import Job, tried
+from benchmarks.mistakes.trial import Job, run_job
 
 SEEDS = (100,)
 
@@ -38,7 +38,7 @@ def main() -> int:
     sources = (*SOURCES, "benchmarks/mistakes")
     code, known_to_git = fingerprint(ROOT, sources), commit(ROOT, sources)
     store = Store(args.out, code)
-    for record in made([job for job in jobs if job.key not in store.known], args.jobs, tried):
+    for record in run_jobs([job for job in jobs if job.key not in store.known], args.jobs, run_job):
         store.add(record)
     records = store.of(job.key for job in jobs)
     docs = args.docs or (ROOT / "docs" if not args.only else args.out)
@@ -46,7 +46,7 @@ def main() -> int:
     report.write(records, docs, command, machine(args.jobs), f"{code}, commit {known_to_git}" if known_to_git else code)
     found, healthy = report.counts(records), [record for record in records if record["healthy"]]
     print(", ".join(f"{name} {found[name]}" for name in (*VERDICTS, "error") if found[name]), end="; ")
-    print(f"{sum(map(report.accused, healthy))} of {len(healthy)} healthy ones given a cause")
+    print(f"{sum(map(report.has_false_cause, healthy))} of {len(healthy)} healthy ones given a cause")
     print(f"wrote {docs / 'mistakes.md'}")
     return 0
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.doctor.material import friedman, tilted
+from benchmarks.doctor.material import friedman, rotated_digits
 from benchmarks.doctor.settings import conv, mlp
 from benchmarks.mistakes.cases.learning import pretrained
 from benchmarks.mistakes.cases.usual import usual
@@ -104,7 +104,7 @@ def _numbers(loss: Any, net: Callable[[int], Layer], optimizer: Any, epochs: int
     """Train on numbers: a function of ten, or the tilt of a digit."""
 
     def begin(seed: int) -> Training:
-        parts = tuple((part.x, part.y) for part in (tilted(seed) if pictures else friedman(seed)))
+        parts = tuple((part.x, part.y) for part in (rotated_digits(seed) if pictures else friedman(seed)))
         return Training(*parts, net, optimizer, epochs, loss=loss, seed=seed, scale=False)
 
     return begin

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.doctor.material import material, whole
+from benchmarks.doctor.material import load_parts, material
 from pellucid.data import Augment, Dataset, data_root, float_images
 
 PLANES = ("airplane", "automobile", "frog", "horse", "ship")
@@ -33,7 +33,7 @@ def generator(seed: int) -> torch.Generator:
 
 def digits() -> Dataset:
     """Return all 1,797 digits of 8 x 8 pixels."""
-    return whole("digits")[0]
+    return load_parts("digits")[0]
 
 
 @cache

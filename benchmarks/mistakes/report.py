@@ -1,4 +1,4 @@
-"""What the bench found: docs/mistakes.md for people, docs/mistakes.json for programs."""
+"""The results of the benchmark: docs/mistakes.md for people, docs/mistakes.json for programs."""
 
 import json
 import time
@@ -13,8 +13,8 @@ from benchmarks.mistakes.trial import Record
 from pellucid.command.out import plain
 from pellucid.files import write_atomically
 
-MEANT = 0.02  # what a mistake must cost to count as harm
-GAP = 0.12  # between training and validation data, that a healthy training may have
+MIN_HARM = 0.02  # difference of the scores without and with a mistake
+MAX_GENERALIZATION_GAP = 0.12  # difference of the scores of a healthy training on training and validation data
 HEADING = """# Mistakes that the doctor was not written for
 
 `benchmarks/mistakes/list.toml` holds mistakes collected from public trackers and teaching material. It was frozen
@@ -29,36 +29,36 @@ Written by `python -m benchmarks.mistakes`, except for the figures of further mi
 """
 
 
-def judged(record: Record) -> str:
-    """Return the verdict on a record; a case that ended in an error was not named."""
+def verdict_of(record: Record) -> str:
+    """Return the verdict on a record, or "error" for a case that raised."""
     if "refused" in record:
         return "refused"
     if "error" in record:
         return "error"
-    return verdict(_mistake(record["id"]), record["causes"], record["others"])
+    return verdict(mistake_of(record["id"]), record["causes"], record["others"])
 
 
 def counts(records: Sequence[Record]) -> Counter[str]:
     """Return how often each verdict was given on mistakes."""
-    return Counter(judged(record) for record in records if not record["healthy"])
+    return Counter(verdict_of(record) for record in records if not record["healthy"])
 
 
-def accused(record: Record) -> bool:
-    """Tell whether a healthy training was given a cause, or could not be examined."""
+def has_false_cause(record: Record) -> bool:
+    """Return whether the doctor gave a cause for a healthy training, or could not examine it."""
     return bool(record.get("causes")) or "error" in record or "refused" in record
 
 
-def noticed(record: Record) -> bool:
-    """Tell whether anything was said of a healthy training."""
-    return accused(record) or bool(record.get("others"))
+def has_finding(record: Record) -> bool:
+    """Return whether the doctor reported any finding for a healthy training."""
+    return has_false_cause(record) or bool(record.get("others"))
 
 
-def _mistake(id: str) -> Mistake:
+def mistake_of(id: str) -> Mistake:
     return next(one for one in mistakes() if one.id == id)
 
 
-def page(records: Sequence[Record], command: str, machine: str, code: str, docs: Path) -> str:
-    """Return the whole page. docs: where the other bench's numbers are."""
+def page(records: Sequence[Record], command: str, machine: str, source_version: str, docs: Path) -> str:
+    """Return the page. docs: the folder with the results of the benchmark of faults."""
     broken = [record for record in records if not record["healthy"]]
     healthy = [record for record in records if record["healthy"]]
     parts = [HEADING, _side_by_side(broken, healthy, docs), FURTHER, MEASURED_IN_SECONDS]
@@ -67,18 +67,18 @@ def page(records: Sequence[Record], command: str, machine: str, code: str, docs:
     if healthy:
         parts += ["## Healthy trainings\n", _healthy(healthy)]
     if harmless := [f"{record['id']} (seed {record['seed']})" for record in broken if not _harms(record)]:
-        parts.append(f"Cost less than {MEANT:g}: {', '.join(harmless)}.\n")
+        parts.append(f"Cost less than {MIN_HARM:g}: {', '.join(harmless)}.\n")
     if errors := [record for record in records if "error" in record or "refused" in record]:
         lines = [f"- {one['key']}: {one.get('error') or one.get('refused')}\n" for one in errors]
         parts += ["## Errors and refusals\n", "".join(lines)]
     times = sorted(record["doctor"] for record in records if "doctor" in record)
     took = f" The doctor took {times[len(times) // 2]:.1f} s per case (median, one thread)." if times else ""
-    parts.append(f"Measured {time.strftime('%Y-%m-%d')} by `{command}` with {machine}; code {code}.{took}\n")
+    parts.append(f"Measured {time.strftime('%Y-%m-%d')} by `{command}` with {machine}; code {source_version}.{took}\n")
     return "\n".join(parts)
 
 
 def _side_by_side(broken: Sequence[Record], healthy: Sequence[Record], docs: Path) -> str:
-    """Compare with the bench of the faults that the checks were written for."""
+    """Return the table that compares with the benchmark of the faults that the checks were written for."""
     lines = [
         "| bench | cases | named as a cause | 95 % | refused | wrong cause | symptom only | nothing | healthy | with a "
         "cause | with any finding |",
@@ -89,7 +89,7 @@ def _side_by_side(broken: Sequence[Record], healthy: Sequence[Record], docs: Pat
     cells = [
         "mistakes", str(n), share(found["named"], n), interval(found["named"], n), share(found["refused"], n),
         share(found["wrong cause"], n), share(found["symptom only"], n), share(lost, n), str(m),
-        share(sum(map(accused, healthy)), m), share(sum(map(noticed, healthy)), m),
+        share(sum(map(has_false_cause, healthy)), m), share(sum(map(has_finding, healthy)), m),
     ]  # fmt: skip
     lines.append(f"| {' | '.join(cells)} |")
     if (path := docs / "doctor.json").is_file():
@@ -110,8 +110,8 @@ def _mistakes(records: Sequence[Record]) -> str:
         mine = [record for record in records if record["id"] == one.id]
         if not mine:
             continue
-        verdicts = Counter(map(judged, mine))
-        said = ", ".join(
+        verdicts = Counter(map(verdict_of, mine))
+        verdict_text = ", ".join(
             verdicts
             if len(mine) == 1
             else (f"{name} {verdicts[name]}" for name in (*VERDICTS, "error") if verdicts[name])
@@ -120,7 +120,7 @@ def _mistakes(records: Sequence[Record]) -> str:
         causes = ", ".join(name if len(mine) == 1 else f"{name} {count}" for name, count in names.most_common())
         scores = [f"{_mean(mine, name):.3f}" if any(name in it for it in mine) else "-" for name in ("harmed", "sound")]
         link = f"[{one.id}]({one.url})"
-        lines.append(f"| {' | '.join([link, one.mistake.replace('|', '/'), said, causes, *scores])} |")
+        lines.append(f"| {' | '.join([link, one.mistake.replace('|', '/'), verdict_text, causes, *scores])} |")
     return "\n".join(lines) + "\n"
 
 
@@ -130,47 +130,52 @@ def _mean(records: Sequence[Record], name: str) -> float:
 
 
 def _harms(record: Record) -> bool:
-    return "harmed" not in record or record["sound"] - record["harmed"] >= MEANT
+    return "harmed" not in record or record["sound"] - record["harmed"] >= MIN_HARM
 
 
 def _healthy(records: Sequence[Record]) -> str:
-    said = [record for record in records if noticed(record)]
+    with_findings = [record for record in records if has_finding(record)]
     kinds = len({record["id"] for record in records})
-    head = f"{len(records)} trainings of {kinds} kinds; something was said of {len(said)}.\n"
+    head = f"{len(records)} trainings of {kinds} kinds; something was said of {len(with_findings)}.\n"
     lines = [
         f"- {record['id']} (seed {record['seed']}): {', '.join(record.get('causes', [])) or 'no cause'}"
         + (f"; also {', '.join(record['others'])}" if record.get("others") else "")
         + "\n"
-        for record in said
+        for record in with_findings
     ]
-    if apart := [it["id"] for it in records if it.get("learned", 0.0) - it.get("reached", 0.0) > GAP]:
-        lines.append(f"\nMore than {GAP:g} better on training than on validation data: {', '.join(apart)}.\n")
+    if overfitted := [
+        it["id"] for it in records if it.get("learned", 0.0) - it.get("reached", 0.0) > MAX_GENERALIZATION_GAP
+    ]:
+        lines.append(
+            f"\nMore than {MAX_GENERALIZATION_GAP:g} better on training than on validation data: "
+            f"{', '.join(overfitted)}.\n"
+        )
     return head + ("\n" + "".join(lines) if lines else "")
 
 
-def to_json(records: Sequence[Record], command: str, machine: str, code: str) -> dict[str, Any]:
-    """Return all of it as values of JSON."""
+def to_json(records: Sequence[Record], command: str, machine: str, source_version: str) -> dict[str, Any]:
+    """Return the results as JSON values."""
     healthy = [record for record in records if record["healthy"]]
     return {
         "command": command,
         "machine": machine,
-        "code": code,
+        "code": source_version,
         "date": time.strftime("%Y-%m-%d"),
         "mistakes": {"cases": len(records) - len(healthy), **counts(records)},
         "healthy": {
             "cases": len(healthy),
-            "with_a_cause": sum(map(accused, healthy)),
-            "with_any_finding": sum(map(noticed, healthy)),
+            "with_a_cause": sum(map(has_false_cause, healthy)),
+            "with_any_finding": sum(map(has_finding, healthy)),
         },
-        "cases": [record if record["healthy"] else {**record, "verdict": judged(record)} for record in records],
+        "cases": [record if record["healthy"] else {**record, "verdict": verdict_of(record)} for record in records],
     }
 
 
-def write(records: Sequence[Record], docs: Path, command: str, machine: str, code: str) -> None:
-    """Write both files, each whole or not at all."""
+def write(records: Sequence[Record], docs: Path, command: str, machine: str, source_version: str) -> None:
+    """Write both files, each atomically."""
     docs.mkdir(parents=True, exist_ok=True)
-    write_atomically(docs / "mistakes.md", page(records, command, machine, code, docs).encode())
-    found = plain(to_json(records, command, machine, code))
+    write_atomically(docs / "mistakes.md", page(records, command, machine, source_version, docs).encode())
+    found = plain(to_json(records, command, machine, source_version))
     cases = ",\n".join(json.dumps(case, ensure_ascii=False) for case in found.pop("cases"))
     head = json.dumps(found, ensure_ascii=False, indent=1)[:-2]
     write_atomically(docs / "mistakes.json", f'{head},\n "cases": [\n{cases}\n ]\n}}\n'.encode())

@@ -1,4 +1,4 @@
-"""One case of the bench: train with a mistake and without, ask the doctor, and note what it says."""
+"""One case of the benchmark: train with and without a mistake, run the doctor, and record its findings."""
 
 import os
 import time
@@ -22,12 +22,12 @@ class Job:
 
     @property
     def key(self) -> str:
-        """What tells it from every other one."""
+        """Unique key of the job."""
         return f"{'healthy' if self.healthy else 'mistake'}|{self.id}|{self.seed}"
 
 
-def tried(job: Job) -> Record:
-    """Return what the doctor said; a case that fails is noted with its error."""
+def run_job(job: Job) -> Record:
+    """Return the doctor's findings; a case that raises is recorded with its error."""
     from benchmarks.mistakes.cases import CASES
     from benchmarks.mistakes.healthy import HEALTHY
     from benchmarks.mistakes.training import reached
@@ -43,23 +43,27 @@ def tried(job: Job) -> Record:
             record["learned"] = round(reached(case.model, training.train), 4)
             record["reached"] = round(reached(case.model, training.validation), 4)
         else:
-            made = CASES[job.id](job.seed)
-            case = made.case
-            record |= {"harmed": round(made.harmed, 4), "sound": round(made.sound, 4), "measure": made.measure}
-    except PellucidError as error:  # the library itself says no
+            trained_pair = CASES[job.id](job.seed)
+            case = trained_pair.case
+            record |= {
+                "harmed": round(trained_pair.harmed, 4),
+                "sound": round(trained_pair.sound, 4),
+                "measure": trained_pair.measure,
+            }
+    except PellucidError as error:  # the library itself rejects the mistake
         return {**record, "refused": str(error)}
     except Exception as error:  # of whatever kind: the other cases go on
         return {**record, "error": f"{type(error).__name__}: {error}"}
     ready = time.perf_counter()
     try:
-        found = diagnose(case).to_json()
+        diagnosis = diagnose(case).to_json()
     except Exception as error:
         return {**record, "error": f"{type(error).__name__}: {error}"}
-    said = read(found)
+    findings = read(diagnosis)
     return {
         **record,
-        "causes": list(said.causes),
-        "others": list(said.others),
+        "causes": list(findings.causes),
+        "others": list(findings.others),
         "training": round(ready - begun, 2),
         "doctor": round(time.perf_counter() - ready, 2),
     }

@@ -1,6 +1,6 @@
 """Mistakes in losses, optimizers, schedules, regularization and fine-tuning."""
 
-from benchmarks.doctor.material import friedman, tilted
+from benchmarks.doctor.material import friedman, rotated_digits
 from benchmarks.doctor.settings import conv, mlp
 from benchmarks.mistakes.cases.usual import usual
 from benchmarks.mistakes.parts import Accumulating, ClippedCrossEntropy, IntegerWarmup, PairwiseSquares
@@ -27,7 +27,7 @@ def broadcast_loss(seed: int) -> Made:
 
 
 def unscaled_targets(seed: int) -> Made:
-    (x, y), (new_x, new_y) = [(part.x, part.y) for part in tilted(seed)]
+    (x, y), (new_x, new_y) = [(part.x, part.y) for part in rotated_digits(seed)]
     right = Training((x, y), (new_x, new_y), conv(8, 16), Adam(2e-3), 6, loss="quadratic", seed=seed, scale=False)
     wrong = right.but(train=(x, 1000 + 20 * y), validation=(new_x, 1000 + 20 * new_y))  # counts of an encoder
     return judged(wrong, right, (new_x, new_y), "explained variance", own=True)

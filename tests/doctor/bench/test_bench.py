@@ -12,11 +12,11 @@ from benchmarks.doctor import report
 from benchmarks.doctor.fault import Fault
 from benchmarks.doctor.healthy import HEALTHY
 from benchmarks.doctor.material import material
-from benchmarks.doctor.plan import Job, chosen, faults, planned
+from benchmarks.doctor.plan import Job, faults, planned, select_faults
 from benchmarks.doctor.settings import SETTINGS
 from benchmarks.doctor.store import Store, commit, fingerprint
 from benchmarks.doctor.tally import alarms, by_fault, row, wilson
-from benchmarks.doctor.trial import tried
+from benchmarks.doctor.trial import run_job
 from pellucid.data import Dataset
 from pellucid.doctor.checks import CHECKS
 
@@ -48,21 +48,21 @@ FOUND = [
 
 
 def test_every_fault_gets_its_cases_and_as_many_are_healthy() -> None:
-    jobs = planned([WIDE, NARROW], seeds=2, first=100)
+    jobs = planned([WIDE, NARROW], seeds=2, first_seed=100)
     mine = {name: [job for job in jobs if job.fault == name] for name in ("dead-units", "leakage", "")}
     assert (len(mine["dead-units"]), len(mine["leakage"]), len(mine[""])) == (16, 10, 200)
-    assert {job.setting for job in planned([NARROW], seeds=1, first=0, healthy=0)[:3]} == set(NARROW.settings)
+    assert {job.setting for job in planned([NARROW], seeds=1, first_seed=0, healthy=0)[:3]} == set(NARROW.settings)
     assert {job.setting for job in mine["leakage"]} == set(NARROW.settings)
     assert {job.setting for job in mine[""]} == {setting.name for setting in HEALTHY}
     assert len({job.key for job in jobs}) == len(jobs)
-    many = planned([WIDE], seeds=30, first=0)
+    many = planned([WIDE], seeds=30, first_seed=0)
     assert sum(not job.fault for job in many) == 240
-    assert len(planned([WIDE], seeds=2, first=0, healthy=3)) == 19
+    assert len(planned([WIDE], seeds=2, first_seed=0, healthy=3)) == 19
 
 
 @pytest.mark.parametrize("fault", [WIDE, NARROW])
 def test_each_case_of_a_fault_has_a_seed_of_its_own(fault: Fault) -> None:
-    jobs = planned([fault], seeds=1, first=100)
+    jobs = planned([fault], seeds=1, first_seed=100)
     assert [job.seed for job in jobs if job.fault] == list(range(100, 110))
     healthy = [job.seed for job in jobs if not job.fault]
     assert healthy == list(range(100, 300))
@@ -70,7 +70,7 @@ def test_each_case_of_a_fault_has_a_seed_of_its_own(fault: Fault) -> None:
 
 def test_signs_differ_by_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     lots = Dataset.from_arrays(torch.arange(50, dtype=torch.uint8).reshape(50, 1, 1, 1), torch.arange(50) // 5)
-    monkeypatch.setattr("benchmarks.doctor.material.whole", lambda name: (lots, lots))
+    monkeypatch.setattr("benchmarks.doctor.material.load_parts", lambda name: (lots, lots))
     drawn = [material("signs", seed)[0] for seed in (1, 1, 2)]
     assert torch.equal(drawn[0].x, drawn[1].x)
     assert not torch.equal(drawn[0].x, drawn[2].x)
@@ -79,7 +79,7 @@ def test_signs_differ_by_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_a_fault_is_not_put_into_has_a_reason() -> None:
     for fault in faults():
-        assert (len(fault.settings) < len(SETTINGS)) == bool(fault.why), (fault.name, fault.about)
+        assert (len(fault.settings) < len(SETTINGS)) == bool(fault.exclusion_reason), (fault.name, fault.about)
 
 
 def test_healthy_trainings_are_of_more_kinds_than_faults_are_put_into() -> None:
@@ -107,7 +107,7 @@ def test_faults_name_checks_and_are_distinguished() -> None:
     assert len({(fault.name, fault.about) for fault in known}) == len(known)
     names = {setting.name for setting in SETTINGS}
     assert all(fault.settings and set(fault.settings) <= names for fault in known)
-    assert chosen(known, ["leakage"]) == [fault for fault in known if fault.name == "leakage"]
+    assert select_faults(known, ["leakage"]) == [fault for fault in known if fault.name == "leakage"]
     assert not [fault.about for fault in known if "|" in fault.about]  # which would break the tables
 
 
@@ -173,7 +173,7 @@ def test_made_up_histories_are_in_no_total(tmp_path: Path) -> None:
 
 
 def test_the_page_says_where_a_fault_was_put_and_why_not_elsewhere(tmp_path: Path) -> None:
-    fault = next(one for one in faults() if one.why)
+    fault = next(one for one in faults() if one.exclusion_reason)
     cases = [
         record(fault.name, [], [], fault.about, setting=setting, seed=100 + k)
         for k, setting in enumerate(fault.settings)
@@ -182,7 +182,7 @@ def test_the_page_says_where_a_fault_was_put_and_why_not_elsewhere(tmp_path: Pat
     page = (tmp_path / "doctor.md").read_text("utf-8")
     where = ", ".join(fault.settings)
     assert f"| {fault.about} | {where} | 100 to {99 + len(cases)} | {len(cases)} |" in page
-    assert f"- Only in {where}, because {fault.why}: {fault.name} ({fault.about})." in page
+    assert f"- Only in {where}, because {fault.exclusion_reason}: {fault.name} ({fault.about})." in page
 
 
 def test_an_interrupted_bench_goes_on(tmp_path: Path) -> None:
@@ -237,8 +237,8 @@ def test_a_case_is_kept_as_json(tmp_path: Path) -> None:
 
 
 def test_a_case_is_trained_and_examined() -> None:
-    found = tried(Job("", "", "digits-relu", 0))
+    found = run_job(Job("", "", "digits-relu", 0))
     assert "error" not in found, found["error"]
     assert (found["fault"], found["setting"], found["seed"]) == ("", "digits-relu", 0)
     assert found["checks"] == len(CHECKS)
-    assert "StopIteration" in tried(Job("", "", "no such setting", 0))["error"]
+    assert "StopIteration" in run_job(Job("", "", "no such setting", 0))["error"]

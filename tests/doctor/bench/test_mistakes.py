@@ -30,7 +30,7 @@ from benchmarks.mistakes.parts import (
     UnitLength,
 )
 from benchmarks.mistakes.pictures import arrows, frames, parts, split
-from benchmarks.mistakes.trial import Job, tried
+from benchmarks.mistakes.trial import Job, run_job
 from pellucid.layers.base import Layer, Mode
 from pellucid.losses import Loss
 from pellucid.optim import Progress
@@ -206,13 +206,13 @@ def test_the_page_counts_verdicts(tmp_path: Path) -> None:
 
 
 def test_a_mistake_is_made_examined_and_does_harm() -> None:
-    found = tried(Job("integer-warmup", 1))
+    found = run_job(Job("integer-warmup", 1))
     assert found["harmed"] < 0.3
     assert found["sound"] > 0.9
     assert set(found) >= {"causes", "others", "training", "doctor"}
 
 
 def test_a_healthy_training_learns_and_is_examined() -> None:
-    found = tried(Job("numbers, Huber loss", 1, healthy=True))
+    found = run_job(Job("numbers, Huber loss", 1, healthy=True))
     assert found["reached"] > 0.8
     assert set(found) >= {"causes", "others"}

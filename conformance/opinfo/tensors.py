@@ -132,8 +132,8 @@ def where(theirs: Callable[[], Tensor], x: Tensor, mask: Tensor, other: Any) -> 
 
 
 def softplus(theirs: Callable[[], Tensor], x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Trial:
-    """Put a sample of softplus to Softplus."""
-    return whole_trial(operators.Softplus(float(beta), float(threshold)), (x,), theirs)
+    """Put a sample of softplus to SoftPlus."""
+    return whole_trial(operators.SoftPlus(float(beta), float(threshold)), (x,), theirs)
 
 
 def einsum(theirs: Callable[[], Tensor], xs: Sequence[Tensor], equation: str) -> Trial:
@@ -196,7 +196,7 @@ OPERATORS = (
     Operator("cos", operators.CosineFunction, plain(operators.CosineFunction)),
     Operator("erf", operators.ErrorFunction, plain(operators.ErrorFunction)),
     Operator("nn.functional.prelu", operators.ParametricReLU, prelu),
-    Operator("nn.functional.softplus", operators.Softplus, softplus),
+    Operator("nn.functional.softplus", operators.SoftPlus, softplus),
     Operator("mean", operators.Mean, reduced(operators.Mean)),
     Operator("sum", operators.Sum, reduced(operators.Sum)),
     Operator("amax", operators.Largest, reduced(operators.Largest)),

@@ -35,7 +35,7 @@ def _scaled(source: str | CallLayer, factor: float) -> str | CallLayer:
 
 def mish(c: Context) -> CallLayer:
     """Return x tanh(softplus(x)). Source: Misra 2019, equation 1."""
-    bounded = CallLayer(layers.Tanh(), (CallLayer(operators.Softplus(), (c.first,)),))
+    bounded = CallLayer(layers.Tanh(), (CallLayer(operators.SoftPlus(), (c.first,)),))
     return CallLayer(operators.Times(), (c.first, bounded))
 
 
@@ -170,7 +170,7 @@ TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
     "erf": simple(operators.ErrorFunction),
     "prelu": simple(operators.ParametricReLU),
     "reciprocal": simple(lambda: operators.Power(-1.0)),
-    "softplus": lambda c: CallLayer(operators.Softplus(float(c["beta"]), float(c["threshold"])), (c.first,)),
+    "softplus": lambda c: CallLayer(operators.SoftPlus(float(c["beta"]), float(c["threshold"])), (c.first,)),
     "flip": lambda c: CallLayer(operators.Reverse(c.axes("dims")), (c.first,)),
     "addcmul": addcmul,
     "addmm": addmm,

@@ -98,7 +98,7 @@ def _tensors(
         if math.prod(size) > len(flat):
             raise FileFault(f"has {quoted(name)} with more values than are stored")
         tensor = torch.as_strided(flat, size, stride, int(meta.storage_offset.as_int)).clone()
-        found[name] = torch.nn.Parameter(tensor, requires_grad=False) if entry["is_param"] else tensor
+        found[name] = torch.nn.Parameter(tensor, False) if entry["is_param"] else tensor
     return found
 
 

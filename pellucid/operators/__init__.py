@@ -12,7 +12,7 @@ from pellucid.operators.functions import (
     Logarithm,
     ParametricReLU,
     SineFunction,
-    Softplus,
+    SoftPlus,
 )
 from pellucid.operators.moves import (
     Expand,
@@ -38,7 +38,7 @@ OPERATORS: tuple[type[Layer], ...] = (
     Absolute, AffineMap, Attention, Clip, Convolve, CosineFunction, Einsum, ErrorFunction, Expand, Exponential,
     Fixed, Fold, Index, Join, Largest, LargestOne, Learned, Length, LinearMap, Logarithm, MaskedFill, MatMul, Mean,
     Minus, NormalizeChannels, NormalizeGroups, NormalizeLast, Over, Pad, ParametricReLU, Permute, Plus, Power,
-    Repeat, ReplaceSelected, ReplaceSlice, Reverse, Roll, RunningSum, Select, SineFunction, Slice, Softplus, Stack,
+    Repeat, ReplaceSelected, ReplaceSlice, Reverse, Roll, RunningSum, Select, SineFunction, Slice, SoftPlus, Stack,
     Sum, Times, ToShape, Unfold, Variance, Where,
 )  # fmt: skip
 
@@ -86,7 +86,7 @@ __all__ = [
     "Select",
     "SineFunction",
     "Slice",
-    "Softplus",
+    "SoftPlus",
     "Stack",
     "Sum",
     "TensorLayer",

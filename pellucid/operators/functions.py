@@ -89,7 +89,7 @@ class ErrorFunction(TensorLayer):
 
 
 @dataclass(frozen=True)
-class Softplus(TensorLayer):
+class SoftPlus(TensorLayer):
     """Compute y = log(1 + exp(β x)) / β, and y = x where β x is above `threshold`. Source: Dugas et al. 2001."""
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.ELEMENTWISE

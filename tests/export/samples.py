@@ -33,6 +33,9 @@ def flat(y: Any) -> list[Tensor]:
     return [leaf for part in y for leaf in flat(part)] if isinstance(y, tuple) else [y]
 
 
+UNEXPORTED = {"convnext_tiny", "vit"}  # of operators on whole tensors, which have no form in other formats yet
+
+
 def zoo() -> dict[str, tuple[Layer, tuple[int, ...]]]:
     """Return every network of MODELS, one of 16 filters of the large ones, and its input."""
     networks: dict[str, tuple[Layer, tuple[int, ...]]] = {
@@ -48,7 +51,7 @@ def zoo() -> dict[str, tuple[Layer, tuple[int, ...]]]:
     networks["transfer"] = (MODELS["transfer"]("airbench96", 5, (8,)), (3, 32, 32))
     networks["unet_generator"] = (MODELS["unet_generator"](2, 4, 4), (1, 32, 48))
     networks["resnet_generator"] = (MODELS["resnet_generator"](2, 4, 2, "batch"), (3, 32, 20))
-    seen = {key.split()[0] for key in networks}
+    seen = {key.split()[0] for key in networks} | UNEXPORTED
     small = {name: (MODELS[name](width=8), (3, 32, 32)) for name in MODELS if name not in seen}
     return {**networks, **small}
 

@@ -259,7 +259,7 @@ def test_damaged_files_are_refused_in_one_line(exported: bytes, tmp_path) -> Non
         refused += bool(said)  # not where a digit of a weight changed
         assert not said or said.startswith(str(path))
         assert "\n" not in said
-        assert len(said) < 1000
+        assert len(said) < 2000  # all layers that are missing
     assert refused > 150
 
 

@@ -64,6 +64,17 @@ _DENSE = ("tests/rules/test_dense.py", "test_a_rule_shares_as_its_formula_says")
 _TABLE = ("tests/rules/test_table.py", "test_the_first_row_that_fits_gives_the_rule")
 _ENTRANCE = ("tests/rules/test_entrance.py", "test_the_first_layers_with_weights_on_every_way_are_found")
 _OUTPUTS = ("tests/rules/test_outputs.py", "test_the_output_that_is_told_makes_no_difference")
+_OPERATORS = "tests/rules/test_operators.py"
+_MODIFIED = Check(
+    "tests/opening/test_relevance.py",
+    "test_relevance_is_the_input_times_the_modified_gradient",
+    "PyTorch modules whose gradients are modified, under automatic differentiation",
+)
+_ORIGINS = Check(
+    _OPERATORS,
+    "test_what_is_constant_in_a_product_is_found_in_the_forward_pass",
+    "networks whose factors depend on the input or not",
+)
 _RELEVANCE = ("tests/explain/test_lrp.py", "test_relevance_is_that_of_explicit_matrices")
 _STREAMING = ("tests/metrics/test_streaming.py", "test_batches_add_up_to_scikit_learn")
 _CALIBRATION = ("tests/metrics/test_functions.py", "test_reliability_bins_are_those_of_scikit_learn")
@@ -164,6 +175,24 @@ UNTOUCHED: dict[Any, Check] = {
     rules.Entrance: Check(*_ENTRANCE, "networks whose first layers with weights are named by hand"),
     rules.OutputRule: Check(*_OUTPUTS, "the same rule that runs the layer again"),
     rules.Outputs: Check(*_OUTPUTS, "the same rule that runs the layer again"),
+    rules.Attend: Check(
+        _OPERATORS, "test_attention_shares_as_its_parts_do", "its factors times their gradients, by autograd"
+    ),
+    rules.Taylor: Check(_OPERATORS, "test_softmax_is_linearized_at_its_input", "the formula, value by value"),
+    rules.FixedScale: Check(
+        _OPERATORS, "test_norms_share_with_a_constant_scale", "norms with a constant divisor, by autograd"
+    ),
+    rules.Product: Check(
+        _OPERATORS,
+        "test_a_product_of_matrices_shares_by_contributions",
+        "its factors times their gradients, by autograd",
+    ),
+    rules.Numerator: Check(
+        _OPERATORS, "test_the_numerator_takes_the_relevance_of_a_quotient", "the relevance as it was"
+    ),
+    rules.AsDense: Check(_OPERATORS, "test_a_linear_map_shares_as_a_dense_layer", "the same rule on Dense"),
+    **dict.fromkeys((rules.Origin, rules.Origins, rules.Use, rules.UseRule), _ORIGINS),
+    **dict.fromkeys((rules.attn_lrp, rules.cp_lrp), _MODIFIED),
     rules.fold: Check(
         "tests/rules/test_fold.py",
         "test_normalization_behind_weights_goes_and_the_outputs_stay",

@@ -96,10 +96,10 @@ def compare(rule: Any, hook: Any, layer: Layer, module: nn.Module, shape: tuple[
         x = torch.stack(given, -1)
     y, cache = layer.forward(params, given, Mode())
     relevance = torch.randn(y.shape, generator=rng, dtype=torch.float64)
-    ours, dparams = rule(layer, params, cache, relevance)
+    ours, absorbed = rule(layer, params, cache, relevance)
     theirs = _theirs(hook, module, x, relevance)
     ours = torch.stack(ours, -1) if isinstance(ours, tuple) else ours
-    return max(gap("relevance", ours, theirs), float(len(dparams)))
+    return max(gap("relevance", ours, theirs), float(len(absorbed.keys() - {"bias"})))
 
 
 def _theirs(hook: Any, module: nn.Module, x: Tensor, relevance: Tensor) -> Tensor:

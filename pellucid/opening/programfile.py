@@ -19,7 +19,12 @@ MAX_STRUCTURE = 64 << 20  # bytes of the program, without the weights
 MAX_CREATED = 1 << 24  # values that one operator creates from numbers alone
 MAX_VALUES = 1 << 28  # in a shape that is an argument
 AGAIN = "save it again by torch.export.save of PyTorch 2.13"
-OPERATORS = re.compile(r"torch\.ops\.aten\.\w+\.\w+|_operator\.\w+|torch\.sym_\w+")
+OPERATORS = re.compile(
+    r"torch\.ops\.aten\.\w+\.\w+|torch\.sym_\w+"
+    r"|_operator\.(?:getitem|add|sub|mul|floordiv|truediv|mod|pow|neg|eq|ne|lt|le|gt|ge|and_|or_|not_)"
+)
+CALLABLE = {"as_operator", "as_graph", "as_custom_obj"}  # arguments that could be called
+SPECS = {"builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"}  # that import nothing
 CREATING = ("arange", "full", "ones", "scalar_tensor", "zeros", "empty", "eye", "linspace")  # that read no tensor
 _TENSORS = "save tensors of PyTorch's own types"
 _SYMBOL = re.compile(r"Symbol\('[a-z]{1,4}\d{1,9}'(?:, (?:positive|integer|nonnegative)=True)*\)")
@@ -104,15 +109,40 @@ def _tensors(
 
 def _check(described: dict[str, Any]) -> None:
     """Raise FileFault for operators and formulas that could do more than compute the network."""
-    graph = described["graph_module"]["graph"]
-    for node in graph["nodes"]:
+    for name, value in _entries(described):
+        if name == "expr_str" and not (isinstance(value, str) and _NUMBERS.fullmatch(_SYMBOL.sub("1", value))):
+            raise FileFault(f"has the size {quoted(str(value))}, which is more than arithmetic", AGAIN)
+        if name in CALLABLE:
+            raise FileFault(f"has an argument {quoted(name)}, which is no value", AGAIN)
+        if name in ("in_spec", "out_spec") and not _is_plain(json.loads(value)):
+            raise FileFault(f"has {quoted(name)} of other parts than tuples, lists and dicts", AGAIN)
+    for node in described["graph_module"]["graph"]["nodes"]:
         target = node["target"]
-        if not isinstance(target, str) or not OPERATORS.fullmatch(target):
+        if not isinstance(target, str) or not OPERATORS.fullmatch(target) or not _computes(target):
             raise FileFault(f"calls {quoted(str(target))}, which is no operator of PyTorch", AGAIN)
         _check_created(target, node["inputs"])
-    for text in _formulas(described):
-        if not isinstance(text, str) or not _NUMBERS.fullmatch(_SYMBOL.sub("1", text)):
-            raise FileFault(f"has the size {quoted(str(text))}, which is more than arithmetic", AGAIN)
+
+
+def _computes(target: str) -> bool:
+    """Return whether an operator of ATen only computes: it has kernels, as those of TorchScript lack, and no file."""
+    if not target.startswith("torch.ops.aten."):
+        return True
+    name, overload = target.split(".")[3:]
+    full = f"aten::{name}" if overload == "default" else f"aten::{name}.{overload}"
+    if not torch._C._dispatch_has_kernel(full):
+        return False
+    return all(one.name != "filename" for one in getattr(getattr(torch.ops.aten, name), overload)._schema.arguments)
+
+
+def _is_plain(spec: Any) -> bool:
+    """Return whether the structure of inputs or outputs names only types in SPECS; others may import modules."""
+    if isinstance(spec, list):  # the version of the format, and the structure
+        return all(_is_plain(part) for part in spec if not isinstance(part, int))
+    context = spec["context"]
+    names = json.loads(context) if isinstance(context, str) else context
+    listed = names if isinstance(names, list) else [names]
+    is_known = spec["type"] in SPECS or spec["type"] is None
+    return is_known and not any(isinstance(one, (dict, list)) for one in listed) and _is_plain(spec["children_spec"])
 
 
 def _check_created(target: str, inputs: Any) -> None:
@@ -131,14 +161,9 @@ def _check_created(target: str, inputs: Any) -> None:
         raise FileFault(f"creates more than {MAX_CREATED:,} values by {quoted(target)}")
 
 
-def _formulas(value: Any) -> Iterator[Any]:
-    """Yield all formulas of sizes."""
-    if isinstance(value, dict):
-        for name, part in value.items():
-            if name == "expr_str":
-                yield part
-            else:
-                yield from _formulas(part)
-    elif isinstance(value, list):
-        for part in value:
-            yield from _formulas(part)
+def _entries(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the names and values of all entries, at any depth."""
+    for name, part in value.items() if isinstance(value, dict) else (("", one) for one in value):
+        yield name, part
+        if isinstance(part, (dict, list)):
+            yield from _entries(part)

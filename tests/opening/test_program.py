@@ -111,7 +111,13 @@ def test_no_pickle_in_a_file_is_run(saved: bytes, tmp_path: Path) -> None:
     [
         ("Symbol('s", "__import__('os').getpid() or Symbol('s", "which is more than arithmetic"),
         ("torch.ops.aten.linear.default", "torch.hub.load", "calls torch.hub.load, which is no operator of PyTorch"),
-        ("torch.ops.aten.linear.default", "torch.ops.aten.strange.default", r"net\.pt2"),
+        ("torch.ops.aten.linear.default", "torch.ops.aten.strange.default", "which is no operator of PyTorch"),
+        ("torch.ops.aten.linear.default", "torch.ops.aten.save.default", "which is no operator of PyTorch"),
+        ("torch.ops.aten.linear.default", "torch.ops.aten.from_file.default", "which is no operator of PyTorch"),
+        ("torch.ops.aten.linear.default", "_operator.call", "which is no operator of PyTorch"),
+        ('"as_tensor"', '"as_operator"', "has an argument as_operator, which is no value"),
+        ("builtins.tuple", "collections.defaultdict", "of other parts than tuples, lists and dicts"),
+        (r"\"context\": \"null\"", r"\"context\": \"{\\\"__enum__\\\": true}\"", "of other parts than tuples"),
     ],
 )
 def test_programs_that_do_more_than_compute_are_refused(

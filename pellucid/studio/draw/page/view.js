@@ -57,7 +57,7 @@ export function start(root, server, { state: address, remember: put }) {
 
   /** Show an error of the server; a lost connection is shown elsewhere. */
   function problem(error) {
-    if (error instanceof LostError) return;
+    if (error instanceof LostError || !root.isConnected) return; // of a view that another has replaced
     $("#problem").hidden = !error;
     $("#problem").textContent = error?.message ?? "";
     if (error) say(error.message);

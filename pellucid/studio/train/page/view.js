@@ -34,7 +34,7 @@ export function start(root, server, { state: address, remember: put }) {
     recipes: [], runs: [], recipe: address.get("recipe") ?? "digits", run: address.get("run"), at: number(address.get("at")),
     others: (address.get("with") ?? "").split(",").filter(Boolean), cell: address.get("cell")?.split(",").map(Number) ?? null,
     known: new Map(), // runs by name: {name, rows, layers, status, epochs, live, message, pictures, weights}
-    confusion: null, diagnosis: undefined, examined: 0, examining: false, stopping: false, told: "", compared: null,
+    confusion: null, diagnosis: undefined, examined: 0, examining: false, stopping: false, told: "", compared: null, missing: "",
   };
   let timer = 0, round = 0, asked = 0, shown = { weights: "", picture: "", compared: "" }, looking = false;
   const form = new RecipeForm(server, $("#train-about"), $("#train-main"), $("#train-rest"));
@@ -47,7 +47,7 @@ export function start(root, server, { state: address, remember: put }) {
   const before = (epochs) => epochs.filter((one) => one <= at()).at(-1) ?? epochs[0];
 
   function problem(error) {
-    if (error instanceof LostError) return;
+    if (error instanceof LostError || !root.isConnected) return; // of a view that another has replaced
     $("#train-problem").hidden = !error;
     $("#train-problem").textContent = error?.message ?? "";
     if (error) say(error.message);
@@ -80,7 +80,7 @@ export function start(root, server, { state: address, remember: put }) {
     const found = await server.ask("train.open");
     Object.assign(S, { recipes: found.recipes, runs: found.runs });
     if (!S.recipes.some((one) => one.name === S.recipe)) S.recipe = S.recipes[0].name;
-    if (S.run && !S.runs.includes(S.run)) problem(new Error(`no run ${S.run} in ${found.folder}`));
+    S.missing = S.run && !S.runs.includes(S.run) ? `no run ${S.run} in ${found.folder}` : "";
     if (!S.runs.includes(S.run)) S.run = S.runs[0] ?? null;
     S.others = S.others.filter((name) => S.runs.includes(name) && name !== S.run);
     fill($("#train-recipe"), html`${S.recipes.map((one) => html`<option>${one.name}</option>`)}`);
@@ -362,6 +362,7 @@ export function start(root, server, { state: address, remember: put }) {
     shown = { weights: "", picture: "", compared: "" };
     render();
     await poll();
+    if (S.missing) problem(new Error(S.missing));
   });
   return {
     opened,

@@ -1,9 +1,9 @@
 """Small networks that train fast on small images."""
 
-from pellucid.combine import Parallel, Sequential
-from pellucid.layers import GELU, AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dense, Flatten, Identity, MaxPool2d
+from pellucid.combine import Sequential
+from pellucid.layers import GELU, AdaptiveAvgPool2d, BatchNorm, Conv2d, Dense, Flatten, MaxPool2d
 from pellucid.layers.base import Layer
-from pellucid.models.parts import LOGITS, network
+from pellucid.models.parts import LOGITS, network, residual
 
 STEM = 24  # filters: a patch of 3 x 2 x 2 values has 12 principal components, each with both signs
 
@@ -65,7 +65,7 @@ def _residual_stage(filters: int) -> Sequential:
         pool=MaxPool2d(2),
         norm1=BatchNorm(),
         act1=GELU(),
-        residual=Parallel({"shortcut": Identity(), "body": body}, Add()),
+        residual=residual(body),
         act3=GELU(),
     )
 

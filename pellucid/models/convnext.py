@@ -1,9 +1,9 @@
 """ConvNeXt-T."""
 
 from pellucid.combine import Graph, Parallel, Sequential
-from pellucid.layers import GELU, AdaptiveAvgPool2d, Add, Conv2d, Dense, Flatten, Identity, LayerNorm
+from pellucid.layers import GELU, AdaptiveAvgPool2d, Conv2d, Dense, Flatten, LayerNorm
 from pellucid.layers.base import Layer
-from pellucid.models.parts import LOGITS, network
+from pellucid.models.parts import LOGITS, network, residual
 from pellucid.operators import Learned, Permute, Times
 from pellucid.settings.arguments import checked
 
@@ -51,4 +51,4 @@ def _block(width: int) -> Parallel:
         scale=Graph(scale, ("scaled",)),
         **FIRST,
     )
-    return Parallel({"shortcut": Identity(), "body": body}, Add())
+    return residual(body)

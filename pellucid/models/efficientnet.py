@@ -1,9 +1,9 @@
 """EfficientNet-B0."""
 
 from pellucid.combine import Parallel, Sequential
-from pellucid.layers import AdaptiveAvgPool2d, Add, Conv2d, Identity, Multiply, Sigmoid, SiLU
+from pellucid.layers import AdaptiveAvgPool2d, Conv2d, Identity, Multiply, Sigmoid, SiLU
 from pellucid.layers.base import Layer
-from pellucid.models.parts import average_head, beside, conv_norm, network
+from pellucid.models.parts import average_head, beside, conv_norm, network, residual
 from pellucid.settings.arguments import checked
 
 # Table 1, for each stage: expansion factor, kernel, stride of the first block, channels, number of blocks.
@@ -30,9 +30,7 @@ def efficientnet_b0(classes: int = 1000, epsilon: float = 1e-5) -> Sequential:
             block_stride = stride if number == 1 else 1
             body = _body(channels, outputs, expansion, kernel, block_stride, epsilon)
             has_shortcut = block_stride == 1 and channels == outputs
-            blocks[f"block{number}"] = (
-                Parallel({"shortcut": Identity(), "body": body}, Add()) if has_shortcut else Sequential(body=body)
-            )
+            blocks[f"block{number}"] = residual(body) if has_shortcut else Sequential(body=body)
             channels = outputs
         features[f"stage{index}"] = Sequential(**blocks)
     features["last"] = Sequential(**_conv("conv", LAST, 1, epsilon=epsilon))

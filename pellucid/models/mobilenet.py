@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from pellucid.combine import Parallel, Sequential
-from pellucid.layers import Add, Identity, Pad2d, ReLU6
+from pellucid.combine import Sequential
+from pellucid.layers import Pad2d, ReLU6
 from pellucid.layers.base import Layer
-from pellucid.models.parts import average_head, beside, conv_norm, network
+from pellucid.models.parts import average_head, beside, conv_norm, network, residual
 from pellucid.settings.arguments import checked
 from pellucid.settings.checks import check
 
@@ -39,9 +39,7 @@ def mobilenet_v2(
             block_stride = stride if number == 1 else 1
             body = _body(channels, outputs, expansion, block_stride, epsilon, same)
             has_shortcut = block_stride == 1 and channels == outputs
-            blocks[f"block{number}"] = (
-                Parallel({"shortcut": Identity(), "body": body}, Add()) if has_shortcut else Sequential(body=body)
-            )
+            blocks[f"block{number}"] = residual(body) if has_shortcut else Sequential(body=body)
             channels = outputs
         features[f"stage{index}"] = Sequential(**blocks)
     features["last"] = Sequential(**_conv("conv", round_to_eight(LAST * max(width, 1.0)), epsilon))

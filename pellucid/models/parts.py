@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from pellucid.combine import Graph, Sequential
-from pellucid.layers import AdaptiveAvgPool2d, BatchNorm, Conv2d, Dense, Dropout, Flatten, ReLU
+from pellucid.combine import Graph, Parallel, Sequential
+from pellucid.layers import AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dense, Dropout, Flatten, Identity, ReLU
 from pellucid.layers.base import Layer
 
 LOGITS = "lecun"  # initializer of `scores`, since He's initialization assumes a following ReLU
@@ -52,6 +52,11 @@ def convolutions(count: int, filters: int, norm: bool, bias: bool) -> dict[str, 
             layers[f"norm{index}"] = BatchNorm()
         layers[f"relu{index}"] = ReLU()
     return layers
+
+
+def residual(body: Layer) -> Parallel:
+    """Return the sum of a layer's input and its output, which have the same shape (He et al. 2016, equation 1)."""
+    return Parallel({"shortcut": Identity(), "body": body}, Add())
 
 
 def beside(name: str, kind: str) -> str:

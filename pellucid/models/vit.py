@@ -2,10 +2,10 @@
 
 from typing import Any, Literal
 
-from pellucid.combine import Graph, Parallel, Sequential
-from pellucid.layers import GELU, Add, Conv2d, Dense, Identity, LayerNorm
+from pellucid.combine import Graph, Sequential
+from pellucid.layers import GELU, Conv2d, Dense, LayerNorm
 from pellucid.layers.base import Layer
-from pellucid.models.parts import LOGITS, network
+from pellucid.models.parts import LOGITS, network, residual
 from pellucid.operators import Attention, Expand, Join, Learned, Mean, Permute, Plus, Select, Slice, ToShape
 from pellucid.settings.arguments import checked
 from pellucid.settings.checks import check
@@ -83,8 +83,4 @@ def _block(tokens: int, width: int, heads: int) -> Sequential:
         gelu=GELU(),
         project=Dense(width, init_weight=LOGITS),
     )
-    return Sequential(attention=_residual(attend), units=_residual(think))
-
-
-def _residual(body: Layer) -> Parallel:
-    return Parallel({"shortcut": Identity(), "body": body}, Add())
+    return Sequential(attention=residual(attend), units=residual(think))

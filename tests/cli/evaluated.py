@@ -53,4 +53,4 @@ if __name__ == "__main__":
     try:
         list(processes().shared(range(4), fail))
     except PellucidError as error:
-        print(f"process {processes().rank}: {error}")
+        sys.stdout.write(f"process {processes().rank}: {error}\n")  # one write, since both share the pipe

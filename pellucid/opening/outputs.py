@@ -21,9 +21,17 @@ LARGER = ((32, 64), (1, 3))  # rows and columns of the other sizes beyond those 
 
 def check_outputs(network: nn.Module, inputs: tuple[Tensor, ...], y: Any) -> None:
     """Raise PellucidError unless the outputs are the network's, up to rounding errors."""
+    _check(y, _expected(network, inputs))
+
+
+def _expected(network: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+    """Return the tensors that the network itself outputs."""
     with evaluating(network), torch.no_grad():
-        expected, _ = tree_flatten(network(*inputs))
-    expected = [part for part in expected if isinstance(part, Tensor)]
+        outputs, _ = tree_flatten(network(*inputs))
+    return [part for part in outputs if isinstance(part, Tensor)]
+
+
+def _check(y: Any, expected: Sequence[Tensor]) -> None:
     hint = "; does the network compute something else at each call?"
     check_equal("open", y if isinstance(y, tuple) else (y,), expected, "the network's", hint)
 
@@ -58,15 +66,14 @@ def free_shapes(network: nn.Module, net: Graph, params: Params, x: Any, y: Any) 
 
 def _outputs(network: nn.Module, net: Graph, params: Params, x: Tensor) -> Any:
     """Return the shape of the outputs, () if they are not the network's, and None if the network refuses the input."""
-    with evaluating(network), torch.no_grad():
-        try:
-            network(x)
-        except Exception:  # whatever the module's own code raises for a size that it does not take
-            return None
+    try:
+        expected = _expected(network, (x,))
+    except Exception:  # whatever the module's own code raises for a size that it does not take
+        return None
     try:
         with torch.no_grad():
             y, _ = net.forward(params, x, Mode(keep=False))
-        check_outputs(network, (x,), y)
+        _check(y, expected)
     except (PellucidError, RuntimeError, IndexError, ValueError):  # of layers that need the example's size
         return ()
     return shape_of(y)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,10 +10,13 @@ from torch.nn import functional as F
 
 from pellucid.fuse.context import Form
 from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.gelu import GELU
+from pellucid.layers.hardswish import HardSwish
 from pellucid.layers.leakyrelu import LeakyReLU
 from pellucid.layers.relu import ReLU
 from pellucid.layers.relu6 import ReLU6
 from pellucid.layers.sigmoid import Sigmoid
+from pellucid.layers.silu import SiLU
 from pellucid.layers.tanh import Tanh
 
 aten = torch.ops.aten
@@ -119,3 +122,24 @@ class FusedLeakyReLU(Form):
         if self.over_dy:
             return aten.leaky_relu_backward.grad_input(dy, cache.y, slope, True, grad_input=dy), {}
         return aten.leaky_relu_backward(dy, cache.y, slope, True), {}
+
+
+# Kernels of activations that cache their input: dx for the layer, dy and x, in one pass.
+FROM_INPUT: dict[type[Layer], Callable[[Any, Tensor, Tensor], Tensor]] = {
+    GELU: lambda layer, dy, x: aten.gelu_backward(dy, x, approximate=layer.approximate),
+    SiLU: lambda layer, dy, x: aten.silu_backward(dy, x),
+    HardSwish: lambda layer, dy, x: aten.hardswish_backward(dy, x),
+}
+
+
+@dataclass(frozen=True)
+class FusedSmoothActivation(Form):
+    """Replace a GELU, SiLU or HardSwish: the backward pass reads dy and x once, instead of once for each operation."""
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
+        """Compute y as the layer does."""
+        return self.layer.forward(params, x, mode)
+
+    def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx from dy and x."""
+        return FROM_INPUT[type(self.layer)](self.layer, dy, cache.x), {}

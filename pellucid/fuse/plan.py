@@ -7,7 +7,14 @@ from pellucid.combine.base import uses_flow
 from pellucid.combine.graph import Graph
 from pellucid.combine.parallel import Parallel
 from pellucid.combine.sequential import Sequential
-from pellucid.fuse.activations import CHEAP, KERNELS, FusedActivation, FusedLeakyReLU
+from pellucid.fuse.activations import (
+    CHEAP,
+    FROM_INPUT,
+    KERNELS,
+    FusedActivation,
+    FusedLeakyReLU,
+    FusedSmoothActivation,
+)
 from pellucid.fuse.combinators import FusedResidual, FusedSequential
 from pellucid.fuse.context import FROZEN, FusionContext, Rate
 from pellucid.fuse.dense_block import DenseBlock, dense_layer
@@ -91,6 +98,8 @@ def _fuse_leaf(layer: Layer, need_dx: bool, context: FusionContext) -> Layer:
         return FusedConv2d(layer, need_dx, context) if (left, top) == (right, bottom) else layer
     if type(layer) is MaxPool2d and pair(layer.dilation) == (1, 1):
         return FusedMaxPool2d(layer)
+    if type(layer) in FROM_INPUT:
+        return FusedSmoothActivation(layer)
     if type(layer) is PadChannels:
         return FusedPadChannels(layer)
     if type(layer) is Concat:

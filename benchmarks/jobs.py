@@ -60,6 +60,12 @@ JOBS: dict[str, Job] = {
     # One image at a time, as a camera gives them.
     "resnet50-1-inference": Job("resnet50", 1, (3, 224, 224), 1000, steps=5, inference=True),
     "mobilenet_v2-1-inference": Job("mobilenet_v2", 1, (3, 224, 224), 1000, steps=20, inference=True),
+    # Networks of other people, opened.
+    **{
+        f"opened-{name}{end}": Job(f"opened-{name}", batch, (3, 224, 224), 1000, inference=bool(end))
+        for name, batch in (("resnet18", 8), ("convnext_tiny", 4), ("efficientnet_b0", 8), ("vit_b16", 2))
+        for end in ("", "-inference")
+    },
     "resnet20-64-bf16": Job("resnet20-64", 128, (3, 32, 32), 10, precision="bf16"),
 }
 

@@ -92,6 +92,7 @@ def candidates(job: Job, cores: int) -> dict[str, list[tuple[str, int]]]:
     """Return what is tried for each peer."""
     images = len(job.shape) == 3
     threads = [1, cores] if job.network in ("mlp", "lenet") else [cores]
+    opened = job.network.startswith("opened-")  # written by others, in one form
     formats = ["torch", "torch-nchw"] if images and job.precision == "float32" else ["torch"]
     if job.network in DETECTORS:
         return {"Pellucid": [("pellucid", cores)]} | ({} if job.inference else {"PyTorch": [("torch", cores)]})
@@ -99,14 +100,14 @@ def candidates(job: Job, cores: int) -> dict[str, list[tuple[str, int]]]:
         "Pellucid": [("pellucid", n) for n in threads],
         "PyTorch": [(variant, n) for variant in formats for n in threads],
     }
-    if images:
+    if images and not opened:
         tried["PyTorch, in place"] = [("torch-inplace", n) for n in threads]
     tried["PyTorch, compiled"] = [("torch-compile", n) for n in threads]
-    if job.inference:
+    if job.inference and not opened:
         tried["onnxruntime"] = [("onnxruntime", cores)]
     if job.precision == "bf16":
         tried["PyTorch, float32"] = [("torch-float32", n) for n in threads]
-    if job.network not in (*ZOO, "pix2pix") and not job.inference:
+    if job.network not in (*ZOO, "pix2pix") and not job.inference and not opened:
         tried["Keras on JAX"] = [("keras", cores)]
     if job.network == "mlp":
         tried["scikit-learn"] = [("sklearn", n) for n in threads]

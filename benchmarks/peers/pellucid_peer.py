@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+import pellucid
 from benchmarks import networks
 from benchmarks.jobs import DETECTORS, Job, scenes, targets
 from pellucid.data.source import Batch
@@ -58,9 +59,15 @@ def make(job: Job) -> Callable[[int], None]:
         return translation(job)
     if job.network in DETECTORS:
         return make_detector(job)
-    net = network(job.network)
-    params, _ = net.init(job.shape, torch.Generator().manual_seed(0))
     x = torch.rand(job.batch, *job.shape)
+    if job.network.startswith("opened-"):
+        from benchmarks.peers.opened import definition
+
+        model = pellucid.open(definition(job.network), x)
+        net, params = model.net, model.params
+    else:
+        net = network(job.network)
+        params, _ = net.init(job.shape, torch.Generator().manual_seed(0))
     target = targets(job)
     if job.inference:
         return predictions(net, params, x)
@@ -71,12 +78,12 @@ def make(job: Job) -> Callable[[int], None]:
     train = TrainingStep(
         Supervised(net, loss), params, SGD(lr=0.01), examples=job.batch, precision=job.precision, frozen=frozen
     )
-    batch = Batch(x, target)
+    batch, rng = Batch(x, target), torch.Generator().manual_seed(0)
 
     @torch.inference_mode()
     def run(steps: int) -> None:
         for _ in range(steps):
-            train(batch, 0.01)
+            train(batch, 0.01, rng)
 
     return run
 

@@ -45,6 +45,10 @@ def network(job: Job, inplace: bool) -> nn.Module:
     name = job.network
     if name in ZOO:
         return ZOO[name](job.classes, inplace)
+    if name.startswith("opened-"):
+        from benchmarks.peers.opened import definition
+
+        return definition(name)
     relu = nn.ReLU(inplace)
     if name == "mlp":
         return nn.Sequential(nn.Linear(784, 30), nn.Sigmoid(), nn.Linear(30, 10), nn.Sigmoid())

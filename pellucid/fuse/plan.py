@@ -1,7 +1,8 @@
 """Conversion of a network to its fused form."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import groupby
+from typing import Any
 
 from pellucid.combine.base import uses_flow
 from pellucid.combine.graph import Graph
@@ -33,6 +34,13 @@ from pellucid.layers.dense import Dense
 from pellucid.layers.leakyrelu import LeakyReLU
 from pellucid.layers.maxpool2d import MaxPool2d
 from pellucid.layers.padchannels import PadChannels
+
+# Forms of layers whatever their options and context.
+SIMPLE_FORMS: dict[type[Layer], Callable[[Any], Layer]] = {
+    PadChannels: FusedPadChannels,
+    Concat: FusedConcat,
+    **dict.fromkeys(FROM_INPUT, FusedSmoothActivation),
+}
 
 
 def fuse(net: Layer, rate: Rate | None = None, need_dx: bool = False) -> Layer:
@@ -98,13 +106,8 @@ def _fuse_leaf(layer: Layer, need_dx: bool, context: FusionContext) -> Layer:
         return FusedConv2d(layer, need_dx, context) if (left, top) == (right, bottom) else layer
     if type(layer) is MaxPool2d and pair(layer.dilation) == (1, 1):
         return FusedMaxPool2d(layer)
-    if type(layer) in FROM_INPUT:
-        return FusedSmoothActivation(layer)
-    if type(layer) is PadChannels:
-        return FusedPadChannels(layer)
-    if type(layer) is Concat:
-        return FusedConcat(layer)
-    return layer
+    form = SIMPLE_FORMS.get(type(layer))
+    return layer if form is None else form(layer)
 
 
 def _fuse_parallel(layer: Parallel, need_dx: bool, context: FusionContext) -> Layer:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from pellucid.fuse.context import Form
 from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.gelu import GELU, GELUCache
 from pellucid.layers.leakyrelu import LeakyReLU
 from pellucid.layers.relu import ReLU
 from pellucid.layers.relu6 import ReLU6
@@ -119,3 +120,18 @@ class FusedLeakyReLU(Form):
         if self.over_dy:
             return aten.leaky_relu_backward.grad_input(dy, cache.y, slope, True, grad_input=dy), {}
         return aten.leaky_relu_backward(dy, cache.y, slope, True), {}
+
+
+@dataclass(frozen=True)
+class FusedGELU(Form):
+    """Replace a GELU: its gradient is computed in one pass over memory instead of one for each operation."""
+
+    layer: GELU
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, GELUCache]:
+        """Compute y."""
+        return self.layer.forward(params, x, mode)
+
+    def backward(self, params: Params, cache: GELUCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Compute dx from dy and x."""
+        return aten.gelu_backward(dy, cache.x, approximate=self.layer.approximate), {}

@@ -1,13 +1,14 @@
 """Conversion of a network to its fused form."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import groupby
+from typing import Any
 
 from pellucid.combine.base import uses_flow
 from pellucid.combine.graph import Graph
 from pellucid.combine.parallel import Parallel
 from pellucid.combine.sequential import Sequential
-from pellucid.fuse.activations import CHEAP, KERNELS, FusedActivation, FusedLeakyReLU
+from pellucid.fuse.activations import CHEAP, KERNELS, FusedActivation, FusedGELU, FusedLeakyReLU
 from pellucid.fuse.combinators import FusedResidual, FusedSequential
 from pellucid.fuse.context import FROZEN, FusionContext, Rate
 from pellucid.fuse.dense_block import DenseBlock, dense_layer
@@ -23,9 +24,17 @@ from pellucid.layers.batchnorm import BatchNorm
 from pellucid.layers.concat import Concat
 from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.dense import Dense
+from pellucid.layers.gelu import GELU
 from pellucid.layers.leakyrelu import LeakyReLU
 from pellucid.layers.maxpool2d import MaxPool2d
 from pellucid.layers.padchannels import PadChannels
+
+# Forms of layers whatever their options and context.
+SIMPLE_FORMS: dict[type[Layer], Callable[[Any], Layer]] = {
+    PadChannels: FusedPadChannels,
+    Concat: FusedConcat,
+    GELU: FusedGELU,
+}
 
 
 def fuse(net: Layer, rate: Rate | None = None, need_dx: bool = False) -> Layer:
@@ -91,11 +100,8 @@ def _fuse_leaf(layer: Layer, need_dx: bool, context: FusionContext) -> Layer:
         return FusedConv2d(layer, need_dx, context) if (left, top) == (right, bottom) else layer
     if type(layer) is MaxPool2d and pair(layer.dilation) == (1, 1):
         return FusedMaxPool2d(layer)
-    if type(layer) is PadChannels:
-        return FusedPadChannels(layer)
-    if type(layer) is Concat:
-        return FusedConcat(layer)
-    return layer
+    form = SIMPLE_FORMS.get(type(layer))
+    return layer if form is None else form(layer)
 
 
 def _fuse_parallel(layer: Parallel, need_dx: bool, context: FusionContext) -> Layer:

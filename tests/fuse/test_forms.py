@@ -5,15 +5,34 @@ import torch
 from torch import Tensor
 
 from pellucid.combine import Combinator, Sequential
-from pellucid.fuse.activations import FusedActivation
+from pellucid.fuse.activations import FusedActivation, FusedGELU
 from pellucid.fuse.context import FROZEN, FusionContext, Rate
 from pellucid.fuse.leaves import FusedConv2d, FusedDense, FusedMaxPool2d, FusedPadChannels
 from pellucid.fuse.plan import fuse
-from pellucid.layers import Conv2d, Dense, Layer, MaxPool2d, Mode, PadChannels, Params, ReLU, ReLU6, Sigmoid, Tanh
+from pellucid.layers import (
+    GELU,
+    Conv2d,
+    Dense,
+    Layer,
+    MaxPool2d,
+    Mode,
+    PadChannels,
+    Params,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    Tanh,
+)
 from tests.layers.samples import SAMPLES
 from tests.oracle import Sample, assert_close, autograd, cast, cotangent, leaves, ours
 
-KINDS = {Dense: FusedDense, Conv2d: FusedConv2d, MaxPool2d: FusedMaxPool2d, PadChannels: FusedPadChannels}
+KINDS = {
+    Dense: FusedDense,
+    Conv2d: FusedConv2d,
+    MaxPool2d: FusedMaxPool2d,
+    PadChannels: FusedPadChannels,
+    GELU: FusedGELU,
+}
 
 
 def form(layer: Layer) -> Layer:

@@ -29,8 +29,8 @@ def vit(
 
     side: of the images, in pixels. patch: side of the squares that become tokens. width: of a token. depth: number of
     blocks. heads: of the attention in each block. pool: the scores read a class "token", or the "mean" of all tokens.
-    stem: a token is a linear map of its "patch", or the output of "conv", 3 x 3 convolutions with stride 2, which halve
-    the image until a pixel is a patch and double their filters up to width, and a 1 x 1 convolution.
+    stem: a token is a linear map of its "patch", or a pixel of "conv", 3 x 3 convolutions, two for each halving of the
+    image, whose filters double up to width, and a 1 x 1 convolution; it learns faster, and from fewer images.
     Features: tokens x width. Raises PellucidError for sizes that do not divide, and for "conv" with a patch that is no
     power of 2.
     Source: Dosovitskiy et al. 2021, section 3.1 and table 1; the mean of tokens: Beyer, Zhai and Kolesnikov 2022; the
@@ -59,8 +59,10 @@ def _convolutions(patch: int, width: int) -> dict[str, Layer]:
     check(patch == 2**halvings > 1, "vit: patch", "a power of 2 from 2 for stem='conv'", patch)
     check(width % 2 ** (halvings - 1) == 0, "vit: width", f"a multiple of {2 ** (halvings - 1)} for this stem", width)
     layers: dict[str, Layer] = {}
-    for number in range(1, halvings + 1):
-        layers |= conv_norm_relu(f"conv{number}", width // 2 ** (halvings - number), 3, stride=2, padding=1)
+    for number in range(halvings):
+        filters = width // 2 ** (halvings - 1 - number)
+        layers |= conv_norm_relu(f"conv{2 * number + 1}", filters, 3, stride=2, padding=1)
+        layers |= conv_norm_relu(f"conv{2 * number + 2}", filters, 3, padding=1)
     return {**layers, "project": Conv2d(width, 1, init_weight=LOGITS)}
 
 

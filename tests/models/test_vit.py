@@ -51,8 +51,8 @@ def reference_tokens(own: dict[str, Tensor], x: Tensor, stem: str) -> Tensor:
     start = "features.patches."
     if stem == "patch":
         return F.conv2d(x, own[f"{start}conv.weight"], own[f"{start}conv.bias"], 4).flatten(2).mT
-    for n in (1, 2):
-        x = F.conv2d(x, own[f"{start}conv{n}.weight"], None, 2, 1)
+    for n, stride in ((1, 2), (2, 1), (3, 2), (4, 1)):
+        x = F.conv2d(x, own[f"{start}conv{n}.weight"], None, stride, 1)
         x = F.batch_norm(x, None, None, own[f"{start}norm{n}.weight"], own[f"{start}norm{n}.bias"], True).relu()
     return F.conv2d(x, own[f"{start}project.weight"], own[f"{start}project.bias"]).flatten(2).mT
 

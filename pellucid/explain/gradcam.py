@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from pellucid.combine.base import Combinator, walk
 from pellucid.errors import PellucidError, nearest
-from pellucid.explain.layout import ImageOutputs
+from pellucid.explain.layout import ImageOutputs, check_has_rules
 from pellucid.explain.sweeps import ForwardPass, forward_to
 from pellucid.explain.target import Target
 from pellucid.explain.tokens import Places, Tokens
@@ -182,9 +182,12 @@ def gradcam_plus_plus(
 def guided_gradcam(net: Layer, params: Params, x: Any, target: Target = None, layer: str | None = None) -> Tensor:
     """Return guided backpropagation times Grad-CAM, in x's shape.
 
-    layer: see `gradcam`. target: see `aim`. Raises PellucidError for a layer without maps or one that runs twice.
+    layer: see `gradcam`. target: see `aim`. Raises PellucidError for a layer without maps or one that runs twice,
+    and for layers through which guided backpropagation has no rule.
     Source: Selvaraju et al. 2017, section 3.2.
     """
+    rules = guided_backprop()(Entrance(x))
+    check_has_rules(net, "guided_gradcam", rules)
     found = maps(net, params, x, target, layer)
     where = shown(weighted_maps(found).clamp_min(0), x, upsample=True)
-    return found.run.back(guided_backprop()(Entrance(x))) * where
+    return found.run.back(rules) * where

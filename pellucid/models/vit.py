@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pellucid.combine import Graph, Sequential
 from pellucid.layers import GELU, Conv2d, Dense, LayerNorm
 from pellucid.layers.base import Layer
-from pellucid.models.parts import LOGITS, network, residual
+from pellucid.models.parts import LOGITS, conv_norm_relu, network, residual
 from pellucid.operators import Attention, Expand, Join, Learned, Mean, Permute, Plus, Select, Slice, ToShape
 from pellucid.settings.arguments import checked
 from pellucid.settings.checks import check
@@ -23,20 +23,27 @@ def vit(
     depth: int = 12,
     heads: int = 12,
     pool: Literal["token", "mean"] = "token",
+    stem: Literal["patch", "conv"] = "patch",
 ) -> Sequential:
     """Return a vision transformer, by default ViT-B/16: 86,567,656 parameters for 1000 classes; it outputs logits.
 
     side: of the images, in pixels. patch: side of the squares that become tokens. width: of a token. depth: number of
     blocks. heads: of the attention in each block. pool: the scores read a class "token", or the "mean" of all tokens.
-    Features: tokens x width. Raises PellucidError for sizes that do not divide.
-    Source: Dosovitskiy et al. 2021, section 3.1 and table 1; the mean of tokens: Beyer, Zhai and Kolesnikov 2022.
+    stem: a token is a linear map of its "patch", or a pixel of "conv", 3 x 3 convolutions, two for each halving of the
+    image, whose filters double up to width, and a 1 x 1 convolution; it learns faster, and from fewer images.
+    Features: tokens x width. Raises PellucidError for sizes that do not divide, and for "conv" with a patch that is no
+    power of 2.
+    Source: Dosovitskiy et al. 2021, section 3.1 and table 1; the mean of tokens: Beyer, Zhai and Kolesnikov 2022; the
+    convolutional stem: Xiao et al. 2021, Early convolutions help transformers see better, section 4.
     """
     check(side % patch == 0, "vit: patch", f"a divisor of side={side}", patch)
     check(width % heads == 0, "vit: heads", f"a divisor of width={width}", heads)
     check(pool in ("token", "mean"), "vit: pool", "'token' or 'mean'", pool)
+    check(stem in ("patch", "conv"), "vit: stem", "'patch' or 'conv'", stem)
     tokens = (side // patch) ** 2
-    patches = {"conv": Conv2d(width, patch, stride=patch), "flat": ToShape((-1, width, tokens))}
-    features: dict[str, Layer] = {"patches": Sequential(**patches, last=Permute((0, 2, 1)))}
+    maps = _convolutions(patch, width) if stem == "conv" else {"conv": Conv2d(width, patch, stride=patch)}
+    patches = Sequential(**maps, flat=ToShape((-1, width, tokens)), last=Permute((0, 2, 1)))
+    features: dict[str, Layer] = {"patches": patches}
     features["embed"] = _embedding(tokens, width, pool == "token")
     tokens += pool == "token"
     for number in range(1, depth + 1):
@@ -44,6 +51,19 @@ def vit(
     features["norm"] = LayerNorm((width,), EPSILON)
     pooled = Select(1, 0) if pool == "token" else Mean((1,))
     return network(features, {"pool": pooled, "scores": Dense(classes, init_weight=LOGITS)})
+
+
+def _convolutions(patch: int, width: int) -> dict[str, Layer]:
+    """Return the layers of the convolutional stem, which reduce a patch to a pixel of `width` channels."""
+    halvings = patch.bit_length() - 1
+    check(patch == 2**halvings > 1, "vit: patch", "a power of 2 from 2 for stem='conv'", patch)
+    check(width % 2 ** (halvings - 1) == 0, "vit: width", f"a multiple of {2 ** (halvings - 1)} for this stem", width)
+    layers: dict[str, Layer] = {}
+    for number in range(halvings):
+        filters = width // 2 ** (halvings - 1 - number)
+        layers |= conv_norm_relu(f"conv{2 * number + 1}", filters, 3, stride=2, padding=1)
+        layers |= conv_norm_relu(f"conv{2 * number + 2}", filters, 3, padding=1)
+    return {**layers, "project": Conv2d(width, 1, init_weight=LOGITS)}
 
 
 def self_attention(tokens: int, width: int, heads: int) -> Graph:

@@ -6,12 +6,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.combine import Sequential
+from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
 from pellucid.fuse import fuse
 from pellucid.layers import Mode
+from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.models import vit
-from pellucid.nested import flatten
+from pellucid.nested import flatten, map_tree
 from pellucid.network.summary import summary
+from pellucid.objective import Supervised
+from pellucid.optim import SGD
+from pellucid.training.device import usable_precision
+from pellucid.training.step import TrainingStep
 from tests.models.zoo import meta
 from tests.oracle import Sample, difference, ours
 
@@ -40,14 +46,25 @@ def reference_block(own: dict[str, Tensor], start: str) -> nn.TransformerEncoder
     return block
 
 
-@pytest.mark.parametrize("pool", ["token", "mean"])
-def test_outputs_and_gradients_are_those_of_pytorchs_transformer(pool: str) -> None:
-    sample = Sample(vit(**SMALL, pool=pool), (3, 12, 12))
+def reference_tokens(own: dict[str, Tensor], x: Tensor, stem: str) -> Tensor:
+    """Return the tokens of images before their positions are added, (N, T, 8); batch norm in training mode."""
+    start = "features.patches."
+    if stem == "patch":
+        return F.conv2d(x, own[f"{start}conv.weight"], own[f"{start}conv.bias"], 4).flatten(2).mT
+    for n, stride in ((1, 2), (2, 1), (3, 2), (4, 1)):
+        x = F.conv2d(x, own[f"{start}conv{n}.weight"], None, stride, 1)
+        x = F.batch_norm(x, None, None, own[f"{start}norm{n}.weight"], own[f"{start}norm{n}.bias"], True).relu()
+    return F.conv2d(x, own[f"{start}project.weight"], own[f"{start}project.bias"]).flatten(2).mT
+
+
+@pytest.mark.parametrize(("pool", "stem"), [("token", "patch"), ("mean", "patch"), ("mean", "conv")])
+def test_outputs_and_gradients_are_those_of_pytorchs_transformer(pool: str, stem: str) -> None:
+    sample = Sample(vit(**SMALL, pool=pool, stem=stem), (3, 12, 12), train=True)
     params, x = sample.inputs(3)
     y, dy, dx, dparams = ours(sample.layer, params, x, sample.mode())
-    own = {path: one.clone().requires_grad_() for path, one in flatten(params).items()}
+    own = {path: one.clone().requires_grad_() for path, one in flatten(params).items() if "running_" not in path}
     x = x.clone().requires_grad_()
-    tokens = F.conv2d(x, own["features.patches.conv.weight"], own["features.patches.conv.bias"], 4).flatten(2).mT
+    tokens = reference_tokens(own, x, stem)
     if pool == "token":
         tokens = torch.cat([own["features.embed.token"].expand(3, 1, 8), tokens], 1)
     tokens = tokens + own["features.embed.positions"]
@@ -73,8 +90,9 @@ def test_outputs_and_gradients_are_those_of_pytorchs_transformer(pool: str) -> N
         assert difference(gradients[f"{units}.norm.bias"], block.norm2.bias.grad) < 1e-10
 
 
-def test_the_fused_form_computes_the_same() -> None:
-    sample = Sample(vit(**SMALL), (3, 12, 12), train=True)
+@pytest.mark.parametrize("stem", ["patch", "conv"])
+def test_the_fused_form_computes_the_same(stem: str) -> None:
+    sample = Sample(vit(**SMALL, stem=stem), (3, 12, 12), train=True)
     params, x = sample.inputs(3)
     y, dy, _, dparams = ours(sample.layer, params, x, sample.mode())
     fused_y, _, _, fused = ours(fuse(sample.layer), params, x, sample.mode(), dy)
@@ -108,8 +126,30 @@ def test_features_are_tokens_and_the_head_is_the_rest() -> None:
         ({"patch": 5}, "vit: patch must be a divisor of side=12, not 5"),
         ({"heads": 3}, "vit: heads must be a divisor of width=8, not 3"),
         ({"pool": "max"}, "vit: pool must be 'token' or 'mean', not 'max'"),
+        ({"stem": "pool"}, "vit: stem must be 'patch' or 'conv', not 'pool'"),
+        ({"stem": "conv", "patch": 6}, "vit: patch must be a power of 2 from 2 for stem='conv', not 6"),
+        ({"stem": "conv", "width": 7, "heads": 1}, "vit: width must be a multiple of 2 for this stem, not 7"),
     ],
 )
 def test_sizes_that_do_not_divide_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(PellucidError, match=message):
         vit(**{**SMALL, **options})
+
+
+def test_gradients_in_bf16_are_those_of_float32_rounded() -> None:
+    """Position embeddings and class tokens, too, are in bfloat16, so that every layer receives its own type."""
+    if usable_precision("bf16")[0] != "bf16":
+        pytest.skip("this processor has no bfloat16 instructions")
+    net = vit(**SMALL)
+    params, _ = net.init((3, 12, 12), torch.Generator().manual_seed(0))
+    x = torch.randn((16, 3, 12, 12), generator=torch.Generator().manual_seed(1))
+    batch, moved = Batch(x, torch.arange(16) % 5), []
+    for precision in ("float32", "bf16"):
+        own = map_tree(torch.clone, params)
+        step = TrainingStep(Supervised(net, SoftmaxCrossEntropy()), own, SGD(1.0), examples=16, precision=precision)
+        step(batch, 1.0)
+        moved.append({path: one - flatten(params)[path] for path, one in flatten(own).items()})
+    exact, rounded = moved
+    for path, one in exact.items():
+        assert rounded[path].dtype is torch.float32
+        assert (rounded[path] - one).norm() <= 0.1 * one.norm() + 1e-3, path

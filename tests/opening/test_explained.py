@@ -24,7 +24,7 @@ def test_saliency_equals_autograd(kind: type[nn.Module]) -> None:
 
 
 @pytest.mark.parametrize("kind", [ViT, DeiT, ConvNeXt, Swin])
-@pytest.mark.parametrize("method", ["guided_backprop", "deconvnet"])
+@pytest.mark.parametrize("method", ["guided_backprop", "deconvnet", "guided_gradcam"])
 def test_rules_are_refused_for_layers_without_one(kind: type[nn.Module], method: str) -> None:
     with pytest.raises(PellucidError, match=rf"{method} has no rule for \d+ layers? of this network, first "):
         opened(kind).explain(images(2), method, target=1)

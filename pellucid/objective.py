@@ -15,6 +15,7 @@ from pellucid.data.source import Batch
 from pellucid.errors import PellucidError, nearest
 from pellucid.fuse.context import Form
 from pellucid.fuse.inference import AsWritten, inference
+from pellucid.fuse.parts import BatchParts, synced
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses import Loss
 from pellucid.nested import flatten, leaves
@@ -135,6 +136,13 @@ class Objective(Part):
         whole can override this.
         """
         return self
+
+    def synced(self, parts: BatchParts) -> "Objective":
+        """Return the same objective whose statistics of a batch in training, as of batch norm, are those of all parts.
+
+        A subclass with statistics of its own overrides this.
+        """
+        return self.with_nets({name: synced(net, parts) for name, net in self.nets.items()})
 
     def total_weight(self, batch: Batch) -> float | Tensor:
         """Return the weight of a batch in a mean over batches: its number of examples; see `Loss.total_weight`."""

@@ -1,4 +1,4 @@
-"""Pictures behind addresses: on web servers and in the buckets of clouds, read by fsspec."""
+"""Pictures and tar archives behind addresses: on web servers and in the buckets of clouds, read by fsspec."""
 
 import re
 from collections import deque
@@ -10,11 +10,13 @@ from itertools import islice
 from threading import Event
 from typing import Any, TypeVar
 
+from pellucid.data.shards import TarMember, members_of
 from pellucid.errors import PellucidError
-from pellucid.files import is_picture
+from pellucid.files import is_listed, is_picture
 
 T = TypeVar("T")
 WEB = ("http", "https")
+TAR = ".tar"
 BUCKETS = ("s3", "gs", "gcs", "az", "abfs", "memory")  # have folders that can be listed
 READERS = 8  # addresses that a process reads at a time, while it predicts
 AHEAD = 16  # pictures that are read ahead, at most
@@ -22,6 +24,7 @@ MAX_BYTES = 50 << 20  # of a picture behind an address; AHEAD of them may be in 
 TRIES = 3
 PAUSE = 2.0  # seconds before the second try; twice as many before the third
 TIMEOUT = 60  # seconds for one picture
+WINDOW = 1 << 15  # bytes that are read at a time of the headers of a tar archive, which are as far apart as its files
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
 
 
@@ -46,13 +49,14 @@ def check_readable(addresses: Iterable[str]) -> None:
 
 
 def found_at(address: str) -> dict[str, int]:
-    """Return the addresses of the pictures in a folder of a bucket, sorted, and their sizes in bytes.
+    """Return the addresses of the pictures and tar archives in a folder of a bucket, sorted, and their sizes in bytes.
 
-    The address of one picture is returned with the size 0. Raises PellucidError where there are none.
+    The address of one of these is returned with the size 0. Raises PellucidError for a folder of the web, and for one
+    that cannot be listed.
     """
     check_address(address)
     kind, _, _ = address.partition("://")
-    if is_picture(_name(address)):
+    if _is_read(name_at(address)):
         return {address: 0}
     if kind in WEB:
         raise PellucidError(f"{address} is no picture, and the web has no folders; give a .txt file with addresses")
@@ -63,10 +67,11 @@ def found_at(address: str) -> dict[str, int]:
         system.invalidate_cache()
     except Exception as error:  # each of the libraries behind fsspec raises errors of its own
         raise _unreadable(address, error) from error
-    found = {name: sizes[name] for name in sorted(sizes) if is_picture(name.partition("://")[2])}
-    if not found:
-        raise PellucidError(f"{address} contains no pictures; check the bucket and the folder")
-    return found
+    return {name: sizes[name] for name in sorted(sizes) if _is_read(name.partition("://")[2])}
+
+
+def _is_read(path: str) -> bool:
+    return is_picture(path) or (is_listed(path) and path.lower().endswith(TAR))
 
 
 def read_address(address: str, stop: Event) -> bytes:
@@ -76,17 +81,61 @@ def read_address(address: str, stop: Event) -> bytes:
     """
     check_address(address)
     kind, _, _ = address.partition("://")
-    system = _system(kind)
+
+    def read(system: Any) -> bytes:
+        # Web servers need not support ranges: with blocks of 0 bytes, fsspec reads a stream instead.
+        with system.open(address, "rb", **({"block_size": 0} if kind in WEB else {})) as file:
+            chunks, size = [], 0
+            while chunk := file.read(1 << 20):
+                chunks.append(chunk)
+                if (size := size + len(chunk)) > MAX_BYTES:
+                    raise PellucidError(f"{address} has more than {MAX_BYTES} bytes; make it smaller")
+            return b"".join(chunks)
+
+    return _tried(address, stop, read)
+
+
+def members_at(address: str, stop: Event) -> list[TarMember]:
+    """Return the files of the tar archive behind an address, from its headers, which are read by ranges.
+
+    Raises PellucidError as `tar_members`, and for a server that cannot send ranges of a file.
+    """
+    check_address(address)
+
+    def read(system: Any) -> list[TarMember]:
+        with system.open(address, "rb", block_size=WINDOW, cache_type="readahead") as file:
+            try:
+                file.seek(1)
+                file.read(1)
+            except ValueError as error:
+                reason = "the server sends no parts of files; copy the archive to a disk"
+                raise PellucidError(f"{address} cannot be read: {reason}") from error
+            return [*members_of(file, file.size, address)]
+
+    return _tried(address, stop, read)
+
+
+def read_member_at(address: str, member: TarMember, stop: Event) -> bytes:
+    """Return the bytes of a file in a tar archive behind an address, by one request for a range of it.
+
+    Raises PellucidError, which names it, above MAX_BYTES, if it cannot be read, and if the archive has changed.
+    """
+    name = f"{address}:{member.name}"
+    if member.size > MAX_BYTES:
+        raise PellucidError(f"{name} has more than {MAX_BYTES} bytes; make it smaller")
+    end = member.start + member.size
+    data = _tried(address, stop, lambda system: system.cat_file(address, start=member.start, end=end))
+    if len(data) != member.size:
+        raise PellucidError(f"{name} is cut off; the archive has changed")
+    return data
+
+
+def _tried(address: str, stop: Event, read: Callable[[Any], T]) -> T:
+    """Return read(file system), tried up to TRIES times; PellucidError, which names the address, if it fails."""
+    system = _system(address.partition("://")[0])
     for attempt in range(1, TRIES + 1):
         try:
-            # Web servers need not support ranges: with blocks of 0 bytes, fsspec reads a stream instead.
-            with system.open(address, "rb", **({"block_size": 0} if kind in WEB else {})) as file:
-                chunks, size = [], 0
-                while chunk := file.read(1 << 20):
-                    chunks.append(chunk)
-                    if (size := size + len(chunk)) > MAX_BYTES:
-                        raise PellucidError(f"{address} has more than {MAX_BYTES} bytes; make it smaller")
-                return b"".join(chunks)
+            return read(system)
         except PellucidError:
             raise
         except Exception as error:  # as above
@@ -130,7 +179,7 @@ def _system(kind: str) -> Any:
         raise PellucidError(f"addresses of {kind}:// need a library that is not installed ({error}); {what}") from error
 
 
-def _name(address: str) -> str:
+def name_at(address: str) -> str:
     """Return the last part of an address's path, without the parameters of the web."""
     return re.split("[?#]", address)[0].rsplit("/", 1)[-1]
 

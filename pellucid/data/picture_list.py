@@ -5,19 +5,30 @@ import os
 from abc import ABC, abstractmethod
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from threading import Event
 
-from pellucid.data.addresses import ahead, check_address, check_readable, found_at, is_address, read_address
+from pellucid.data.addresses import (
+    TAR,
+    ahead,
+    check_address,
+    check_readable,
+    found_at,
+    is_address,
+    members_at,
+    name_at,
+    read_address,
+    read_member_at,
+)
 from pellucid.data.shards import TarMember, braces, read_member, tar_members
 from pellucid.data.tree import ZipTree
 from pellucid.errors import PellucidError
 from pellucid.files import is_listed, is_picture, open_regular
 
-ZIP, TAR, LIST = ".zip", ".tar", ".txt"
+ZIP, LIST = ".zip", ".txt"
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 MAX_LINE = 4096  # bytes of a path or an address in a list
 
@@ -124,24 +135,32 @@ class ZipPictures(PictureList):
 
 
 class TarPictures(PictureList):
-    """The pictures in tar files, such as WebDataset's shards: file by file, each in its own order."""
+    """The pictures in tar files, such as WebDataset's shards: file by file, each in its own order.
 
-    def __init__(self, files: Sequence[Path]) -> None:
-        super().__init__()
-        self.files, self.names = tuple(files), list[str]()
+    files: paths or addresses; of those behind addresses, headers and pictures are read ahead.
+    """
+
+    def __init__(self, files: Sequence[str]) -> None:
+        super().__init__(is_slow=any(map(is_address, files)))
+        self.files, self.names = [*files], list[str]()
+        self.labels = [name_at(file) if is_address(file) else Path(file).name for file in files]
         self._starts, self._sizes, self._first = array("q"), array("q"), array("q")  # a million members in 80 MB
-        by_name: dict[str, Path] = {}
-        for file in files:
-            if (other := by_name.setdefault(file.name, file)) is not file:
-                raise PellucidError(f"{other} and {file} have the same name, so do their rows; rename one of them")
-        for file in files:
+        by_label: dict[str, int] = {}
+        for k, label in enumerate(self.labels):
+            if (other := by_label.setdefault(label, k)) != k:
+                raise PellucidError(
+                    f"{files[other]} and {files[k]} have the same name, so do their rows; rename one of them"
+                )
+        numbers = range(len(files))
+        lists = ahead(self._remote, numbers, self.stop) if self.is_slow else (partial(self._local, k) for k in numbers)
+        for label, members in zip(self.labels, lists, strict=True):
             self._first.append(len(self.names))
-            for member in tar_members(file):
+            for member in members():
                 if is_picture(member.name):
                     self.names.append(member.name)
                     self._starts.append(member.start)
                     self._sizes.append(member.size)
-                    self._add(f"{file.name}:{member.name}", member.size)
+                    self._add(f"{label}:{member.name}", member.size)
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -149,18 +168,27 @@ class TarPictures(PictureList):
 
     def name(self, k: int) -> str:
         """Return `FILE.tar:MEMBER`, without the folder of the file."""
-        return f"{self._file(k).name}:{self.names[k]}"
+        return f"{self.labels[self._file(k)]}:{self.names[k]}"
 
     def where(self, k: int) -> str:
-        """Return `PATH/FILE.tar:MEMBER`."""
-        return f"{self._file(k)}:{self.names[k]}"
+        """Return `PATH/FILE.tar:MEMBER`, or the address in place of the path."""
+        return f"{self.files[self._file(k)]}:{self.names[k]}"
 
     def read(self, k: int) -> Path | bytes:
         """Return the bytes of picture k."""
-        return read_member(self._file(k), TarMember(self.names[k], self._starts[k], self._sizes[k]), self.where(k))
+        file, member = self.files[self._file(k)], TarMember(self.names[k], self._starts[k], self._sizes[k])
+        if is_address(file):
+            return read_member_at(file, member, self.stop)
+        return read_member(Path(file), member, self.where(k))
 
-    def _file(self, k: int) -> Path:
-        return self.files[bisect_right(self._first, k) - 1]
+    def _local(self, k: int) -> Iterator[TarMember]:
+        return tar_members(Path(self.files[k]))
+
+    def _remote(self, k: int) -> Iterable[TarMember]:
+        return members_at(self.files[k], self.stop) if is_address(self.files[k]) else [*self._local(k)]
+
+    def _file(self, k: int) -> int:
+        return bisect_right(self._first, k) - 1
 
 
 class ListedPictures(PictureList):
@@ -215,21 +243,20 @@ def picture_list(source: str | Sequence[str]) -> PictureList:
 
 
 def _of_one(source: str) -> PictureList:
-    if is_address(source):
-        found = found_at(source)
-        return ListedPictures([*found], Path(), [*found.values()])
-    path, lower = Path(source), source.lower()
+    path, lower = Path(source), (name_at(source) if is_address(source) else source).lower()
     if lower.endswith(COMPRESSED):
         raise PellucidError(f"{source} is compressed, so that no part of it can be read alone; unpack it to a .tar")
+    if is_address(source):
+        return _of_address(source)
     if path.is_dir():
         tars = _tars(path)
-        return TarPictures(tars) if tars else FolderPictures(path)
+        return TarPictures([*map(str, tars)]) if tars else FolderPictures(path)
     if lower.endswith(TAR) and not path.exists() and "{" in source:
-        return TarPictures([Path(name) for name in braces(source)])
+        return TarPictures(braces(source))
     if not path.exists():
         raise PellucidError(f"{source} is missing; give a folder, a .zip, a .tar, a .txt file of paths, or an address")
     if lower.endswith(TAR):
-        return TarPictures([path])
+        return TarPictures([source])
     if lower.endswith(ZIP):
         return ZipPictures(path)
     if not lower.endswith(LIST) and not is_picture(path.name):
@@ -239,14 +266,27 @@ def _of_one(source: str) -> PictureList:
     return ListedPictures(_lines(path) if lower.endswith(LIST) else [path.name], path.parent)
 
 
+def _of_address(source: str) -> PictureList:
+    """Return the pictures at an address: those of a folder of a bucket, or, if it has none, those of its tars."""
+    if _is_tar(source):
+        check_address(source)
+        return TarPictures(braces(source))
+    found = found_at(source)
+    pictures = {name: size for name, size in found.items() if not _is_tar(name)}
+    return ListedPictures([*pictures], Path(), [*pictures.values()]) if pictures else TarPictures([*found])
+
+
 def _of_several(sources: Sequence[str]) -> PictureList:
-    are_tars = [source.lower().endswith(TAR) for source in sources]
-    if all(are_tars):
-        return TarPictures([Path(source) for source in sources])
+    if all(map(_is_tar, sources)):
+        return TarPictures(sources)
     other = next((source for source in sources if Path(source).is_dir() or is_collection(source)), None)
     if other is not None:
         raise PellucidError(f"{other} is not a picture; give it alone, or several pictures, or several .tar files")
     return ListedPictures([*sources], Path())
+
+
+def _is_tar(source: str) -> bool:
+    return (name_at(source) if is_address(source) else source).lower().endswith(TAR)
 
 
 def _tars(folder: Path) -> list[Path]:

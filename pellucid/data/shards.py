@@ -33,16 +33,28 @@ def tar_members(path: Path) -> Iterator[TarMember]:
     damaged or cut off, and for one with a link, a device, a sparse file, a path that leads outside, or two files of the
     same name.
     """
-    seen: set[str] = set()
     try:
         with open_regular(path) as file:
-            for member in _members(file, path.stat().st_size):
-                if member.name in seen:
-                    raise ValueError(f"it contains two files of the name {member.name!a:.200}")
-                seen.add(member.name)
-                yield member
-    except (OSError, ValueError) as error:
-        raise PellucidError(f"{path} is not a tar archive that can be read ({error}); make it again") from error
+            yield from members_of(file, path.stat().st_size, str(path))
+    except OSError as error:
+        raise _unreadable(str(path), error) from error
+
+
+def members_of(file: BinaryIO, end: int, name: str) -> Iterator[TarMember]:
+    """Yield the files of an open tar archive of `end` bytes, as `tar_members` does; name: for messages."""
+    seen: set[str] = set()
+    try:
+        for member in _members(file, end):
+            if member.name in seen:
+                raise ValueError(f"it contains two files of the name {member.name!a:.200}")
+            seen.add(member.name)
+            yield member
+    except ValueError as error:
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(name: str, error: Exception) -> PellucidError:
+    return PellucidError(f"{name} is not a tar archive that can be read ({error}); make it again")
 
 
 def _members(file: BinaryIO, end: int) -> Iterator[TarMember]:

@@ -1,7 +1,7 @@
 """Colorization by classification: a distribution over quantized a and b for each pixel."""
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from pellucid.combine import Sequential
 from pellucid.constant import with_gradient_of
 from pellucid.data.source import Batch
-from pellucid.fuse import fuse
+from pellucid.fuse import BatchParts, fuse
 from pellucid.generators.translation import CHROMA, TranslationPair, Translator
 from pellucid.layers import Conv2d, ReLU
 from pellucid.layers.base import Cache, Layer, Mode, Params
@@ -103,7 +103,7 @@ class BinFrequencies(Layer):
         """
         frequency, batches = params["frequency"], params["batches"]
         if mode.train:
-            batch = torch.zeros_like(frequency).scatter_add(0, x.bins.flatten(), x.shares.flatten().to(frequency))
+            batch = self.counts(torch.zeros_like(frequency), x)
             batches += 1
             frequency += (batch / batch.sum() - frequency) * (1 / batches).clamp_min(MIN_UPDATE)
         return frequency, ()
@@ -111,6 +111,21 @@ class BinFrequencies(Layer):
     def backward(self, params: Params, cache: Cache, dy: Tensor) -> tuple[Any, Params]:
         """Return no gradients, since frequencies are constants."""
         return None, {}
+
+    def counts(self, zeros: Tensor, x: Encoded) -> Tensor:
+        """Return zeros (Q,) plus the probabilities of the encoded colours of a batch by bin."""
+        return zeros.scatter_add(0, x.bins.flatten(), x.shares.flatten().to(zeros))
+
+
+@dataclass(frozen=True)
+class SyncedFrequencies(BinFrequencies):
+    """The same in one of several processes, each of which has a part of every batch."""
+
+    parts: BatchParts
+
+    def counts(self, zeros: Tensor, x: Encoded) -> Tensor:
+        """Return the sum over all parts."""
+        return self.parts.gather(super().counts(zeros, x)).sum(0)
 
 
 @dataclass(frozen=True)
@@ -137,7 +152,11 @@ class Zhang(Translator):
     @property
     def nets(self) -> Mapping[str, Layer]:
         """The generator, and the frequencies of the bins."""
-        return {"generator": self.generator, "balance": BinFrequencies(len(colour_table().centres))}
+        return {"generator": self.generator, "balance": self.frequencies()}
+
+    def frequencies(self) -> BinFrequencies:
+        """Return the layer that keeps the frequencies of the bins."""
+        return BinFrequencies(len(colour_table().centres))
 
     def with_nets(self, nets: Mapping[str, Layer]) -> Self:
         """Return the same objective with another generator."""
@@ -187,6 +206,22 @@ class Zhang(Translator):
     def fused(self) -> "Zhang":
         """Return the objective with the fused form of the generator."""
         return replace(self, generator=fuse(self.generator))
+
+    def synced(self, parts: BatchParts) -> "SyncedZhang":
+        """Return the objective whose colours are counted in all parts of a batch."""
+        same = super().synced(parts)
+        return SyncedZhang(**{entry.name: getattr(same, entry.name) for entry in fields(same)}, parts=parts)
+
+
+@dataclass(frozen=True)
+class SyncedZhang(Zhang):
+    """Zhang in one of several processes, each of which has a part of every batch."""
+
+    parts: BatchParts = field(kw_only=True)
+
+    def frequencies(self) -> BinFrequencies:
+        """Return the layer that keeps the frequencies of the bins in all parts."""
+        return SyncedFrequencies(super().frequencies().bins, self.parts)
 
 
 def zhang(

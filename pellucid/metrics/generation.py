@@ -1,7 +1,7 @@
 """Evaluation of a generator's samples: variety of predictions, Parzen windows, and distances between features."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,9 @@ from pellucid.errors import PellucidError
 MIN_SHARE = 0.01  # fraction of the samples from which a class counts as covered
 BANDWIDTHS = tuple(round(10 ** (-1.2 + 0.05 * k), 4) for k in range(25))  # 0.063 to 1, for pixels from 0 to 1
 CHUNK = 500  # points whose densities are computed at a time
+
+Blocks = Sequence[Tensor]
+ShareBlocks = Callable[[Blocks, Callable[[Tensor], Tensor]], Iterable[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -53,16 +56,26 @@ def variety(probabilities: Tensor) -> Variety:
     )
 
 
-def log_densities(points: Tensor, samples: Tensor, bandwidths: Sequence[float]) -> Tensor:
+def one_by_one(blocks: Blocks, compute: Callable[[Tensor], Tensor]) -> Iterable[Tensor]:
+    """Return the results for blocks of a tensor, in order."""
+    return map(compute, blocks)
+
+
+def log_densities(
+    points: Tensor, samples: Tensor, bandwidths: Sequence[float], shared: ShareBlocks = one_by_one
+) -> Tensor:
     """Return the log density of points (m, D) under Gaussian windows on samples (n, D), (bandwidths, m).
 
-    ln p(x) = ln 1/n Σ N(x; xᵢ, σ² I), with σ the bandwidth.
+    ln p(x) = ln 1/n Σ N(x; xᵢ, σ² I), with σ the bandwidth. shared: computes the results for blocks of points, such as
+    `Processes.shared`.
     Source: Parzen 1962; Breuleux, Bengio and Vincent 2011, section 4.
     """
-    size, densities = points.shape[1], list[Tensor]()
-    for block in points.split(CHUNK):
+
+    def of_block(block: Tensor) -> Tensor:
         squares = torch.cdist(block, samples).double() ** 2  # (chunk, n)
-        densities.append(torch.stack([torch.logsumexp(squares / (-2 * s**2), 1) for s in bandwidths]))
+        return torch.stack([torch.logsumexp(squares / (-2 * s**2), 1) for s in bandwidths])
+
+    size, densities = points.shape[1], [*shared(points.split(CHUNK), of_block)]
     scale = torch.tensor([size / 2 * math.log(2 * math.pi * s**2) for s in bandwidths], dtype=torch.float64)
     return torch.cat(densities, 1) - math.log(len(samples)) - scale[:, None]
 
@@ -83,17 +96,18 @@ class ParzenLikelihood:
     chosen: int
 
 
-def parzen(samples: Tensor, validation: Tensor, test: Tensor) -> ParzenLikelihood:
+def parzen(samples: Tensor, validation: Tensor, test: Tensor, shared: ShareBlocks = one_by_one) -> ParzenLikelihood:
     """Return the mean log-likelihood of test images (m, ...) under Gaussian windows on samples (n, ...).
 
     The bandwidth is the one in BANDWIDTHS with the largest mean for the `validation` images. Estimates in so many
     dimensions are far from the model's likelihood, and do not rank models by the quality of their samples (Theis,
     van den Oord and Bethge 2016, section 3.2): compare only models with the same number of samples and the same rule.
+    shared: see `log_densities`.
     """
     windows, held_out, points = (images.flatten(1) for images in (samples, validation, test))
-    means = log_densities(held_out, windows, BANDWIDTHS).mean(1)
+    means = log_densities(held_out, windows, BANDWIDTHS, shared).mean(1)
     bandwidth = BANDWIDTHS[int(means.argmax())]
-    densities = log_densities(points, windows, [bandwidth])[0]
+    densities = log_densities(points, windows, [bandwidth], shared)[0]
     error = float(densities.std()) / math.sqrt(len(densities))
     return ParzenLikelihood(float(densities.mean()), error, bandwidth, len(windows), len(points), len(held_out))
 

@@ -3,7 +3,7 @@
 # pyright: reportUnnecessaryIsInstance=false
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self, cast, get_args
@@ -120,16 +120,22 @@ class _FoundError(Exception):
 
 
 def diagnose(
-    objective: Objective, params: Params, weights: Mapping[str, Tensor], batch: Batch, mode: Mode
+    objective: Objective,
+    params: Params,
+    weights: Mapping[str, Tensor],
+    batch: Batch,
+    mode: Mode,
+    numbers: Sequence[int] | None = None,
 ) -> NotFinite | None:
     """Return the first tensor that is not finite in one forward and backward pass, or None.
 
     The order is the order of computation: the input, the weights (the last layer's first), each layer's output, the
     losses, their gradients, and each layer's dparams and dx in the backward pass. weights: the learned tensors by path,
     without running statistics, which the pass overwrites. If an objective updates its networks in turns, all turns are
-    computed with the current parameters, which earlier turns of the step may have changed.
+    computed with the current parameters, which earlier turns of the step may have changed. numbers: of the examples in
+    the whole batch, if this is a part of it.
     """
-    fault = input_fault(batch.images) or weights_fault(weights)
+    fault = input_fault(batch.images, numbers) or weights_fault(weights)
     if fault:
         return fault
     # Output gradients that are not finite. They are reported only after all losses are checked, because `gradients`
@@ -182,11 +188,16 @@ def loss_fault(name: str, value: Any) -> NotFinite | None:
     return NotFinite.of(value, "loss", "its value" if name == "loss" else f"the value of {name!r}")
 
 
-def input_fault(x: Any) -> NotFinite | None:
-    """Return the fault of a batch of inputs that is not finite, with the index of the first such example, or None."""
+def input_fault(x: Any, numbers: Sequence[int] | None = None) -> NotFinite | None:
+    """Return the fault of a batch of inputs that is not finite, with the number of the first such example, or None.
+
+    numbers: of the examples, by default from 0.
+    """
     fault = NotFinite.of(x, "input", "the input x")
     index = first_not_finite(x) if fault and isinstance(x, Tensor) else None
-    return fault if fault is None or index is None else replace(fault, note=f"first in example {index} of the batch")
+    if fault is None or index is None:
+        return fault
+    return replace(fault, note=f"first in example {index if numbers is None else numbers[index]} of the batch")
 
 
 def weights_fault(weights: Mapping[str, Tensor]) -> NotFinite | None:

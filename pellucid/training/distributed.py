@@ -27,12 +27,16 @@ TIMEOUT = timedelta(minutes=30)  # until a process that does not answer counts a
 WAIT = 2.0  # seconds in which the processes that still run say so, after one of them failed
 
 
+class LostProcessError(PellucidError):
+    """A process that ended or does not answer."""
+
+
 @dataclass(frozen=True)
 class Processes:
     """The processes of one training: the number of this one, and of all; without torchrun, there is one.
 
-    Every process calls the same methods in the same order. Each method raises PellucidError that names the processes
-    that ended or do not answer.
+    Every process calls the same methods in the same order. Each method raises LostProcessError, which names the
+    processes that ended or do not answer.
     """
 
     rank: int = 0
@@ -165,7 +169,7 @@ class Processes:
 
     @contextmanager
     def _answered(self) -> Generator[None, None, None]:
-        """Within the context, a lost process becomes a PellucidError that names it."""
+        """Within the context, a lost process becomes a LostProcessError that names it."""
         try:
             yield
         except RuntimeError as error:
@@ -179,7 +183,7 @@ class Processes:
                 names = []
             who = f"process {', '.join(names)}" if names else "another process"
             reason = str(error).partition("\n")[0]
-            raise PellucidError(
+            raise LostProcessError(
                 f"{who} ended or does not answer ({reason}); its own message says why, and the run folder resumes from "
                 "its last checkpoint"
             ) from error

@@ -335,12 +335,14 @@ class Loop:
     def _explained(self, given: Any, number: int, error: NotFiniteError) -> PellucidError:
         """Return the error for a loss that is not finite; it names the first tensor that is not finite in the step."""
         batch: Batch = given
+        numbers: range | None = None
         if self.sharded is not None:
             if error.shard not in self.sharded.own:
                 return PellucidError(f"training stopped in step {number + 1}: {self.sharded.whose(error)}")
             batch = given[error.shard - self.sharded.own.start]
+            numbers = range(error.shard, len(batch.images) * self.plan.shards, self.plan.shards)
         weights = dict(zip(self.step.paths, self.step.weights, strict=True))
-        fault = diagnose(self.model.objective, self.model.params, weights, batch, self._mode(number))
+        fault = diagnose(self.model.objective, self.model.params, weights, batch, self._mode(number), numbers)
         if fault and fault.kind == "input":
             note = f"{fault.note}, caused by the augmentation or the preprocessing of finite data".lstrip(", ")
             return self._error(replace(fault, note=note), number + 1, "check what these return")

@@ -23,7 +23,7 @@ from pellucid.nested import flatten, nest
 from pellucid.objective import Gradients, Objective, Supervised, mean_losses, seeded
 from pellucid.run.history import Row
 from pellucid.training.device import device_of
-from pellucid.training.distributed import Processes, dealt
+from pellucid.training.distributed import LostProcessError, Processes, dealt
 from pellucid.training.layers import DROPOUT
 from pellucid.training.learner import Learner
 from pellucid.training.reducer import BUCKET_MB, MEGABYTE, Reducer
@@ -89,9 +89,16 @@ class ShardedStep:
 
         asked: whether this process was asked to stop; it is agreed if one was. due: whether to check the parameters
         after this step, which the first process decides.
-        Raises NotFiniteError for a loss of any shard that is NaN or infinite.
+        Raises NotFiniteError for a loss of any shard that is NaN or infinite, and LostProcessError, which names the
+        step.
         """
         self.flags = float(asked), float(due)
+        try:
+            return self._step(parts, lr, number)
+        except LostProcessError as error:
+            raise LostProcessError(f"training stopped in step {number + 1}: {error}") from error
+
+    def _step(self, parts: Sequence[Batch], lr: float, number: int) -> StepLosses:
         weights = [float(self.model.objective.total_weight(part)) for part in parts]
         if self.step.parts is not None:
             self.step.parts.weight = self._factor(weights[0])

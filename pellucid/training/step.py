@@ -11,7 +11,7 @@ from pellucid.combine.base import join
 from pellucid.combine.nets import all_buffers, below, named_layers, params_of
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError, nearest
-from pellucid.fuse import BatchParts, Rate, freeze, fuse, synced
+from pellucid.fuse import BatchParts, Rate, freeze, fuse
 from pellucid.layers import Conv2d, Dense
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.losses import Loss
@@ -294,15 +294,16 @@ def training_form(
     parts: BatchParts | None = None,
 ) -> Objective:
     """Return the objective in its form for training: with frozen layers and fused networks, see `Objective.fused`."""
-    nets = {
-        name: freeze(net, params_of(params, name), below(frozen, name)) if frozen else net
-        for name, net in objective.nets.items()
-    }
+    if frozen:
+        nets = objective.nets.items()
+        objective = objective.with_nets(
+            {name: freeze(net, params_of(params, name), below(frozen, name)) for name, net in nets}
+        )
     if parts is not None:
-        nets = {name: synced(net, parts) for name, net in nets.items()}
+        objective = objective.synced(parts)
     if isinstance(objective, Supervised):
-        return objective.with_nets({"": fuse(nets[""], rate)})
-    return (objective.with_nets(nets) if frozen or parts is not None else objective).fused()
+        return objective.with_nets({"": fuse(objective.net, rate)})
+    return objective.fused()
 
 
 def optimizers_of(optimizer: Optimizers, nets: Mapping[str, Layer]) -> dict[str, Optimizer]:

@@ -5,6 +5,7 @@ import tarfile
 import threading
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -157,6 +158,45 @@ def test_a_bucket_is_listed_below_a_folder(memory: Any) -> None:
         picture_list("memory://nothing")
 
 
+SHARDS = {
+    "s-0.tar": {"b.png": png(2), "b.cls": b"1", "a.jpg": png(0) * 900},  # larger than what is read at a time
+    "s-1.tar": {"b.png": png(1)},
+}
+
+
+def test_the_tars_of_a_bucket_have_the_pictures_of_those_on_a_disk(memory: Any, tmp_path: Path) -> None:
+    for name, files in SHARDS.items():
+        memory.pipe(f"/bucket/shards/{name}", tar(tmp_path / name, files).read_bytes())
+    expected = picture_list(str(tmp_path))
+    several = [f"memory://bucket/shards/{name}" for name in SHARDS]
+    for source in ("memory://bucket/shards", "memory://bucket/shards/s-{0..1}.tar", several):
+        found = picture_list(source)
+        assert [*content(found).items()] == [*content(expected).items()]
+        assert found.digest == expected.digest
+        assert found.where(2) == "memory://bucket/shards/s-1.tar:b.png"
+    assert [*content(picture_list([several[0], str(tmp_path / "s-1.tar")])).items()] == [*content(expected).items()]
+    memory.pipe("/bucket/shards/a.png", png(7))
+    assert [*content(picture_list("memory://bucket/shards"))] == ["memory://bucket/shards/a.png"]
+
+
+def test_a_damaged_or_changed_tar_of_a_bucket_is_named(memory: Any, tmp_path: Path) -> None:
+    data = tar(tmp_path / "s.tar", SHARDS["s-0.tar"]).read_bytes()
+    address = "memory://bucket/s.tar"
+    for wrong, reason in [(data[:560], "it ends before its last file does"), (b"no archive" * 100, "is damaged")]:
+        memory.pipe("/bucket/s.tar", wrong)
+        with pytest.raises(PellucidError, match=rf"^{address} is not a tar archive that can be read .*{reason}"):
+            picture_list(address)
+    memory.pipe("/bucket/s.tar", data)
+    found = picture_list(address)
+    memory.pipe("/bucket/s.tar", data[:600])
+    with pytest.raises(PellucidError, match=rf"{address}:a\.jpg is cut off; the archive has changed"):
+        found.read(1)
+    with pytest.raises(PellucidError, match=r"memory://bucket/none\.tar cannot be read"):
+        picture_list("memory://bucket/none.tar")
+    with pytest.raises(PellucidError, match=r"s\.tar\.gz is compressed"):
+        picture_list("memory://bucket/s.tar.gz")
+
+
 class Quiet(SimpleHTTPRequestHandler):
     """A web server of a folder, which closes the first connection for names with "lost" in them."""
 
@@ -182,12 +222,54 @@ class Quiet(SimpleHTTPRequestHandler):
         super().do_GET()
 
 
-@pytest.fixture
-def site(folder: Path) -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+class Ranged(Quiet):
+    """A web server of a folder that sends parts of files; those that were sent."""
+
+    parts: ClassVar[list[tuple[int, int]]] = []
+
+    def do_GET(self) -> None:
+        first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
+        data = Path(self.translate_path(self.path)).read_bytes()[first : last + 1]
+        self.parts.append((first, len(data)))
+        self.send_response(206)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@contextmanager
+def served(folder: Path, handler: type[Quiet]) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+@pytest.fixture
+def site(folder: Path) -> Iterator[str]:
+    with served(folder, Quiet) as address:
+        yield address
+
+
+def test_tars_of_the_web_are_read_by_parts(tmp_path: Path) -> None:
+    for name, files in SHARDS.items():
+        tar(tmp_path / name, files)
+    expected = picture_list(str(tmp_path))
+    Ranged.parts.clear()
+    with served(tmp_path, Ranged) as address:
+        found = picture_list(f"{address}/s-{{0..1}}.tar")
+        listed = len(Ranged.parts)
+        assert [*content(found).items()] == [*content(expected).items()]
+    assert found.digest == expected.digest
+    sizes = [len(data) for files in SHARDS.values() for name, data in files.items() if name != "b.cls"]
+    assert sorted(size for _, size in Ranged.parts[listed:]) == sorted(sizes)  # a request for each picture
+
+
+def test_a_web_server_without_parts_of_files_is_named(site: str, folder: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(addresses, "PAUSE", 0.01)
+    tar(folder / "s.tar", SHARDS["s-0.tar"])
+    with pytest.raises(PellucidError, match=r"s\.tar cannot be read: the server sends no parts of files; copy"):
+        picture_list(f"{site}/s.tar")
 
 
 def test_addresses_of_the_web_are_read_and_tried_again(site: str, folder: Path, monkeypatch: Any) -> None:

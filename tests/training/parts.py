@@ -37,7 +37,7 @@ def case(name: str, batch_norm: str) -> tuple[Model, Any, int]:
         options = {"optimizer": Momentum(RATE), **OPTIONS}
         return Model(net, loss=SoftmaxCrossEntropy(ignore=0), input_shape=(1, 8, 8), **options), data, 7
     objective = OBJECTIVES[name]()
-    if isinstance(objective, Zhang):
+    if isinstance(objective, Zhang) and batch_norm == "local":
         objective = replace(objective, uniform=1.0)  # the weights of colours are statistics of each part
     data = Examples(objective)
     data.images = data.images.double()

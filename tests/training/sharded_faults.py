@@ -2,20 +2,22 @@
 
 import os
 import signal
+import sys
 import time
 
 import torch
 
+from pellucid.cli.main import main
 from pellucid.errors import PellucidError
 from pellucid.training.distributed import processes
-from tests.training.small import digits, small_mlp
+from tests.training.small import digits, small_conv, small_mlp
 
 STEP = 3
 SECONDS = 2  # after which a process counts as lost
 
 
 def is_mistaken():
-    return os.environ["RANK"] == "1"
+    return os.environ.get("RANK") == "1"
 
 
 class Augmentation:
@@ -28,8 +30,8 @@ class Augmentation:
         self.calls += 1
         if not is_mistaken() or self.calls != STEP:
             return images
-        if self.fault == "killed":
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self.fault in ("SIGKILL", "SIGTERM", "SIGINT"):
+            os.kill(os.getpid(), getattr(signal, self.fault))
         if self.fault in ("hung", "slow"):
             time.sleep(60 if self.fault == "hung" else 0.5)
         if self.fault == "raised":
@@ -39,10 +41,51 @@ class Augmentation:
 
 def train(fault):
     """Train with a mistake, and return the first row of the history."""
-    seed = 1 if fault == "seed" and is_mistaken() else 0
     with processes().answering_within(SECONDS):
-        model, augment = small_mlp(seed=seed), Augmentation(fault)
+        model, augment = small_mlp(), Augmentation(fault)
         return model.fit(digits(), epochs=3, batch_size=30, augment=augment, verbose=False).rows[0]
+
+
+def train_otherwise(difference):
+    """Train with another setting in the second process."""
+    other = difference if is_mistaken() else ""
+    torch.set_num_threads(2 if other == "number of threads" else 1)
+    if other == "version of PyTorch":
+        torch.__version__ = "2.0.0"
+    data = digits(1, 301) if other == "data" else digits()
+    model = small_mlp(seed=int(other == "seed"), clip=1.0 if other == "clipping" else None)
+    model.fit(data, epochs=1, batch_size=20 if other == "batch size" else 30, verbose=False)
+
+
+def train_interrupted(run, fault):
+    """Train in a run folder, from its checkpoint if there is one; return the message of a stop, or the weights' hash.
+
+    fault: "" or the signal that the second process gets.
+    """
+    model, options = small_conv(), {"run": run, "resume": True, "shards": 2, "verbose": False}
+    try:
+        model.fit(digits(0, 150), epochs=3, batch_size=30, augment=Augmentation(fault), **options)
+    except KeyboardInterrupt as stop:
+        return str(stop)
+    return model.sha256()
+
+
+def changed_files(folder):
+    """Train a recipe in a folder; return what this process did to files in it."""
+    done = []
+
+    def hear(event, arguments):
+        if event == "open":
+            path, mode, flags = arguments
+            writes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) if isinstance(flags, int) else "r" not in mode
+        else:
+            path, writes = (arguments or ("",))[0], event in ("os.rename", "os.mkdir", "os.remove", "os.link")
+        if writes and str(path).startswith(str(folder)):
+            done.append(f"{event} {path}")
+
+    sys.addaudithook(hear)
+    assert main(["train", "digits", "train.epochs=2", "--out", str(folder)]) == 0
+    return done
 
 
 def train_on_streams():

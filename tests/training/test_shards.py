@@ -2,7 +2,6 @@
 
 import math
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -215,31 +214,6 @@ def test_what_cannot_be_divided_is_refused():
         small_mlp().fit(lambda: iter(batches), epochs=1, steps_per_epoch=2, accumulate=2, verbose=False)
     with pytest.raises(PellucidError, match="3 processes share 2 shards; start at most as many"):
         shards_of(Processes(0, 3), 2)
-
-
-@pytest.mark.parametrize(
-    ("fault", "texts"),
-    [
-        ("nan", ["training stopped in step 3", " in process 1; see its message"]),
-        ("seed", ["process 1 on ", "differs from process 0 in: seed; give all processes the same"]),
-        ("hung", ["process 1 on ", "ended or does not answer", "Timed out|timeout"]),
-        ("killed", ["process 1 on ", "ended or does not answer"]),
-        (
-            "raised",
-            ["process 1 on ", "ended or does not answer", "PellucidError: no such augmentation"],
-        ),
-    ],
-)
-def test_a_fault_of_one_process_is_named_by_the_others(fault, texts):
-    errors = [one.error for one in group(2, sharded_faults.train, fault)]
-    for text in texts:
-        assert re.search(text, "".join(errors)), errors
-
-
-def test_the_history_names_the_process_that_the_others_waited_for():
-    (_, row, error), _ = group(2, sharded_faults.train, "slow")
-    assert row["slowest_process"] == 1, error
-    assert 0.4 <= row["wait_seconds"] < 5  # the second process sleeps for half a second
 
 
 def until(value, started):

@@ -90,8 +90,9 @@ class Generation(Task):
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return the variety and the likelihood of samples."""
         from pellucid.tasks.generate.measure import evaluate
+        from pellucid.training.distributed import processes
 
-        found = evaluate(model, data)
+        found = evaluate(model, data, processes())
         fit, lines = found.parzen, list[str]()
         if variety := found.variety:
             lines = [

@@ -10,9 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from pellucid import shipped_files
-from pellucid.data import Arrays, Source, float_images
+from pellucid.data import Arrays, Source
 from pellucid.data.detection import images_alone
-from pellucid.data.seeds import generator
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_atomically
 from pellucid.generators import Generator
@@ -22,8 +21,9 @@ from pellucid.model import Model
 from pellucid.models import features
 from pellucid.recipe.material import check_exists, data_for, load_material, table_for
 from pellucid.report.figures.samples import montage
-from pellucid.tasks.generate.report import nearest_images, sample
+from pellucid.tasks.generate.report import images_at, nearest_images, sample
 from pellucid.tasks.outputs import png
+from pellucid.training.distributed import ALONE, Processes
 from pellucid.training.examples import first_batch
 
 SAMPLES = 10_000  # generated images to evaluate, by default
@@ -78,50 +78,60 @@ class JudgedSamples:
         return asdict(self)
 
 
-def evaluate(model: Model, data: str | None = None, count: int = SAMPLES) -> JudgedSamples:
+def evaluate(
+    model: Model, data: str | None = None, processes: Processes = ALONE, count: int = SAMPLES
+) -> JudgedSamples:
     """Evaluate a generator against the data that it was trained on, or other data.
 
-    data: the name of a data set, a folder or zip of images, or the root of the model's own data set.
+    data: the name of a data set, a folder or zip of images, or the root of the model's own data set. processes: see
+    `evaluate_generator`.
     """
     name, root = data_for(model, data)
     check_exists(name)
     material = load_material(table_for(model.nominal_shape, name), 0, root).map(images_alone)
     model.fitting(Arrays(*first_batch(material.train)), name)
-    return evaluate_generator(model, material.train, material.test, name, count)
+    return evaluate_generator(model, material.train, material.test, name, count, processes)
 
 
 def evaluate_generator(
-    model: Model, train: Source, test: Source, name: str, count: int = SAMPLES, seed: int = 0
+    model: Model, train: Source, test: Source, name: str, count: int = SAMPLES, processes: Processes = ALONE
 ) -> JudgedSamples:
-    """Evaluate `count` samples against training and test images."""
-    samples = torch.cat(
-        [sample(model, min(BATCH, count - start), seed + 1 + start) for start in range(0, count, BATCH)]
-    )
+    """Evaluate `count` samples against training and test images.
+
+    processes: share the samples and the images, and all return the results of one.
+    """
+
+    def drawn(start: int) -> Tensor:
+        return sample(model, min(BATCH, count - start), 1 + start)
+
+    samples = torch.cat([*processes.shared(range(0, count, BATCH), drawn)])
     held_out = images_of(test)
     tuning = torch.arange(len(held_out)) % EVERY == 0
-    likelihood = parzen(samples, held_out[tuning], held_out[~tuning])
+    likelihood = parzen(samples, held_out[tuning], held_out[~tuning], processes.shared)
     predictions, distance, kid, classifier = None, None, None, CLASSIFIERS.get(name, "")
     if classifier:
         network = Model.load(shipped_files.pretrained_file(classifier))
-        predictions = variety(network.predict(samples))
-        generated, real = features_of(network, samples), features_of(network, images_of(train, count))
+        predictions = variety(torch.cat([*processes.shared(samples.split(BATCH), network.predict)]))
+        generated, real = (features_of(network, images, processes) for images in (samples, images_of(train, count)))
         distance, kid = frechet_distance(generated, real), kernel_distance(generated, real)
-    nearest = float(nearest_images(samples[:MAX_NEAREST], train)[1].mean())
-    nearest_test = float(nearest_images(held_out[:MAX_NEAREST], train)[1].mean())
+    nearest, nearest_test = (
+        float(nearest_images(images[:MAX_NEAREST], train, processes)[1].mean()) for images in (samples, held_out)
+    )
     return JudgedSamples(name, count, classifier, predictions, distance, kid, likelihood, nearest, nearest_test)
 
 
-def features_of(classifier: Model, images: Tensor) -> Tensor:
+def features_of(classifier: Model, images: Tensor, processes: Processes = ALONE) -> Tensor:
     """Return a classifier's features of images (n, C, H, W), averaged over each map, (n, channels)."""
-    net, pooled = features(classifier.net), list[Tensor]()
-    with torch.inference_mode():
-        for batch in images.split(BATCH):
+    net = features(classifier.net)
+
+    def pooled(batch: Tensor) -> Tensor:
+        with torch.inference_mode():
             maps, _ = net.forward(classifier.params["features"], classifier.scaled(batch), Mode(keep=False))
-            pooled.append(maps.flatten(2).mean(2) if maps.dim() == 4 else maps)
-    return torch.cat(pooled)
+            return maps.flatten(2).mean(2) if maps.dim() == 4 else maps
+
+    return torch.cat([*processes.shared(images.split(BATCH), pooled)])
 
 
 def images_of(source: Source, most: int | None = None) -> Tensor:
     """Return the first images of a source, at most `most`, (n, C, H, W) with values 0..1."""
-    count = len(source) if most is None else min(most, len(source))
-    return float_images(source.batch(range(count), generator(0)).images)
+    return images_at(source, range(len(source) if most is None else min(most, len(source))))

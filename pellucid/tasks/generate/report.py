@@ -1,6 +1,6 @@
 """Samples of a generator in a run's report: final, by epoch, and beside the nearest training images."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pellucid.data import Loader, Source
+from pellucid.data import Source, float_images
+from pellucid.data.seeds import generator
 from pellucid.generators import Generator
 from pellucid.model import Model
 from pellucid.objective import seeded
@@ -17,6 +18,7 @@ from pellucid.report.sections import FigurePart, Section
 from pellucid.run.folder import RunFolder
 from pellucid.task import Reported
 from pellucid.training.callbacks import kept_epochs
+from pellucid.training.distributed import ALONE, Processes
 
 SHEET, ROW = 128, 10  # samples on the sheet, and in a row of images
 WALK = 10  # images of an interpolation between two latent vectors
@@ -107,18 +109,30 @@ def walk(model: Model, seed: int = SEED, steps: int = WALK) -> Tensor:
         return objective.draw(model.params, z).float().cpu()
 
 
-def nearest_images(samples: Tensor, train: Source) -> tuple[Tensor, Tensor]:
-    """Return the training image with the smallest Euclidean distance to each sample, and the distances (n,)."""
+def nearest_images(samples: Tensor, train: Source, processes: Processes = ALONE) -> tuple[Tensor, Tensor]:
+    """Return the training image with the smallest Euclidean distance to each sample, and the distances (n,).
+
+    processes: share the training images.
+    """
     points = samples.flatten(1)
-    best = torch.full((len(samples),), torch.inf)
-    nearest = torch.zeros_like(samples)
-    for batch in Loader(train, min(BATCH, len(train)), seed=0, shuffle=False).epoch(0):
-        distances, index = torch.cdist(points, batch.images.flatten(1)).min(1)
+
+    def nearest_of(start: int) -> tuple[Tensor, Tensor]:
+        images = images_at(train, range(start, min(start + BATCH, len(train))))
+        distances, index = torch.cdist(points, images.flatten(1)).min(1)
+        return distances, start + index
+
+    best, nearest = torch.full((len(samples),), torch.inf), torch.zeros(len(samples), dtype=torch.long)
+    for distances, index in processes.shared(range(0, len(train), BATCH), nearest_of):
         closer = distances < best
-        best = torch.where(closer, distances, best)
-        nearest[closer] = batch.images[index[closer]].to(nearest.dtype)
+        best, nearest = torch.where(closer, distances, best), torch.where(closer, index, nearest)
+    found = images_at(train, nearest.tolist())
     # Computed again, since cdist is not exactly 0 for copies.
-    return nearest, torch.linalg.vector_norm((samples - nearest).flatten(1), dim=1)
+    return found, torch.linalg.vector_norm((samples - found).flatten(1), dim=1)
+
+
+def images_at(source: Source, indices: Sequence[int]) -> Tensor:
+    """Return the images of a source at some indices, (n, C, H, W) with values 0..1."""
+    return float_images(source.batch(indices, generator(0)).images)
 
 
 def _objective(model: Model) -> Generator:

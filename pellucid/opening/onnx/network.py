@@ -116,7 +116,7 @@ class OnnxGraph:
         last = protos[-1]
         self.name = last.name or last.op_type.lower()
         if layer_metadata(last):
-            layer, inputs, params = layer_of(self.onnx, protos, self.constants, self.values | self._known(protos))
+            layer, inputs, params = layer_of(self.onnx, protos, self.constants, self._input)
             return [self.emit(layer, inputs, params, "", False)]
         node = node_of(self.onnx, last)
         inputs = [self._input(name) if name else None for name in last.input]
@@ -186,10 +186,6 @@ class OnnxGraph:
             free = f"{path}~{number}"
         self.used.add(free)
         return free
-
-    def _known(self, protos: Sequence[Any]) -> dict[str, Value]:
-        names = {name for proto in protos for name in proto.input if name in self.constants}
-        return {name: constant(self.constants[name]) for name in names}
 
     def _miss(self, proto: Any, reason: str) -> None:
         domain = "" if proto.domain in ("", "ai.onnx") else f"{proto.domain}."

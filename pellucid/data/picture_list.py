@@ -331,7 +331,6 @@ def _lines(path: Path) -> list[str]:
                 if len(line) > MAX_LINE or "\0" in text:
                     raise PellucidError(f"{path}, line {number} is no path or address; write one in each line")
                 if is_address(text):
-                    check_address(text)
                     kinds.setdefault(text.partition("://")[0], text)
                 if text:
                     lines.append(text)

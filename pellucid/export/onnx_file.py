@@ -12,13 +12,13 @@ from torch import Tensor
 
 from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError
-from pellucid.export.parity import Parity, batch, compare, outputs
+from pellucid.export.parity import Parity, batch, compare, outputs, plain_tensor
 from pellucid.export.target import ExportTarget
 from pellucid.files import write_atomically
 from pellucid.layers.base import Layer, Params
 from pellucid.model import Model
 from pellucid.nested import flatten, map_tree
-from pellucid.network.traced import GraphTrace, TracedLayer, trace
+from pellucid.network.traced import GraphTrace, GraphValue, TracedLayer, trace
 from pellucid.objective import Supervised
 from pellucid.onnx_nodes import Node, custom_layers, unwritable, write
 from pellucid.onnx_nodes.proto import IR_VERSION, MAX_BYTES, OPSET, node_proto, optional, run_file
@@ -151,7 +151,7 @@ def onnx_bytes(
     channels, for images only. Raises the same errors as `to_onnx`.
     """
     onnx = optional("onnx")
-    params = map_tree(lambda leaf: leaf.detach().cpu().float().contiguous(), params)
+    params = map_tree(plain_tensor, params)
     traced = trace(net, params, shape)
     custom = custom_layers(traced.steps)
     xs = batch(traced)
@@ -167,7 +167,7 @@ def onnx_bytes(
     return data, compare(outputs(net, params, xs, stats), theirs).require("the ONNX file", fault)
 
 
-Axes = Sequence[str | int]  # the name or size of each axis
+Axes = Sequence[str | int | None]  # the name or size of each axis, None for any size
 
 
 def _proto(onnx: Any, traced: GraphTrace, stats: FeatureStats | None, metadata: Mapping[str, str]) -> bytes:
@@ -177,10 +177,14 @@ def _proto(onnx: Any, traced: GraphTrace, stats: FeatureStats | None, metadata: 
         for value in traced.inputs
     ]
     outputs = [
-        (_output(number, traced), types.FLOAT, (BATCH_AXIS, *value.shape))
-        for number, value in enumerate(traced.outputs, start=1)
+        (_output(number, traced), types.FLOAT, _sizes(value)) for number, value in enumerate(traced.outputs, start=1)
     ]
     return graph_bytes(onnx, *network_nodes(traced, stats), inputs, outputs, metadata)
+
+
+def _sizes(value: GraphValue) -> tuple[str | int | None, ...]:
+    """Return the sizes of an output: a name for the first axis, if it is that of the examples, and no other names."""
+    return tuple(BATCH_AXIS if size is None and not axis else size for axis, size in enumerate(value.axes))
 
 
 def graph_bytes(
@@ -252,11 +256,11 @@ def _renamed(step: TracedLayer, names: Mapping[str, str]) -> TracedLayer:
 def _output_names(traced: GraphTrace) -> tuple[dict[str, str], dict[str, str]]:
     """Return the outputs' names by the names of their values, and the sources of copies by the outputs' names.
 
-    An output that is also an input, and a further output of the same value, are written as copies.
+    An output that is also an input or a parameter, and a further output of the same value, are written as copies.
     """
     names: dict[str, str] = {}
     copies: dict[str, str] = {}
-    inputs = {value.name for value in traced.inputs}
+    inputs = {value.name for value in traced.inputs} | {step.name for step in traced.steps if not step.inputs}
     for number, value in enumerate(traced.outputs, start=1):
         to = _output(number, traced)
         if value.name in names or value.name in inputs:

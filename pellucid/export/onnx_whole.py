@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid.data import float_images
 from pellucid.errors import PellucidError
-from pellucid.export.parity import BATCH, SEED, Parity, compare, outputs
+from pellucid.export.parity import BATCH, SEED, Parity, compare, outputs, plain_tensor
 from pellucid.layers.base import Params
 from pellucid.model import Model
 from pellucid.nested import map_tree
@@ -44,7 +44,7 @@ def with_pictures(data: bytes, model: Model, operator: tuple[int, str, dict[str,
     ]
     graph.initializer.append(helper.make_tensor("images/255", types.FLOAT, [], [255.0]))
     _replace(graph.input, [helper.make_tensor_value_info(IMAGES, types.UINT8, ("N", height, width, channels))])
-    last, params = [], map_tree(lambda leaf: leaf.detach().cpu().float(), model.params)
+    last, params = [], map_tree(plain_tensor, model.params)
     if operator is not None:
         index, kind, attributes = operator
         used = graph.output[index]

@@ -54,6 +54,12 @@ def batch(traced: GraphTrace, images: int = BATCH) -> tuple[Tensor, ...]:
     return tuple(map(draw, traced.inputs))
 
 
+def plain_tensor(leaf: Tensor) -> Tensor:
+    """Return a parameter as files contain it: in float32, if it is a floating-point number, and contiguous."""
+    leaf = leaf.detach().cpu()
+    return (leaf.float() if leaf.is_floating_point() else leaf).contiguous()
+
+
 def outputs(net: Layer, params: Params, xs: Sequence[Tensor], stats: FeatureStats | None) -> list[Tensor]:
     """Return the network's outputs as a flat list."""
     inputs = [x if stats is None else stats.apply(x) for x in xs]

@@ -18,15 +18,17 @@ from torch import Tensor, nn
 from pellucid.combine import Combinator, Fork, Graph, Parallel, Sequential, Shared, join, walk
 from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError
-from pellucid.export.parity import Parity, ParityError, batch, compare, outputs
+from pellucid.export.parity import Parity, ParityError, batch, compare, outputs, plain_tensor
 from pellucid.export.target import ExportTarget
 from pellucid.export.torch_code import modules
-from pellucid.export.torch_code.layers import is_writable, literal, module_code
+from pellucid.export.torch_code.calls import literal
+from pellucid.export.torch_code.layers import is_writable, module_code
 from pellucid.files import write_atomically
 from pellucid.layers.base import Layer, Params
 from pellucid.model import Model
 from pellucid.nested import map_tree
 from pellucid.network.traced import GraphTrace, TracedLayer, trace
+from pellucid.operators import Fixed, Learned
 
 # The classes of modules that an exported file may contain.
 HELPERS = tuple(
@@ -44,7 +46,7 @@ The weights are read from the safetensors file in the folder of this file. The m
 """
 
 from collections import OrderedDict
-{sequences}from pathlib import Path
+{abstract}from pathlib import Path
 {anything}
 {torch}from safetensors.torch import load_file
 from torch import {tensor}nn
@@ -130,7 +132,7 @@ def torch_files(
     shape: shape of one input without the batch axis, or a tuple of shapes. stats: mean and standard deviation of the
     channels, for images only. Raises the same errors as `to_torch`.
     """
-    params = map_tree(lambda leaf: leaf.detach().cpu().float().contiguous(), params)
+    params = map_tree(plain_tensor, params)
     text, tensors = source(stem, net, params, shape, stats, classes)
     weights = safetensors.torch.save({name: leaf.clone() for name, leaf in tensors.items()}, {"format": "pt"})
     xs = batch(trace(net, params, shape))
@@ -151,14 +153,15 @@ def source(
         expression = f"nn.Sequential(Standardise({numbers}), net)"
     body = FUNCTIONS.format(network=code.text, whole=expression)
     parts = [*_helpers(body), body.strip()]
-    uses_functions = any("F." in part for part in parts)
+    uses_functions = any(re.search(r"\bF\.", part) for part in parts)
+    abstract = [name for name in ("Callable", "Sequence") if any(f"{name}[" in part for part in parts)]
     head = HEAD.format(
         version=__version__,
         shape=", ".join(map(str, shape)),
         weights=literal(weights_path(Path(f"{stem}.py")).name),
         classes="" if classes is None else f"CLASSES = {literal(tuple(classes))}\n",
         functions="from torch.nn import functional as F\n" if uses_functions else "",
-        sequences="from collections.abc import Sequence\n" if any("Sequence[" in part for part in parts) else "",
+        abstract=f"from collections.abc import {', '.join(abstract)}\n" if abstract else "",
         anything="from typing import Any\n" if any("Any" in part for part in parts) else "",
         torch="import torch\n" if any("torch." in part for part in parts) else "",
         tensor="Tensor, " if any("Tensor" in part for part in parts) else "",
@@ -249,7 +252,8 @@ def _graph(layer: Graph, inner: Mapping[str, str], names: Mapping[str, str], dep
     nodes = {}
     for name, (layer_or_name, *sources) in layer.nodes.items():
         module = literal(names[layer_or_name]) if isinstance(layer_or_name, str) else inner[name]
-        nodes[names[name]] = f"({', '.join([module, *(literal(names[source]) for source in sources)])})"
+        parts = [module, *(literal(names[source]) for source in sources)]
+        nodes[names[name]] = f"({', '.join(parts)})" if sources else f"({module},)"
     outputs, inputs = (tuple(names[name] for name in group) for group in (layer.outputs, layer.inputs))
     return f"Graph({_table(nodes, depth)}, {literal(outputs)}, {literal(inputs)})"
 
@@ -271,13 +275,22 @@ def _table(entries: Mapping[str, str], depth: int) -> str:
 
 
 def _names(layer: Combinator) -> dict[str, str]:
-    """Return the children's names as submodules: unchanged unless they are attributes of PyTorch's modules."""
+    """Return the children's names as submodules: unchanged unless they are attributes of PyTorch's modules.
+
+    A name with dots is a path of submodules.
+    """
     children: Iterable[str] = (*layer.nodes, *layer.inputs) if isinstance(layer, Graph) else layer.layers
     fixed = isinstance(layer, Parallel | Shared)  # whose modules have the attributes `merge` and `layer`
     names: dict[str, str] = {}
+    values = {name for name, child in layer.layers.items() if isinstance(child, Learned | Fixed)}
     for name in children:
-        free = name
-        while (free in RESERVED and not (fixed and name in ("merge", "layer"))) or free in names.values():
+        words = name.split(".")
+        if any(".".join(words[:count]) in values for count in range(1, len(words))):  # no module, but a parameter
+            words = ["_".join(words)]
+        if not (fixed and name in ("merge", "layer")):
+            words = [f"{word}_" if word in RESERVED else word for word in words]
+        free = ".".join(words)
+        while free in names.values():
             free += "_"
         names[name] = free
     return names

@@ -1,15 +1,19 @@
 """A network as a list of layer runs with named values, from which files in other formats are written."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from pellucid.errors import PellucidError
 from pellucid.layers import MaxUnpool2d
-from pellucid.layers.base import Layer, Mode, Params, Shape
+from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
+from pellucid.nested import map_tree
+from pellucid.operators.base import BATCHES
 from pellucid.sweep import run
 
 RESERVED = re.compile(r"(input|output)\d*|preprocess|images|predictions|class_map")  # names of other values in the file
@@ -17,10 +21,23 @@ RESERVED = re.compile(r"(input|output)\d*|preprocess|images|predictions|class_ma
 
 @dataclass(frozen=True)
 class GraphValue:
-    """A value between layers: its name, and its shape without the batch axis."""
+    """A value between layers, by name.
+
+    axes: its sizes, with None for one that depends on the number of examples. shape: without the first axis, which is
+    the batch axis except of some values in opened networks.
+    """
 
     name: str
-    shape: Shape
+    axes: tuple[int | None, ...]
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def shape(self) -> Any:
+        """The sizes without that of the first axis."""
+        return self.axes[1:]
+
+
+_Runs = tuple[Tensor, Tensor]  # a value for both numbers of examples in BATCHES, on the device "meta"
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,25 +73,58 @@ class GraphTrace:
 def trace(net: Layer, params: Params, shape: Any) -> GraphTrace:
     """Return the runs for inputs of `shape` (without the batch axis; a tuple of shapes for several inputs).
 
-    Only shapes are computed. Raises PellucidError if an input does not fit.
+    Only shapes are computed, for two numbers of examples. Raises PellucidError if an input does not fit.
     """
     has_several_inputs = len(shape) > 0 and isinstance(shape[0], tuple)
     names = [f"input{number}" for number in range(1, len(shape) + 1)] if has_several_inputs else ["input"]
-    inputs = tuple(map(GraphValue, names, shape if has_several_inputs else (shape,)))
+    shapes = shape if has_several_inputs else (shape,)
+    inputs = tuple(GraphValue(name, (None, *one)) for name, one in zip(names, shapes, strict=True))
+    runs = {value.name: _empty(value.shape, BATCHES) for value in inputs}
     used, steps = set(names), []
 
     def leaf(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[GraphValue, None]:
         sources = x if isinstance(x, tuple) else (x,)
-        shapes = tuple(value.shape for value in sources)
-        with torch.device("meta"):
-            _, out = layer.init(shapes if isinstance(x, tuple) else shapes[0], torch.Generator())
         name = _free(path or type(layer).__name__.lower(), used)
         used.add(name)
-        steps.append(TracedLayer(name, path, layer, params, sources, GraphValue(name, tuple(out))))
+        runs[name] = output_of(layer, params, [runs[value.name] for value in sources], isinstance(x, tuple))
+        steps.append(TracedLayer(name, path, layer, params, sources, graph_value(name, runs[name])))
         return steps[-1].output, None
 
     out, _ = run(net, params, inputs if has_several_inputs else inputs[0], Mode(keep=False), leaf)
     return GraphTrace(inputs, tuple(steps), tuple(_flat(out)))
+
+
+def output_of(layer: Layer, params: Params, inputs: Sequence[_Runs], as_tuple: bool) -> _Runs:
+    """Return the output of a leaf for inputs on the device "meta"; raises PellucidError for inputs that do not fit."""
+    if Trait.WHOLE in layer.traits:
+        params = map_tree(lambda leaf: leaf.to("meta"), params)
+        first, second = (_whole(layer, params, [pair[run] for pair in inputs], as_tuple) for run in range(len(BATCHES)))
+        return first, second
+    shapes = [tuple(tuple(x.shape[1:]) for x in xs) for xs in zip(*inputs, strict=True)]
+    outs: dict[Any, Shape] = {}
+    for shape in dict.fromkeys(shapes):  # one, except in opened networks whose first axis is not the batch axis
+        with torch.device("meta"):
+            _, outs[shape] = layer.init(shape if as_tuple else shape[0], torch.Generator())
+    first, second = (torch.empty(len(x), *outs[one], device="meta") for x, one in zip(inputs[0], shapes, strict=True))
+    return first, second
+
+
+def graph_value(name: str, runs: _Runs) -> GraphValue:
+    """Return a value by its sizes for both numbers of examples."""
+    axes = tuple(a if a == b else None for a, b in zip(runs[0].shape, runs[1].shape, strict=True))
+    return GraphValue(name, axes, runs[0].dtype)
+
+
+def _whole(layer: Layer, params: Params, xs: Sequence[Tensor], as_tuple: bool) -> Tensor:
+    try:
+        return layer.forward(params, tuple(xs) if as_tuple else xs[0], Mode(keep=False))[0]
+    except (RuntimeError, IndexError) as error:
+        raise PellucidError(f"{type(layer).__name__}: {' '.join(str(error).split())}") from error
+
+
+def _empty(shape: Shape, batches: tuple[int, int]) -> _Runs:
+    first, second = (torch.empty(count, *shape, device="meta") for count in batches)
+    return first, second
 
 
 def _free(path: str, used: set[str]) -> str:

@@ -10,7 +10,7 @@ from pellucid import layers
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, pair
 from pellucid.network.traced import TracedLayer
-from pellucid.onnx_nodes import pooling, resizing
+from pellucid.onnx_nodes import operators, pooling, resizing
 from pellucid.onnx_nodes.node import Nodes
 from pellucid.registry import is_ours
 
@@ -198,18 +198,17 @@ def _slice_inputs(n: Nodes, size: tuple[int, ...], cut: tuple[int, ...]) -> tupl
 
 def add(layer: layers.Add, n: Nodes) -> None:
     """Write Add for two inputs, Sum for more."""
-    names = [value.name for value in n.step.inputs]
-    n.last("Add" if len(names) == 2 else "Sum", *names)
+    n.last("Add" if len(n.sources) == 2 else "Sum", *n.sources)
 
 
 def concat(layer: layers.Concat, n: Nodes) -> None:
     """Write Concat."""
-    n.last("Concat", *(value.name for value in n.step.inputs), axis=layer.axis)
+    n.last("Concat", *n.sources, axis=layer.axis)
 
 
 def multiply(layer: layers.Multiply, n: Nodes) -> None:
     """Write a Mul for each input after the first."""
-    product, *others, final = (value.name for value in n.step.inputs)
+    product, *others, final = n.sources
     for other in others:
         product = n.inner("Mul", product, other)
     n.last("Mul", product, final)
@@ -239,17 +238,19 @@ WRITERS: dict[type[Layer], Callable[[Any, Nodes], None]] = {
     layers.Crop: crop,
     layers.Concat: concat,
     layers.Multiply: multiply,
+    **operators.WRITERS,
 }
 
 
 def write(step: TracedLayer) -> Nodes:
     """Return the nodes of one step, written by its layer's function in WRITERS, or else by the layer's method `onnx`.
 
-    Raises PellucidError unless the nodes write the layer's output exactly once.
+    A parameter or constant that is a value is no node, but a constant of the file. Raises PellucidError unless the
+    nodes write the layer's output exactly once.
     """
     nodes = Nodes(step, is_built_in=is_ours(step.layer))
     WRITERS.get(type(step.layer), type(step.layer).onnx)(step.layer, nodes)
-    outputs = [output for node in nodes.written for output in node.outputs]
+    outputs = [*nodes.constants, *(output for node in nodes.written for output in node.outputs)]
     if outputs.count(step.output.name) != 1:
         raise PellucidError(
             f"{type(step.layer).__name__}: its method onnx must end with nodes.last(...), which writes the layer's "

@@ -47,9 +47,23 @@ class Nodes:
         return self.step.inputs[0].name
 
     @property
+    def sources(self) -> list[str]:
+        """The names of all inputs of the step."""
+        return [value.name for value in self.step.inputs]
+
+    @property
     def shape(self) -> Shape:
         """The shape of the step's first input, without the batch axis."""
         return self.step.inputs[0].shape
+
+    def size(self, axis: int, index: int = 0) -> int:
+        """Return a size of an input, the first axis counted as 0; PellucidError if it is the number of examples."""
+        found = self.step.inputs[index].axes[axis]
+        if found is None:
+            raise PellucidError(
+                f"{self.step.name}: {type(self.step.layer).__name__} along the axis of examples has no form in ONNX"
+            )
+        return found
 
     def param(self, name: str) -> str:
         """Add a parameter to the constants, and return its name: its path."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from pellucid.settings.checks import check, check_known
+from pellucid.training.plan import BATCH_NORMS
 from pellucid.training.trackers import TRACKERS
 
 MAX_THREADS = 1024
@@ -139,9 +140,6 @@ class Train:
         return {pattern: float(factor) for pattern, _, factor in (rate.rpartition("=") for rate in self.rates)}
 
 
-BATCH_NORMS = "", "shard", "local", "sync"  # of [distributed]
-
-
 @dataclass(frozen=True)
 class Distributed:
     """[distributed]: the training on many processes, which torchrun starts.
@@ -166,8 +164,8 @@ class Distributed:
     def __post_init__(self) -> None:
         """Raise PellucidError for invalid values."""
         check(self.shards >= 0, "distributed.shards", "0 (the number of processes) or more", self.shards)
-        known = f"one of {', '.join(filter(None, BATCH_NORMS))}"
-        check(self.batch_norm in BATCH_NORMS, "distributed.batch_norm", known, self.batch_norm)
+        known = f"one of {', '.join(BATCH_NORMS)}"
+        check(self.batch_norm in ("", *BATCH_NORMS), "distributed.batch_norm", known, self.batch_norm)
         check(0 < self.bucket_mb <= 10**6, "distributed.bucket_mb", "above 0, at most 1,000,000", self.bucket_mb)
         check(1 <= self.timeout <= 10**6, "distributed.timeout", "from 1 to 1,000,000 seconds", self.timeout)
 

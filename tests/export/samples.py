@@ -33,9 +33,6 @@ def flat(y: Any) -> list[Tensor]:
     return [leaf for part in y for leaf in flat(part)] if isinstance(y, tuple) else [y]
 
 
-UNEXPORTED = {"convnext_tiny", "vit"}  # of operators on whole tensors, which have no form in other formats yet
-
-
 def zoo() -> dict[str, tuple[Layer, tuple[int, ...]]]:
     """Return every network of MODELS, one of 16 filters of the large ones, and its input."""
     networks: dict[str, tuple[Layer, tuple[int, ...]]] = {
@@ -51,18 +48,20 @@ def zoo() -> dict[str, tuple[Layer, tuple[int, ...]]]:
     networks["transfer"] = (MODELS["transfer"]("airbench96", 5, (8,)), (3, 32, 32))
     networks["unet_generator"] = (MODELS["unet_generator"](2, 4, 4), (1, 32, 48))
     networks["resnet_generator"] = (MODELS["resnet_generator"](2, 4, 2, "batch"), (3, 32, 20))
-    seen = {key.split()[0] for key in networks} | UNEXPORTED
+    networks["vit"] = (MODELS["vit"](5, 12, 4, 8, 2, 2), (3, 12, 12))
+    networks["convnext_tiny"] = (MODELS["convnext_tiny"](5), (3, 32, 32))
+    seen = {key.split()[0] for key in networks}
     small = {name: (MODELS[name](width=8), (3, 32, 32)) for name in MODELS if name not in seen}
     return {**networks, **small}
 
 
 def trained(net: Layer, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Return parameters as training leaves them: with running statistics of their own."""
+    """Return parameters as training leaves them: with running statistics and layer scales of their own."""
     rng = torch.Generator().manual_seed(5)
     params, _ = net.init(shape, rng)
     for path, leaf in flatten(params).items():
         if path.endswith("running_mean"):
             leaf.copy_(0.1 * torch.randn(leaf.shape, generator=rng))
-        if path.endswith("running_var"):
+        if path.endswith(("running_var", "factors")):
             leaf.copy_(0.5 + torch.rand(leaf.shape, generator=rng))
     return params

@@ -165,13 +165,13 @@ def test_imported_files_agree_with_onnxruntime(name: str, tmp_path) -> None:
 
 def test_all_unknown_operators_are_listed_at_once(tmp_path) -> None:
     nodes = [
-        helper.make_node("Sin", ["x"], ["1"]),
+        helper.make_node("Sinh", ["x"], ["1"]),
         helper.make_node("Relu", ["1"], ["2"]),
-        helper.make_node("Einsum", ["2", "x"], ["3"], equation="ab,ab->ab"),
-        helper.make_node("Sin", ["3"], ["y"]),
+        helper.make_node("Hardmax", ["2"], ["3"]),
+        helper.make_node("Sinh", ["3"], ["y"]),
     ]
     path = write(tmp_path / "net.onnx", nodes, [2, 3])
-    missing = r"net.onnx has no layer for 2 operators: Sin, 2 nodes, first 1; Einsum, 1 node, first 3; pellucid"
+    missing = r"net.onnx has no layer for 2 operators: Sinh, 2 nodes, first 1; Hardmax, 1 node, first 3; pellucid"
     with pytest.raises(PellucidError, match=missing) as it:
         from_onnx(path)
     assert "\n" not in str(it.value)
@@ -186,7 +186,7 @@ def test_all_unknown_operators_are_listed_at_once(tmp_path) -> None:
         ([("Softmax", ["x"], {"axis": 0})], {}, "along the batch"),
         ([("Mul", ["x", "w"], {})], {"w": weights(4, 4)}, "Mul"),
         ([("Relu", ["w"], {})], {"w": weights(4, 5)}, "an output y whose first axis is not the axis of examples"),
-        ([("Conv", ["x", "x"], {})], {}, "needs a constant as its input 2"),
+        ([("Conv", ["x", "x"], {})], {}, "has a kernel of 4 axes, or one for each example"),
         ([("LRN", ["x"], {"size": 4})], {}, "size=4, which is even"),
         ([("Dropout", ["x", "", "w"], {})], {"w": np.bool_(True)}, "in training mode"),
         ([("Pad", ["x", "w"], {})], {"w": [1, 0, 0, 0, 0, 0, 0, 0]}, "pads the axis of examples"),
@@ -194,7 +194,7 @@ def test_all_unknown_operators_are_listed_at_once(tmp_path) -> None:
         ([("Gather", ["x", "w"], {"axis": 1})], {"w": np.array([7])}, "positions outside of 3"),
         ([("Reshape", ["x", "w"], {})], {"w": np.array([-1, 7])}, "Reshape"),
         ([("Slice", ["x", "s", "e"], {})], {"s": np.array([0]), "e": np.array([1])}, "takes some of the examples"),
-        ([("Einsum", ["x"], {"equation": "abcd->dcba"})], {}, "Einsum, 1 node, first it"),
+        ([("Einsum", ["x"], {"equation": "aacd->cda"})], {}, "must be letters, each once in an input"),
         ([("Resize", ["x", "", "w"], {})], {"w": np.float32([1, 2, 1, 1])}, "other axes than height and width"),
         ([("Expand", ["x", "w"], {})], {"w": np.array([1 << 20, 3, 1 << 20, 5])}, "Expand"),
     ],
@@ -291,6 +291,6 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path) -> None:
     bad[1, 1] = np.nan
     with pytest.raises(PellucidError, match=r"gemm\.weight contains NaN or infinity"):
         from_onnx(write(tmp_path / "net.onnx", [gemm], [2, 3], {"w": bad}))
-    half = weights(4, 3).astype(np.float16)
-    with pytest.raises(PellucidError, match="a constant of dtype float16 as its input 2"):
-        from_onnx(write(tmp_path / "net.onnx", [gemm], [2, 3], {"w": half}))
+    doubles = weights(4, 3).astype(np.float64)
+    with pytest.raises(PellucidError, match="a constant of dtype float64 as its input 2"):
+        from_onnx(write(tmp_path / "net.onnx", [gemm], [2, 3], {"w": doubles}))

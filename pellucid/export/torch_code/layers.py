@@ -1,9 +1,11 @@
 """Layers as Python expressions that create modules; layers that are not in CODERS have a method `torch_code`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from pellucid import layers
+from pellucid.export.torch_code import operators
+from pellucid.export.torch_code.calls import call, plain
 from pellucid.layers.base import Layer, pair
 from pellucid.network.traced import TracedLayer
 
@@ -16,28 +18,6 @@ PADS = {
     "replicate": "nn.ReplicationPad2d",
     "circular": "nn.CircularPad2d",
 }
-
-
-def call(name: str, *values: Any, defaults: Mapping[str, Any] | None = None, **options: Any) -> str:
-    """Return the code of a call, without options that equal their `defaults` in PyTorch."""
-    defaults = defaults or {}
-    changed = {key: value for key, value in options.items() if key not in defaults or defaults[key] != value}
-    return (
-        f"{name}({', '.join([*map(literal, values), *(f'{key}={literal(value)}' for key, value in changed.items())])})"
-    )
-
-
-def literal(value: Any) -> str:
-    """Return the Python source of a value, with strings in double quotes."""
-    if isinstance(value, tuple):
-        return f"({', '.join(map(literal, value))}{',' if len(value) == 1 else ''})"
-    text = ascii(value)  # not JSON, which writes surrogate pairs
-    return f'"{text[1:-1]}"' if isinstance(value, str) and '"' not in text else text
-
-
-def plain(name: str) -> Callable[[Any, TracedLayer], str]:
-    """Return the function for layers without options, which returns the call of `name`."""
-    return lambda layer, step: f"{name}()"
 
 
 def dense(layer: layers.Dense, step: TracedLayer) -> str:
@@ -178,6 +158,7 @@ CODERS: dict[type[Layer], Callable[[Any, TracedLayer], str]] = {
     layers.Concat: lambda layer, step: call("Concat", layer.axis),
     layers.Multiply: plain("Multiply"),
     layers.SoftArgmax: plain("SoftArgmax"),
+    **operators.CODERS,
 }
 
 

@@ -1,7 +1,7 @@
 """Modules missing in PyTorch; an exported file contains the source code of the modules that it uses."""
 # ruff: noqa: D102 - the docstring of each class describes its `forward`
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -61,11 +61,23 @@ class Shared(nn.Module):
         return tuple(self.layer(x) for x in xs)
 
 
+class Apply(nn.Module):
+    """Apply a function to a tensor, or to all of a tuple of tensors."""
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Any) -> Tensor:
+        return self.function(*x) if isinstance(x, tuple) else self.function(x)
+
+
 class Graph(nn.Module):
     """Run a graph of modules.
 
-    nodes: (module, sources ...) by name; instead of a module, the name of a node whose module is reused. sources,
-    outputs: names of nodes and inputs.
+    nodes: (module, sources ...) by name; instead of a module, the name of a node whose module is reused, or a parameter
+    or another tensor, without sources. sources, outputs: names of nodes and inputs. A name with dots is a path: "a.b"
+    is the submodule "b" of "a".
     """
 
     def __init__(self, nodes: dict[str, tuple[Any, ...]], outputs: tuple[str, ...], inputs: tuple[str, ...]) -> None:
@@ -74,15 +86,33 @@ class Graph(nn.Module):
             name: (module if isinstance(module, str) else name, sources) for name, (module, *sources) in nodes.items()
         }
         self.outputs, self.inputs = outputs, inputs
-        for name, (module, *_) in nodes.items():
-            if not isinstance(module, str):
-                self.add_module(name, module)
+        for name in sorted(nodes, key=lambda name: name.count(".")):  # a module before its submodules
+            if not isinstance(nodes[name][0], str):
+                self.place(name, nodes[name][0])
+
+    def place(self, path: str, part: nn.Module | Tensor) -> None:
+        *words, name = path.split(".")
+        parent: nn.Module = self
+        for word in words:
+            if word not in dict(parent.named_children()):
+                parent.add_module(word, nn.Module())
+            parent = parent.get_submodule(word)
+        if isinstance(part, nn.Parameter):
+            parent.register_parameter(name, part)
+        elif isinstance(part, Tensor):
+            parent.register_buffer(name, part)
+        else:
+            parent.add_module(name, part)
+
+    def part(self, path: str) -> Any:
+        parent, _, name = path.rpartition(".")
+        return getattr(self.get_submodule(parent), name)
 
     def forward(self, x: Any) -> Any:
         values = dict(zip(self.inputs, (x,) if len(self.inputs) == 1 else x, strict=True))
         for name, (module, sources) in self.wires.items():
             xs = tuple(values[source] for source in sources)
-            values[name] = self.get_submodule(module)(xs[0] if len(xs) == 1 else xs)
+            values[name] = self.part(module)(xs[0] if len(xs) == 1 else xs) if xs else self.part(module)
         ys = tuple(values[name] for name in self.outputs)
         return ys[0] if len(ys) == 1 else ys
 

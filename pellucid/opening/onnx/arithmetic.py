@@ -1,26 +1,38 @@
 """ONNX operators on numbers: sums, products, powers and reductions, with one function for each."""
 
+import math
 from collections.abc import Callable
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from pellucid import layers
 from pellucid.opening.onnx.reading import NodeReading, Reader, plain
-from pellucid.opening.onnx.values import Unreadable, Value, constant
+from pellucid.opening.onnx.values import Unreadable, Value, constant, for_all_examples
 from pellucid.operators import (
+    Absolute,
     AffineMap,
     Clip,
+    CosineFunction,
+    Einsum,
+    ErrorFunction,
     Exponential,
     Largest,
     Length,
+    Logarithm,
+    MaskedFill,
     Mean,
     Minus,
     Over,
     Plus,
     Power,
+    Reverse,
+    RunningSum,
+    SineFunction,
+    SoftPlus,
     Sum,
     Times,
+    Where,
 )
 
 
@@ -59,8 +71,19 @@ def _plus(r: NodeReading, one: Value, other: Value, part: str) -> Value:
     for value, number in ((one, _number(other, one)), (other, _number(one, other))):
         if number is not None:
             return r.around.emit(AffineMap(1.0, number), [value], {}, part, False)
+    for value, known in ((one, other.constant), (other, one.constant)):
+        if known is not None and known.is_floating_point() and bool(torch.isneginf(known).any()):
+            return _masked(r, value, known, part)
     equal = one.sizes == other.sizes and one.has_batch and not (one.is_known or other.is_known)
     return r.around.emit(layers.Add() if equal else Plus(), [one, other], {}, part, False)
+
+
+def _masked(r: NodeReading, value: Value, known: Tensor, part: str) -> Value:
+    """Return the sum of a value and a constant with -inf, as of scores before a softmax: Plus and MaskedFill."""
+    mask = torch.isneginf(known)
+    finite = constant(known.masked_fill(mask, 0.0))
+    total = r.around.emit(Plus(), [value, finite], {}, f"{part}finite", False)
+    return r.around.emit(MaskedFill(-math.inf), [total, constant(mask)], {}, part, False)
 
 
 def sub(r: NodeReading) -> Value:
@@ -116,31 +139,41 @@ def limit(lowest: bool) -> Reader:
     return read
 
 
-def absolute(r: NodeReading) -> Value:
-    """Read Abs as the sum of the positive part and the positive part of the negative."""
-    negative = r.inner("negative", layers.ReLU(), r.inner("sign", AffineMap(-1.0)))
-    return r.layer(Plus(), r.inner("positive", layers.ReLU()), negative)
-
-
 def where(r: NodeReading) -> Value:
-    """Read Where with a constant condition as a sum of products.
-
-    Values that are replaced by -inf, such as scores before a softmax, receive the lowest finite number as a summand.
-    """
-    condition, one, other = r.constant(0, torch.bool), r.value(1), r.value(2)
-    for kept, fill, mask in ((one, other, condition), (other, one, ~condition)):
+    """Read Where with a known condition as MaskedFill, if it fills in a number, else as Where."""
+    condition, one, other = r.value(0), r.value(1), r.value(2)
+    if not condition.is_known or not (one.is_float and other.is_float):
+        raise Unreadable("chooses by a computed condition, or among other values than floats")
+    mask = for_all_examples(condition)
+    for kept, fill, filled in ((one, other, ~mask), (other, one, mask)):
         number = _number(fill, kept)
-        known = fill.constant
-        if number is None and known is not None and known.numel() == 1 and torch.isinf(known).all():
-            number = float(known)
-        if number is not None and np.isinf(number):
-            lowest = torch.finfo(torch.float32).max * np.sign(number)
-            return r.layer(Plus(), kept, constant(torch.where(mask, 0.0, float(lowest))))
-    for value in (one, other):
-        if value.constant is not None and not bool(torch.isfinite(value.tensors[0]).all()):
-            raise Unreadable("chooses values that are not finite")
-    chosen = r.inner("chosen", Times(), one, constant(condition.float()))
-    return r.layer(Plus(), chosen, r.inner("rest", Times(), other, constant((~condition).float())))
+        if number is not None and filled.dim() <= kept.rank and _fits(filled, kept):
+            return r.layer(MaskedFill(number), kept, constant(filled))
+    return r.layer(Where(), constant(mask), one, other)
+
+
+def _fits(mask: Tensor, value: Value) -> bool:
+    """Return whether a mask is broadcast to the shape of a value."""
+    return all(a in (1, b) for sizes in value.sizes for a, b in zip(mask.shape[::-1], sizes[::-1], strict=False))
+
+
+def einsum(r: NodeReading) -> Value:
+    """Read Einsum; without "->", the output has the indices that occur once, in alphabetical order."""
+    equation = "".join(r.take("equation", "").split())
+    if "->" not in equation:
+        letters = equation.replace(",", "")
+        equation += "->" + "".join(sorted(one for one in set(letters) if letters.count(one) == 1))
+    return r.layer(Einsum(equation), *r.given)
+
+
+def running_sum(r: NodeReading) -> Value:
+    """Read CumSum as RunningSum, between two Reverses if it begins at the end."""
+    r.only(exclusive=0)
+    (axis,) = r.axes([int(r.constant(1, r.value(1).tensors[0].dtype))])
+    if not r.take("reverse", 0):
+        return r.layer(RunningSum(axis))
+    total = r.inner("sum", RunningSum(axis), r.inner("reversed", Reverse((axis,))))
+    return r.layer(Reverse((axis,)), total)
 
 
 def reduce(make: Callable[[tuple[int, ...], bool], layers.Layer]) -> Reader:
@@ -184,10 +217,17 @@ READERS: dict[str, Reader] = {
     "Max": limit(lowest=True),
     "Min": limit(lowest=False),
     "Neg": lambda r: r.layer(AffineMap(-1.0)),
-    "Abs": absolute,
+    "Abs": lambda r: r.layer(Absolute()),
     "Sqrt": lambda r: r.layer(Power(0.5)),
     "Reciprocal": lambda r: r.layer(Power(-1.0)),
     "Exp": lambda r: r.layer(Exponential()),
+    "Log": lambda r: r.layer(Logarithm()),
+    "Sin": lambda r: r.layer(SineFunction()),
+    "Cos": lambda r: r.layer(CosineFunction()),
+    "Erf": lambda r: r.layer(ErrorFunction()),
+    "Softplus": lambda r: r.layer(SoftPlus()),
+    "CumSum": running_sum,
+    "Einsum": einsum,
     "Where": where,
     "ReduceMean": reduce(Mean),
     "ReduceSum": reduce(Sum),

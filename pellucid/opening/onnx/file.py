@@ -16,12 +16,15 @@ from pellucid.nested import flatten
 from pellucid.network.bounds import within_bounds
 from pellucid.network.inputs import NOMINAL, OTHER, nominal
 from pellucid.onnx_nodes.proto import optional, read_proto
+from pellucid.opening.onnx.folding import HALVES, widened
 from pellucid.opening.onnx.network import OnnxGraph, cut_at_suppression
 from pellucid.opening.onnx.patterns import Patterns
 from pellucid.run.weights import fill
 from pellucid.weights.fault import FileFault, file_errors, quoted
 
-DTYPES = {1: torch.float32, 7: torch.int64}  # of inputs, by TensorProto.DataType; integers are positions
+FLOAT16 = 10  # TensorProto.FLOAT16
+# Of inputs, by TensorProto.DataType: floats of 16 bits are computed in float32, integers are positions.
+DTYPES = {1: torch.float32, FLOAT16: torch.float32, 7: torch.int64}
 _DAMAGE = (RuntimeError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, MemoryError)
 
 
@@ -31,7 +34,8 @@ class OnnxNetwork:
 
     input_shape: without the axis of examples, with None for a free height or width; a tuple of shapes for several
     inputs. inputs, outputs: their names in the file. cut: the operators after a detector's suppression, which were left
-    out. batch: the number of examples for which the file was written, None if it takes any. proto: the file's model.
+    out. batch: the number of examples for which the file was written, None if it takes any. has_halves: whether the
+    file has weights of 16 bits, so that onnxruntime's outputs are as exact. proto: the file's model.
     """
 
     net: Graph
@@ -41,11 +45,12 @@ class OnnxNetwork:
     outputs: tuple[str, ...]
     cut: tuple[str, ...]
     batch: int | None
+    has_halves: bool
     proto: Any = field(repr=False)
 
 
 def read_onnx(path: str | os.PathLike[str], examples: Sequence[tuple[int, ...]] | None = None) -> OnnxNetwork:
-    """Return the network of an ONNX file, with its weights in float32.
+    """Return the network of an ONNX file, with its weights in float32, also those that it stores in 16 bits.
 
     examples: the shapes of inputs (N, ...), which set the sizes that the file leaves free. Without them, a free height
     and width stay free if the network is the same for any; raises PellucidError otherwise, and with the file's name if
@@ -58,7 +63,8 @@ def read_onnx(path: str | os.PathLike[str], examples: Sequence[tuple[int, ...]] 
         raise PellucidError(f"{path} is missing; give an ONNX file")
     broken = (onnx.checker.ValidationError, optional("google.protobuf.message").DecodeError)
     with file_errors(path, "ONNX model", (*broken, *_DAMAGE)):
-        model, opset, constants = read_proto(onnx, path)
+        model, opset, stored = read_proto(onnx, path)
+        constants = {name: widened(tensor) for name, tensor in stored.items()}
         declared = _inputs(model.graph)
         batch = _batch(declared)
         names, shapes = list(declared), _given(declared, examples)
@@ -71,6 +77,7 @@ def read_onnx(path: str | os.PathLike[str], examples: Sequence[tuple[int, ...]] 
             raise FileFault(f"has no fixed sizes for its input {quoted(names[0])}", "give an example input")
         dtypes = {one.name: DTYPES[one.type.tensor_type.elem_type] for one in model.graph.input if one.name in declared}
         kept = Patterns(onnx, kept, constants, outputs).joined()
+        has_halves = any(tensor.dtype in HALVES for tensor in stored.values())
         initializers = [one.name for one in model.graph.initializer]
 
         def built(side: int) -> tuple[Graph, Params]:
@@ -90,11 +97,11 @@ def read_onnx(path: str | os.PathLike[str], examples: Sequence[tuple[int, ...]] 
         except PellucidError as error:
             raise PellucidError(f"{path}: {error}") from error
     params = fill(path, structure, flatten(owned))
-    return OnnxNetwork(net, params, shape, tuple(names), tuple(outputs), tuple(cut), batch, model)
+    return OnnxNetwork(net, params, shape, tuple(names), tuple(outputs), tuple(cut), batch, has_halves, model)
 
 
 def run_onnx(network: OnnxNetwork, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """Return the outputs of onnxruntime, for as many examples at a time as the file takes."""
+    """Return the outputs of onnxruntime, for as many examples at a time as the file takes; in float16 of such files."""
     from pellucid.onnx_nodes.proto import run_file
 
     onnx = optional("onnx")
@@ -104,11 +111,14 @@ def run_onnx(network: OnnxNetwork, inputs: Sequence[Tensor]) -> list[Tensor]:
         del model.graph.output[:]
         model.graph.output.extend(onnx.helper.make_value_info(name, onnx.TypeProto()) for name in network.outputs)
     data, size = model.SerializeToString(), network.batch or len(inputs[0])
+    halves = {one.name for one in model.graph.input if one.type.tensor_type.elem_type == FLOAT16}
+    given = {name: x.half() if name in halves else x for name, x in zip(network.inputs, inputs, strict=True)}
     parts = [
-        run_file(data, {name: x[start : start + size] for name, x in zip(network.inputs, inputs, strict=True)})
+        run_file(data, {name: x[start : start + size] for name, x in given.items()})
         for start in range(0, len(inputs[0]), size)
     ]
-    return [torch.cat(pieces) for pieces in zip(*parts, strict=True)]
+    outputs = [torch.cat(pieces) for pieces in zip(*parts, strict=True)]
+    return [one.half() for one in outputs] if network.has_halves else outputs
 
 
 def _inputs(graph: Any) -> dict[str, tuple[int | None, ...]]:

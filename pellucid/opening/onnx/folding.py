@@ -22,6 +22,7 @@ _NOT_LARGER = (  # the result has at most as many values as the inputs together
     "Round", "ScatterND", "Sigmoid", "Sign", "Sin", "Slice", "Split", "Sqrt", "Squeeze", "Transpose", "Trilu",
     "Unsqueeze",
 )  # fmt: skip
+HALVES = (torch.float16, torch.bfloat16)
 FOLDED = {*_BROADCAST, *_NOT_LARGER, "ConstantOfShape", "Expand", "Gather", "NonZero", "Range", "Tile"}
 SAME_VALUES = ("Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")  # what is learned stays learned
 
@@ -34,7 +35,7 @@ class Folding:
         self.left = MAX_FOLDED
 
     def fold(self, proto: Any, inputs: Sequence[Value | None]) -> list[Value]:
-        """Return the outputs of a node for inputs that are all known."""
+        """Return the outputs of a node for inputs that are all known; floats of 16 bits become float32."""
         first, second = (self._run(proto, [one and one.tensors[batch] for one in inputs]) for batch in (0, 1))
         learned = next((one for one in inputs if one is not None), None)
         keeps = learned is not None and learned.key and proto.op_type in SAME_VALUES
@@ -47,7 +48,12 @@ class Folding:
         if self.left < 0:
             raise FileFault(f"computes more than {MAX_FOLDED:,} values before any input", "export a smaller network")
         outputs = reference(self.onnx, proto, arrays, self.opset)
-        return [torch.from_numpy(np.ascontiguousarray(one).copy().reshape(np.shape(one))) for one in outputs]
+        return [widened(torch.from_numpy(np.ascontiguousarray(one).copy().reshape(np.shape(one)))) for one in outputs]
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """Return floats of 16 bits in float32, other tensors unchanged."""
+    return tensor.float() if tensor.dtype in HALVES else tensor
 
 
 def reference(onnx: Any, proto: Any, arrays: dict[str, Any], opset: int) -> list[Any]:

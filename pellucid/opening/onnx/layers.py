@@ -8,13 +8,26 @@ import torch
 
 from pellucid import layers
 from pellucid.layers.base import Layer
-from pellucid.opening.onnx.reading import NodeReading, Reader, changed, edges, plain, single_or_pair
+from pellucid.opening.onnx.convolutions import conv, conv_transpose, image_padding
+from pellucid.opening.onnx.reading import NodeReading, Reader, changed, plain, single_or_pair
 from pellucid.opening.onnx.tensors import to_shape
 from pellucid.opening.onnx.values import Unreadable, Value, constant
-from pellucid.operators import AffineMap, Clip, Largest, LinearMap, MatMul, Mean, Permute, Plus, Times
+from pellucid.operators import (
+    AffineMap,
+    Clip,
+    Largest,
+    LinearMap,
+    MatMul,
+    Mean,
+    NormalizeLast,
+    ParametricReLU,
+    Permute,
+    Plus,
+    Times,
+    ToShape,
+)
 
 MAX_PIXELS = 1 << 24  # of an image for which the padding of each window is counted
-PADDINGS = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
 LOWEST = torch.finfo(torch.float32).min
 
 
@@ -56,99 +69,19 @@ def matmul(r: NodeReading) -> Value:
     if other.constant is not None and other.rank == 2 and other.is_float and one.rank >= 2:
         return dense(r, one, changed(other, ".T", other.tensors[0].t().contiguous()), bias)
     if min(one.rank, other.rank) < 2:
-        raise Unreadable("multiplies a vector")
+        return _vectors(r, one, other)
     if bias is not None:
         return r.layer(Plus(), r.inner("product", MatMul(), one, other), bias)
     return r.layer(MatMul(), one, other)
 
 
-def conv(r: NodeReading) -> Value:
-    """Read Conv as Conv2d, after a Pad2d for asymmetric padding other than "same"."""
-    weight, bias = _kernel(r), r.bias(2)
-    filters, _, *kernel = weight.tensors[0].shape
-    stride, dilation = r.pair("strides", 1), r.pair("dilations", 1)
-    left, right, top, bottom = padding = _padding(r, (kernel[0], kernel[1]), stride, dilation)
-    options: dict[str, Any] = {
-        "dilation": single_or_pair(dilation), "groups": r.take("group", 1), "bias": bool(bias)
-    }  # fmt: skip
-    window = single_or_pair((kernel[0], kernel[1]))
-    if (left, top) == (right, bottom):
-        even = layers.Conv2d(
-            filters, window, stride=single_or_pair(stride), padding=single_or_pair((top, left)), **options
-        )
-        return r.layer(even, weight=weight, **bias)
-    if stride == (1, 1):
-        same = layers.Conv2d(filters, window, stride=1, padding="same", **options)
-        if same.edges() == padding:
-            return r.layer(same, weight=weight, **bias)
-    padded = r.inner("pad", layers.Pad2d(padding))
-    layer = layers.Conv2d(filters, window, stride=single_or_pair(stride), padding=0, **options)
-    return r.layer(layer, padded, weight=weight, **bias)
-
-
-def conv_transpose(r: NodeReading) -> Value:
-    """Read ConvTranspose as ConvTranspose2d."""
-    weight, bias = _kernel(r), r.bias(2)
-    _, filters, *kernel = weight.tensors[0].shape
-    stride, dilation, extra = r.pair("strides", 1), r.pair("dilations", 1), r.pair("output_padding", 0)
-    mode, shape = r.take("auto_pad", "NOTSET"), r.take("output_shape", None)
-    pads = r.take("pads", [0, 0, 0, 0])
-    if mode in ("SAME_UPPER", "SAME_LOWER") or shape is not None:
-        wanted = shape[-2:] if shape is not None else [size * s for size, s in zip(r.shape[-2:], stride, strict=True)]
-        zipped = zip(r.shape[-2:], wanted, stride, kernel, dilation, extra, strict=True)
-        total = [s * (size - 1) + o + d * (k - 1) + 1 - out for size, out, s, k, d, o in zipped]
-        halves = [(max(each, 0) // 2, max(each, 0) - max(each, 0) // 2) for each in total]
-        ends = halves if mode != "SAME_LOWER" else [(after, before) for before, after in halves]
-        pads = [before for before, _ in ends] + [after for _, after in ends]
-    elif mode == "VALID":
-        pads = [0, 0, 0, 0]
-    elif mode != "NOTSET":
-        raise Unreadable(f"has auto_pad={mode!r}")
-    left, right, top, bottom = edges(pads)
-    groups = r.take("group", 1)
-    even = (left, top) == (right, bottom)
-    layer = layers.ConvTranspose2d(
-        filters * groups,
-        single_or_pair((kernel[0], kernel[1])),
-        stride=single_or_pair(stride),
-        padding=single_or_pair((top, left)) if even else 0,
-        output_padding=single_or_pair(extra),
-        dilation=single_or_pair(dilation),
-        groups=groups,
-        bias=bool(bias),
-    )
-    if even:
-        return r.layer(layer, weight=weight, **bias)
-    wide = r.inner("uncropped", layer, weight=weight, **bias)
-    return r.layer(layers.Pad2d((-left, -right, -top, -bottom)), wide)
-
-
-def _kernel(r: NodeReading) -> Value:
-    weight = r.param(1)
-    if weight.rank != 4:
-        raise Unreadable(f"has a kernel of {weight.rank - 2} axes, not of height and width")
-    r.only(kernel_shape=[*weight.tensors[0].shape[2:]])
-    return weight
-
-
-def _padding(
-    r: NodeReading, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int]
-) -> tuple[int, int, int, int]:
-    """Return (left, right, top, bottom) of "pads" or "auto_pad"."""
-    mode, pads = r.take("auto_pad", "NOTSET"), r.take("pads", [0, 0, 0, 0])
-    if mode not in PADDINGS:
-        raise Unreadable(f"has auto_pad={mode!r}")
-    if mode in ("NOTSET", "VALID"):
-        return edges(pads if mode == "NOTSET" else [0, 0, 0, 0])
-    if len(r.shape) != 3:
-        raise Unreadable("has inputs that are not images")
-    ends: list[tuple[int, int]] = []
-    for size, k, s, d in zip(r.shape[1:], kernel, stride, dilation, strict=True):
-        total = max((-(-size // s) - 1) * s + d * (k - 1) + 1 - size, 0)
-        less, more = total // 2, total - total // 2
-        ends.append((less, more) if mode == "SAME_UPPER" else (more, less))
-    (top, bottom), (left, right) = ends
-    return left, right, top, bottom
+def _vectors(r: NodeReading, one: Value, other: Value) -> Value:
+    """Return the product of a vector and a matrix, or of two vectors: as a row, and as a column."""
+    shapes = [(*(a[:-1] if one.rank > 1 else ()), *(b[:-2] + b[-1:] if other.rank > 1 else ())) for a, b in zip(
+        one.sizes, other.sizes, strict=True)]  # fmt: skip
+    row = r.inner("row", ToShape((1, -1)), one) if one.rank < 2 else one
+    column = r.inner("column", ToShape((-1, 1)), other) if other.rank < 2 else other
+    return to_shape(r, r.inner("product", MatMul(), row, column), (shapes[0], shapes[1]))
 
 
 def max_pool(r: NodeReading) -> Value:
@@ -203,7 +136,7 @@ def _window(r: NodeReading) -> tuple[Any, ...]:
     if "kernel_shape" not in r.attributes:
         raise Unreadable("has no kernel_shape")
     kernel, stride, dilation = r.pair("kernel_shape", 1), r.pair("strides", 1), r.pair("dilations", 1)
-    return kernel, stride, dilation, _padding(r, kernel, stride, dilation), bool(r.take("ceil_mode", 0))
+    return kernel, stride, dilation, image_padding(r, kernel, stride, dilation), bool(r.take("ceil_mode", 0))
 
 
 def global_average(r: NodeReading) -> Value:
@@ -244,10 +177,17 @@ def swish(r: NodeReading) -> Value:
 
 
 def prelu(r: NodeReading) -> Value:
-    """Read PRelu of one slope as LeakyReLU, else as the sum of both parts, of which the negative one is scaled."""
-    slope = r.constant(1)
-    if slope.numel() == 1:
-        return r.layer(layers.LeakyReLU(plain(slope.item())))
+    """Read PRelu of one slope as LeakyReLU, and of one for each channel as ParametricReLU.
+
+    With others it is the sum of both parts, of which the negative one is scaled.
+    """
+    slope, rank = r.value(1), r.x.rank
+    known = slope.constant
+    if known is not None and known.numel() == 1:
+        return r.layer(layers.LeakyReLU(plain(known.item())))
+    (one, other), channels = slope.sizes, r.x.sizes[0][1:2]
+    if one == other and rank > 1 and one[max(slope.rank - rank, 0) :] in ((*channels, *(1,) * (rank - 2)),):
+        return r.layer(ParametricReLU(), r.x, to_shape(r, slope, (channels, channels), "slopes"))
     negative = r.inner("scaled", Times(), r.inner("negative", Clip(None, 0.0)), r.value(1))
     return r.layer(layers.Add(), r.inner("positive", layers.ReLU()), negative)
 
@@ -268,9 +208,9 @@ def softmax(make: Callable[[int], Layer]) -> Reader:
     def read(r: NodeReading) -> Value:
         old = r.opset < 13
         axis = r.axis(1 if old else -1)
-        if axis < 1:
-            raise Unreadable("computes along the batch axis")
         sizes = r.x.sizes
+        if axis < 1:
+            return _along_the_first(r, make, old)
         if not old or all(size == 1 for size in sizes[0][axis + 1 :]):
             return r.layer(make(axis))
         one, other = ((*size[:axis], math.prod(size[axis:])) for size in sizes)
@@ -278,6 +218,14 @@ def softmax(make: Callable[[int], Layer]) -> Reader:
         return to_shape(r, r.inner("classes", make(axis), rows), sizes, "")
 
     return read
+
+
+def _along_the_first(r: NodeReading, make: Callable[[int], Layer], old: bool) -> Value:
+    """Return a softmax along the first axis, which is not that of the examples: after Permute."""
+    if old or r.x.rank < 2 or r.x.batch_axis in (0, None):
+        raise Unreadable("computes along the batch axis")
+    order = Permute((1, 0, *range(2, r.x.rank)))
+    return r.layer(order, r.inner("classes", make(1), r.inner("order", order)))
 
 
 def batch_normalization(r: NodeReading) -> Value:
@@ -297,12 +245,14 @@ def group_normalization(r: NodeReading) -> Value:
 
 
 def layer_normalization(r: NodeReading) -> Value:
-    """Read LayerNormalization over all or some of the last axes."""
+    """Read LayerNormalization over all or some of the last axes as LayerNorm, of computed scales as NormalizeLast."""
     r.only(stash_type=1)
     axis = r.axis(-1)
     if not axis:
         raise Unreadable("normalizes along the batch axis")
     shape = r.shape[axis - 1 :]
+    if any(value.constant is None for value in r.given[1:]):
+        return r.layer(NormalizeLast(shape, _epsilon(r)), *r.given)
     weight = r.param(1)
     bias = r.param(2) if r.has_input(2) else constant(torch.zeros(shape))
     return r.layer(layers.LayerNorm(None if axis == 1 else shape, _epsilon(r)), weight=weight, bias=bias)

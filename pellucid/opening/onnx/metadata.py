@@ -1,7 +1,7 @@
 """Layers that Pellucid's export wrote as several nodes, from the configuration in the nodes' metadata."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from pellucid.combine import join
 from pellucid.config import from_config
-from pellucid.layers.base import Layer
-from pellucid.network.traced import GraphValue, TracedLayer
+from pellucid.layers.base import Layer, Trait
+from pellucid.network.traced import TracedLayer, graph_value, output_of
 from pellucid.onnx_nodes import is_writable, write
 from pellucid.onnx_nodes.proto import LAYER_METADATA_KEY, node_proto
 from pellucid.opening.onnx.catalogue import READERS
@@ -40,33 +40,41 @@ def end_of_layer(nodes: Sequence[Any], start: int) -> int:
 
 
 def layer_of(
-    onnx: Any, nodes: Sequence[Any], constants: Mapping[str, Tensor], values: Mapping[str, Value]
+    onnx: Any, nodes: Sequence[Any], constants: Mapping[str, Tensor], lookup: Callable[[str], Value | None]
 ) -> tuple[Layer, list[Value], dict[str, Value]]:
     """Return the layer that the nodes' metadata describes, its inputs and its parameters.
 
-    A layer that is exported as several nodes has its configuration in the metadata of each node. Raises Unreadable
-    unless exporting the layer gives the same nodes.
+    A layer that is exported as several nodes has its configuration in the metadata of each node. lookup: returns a
+    value by its name in the file. Raises Unreadable unless exporting the layer gives the same nodes.
     """
     metadata = json.loads(layer_metadata(nodes[0]))
     layer, path, names = from_config(metadata["layer"]), metadata["path"], tuple(metadata["inputs"])
-    if not (is_ours(layer) and is_writable(type(layer))) or not all(name in values for name in names):
+    inputs = [value for value in map(lookup, names) if value is not None]
+    if not (is_ours(layer) and is_writable(type(layer))) or not inputs or len(inputs) != len(names):
         raise Unreadable("has pellucid metadata that names no layer of pellucid, or unknown inputs")
-    inputs = [values[name] for name in names]
-    shapes = tuple(value.sizes[0][1:] for value in inputs)
-    with torch.device("meta"):
-        expected, out = layer.init(shapes[0] if len(shapes) == 1 else shapes, torch.Generator())
-    if any(size > MAX_SIZE for each in (*shapes, tuple(out)) for size in each):
+    params = {name: constants[join(path, name)] for name in _parameters(layer, inputs)}
+    last, runs = nodes[-1], [(value.tensors[0].to("meta"), value.tensors[1].to("meta")) for value in inputs]
+    out = output_of(layer, params, runs, len(runs) > 1)
+    if any(size > MAX_SIZE for pair in (*runs, out) for size in pair[0].shape[1:]):
         raise Unreadable(f"has more than {MAX_SIZE} rows, columns or channels")
-    params = {name: constants[join(path, name)] for name in expected}
-    last = nodes[-1]
-    given = tuple(GraphValue(name, shape) for name, shape in zip(names, shapes, strict=True))
-    step = TracedLayer(last.name, path, layer, params, given, GraphValue(last.output[0], tuple(out)))
+    given = tuple(graph_value(name, pair) for name, pair in zip(names, runs, strict=True))
+    step = TracedLayer(last.name, path, layer, params, given, graph_value(last.output[0], out))
     rewritten = write(step)
     if [node_proto(onnx, node) for node in rewritten.with_layer_metadata(READERS)] != list(nodes) or not all(
         name in constants and _close(tensor, constants[name]) for name, tensor in rewritten.constants.items()
     ):
         raise Unreadable("has pellucid metadata of a layer that is exported as different nodes")
     return layer, inputs, {name: constant(tensor, join(path, name)) for name, tensor in params.items()}
+
+
+def _parameters(layer: Layer, inputs: Sequence[Value]) -> list[str]:
+    """Return the names of a layer's parameters; operators on whole tensors have none."""
+    if Trait.WHOLE in layer.traits:
+        return []
+    shapes: Any = tuple(value.sizes[0][1:] for value in inputs)
+    with torch.device("meta"):
+        params, _ = layer.init(shapes if len(shapes) > 1 else shapes[0], torch.Generator())
+    return [*params]
 
 
 def _close(tensor: Tensor, other: Tensor) -> bool:

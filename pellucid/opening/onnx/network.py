@@ -12,11 +12,13 @@ from pellucid.combine import Graph
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Trait
 from pellucid.nested import flatten
+from pellucid.onnx_nodes import Node
 from pellucid.onnx_nodes.proto import node_of
 from pellucid.opening.onnx.catalogue import READERS
 from pellucid.opening.onnx.folding import FOLDED, Folding
 from pellucid.opening.onnx.metadata import end_of_layer, layer_metadata, layer_of
 from pellucid.opening.onnx.reading import NodeReading, Surroundings
+from pellucid.opening.onnx.tensors import FLOATS
 from pellucid.opening.onnx.values import BATCHES, Sizes, Unreadable, Value, constant, empty
 from pellucid.operators import Fixed, Learned
 from pellucid.text import plural
@@ -116,7 +118,7 @@ class OnnxGraph:
         last = protos[-1]
         self.name = last.name or last.op_type.lower()
         if layer_metadata(last):
-            layer, inputs, params = layer_of(self.onnx, protos, self.constants, self.values | self._known(protos))
+            layer, inputs, params = layer_of(self.onnx, protos, self.constants, self._input)
             return [self.emit(layer, inputs, params, "", False)]
         node = node_of(self.onnx, last)
         inputs = [self._input(name) if name else None for name in last.input]
@@ -125,7 +127,8 @@ class OnnxGraph:
                 raise Unreadable
             return []
         known = all(value is None or value.is_known for value in inputs)
-        if known and node.op in FOLDED and not (node.op == "Expand" and _grows(*inputs)):
+        stays = _is_float32(node, inputs) or (node.op == "Expand" and _grows(*inputs))
+        if known and node.op in FOLDED and not stays:
             return self.folding.fold(last, inputs)
         if node.op not in READERS:
             raise Unreadable
@@ -187,10 +190,6 @@ class OnnxGraph:
         self.used.add(free)
         return free
 
-    def _known(self, protos: Sequence[Any]) -> dict[str, Value]:
-        names = {name for proto in protos for name in proto.input if name in self.constants}
-        return {name: constant(self.constants[name]) for name in names}
-
     def _miss(self, proto: Any, reason: str) -> None:
         domain = "" if proto.domain in ("", "ai.onnx") else f"{proto.domain}."
         op = quoted(domain + proto.op_type)
@@ -222,15 +221,24 @@ def _sizes(layer: Layer, inputs: Sequence[Value], params: Mapping[str, Tensor]) 
         if Trait.WHOLE in layer.traits:
             first, second = (tuple(_run(layer, inputs, batch).shape) for batch in (0, 1))
             return first, second
-        shapes = tuple(value.sizes[0][1:] for value in inputs)
-        expected, out = layer.init(shapes[0] if len(shapes) == 1 else shapes, torch.Generator())
-        differences = match(flatten(expected), params)
-        if differences:
-            raise Unreadable(str(differences[0]))
-        one, other = ((sizes[0], *out) for sizes in inputs[0].sizes)
+        outs: list[Sizes] = []
+        for batch in (0, 1):
+            shapes = tuple(value.sizes[batch][1:] for value in inputs)
+            expected, out = layer.init(shapes[0] if len(shapes) == 1 else shapes, torch.Generator())
+            differences = match(flatten(expected), params)
+            if differences:
+                raise Unreadable(str(differences[0]))
+            outs.append((inputs[0].sizes[batch][0], *out))
+        one, other = outs
     if any((size[:1], last[:1]) != (one[:1], other[:1]) for size, last in (value.sizes for value in inputs)):
         raise Unreadable("combines values of different numbers of examples")
     return one, other
+
+
+def _is_float32(node: Node, inputs: Sequence[Value | None]) -> bool:
+    """Return whether a node is a Cast that changes nothing, so that its output keeps the name of the weight."""
+    x = inputs[0] if node.op == "Cast" and inputs else None
+    return x is not None and x.tensors[0].dtype is torch.float32 and node.attributes.get("to") in FLOATS
 
 
 def _grows(x: Value | None, shape: Value | None) -> bool:

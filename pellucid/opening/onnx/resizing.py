@@ -91,10 +91,16 @@ def _layer(options: dict[str, Any], before: tuple[int, ...], size: tuple[int, in
     """Return the layer that computes the same; None if there is none."""
     mode, coordinates = options["mode"], options["coordinate_transformation_mode"]
     if mode == "nearest":
-        whole = all(new % old == 0 for new, old in zip(size, before, strict=True))
-        floor = (coordinates, options["nearest_mode"]) == ("asymmetric", "floor")
-        return layers.Upsample(size=size) if whole and floor else None
+        larger = all(new % old == 0 for new, old in zip(size, before, strict=True))
+        whole = all(new % old == 0 or old % new == 0 for new, old in zip(size, before, strict=True))
+        rounding = coordinates, options["nearest_mode"]
+        if larger and rounding == ("asymmetric", "floor"):
+            return layers.Upsample(size=size)
+        exact = whole and rounding == ("half_pixel", "round_prefer_ceil")
+        return layers.Upsample(size=size, kind="nearest-exact") if exact else None
     kernel = (options.get("antialias", 0), options.get("exclude_outside", 0), options.get("cubic_coeff_a", -0.75))
+    if coordinates == "pytorch_half_pixel" and min(size) > 1:
+        coordinates = "half_pixel"
     corners = coordinates == "align_corners"
     if mode not in KINDS or kernel != (0, 0, -0.75) or coordinates not in ("half_pixel", "align_corners"):
         return None

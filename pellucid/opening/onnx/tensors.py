@@ -11,11 +11,11 @@ from pellucid import layers
 from pellucid.onnx_nodes.layers import PAD_MODES
 from pellucid.opening.onnx.reading import NodeReading, Reader, edges, plain, varying
 from pellucid.opening.onnx.values import BATCHES, Sizes, Unreadable, Value, constant
-from pellucid.operators import Expand, Index, Join, Pad, Permute, Select, Slice, ToShape
+from pellucid.operators import Expand, Fold, Index, Join, Pad, Permute, Reverse, Select, Slice, ToShape
 
 KINDS = {mode: kind for kind, mode in PAD_MODES.items()}  # kinds of Pad2d; "constant" becomes "constant", not "zero"
 MAX_COPIES = 256  # along an axis, of Tile
-FLOAT = 1  # TensorProto.FLOAT
+FLOATS = (1, 10, 16)  # TensorProto.FLOAT, FLOAT16 and BFLOAT16, which are all computed in float32
 
 
 def to_shape(r: NodeReading, x: Value, sizes: tuple[Sizes, Sizes], part: str = "") -> Value:
@@ -195,7 +195,7 @@ def gather(r: NodeReading) -> Value:
 
 
 def slice_(r: NodeReading) -> Value:
-    """Read Slice: of height and width as Pad2d, of other axes as one Slice each."""
+    """Read Slice: of height and width as Pad2d, of other axes as one Slice each, after Reverse for negative steps."""
     starts, ends = r.listed("starts", 1), r.take("ends", None)
     if starts is None:
         raise Unreadable("has no starts")
@@ -205,16 +205,21 @@ def slice_(r: NodeReading) -> Value:
     steps = r.integers(4) if r.has_input(4) else [1] * len(starts)
     if not len(starts) == len(stops[0]) == len(axes) == len(steps) or max([0, *axes]) >= r.x.rank:
         raise Unreadable("has starts, ends, axes and steps that do not belong together")
+    x = r.x
+    reversed_axes = tuple(sorted(axis for axis, step in zip(axes, steps, strict=True) if step < 0))
+    if reversed_axes:
+        x = r.inner("reversed", Reverse(reversed_axes))
     parts = [
-        (axis, *_bounds(r.x, axis, start, (stops[0][index], stops[1][index]), step))
+        (axis, *_bounds(x, axis, start, (stops[0][index], stops[1][index]), step))
+        if step > 0  # position i is -i - 1 in the reversed order
+        else (axis, *_bounds(x, axis, -start - 1, (-stops[0][index] - 1, -stops[1][index] - 1), -step))
         for index, (axis, start, step) in enumerate(zip(axes, starts, steps, strict=True))
     ]
     cuts = {axis: (start, stop) for axis, start, stop, step in parts if step == 1}
     if r.x.rank == 4 and cuts.keys() == {2, 3} and len(parts) == 2:
         (top, low), (left, right) = cuts[2], cuts[3]
         height, width = r.x.sizes[0][2:]
-        return r.layer(layers.Pad2d((-left, right - width, -top, low - height)))
-    x = r.x
+        return r.layer(layers.Pad2d((-left, right - width, -top, low - height)), x)
     used = [part for part in parts if part[1:] != (0, x.sizes[0][part[0]], 1)]
     for axis, start, stop, step in used:
         x = r.inner(f"axis{axis}", Slice(axis, start, stop, step), x)
@@ -307,11 +312,21 @@ def space_to_depth(r: NodeReading) -> Value:
     return r.layer(layers.Reshape((block * block * c, h // block, w // block)), x)
 
 
+def fold(r: NodeReading) -> Value:
+    """Read Col2Im of images as Fold."""
+    size, kernel = r.integers(1), r.integers(2)
+    pads = r.take("pads", [0, 0, 0, 0])
+    if len(size) != 2 or len(kernel) != 2 or pads[:2] != pads[2:]:
+        raise Unreadable(f"has images of {len(size)} axes, or uneven pads {pads}")
+    window = r.pair("strides", 1), (pads[0], pads[1]), r.pair("dilations", 1)
+    return r.layer(Fold((size[0], size[1]), (kernel[0], kernel[1]), *window))
+
+
 def cast(r: NodeReading) -> Value:
-    """Return the input of a Cast between types of floats."""
+    """Return the input of a Cast between types of floats; all are computed in float32."""
     r.take("saturate", 1)
     r.take("round_mode", "up")
-    if not r.x.is_float or r.take("to", 0) != FLOAT:
+    if not r.x.is_float or r.take("to", 0) not in FLOATS:
         raise Unreadable("converts computed values to another type than float32")
     return r.x
 
@@ -344,6 +359,7 @@ READERS: dict[str, Reader] = {
     "Pad": pad,
     "DepthToSpace": depth_to_space,
     "SpaceToDepth": space_to_depth,
+    "Col2Im": fold,
     "Cast": cast,
     "Shape": shape_of,
     "Size": size_of,

@@ -78,6 +78,18 @@ def constant(tensor: Tensor, key: str = "") -> Value:
     return Value((tensor, tensor), key=key)
 
 
+def for_all_examples(value: Value) -> Tensor:
+    """Return a known tensor, with size 1 for the axis of examples if it is the same for all of them."""
+    one, other = value.tensors
+    for axis, (size, second) in enumerate(zip(one.shape, other.shape, strict=False)):
+        single = one.narrow(axis, 0, 1) if size else one
+        if size != second and all(torch.equal(single.expand_as(x), x) for x in (one, other)):
+            return single
+    if value.constant is None:
+        raise Unreadable("computes with the number of examples")
+    return one
+
+
 def empty(sizes: tuple[Sizes, Sizes], node: str, dtype: torch.dtype = torch.float32) -> Value:
     """Return a computed value."""
     one, other = (torch.empty(each, device="meta", dtype=dtype) for each in sizes)

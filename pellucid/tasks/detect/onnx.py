@@ -14,7 +14,7 @@ from pellucid.detectors import Anchors, Candidates, OneStage
 from pellucid.detectors.base import MAX_CANDIDATES, MAX_DETECTIONS
 from pellucid.errors import PellucidError
 from pellucid.export.onnx_file import BATCH_AXIS, graph_bytes, network_nodes
-from pellucid.export.parity import Parity, ParityError, batch, compare
+from pellucid.export.parity import Parity, ParityError, batch, compare, plain_tensor
 from pellucid.image_objects import Detections
 from pellucid.layers import Identity
 from pellucid.model import Model
@@ -51,14 +51,14 @@ def detector_bytes(model: Model, size: tuple[int, int] | None, metadata: Mapping
             f"{type(detector).__name__} selects regions between its networks, which cannot be written as ONNX; export "
             "a single-stage detector"
         )
-    params = map_tree(lambda leaf: leaf.detach().cpu().float().contiguous(), model.params)
+    params = map_tree(plain_tensor, model.params)
     height, width = _size(model, size)
     traced = trace(Sequential(**detector.nets), params, (model.nominal_shape[0], height, width))
     sizes = [(value.shape[1], value.shape[2]) for value in traced.outputs]
     anchors = Anchors(detector.anchors(sizes, (height, width)).float(), sizes, (height, width))
     nodes, constants = network_nodes(replace(traced, outputs=()), model.stats)
     selection = Nodes(
-        TracedLayer("detections", "detections", Identity(), {}, traced.outputs, GraphValue("detections", ()))
+        TracedLayer("detections", "detections", Identity(), {}, traced.outputs, GraphValue("detections", (None,)))
     )
     candidates = _candidates(selection, traced, detector, anchors)
     _decide(selection, candidates, detector)

@@ -1,0 +1,138 @@
+"""Operators that move values of whole tensors in ONNX."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from pellucid import operators
+from pellucid.layers.base import Layer
+from pellucid.onnx_nodes.node import Nodes
+
+END = torch.iinfo(torch.int64).max  # of a slice up to the end
+
+
+def to_shape(layer: operators.ToShape, n: Nodes) -> None:
+    """Write Reshape; 0 is a size that stays, and other sizes that depend on the number of examples are read from x."""
+    axes = n.step.inputs[0].axes
+    kept = axes[len(axes) - layer.after :]
+    starts = [0] * layer.before + [*layer.sizes]
+    if None not in kept:
+        n.last("Reshape", n.x, n.integers("shape", *starts, *(size or 0 for size in kept)))
+        return
+    ends = n.inner("Shape", n.x, start=len(axes) - layer.after)
+    n.last("Reshape", n.x, n.inner("Concat", n.integers("starts", *starts), ends, axis=0) if starts else ends)
+
+
+def slice_(layer: operators.Slice, n: Nodes) -> None:
+    """Write Slice."""
+    n.last("Slice", n.x, *_part(n, layer.axis, layer.start, layer.stop, layer.step))
+
+
+def replace(layer: operators.ReplaceSlice | operators.ReplaceSelected, n: Nodes) -> None:
+    """Write both inputs joined along the axis, and Gather of the positions in the order of the output."""
+    x, other = n.sources
+    order = torch.arange(n.size(layer.axis))
+    if isinstance(layer, operators.ReplaceSelected):
+        other = n.inner("Unsqueeze", other, n.integers("axes", layer.axis))
+        part = slice(layer.index, layer.index + 1 or None)
+    else:
+        part = slice(layer.start, layer.stop, layer.step)
+    order[part] = len(order) + torch.arange(len(order[part]))
+    n.last("Gather", n.inner("Concat", x, other, axis=layer.axis), n.constant("order", order), axis=layer.axis)
+
+
+def expand(layer: operators.Expand, n: Nodes) -> None:
+    """Write Expand; the number of examples is read from the last input."""
+    sizes = [1 if size == -1 else size for size in layer.sizes]
+    if 0 not in sizes:
+        n.last("Expand", n.x, n.integers("shape", *sizes))
+        return
+    examples, index = n.inner("Shape", n.sources[-1], start=0, end=1), sizes.index(0)
+    before, after = n.integers("before", *sizes[:index]), n.integers("after", *sizes[index + 1 :])
+    n.last("Expand", n.x, n.inner("Concat", before, examples, after, axis=0))
+
+
+def roll(layer: operators.Roll, n: Nodes) -> None:
+    """Write two Slices for each axis, joined in the other order."""
+    x = n.x
+    for index, (shift, axis) in enumerate(zip(layer.shifts, layer.axes, strict=True)):
+        start = -shift % n.size(axis)
+        last = n.inner("Slice", x, *_part(n, axis, start, None, 1, f"last{index}"))
+        first = n.inner("Slice", x, *_part(n, axis, 0, start, 1, f"first{index}"))
+        if index == len(layer.axes) - 1:
+            n.last("Concat", last, first, axis=axis)
+        else:
+            x = n.inner("Concat", last, first, axis=axis)
+
+
+def pad(layer: operators.Pad, n: Nodes) -> None:
+    """Write Pad of the last axes."""
+    count = len(layer.padding) // 2
+    before, after = layer.padding[::2][::-1], layer.padding[1::2][::-1]
+    axes = n.integers("axes", *range(-count, 0))
+    n.last("Pad", n.x, n.integers("pads", *before, *after), n.number("value", layer.value), axes, mode="constant")
+
+
+def stack(layer: operators.Stack, n: Nodes) -> None:
+    """Write Concat of the inputs with a new axis."""
+    axes = n.integers("axes", layer.axis)
+    n.last("Concat", *(n.inner("Unsqueeze", name, axes) for name in n.sources), axis=layer.axis)
+
+
+def unfold(layer: operators.Unfold, n: Nodes) -> None:
+    """Write Conv with a kernel for each position of the window, and Reshape."""
+    channels, places = n.size(1), layer.kernel[0] * layer.kernel[1]
+    kernels = torch.eye(places).view(places, 1, *layer.kernel).repeat(channels, 1, 1, 1)
+    window = {"strides": [*layer.stride], "dilations": [*layer.dilation], "pads": [*layer.padding, *layer.padding]}
+    found = n.inner("Conv", n.x, n.constant("kernels", kernels), **window, group=channels)
+    n.last("Reshape", found, n.integers("shape", 0, channels * places, -1))
+
+
+def fold(layer: operators.Fold, n: Nodes) -> None:
+    """Write Col2Im."""
+    window = {"strides": [*layer.stride], "dilations": [*layer.dilation], "pads": [*layer.padding, *layer.padding]}
+    n.last("Col2Im", n.x, n.integers("size", *layer.size), n.integers("kernel", *layer.kernel), **window)
+
+
+def repeat(layer: operators.Repeat, n: Nodes) -> None:
+    """Write Tile, after Unsqueeze for new axes."""
+    added = len(layer.counts) - len(n.step.inputs[0].axes)
+    x = n.inner("Unsqueeze", n.x, n.integers("axes", *range(added))) if added else n.x
+    n.last("Tile", x, n.integers("counts", *layer.counts))
+
+
+def reverse(layer: operators.Reverse, n: Nodes) -> None:
+    """Write Slice with steps of -1."""
+    count = len(layer.axes)
+    bounds = n.integers("starts", *[-1] * count), n.integers("ends", *[-END] * count)
+    n.last("Slice", n.x, *bounds, n.integers("axes", *layer.axes), n.integers("steps", *[-1] * count))
+
+
+def _part(n: Nodes, axis: int, start: int, stop: int | None, step: int, name: str = "part") -> tuple[str, ...]:
+    """Return the inputs of Slice after the first."""
+    starts, ends = n.integers(f"{name}/start", start), n.integers(f"{name}/stop", END if stop is None else stop)
+    steps = (n.integers(f"{name}/step", step),) if step != 1 else ()
+    return starts, ends, n.integers(f"{name}/axis", axis), *steps
+
+
+WRITERS: Mapping[type[Layer], Callable[[Any, Nodes], None]] = {
+    operators.ToShape: to_shape,
+    operators.Permute: lambda layer, n: n.last("Transpose", n.x, perm=[*layer.axes]),
+    operators.Slice: slice_,
+    operators.Select: lambda layer, n: n.last(
+        "Gather", n.x, n.constant("index", torch.tensor(layer.index)), axis=layer.axis
+    ),
+    operators.ReplaceSlice: replace,
+    operators.ReplaceSelected: replace,
+    operators.Expand: expand,
+    operators.Roll: roll,
+    operators.Pad: pad,
+    operators.Stack: stack,
+    operators.Join: lambda layer, n: n.last("Concat", *n.sources, axis=layer.axis),
+    operators.Index: lambda layer, n: n.last("Gather", *n.sources, axis=layer.axis),
+    operators.Unfold: unfold,
+    operators.Fold: fold,
+    operators.Repeat: repeat,
+    operators.Reverse: reverse,
+}

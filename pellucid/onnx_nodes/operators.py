@@ -1,0 +1,200 @@
+"""Operators on whole tensors in ONNX: arithmetic, reductions, products and normalizations."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from pellucid import operators
+from pellucid.errors import PellucidError
+from pellucid.layers.base import Layer
+from pellucid.onnx_nodes import moves
+from pellucid.onnx_nodes.node import Nodes
+
+EXACT = 15.0  # softplus above it is x, for float32
+
+
+def plain(op: str) -> Callable[[Any, Nodes], None]:
+    """Return the function that writes one node with all inputs and without attributes."""
+    return lambda layer, n: n.last(op, *n.sources)
+
+
+def source(layer: operators.Learned | operators.Fixed, n: Nodes) -> None:
+    """Write the value as a constant of the file, under the name of the parameter."""
+    n.constants[n.step.output.name] = n.step.params[""]
+
+
+def affine_map(layer: operators.AffineMap, n: Nodes) -> None:
+    """Write Mul and Add, or the one that changes values."""
+    if layer.factor == 1:
+        n.last("Add", n.x, n.number("shift", layer.shift))
+    elif layer.shift == 0:
+        n.last("Mul", n.x, n.number("factor", layer.factor))
+    else:
+        n.last("Add", n.inner("Mul", n.x, n.number("factor", layer.factor)), n.number("shift", layer.shift))
+
+
+def clip(layer: operators.Clip, n: Nodes) -> None:
+    """Write Clip."""
+    low = "" if layer.low is None else n.number("low", layer.low)
+    high = () if layer.high is None else (n.number("high", layer.high),)
+    n.last("Clip", n.x, low, *high)
+
+
+def masked_fill(layer: operators.MaskedFill, n: Nodes) -> None:
+    """Write Where."""
+    x, mask = n.sources
+    n.last("Where", mask, n.number("value", layer.value), x)
+
+
+def reduce(op: str) -> Callable[[Any, Nodes], None]:
+    """Return the function that writes a reduction of `axes`."""
+    return lambda layer, n: n.last(op, n.x, n.integers("axes", *layer.axes), keepdims=int(layer.keep))
+
+
+def largest_one(layer: operators.LargestOne, n: Nodes) -> None:
+    """Write ReduceMax."""
+    n.last("ReduceMax", n.x, n.integers("axes", layer.axis), keepdims=int(layer.keep))
+
+
+def variance(layer: operators.Variance, n: Nodes) -> None:
+    """Write the mean of squared deviations; for a correction, their sum divided by a number."""
+    axes = n.integers("axes", *layer.axes)
+    centred = n.inner("Sub", n.x, n.inner("ReduceMean", n.x, axes, keepdims=1))
+    squares = n.inner("Mul", centred, centred)
+    if not layer.correction:
+        n.last("ReduceMean", squares, axes, keepdims=int(layer.keep))
+        return
+    count = math.prod(n.size(axis) for axis in layer.axes) - layer.correction
+    total = n.inner("ReduceSum", squares, axes, keepdims=int(layer.keep))
+    n.last("Div", total, n.number("count", count))
+
+
+def softplus(layer: operators.SoftPlus, n: Nodes) -> None:
+    """Write Softplus, or for other settings Softplus of β x, divided by β, and x itself above the threshold."""
+    if layer.beta == 1 and layer.threshold >= EXACT:
+        n.last("Softplus", n.x)
+        return
+    beta = n.number("beta", layer.beta)
+    scaled = n.inner("Mul", n.x, beta)
+    y = n.inner("Div", n.inner("Softplus", scaled), beta)
+    n.last("Where", n.inner("Greater", scaled, n.number("threshold", layer.threshold)), n.x, y)
+
+
+def parametric_relu(layer: operators.ParametricReLU, n: Nodes) -> None:
+    """Write PRelu, whose slopes have one axis for each axis of x after the channels."""
+    x, slopes = n.sources
+    after = len(n.step.inputs[0].axes) - 2
+    if n.step.inputs[1].axes != (1,) and after > 0:
+        slopes = n.inner("Reshape", slopes, n.integers("slopes", -1, *(1,) * after))
+    n.last("PRelu", x, slopes)
+
+
+def linear_map(layer: operators.LinearMap, n: Nodes) -> None:
+    """Write MatMul with the transposed weight, and Add."""
+    x, weight, *bias = n.sources
+    transposed = n.inner("Transpose", weight, perm=[1, 0])
+    if bias:
+        n.last("Add", n.inner("MatMul", x, transposed), *bias)
+    else:
+        n.last("MatMul", x, transposed)
+
+
+def attention(layer: operators.Attention, n: Nodes) -> None:
+    """Write the products, the masks and the softmax of attention."""
+    q, k, v, *masks = n.sources
+    order = list(range(len(n.step.inputs[1].axes)))
+    order[-2:] = order[-1], order[-2]
+    scale = 1 / math.sqrt(n.size(-1)) if layer.scale is None else layer.scale
+    scores = n.inner("MatMul", n.inner("Mul", q, n.number("scale", scale)), n.inner("Transpose", k, perm=order))
+    hidden = n.number("hidden", -math.inf)
+    if layer.causal:
+        sizes = n.size(-2), n.size(-2, 1)
+        scores = n.inner("Where", n.constant("later", torch.ones(sizes, dtype=torch.bool).triu(1)), hidden, scores)
+    for mask, value in zip(masks, n.step.inputs[3:], strict=True):
+        is_choice = value.dtype is torch.bool
+        scores = n.inner("Where", mask, scores, hidden) if is_choice else n.inner("Add", scores, mask)
+    n.last("MatMul", n.inner("Softmax", scores, axis=-1), v)
+
+
+def convolve(layer: operators.Convolve, n: Nodes) -> None:
+    """Write Conv or ConvTranspose, whose weights are an input."""
+    window = {"strides": [*layer.stride], "dilations": [*layer.dilation], "group": layer.groups}
+    pads = [*layer.padding, *layer.padding]
+    if not layer.transposed:
+        n.last("Conv", *n.sources, **window, pads=pads)
+        return
+    extra = [*layer.output_padding] or [0] * len(layer.stride)
+    if any(more >= step for more, step in zip(extra, layer.stride, strict=True)):
+        raise PellucidError(f"{n.step.name}: onnxruntime has no output padding of a stride or more, as {extra}")
+    n.last("ConvTranspose", *n.sources, **window, pads=pads, output_padding=extra)
+
+
+def normalize_last(layer: operators.NormalizeLast, n: Nodes) -> None:
+    """Write LayerNormalization, with factors of 1 if there are none."""
+    scale = () if len(n.sources) > 1 else (n.constant("scale", torch.ones(layer.shape)),)
+    n.last("LayerNormalization", *n.sources, *scale, axis=-len(layer.shape), epsilon=float(layer.epsilon))
+
+
+def normalize_groups(layer: operators.NormalizeGroups, n: Nodes) -> None:
+    """Write GroupNormalization, with factors of 1 and summands of 0 if there are none."""
+    n.last("GroupNormalization", n.x, *_affine(n), num_groups=layer.groups, epsilon=float(layer.epsilon))
+
+
+def normalize_channels(layer: operators.NormalizeChannels, n: Nodes) -> None:
+    """Write w (x - μ) / sqrt(σ² + ε) + b in primitive nodes; μ and σ² are of all axes but that of the channels."""
+    rank = len(n.step.inputs[0].axes)
+    axes = n.integers("axes", 0, *range(2, rank))
+    centred = n.inner("Sub", n.x, n.inner("ReduceMean", n.x, axes, keepdims=1))
+    mean_square = n.inner("ReduceMean", n.inner("Mul", centred, centred), axes, keepdims=1)
+    deviation = n.inner("Sqrt", n.inner("Add", mean_square, n.number("epsilon", layer.epsilon)))
+    shape = n.integers("channels", -1, *(1,) * (rank - 2))
+    scale, shift = (n.inner("Reshape", name, shape) for name in _affine(n))
+    n.last("Add", n.inner("Mul", n.inner("Div", centred, deviation), scale), shift)
+
+
+def _affine(n: Nodes) -> tuple[str, str]:
+    """Return the factors and the summands of a normalization's channels, 1 and 0 if they are no inputs."""
+    _, *given = n.sources
+    scale = given[0] if given else n.constant("scale", torch.ones(n.size(1)))
+    return scale, given[1] if len(given) > 1 else n.constant("shift", torch.zeros(n.size(1)))
+
+
+WRITERS: Mapping[type[Layer], Callable[[Any, Nodes], None]] = {
+    **moves.WRITERS,
+    operators.Learned: source,
+    operators.Fixed: source,
+    operators.Plus: plain("Add"),
+    operators.Minus: plain("Sub"),
+    operators.Times: plain("Mul"),
+    operators.Over: plain("Div"),
+    operators.AffineMap: affine_map,
+    operators.Power: lambda layer, n: n.last("Pow", n.x, n.number("exponent", layer.exponent)),
+    operators.Exponential: plain("Exp"),
+    operators.Clip: clip,
+    operators.Logarithm: plain("Log"),
+    operators.Absolute: plain("Abs"),
+    operators.SineFunction: plain("Sin"),
+    operators.CosineFunction: plain("Cos"),
+    operators.ErrorFunction: plain("Erf"),
+    operators.SoftPlus: softplus,
+    operators.ParametricReLU: parametric_relu,
+    operators.MaskedFill: masked_fill,
+    operators.Where: plain("Where"),
+    operators.Mean: reduce("ReduceMean"),
+    operators.Sum: reduce("ReduceSum"),
+    operators.Largest: reduce("ReduceMax"),
+    operators.Length: reduce("ReduceL2"),
+    operators.LargestOne: largest_one,
+    operators.Variance: variance,
+    operators.RunningSum: lambda layer, n: n.last("CumSum", n.x, n.constant("axis", torch.tensor(layer.axis))),
+    operators.MatMul: plain("MatMul"),
+    operators.LinearMap: linear_map,
+    operators.Attention: attention,
+    operators.Einsum: lambda layer, n: n.last("Einsum", *n.sources, equation=layer.equation),
+    operators.Convolve: convolve,
+    operators.NormalizeLast: normalize_last,
+    operators.NormalizeGroups: normalize_groups,
+    operators.NormalizeChannels: normalize_channels,
+}

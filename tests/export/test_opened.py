@@ -1,0 +1,35 @@
+"""Opened networks as files: the ONNX file opens again, and the PyTorch file has the original's state_dict."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import pellucid
+from pellucid.export import to_onnx, to_torch
+from pellucid.operators import Attention
+from tests.opening.networks import ViT
+from tests.opening.test_opened import images, made
+
+
+def opened() -> pellucid.Model:
+    return pellucid.open(made(ViT).float().eval(), images(2).float())
+
+
+def test_an_exported_vit_opens_again_with_its_layers(tmp_path: Path) -> None:
+    model = opened()
+    to_onnx(model, tmp_path / "net.onnx")
+    again = pellucid.open(tmp_path / "net.onnx")
+    x = images(5, seed=1).float()
+    torch.testing.assert_close(again(x), model(x), rtol=1e-5, atol=1e-6)
+    attentions = [[type(layer) for layer in one.net.layers.values()].count(Attention) for one in (model, again)]
+    assert attentions == [2, 2]
+    assert again.weights.keys() == model.weights.keys()
+
+
+@pytest.mark.slow
+def test_the_weights_of_a_pytorch_file_have_the_keys_of_the_opened_network(tmp_path: Path) -> None:
+    model = opened()
+    to_torch(model, tmp_path / "net.py")
+    assert load_file(tmp_path / "net_weights.safetensors").keys() == model.weights.keys()

@@ -1,0 +1,81 @@
+"""Operators of opened networks as ONNX files and as PyTorch code: outputs are those of the PyTorch functions."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import pellucid
+from pellucid.export import onnx_bytes
+from pellucid.export.parity import plain_tensor
+from pellucid.export.torch_file import source
+from pellucid.nested import flatten, map_tree
+from tests.export.test_onnx_file import run
+from tests.export.test_torch_file import module_of
+from tests.opening.networks import NETWORKS
+from tests.opening.test_opened import images, made
+from tests.opening.test_operators import FUNCTIONS, Exact, Function, Standardized, TwoPaths
+
+TOLERANCE = 1e-5  # relative to the largest value
+
+MASK = torch.rand(16, 16, generator=torch.Generator().manual_seed(0)) > 0.3
+MASK[:, 0] = True  # no row is without a key
+
+
+def replaced(x: Tensor) -> Tensor:
+    y = x.clone()
+    y[:, 1] = 2 * x[:, 0]
+    y[:, :, 1:-2:3] = x[:, :, 2:7:1]
+    return y
+
+
+FURTHER: dict[str, Callable[[Tensor], Tensor]] = {
+    "causal attention": lambda x: F.scaled_dot_product_attention(x, 2 * x, x, is_causal=True),
+    "attention with a scale": lambda x: F.scaled_dot_product_attention(x, x, x, scale=0.1),
+    "attention with a mask of choices": lambda x: F.scaled_dot_product_attention(x, x, x, MASK),
+    "attention with a mask of numbers": lambda x: F.scaled_dot_product_attention(x, x, x, MASK.double()),
+    "replaced": replaced,
+    "joined": lambda x: torch.cat((x.transpose(0, 1), x.transpose(0, 1)[:1]), 0).transpose(0, 1),
+    "sequences first": lambda x: F.layer_norm(x.flatten(2).permute(2, 0, 1), (3,)).permute(1, 0, 2),
+    "softplus": F.softplus,
+    "population variance": lambda x: x.var((1, 2), correction=0),
+    "prelu of one slope": lambda x: F.prelu(x, torch.full((1,), 0.3).double()),
+    "slices": lambda x: x[:, :, -5:-1, 1::4],
+    "negative padding": lambda x: F.pad(x.flatten(1), (3, -2), value=1.5),
+    "rolled twice": lambda x: x.roll((17, -2), (2, 3)),
+}
+
+
+def assert_exports(network: nn.Module) -> None:
+    model = pellucid.open(network, images(2))
+    shape, params = tuple(images(1).shape[1:]), map_tree(plain_tensor, model.params)
+    data, _ = onnx_bytes(model.net, params, shape)
+    text, weights = source("net", model.net, params, shape, None, None)
+    assert {name.replace("to_", "to") for name in weights} == flatten(params).keys()
+    module = module_of(text).network()
+    module.load_state_dict(weights)
+    for count in (1, 4):
+        x = images(count, seed=count)
+        y = network(x).detach()
+        with torch.no_grad():
+            outs = (*run(data, x.float()), module.double().train(False)(x))
+        for found in outs:
+            assert (found - y).abs().max() <= TOLERANCE * y.abs().max()
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, *FURTHER])
+def test_function_equals_pytorchs(name: str) -> None:
+    assert_exports(Function({**FUNCTIONS, **FURTHER}[name]))
+
+
+@pytest.mark.parametrize("kind", [Standardized, TwoPaths, Exact])
+def test_network_equals_pytorchs(kind: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    assert_exports(kind().double())
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_opened_network_equals_pytorchs(kind: type[nn.Module]) -> None:
+    assert_exports(made(kind).eval())

@@ -22,8 +22,9 @@ def test_the_zoo_is_complete() -> None:
 
 @pytest.mark.parametrize("name", sorted(UNEXPORTED))
 def test_layers_without_a_form_are_named(name: str) -> None:
-    net = MODELS[name](5, 12, 4, 8, 2, 2) if name == "vit" else MODELS[name](5)
-    shape = (3, 12, 12) if name == "vit" else (3, 32, 32)
+    side = {"vit": 12, "swin": 16}.get(name, 32)
+    small = {"vit": (12, 4, 8, 2, 2), "swin": (16, 2, 8, (1, 1), 2)}.get(name, ())
+    net, shape = MODELS[name](5, *small), (3, side, side)
     params, _ = net.init(shape, torch.Generator().manual_seed(0))
     with pytest.raises(PellucidError, match=r"no ONNX operators for the layers .*Permute, Learned"):
         onnx_bytes(net, params, shape)

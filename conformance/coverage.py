@@ -187,10 +187,10 @@ UNTOUCHED: dict[Any, Check] = {
         "test_a_product_of_matrices_shares_by_contributions",
         "its factors times their gradients, by autograd",
     ),
-    rules.Numerator: Check(
-        _OPERATORS, "test_the_numerator_takes_the_relevance_of_a_quotient", "the relevance as it was"
+    rules.First: Check(_OPERATORS, "test_the_first_input_takes_all_relevance", "the relevance as it was"),
+    rules.AsWeighted: Check(
+        _OPERATORS, "test_a_convolution_with_given_weights_shares_as_one_with_its_own", "the same rule on Conv2d"
     ),
-    rules.AsDense: Check(_OPERATORS, "test_a_linear_map_shares_as_a_dense_layer", "the same rule on Dense"),
     **dict.fromkeys((rules.Origin, rules.Origins, rules.Use, rules.UseRule), _ORIGINS),
     **dict.fromkeys((rules.attn_lrp, rules.cp_lrp), _MODIFIED),
     rules.fold: Check(

@@ -65,11 +65,16 @@ def normal(shape: Any, rng: torch.Generator) -> Any:
 
 
 def randomized(params: dict[str, Any], rng: torch.Generator) -> dict[str, Any]:
-    """Replace parameters and buffers by random float64 values of the same shapes, variances by positive ones."""
+    """Replace parameters and buffers by random float64 values of the same shapes, variances by positive ones.
+
+    Masks and indices stay.
+    """
     out: dict[str, Any] = {}
     for name, value in params.items():
         if isinstance(value, dict):
             out[name] = randomized(value, rng)
+        elif not value.is_floating_point():
+            out[name] = value
         elif name == "running_var":
             out[name] = torch.rand(value.shape, generator=rng, dtype=torch.float64) + 0.5
         else:

@@ -34,6 +34,7 @@ PUBLISHED: dict[str, tuple[int, dict[str, Any]]] = {
     "efficientnet_b0": (5_288_548, {}),
     "convnext_tiny": (28_589_128, {}),
     "vit": (86_567_656, {}),
+    "swin": (28_288_354, {}),
 }
 
 

@@ -13,7 +13,7 @@ from pellucid.explain.sweeps import scores
 from pellucid.explain.target import Target
 from pellucid.layers import Softmax
 from pellucid.layers.base import Layer, Params, Trait
-from pellucid.operators import AffineMap, Attention, Fixed, Learned, Pad
+from pellucid.operators import AffineMap, Attention, Fixed, Learned, Length, MaskedFill, Pad, Unfold, Variance
 from pellucid.sweep import BackwardWatch
 from pellucid.text import plural
 
@@ -29,8 +29,8 @@ class Absorbed:
     """The relevance that one layer absorbed for one cause.
 
     cause: "bias"; "parameter", an input such as a position embedding or a class token; "constant", such as a mask, the
-    shift of AffineMap or padding; "softmax", the constant term of its linearization; "stabilizer", of denominators; or
-    "rule", what a rule without a stabilizer does not return.
+    shift of AffineMap, padding or what replaces masked values; "softmax", the constant term of its linearization;
+    "stabilizer", of denominators; or "rule", what a rule without a stabilizer does not return.
     """
 
     path: str
@@ -122,11 +122,12 @@ def _cause(layer: Layer, dx: Any) -> str:
     """Return why relevance that is not the bias's ends in a layer."""
     if isinstance(layer, Learned):
         return PARAMETER
-    if isinstance(layer, Fixed | Pad | AffineMap):
+    if isinstance(layer, Fixed | Pad | Unfold | AffineMap | MaskedFill):
         return CONSTANT
     if isinstance(layer, Softmax) or (isinstance(layer, Attention) and dx[0] is not None):
         return SOFTMAX
-    return STABILIZER if layer.traits & (Trait.WEIGHTED | Trait.SUM | Trait.NORM | Trait.MERGE) else RULE
+    divides = layer.traits & (Trait.WEIGHTED | Trait.SUM | Trait.NORM | Trait.MERGE)
+    return STABILIZER if divides or isinstance(layer, Length | Variance) else RULE
 
 
 def _sum(value: Any) -> float:

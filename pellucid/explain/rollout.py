@@ -17,6 +17,11 @@ from pellucid.operators import Attention
 from pellucid.text import plural
 
 
+def attends(layer: Layer) -> bool:
+    """Return whether a layer computes weights of attention, or may: softmax over the last of four axes."""
+    return isinstance(layer, Attention) or (isinstance(layer, Softmax) and layer.axis == 3)
+
+
 def rollout(net: Layer, params: Params, x: Any, target: Target = None, upsample: bool = True) -> Tensor:
     """Return the product of the attention matrices, for the class token, as maps (N, 1, H, W) of the image.
 
@@ -36,7 +41,7 @@ def rollout(net: Layer, params: Params, x: Any, target: Target = None, upsample:
         tokens(path, layer, x, y, cache)
         if isinstance(layer, Attention):
             weights.append(cache.weights)
-        elif isinstance(layer, Softmax) and y.dim() == 4 and layer.axis == 3:
+        elif attends(layer) and y.dim() == 4:
             weights.append(y)
 
     forward_to(net, params, x, target, watch)

@@ -90,16 +90,29 @@ class Tokens:
 
 
 def _moved(layer: Layer, x: Any, known: list[Places | None], size: tuple[int, int]) -> Places | None:
-    """Return the places after a layer that only moves values: its outputs for the labels."""
+    """Return the places after a layer that only moves values: its outputs for the labels, without its constants."""
     if not isinstance(x, tuple):
-        return None if known[0] is None else Places(layer.forward({}, known[0].labels, Mode(keep=False))[0], size)
+        return None if known[0] is None else Places(_outputs(layer, known[0].labels), size)
     labels = [
         part if index in layer.constants else one.labels if one is not None else None
         for index, (part, one) in enumerate(zip(cast("tuple[Any, ...]", x), known, strict=True))
     ]
     if any(one is None for one in labels):
         return None
-    return Places(layer.forward({}, tuple(labels), Mode(keep=False))[0], size)
+    return Places(_outputs(layer, tuple(labels)), size)
+
+
+def _outputs(layer: Layer, labels: Any) -> Tensor:
+    """Return the outputs of a layer for labels: 0 where it inserts a constant, which is the output for labels of 0."""
+
+    def run(factor: int) -> Tensor:
+        parts = [
+            one if index in layer.constants else factor * one.double()  # not all operators take whole numbers
+            for index, one in enumerate(cast("tuple[Tensor, ...]", labels) if isinstance(labels, tuple) else (labels,))
+        ]
+        return layer.forward({}, tuple(parts) if isinstance(labels, tuple) else parts[0], Mode(keep=False))[0]
+
+    return (run(1) - run(0)).nan_to_num(0).long()
 
 
 def _kept(places: Places, y: Tensor) -> Places | None:

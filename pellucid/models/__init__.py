@@ -21,6 +21,7 @@ from pellucid.models.resnet import resnet18, resnet20, resnet32, resnet34, resne
 from pellucid.models.resnet_generator import resnet_generator
 from pellucid.models.squeezenet import squeezenet1_1
 from pellucid.models.surface import features, head, match, replace_head
+from pellucid.models.swin import swin
 from pellucid.models.transfer import transfer
 from pellucid.models.unet import unet
 from pellucid.models.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn, vgg_small
@@ -33,7 +34,7 @@ MODELS: dict[str, Callable[..., Layer]] = {
         mlp, lenet, convnet, airbench, airbench96, alexnet, alexnet_small, zfnet,
         vgg11, vgg13, vgg16, vgg19, vgg11_bn, vgg13_bn, vgg16_bn, vgg19_bn, vgg_small, googlenet, inception_v3,
         resnet18, resnet34, resnet50, resnet101, resnet152, resnet20, resnet32, resnet56,
-        densenet121, mobilenet_v2, squeezenet1_1, efficientnet_b0, convnext_tiny, vit, fcn32, fcn16, fcn8, unet,
+        densenet121, mobilenet_v2, squeezenet1_1, efficientnet_b0, convnext_tiny, vit, swin, fcn32, fcn16, fcn8, unet,
         unet_generator, resnet_generator, patch_discriminator, heat_maps, coordinates, transfer,
     )
 }  # fmt: skip
@@ -73,6 +74,7 @@ __all__ = [
     "resnet152",
     "resnet_generator",
     "squeezenet1_1",
+    "swin",
     "transfer",
     "unet",
     "unet_generator",

@@ -32,14 +32,14 @@ from pellucid.operators.norms import NormalizeChannels, NormalizeGroups, Normali
 from pellucid.operators.patches import Fold, Repeat, Reverse, RunningSum, Unfold
 from pellucid.operators.products import Attention, Einsum, LinearMap, MatMul
 from pellucid.operators.reductions import Largest, Length, Mean, Sum, Variance
-from pellucid.operators.sources import Fixed, Learned
+from pellucid.operators.sources import Fixed, Learned, ShiftMask
 
 OPERATORS: tuple[type[Layer], ...] = (
     Absolute, AffineMap, Attention, Clip, Convolve, CosineFunction, Einsum, ErrorFunction, Expand, Exponential,
     Fixed, Fold, Index, Join, Largest, LargestOne, Learned, Length, LinearMap, Logarithm, MaskedFill, MatMul, Mean,
     Minus, NormalizeChannels, NormalizeGroups, NormalizeLast, Over, Pad, ParametricReLU, Permute, Plus, Power,
-    Repeat, ReplaceSelected, ReplaceSlice, Reverse, Roll, RunningSum, Select, SineFunction, Slice, SoftPlus, Stack,
-    Sum, Times, ToShape, Unfold, Variance, Where,
+    Repeat, ReplaceSelected, ReplaceSlice, Reverse, Roll, RunningSum, Select, ShiftMask, SineFunction, Slice, SoftPlus,
+    Stack, Sum, Times, ToShape, Unfold, Variance, Where,
 )  # fmt: skip
 
 __all__ = [
@@ -84,6 +84,7 @@ __all__ = [
     "Roll",
     "RunningSum",
     "Select",
+    "ShiftMask",
     "SineFunction",
     "Slice",
     "SoftPlus",

@@ -15,7 +15,7 @@ from pellucid.operators.moves import InputsCache
 class MaskedFill(TensorLayer):
     """Replace values by the number `value` where a second input, a mask of booleans, is True."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES
     constants: ClassVar[tuple[int, ...]] = (1,)
 
     value: float
@@ -34,7 +34,7 @@ class MaskedFill(TensorLayer):
 class Where(TensorLayer):
     """Take values of the second input where the first, a mask of booleans, is True, else those of the third."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MERGE
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.MERGE
     constants: ClassVar[tuple[int, ...]] = (0,)
 
     def forward(self, params: Params, x: tuple[Tensor, Tensor, Tensor], mode: Mode) -> tuple[Tensor, InputsCache]:
@@ -61,7 +61,7 @@ class LargestOne(TensorLayer):
     One of equal maxima receives the gradient, as of torch.max; Largest divides it among them.
     """
 
-    traits: ClassVar[Trait] = Trait.WHOLE
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES
 
     axis: int
     keep: bool = False

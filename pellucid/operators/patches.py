@@ -17,7 +17,7 @@ _Two = tuple[int, int]
 class Unfold(TensorLayer):
     """Take all windows of images (N, C, H, W) as columns: y is (N, C kH kW, windows). Padding is 0."""
 
-    traits: ClassVar[Trait] = Trait.WHOLE | Trait.LINEAR
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES | Trait.LINEAR
 
     kernel: _Two
     stride: _Two

@@ -1,4 +1,4 @@
-"""Parameters and constants as nodes of a graph: values that other operators read as inputs."""
+"""Parameters, constants and masks as nodes of a graph: values that other operators read as inputs."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Layer, Mode, Params, Shape, Trait
-from pellucid.settings.checks import check_range
+from pellucid.settings.checks import check, check_range, check_whole
 
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, torch.int64, torch.bool)}
 
@@ -77,6 +77,46 @@ class Fixed(Layer):
 
     def forward(self, params: Params, x: tuple[()], mode: Mode) -> tuple[Tensor, SourceCache]:
         """Return the constant."""
+        return params[""], SourceCache()
+
+    def backward(self, params: Params, cache: SourceCache, dy: Any) -> tuple[tuple[()], Params]:
+        """Return no gradients."""
+        return (), {}
+
+
+@dataclass(frozen=True)
+class ShiftMask(Layer):
+    """Tell which tokens of a window may attend to each other after a cyclic shift, as booleans; it has no input.
+
+    y is (windows, 1, T, T), True for two tokens of a window that were neighbours before Roll moved the grid of `side` x
+    `side` tokens by `shift` to the left and upwards; T = window². It is a buffer, as of Fixed.
+    Source: Liu et al. 2021, section 3.2 and figure 4.
+    """
+
+    traits: ClassVar[Trait] = Trait.WHOLE | Trait.MOVES
+    buffers: ClassVar[tuple[str, ...]] = ("",)
+
+    side: int
+    window: int
+    shift: int
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a window that does not divide the grid, or a shift of a window or more."""
+        check_whole(self, side=self.side, window=self.window, shift=self.shift)
+        check(self.side % self.window == 0, "ShiftMask: window", f"a divisor of side={self.side}", self.window)
+        check(self.shift < self.window, "ShiftMask: shift", f"less than window={self.window}", self.shift)
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Shape]:
+        """Return the mask, and its shape without the first axis."""
+        moved = torch.arange(self.side) >= self.side - self.shift  # rows, or columns, that came from the other end
+        count = self.side // self.window
+        parts = (2 * moved[:, None] + moved).view(count, self.window, count, self.window)
+        labels = parts.transpose(1, 2).reshape(count**2, 1, self.window**2)  # (windows, 1, T)
+        mask = labels[..., None] == labels[..., None, :]
+        return {"": mask}, tuple(mask.shape[1:])
+
+    def forward(self, params: Params, x: tuple[()], mode: Mode) -> tuple[Tensor, SourceCache]:
+        """Return the mask."""
         return params[""], SourceCache()
 
     def backward(self, params: Params, cache: SourceCache, dy: Any) -> tuple[tuple[()], Params]:

@@ -18,29 +18,29 @@ from pellucid.rules.composites import (
 )
 from pellucid.rules.entrance import Entrance, at_entrance
 from pellucid.rules.fold import fold
-from pellucid.rules.operators import AsDense, Attend, FixedScale, Numerator, Product, Share, Taylor
+from pellucid.rules.operators import AsWeighted, Attend, FixedScale, Product, Share, Taylor
 from pellucid.rules.origins import Origin, Origins, Use, UseRule
 from pellucid.rules.outputs import OutputRule, Outputs
 from pellucid.rules.relevance import AlphaBeta, Epsilon, Flat, Gamma, WSquare, ZBox, Zero, ZPlus
-from pellucid.rules.simple import Deconv, Guided, Norm, Pass, own
+from pellucid.rules.simple import Deconv, First, Guided, Norm, Pass, own
 from pellucid.rules.table import Table, composite
 from pellucid.sweep import Rule, Rules, gradient
 
 __all__ = [
     "COMPOSITES",
     "AlphaBeta",
-    "AsDense",
+    "AsWeighted",
     "Attend",
     "Composite",
     "Deconv",
     "Entrance",
     "Epsilon",
+    "First",
     "FixedScale",
     "Flat",
     "Gamma",
     "Guided",
     "Norm",
-    "Numerator",
     "Origin",
     "Origins",
     "OutputRule",

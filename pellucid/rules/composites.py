@@ -7,21 +7,27 @@ from pellucid.layers.base import Layer, Trait
 from pellucid.operators import (
     AffineMap,
     Attention,
-    Clip,
-    Exponential,
+    Convolve,
+    Einsum,
     Length,
     LinearMap,
     MatMul,
+    NormalizeChannels,
+    NormalizeGroups,
+    NormalizeLast,
     Over,
-    Power,
+    ParametricReLU,
     Times,
+    Variance,
 )
 from pellucid.rules.entrance import Entrance, at_entrance
-from pellucid.rules.operators import AsDense, Attend, FixedScale, Numerator, Product, Share, Taylor
+from pellucid.rules.operators import AsWeighted, Attend, FixedScale, Product, Share, Taylor
 from pellucid.rules.relevance import AlphaBeta, Bound, Epsilon, Flat, Gamma, ZBox, ZPlus
-from pellucid.rules.simple import Deconv, Guided, Norm, Pass
+from pellucid.rules.simple import Deconv, First, Guided, Norm, Pass
 from pellucid.rules.table import Table, TableRow, composite
 from pellucid.sweep import Rule, Rules
+
+NORM_OPERATORS = (NormalizeChannels, NormalizeGroups, NormalizeLast)  # whose scale and shift are inputs
 
 Composite = Callable[[Entrance], Rules]  # from the layers that read the input to the rules of all layers
 
@@ -35,25 +41,31 @@ def relevance(convolution: Rule, dense: Rule, stabilizer: float = 1e-6) -> Table
     of attention are constant; other operators of opened networks have the rules of `cp_lrp`.
     """
     return composite(
+        (NORM_OPERATORS, First()),
         ((Trait.ACTIVATION, Trait.NORM), Pass()),
         ((Multiply, Times), Share()),
-        *_operators(dense, stabilizer, constant_weights=True),
+        *_operators(convolution, dense, stabilizer, constant_weights=True),
         (Trait.SUM, Norm(stabilizer)),
         (Trait.CONVOLUTION, convolution),
         (Dense, dense),
     )
 
 
-def _operators(dense: Rule, stabilizer: float, constant_weights: bool) -> tuple[TableRow, ...]:
-    """Return the rules of operators: for products of matrices, quotients, functions of one value, and the norm."""
+def _operators(convolution: Rule, dense: Rule, stabilizer: float, constant_weights: bool) -> tuple[TableRow, ...]:
+    """Return the rules of operators: for products, quotients, functions of one value, the norm and the variance.
+
+    A function of one value passes relevance on unchanged: Achtibat et al. 2024, equation 9.
+    """
     return (
-        (MatMul, Product(constant_weights, stabilizer)),
+        ((MatMul, Einsum), Product(constant_weights, stabilizer)),
         (Attention, Attend(constant_weights, stabilizer)),
-        (LinearMap, AsDense(dense)),
-        (Over, Numerator()),
+        (LinearMap, AsWeighted(dense)),
+        (Convolve, AsWeighted(convolution)),
+        ((Over, ParametricReLU), First()),
         (_is_shifted, Norm(stabilizer)),
-        ((AffineMap, Clip, Exponential, Power), Pass()),
-        (Length, Norm(stabilizer)),  # homogeneous of degree 1, so that the contributions x ∂y/∂x add up to y
+        (Trait.ELEMENTWISE, Pass()),
+        (Length, Norm(stabilizer)),
+        (Variance, Norm(stabilizer, degree=2)),
     )
 
 
@@ -124,11 +136,11 @@ def _transformer(epsilon: float, gamma: float, constant_weights: bool) -> Table:
     softmax: tuple[TableRow, ...] = () if constant_weights else ((Softmax, Taylor()),)
     return composite(
         *softmax,
-        ((LayerNorm, GroupNorm, InstanceNorm2d), FixedScale(epsilon)),
+        ((LayerNorm, GroupNorm, InstanceNorm2d, *NORM_OPERATORS), FixedScale(epsilon)),
         (BatchNorm, Epsilon(epsilon)),
         ((Trait.ACTIVATION, Trait.NORM), Pass()),
         ((Multiply, Times), Share(constant_weights)),
-        *_operators(weighted, epsilon, constant_weights),
+        *_operators(weighted, weighted, epsilon, constant_weights),
         (Trait.SUM, Norm(epsilon)),
         ((Trait.CONVOLUTION, Dense), weighted),
     )

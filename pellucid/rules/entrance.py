@@ -7,8 +7,12 @@ from torch import Tensor
 
 from pellucid.combine.base import Combinator
 from pellucid.layers.base import Cache, Layer, Params, Trait
+from pellucid.operators import Convolve, LinearMap
+from pellucid.rules.operators import AsWeighted
 from pellucid.rules.outputs import OutputRule, apply_rule
 from pellucid.sweep import Rule, Rules
+
+GIVEN_WEIGHTS = (Convolve, LinearMap)  # layers whose weight is their second input
 
 
 class Entrance:
@@ -18,7 +22,8 @@ class Entrance:
     them, because inputs such as pixels are bounded and may be negative. After a forward pass of x with `Entrance(x)` as
     `watch`, `cache in entrance` returns whether the use of a layer that returned this cache is one of them. For a layer
     that is applied to the input and again to its own output, only the first use is. Outputs of layers without weights,
-    such as padding, pooling and normalization, count as the input; a sum of the input and another value does not.
+    such as padding, pooling and normalization, count as the input; a sum of the input and another value does not. Of
+    layers whose weight and bias are inputs, only the first input counts.
     `paths` contains the paths of these layers.
     """
 
@@ -29,10 +34,12 @@ class Entrance:
 
     def __call__(self, path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
         """Record the forward pass of one layer."""
-        reads_input = all(any(tensor is early for early in self._early) for tensor in _tensors(x))
+        has_given = isinstance(layer, GIVEN_WEIGHTS)
+        read = _tensors(x[0] if has_given else x)
+        reads_input = all(any(tensor is early for early in self._early) for tensor in read)
         if isinstance(layer, Combinator) or not reads_input:
             return
-        if Trait.WEIGHTED in layer.traits:
+        if Trait.WEIGHTED in layer.traits or has_given:
             self.paths.add(path)
             self._caches.append(cache)
         else:
@@ -63,6 +70,8 @@ def at_entrance(entrance: Entrance, rule: Rule, rules: Rules) -> Rules:
 
     def choose(path: str, layer: Layer) -> Rule:
         usual = rules(path, layer)
+        if isinstance(layer, GIVEN_WEIGHTS):
+            return AtEntrance(entrance, AsWeighted(rule), usual)
         return AtEntrance(entrance, rule, usual) if Trait.WEIGHTED in layer.traits else usual
 
     return choose

@@ -2,19 +2,21 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.layers import Dense, GroupNorm, InstanceNorm2d, LayerNorm, Softmax
-from pellucid.layers.base import Cache, Layer, Params
+from pellucid.layers import Softmax
+from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 from pellucid.layers.dense import DenseCache
-from pellucid.operators import Attention, LinearMap
+from pellucid.operators import Attention, MatMul, NormalizeChannels, NormalizeGroups, NormalizeLast
 from pellucid.operators.base import unbroadcast
+from pellucid.operators.moves import InputsCache
+from pellucid.rules.norms import normalized
 from pellucid.rules.origins import Origin, Use, UseRule
-from pellucid.rules.term import stabilized
-from pellucid.settings.checks import check_range
+from pellucid.rules.term import WithStabilizer, stabilized
 from pellucid.sweep import Rule
 
 
@@ -41,41 +43,31 @@ class Share(UseRule):
 
 
 @dataclass(frozen=True)
-class Numerator:
-    """Give the relevance of a quotient to its numerator: the denominator is constant, as the σ of a norm is."""
-
-    def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[tuple[Tensor, None], Params]:
-        """Return dy, summed over broadcast axes, and None."""
-        return (unbroadcast(dy, cache.xs[0]), None), {}
-
-
-@dataclass(frozen=True)
-class Product(UseRule):
+class Product(UseRule, WithStabilizer):
     """Share relevance by contributions among the factors of y = a b: R_a = a ∘ (s bᵀ) and R_b = b ∘ (aᵀ s), s = R / 2y.
 
-    If only one factor is computed from the network's input, the other is constant and s is R / y. With
-    `constant_weights`, outputs of softmax are constant too: the weights of attention in CP-LRP (Ali et al. 2022,
-    section 4.2). Otherwise each factor takes one half. Source: Achtibat et al. 2024 (AttnLRP), equation 15.
+    So for products of matrices; in general R_a = a ∘ ∂y/∂a s with s = R / n y for n factors, as of Einstein sums. If
+    only one factor is computed from the network's input, the other is constant and s is R / y. With `constant_weights`,
+    outputs of softmax are constant too: the weights of attention in CP-LRP (Ali et al. 2022, section 4.2). Otherwise
+    factors take equal parts. Source: Achtibat et al. 2024 (AttnLRP), equation 15.
     """
 
     constant_weights: bool = False
     stabilizer: float = 1e-6
 
-    def __post_init__(self) -> None:
-        """Raise PellucidError for a stabilizer below 0."""
-        check_range(self, stabilizer=self.stabilizer)
-
     def __call__(
         self, layer: Layer, params: Params, cache: Cache, dy: Tensor, use: Use | None = None
-    ) -> tuple[tuple[Tensor | None, Tensor | None], Params]:
+    ) -> tuple[Any, Params]:
         """Return the relevance of each factor, None for a constant one."""
-        a, b = cache.xs
-        factors = [True, True] if use is None else use.factors(self.constant_weights)
-        return _product(a, b, a @ b, dy, factors, self.stabilizer), {}
+        xs: tuple[Tensor, ...] = cache.xs
+        factors = [True] * len(xs) if use is None else use.factors(self.constant_weights)
+        y, _ = layer.forward(params, xs if len(xs) > 1 else xs[0], Mode())
+        parts = _multilinear(layer, xs, y, dy, factors, self.stabilizer)
+        return parts if len(parts) > 1 else parts[0], {}
 
 
 @dataclass(frozen=True)
-class Attend(UseRule):
+class Attend(UseRule, WithStabilizer):
     """Propagate relevance through attention, y = p v with p = softmax(s q kᵀ + mask).
 
     With `constant_weights`, the weights p are constant and v takes all: CP-LRP (Ali et al. 2022, section 4.2).
@@ -85,10 +77,6 @@ class Attend(UseRule):
 
     constant_weights: bool = False
     stabilizer: float = 1e-6
-
-    def __post_init__(self) -> None:
-        """Raise PellucidError for a stabilizer below 0."""
-        check_range(self, stabilizer=self.stabilizer)
 
     def __call__(
         self, layer: Layer, params: Params, cache: Cache, dy: Tensor, use: Use | None = None
@@ -100,7 +88,9 @@ class Attend(UseRule):
         origins = (Origin.INPUT,) * len(cache.xs) if use is None else use.origins
         of_weights = min(max(*origins[:2], *origins[3:]), Origin.WEIGHTS)
         outer = Use(None, (of_weights, origins[2]))
-        rp, rv = _product(p, v, p @ v, dy, outer.factors(self.constant_weights), self.stabilizer)
+        rp, rv = _multilinear(
+            MatMul(), (p, v), p @ v, dy, outer.factors(self.constant_weights), self.stabilizer
+        )  # fmt: skip
         if rp is None:
             return (None, None, rv, *(None for _ in mask)), {}
         products = (1 / math.sqrt(q.shape[-1]) if layer.scale is None else layer.scale) * (q @ k.mT)  # (..., T, S)
@@ -111,9 +101,8 @@ class Attend(UseRule):
         if number is not None:
             parts = shared / stabilized(scores, self.stabilizer)
             shared, rmask = products * parts, unbroadcast(_finite(number * parts, p), number)
-        rq, rk = _product(
-            q, k.mT, q @ k.mT, _finite(shared, p), Use(None, origins[:2]).factors(False), self.stabilizer
-        )  # fmt: skip
+        inner = Use(None, origins[:2]).factors(False)
+        rq, rk = _multilinear(MatMul(), (q, k.mT), q @ k.mT, _finite(shared, p), inner, self.stabilizer)
         return (rq, None if rk is None else rk.mT, rv, *(None if part is not number else rmask for part in mask)), {}
 
 
@@ -136,40 +125,40 @@ class Taylor(UseRule):
 
 
 @dataclass(frozen=True)
-class FixedScale:
+class FixedScale(WithStabilizer):
     """Share relevance through layer, group and instance norm, in which 1 / σ is constant and the mean is not.
 
     Then y_j = w_j (x_j - μ) / σ + b_j is linear in x, and R_i = x_i (g_i - mean(g)), g_j = w_j / σ R_j / y_j; the bias
-    absorbs its part. Source: Ali et al. 2022, section 4.1; also in Achtibat et al. 2024.
+    absorbs its part, or receives it where it is an input. w is constant.
+    Source: Ali et al. 2022, section 4.1; also in Achtibat et al. 2024.
     """
 
     stabilizer: float = 1e-6
 
-    def __post_init__(self) -> None:
-        """Raise PellucidError for a stabilizer below 0."""
-        check_range(self, stabilizer=self.stabilizer)
-
-    def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
+    def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Any, Params]:
         """Return the relevance of the input and of the bias."""
-        x: Tensor = cache.x
-        if isinstance(layer, LayerNorm):
-            grouped, axes, scale, weight, bias = _layer_norm(params, cache)
-        elif isinstance(layer, GroupNorm | InstanceNorm2d):
-            groups = layer.groups if isinstance(layer, GroupNorm) else x.shape[1]
-            grouped, axes, scale, weight, bias = _group_norm(params, cache, groups)
-        else:
+        norm = normalized(layer, params, cache)
+        if norm is None:
             raise PellucidError(f"the rule FixedScale has no form for {type(layer).__name__}; use Pass for it")
+        shape, grouped, axes = norm.shape, norm.x, norm.axes
         centered = grouped - grouped.mean(axes, keepdim=True)
-        y = (centered * scale).reshape(x.shape) * weight + bias
+        y = (centered * norm.scale).reshape(shape) * norm.weight + norm.bias
         s = dy / stabilized(y, self.stabilizer)
-        g = (weight * s).reshape(grouped.shape) * scale
-        dx = (grouped * (g - g.mean(axes, keepdim=True))).reshape(x.shape)
-        return dx, {"bias": (bias * s).sum_to_size(bias.shape).view(params["bias"].shape)} if "bias" in params else {}
+        g = (norm.weight * s).reshape(grouped.shape) * norm.scale
+        dx = (grouped * (g - g.mean(axes, keepdim=True))).reshape(shape)
+        of_bias = (norm.bias * s).sum_to_size(norm.bias.shape).flatten()
+        if not isinstance(layer, NormalizeLast | NormalizeGroups | NormalizeChannels):
+            return dx, {"bias": of_bias.view(params["bias"].shape)} if "bias" in params else {}
+        others = (None, *(of_bias.view(part.shape) for part in cache.xs[2:])) if len(cache.xs) > 1 else ()
+        return (dx, *others) if others else dx, {}
 
 
 @dataclass(frozen=True)
-class AsDense:
-    """Apply a rule for Dense to LinearMap, whose weight and bias are inputs; the weight is constant."""
+class AsWeighted:
+    """Apply a rule for layers with weights to LinearMap or Convolve, whose weight and bias are inputs.
+
+    The weight is constant, even if it is computed.
+    """
 
     rule: Rule
 
@@ -177,20 +166,42 @@ class AsDense:
         self, layer: Layer, params: Params, cache: Cache, dy: Tensor
     ) -> tuple[tuple[Tensor | None, ...], Params]:
         """Return the relevance of the input, None for the weight, and the relevance of the bias."""
-        assert isinstance(layer, LinearMap)
-        x, weight, *bias = cache.xs
-        own = {"weight": weight, "bias": bias[0]} if bias else {"weight": weight}
-        dx, dparams = self.rule(Dense(len(weight), bias=bool(bias)), own, DenseCache(x), dy)
-        return (dx, None, *((dparams["bias"],) if bias else ())), {}
+        x, *own = cache.xs
+        given = dict(zip(("weight", "bias"), own, strict=False))
+        dx, dparams = self.rule(_Weighted(layer), given, DenseCache(x), dy)
+        bias = dparams.get("bias") if len(own) > 1 else None
+        return (dx, None, *(bias for _ in own[1:])), {}
 
 
-def _product(
-    a: Tensor, b: Tensor, y: Tensor, r: Tensor, factors: list[bool], stabilizer: float
-) -> tuple[Tensor | None, Tensor | None]:
-    """Return the relevance of the factors of y = a b that receive some; y may lack a constant scale."""
-    s = r / stabilized(sum(factors) * y, stabilizer)
-    ra = unbroadcast(a * (s @ b.mT), a) if factors[0] else None
-    return ra, unbroadcast(b * (a.mT @ s), b) if factors[1] else None
+@dataclass(frozen=True)
+class _Weighted(Layer):
+    """LinearMap or Convolve as a layer whose parameters are the operator's further inputs."""
+
+    traits: ClassVar[Trait] = Trait.LINEAR | Trait.WEIGHTED
+
+    operator: Layer
+
+    def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
+        """Return the output shape of the operator; its weights are given."""
+        return self.operator.init(shape, rng)
+
+    def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, DenseCache]:
+        """Run the operator."""
+        return self.operator.forward({}, (x, *params.values()), mode)[0], DenseCache(x)
+
+    def backward(self, params: Params, cache: DenseCache, dy: Tensor) -> tuple[Tensor, Params]:
+        """Return the operator's gradients, those of weight and bias by name."""
+        dx, *others = self.operator.pull({}, InputsCache((cache.x, *params.values())), dy)
+        return dx, dict(zip(params, others, strict=True))
+
+
+def _multilinear(
+    layer: Layer, xs: tuple[Tensor, ...], y: Tensor, r: Tensor, factors: list[bool], stabilizer: float
+) -> tuple[Tensor | None, ...]:
+    """Return the relevance of the factors that receive some; y, linear in each, may lack a constant scale."""
+    found = layer.pull({}, InputsCache(xs), r / stabilized(sum(factors) * y, stabilizer))
+    parts: tuple[Tensor, ...] = found if isinstance(found, tuple) else (found,)
+    return tuple(x * part if takes else None for x, part, takes in zip(xs, parts, factors, strict=True))
 
 
 def _taylor(x: Tensor, p: Tensor, r: Tensor, axis: int) -> Tensor:
@@ -200,21 +211,3 @@ def _taylor(x: Tensor, p: Tensor, r: Tensor, axis: int) -> Tensor:
 def _finite(r: Tensor, p: Tensor) -> Tensor:
     """Return r, and 0 where the weight p of an average is 0: such a value may be infinite."""
     return torch.where(p == 0, 0, r)
-
-
-_Norm = tuple[Tensor, tuple[int, ...], Tensor, Tensor, Tensor]  # grouped x, its normalized axes, 1 / σ, weight, bias
-
-
-def _layer_norm(params: Params, cache: Cache) -> _Norm:
-    axes = tuple(range(-params["weight"].dim(), 0))
-    return cache.x, axes, cache.invstd, params["weight"], params["bias"]
-
-
-def _group_norm(params: Params, cache: Cache, groups: int) -> _Norm:
-    x: Tensor = cache.x
-    count = len(x), groups
-    grouped = x.reshape(*count, -1)  # (N, groups, values)
-    shape = 1, -1, *(1,) * (x.dim() - 2)
-    one, zero = x.new_ones(1), x.new_zeros(1)
-    weight, bias = params.get("weight", one).view(shape), params.get("bias", zero).view(shape)
-    return grouped, (-1,), cache.invstd.view(*count, 1), weight, bias

@@ -15,6 +15,7 @@ from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.rules.outputs import OutputRule
 from pellucid.rules.term import (
+    WithStabilizer,
     contributions,
     divided,
     halves,
@@ -126,7 +127,7 @@ class Gamma(OutputRule):
 
 
 @dataclass(frozen=True)
-class ZPlus:
+class ZPlus(WithStabilizer):
     """Share relevance among positive contributions only: R_i = Σ_j c⁺_ij / (Σ_i c⁺_ij + b⁺_j) R_j, c_ij = x_i w_ij.
 
     Without `bias`, b⁺ is left out. Equal to AlphaBeta with alpha 1 and beta 0. Source: Montavon et al. 2017 (deep
@@ -135,10 +136,6 @@ class ZPlus:
 
     stabilizer: float = 1e-6
     bias: bool = True
-
-    def __post_init__(self) -> None:
-        """Raise PellucidError for a stabilizer below 0."""
-        check_range(self, stabilizer=self.stabilizer)
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the relevance of the input; raises PellucidError for a layer without weights."""
@@ -179,7 +176,7 @@ class AlphaBeta:
 
 
 @dataclass(frozen=True)
-class WSquare:
+class WSquare(WithStabilizer):
     """Share relevance by squared weights, independent of the input: R_i = Σ_j w²_ij / Σ_i w²_ij R_j.
 
     With `bias`, b²_j is added to the denominator. For the layer that reads the input. Source: Montavon et al. 2017
@@ -188,10 +185,6 @@ class WSquare:
 
     stabilizer: float = 1e-6
     bias: bool = False
-
-    def __post_init__(self) -> None:
-        """Raise PellucidError for a stabilizer below 0."""
-        check_range(self, stabilizer=self.stabilizer)
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the relevance of the input; raises PellucidError for a layer without weights."""
@@ -202,7 +195,7 @@ class WSquare:
 
 
 @dataclass(frozen=True)
-class Flat:
+class Flat(WithStabilizer):
     """Share relevance in equal parts among all inputs that an output reads: R_i = Σ_j R_j / n_j.
 
     Equal to WSquare with weights of 1. For the layer that reads the input, to smooth the map.
@@ -210,10 +203,6 @@ class Flat:
     """
 
     stabilizer: float = 1e-6
-
-    def __post_init__(self) -> None:
-        """Raise PellucidError for a stabilizer below 0."""
-        check_range(self, stabilizer=self.stabilizer)
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the relevance of the input; raises PellucidError without weights, except for average pooling."""
@@ -229,7 +218,7 @@ class Flat:
 
 
 @dataclass(frozen=True)
-class ZBox:
+class ZBox(WithStabilizer):
     """Share relevance among pixels with known bounds: R_i = Σ_j q_ij / Σ_i q_ij R_j.
 
     Here q_ij = x_i w_ij - l w⁺_ij - h w⁻_ij, which is never negative; the bias is not used. `low` l and `high` h are
@@ -241,10 +230,6 @@ class ZBox:
     low: Bound
     high: Bound
     stabilizer: float = 1e-6
-
-    def __post_init__(self) -> None:
-        """Raise PellucidError for a stabilizer below 0."""
-        check_range(self, stabilizer=self.stabilizer)
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the relevance of the input; raises PellucidError if the input is outside of the bounds."""

@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor
 
 from pellucid.layers.base import Cache, Layer, Params
-from pellucid.rules.term import inputs, stabilized, term
-from pellucid.settings.checks import check_range
+from pellucid.operators.base import unbroadcast
+from pellucid.rules.term import WithStabilizer, inputs, stabilized, term
 
 
 def own(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
@@ -30,23 +30,36 @@ class Pass:
 
 
 @dataclass(frozen=True)
-class Norm:
+class First:
+    """Return dy for the first of several inputs, summed over broadcast axes, and None for the others, the constants.
+
+    For quotients, whose denominator is constant as the σ of a norm is, and, where Pass is the rule for layers with one
+    input, for normalizations whose scale and shift are inputs, and for slopes of negative values.
+    """
+
+    def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Any, Params]:
+        """Return dx = dy for the first input."""
+        first, *others = cache.xs
+        dx = unbroadcast(dy, first)
+        return (dx, *(None for _ in others)) if others else dx, {}
+
+
+@dataclass(frozen=True)
+class Norm(WithStabilizer):
     """Share relevance among the inputs in proportion to their contributions: R_i = Σ_j x_i a_ij / y_j R_j.
 
     a_ij is the weight of input i in output j; for y = x1 + x2, the first input gets R x1 / y. The `stabilizer` moves y
-    away from 0. For Add, Concat, averages and resizing.
+    away from 0. For Add, Concat, averages and resizing; and, with a_ij = ∂y_j / ∂x_i / degree, for functions that are
+    homogeneous of this `degree`, whose contributions add up to y too (Euler's theorem).
     """
 
     stabilizer: float = 1e-6
-
-    def __post_init__(self) -> None:
-        """Raise PellucidError for a stabilizer below 0."""
-        check_range(self, stabilizer=self.stabilizer)
+    degree: float = 1.0
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Any, Params]:
         """Return the relevance of each input; raises PellucidError for a layer that does not cache its input."""
         run = term(layer, params, inputs(self, layer, cache))
-        return run.share(dy / stabilized(run.y, self.stabilizer)), {}
+        return run.share(dy / stabilized(self.degree * run.y, self.stabilizer)), {}
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,21 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.layers import BatchNorm, Conv2d, ConvTranspose2d, Dense, MaxPool2d
 from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
+from pellucid.settings.checks import check_range
 
 # The axis of the output with the channels.
 CHANNELS: dict[type[Layer], int] = {Dense: -1, Conv2d: 1, ConvTranspose2d: 1, BatchNorm: 1}
 ParamsPart = Callable[[Params], Params]  # selects a part of the parameters, such as `positive`
+
+
+class WithStabilizer:
+    """A rule whose denominators are moved away from 0 by its field `stabilizer`."""
+
+    stabilizer: float
+
+    def __post_init__(self) -> None:
+        """Raise PellucidError for a stabilizer below 0."""
+        check_range(self, stabilizer=self.stabilizer)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ def zoo() -> dict[str, tuple[Layer, tuple[int, ...]]]:
     networks["resnet_generator"] = (MODELS["resnet_generator"](2, 4, 2, "batch"), (3, 32, 20))
     networks["vit"] = (MODELS["vit"](5, 12, 4, 8, 2, 2), (3, 12, 12))
     networks["convnext_tiny"] = (MODELS["convnext_tiny"](5), (3, 32, 32))
+    networks["swin"] = (MODELS["swin"](5, 16, 2, 8, (1, 1), 2), (3, 16, 16))
     seen = {key.split()[0] for key in networks}
     small = {name: (MODELS[name](width=8), (3, 32, 32)) for name in MODELS if name not in seen}
     return {**networks, **small}

@@ -37,7 +37,15 @@ SMALL = (
 
 
 def test_the_zoo_is_complete() -> None:
-    small = {"mlp", "lenet", "convnet", "transfer", "convnext_tiny", "vit"}  # each in a file of tests of its own
+    small = {
+        "mlp",
+        "lenet",
+        "convnet",
+        "transfer",
+        "convnext_tiny",
+        "swin",
+        "vit",
+    }  # each in a file of tests of its own
     assert {published.name for published in ZOO} | small | DENSE | IMAGES | {*POINTS} == set(MODELS)
 
 

@@ -6,6 +6,7 @@ product, a detached σ in norms, and the plain gradient for what is linear and f
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -26,6 +27,13 @@ ELEMENTWISE = {
     "tanh",
     "elu",
     "exp",
+    "erf",
+    "softplus",
+    "abs",
+    "log",
+    "sin",
+    "cos",
+    "prelu",
 }
 ELEMENTWISE |= {f"{name}_" for name in ELEMENTWISE} | {"clamp", "pow", "sqrt", "__pow__", "square"}
 GATES = {"sigmoid", "hardsigmoid", "softmax"}
@@ -59,10 +67,12 @@ class Modified(TorchFunctionMode):
             return y.detach() if self.weights_are_constant else y
         if name == "normalize":
             return args[0] / args[0].detach().norm(dim=kwargs["dim"], keepdim=True)
-        if name == "layer_norm":
-            return layer_norm(*args, **kwargs)
-        if name == "group_norm":
-            return group_norm(*args, **kwargs)
+        if name == "einsum":
+            return self._product(partial(torch.einsum, args[0]), *args[1:])
+        if name == "var":  # homogeneous of degree 2
+            return func(*args, **kwargs) / 2 + func(*args, **kwargs).detach() / 2
+        if name in NORMS:
+            return NORMS[name](*args, **kwargs)
         if name == "scaled_dot_product_attention":
             return self._attention(*args)
         return func(*args, **kwargs)
@@ -89,16 +99,43 @@ class Modified(TorchFunctionMode):
         return self._product(torch.matmul, weights.detach() if self.weights_are_constant else weights, v)
 
 
-def layer_norm(x: Tensor, shape: Any, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    axes = tuple(range(-len(shape), 0))
-    centered = x - x.mean(axes, keepdim=True)
-    return centered / (centered.detach().square().mean(axes, keepdim=True) + eps).sqrt() * weight + bias
+def centered(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
+    """x less its mean, over a constant standard deviation."""
+    x = x - x.mean(axes, keepdim=True)
+    return x / (x.detach().square().mean(axes, keepdim=True) + eps).sqrt()
 
 
-def group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    n, c, h, w = x.shape
-    y = layer_norm(x.view(n, groups, -1), (c // groups * h * w,), torch.tensor(1.0), torch.tensor(0.0), eps)
-    return y.view(x.shape) * weight.view(-1, 1, 1) + bias.view(-1, 1, 1)
+def scaled(x: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple[int, ...]) -> Tensor:
+    x = x if weight is None else x * weight.detach().view(shape)
+    return x if bias is None else x + bias.view(shape)
+
+
+def layer_norm(x: Tensor, shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
+    return scaled(centered(x, tuple(range(-len(shape), 0)), eps), weight, bias, tuple(shape))
+
+
+def group_norm(x: Tensor, groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
+    y = centered(x.reshape(len(x), groups, -1), (-1,), eps).view(x.shape)
+    return scaled(y, weight, bias, (-1, *(1,) * (x.dim() - 2)))
+
+
+def instance_norm(x: Tensor, *running: Any, eps: float = 1e-5, **others: Any) -> Tensor:
+    return centered(x, (2, 3), eps)
+
+
+def batch_norm(x: Tensor, mean: Any, var: Any, weight: Any = None, bias: Any = None, training: bool = False,
+               momentum: float = 0.1, eps: float = 1e-5) -> Tensor:  # fmt: skip
+    if not training:
+        return torch.batch_norm(x, weight, bias, mean, var, False, momentum, eps, False)
+    return scaled(centered(x, (0, *range(2, x.dim())), eps), weight, bias, (-1, *(1,) * (x.dim() - 2)))
+
+
+NORMS: dict[str, Any] = {
+    "layer_norm": layer_norm,
+    "group_norm": group_norm,
+    "instance_norm": instance_norm,
+    "batch_norm": batch_norm,
+}
 
 
 def plain_attention(self: nn.MultiheadAttention, q: Tensor, *others: Tensor, need_weights: bool) -> Any:

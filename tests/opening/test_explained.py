@@ -78,6 +78,37 @@ def test_gradcam_of_windows_is_that_of_the_image_with_the_channels_last() -> Non
     assert opened(Swin).explain(x, "gradcam", target=3).shape == (2, 1, 16, 16)
 
 
+class Masked(nn.Module):
+    """Tokens by windows, of which none attends to the next one, and a token in the place of those that are hidden."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.embed, self.head = nn.Conv2d(3, 3, 1), nn.Linear(48, 8), nn.Linear(8, 5)
+        self.mask_token = nn.Parameter(torch.randn(8))
+        self.register_buffer("next", torch.eye(16).roll(1, 1).bool())
+        self.register_buffer("hidden", torch.zeros(16, 1, dtype=torch.bool))
+
+    def tokens(self, x: Tensor) -> Tensor:
+        tokens = self.embed(F.unfold(self.conv(x), 4, stride=4).transpose(1, 2))
+        return torch.where(self.hidden, self.mask_token, tokens)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.tokens(x)
+        weights = (x @ x.transpose(1, 2)).masked_fill(self.next, -torch.inf).softmax(-1)
+        return self.head((x + weights @ x).mean(1))
+
+
+def test_tokens_of_windows_are_found_through_masks() -> None:
+    network, x = made(Masked).eval(), images(2)
+    model = pellucid.open(network, x, classes=5)
+    tokens = network.tokens(x)
+    weights = (tokens @ tokens.mT).masked_fill(network.next, -torch.inf).softmax(-1)
+    last = tokens + weights @ tokens
+    (da,) = torch.autograd.grad(network.head(last.mean(1))[:, 3].sum(), last)
+    found = model.explain(x, "gradcam", target=3, upsample=False)
+    torch.testing.assert_close(found, cam(as_maps(last), as_maps(da)), rtol=1e-10, atol=1e-12)
+
+
 class Flattened(nn.Module):
     """Tokens of whole rows, so that no token is one part."""
 

@@ -52,6 +52,7 @@ from pellucid.operators import (
     Roll,
     RunningSum,
     Select,
+    ShiftMask,
     SineFunction,
     Slice,
     SoftPlus,
@@ -204,7 +205,7 @@ def drawn(case: Case) -> tuple[Tensor, ...]:
 
 
 def test_every_operator_with_an_input_has_a_case() -> None:
-    assert {type(case.layer) for case in CASES} == set(OPERATORS) - {Learned, Fixed}
+    assert {type(case.layer) for case in CASES} == set(OPERATORS) - {Learned, Fixed, ShiftMask}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: str(case.layer).replace(" ", ""))
@@ -254,6 +255,26 @@ def test_constant_is_a_buffer_without_a_gradient() -> None:
     assert layer.backward(params, cache, None) == ((), {})
     with pytest.raises(PellucidError, match="'complex64' must be one of"):
         Fixed((4,), "complex64")
+
+
+def test_tokens_that_a_shift_brought_together_do_not_attend_to_each_other() -> None:
+    layer = ShiftMask(side=4, window=2, shift=1)
+    params, shape = layer.init((), torch.Generator())
+    mask, cache = layer.forward(params, (), Mode())
+    assert (shape, mask.shape) == ((1, 4, 4), (4, 1, 4, 4))
+    row, column = (torch.tensor([[a, b] for a in range(4) for b in range(4)]).view(4, 4, 2) + 1).remainder(4).unbind(2)
+    for window in range(4):
+        top, left = divmod(window, 2)
+        places = [(2 * top + a, 2 * left + b) for a in range(2) for b in range(2)]
+        for one, first in enumerate(places):
+            for other, second in enumerate(places):
+                near = abs(row[first] - row[second]) <= 1 and abs(column[first] - column[second]) <= 1
+                assert bool(mask[window, 0, one, other]) == bool(near)
+    assert layer.backward(params, cache, None) == ((), {})
+    with pytest.raises(PellucidError, match=r"ShiftMask: window must be a divisor of side=5, not 2"):
+        ShiftMask(5, 2, 1)
+    with pytest.raises(PellucidError, match=r"ShiftMask: shift must be less than window=2, not 2"):
+        ShiftMask(4, 2, 2)
 
 
 def test_shape_of_one_example_is_that_of_a_run() -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
+from pellucid.explain import lrp
 from pellucid.layers import (
     Add,
     BatchNorm,
@@ -20,8 +21,10 @@ from pellucid.layers import (
     Pad2d,
     ReLU,
 )
-from pellucid.rules import Entrance, Pass, at_entrance, composite, own
+from pellucid.operators import AffineMap, Convolve, Learned
+from pellucid.rules import Entrance, Epsilon, Flat, Pass, Rule, ZBox, at_entrance, composite, own, relevance
 from pellucid.sweep import backward, forward
+from tests.oracle import assert_close
 
 
 def same(channels: int = 2) -> Conv2d:
@@ -52,6 +55,25 @@ NETWORKS: dict[str, tuple[Layer, set[str]]] = {
     ),
     "dense behind flattening": (Sequential(flat=Flatten(), a=Dense(3), b=Dense(2)), {"a"}),
 }
+
+
+GIVEN = Convolve((1, 1), (1, 1), (1, 1))
+
+
+@pytest.mark.parametrize("rule", [Flat(), ZBox(-4.0, 4.0)], ids=str)
+def test_a_convolution_with_computed_weights_is_an_entrance(rule: Rule) -> None:
+    own = same()
+    params, _ = own.init((2, 6, 6), torch.Generator().manual_seed(0))
+    x = torch.randn(1, 2, 6, 6, generator=torch.Generator().manual_seed(1))
+    nodes = {"w": (Learned((2, 2, 3, 3)),), "b": (Learned((2,)),), "scaled": (AffineMap(2.0), "w")}
+    given = Graph({**nodes, "a": (GIVEN, "input", "scaled", "b"), "c": (GIVEN, "a", "scaled", "b")}, ("c",))
+    plain = Sequential(a=own, c=own)
+    values = {"w": {"": params["weight"] / 2}, "b": {"": params["bias"]}, "scaled": {}, "a": {}, "c": {}}
+    found = [
+        lrp(net, weights, x, 1, lambda entrance: at_entrance(entrance, rule, relevance(Epsilon(), Epsilon())))
+        for net, weights in ((given, values), (plain, {"a": params, "c": params}))
+    ]
+    assert_close(found[0], found[1], 1e-5)
 
 
 @pytest.mark.parametrize(("net", "expected"), NETWORKS.values(), ids=NETWORKS.keys())

@@ -7,10 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.combine import Graph
+from pellucid.combine import Graph, Parallel
 from pellucid.errors import PellucidError
 from pellucid.explain import lrp
+from pellucid.explain.layout import check_has_rules
 from pellucid.layers import (
+    Add,
+    Conv2d,
     Dense,
     GroupNorm,
     InstanceNorm2d,
@@ -21,20 +24,46 @@ from pellucid.layers import (
     Sigmoid,
     Softmax,
 )
-from pellucid.operators import Attention, Fixed, Learned, LinearMap, MatMul, Over, Power, Times
+from pellucid.operators import (
+    Attention,
+    Convolve,
+    Einsum,
+    Fixed,
+    Learned,
+    LinearMap,
+    MatMul,
+    NormalizeChannels,
+    NormalizeGroups,
+    NormalizeLast,
+    Over,
+    ParametricReLU,
+    Power,
+    ShiftMask,
+    Times,
+    Variance,
+)
 from pellucid.rules import (
-    AsDense,
+    COMPOSITES,
+    AlphaBeta,
+    AsWeighted,
     Attend,
+    Entrance,
     Epsilon,
+    First,
     FixedScale,
-    Numerator,
+    Flat,
+    Gamma,
+    Norm,
     Origin,
     Product,
     Share,
     Taylor,
     Use,
+    WSquare,
+    ZPlus,
     composite,
 )
+from tests.operators.test_operators import CASES
 from tests.oracle import assert_close, normal, randomized
 
 TINY = 1e-16
@@ -129,6 +158,40 @@ def test_norms_share_with_a_constant_scale(layer: Any, shape: tuple[int, ...], n
         assert dparams == {}
 
 
+@pytest.mark.parametrize(
+    ("layer", "shape", "axes", "affine"),
+    [
+        (NormalizeLast((4,)), (2, 3, 4), (-1,), (4,)),
+        (NormalizeGroups(2), (2, 6, 5), None, (6, 1)),
+        (NormalizeChannels(), (2, 3, 4, 2), (0, 2, 3), (3, 1, 1)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_norms_with_given_scale_and_shift_share_with_a_constant_scale(
+    layer: Any, shape: tuple[int, ...], axes: Any, affine: tuple[int, ...], count: int
+) -> None:
+    x = normal(shape, rng()).requires_grad_()
+    weight, bias = (normal((affine[0],), rng()).requires_grad_() for _ in range(2))
+    given = (weight.detach(), bias.detach())[: count - 1]
+    y, cache = layer.forward({}, (x.detach(), *given) if given else x.detach(), Mode())
+    r = normal(y.shape, rng())
+    grouped = x if axes else x.view(len(x), layer.groups, -1)
+    centered = grouped - grouped.mean(axes or (-1,), keepdim=True)
+    out = centered / (centered.detach().square().mean(axes or (-1,), keepdim=True) + layer.epsilon).sqrt()
+    out = out.view(shape) * (weight.detach().view(affine) if count > 1 else 1)
+    out = out + bias.view(affine) if count > 2 else out
+    assert_close(y, out.detach(), 1e-12)
+    expected = times_gradient(out, r, x, *([bias] if count > 2 else []))
+    found, dparams = FixedScale(TINY)(layer, {}, cache, r)
+    assert dparams == {}
+    parts = found if count > 1 else (found,)
+    assert_close(parts[0], expected[0], 1e-9)
+    assert [part is None for part in parts[1:]] == [True, False][: count - 1]
+    if count > 2:
+        assert_close(parts[2], expected[1], 1e-9)
+
+
 def test_other_norms_have_no_such_form() -> None:
     layer, x = LocalResponseNorm(3), torch.ones(1, 4, 2, 2)
     y, cache = layer.forward({}, x, Mode())
@@ -167,11 +230,63 @@ def test_a_learned_scale_takes_nothing_and_a_gate_half_or_nothing() -> None:
     assert Share(constant_weights=True)(Times(), {}, cache, r, gate)[0][1] is None
 
 
-def test_the_numerator_takes_the_relevance_of_a_quotient() -> None:
+@pytest.mark.parametrize(
+    ("layer", "others"),
+    [
+        (Over(), ((2, 3),)),
+        (ParametricReLU(), ((1,),)),
+        (NormalizeLast((3,)), ((3,), (3,))),
+        (NormalizeLast((3,)), ()),
+        (NormalizeGroups(3), ((3,),)),
+    ],
+    ids=str,
+)
+def test_the_first_input_takes_all_relevance(layer: Any, others: tuple[tuple[int, ...], ...]) -> None:
+    xs = (normal((2, 3), rng()), *(torch.ones(shape).double() for shape in others))
+    _, cache = layer.forward({}, xs if others else xs[0], Mode())
+    r = normal((2, 3), rng())
+    found, dparams = First()(layer, {}, cache, r)
+    assert dparams == {}
+    first, *rest = found if others else (found,)
+    assert torch.equal(first, r)
+    assert rest == [None] * len(others)
+
+
+def test_the_first_input_takes_the_sum_over_what_it_was_broadcast_to() -> None:
     _, cache = Over().forward({}, (torch.ones(2, 1), torch.ones(2, 3)), Mode())
-    found, _ = Numerator()(Over(), {}, cache, torch.ones(2, 3))
+    found, _ = First()(Over(), {}, cache, torch.ones(2, 3))
     assert found[0].tolist() == [[3.0], [3.0]]
+
+
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("rule", [Epsilon(), ZPlus(), Gamma(0.3), AlphaBeta(), WSquare(), Flat()], ids=str)
+def test_a_convolution_with_given_weights_shares_as_one_with_its_own(rule: Any, biased: bool) -> None:
+    layer = Conv2d(6, 3, stride=2, padding=1, groups=2, bias=biased)
+    params = randomized(layer.init((4, 7, 5), rng())[0], rng())
+    x = normal((2, 4, 7, 5), rng())
+    y, cache = layer.forward(params, x, Mode())
+    expected, dparams = rule(layer, params, cache, y)
+    given = Convolve((2, 2), (1, 1), (1, 1), 2)
+    _, cache = given.forward({}, (x, *params.values()), Mode())
+    found, none = AsWeighted(rule)(given, {}, cache, y)
+    assert_close(found[0], expected, 1e-12)
     assert found[1] is None
+    assert none == {}
+    if biased and "bias" in dparams:
+        assert_close(found[2], dparams["bias"], 1e-12)
+    else:
+        assert list(found[2:]) == [None] * biased
+
+
+def test_a_sequence_is_convolved_as_its_matrix_says() -> None:
+    x, weight, bias = normal((1, 1, 4), rng()), torch.tensor([[[2.0, -1.0]]]).double(), torch.ones(1).double()
+    layer = Convolve((1,), (0,), (1,))
+    y, cache = layer.forward({}, (x, weight, bias), Mode())
+    matrix = torch.tensor([[2.0, -1, 0, 0], [0, 2, -1, 0], [0, 0, 2, -1]]).double()
+    found, _ = AsWeighted(Epsilon(1e-3))(layer, {}, cache, torch.ones_like(y))
+    z = y.flatten() + 1e-3 * y.flatten().sign()
+    assert_close(found[0].flatten(), x.flatten() * (matrix.T @ (1 / z)), 1e-12)
+    assert_close(found[2], (1 / z).sum()[None], 1e-12)
 
 
 @pytest.mark.parametrize("biased", [True, False])
@@ -182,11 +297,48 @@ def test_a_linear_map_shares_as_a_dense_layer(biased: bool) -> None:
     y, cache = layer.forward(params, x, Mode())
     expected, dparams = Epsilon()(layer, params, cache, y)
     _, cache = LinearMap().forward({}, (x, *params.values()), Mode())
-    found, none = AsDense(Epsilon())(LinearMap(), {}, cache, y)
-    assert torch.equal(found[0], expected)  # pyright: ignore[reportArgumentType]
+    found, none = AsWeighted(Epsilon())(LinearMap(), {}, cache, y)
+    assert_close(found[0], expected, 1e-12)
     assert found[1] is None
     assert none == {}
-    assert not biased or torch.equal(found[2], dparams["bias"])  # pyright: ignore[reportArgumentType]
+    if biased:
+        assert_close(found[2], dparams["bias"], 1e-12)
+
+
+def test_an_einstein_sum_of_one_or_three_factors_shares_equally_among_those_from_the_input() -> None:
+    xs = [normal(shape, rng()).requires_grad_() for shape in ((2, 3), (3, 4), (4, 2))]
+    for count, equation in ((1, "ij->i"), (3, "ij,jk,kl->il")):
+        parts = xs[:count]
+        layer = Einsum(equation)
+        y, cache = layer.forward({}, tuple(x.detach() for x in parts) if count > 1 else parts[0].detach(), Mode())
+        r = normal(y.shape, rng())
+        expected = times_gradient(torch.einsum(equation, *parts), r, *parts)
+        found, _ = Product(stabilizer=TINY)(layer, {}, cache, r)
+        for one, other in zip(found if count > 1 else (found,), expected, strict=True):
+            assert_close(one, other / count, 1e-9)
+    use = Use(cache.xs, (Origin.INPUT, Origin.CONSTANT, Origin.INPUT))
+    found, _ = Product(stabilizer=TINY)(layer, {}, cache, r, use)
+    assert found[1] is None
+    assert_close(found[0], expected[0] / 2, 1e-9)
+
+
+def test_a_variance_shares_by_half_of_its_derivative() -> None:
+    x = normal((2, 5), rng()).requires_grad_()
+    y = x.var(1)
+    layer = Variance((1,))
+    _, cache = layer.forward({}, x.detach(), Mode())
+    r = normal((2,), rng())
+    found, _ = Norm(TINY, degree=2)(layer, {}, cache, r)
+    assert_close(found, times_gradient(y, r, x)[0] / 2, 1e-9)
+    assert_close(found.sum(1), r, 1e-9)
+
+
+def test_every_operator_has_a_rule_in_every_composite_of_relevance() -> None:
+    box = {"low": -1.0, "high": 1.0}
+    layers = [Learned((1,)), Fixed((1,)), ShiftMask(4, 2, 1), *(case.layer for case in CASES)]
+    for name in ("epsilon", "epsilon_plus_flat", "epsilon_gamma_box", "cp_lrp", "attn_lrp"):
+        rules = COMPOSITES[name](**(box if name == "epsilon_gamma_box" else {}))(Entrance(torch.ones(1)))
+        check_has_rules(Parallel({str(number): one for number, one in enumerate(layers)}, Add()), "lrp", rules)
 
 
 def graph(last: Any, factor: dict[str, Any]) -> Graph:

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from pellucid.layers.base import Mode
+from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.model import Model
+from pellucid.models import vit
 from pellucid.nested import flatten
 from pellucid.studio.pictures import sample
 from pellucid.studio.view import Library
@@ -199,6 +201,18 @@ def test_every_kind_of_model_can_be_asked(name: str, of: str | None, label: str)
     assert found["tensors"]["map"].shape == (height, width)
     assert tab.ask("explain.curve", method="input_x_gradient")["area"] is not None
     assert tab.ask("explain.occlude", start=0)["done"] > 0
+
+
+def test_rollout_is_offered_for_networks_with_attention() -> None:
+    transformer = Model(vit(10, 28, 7, 8, 1, 2), SoftmaxCrossEntropy(), input_shape=(1, 28, 28))
+    library = Library(("mnist-lenet", "vit"), lambda name: transformer if name == "vit" else Model.load(name))
+    for name, offered in (("mnist-lenet", False), ("vit", True)):
+        methods = [one["name"] for one in Tab(library).ask("explain.open", model=name)["methods"]]
+        assert ("rollout" in methods) is offered
+        assert {"saliency", "lrp", "gradcam"} <= set(methods)
+    tab, _ = shown(library, "vit", "digit 4")
+    tab.ask("explain.aim")
+    assert tab.ask("explain.run", method="rollout")["tensors"]["map"].shape == (28, 28)
 
 
 def test_what_is_asked_wrongly_is_one_line() -> None:

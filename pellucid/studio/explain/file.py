@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pellucid.explain import METHODS
 from pellucid.model import Model
 from pellucid.studio.embedded import document, recorded
 from pellucid.studio.explain import EXPLAIN
@@ -37,9 +36,8 @@ def _requests(session: ExplainSession, picture: str, of: str | None) -> Iterator
     yield "explain.open", {}
     yield "explain.picture", {"sample": picture}
     yield "explain.aim", {"of": of}
-    for method in METHODS:
-        if method != "occlusion":
-            yield "explain.run", {"method": method}
+    for method in session.methods:
+        yield "explain.run", {"method": method}
     for method in (RANDOM, *session.maps):
         yield "explain.curve", {"method": method}
     yield "explain.relevance", {}

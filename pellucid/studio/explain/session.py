@@ -16,6 +16,7 @@ from pellucid.explain import METHODS, Occluded, explain, ledger, scores, top_pat
 from pellucid.explain.checks import SUMS, deletion
 from pellucid.explain.methods import MAGNITUDES
 from pellucid.explain.occlusion import grey, squares
+from pellucid.explain.rollout import attends
 from pellucid.explain.verdicts import ORDERS, adds_up
 from pellucid.layers.base import Layer, Mode, Trait
 from pellucid.predictor import Picture, Predicted
@@ -81,9 +82,9 @@ class ExplainSession:
         self.model, self.x, self.asked = model, None, None
         self.inputs: dict[str, tuple[Tensor, Tensor]] = {}  # pictures, and the network's inputs for them, by name
         self.family = family_for(name, model.nominal_shape[0]) if self.pictures is None else GIVEN
-        methods = [
-            {"name": one, "magnitudes": one in MAGNITUDES, "sum": one in SUMS} for one in METHODS if one != "occlusion"
-        ]
+        has_attention = any(attends(layer) for net in model.objective.nets.values() for _, layer in walk(net))
+        self.methods = tuple(one for one in METHODS if one != "occlusion" and (one != "rollout" or has_attention))
+        methods = [{"name": one, "magnitudes": one in MAGNITUDES, "sum": one in SUMS} for one in self.methods]
         models = (*self.library.names, *self.library.trained)
         found = {"model": name, "models": models, "task": self.task.name, "methods": methods}
         kinds = [{"name": kind, "samples": names} for kind, names in self.kinds.items()]

@@ -22,9 +22,9 @@ from pellucid.weights.names.families import NAMINGS
 from pellucid.weights.names.naming import settle, translate
 
 SIDE = 96  # pixels, the input size of networks for ImageNet; their 224 would take too long on a CPU
-# Networks that are no backbones: the weights of MLPs and vision transformers depend on the size of the images, and the
-# others generate images or classify patches of them.
-NO_BACKBONES = ("mlp", "vit", "unet_generator", "resnet_generator", "patch_discriminator")
+# Networks that are no backbones: the layers of MLPs and transformers depend on the size of the images, and the others
+# generate images or classify patches of them.
+NO_BACKBONES = ("mlp", "vit", "swin", "unet_generator", "resnet_generator", "patch_discriminator")
 
 
 def backbone_settings(name: str, root: str | os.PathLike[str] | None = None) -> dict[str, Any]:

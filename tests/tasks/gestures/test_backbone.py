@@ -63,7 +63,7 @@ def test_the_real_mobilenet_without_its_top() -> None:
     assert (found["network.model"], found["network.pad"], found["network.epsilon"]) == ("mobilenet_v2", "same", 1e-3)
 
 
-ZOO = sorted(set(MODELS) - {"mlp", "vit", "convnet", "lenet"} - DENSE - IMAGES)
+ZOO = sorted(set(MODELS) - {"mlp", "vit", "swin", "convnet", "lenet"} - DENSE - IMAGES)
 LAST = {
     "airbench": {"stage3"},
     "airbench96": {"stage3"},

@@ -66,6 +66,7 @@ export function start(root, server, { state: address, remember: put }) {
     }
     if (S.open && S.open.model !== answer.model) Object.assign(S, { source: S.source?.upload ? S.source : null, of: null, place: null, layer: null });
     S.open = answer;
+    S.chosen = S.chosen.filter((one) => one === "occlusion" || answer.methods.some((known) => known.name === one));
     S.magnitudes = new Set(answer.methods.filter((one) => one.magnitudes).map((one) => one.name));
     fill(element("model"), html`${answer.models.map((one) => html`<option value="${one}" ${one === answer.model && html`selected`}>${one}</option>`)}`);
     fillSources();

@@ -1,0 +1,120 @@
+"""Swin transformers."""
+
+from typing import Any
+
+from pellucid.combine import Graph, Sequential
+from pellucid.layers import GELU, AdaptiveAvgPool2d, Conv2d, Dense, Flatten, LayerNorm
+from pellucid.layers.base import Layer
+from pellucid.models.parts import LOGITS, network, residual
+from pellucid.operators import Attention, Learned, Permute, Reverse, Roll, ShiftMask, Slice, ToShape, Unfold
+from pellucid.settings.arguments import checked
+from pellucid.settings.checks import check
+
+PATCH = 4  # pixels, the side of the squares that become tokens
+STD = 0.02  # of new position biases
+
+
+@checked
+def swin(
+    classes: int = 1000,
+    side: int = 224,
+    window: int = 7,
+    width: int = 96,
+    depths: tuple[int, ...] = (2, 2, 6, 2),
+    heads: int = 3,
+) -> Sequential:
+    """Return a Swin transformer, by default Swin-T: 28,288,354 parameters for 1000 classes; it outputs logits.
+
+    side: of the images, in pixels. window: side of the squares of tokens within which attention acts. width: of a token
+    in the first stage, and `heads` of its attention; both double from stage to stage. depths: number of blocks of each
+    stage, of which every second one shifts the windows. Stochastic depth is left out. Features of Swin-T: 768 x 7 x 7.
+    Raises PellucidError for sizes that do not divide. Source: Liu et al. 2021, section 3.
+    """
+    whole = PATCH * 2 ** (len(depths) - 1) * window
+    check(side % whole == 0, "swin: side", f"a multiple of {whole}, for windows in each stage", side)
+    check(width % heads == 0, "swin: heads", f"a divisor of width={width}", heads)
+    tokens = side // PATCH
+    features: dict[str, Layer] = {
+        "patches": Sequential(
+            conv=Conv2d(width, PATCH, stride=PATCH), last=Permute((0, 2, 3, 1)), norm=LayerNorm((width,))
+        )
+    }
+    for stage, depth in enumerate(depths, start=1):
+        if stage > 1:
+            features[f"merge{stage}"] = _merge(tokens, width)
+            tokens, width, heads = tokens // 2, 2 * width, 2 * heads
+        shift = window // 2 if tokens > window else 0
+        blocks = [_block(tokens, window, shift * (number % 2), width, heads) for number in range(depth)]
+        features[f"stage{stage}"] = Sequential(**{f"block{number}": block for number, block in enumerate(blocks, 1)})
+    features["last"] = Sequential(norm=LayerNorm((width,)), first=Permute((0, 3, 1, 2)))
+    head = {"pool": AdaptiveAvgPool2d(1), "flatten": Flatten(), "scores": Dense(classes, init_weight=LOGITS)}
+    return network(features, head)
+
+
+def _merge(tokens: int, width: int) -> Sequential:
+    """Return a layer that joins squares of 2 x 2 tokens (N, tokens, tokens, width), column by column."""
+    return Sequential(
+        squares=ToShape((-1, tokens // 2, 2, tokens // 2, 2, width)),
+        columns=Permute((0, 1, 3, 4, 2, 5)),
+        joined=ToShape((-1, tokens // 2, tokens // 2, 4 * width)),
+        norm=LayerNorm((4 * width,)),
+        reduce=Dense(2 * width, bias=False, init_weight=LOGITS, pixels=True),
+    )
+
+
+def _block(tokens: int, window: int, shift: int, width: int, heads: int) -> Sequential:
+    attend = Sequential(norm=LayerNorm((width,)), attend=_attention(tokens, window, shift, width, heads))
+    think = Sequential(
+        norm=LayerNorm((width,)),
+        expand=Dense(4 * width, pixels=True),
+        gelu=GELU(),
+        project=Dense(width, init_weight=LOGITS, pixels=True),
+    )
+    return Sequential(attention=residual(attend), units=residual(think))
+
+
+def _attention(tokens: int, window: int, shift: int, width: int, heads: int) -> Graph:
+    """Return the attention of tokens (N, tokens, tokens, width) to the others of their window, by equation 4."""
+    side, area = tokens // window, window * window  # windows in a row, tokens in a window
+    nodes: dict[str, tuple[Any, ...]] = {"shifted": (Roll((-shift, -shift), (1, 2)), "input")} if shift else {}
+    nodes |= {
+        "rows": (ToShape((-1, side, window, side, window, width)), "shifted" if shift else "input"),
+        "squares": (Permute((0, 1, 3, 2, 4, 5)), "rows"),
+        "windows": (ToShape((-1, side * side, area, width)), "squares"),
+        "qkv": (Dense(3 * width, init_weight=LOGITS, pixels=True), "windows"),
+        "split": (ToShape((-1, side * side, area, 3 * heads, width // heads)), "qkv"),
+        "groups": (Permute((0, 1, 3, 2, 4)), "split"),
+        "queries": (Slice(2, 0, heads), "groups"),
+        "keys": (Slice(2, heads, 2 * heads), "groups"),
+        "values": (Slice(2, 2 * heads), "groups"),
+        **_bias(window, heads),
+    }
+    if shift:
+        nodes["mask"] = (ShiftMask(tokens, window, shift),)
+    masks = ("bias", "mask") if shift else ("bias",)
+    nodes |= {
+        "attention": (Attention(), "queries", "keys", "values", *masks),
+        "side_by_side": (Permute((0, 1, 3, 2, 4)), "attention"),
+        "merged": (ToShape((-1, side, side, window, window, width)), "side_by_side"),
+        "squares_back": (Permute((0, 1, 3, 2, 4, 5)), "merged"),
+        "rows_back": (ToShape((-1, tokens, tokens, width)), "squares_back"),
+    }
+    last = "rows_back"
+    if shift:
+        nodes["shifted_back"], last = (Roll((shift, shift), (1, 2)), last), "shifted_back"
+    return Graph({**nodes, "project": (Dense(width, init_weight=LOGITS, pixels=True), last)}, ("project",))
+
+
+def _bias(window: int, heads: int) -> dict[str, tuple[Any, ...]]:
+    """Return the biases (1, heads, T, T) of pairs of tokens: one for each distance (dy, dx) of a query from a key.
+
+    The window of the table at the place of a query contains its biases for all keys, from the last to the first.
+    """
+    area = window * window
+    return {
+        "distances": (Learned((1, heads, 2 * window - 1, 2 * window - 1), std=STD),),
+        "columns": (Unfold((window, window), (1, 1), (0, 0), (1, 1)), "distances"),
+        "reversed": (ToShape((1, heads, area, area)), "columns"),
+        "keys_first": (Reverse((2,)), "reversed"),
+        "bias": (Permute((0, 1, 3, 2)), "keys_first"),
+    }

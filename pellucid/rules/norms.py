@@ -1,0 +1,62 @@
+"""Normalizations as linear functions of their input, with a constant standard deviation."""
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from pellucid.layers import GroupNorm, InstanceNorm2d, LayerNorm
+from pellucid.layers.base import Cache, Layer, Params
+from pellucid.operators import NormalizeChannels, NormalizeGroups, NormalizeLast
+
+
+class Normalized(NamedTuple):
+    """A normalization y = w (x - μ) / σ + b of values of `shape`.
+
+    x: the input, in a shape in which μ is the mean over `axes`; scale: 1 / σ, which broadcasts to it. weight, bias: 1
+    and 0 where the layer has none; they broadcast to `shape`.
+    """
+
+    shape: tuple[int, ...]
+    x: Tensor
+    axes: tuple[int, ...]
+    scale: Tensor
+    weight: Tensor
+    bias: Tensor
+
+
+def normalized(layer: Layer, params: Params, cache: Cache) -> Normalized | None:
+    """Return a normalization whose cache is (x or xs, mean, 1 / σ), None for other layers."""
+    if isinstance(layer, LayerNorm):
+        return _over_last(cache.x, params, params["weight"].dim(), cache.invstd)
+    if isinstance(layer, GroupNorm | InstanceNorm2d):
+        groups = layer.groups if isinstance(layer, GroupNorm) else cache.x.shape[1]
+        return _over_groups(cache.x, params, groups, cache.invstd)
+    if isinstance(layer, NormalizeLast | NormalizeGroups | NormalizeChannels):
+        x, *own = cache.xs
+        given = dict(zip(("weight", "bias"), own, strict=False))
+        if isinstance(layer, NormalizeLast):
+            return _over_last(x, given, len(layer.shape), cache.invstd)
+        if isinstance(layer, NormalizeGroups):
+            return _over_groups(x, given, layer.groups, cache.invstd)
+        axes = (0, *range(2, x.dim()))
+        scale = cache.invstd.view(1, -1, *(1,) * (x.dim() - 2))
+        return Normalized(x.shape, x, axes, scale, *_affine(x, given, scale.shape))
+    return None
+
+
+def _over_last(x: Tensor, params: Params, count: int, invstd: Tensor) -> Normalized:
+    return Normalized(x.shape, x, tuple(range(-count, 0)), invstd, *_affine(x, params, x.shape[x.dim() - count :]))
+
+
+def _over_groups(x: Tensor, params: Params, groups: int, invstd: Tensor) -> Normalized:
+    grouped = x.reshape(len(x), groups, -1)  # (N, groups, values)
+    affine = _affine(x, params, (1, -1, *(1,) * (x.dim() - 2)))
+    return Normalized(x.shape, grouped, (-1,), invstd.view(len(x), groups, 1), *affine)
+
+
+def _affine(x: Tensor, params: Params, shape: Any) -> tuple[Tensor, Tensor]:
+    """Return the weight and the bias in a shape that broadcasts to x."""
+    weight, bias = params.get("weight"), params.get("bias")
+    return x.new_ones(1) if weight is None else weight.view(shape), (
+        x.new_zeros(1) if bias is None else bias.view(shape)
+    )

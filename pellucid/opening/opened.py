@@ -18,7 +18,7 @@ from pellucid.opening.graph import graph_of
 from pellucid.opening.huggingface import folder_network
 from pellucid.opening.model import OpenedModel
 from pellucid.opening.onnx.opened import open_onnx
-from pellucid.opening.outputs import check_outputs, free_shapes
+from pellucid.opening.outputs import check_outputs, free_shapes, reason
 from pellucid.opening.program import open_program
 from pellucid.opening.programfile import read_program
 from pellucid.opening.timmnetworks import PREFIX, timm_network
@@ -75,7 +75,8 @@ def open(
     examples = example if isinstance(example, tuple) else (example,)
     if not all(isinstance(x, Tensor) and x.dim() and len(x) and x.is_floating_point() for x in examples):
         raise PellucidError("open: the example must be a tensor (N, ...) of floats, or a tuple of them")
-    net, params = graph_of(export(network, example), network)
+    exported = export(network, example)
+    net, params = graph_of(exported, network)
     doubles = any(tensor.dtype is torch.float64 for tensor in (*flatten(params).values(), *examples))
     model = OpenedModel(net, **{"precision": "float64" if doubles else "float32", **options})
     inputs = tuple(x[:2].detach() for x in examples)
@@ -83,7 +84,7 @@ def open(
     params = map_tree(lambda tensor: tensor.detach().clone(), params)
     with torch.no_grad():
         y, _ = net.forward(params, x, Mode(keep=False))
-    check_outputs(network, inputs, y)
+    check_outputs(network, inputs, y, reason(exported, examples[0].dtype))
     model._take(params, *free_shapes(network, net, params, x, y))
     state = network.state_dict()
     model.original = {key: tensor.detach().clone() for key, tensor in state.items()}

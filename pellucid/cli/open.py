@@ -6,25 +6,33 @@ from typing import Any
 
 from pellucid.command.args import Parser, sizes
 from pellucid.command.files import check_place
-from pellucid.command.models import FOREIGN
 from pellucid.command.out import answer
 from pellucid.errors import PellucidError
 
-SUFFIX = ".safetensors"
+SUFFIX, PREFIX = ".safetensors", "timm:"
 ABOUT = (
-    "Open an ONNX file, or an exported program of PyTorch (.pt2), as a network whose every layer has an explicit "
-    "backward pass, compare its outputs with the file's, and save it as a model that every other command takes."
+    "Open an ONNX file, an exported program of PyTorch (.pt2), a network of timm or a folder of Hugging Face as a "
+    "network whose every layer has an explicit backward pass, compare its outputs with the original's, and save it as "
+    "a model that every other command takes."
 )
 
 
 def parser() -> Parser:
     """Return the parser of this command."""
     parser = Parser("open", ABOUT)
-    parser.add_argument("file", metavar="FILE", help="an .onnx file, or a .pt2 file of torch.export.save")
+    parser.add_argument(
+        "file",
+        metavar="FILE|timm:NAME|DIR",
+        help="an .onnx file, a .pt2 file of torch.export.save, the name of a network of timm, or a folder with "
+        "config.json and model.safetensors; the last two need the extra open, and nothing is downloaded",
+    )
     parser.add_argument(
         "--out",
         metavar="DIR|FILE.safetensors",
-        help="the model to write (default: the file's name with .safetensors, in the current folder)",
+        help="the model to write (default: the name of what is opened with .safetensors, in the current folder)",
+    )
+    parser.add_argument(
+        "--weights", metavar="FILE", help="weights for a name of timm: safetensors or .pth (default: random weights)"
     )
     parser.add_argument("--input", metavar="CxHxW", help="shape of an input, for files that leave sizes free")
     return parser.json_flag()
@@ -38,13 +46,11 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.network.inputs import nominal
     from pellucid.network.summary import shape_text, summary
 
-    if Path(args.file).suffix.lower() not in FOREIGN:
-        raise PellucidError(f"{args.file} is neither an ONNX file (.onnx) nor an exported program (.pt2)")
     place = _place(args.file, args.out)
     example = None
     if args.input is not None:
         example = torch.rand(2, *sizes(args.input, "--input", "channels", "height", "width"))
-    model = pellucid.open(args.file, example)
+    model = pellucid.open(args.file, example, weights=args.weights)
     net: Any = model.net  # a Graph
     if len(net.inputs) > 1:
         raise PellucidError(f"{args.file} has several inputs; open it in Python, by pellucid.open")
@@ -70,7 +76,9 @@ def handle(args: argparse.Namespace) -> int:
 
 def _place(file: str, out: str | None) -> Path:
     """Return the file to write."""
-    name = Path(file).stem + SUFFIX
+    path = Path(file).resolve()
+    what = file.removeprefix(PREFIX) if file.startswith(PREFIX) else path.name if path.is_dir() else path.stem
+    name = what + SUFFIX
     if out is None:
         return check_place(name, "--out")
     return check_place(str(Path(out) / name), "--out") if Path(out).is_dir() else check_place(out, "--out", (SUFFIX,))

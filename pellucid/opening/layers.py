@@ -5,6 +5,7 @@ from typing import Any
 
 from pellucid import layers, operators
 from pellucid.layers.base import Layer
+from pellucid.opening.exported import Multiple
 from pellucid.opening.values import CallLayer, Context, Unsupported, pair
 
 Translate = Callable[[Context], CallLayer | str]  # the layer, or the name of the value that the call returns unchanged
@@ -126,11 +127,14 @@ def feature_dropout(c: Context) -> CallLayer | str:
 
 
 def softmax(c: Context) -> CallLayer:
-    """Return Softmax."""
-    axis = c.axis()
-    if axis == 0 or c["dtype"] not in (None, c.call.dtype):
+    """Return Softmax; along the first axis of a value that has no axis of examples, below a new axis."""
+    axis, shape = c.axis(), c.shape()
+    if (axis == 0 and isinstance(shape[0], Multiple)) or c["dtype"] not in (None, c.call.dtype):
         raise Unsupported(f"dim={c['dim']}, dtype={c['dtype']}")
-    return CallLayer(layers.Softmax(axis), (c.source("self"),))
+    if axis:
+        return CallLayer(layers.Softmax(axis), (c.source("self"),))
+    below = CallLayer(operators.ToShape((-1,), 0, len(shape)), (c.source("self"),))
+    return CallLayer(operators.Select(0, 0), (CallLayer(layers.Softmax(1), (below,)),))
 
 
 def log_softmax(c: Context) -> CallLayer:

@@ -15,26 +15,35 @@ from pellucid.layers.base import Mode
 from pellucid.nested import flatten, map_tree
 from pellucid.opening.exported import export
 from pellucid.opening.graph import graph_of
+from pellucid.opening.huggingface import folder_network
 from pellucid.opening.model import OpenedModel
 from pellucid.opening.onnx.opened import open_onnx
-from pellucid.opening.outputs import check_outputs, free_shapes
+from pellucid.opening.outputs import check_outputs, free_shapes, reason
 from pellucid.opening.program import open_program
 from pellucid.opening.programfile import read_program
+from pellucid.opening.timmnetworks import PREFIX, timm_network
+from pellucid.settings.checks import integer
 from pellucid.text import note, plural
+from pellucid.training.arguments import class_names
 
 
 def open(
     network: nn.Module | ExportedProgram | str | os.PathLike[str],
     example: Tensor | tuple[Tensor, ...] | None = None,
+    *,
+    weights: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> OpenedModel:
     """Return a Model that computes what somebody else's network computes, layer by layer, with its backward pass.
 
     network: a PyTorch module, in any mode; it is unchanged, and its weights are copied. Or an ONNX file
-    (.onnx), an exported program for any number of examples, or its file (.pt2), of which no code is run. example: an
-    input (N, ...), or a tuple of inputs, of the shape that the model will take; any number of examples can follow, and
-    images of another height and width if the layers compute the network's outputs for two other sizes too. ONNX files
-    and programs need none, unless they leave sizes free. options: of Model, such as `loss`, `optimizer` and `classes`.
+    (.onnx), an exported program for any number of examples, or its file (.pt2), of which no code is run. Or a name of
+    timm, "timm:convnext_tiny", or a folder of Hugging Face with config.json and model.safetensors. example: an input
+    (N, ...), or a tuple of inputs, of the shape that the model will take; any number of examples can follow, and images
+    of another height and width if the layers compute the network's outputs for two other sizes too. ONNX files
+    and programs need none, unless they leave sizes free; names and folders none. weights: the file with the weights of
+    a name of timm, read as tensors only; without it, they are random. options: of Model, such as `loss`, `optimizer`
+    and `classes`.
 
     The network is a Graph with one node for each call of an operator, named by the path of its module such as
     `layer3.0.conv1`; functional calls have the path of the calling module and the name of the operator, `layer3.0.add`,
@@ -45,11 +54,18 @@ def open(
     In an ONNX file, nodes are named by the file; parameters are the file's initializers, and keep their names where
     those end in the node's path. Detectors are opened up to their suppression, and a note names what was left out.
 
+    Networks of timm and folders, with the extra `open`, bring the size of their inputs, the mean and standard
+    deviation of their data, which become the model's `preprocess`, and the names of their classes. Nothing is
+    downloaded, and a folder that names code of its own is refused. With `classes`, a network of timm has that many
+    outputs.
+
     Raises PellucidError for a network that torch.export cannot trace, for operators without a layer, all of which it
     names, and if the outputs for the example differ from the network's, for ONNX files from onnxruntime's.
     """
     if isinstance(network, (str, os.PathLike)):
-        return _open_file(Path(network), example, options)
+        return _open_named(str(network), example, weights, options)
+    if weights is not None:
+        raise PellucidError("open: weights are for a name of timm, such as timm:resnet18; others have theirs")
     if isinstance(network, ExportedProgram):
         return open_program(network, example, options)
     if not isinstance(network, nn.Module):
@@ -59,7 +75,8 @@ def open(
     examples = example if isinstance(example, tuple) else (example,)
     if not all(isinstance(x, Tensor) and x.dim() and len(x) and x.is_floating_point() for x in examples):
         raise PellucidError("open: the example must be a tensor (N, ...) of floats, or a tuple of them")
-    net, params = graph_of(export(network, example), network)
+    exported = export(network, example)
+    net, params = graph_of(exported, network)
     doubles = any(tensor.dtype is torch.float64 for tensor in (*flatten(params).values(), *examples))
     model = OpenedModel(net, **{"precision": "float64" if doubles else "float32", **options})
     inputs = tuple(x[:2].detach() for x in examples)
@@ -67,7 +84,7 @@ def open(
     params = map_tree(lambda tensor: tensor.detach().clone(), params)
     with torch.no_grad():
         y, _ = net.forward(params, x, Mode(keep=False))
-    check_outputs(network, inputs, y)
+    check_outputs(network, inputs, y, reason(exported, examples[0].dtype))
     model._take(params, *free_shapes(network, net, params, x, y))
     state = network.state_dict()
     model.original = {key: tensor.detach().clone() for key, tensor in state.items()}
@@ -77,12 +94,39 @@ def open(
     return model
 
 
+def _open_named(
+    source: str,
+    example: Tensor | tuple[Tensor, ...] | None,
+    weights: str | os.PathLike[str] | None,
+    options: dict[str, Any],
+) -> OpenedModel:
+    """Return the model of a file, a folder, or a name of timm."""
+    is_name = source.startswith(PREFIX)
+    if weights is not None and not is_name:
+        raise PellucidError(f"open: weights are for a name of timm, such as timm:resnet18; {source} has its own")
+    if not is_name and not Path(source).is_dir():
+        return _open_file(Path(source), example, options)
+    if is_name:
+        classes, seed = class_names(options.get("classes")), integer(options.get("seed", 0), "seed", 0)
+        file, count = None if weights is None else Path(weights), None if classes is None else len(classes)
+        found = timm_network(source.removeprefix(PREFIX), file, count, seed)
+    else:
+        found = folder_network(Path(source))
+    x = torch.rand(2, *found.shape, generator=torch.Generator().manual_seed(0)) if example is None else example
+    if isinstance(x, Tensor) and x.is_floating_point():
+        found.network.to(x.dtype)
+    return open(found.network, x, **{**found.options, **options})
+
+
 def _open_file(path: Path, example: Tensor | tuple[Tensor, ...] | None, options: dict[str, Any]) -> OpenedModel:
     if path.suffix.lower() == ".onnx":
         return open_onnx(path, example, options)
     if path.suffix.lower() == ".pt2":
         return open_program(read_program(path), example, options, bounded=True)
-    raise PellucidError(f"open: {path} is neither an ONNX file (.onnx) nor an exported program (.pt2)")
+    raise PellucidError(
+        f"open: {path} is neither an ONNX file (.onnx) nor an exported program (.pt2); timm:NAME opens a "
+        "network of timm"
+    )
 
 
 def _note_training(network: nn.Module) -> None:

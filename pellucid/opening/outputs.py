@@ -13,15 +13,20 @@ from pellucid.combine.graph import Graph
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Mode, Params
 from pellucid.network.inputs import common_sizes
-from pellucid.opening.exported import evaluating
+from pellucid.opening.exported import Exported, evaluating
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}  # of outputs, relative to the largest
+CASTS = ("to", "_to_copy", "type_as")
+NARROWER = {
+    torch.float64: (torch.float32, torch.float16, torch.bfloat16),
+    torch.float32: (torch.float16, torch.bfloat16),
+}  # types, by the type that would be rounded to them
 LARGER = ((32, 64), (1, 3))  # rows and columns of the other sizes beyond those of the example; the second may be odd
 
 
-def check_outputs(network: nn.Module, inputs: tuple[Tensor, ...], y: Any) -> None:
-    """Raise PellucidError unless the outputs are the network's, up to rounding errors."""
-    _check(y, _expected(network, inputs))
+def check_outputs(network: nn.Module, inputs: tuple[Tensor, ...], y: Any, hint: str = "") -> None:
+    """Raise PellucidError unless the outputs are the network's, up to rounding errors; hint: ends the message."""
+    check_equal("open", y if isinstance(y, tuple) else (y,), _expected(network, inputs), "the network's", hint)
 
 
 def _expected(network: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
@@ -31,9 +36,13 @@ def _expected(network: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
     return [part for part in outputs if isinstance(part, Tensor)]
 
 
-def _check(y: Any, expected: Sequence[Tensor]) -> None:
-    hint = "; does the network compute something else at each call?"
-    check_equal("open", y if isinstance(y, tuple) else (y,), expected, "the network's", hint)
+def reason(exported: Exported, dtype: torch.dtype) -> str:
+    """Return why outputs may differ: the network rounds to a narrower type than the inputs', or it draws numbers."""
+    for call in exported.calls:
+        if call.op in CASTS and call.dtype in NARROWER.get(dtype, ()):
+            narrow = str(call.dtype).removeprefix("torch.")
+            return f"; {call.module or 'the network'} computes in {narrow}: open the network in {narrow}"
+    return "; does the network compute something else at each call?"
 
 
 def check_equal(where: str, found: Sequence[Tensor], expected: Sequence[Tensor], whose: str, hint: str = "") -> None:
@@ -73,7 +82,7 @@ def _outputs(network: nn.Module, net: Graph, params: Params, x: Tensor) -> Any:
     try:
         with torch.no_grad():
             y, _ = net.forward(params, x, Mode(keep=False))
-        _check(y, expected)
+        check_equal("open", y if isinstance(y, tuple) else (y,), expected, "the network's")
     except (PellucidError, RuntimeError, IndexError, ValueError):  # of layers that need the example's size
         return ()
     return shape_of(y)

@@ -103,9 +103,9 @@ def _read(model: Model, source: str | Path | bytes, name: str) -> Tensor:
     form = FORMS.get(data_name(model))
     if form is not None:
         return torch.stack(lay_out_both(load_image(full_size(source, name), name, mode="L"), form, name))
-    size = None if None in model.input_shape else (shape[1], shape[2])
-    if size is not None:
-        return load_image(source, name, size=size, mode="L" if shape[0] == 1 else "RGB")[None]
+    size = model.preprocess.get("size") if None in model.input_shape else shape[1:]
+    if isinstance(size, list | tuple):
+        return load_image(source, name, size=(size[0], size[1]), mode="L" if shape[0] == 1 else "RGB")[None]
     image = load_image(full_size(source, name), name, mode="L" if shape[0] == 1 else "RGB")
     model.outputs_for_picture(image.shape)
     return image[None]

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 import pellucid
+from pellucid.opening.configured import import_library
 from tests.cli.conftest import Say
 from tests.opening.onnxfiles import f32, node, write
 
@@ -89,3 +91,16 @@ def test_what_cannot_be_opened_is_refused_in_one_line(tmp_path: Path, say: Say) 
         assert say("open", *words).complaint
     two = write(tmp_path / "two.onnx", [node("Add", "xz", "y")], {"x": ["N", 3], "z": ["N", 3]})
     assert "has several inputs; open it in Python" in say("open", str(two), "--out", str(tmp_path)).complaint
+
+
+@pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed: pip install -e .[open]")
+def test_a_name_of_timm_opens_with_weights_of_a_file(tmp_path: Path, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    network = import_library("timm").create_model("test_resnet").eval()
+    torch.save(network.state_dict(), "trained.pth")
+    said = say("open", "timm:test_resnet.r160_in1k", "--weights", "trained.pth", "--json")
+    assert said.json["model"] == "test_resnet.r160_in1k.safetensors"
+    x = torch.rand(2, 3, 64, 64)
+    found = pellucid.Model.load(said.json["model"])(x)
+    torch.testing.assert_close(found, network((x - 0.5) / 0.5).detach(), rtol=1e-4, atol=1e-5)
+    assert "did you mean 'resnet14t'" in say("open", "timm:resnet14").complaint

@@ -1,5 +1,6 @@
 """Opened networks against the networks themselves: outputs, all gradients, training, files."""
 
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -212,8 +213,22 @@ def test_other_values_are_refused(given: Any, why: str) -> None:
 
 
 def test_a_network_that_computes_something_else_under_export_is_refused() -> None:
-    with pytest.raises(PellucidError, match="open: output 0 differs from the network's by"):
+    with pytest.raises(PellucidError, match="open: output 0 differs from the network's by .* something else at each"):
         pellucid.open(Pretending(), images(2))
+
+
+class Rounding(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.float().exp().to(x.dtype).flatten(1)
+
+
+def test_a_network_that_computes_in_float32_opens_in_float32_only() -> None:
+    why = "differs from the network's by .*; inner computes in float32: open the network in float32"
+    network = nn.Sequential(OrderedDict(inner=Rounding()))
+    with pytest.raises(PellucidError, match=why):
+        pellucid.open(network, images(2))
+    x = images(2).float()
+    torch.testing.assert_close(pellucid.open(network, x)(x), network(x), rtol=1e-6, atol=0)
 
 
 def test_modules_that_differ_in_training_are_noted(capsys: pytest.CaptureFixture[str]) -> None:

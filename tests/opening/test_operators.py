@@ -82,6 +82,25 @@ def test_function_equals_pytorchs(name: str) -> None:
     assert_opens(Function(FUNCTIONS[name]))
 
 
+class Mixture(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(2, 3, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = self.weight.softmax(0)[:, :, None, None]
+        return x * first + x.exp() * second
+
+
+def test_softmax_along_the_first_axis_of_a_parameter_equals_pytorchs() -> None:
+    assert_opens(Mixture())
+
+
+def test_softmax_over_the_examples_is_refused() -> None:
+    with pytest.raises(PellucidError, match=r"softmax \(dim=0, dtype=None\)"):
+        pellucid.open(Function(lambda x: x.softmax(0)), images(2))
+
+
 class Standardized(nn.Conv2d):
     """Qiao et al. 2019, as in timm: a weight that is normalized before each convolution."""
 

@@ -1,0 +1,105 @@
+"""Networks of other libraries with what their configuration says about inputs and outputs."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.errors import PellucidError
+from pellucid.text import shown
+from pellucid.weights.match import require_match
+
+DECLARED: list[Any] = []  # declarations of operators, which last as long as their objects
+
+
+class ConfiguredNetwork(NamedTuple):
+    """A network of another library, and what its configuration says.
+
+    shape: of an input, (C, H, W). options: of Model, such as `preprocess` and `classes`.
+    """
+
+    network: nn.Module
+    shape: tuple[int, ...]
+    options: dict[str, Any]
+
+
+def import_library(name: str) -> Any:
+    """Return the module timm or transformers; PellucidError if it is not installed.
+
+    Both import torchvision, for transforms of pictures. One that was built for another PyTorch, such as the registry's
+    beside a PyTorch for CPUs, cannot be imported unless the operators that it lacks are declared.
+    """
+    try:
+        if find_spec("torchvision") is not None:
+            _import_torchvision()
+        return import_module(name)
+    except ImportError as error:
+        what = error.name or name
+        raise PellucidError(f"open: networks of {name} need {what}: pip install 'pellucid[open]'") from error
+
+
+def _import_torchvision() -> None:
+    try:
+        import_module("torchvision")
+    except RuntimeError as error:
+        if "torchvision::nms" not in str(error):
+            raise
+        library = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        DECLARED.append(library)
+        import_module("torchvision")
+
+
+def build(source: str, library: str, make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
+    """Return the network that another library makes, without using a network connection, with weights drawn by `seed`.
+
+    source: what is opened. Raises PellucidError for whatever the library raises.
+    """
+    try:
+        with _offline(), torch.inference_mode(False), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return make()
+    except PellucidError:
+        raise
+    except Exception as error:  # of the other library
+        why = " ".join(str(error).split())
+        raise PellucidError(f"open: {library} cannot build {source} ({type(error).__name__}: {why:.200})") from error
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Forbid requests to Hugging Face, which timm and transformers make by huggingface_hub; restore that at the end."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def load(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Replace a network's weights by those of a file; MismatchError unless names, shapes and dtypes are equal."""
+    state = network.state_dict()
+    found = {key: one.to(state[key].dtype) if key in state else one for key, one in tensors.items()}
+    require_match(path, state, found)
+    network.load_state_dict(found)
+
+
+def unique_names(where: str, labels: Any) -> list[str]:
+    """Return the names of classes, with its number after each name that several classes have.
+
+    where: the entry of a file with the names, for the PellucidError unless they are a list of texts.
+    """
+    if not isinstance(labels, list) or not labels or not all(isinstance(name, str) for name in labels):
+        raise PellucidError(f"{where} must be a list of names, not {shown(labels)}")
+    counts = Counter(labels)
+    return [name if counts[name] == 1 else f"{name} ({index})" for index, name in enumerate(labels)]

@@ -1,0 +1,70 @@
+"""Networks of timm, by name or from a folder that names an architecture of timm."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from pellucid.errors import PellucidError, nearest
+from pellucid.opening.configured import ConfiguredNetwork, build, import_library, load, unique_names
+from pellucid.text import note
+from pellucid.weights.opening import open_weights
+
+PREFIX = "timm:"
+
+
+def timm_network(name: str, weights: Path | None, classes: int | None, seed: int) -> ConfiguredNetwork:
+    """Return the network that timm has by this name, such as `convnext_tiny`, also with the tag of pretrained weights.
+
+    weights: a file of its state_dict, read as tensors only; None for random weights, drawn with `seed`. Nothing is
+    downloaded. classes: the number of outputs; None for timm's own. Raises PellucidError if timm is not installed, for
+    an unknown name, and for weights of another network.
+    """
+    timm = import_library("timm")
+    architecture, known = name.partition(".")[0], timm.list_models()
+    if architecture not in known:
+        hint = nearest(architecture, known) or "; timm.list_models() returns the names"
+        raise PellucidError(f"open: timm {timm.__version__} has no network {name!r}{hint}")
+    source, options = f"{PREFIX}{name}", {} if classes is None else {"num_classes": classes}
+    network = build(source, "timm", lambda: timm.create_model(name, pretrained=False, **options), seed)
+    if weights is None:
+        note(f"open: {source} has random weights; give a file with weights= (--weights) for trained ones")
+    else:
+        load(network, open_weights(weights), weights)
+    return _configured(network)
+
+
+def timm_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ConfiguredNetwork:
+    """Return the network of a folder whose config.json names an architecture of timm.
+
+    tensors: those of its model.safetensors. Raises PellucidError for an invalid configuration.
+    """
+    timm, architecture = import_library("timm"), config["architecture"]
+    if architecture not in timm.list_models():
+        raise PellucidError(f"{folder / 'config.json'}: timm {timm.__version__} has no network {architecture!r}")
+
+    def make() -> nn.Module:
+        arguments = {**(config.get("model_args") or {}), "num_classes": config["num_classes"]}
+        settings = {**(config.get("pretrained_cfg") or {}), "num_classes": config["num_classes"]}
+        return timm.create_model(  # an argument among those of the file that is given here is an error
+            architecture, pretrained=False, checkpoint_path="", pretrained_cfg=settings, **arguments
+        )
+
+    network = build(str(folder), "timm", make)
+    load(network, tensors, folder / "model.safetensors")
+    found, labels = _configured(network), config.get("label_names")
+    if labels is None:
+        return found
+    names = unique_names(f"{folder / 'config.json'}: label_names", labels)
+    return found._replace(options={**found.options, "classes": names})
+
+
+def _configured(network: nn.Module) -> ConfiguredNetwork:
+    """Return a network of timm with the input size, mean and standard deviation of its data configuration."""
+    from timm.data import resolve_model_data_config
+
+    settings = resolve_model_data_config(network)
+    preprocess = {name: [float(one) for one in settings[name]] for name in ("mean", "std")}
+    shape = tuple(settings["input_size"])
+    return ConfiguredNetwork(network, shape, {"preprocess": {**preprocess, "size": list(shape[1:])}})

@@ -213,7 +213,7 @@ def test_other_values_are_refused(given: Any, why: str) -> None:
 
 
 def test_a_network_that_computes_something_else_under_export_is_refused() -> None:
-    with pytest.raises(PellucidError, match="open: output 0 differs from the network's by .* something else at each"):
+    with pytest.raises(PellucidError, match=r"open: output 0 differs from the network's by .* something else at each"):
         pellucid.open(Pretending(), images(2))
 
 

@@ -23,7 +23,7 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_tuple_with_two_readers(name: str) -> None:
+def test_gradients_of_a_tuple_that_two_layers_read_are_summed(name: str) -> None:
     net: Layer = NETWORKS[name]
     sample = Sample(net, (3,))
     params, x = sample.inputs(5)

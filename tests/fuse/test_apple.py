@@ -28,7 +28,7 @@ class Apple(Tensor):
         return found
 
 
-def test_this_cpu_refuses_float64() -> None:
+def test_the_simulated_apple_tensor_refuses_float64() -> None:
     with pytest.raises(TypeError, match="float64"):
         torch.ones(2).as_subclass(Apple).double()
 

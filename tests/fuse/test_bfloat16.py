@@ -15,7 +15,7 @@ NET = Sequential(
 
 
 @pytest.mark.parametrize("train", [True, False])
-def test_normalized_activations_are_computed_again_in_bfloat16(train: bool) -> None:
+def test_normalized_activations_are_recomputed_in_bfloat16(train: bool) -> None:
     rng = torch.Generator().manual_seed(3)
     params = randomized(NET.init((2, 9, 9), rng)[0], rng)
     params["norm"]["running_var"] *= 3  # far from 1, so that its powers differ

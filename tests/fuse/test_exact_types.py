@@ -264,7 +264,7 @@ class Scale(Layer):
         return dy * params["scale"][:, None, None], {"scale": (dy * cache[0]).sum((0, 2, 3))}
 
 
-def test_a_users_layer_at_the_entrance_learns() -> None:
+def test_a_user_defined_first_layer_is_trained() -> None:
     net = Sequential(scale=Scale(), conv=Conv2d(2, 3), flat=Flatten(), out=Dense(3))
     params, x = prepared(net)
     _, expected = learned(net, params, x, True)

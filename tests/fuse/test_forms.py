@@ -36,12 +36,12 @@ def test_a_fused_form_equals_the_reference_and_its_autograd(sample: Sample) -> N
     assert_close(dparams, expected_dparams, 1e-10, "dparams")
 
 
-def test_every_form_is_tried() -> None:
+def test_every_fused_form_has_a_sample() -> None:
     assert {type(sample.layer): type(form(sample.layer)) for sample in samples} == KINDS
 
 
 @pytest.mark.parametrize("sample", samples, ids=str)
-def test_an_empty_batch_is_no_mistake(sample: Sample) -> None:
+def test_an_empty_batch_gives_empty_outputs_and_zero_gradients(sample: Sample) -> None:
     params, x = sample.inputs()
     y, _, dx, dparams = ours(form(sample.layer), params, x[:0], Mode())
     assert y.shape[0] == 0
@@ -50,7 +50,7 @@ def test_an_empty_batch_is_no_mistake(sample: Sample) -> None:
 
 
 @pytest.mark.parametrize("layer", [Dense(3), Dense(3, bias=False)], ids=repr)
-def test_dx_is_left_out_where_nobody_needs_it(layer: Dense) -> None:
+def test_a_dense_layer_omits_dx_if_it_is_not_needed(layer: Dense) -> None:
     params, x = Sample(layer, (4,)).inputs()
     fused = FusedDense(layer, need_dx=False)
     y, cache = fused.forward(params, x, Mode())
@@ -61,7 +61,7 @@ def test_dx_is_left_out_where_nobody_needs_it(layer: Dense) -> None:
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_convolution_leaves_dx_out_where_nobody_needs_it(bias: bool) -> None:
+def test_a_convolution_omits_dx_if_it_is_not_needed(bias: bool) -> None:
     layer = Conv2d(3, 2, bias=bias)
     params, x = Sample(layer, (2, 4, 5)).inputs()
     fused = FusedConv2d(layer, need_dx=False)
@@ -73,7 +73,7 @@ def test_a_convolution_leaves_dx_out_where_nobody_needs_it(bias: bool) -> None:
 
 
 @pytest.mark.parametrize("layer", [Dense(3), Conv2d(3, 2), Conv2d(3, 1, bias=False)], ids=repr)
-def test_what_does_not_learn_hands_back_dx_alone(layer: Dense | Conv2d) -> None:
+def test_a_frozen_layer_returns_only_dx(layer: Dense | Conv2d) -> None:
     params, x = Sample(layer, (4,) if isinstance(layer, Dense) else (2, 4, 5)).inputs()
     fused = FusedDense(layer, True, FROZEN) if isinstance(layer, Dense) else FusedConv2d(layer, True, FROZEN)
     _, dy, dx, dparams = ours(fused, params, x, Mode())
@@ -89,7 +89,7 @@ def kept_numbers(layer: Layer, params: Params, x: Tensor) -> int:
 
 
 @pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
-def test_dx_lies_in_memory_as_dy_does_where_nothing_learns(form: torch.memory_format) -> None:
+def test_dx_of_a_frozen_convolution_has_the_memory_format_of_dy(form: torch.memory_format) -> None:
     layer = Conv2d(3, 3, padding=1)
     params, x = Sample(layer, (4, 5, 6)).inputs()
     params, x = cast(params, torch.float32), x.float().contiguous(memory_format=form)
@@ -104,7 +104,7 @@ def test_dx_lies_in_memory_as_dy_does_where_nothing_learns(form: torch.memory_fo
     assert_close(dx, autograd(layer, wide, x.double(), Mode(), dy.double())[1][""], 1e-5, "dx")
 
 
-def test_zeros_are_put_around_channels_without_keeping_any() -> None:
+def test_fused_channel_padding_caches_no_values() -> None:
     layer = form(PadChannels(1, 2))
     assert kept_numbers(layer, {}, torch.ones(2, 3, 4, 4)) == 0
     assert kept_numbers(layer.layer, {}, torch.ones(2, 3, 4, 4)) == 96  # as written, rules read it
@@ -112,7 +112,7 @@ def test_zeros_are_put_around_channels_without_keeping_any() -> None:
 
 @pytest.mark.parametrize("shrink", [0.0, 0.01])
 @pytest.mark.parametrize("layer", [Conv2d(3, 2), Conv2d(4, 1, bias=False), Conv2d(4, 3, groups=2)], ids=repr)
-def test_a_convolution_learns_in_the_sweep_what_gradient_descent_learns(layer: Conv2d, shrink: float) -> None:
+def test_a_convolution_that_updates_in_the_backward_pass_equals_gradient_descent(layer: Conv2d, shrink: float) -> None:
     params, x = Sample(layer, (2, 5, 6)).inputs()
     rate = Rate()
     rate.set(0.3, shrink)
@@ -133,7 +133,7 @@ def test_a_convolution_learns_in_the_sweep_what_gradient_descent_learns(layer: C
 
 @pytest.mark.parametrize("layer", [Conv2d(6, 1), Conv2d(6, 1, bias=False, padding=1), Conv2d(6, 1, stride=2)], ids=repr)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_a_window_of_one_pixel_is_the_same_in_every_kernel(dtype: torch.dtype, layer: Conv2d) -> None:
+def test_convolutions_of_one_pixel_agree_in_every_dtype(dtype: torch.dtype, layer: Conv2d) -> None:
     params, x = Sample(layer, (4, 7, 6)).inputs()
     params, x = cast(params, dtype), x.to(dtype)
     y, dy, dx, dparams = ours(form(layer), params, x, Mode())
@@ -151,7 +151,7 @@ def shares(one: Tensor, other: Tensor) -> bool:
 @pytest.mark.parametrize("over_dy", [False, True])
 @pytest.mark.parametrize("over_x", [False, True])
 @pytest.mark.parametrize("kind", [ReLU, ReLU6, Sigmoid, Tanh])
-def test_an_activation_writes_over_what_it_may_and_nothing_else(kind: type[Layer], over_x: bool, over_dy: bool) -> None:
+def test_an_activation_overwrites_only_the_tensors_that_it_may(kind: type[Layer], over_x: bool, over_dy: bool) -> None:
     x = torch.linspace(-8, 8, 33, dtype=torch.float64).view(3, 11)  # with both kinks of ReLU6
     given = x.clone()
     fused = FusedActivation(kind, over_x, over_dy)

@@ -76,7 +76,7 @@ def test_the_parts_have_the_statistics_and_gradients_of_the_whole_batch(sizes, w
         torch.testing.assert_close(own["running_var"], variances, **close)
 
 
-def test_one_value_of_all_parts_has_no_variance():
+def test_a_batch_with_one_value_per_channel_over_all_parts_is_refused():
     with pytest.raises(PellucidError, match="all parts of the batch together have one value per channel"):
         run([1], [1.0], (4,))
 

@@ -31,7 +31,7 @@ def names(reason: torch.Tensor) -> list[str]:
     return [Reason(code).name for code in reason.tolist()]
 
 
-def test_every_reason_is_explained():
+def test_every_reason_of_an_assignment_has_a_text():
     assert set(REASONS) == set(Reason)
 
 
@@ -73,7 +73,7 @@ def test_a_box_that_overlaps_no_anchor_does_not_tie_with_all():
         assert not found.positive.any()
 
 
-def test_a_pixel_has_its_best_anchors():
+def test_a_box_of_one_pixel_is_assigned_to_its_best_anchor():
     anchors, pixel = grid(10, 4, 8.0, 4.0), torch.tensor([[14.0, 25.0, 15.0, 26.0]]).double()
     for found in (assign_by_iou(anchors, pixel, best=True), assign_bipartite(anchors, pixel)):
         assert found.positive.nonzero()[:, 0].tolist() == [2 * (2 * 4 + 1) + 1]  # the small anchor of row 2, column 1
@@ -176,7 +176,7 @@ def test_many_equal_boxes_each_get_an_anchor():
     assert sorted(found.matched[found.reason == Reason.BEST].tolist()) == list(range(9))
 
 
-def test_a_cell_learns_the_first_box_whose_centre_it_holds():
+def test_a_cell_is_assigned_the_first_box_with_its_centre_inside():
     boxes = torch.tensor(
         [[12.0, 2.0, 16.0, 8.0], [11.0, 1.0, 15.0, 9.0], [0.0, 0.0, 40.0, 30.0], [39.0, 29.0, 41.0, 31.0]]
     )
@@ -206,7 +206,7 @@ def test_the_best_anchor_is_that_of_the_most_similar_shape():
     assert (found.reason == Reason.PREDICTED).nonzero()[:, 0].tolist() == [3]
 
 
-def test_samples_have_at_most_their_share_of_positives():
+def test_samples_have_at_most_the_given_fraction_of_positives():
     anchors, boxes = drawn(500, seed=3), drawn(12, seed=4)
     assignment = assign_by_iou(anchors, boxes, 0.3, 0.3)
     positives = int(assignment.positive.sum())

@@ -54,7 +54,7 @@ def test_the_logarithm_of_a_gaussian_has_its_maximum_exactly_at_its_centre() -> 
     torch.testing.assert_close(heatmaps.taylor(tilted), centre, atol=1e-9, rtol=0)
 
 
-def test_no_parabola_has_no_shift() -> None:
+def test_a_maximum_without_a_parabola_is_not_shifted() -> None:
     maps = torch.zeros(2, 4, 4)
     maps[1, 0, 2] = 5.0  # on the border
     assert heatmaps.taylor(maps).tolist() == [[0.5, 0.5], [2.5, 0.5]]
@@ -62,14 +62,14 @@ def test_no_parabola_has_no_shift() -> None:
     assert heatmaps.quarter(single).tolist() == heatmaps.taylor(single).tolist() == [[0.5, 0.5]]
 
 
-def test_the_mass_within_a_radius() -> None:
+def test_the_mass_within_a_radius_is_the_sum_of_its_cells() -> None:
     p = torch.full((1, 4, 5), 0.05)
     assert heatmaps.mass_within(p, torch.tensor([[2.5, 2.0]]), 1.0).item() == pytest.approx(0.1)
     assert heatmaps.mass_within(p, torch.tensor([[2.5, 1.5]]), 1.0).item() == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("decode", ["expectation", "quarter", "taylor"])
-def test_a_map_made_of_its_target_is_decoded_to_the_point(decode: str) -> None:
+def test_the_heat_map_of_a_point_is_decoded_to_the_point(decode: str) -> None:
     """To within what the decoding can tell: an eighth of a cell for a quarter's shift, exactly for the parabola."""
     rng = torch.Generator().manual_seed(1)
     points = 20 + 70 * torch.rand(3, 40, 2, generator=rng, dtype=torch.float64)  # of an image of 112 pixels

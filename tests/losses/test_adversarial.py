@@ -36,7 +36,7 @@ def test_losses_and_gradients_are_those_of_the_papers(name):
     torch.testing.assert_close(dfake, torch.autograd.grad(wanted_made, fake)[0])
 
 
-def test_sides_that_cannot_tell_have_the_known_value():
+def test_equal_scores_of_real_and_generated_images_have_the_known_loss():
     nothing = torch.zeros(2, 1)
     assert ADVERSARIAL["non_saturating"].discriminator(nothing, nothing).value.item() == pytest.approx(2 * math.log(2))
     assert ADVERSARIAL["least_squares"].discriminator(nothing, nothing).value == 0.5
@@ -55,6 +55,6 @@ def test_extreme_scores_are_finite_and_half_precision_is_computed_in_float32(nam
     assert value == ADVERSARIAL[name].generator(half.float())[0]
 
 
-def test_no_scores_are_an_error():
+def test_an_empty_batch_of_scores_is_refused():
     with pytest.raises(PellucidError, match="without scores has no adversarial loss; leave it out"):
         ADVERSARIAL["hinge"].generator(torch.zeros(0, 1))

@@ -142,7 +142,7 @@ def test_voc_average_precision_is_that_of_the_program(seed: int):
         assert one.eleven == pytest.approx(np.mean(highest))
 
 
-def test_voc_asks_for_more_than_the_threshold():
+def test_voc_counts_only_overlaps_above_the_threshold():
     half, label = torch.tensor([[0.0, 0.0, 10.0, 5.0]]), torch.tensor([0])
     truth = Objects(torch.tensor([[0.0, 0.0, 10.0, 10.0]]), label)
     assert voc_average_precision([Detections(half, torch.ones(1), label)], [truth])[0].hits == 0
@@ -150,7 +150,7 @@ def test_voc_asks_for_more_than_the_threshold():
     assert voc_average_precision([more], [truth])[0].hits == 1
 
 
-def test_voc_needs_one_of_each_for_every_image():
+def test_voc_needs_detections_and_objects_for_every_image():
     with pytest.raises(PellucidError, match="0 detections and 1 objects"):
         voc_average_precision([], draw("boxes", 0).objects[:1])
 

@@ -84,7 +84,7 @@ def test_recall_by_size_and_crowding() -> None:
     assert groups["size"]["large"] == (1, 0)
 
 
-def test_the_interval_is_that_of_drawn_images() -> None:
+def test_the_interval_is_that_of_resampled_images() -> None:
     """Half of 40 images are found: the recall of a drawn set is a binomial mean, whose deviation is sqrt(1/4 / 40)."""
     box, label = torch.tensor([[0.0, 0.0, 40.0, 40.0]]), torch.tensor([0])
     truth, hit = Objects(box, label), Detections(box, torch.ones(1), label)

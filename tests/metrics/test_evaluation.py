@@ -53,14 +53,14 @@ def test_examples_that_the_loss_ignores_are_measured_by_no_metric(loss, ignore: 
     assert found["loss"] == pytest.approx(oracle.log_loss(target, scores, labels=range(CLASSES)), rel=1e-5)
 
 
-def test_data_that_the_loss_ignores_altogether_are_refused() -> None:
+def test_data_with_only_ignored_examples_are_refused() -> None:
     net = Sequential(flat=Flatten(), scores=Dense(CLASSES))
     model = Model(net, SoftmaxCrossEntropy(ignore=-1), metrics=("accuracy", rows_of), input_shape=(1, 2, 2))
     with pytest.raises(PellucidError, match="the loss ignores all 3 examples"):
         model.evaluate(torch.rand(3, 1, 2, 2), torch.full((3,), -1))
 
 
-def test_multilabel_training_shows_the_share_of_right_outputs() -> None:
+def test_multilabel_training_reports_the_fraction_of_correct_outputs() -> None:
     rng = torch.Generator().manual_seed(2)
     x, y = torch.rand(60, 1, 2, 2, generator=rng), torch.randint(0, 2, (60, CLASSES), generator=rng).float()
     model = Model(Sequential(flat=Flatten(), scores=Dense(CLASSES)), "binary_cross_entropy")

@@ -12,7 +12,7 @@ from pellucid.errors import PellucidError
 from pellucid.metrics.generation import BANDWIDTHS, log_densities, parzen, variety
 
 
-def test_variety_is_scipys() -> None:
+def test_variety_equals_scipys_entropies() -> None:
     rng = np.random.default_rng(0)
     p = rng.dirichlet(np.full(6, 0.3), 500)
     p[:, 5] /= 50  # rarely the answer
@@ -26,7 +26,7 @@ def test_variety_is_scipys() -> None:
     assert found.confidence == pytest.approx(p.max(1).mean())
 
 
-def test_the_extremes() -> None:
+def test_variety_of_collapsed_and_of_evenly_distributed_samples() -> None:
     collapsed = torch.eye(10)[[3] * 40]
     assert (variety(collapsed).covered, variety(collapsed).entropy) == (1, 0)
     assert variety(collapsed).score == pytest.approx(1)

@@ -110,7 +110,7 @@ class Widest(Metric):
         return {"widest": self.widest}
 
 
-def test_a_metric_that_does_not_say_how_is_not_mergeable() -> None:
+def test_a_metric_without_merge_is_not_mergeable() -> None:
     assert not mergeable(Widest())
     assert mergeable(lambda outputs, targets: 0.0)
 

@@ -79,13 +79,13 @@ def test_the_normalised_error_is_a_loop(size: int) -> None:
     assert fed(NME(), found, objects, size)["nme"] == pytest.approx(wanted)
 
 
-def test_the_unit_of_a_models_metrics_is_found() -> None:
+def test_the_unit_length_of_a_models_metrics_is_found() -> None:
     assert unit_points(["accuracy", NME((3, 4))]) == (3, 4)
     assert unit_points(["nme"]) is None
     assert unit_points(["accuracy", AveragePrecision()]) is None
 
 
-def test_other_points_may_be_the_unit() -> None:
+def test_other_points_may_define_the_unit_length() -> None:
     outputs, objects = faces(1)
     objects[0].keypoints[0, [0, 16], 2] = 2.0
     wanted = error(outputs[0], objects[0].keypoints[0], 0, 16)
@@ -128,13 +128,15 @@ BOX = Objects(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([0]))
         (NME((3, 3)), torch.zeros(1, 68, 2), faces(1)[1], "points 3 and 3 are not labelled or coincide"),
     ],
 )
-def test_what_does_not_fit_is_named(metric: Metric, outputs: list | Tensor, targets: list, why: str) -> None:
+def test_outputs_and_targets_that_do_not_fit_are_named(
+    metric: Metric, outputs: list | Tensor, targets: list, why: str
+) -> None:
     with pytest.raises(PellucidError, match=why):
         metric.update(outputs, targets)
 
 
 @pytest.mark.parametrize("name", ["ap", "mask_ap", "nme"])
-def test_a_fresh_copy_has_seen_nothing(name: str) -> None:
+def test_a_fresh_copy_is_empty(name: str) -> None:
     drawn, metric = draw("masks", 4), METRICS[name]()
     outputs, objects = faces(3)
     given = (outputs, objects) if name == "nme" else (drawn.detections, drawn.objects)
@@ -143,7 +145,7 @@ def test_a_fresh_copy_has_seen_nothing(name: str) -> None:
         metric.compute()
 
 
-def test_points_other_than_a_faces_are_measured_by_the_box_around_them() -> None:
+def test_errors_of_points_other_than_a_faces_are_relative_to_their_bounding_box() -> None:
     truth = torch.tensor([[[0.0, 0.0, 2.0], [30.0, 0.0, 2.0], [30.0, 40.0, 2.0], [500.0, 500.0, 0.0]]])
     metric = fresh(NME())
     metric.update(truth + torch.tensor([0.0, 5.0, 0.0]), truth)

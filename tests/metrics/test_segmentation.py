@@ -35,7 +35,7 @@ def near(mask: Tensor, seed: int = 2) -> Tensor:
 
 @pytest.mark.parametrize("size", [1, 2, 7])
 @pytest.mark.parametrize("classes", [CLASSES, 3])  # with 3, two classes never occur
-def test_batches_add_up_to_scikit_learn(size: int, classes: int) -> None:
+def test_metrics_over_batches_equal_scikit_learns(size: int, classes: int) -> None:
     true = masks(7, 9, 8, classes=classes)
     y = outputs(7, CLASSES, 9, 8)
     if classes == 3:
@@ -103,7 +103,7 @@ def test_boundary_f1_is_that_of_a_double_loop(tolerance: float) -> None:
     assert 0 < sum(expected) / 3 < 1
 
 
-def test_a_perfect_answer_scores_1_everywhere() -> None:
+def test_a_perfect_prediction_scores_1_in_every_metric() -> None:
     true = masks(2, 9, 9).clamp(max=CLASSES - 1)
     y = torch.nn.functional.one_hot(true, CLASSES).movedim(3, 1).double()
     for metric in (MeanIoU(), BoundaryF1()):
@@ -111,7 +111,7 @@ def test_a_perfect_answer_scores_1_everywhere() -> None:
         assert all(value == 1.0 for value in metric.compute().values() if isinstance(value, float))
 
 
-def test_a_batch_of_ignored_pixels_counts_nothing() -> None:
+def test_a_batch_of_ignored_pixels_changes_no_metric() -> None:
     true, y = masks(3, 9, 8), outputs(3, CLASSES, 9, 8)
     metric, other = MeanIoU(IGNORED), MeanIoU(IGNORED)
     for one in (metric, other):
@@ -120,7 +120,7 @@ def test_a_batch_of_ignored_pixels_counts_nothing() -> None:
     assert metric.compute() == other.compute()
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_masks_and_outputs_that_do_not_fit_are_refused() -> None:
     for metric in (MeanIoU(IGNORED), BoundaryF1(IGNORED)):
         with pytest.raises(PellucidError, match="do not fit"):
             metric.update(outputs(2, CLASSES, 4, 4), masks(2, 4, 5))

@@ -85,7 +85,7 @@ def test_top_k_is_named_by_its_k(k: int) -> None:
 
 
 @pytest.mark.parametrize("given_k", [0, 1.5, True, "3"])
-def test_a_k_that_is_no_number_of_classes_is_refused(given_k) -> None:
+def test_a_k_below_1_or_above_the_classes_is_refused(given_k) -> None:
     with pytest.raises(PellucidError, match="TopK: k must be a whole number of at least 1"):
         TopK(given_k)
 
@@ -99,7 +99,7 @@ def test_one_output_is_two_classes() -> None:
     assert fed(ECE(4), outputs, targets, 3)["ece"] == pytest.approx(ece(targets, both, 4))
 
 
-def test_targets_as_numbers_for_each_class_are_read_as_outputs_are() -> None:
+def test_accuracy_accepts_class_indices_and_one_hot_targets() -> None:
     targets = torch.tensor([0, 2, 1])
     outputs = torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.3, 0.5], [0.6, 0.4, 0.0]])
     for form in (targets, torch.eye(3)[targets], torch.eye(3)[targets].long()):
@@ -135,7 +135,7 @@ def test_soft_targets_that_sum_to_one_are_single_classes() -> None:
 
 
 @pytest.mark.parametrize("metric", [MAE, RMSE, R2])
-def test_numbers_of_one_output_may_lack_its_axis_and_classes_are_one_hot(metric) -> None:
+def test_regression_metrics_accept_targets_without_output_axis_and_class_indices(metric) -> None:
     outputs, targets = torch.tensor([[1.0], [2.5], [4.0]]), torch.tensor([1.5, 2.0, 3.0])
     name = metric.__name__.lower()
     wanted = OF_NUMBERS[name](targets[:, None], outputs)
@@ -149,7 +149,7 @@ def test_numbers_of_one_output_may_lack_its_axis_and_classes_are_one_hot(metric)
     ("outputs", "targets", "wanted"),
     [([1.0, 2.0], [3.0, 3.0], 0.0), ([3.0, 3.0], [3.0, 3.0], 1.0), ([5.0, 6.0, 7.0], [1.0, 2.0, 3.0], -23.0)],
 )
-def test_r2_of_constant_and_of_bad_predictions(outputs, targets, wanted) -> None:
+def test_r2_of_constant_predictions_is_0_and_of_bad_ones_is_negative(outputs, targets, wanted) -> None:
     assert oracle.r2_score(targets, outputs) == wanted
     assert fed(R2(), torch.tensor(outputs)[:, None], torch.tensor(targets), 1)["r2"] == pytest.approx(wanted)
 
@@ -167,7 +167,7 @@ def test_r2_keeps_its_digits_far_from_zero() -> None:
 
 
 @pytest.mark.parametrize("name", sorted({*METRICS} - OF_MASKS - OF_OBJECTS - OF_IMAGES))
-def test_a_fresh_copy_has_seen_nothing_and_the_original_learns_nothing(name: str) -> None:
+def test_a_fresh_copy_is_empty_and_does_not_change_the_original(name: str) -> None:
     metric = METRICS[name]()
     outputs, targets = torch.eye(6), torch.arange(6)
     first = fed(fresh(metric), outputs, targets, 4)
@@ -195,7 +195,9 @@ def test_a_fresh_copy_has_seen_nothing_and_the_original_learns_nothing(name: str
         (ECE(), torch.full((2, 3), 2.0), torch.tensor([0, 1]), "give probabilities"),
     ],
 )
-def test_what_does_not_fit_is_said(metric: Metric, outputs: Tensor, targets: Tensor, said: str) -> None:
+def test_outputs_and_targets_that_do_not_fit_are_refused(
+    metric: Metric, outputs: Tensor, targets: Tensor, said: str
+) -> None:
     with pytest.raises(PellucidError) as caught:
         metric.update(outputs, targets)
     assert said in str(caught.value)

@@ -47,7 +47,7 @@ NETWORKS: dict[str, tuple[Layer, Any]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
-def test_boxes_lie_apart_or_inside_one_another_and_in_the_picture(name: str) -> None:
+def test_boxes_are_disjoint_or_nested_and_inside_the_picture(name: str) -> None:
     figure = draw_network(*NETWORKS[name])
     found = boxes(figure)
     width, height = figure.get_size_inches() * 72
@@ -64,7 +64,7 @@ def test_boxes_lie_apart_or_inside_one_another_and_in_the_picture(name: str) -> 
     assert png(figure).startswith(b"\x89PNG")
 
 
-def test_a_residual_network_says_what_its_blocks_do() -> None:
+def test_drawn_residual_blocks_are_described() -> None:
     said = texts(draw_network(resnet18(), (3, 224, 224)))
     for words in ("stem", "stage4", "conv  7 x 7 / 2, 64", "block1 to block2, 2 times", "+", "scores  1000"):
         assert words in said
@@ -80,7 +80,7 @@ def test_branches_have_their_names_and_auxiliaries_say_what_they_read() -> None:
     assert {"input: inception4a", "input: inception4d"} <= set(said)
 
 
-def test_equal_blocks_on_maps_of_other_sizes_are_drawn_each() -> None:
+def test_equal_blocks_are_drawn_separately_for_each_map_size() -> None:
     said = texts(draw_network(vgg16(), (3, 224, 224)))
     assert {"block4", "block5"} <= set(said)
     assert said.count("conv1  3 x 3, 512") == 2

@@ -23,7 +23,7 @@ def search() -> GridSearchCV:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning", "ignore::ResourceWarning")
 @pytest.mark.parametrize("backend", ["loky", "threading"])
-def test_two_workers_find_what_one_finds(backend: str):
+def test_two_workers_give_the_results_of_one(backend: str):
     alone = search()
     with parallel_config(backend, n_jobs=2):
         both = search()

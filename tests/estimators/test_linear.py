@@ -34,7 +34,7 @@ def test_coefficients_are_those_of_scikit_learn(ours, theirs, weights) -> None:
     np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-6)
 
 
-def test_of_several_solutions_the_smallest_is_found() -> None:
+def test_the_solution_of_minimum_norm_is_found() -> None:
     wide = np.random.default_rng(0).normal(size=(10, 30))
     expected = np.linalg.pinv(wide) @ Y[:10]
     for solver in ("svd", "normal"):
@@ -127,7 +127,7 @@ def test_a_penalty_below_rounding_gives_equal_columns_equal_coefficients() -> No
     np.testing.assert_allclose(Ridge(1e-30).fit(x, 3 * x[:, 0]).coef_, [1.5, 1.5], rtol=1e-9)
 
 
-def test_batch_descent_reaches_the_normal_equation_and_stochastic_descent_comes_near() -> None:
+def test_batch_gradient_descent_reaches_the_normal_equation_and_stochastic_descent_approaches_it() -> None:
     exact = LinearRegression("normal").fit(LINE, NOISY)
     batch = LinearRegression("batch", learning_rate=0.1, epochs=1000).fit(LINE, NOISY)  # Géron 2019, chapter 4
     assert batch.coef_ == pytest.approx(exact.coef_, rel=1e-8)
@@ -149,7 +149,7 @@ def test_the_steps_of_stochastic_descent_are_those_of_its_schedule() -> None:
 
 
 @pytest.mark.parametrize("kind", [LinearRegression, Ridge, ElasticNet, Lasso])
-def test_a_rate_of_zero_leaves_the_first_weights(kind) -> None:
+def test_a_learning_rate_of_zero_keeps_the_initial_weights(kind) -> None:
     fitted = kind(solver="batch", learning_rate=0.0, epochs=2).fit(X, Y)
     assert (fitted.coef_.tolist(), fitted.intercept_) == ([0.0] * 5, 0.0)
 
@@ -166,7 +166,7 @@ def test_stochastic_descent_does_not_diverge_for_large_features(solver: str) -> 
     assert far.coef_[0] == pytest.approx(exact[0], rel=1.0)
 
 
-def test_too_high_a_rate_diverges_with_an_error_of_values() -> None:
+def test_a_diverging_learning_rate_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="learning rate"):
         LinearRegression("batch", learning_rate=50.0).fit(LINE, NOISY)
 
@@ -198,7 +198,7 @@ def test_the_lasso_of_correlated_features_is_at_its_minimum() -> None:
 
 
 @pytest.mark.parametrize("ratio", [1.0, 0.5])
-def test_descent_with_a_soft_threshold_ends_near_the_sparse_minimum(ratio: float) -> None:
+def test_proximal_gradient_descent_approaches_the_sparse_minimum(ratio: float) -> None:
     ours = ElasticNet(5.0, l1_ratio=ratio, solver="batch", epochs=300).fit(X, Y)
     theirs = linear_model.ElasticNet(5.0, l1_ratio=ratio, tol=1e-10).fit(X, Y)
     np.testing.assert_array_equal(ours.coef_ == 0, theirs.coef_ == 0)

@@ -38,7 +38,7 @@ def test_coefficients_are_those_of_scikit_learn(ours, x, y, weighted: bool, inte
     np.testing.assert_array_equal(found.predict(x), expected.predict(x))
 
 
-def test_several_classes_of_a_logistic_regression_are_one_against_the_rest() -> None:
+def test_logistic_regression_of_several_classes_is_one_versus_rest() -> None:
     expected = OneVsRestClassifier(exact()).fit(IRIS, NAMES)
     found = LogisticRegression().fit(IRIS, NAMES)
     np.testing.assert_allclose(found.predict_proba(IRIS), expected.predict_proba(IRIS), atol=1e-6)
@@ -75,7 +75,7 @@ def test_too_few_steps_are_warned_of() -> None:
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_there_are_as_many_steps_as_allowed(weighted: bool) -> None:
+def test_training_stops_at_the_maximum_number_of_steps(weighted: bool) -> None:
     """Nesterov's method in NumPy: the gradient at w + m v, with the rate 1/L and the momentum m of scheme 2.2.11."""
     weights = np.random.default_rng(0).random(len(CELLS)) + 0.5 if weighted else np.ones(len(CELLS))
     x, penalty = CELLS[:, :3], 1 / weights.sum()
@@ -94,25 +94,25 @@ def test_there_are_as_many_steps_as_allowed(weighted: bool) -> None:
 
 
 @pytest.mark.parametrize("count", [0, -5, 2.5])
-def test_a_wrong_number_of_steps_is_an_error_of_values(count) -> None:
+def test_an_invalid_number_of_steps_is_a_value_error(count) -> None:
     with pytest.raises(ValueError, match="max_iter must be a whole number of at least 1"):
         LogisticRegression(max_iter=count).fit(IRIS, KINDS)
 
 
 @pytest.mark.parametrize("y", [np.zeros(150), np.full(150, "one")])
-def test_one_class_is_an_error_of_values(y) -> None:
+def test_a_single_class_is_a_value_error(y) -> None:
     for estimator in (LogisticRegression(), SoftmaxRegression()):
         with pytest.raises(ValueError, match="only one class"):
             estimator.fit(IRIS, y)
 
 
-def test_a_strength_of_zero_is_an_error_of_values() -> None:
+def test_a_penalty_strength_of_zero_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="C must be above 0"):
         LogisticRegression(0.0).fit(IRIS, KINDS)
 
 
 @pytest.mark.parametrize("estimator", [LogisticRegression(), SoftmaxRegression()], ids=repr)
-def test_pellucids_tools_take_the_network(estimator) -> None:
+def test_the_fitted_network_can_be_verified_and_explained(estimator) -> None:
     model = estimator.fit(IRIS, NAMES).model_
     assert model.verify(IRIS[:4], NAMES[:4]).ok
     maps = model.explain(IRIS[:3], "input_x_gradient", target=1).numpy()

@@ -49,7 +49,7 @@ def labels_of(batch: Batch) -> Batch:
 
 
 @pytest.mark.parametrize("fill", ["constant", "nearest", "reflect", "wrap"])
-def test_the_images_of_a_batch_have_the_bits_of_images_alone(fill):
+def test_images_augmented_with_targets_equal_images_augmented_alone(fill):
     augment = Augment(**{field.name: getattr(EVERYTHING, field.name) for field in fields(Augment)} | {"fill": fill})
     images = torch.rand(4, 3, H, W, generator=generator(0))
     alone = augment(images, generator(1))
@@ -65,7 +65,7 @@ def test_the_images_of_a_batch_have_the_bits_of_images_alone(fill):
             assert all(torch.equal(a.boxes, b.boxes) for a, b in zip(both.targets, again.targets, strict=True))
 
 
-def test_what_is_given_stays():
+def test_arguments_are_unchanged():
     batch = drawn(3, masks=True)
     images, boxes = batch.images.clone(), [one.boxes.clone() for one in batch.targets]
     points = [torch.ones(3, 2, 3) for _ in boxes]
@@ -77,28 +77,28 @@ def test_what_is_given_stays():
     assert all(bool((p == 1).all()) for p in points)
 
 
-def test_colours_touch_images_only():
+def test_colour_transforms_change_only_images():
     batch = labels_of(Batch(torch.rand(3, 3, H, W, generator=generator(4)) * 0.9, None))
     found = Augment(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.3, cutout=9)(batch, generator(0))
     assert found.targets is batch.targets
     assert not torch.equal(found.images, batch.images)
 
 
-def test_target_images_move_as_images_do():
+def test_target_images_are_moved_as_input_images():
     images = torch.rand(3, 3, H, W, generator=generator(5))
     augment = Augment(rotate=20, flip=True, elastic_alpha=20, crop_size=(30, 30), fill="reflect")
     found = augment(Batch(images, 1 - images), generator(0))
     torch.testing.assert_close(found.targets, 1 - found.images, atol=1e-5, rtol=0)
 
 
-def test_classes_and_numbers_stay():
+def test_class_and_regression_targets_are_unchanged():
     images = torch.rand(3, 1, H, W)
     for targets in (torch.tensor([1, 2, 3]), torch.rand(3, 10)):
         found = Augment(rotate=20, flip=True)(Batch(images, targets), generator(0))
         assert torch.equal(found.targets, targets)
 
 
-def test_masks_name_the_ignored_class_outside():
+def test_masks_have_the_ignored_class_outside_of_the_image():
     batch = Batch(torch.ones(20, 1, H, W), torch.ones(20, H, W, dtype=torch.int64))
     for ignore in (255, -100):
         augment = Augment(scale=(0.5, 0.7), crop_size=(40, 50), flip=True, ignore=ignore)
@@ -148,7 +148,7 @@ def test_boxes_stay_on_drawn_rectangles(seed, kind, masks):
         (Augment(elastic_alpha=60, elastic_sigma=5, rotate=20, scale=(0.8, 1.2), min_area=0), 1.5),
     ],
 )
-def test_boxes_of_turned_and_bent_rectangles_hold_them_tightly(augment, bound):
+def test_boxes_enclose_rotated_and_deformed_rectangles_tightly(augment, bound):
     """Inside the image, the tight box of the moved corners or sides is that of the moved pixels."""
     compared = 0
     for seed in range(40):
@@ -194,7 +194,7 @@ def test_objects_that_are_cut_too_far_are_dropped():
     assert found.boxes.tolist() == [[5, 0, 15, 15], [0, 5, 5, 15]]
 
 
-def test_what_is_left_counts_over_all_steps():
+def test_the_remaining_area_is_that_after_all_transforms():
     """Half is cut on the left, then half of the rest on the right: a quarter is left, not a half."""
     there = [Window((40, 40), torch.tensor([[0, 10]])), Window((40, 5), torch.tensor([[0, 0]]))]
     objects = Objects(torch.tensor([[0.0, 0, 20, 20]]), torch.tensor([1]))
@@ -294,7 +294,7 @@ def test_images_without_objects_are_augmented():
         ({"min_area": -0.1}, "augment.min_area is -0.1; give a number from 0 to 1"),
     ],
 )
-def test_settings_without_sense_are_refused(settings, said):
+def test_invalid_settings_are_refused(settings, said):
     with pytest.raises(PellucidError, match=said) as info:
         Augment(**settings)
     assert "\n" not in str(info.value)

@@ -84,7 +84,7 @@ def test_aspect_changes_the_ratio_of_sides_and_keeps_the_area():
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64, torch.bool])
-def test_types_of_masks_stay(dtype):
+def test_masks_keep_their_dtype(dtype):
     x = torch.randint(0, 2, (1, 1, H, W), generator=generator(3)).to(dtype)
     for move in every_kind(4):
         assert move.apply(x, "constant", False if dtype == torch.bool else 1).dtype == dtype
@@ -99,7 +99,7 @@ def test_large_labels_are_not_rounded():
 
 @settings(max_examples=30, deadline=None)
 @given(seeds, st.integers(0, 5))
-def test_masks_go_where_images_go(seed, kind):
+def test_masks_are_moved_as_images(seed, kind):
     """Where the image is all of one class after bilinear interpolation, the mask names that class."""
     labels = torch.zeros(1, 1, H, W, dtype=torch.int64)
     for k, (top, left) in enumerate(((3, 4), (8, 30), (22, 12)), 1):
@@ -115,7 +115,7 @@ def test_masks_go_where_images_go(seed, kind):
 
 @settings(max_examples=40, deadline=None)
 @given(seeds, st.integers(0, 5), st.floats(12, 40), st.floats(12, 28))
-def test_points_stay_on_drawn_dots(seed, kind, x, y):
+def test_points_are_moved_as_drawn_dots(seed, kind, x, y):
     """A dot drawn about (x, y), in pixels whose centres lie at i + 0.5, has its centre where the point has gone."""
     v, u = torch.meshgrid(torch.arange(H) + 0.5, torch.arange(W) + 0.5, indexing="ij")
     dot = torch.exp(-((u - x) ** 2 + (v - y) ** 2) / (2 * 1.2**2))[None, None]
@@ -135,7 +135,7 @@ def test_points_stay_on_drawn_dots(seed, kind, x, y):
 
 @settings(max_examples=40, deadline=None)
 @given(affine_moves, seeds)
-def test_points_moved_and_moved_back_are_where_they_were(move, seed):
+def test_points_are_restored_by_the_inverse_transform(move, seed):
     points = torch.rand(1, 9, 2, generator=generator(seed)) * torch.tensor([W, H])
     inverse = torch.linalg.inv(move.matrix)
     back = Resampling(move.size, move.shape, inverse, -(inverse @ move.offset[:, :, None])[:, :, 0], None)
@@ -144,7 +144,7 @@ def test_points_moved_and_moved_back_are_where_they_were(move, seed):
 
 @settings(max_examples=25, deadline=None)
 @given(affine_moves)
-def test_a_smooth_image_moved_and_moved_back_is_itself(move):
+def test_a_smooth_image_is_restored_by_the_inverse_transform(move):
     picture = ndimage.gaussian_filter(np.random.default_rng(0).random((H, W)), 4.0)
     x = torch.tensor(picture, dtype=torch.float32)[None, None]
     x = (x - x.min()) / (x.max() - x.min())
@@ -216,7 +216,7 @@ def test_points_are_found_under_displacements_that_almost_fold():
     assert float((np.concatenate(errors) < 0.02).mean()) > 0.999
 
 
-def test_pixels_cover_whole_numbers_to_the_next():
+def test_pixel_k_covers_the_interval_from_k_to_k_plus_1():
     """The corners of the image are corners again: of a flip, of a window and of an enlargement."""
     corners = torch.tensor([[[0.0, 0.0], [W, H]]])
     assert Flip((H, W), torch.ones(1, 1, 1, 1, dtype=torch.bool), 3).points(corners).tolist() == [[[W, 0], [0, H]]]
@@ -227,7 +227,7 @@ def test_pixels_cover_whole_numbers_to_the_next():
     torch.testing.assert_close(quarter, torch.tensor([[[W / 2, H / 2 - 5]]]))
 
 
-def test_windows_of_a_size_lie_at_whole_pixels_everywhere():
+def test_windows_of_a_fixed_size_lie_at_all_integer_positions():
     """Images of their own coordinates: every window is a copy of pixels, and every place comes."""
     v, u = torch.meshgrid(torch.arange(6.0), torch.arange(8.0), indexing="ij")
     x = torch.stack((u, v)).expand(900, 2, 6, 8)
@@ -241,7 +241,7 @@ def test_windows_of_a_size_lie_at_whole_pixels_everywhere():
     assert 40 < int(counts.min()) <= int(counts.max()) < 115
 
 
-def test_an_image_that_is_smaller_than_its_window_lies_whole_within_it():
+def test_a_smaller_image_lies_entirely_in_its_window():
     x = torch.rand(400, 1, 3, 4, generator=generator(1)) + 1
     y = random_affine(x, generator(2), size=(5, 7)).apply(x, "constant", 0)[:, 0]
     places = set()

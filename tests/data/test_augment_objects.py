@@ -12,7 +12,7 @@ from pellucid.errors import PellucidError
 from tests.data.test_augment_joint import EVERYTHING, H, W, drawn
 
 
-def test_crowds_stay_with_their_objects():
+def test_crowd_flags_follow_their_objects():
     for seed in range(8):
         batch = drawn(seed, masks=seed % 2 == 0)
         marked = [replace(one, crowd=one.labels % 2 == 0) for one in batch.targets]
@@ -23,7 +23,7 @@ def test_crowds_stay_with_their_objects():
             assert torch.equal(one.crowd, one.labels % 2 == 0)
 
 
-def test_transposed_images_have_their_rows_as_columns():
+def test_transposed_images_and_masks_have_their_axes_exchanged():
     images = torch.rand(2, 3, H, W)
     points = torch.tensor([[[3.0, 7.0, 2.0], [9.0, 1.0, 1.0]]])
     target = Objects(torch.tensor([[2.0, 5.0, 20.0, 9.0]]), torch.tensor([1]), None, points)

@@ -111,7 +111,7 @@ def test_angles_stay_in_their_range():
 
 
 @pytest.mark.parametrize(("alone", "name"), [(rotate, "rotate"), (shift, "shift"), (shear, "shear"), (zoom, "zoom")])
-def test_each_alone_is_the_composed_one_with_only_that(alone, name):
+def test_each_transform_equals_the_composed_one_with_only_its_setting(alone, name):
     x = torch.tensor(smooth_picture())[None, None].repeat(3, 1, 1, 1)
     assert torch.equal(alone(x, 0.2, generator(5)), affine(x, generator(5), **{name: 0.2}))
     assert not torch.allclose(alone(x, 0.2, generator(5)), x, atol=1e-6)
@@ -122,7 +122,7 @@ def test_affine_without_settings_returns_its_input():
     torch.testing.assert_close(affine(x, generator(0)), x)
 
 
-def test_unknown_fill_is_met_with_the_nearest():
+def test_an_unknown_fill_names_the_nearest():
     with pytest.raises(PellucidError, match="did you mean 'reflect'"):
         rotate(torch.zeros(1, 1, 4, 4), 5.0, generator(0), fill="reflct")  # type: ignore[arg-type]
 
@@ -145,7 +145,7 @@ def test_the_picture_is_sampled_at_the_displaced_places():
         np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
-def test_the_field_is_as_strong_as_simards():
+def test_elastic_displacements_have_simards_strength():
     """White noise of variance alpha^2 / 3, smoothed in two dimensions, keeps 1 / (4 pi sigma^2) of it."""
     x = torch.zeros(200, 1, 64, 64)
     middle = random_field(x, 34.0, 4.0, generator(0))[:, :, 24:40, 24:40]

@@ -62,7 +62,7 @@ def outcome(read: Callable[[], torch.Tensor], path: Path) -> torch.Tensor | None
 
 
 @pytest.mark.parametrize("name", ["damaged.idx", "damaged.idx.gz"])
-def test_idx(tmp_path, name):
+def test_damaged_idx_files_are_refused_or_read_unchanged(tmp_path, name):
     path, rng = tmp_path / name, np.random.default_rng(1)
     write_idx(path, ARRAY)
     whole = path.read_bytes()
@@ -89,7 +89,7 @@ def encoded(kind: str, picture: np.ndarray = PICTURE) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF"])
-def test_images(tmp_path, kind, capfd):
+def test_damaged_images_are_refused_or_read_as_pictures(tmp_path, kind, capfd):
     path, rng = tmp_path / f"damaged.{kind.lower()}", np.random.default_rng(2)
     whole = encoded(kind)
     refused = 0
@@ -110,7 +110,7 @@ def test_images(tmp_path, kind, capfd):
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_zips(tmp_path, method):
+def test_damaged_zips_are_refused_or_read_unchanged(tmp_path, method):
     path, rng = tmp_path / "damaged.zip", np.random.default_rng(3)
     with zipfile.ZipFile(path, "w", method) as archive:
         for name in ("a/1.png", "a/2.png", "b/1.png"):
@@ -131,7 +131,7 @@ def test_zips(tmp_path, method):
     assert refused > 80
 
 
-def test_a_gzip_inside_a_gzip_is_no_idx(tmp_path):
+def test_a_gzip_inside_a_gzip_is_refused(tmp_path):
     path = tmp_path / "twice.gz"
     write_idx(path, ARRAY)
     path.write_bytes(gzip.compress(path.read_bytes()))
@@ -164,7 +164,7 @@ for read in (
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_a_pipe_in_an_image_folder_is_named_and_not_waited_for(tmp_path):
+def test_a_named_pipe_in_an_image_folder_is_reported(tmp_path):
     """In another process, which is ended if it waits for a writer."""
     for name in ("set/a", "set/b", "train", "trainannot"):
         (tmp_path / name).mkdir(parents=True)

@@ -61,7 +61,7 @@ def test_masks_are_padded_with_their_images(tree):
     assert [int(one.masks.sum()) for one in batch.targets] == [100, 100]
 
 
-def test_what_is_left_out_is_counted(tree, capsys):
+def test_omitted_objects_are_counted(tree, capsys):
     path = tree("set", voc_set() | {"Annotations/a.xml": voc_xml(("cat", 5, 5, 5, 5, 0), ("dog", 9, 9, 2, 5, 0))})
     source = DetectionFolder(path, "train", classes=("cat", "dog"))
     assert [len(one.instances) for one in source.records] == [0, 0]
@@ -110,7 +110,7 @@ def test_the_checksum_follows_annotations_and_not_the_place(tree):
     assert DetectionFolder(tree("two", {}), size=20).checksum != first
 
 
-def test_a_folder_is_loaded_in_its_parts(tree):
+def test_a_folder_is_loaded_in_its_splits(tree):
     path = tree("set", voc_set())
     found = load(str(path), size=15)
     assert isinstance(found, Splits)
@@ -144,7 +144,7 @@ def test_key_points_with_sides_are_mirrored_by_their_names():
     assert mirrored(["p0", "p1"]) is None
 
 
-def test_an_image_size_is_read_upright():
+def test_an_image_size_is_that_after_the_exif_rotation():
     from io import BytesIO
 
     from PIL import Image
@@ -156,7 +156,7 @@ def test_an_image_size_is_read_upright():
 
 
 @pytest.mark.real
-def test_mirrored_faces_are_faces(real):
+def test_mirrored_faces_have_their_key_points_exchanged(real):
     """The pairs of the 68 points, checked by the mean shape: it is nearly its own mirror image."""
     items = COCO(real("faces") / "train.json").dataset["annotations"]
     points = np.array([item["keypoints"] for item in items]).reshape(-1, 68, 3)[:, :, :2]

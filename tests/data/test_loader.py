@@ -30,7 +30,7 @@ def same(a: list[tuple[torch.Tensor, torch.Tensor]], b: list[tuple[torch.Tensor,
 
 
 @pytest.mark.parametrize("options", [{}, {"transform": lambda x: x}, {"augment": lambda x, rng: x}])
-def test_an_epoch_is_every_example_once_as_a_255th(options):
+def test_an_epoch_has_every_example_once_divided_by_255(options):
     loader = Loader(Arrays(X, Y), 10, seed=1, **options)
     found = batches(loader)
     assert [len(y) for _, y in found] == [10] * 10 + [3]
@@ -43,7 +43,7 @@ def test_an_epoch_is_every_example_once_as_a_255th(options):
     np.testing.assert_array_equal(x.numpy(), X.numpy()[order.numpy()].astype(np.float32) / np.float32(255))
 
 
-def test_without_shuffling_the_order_is_kept_and_the_rest_may_be_dropped():
+def test_without_shuffling_the_order_is_kept_and_an_incomplete_batch_can_be_dropped():
     loader = Loader(Arrays(X, Y), 10, seed=1, shuffle=False, drop_last=True)
     assert torch.cat([y for _, y in loader.epoch(3)]).tolist() == list(range(100))
     assert len(loader) == 10
@@ -82,20 +82,20 @@ def test_the_order_is_uniform():
     augment=st.sampled_from([None, SHAKE]),
     epoch=st.integers(0, 10**9),
 )
-def test_an_epoch_taken_up_anywhere_has_the_same_bits(start, prefetch, augment, epoch):
+def test_an_epoch_resumed_at_any_batch_has_equal_bits(start, prefetch, augment, epoch):
     whole = batches(Loader(Arrays(X, Y), 10, seed=3, augment=augment), epoch)
     again = batches(Loader(Arrays(X, Y), 10, seed=3, augment=augment, prefetch=prefetch), epoch, start)
     assert same(whole[start:], again)
 
 
-def test_chunks_do_not_show(monkeypatch):
+def test_the_chunk_size_does_not_change_the_batches(monkeypatch):
     expected = batches(Loader(Arrays(X, Y), 3, seed=3))
     for size in (1, 500, 5000):
         monkeypatch.setattr("pellucid.data.loader._CHUNK_BYTES", size)
         assert same(batches(Loader(Arrays(X, Y), 3, seed=3)), expected)
 
 
-def test_every_batch_is_shaken_differently_and_every_epoch_too():
+def test_every_batch_and_epoch_is_augmented_differently():
     x = X[:1].repeat(40, 1, 1, 1)
     loader = Loader(Arrays(x, torch.zeros(40)), 10, seed=3, augment=SHAKE)
     seen = [picture for epoch in range(3) for batch, _ in loader.epoch(epoch) for picture in batch]
@@ -159,7 +159,7 @@ def test_finishing_stops_the_threads_and_leaves_the_thread_count():
     assert seen == [before]
 
 
-def test_a_fault_in_the_background_reaches_the_consumer_and_stops_the_threads():
+def test_an_error_in_a_background_thread_is_raised_in_the_consumer():
     def faulty(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         raise PellucidError("no such picture")
 
@@ -180,7 +180,7 @@ def test_as_many_batches_are_prepared_at_a_time_as_there_are_threads(monkeypatch
     assert usable_processors() == 3
 
 
-def test_the_background_is_bounded():
+def test_the_number_of_prefetched_batches_is_bounded():
     made: list[int] = []
 
     def count(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
@@ -229,7 +229,7 @@ class Squares:
 
 
 @pytest.mark.parametrize("prefetch", [0, 1, 4])
-def test_any_source_comes_in_the_documented_order_with_the_documented_draws(prefetch):
+def test_any_source_is_read_in_the_documented_order_with_the_documented_generators(prefetch):
     loader = Loader(Squares(), 10, seed=9, prefetch=prefetch)
     order = torch.randperm(103, generator=torch.Generator().manual_seed(mix(9, 2)))
     found = batches(loader, 2)
@@ -275,7 +275,7 @@ def test_a_batch_of_other_examples_than_requested_is_refused(answer, words):
         batches(Loader(Wrong(), 10, seed=0))
 
 
-def test_start_is_checked():
+def test_an_invalid_start_is_refused():
     loader = Loader(Arrays(X, Y), 10, seed=0)
     assert batches(loader, start=11) == []
     with pytest.raises(PellucidError, match="start is 12"):

@@ -206,13 +206,13 @@ def test_addresses_of_the_web_are_read_and_tried_again(site: str, folder: Path, 
     assert picture_list(f"{site}/a.png").read(0) == FILES["a.png"]
 
 
-def test_an_endless_answer_is_cut_off(site: str, monkeypatch: Any) -> None:
+def test_an_endless_response_is_stopped_at_the_limit(site: str, monkeypatch: Any) -> None:
     monkeypatch.setattr(addresses, "MAX_BYTES", 3 << 20)
     with pytest.raises(PellucidError, match="more than 3145728 bytes"):
         read_address(f"{site}/endless.png", threading.Event())
 
 
-def test_what_needs_another_library_is_named(tmp_path: Path) -> None:
+def test_the_missing_library_for_a_bucket_is_named(tmp_path: Path) -> None:
     pytest.importorskip("fsspec")
     try:
         import s3fs  # type: ignore[import-not-found]  # noqa: F401
@@ -236,7 +236,7 @@ def test_tars_of_one_name_are_refused(tmp_path: Path) -> None:
         picture_list([names[0], names[0]])
 
 
-def test_at_most_some_pictures_are_read_ahead(monkeypatch: Any) -> None:
+def test_the_number_of_pictures_read_ahead_is_bounded(monkeypatch: Any) -> None:
     monkeypatch.setattr(addresses, "AHEAD", 5)
     begun: list[int] = []
     found = ahead(lambda k: begun.append(k) or k, range(100), stop := threading.Event())
@@ -246,7 +246,7 @@ def test_at_most_some_pictures_are_read_ahead(monkeypatch: Any) -> None:
     assert stop.is_set()
 
 
-def test_nothing_is_tried_again_once_reading_ahead_has_stopped(monkeypatch: Any) -> None:
+def test_no_download_is_repeated_after_reading_ahead_has_stopped(monkeypatch: Any) -> None:
     monkeypatch.setattr(addresses, "PAUSE", 1000.0)
     stop = threading.Event()
     stop.set()

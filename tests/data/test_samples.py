@@ -41,7 +41,7 @@ def tensor(image: Image.Image) -> torch.Tensor:
 
 
 @pytest.mark.slow
-def test_every_sample_is_there_and_all_are_small(written: tuple[Path, tuple[Sample, ...]]):
+def test_every_sample_exists_and_is_small(written: tuple[Path, tuple[Sample, ...]]):
     folder, samples = written
     text = (folder / "README.md").read_text(encoding="utf-8")
     for sample in samples:
@@ -51,7 +51,7 @@ def test_every_sample_is_there_and_all_are_small(written: tuple[Path, tuple[Samp
     assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 4_000_000
 
 
-def test_the_pictures_are_the_same_each_time():
+def test_sample_pictures_are_written_reproducibly():
     for draw in (smear, people, street, face):
         first, again, other = (draw(seed)[0].tobytes() for seed in (1, 1, 2))
         assert first == again

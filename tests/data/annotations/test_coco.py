@@ -23,7 +23,7 @@ def read(path, part="", classes=None):
         return read_annotations(tree, part, classes)
 
 
-def test_ids_may_have_gaps_and_any_order(tree):
+def test_ids_with_gaps_in_any_order_are_read(tree):
     found = read(tree("set", coco_set(annotation(), annotation(id=2, category_id=3, iscrowd=1))))
     assert (found.classes, found.numbers) == (("cat", "dog"), (3, 7))
     (record,) = found.records
@@ -34,7 +34,7 @@ def test_ids_may_have_gaps_and_any_order(tree):
     assert read(tree("set", {}), classes=("dog", "cat")).records[0].instances[0].label == 0
 
 
-def test_stated_areas_are_kept(tree):
+def test_areas_of_the_file_are_kept(tree):
     path = tree("set", coco_set(annotation(area=33.5), annotation(id=2)))
     found = read(path)
     assert [one.area for one in found.records[0].instances] == [33.5, None]
@@ -65,7 +65,7 @@ def test_key_points_without_label_are_zero(tree):
     assert objects.keypoints.tolist() == [[[3, 4, 2], [0, 0, 0]]]
 
 
-def test_objects_without_outline_leave_no_masks(tree):
+def test_objects_without_an_outline_have_no_masks(tree):
     found = read(tree("set", coco_set(annotation(segmentation=[[2, 4, 12, 4, 12, 14]]), annotation(id=2))))
     assert not found.has_masks
 
@@ -79,7 +79,7 @@ def test_objects_without_outline_leave_no_masks(tree):
         ("labels_{}.json|images/a.png", "test"),
     ],
 )
-def test_usual_layouts(tree, layout, part):
+def test_common_folder_layouts_are_recognized(tree, layout, part):
     files = {}
     for one in ("train", part):
         for name in layout.format(one, one).split("|"):

@@ -37,7 +37,7 @@ def test_class_names_that_xml_does_not_hold_are_refused(tree, tmp_path, name):
 
 @pytest.mark.parametrize("form", ["voc", "yolo", "coco", "labelme"])
 @pytest.mark.parametrize("name", ["<b>&amp;", "a b", "]]>", "\u0663", "a\tb", "日本", "😀", "'\"", "# a", "yes", "{0}"])
-def test_other_class_names_come_back(tree, tmp_path, form, name):
+def test_class_names_with_special_characters_are_restored(tree, tmp_path, form, name):
     convert(tree("set", named("b", name)), tmp_path / "out", form)
     found = read(tmp_path / "out")
     assert [found.classes[one.label] for one in found.records[0].instances] == ["b", name]
@@ -71,7 +71,7 @@ def test_a_folder_inside_the_data_is_refused(tree, tmp_path):
     assert not (path / "out").exists()
 
 
-def test_an_empty_list_is_a_mistake(tree, tmp_path):
+def test_an_empty_list_of_images_is_refused(tree, tmp_path):
     path = tree("set", voc_set() | {"ImageSets/Main/train.txt": b"\n"})
     with pytest.raises(PellucidError, match="has no images in part 'train'; name some in its list"):
         convert(path, tmp_path / "out", "coco")
@@ -143,7 +143,7 @@ def test_more_class_names_than_a_settings_file_holds_are_refused(tree, tmp_path)
         convert(path, tmp_path / "out", "yolo")
 
 
-def test_a_format_says_itself_what_it_writes_and_refuses(tree, tmp_path, monkeypatch):
+def test_each_format_declares_what_it_can_write(tree, tmp_path, monkeypatch):
     """A fifth format, of masks alone, needs no change of the conversion."""
     forms = {
         "masks": replace(coco.FORMAT, name="masks", written=lambda found: frozenset({"masks"})),
@@ -181,7 +181,7 @@ def test_masks_with_long_outlines_are_refused_where_they_become_polygons(tree, t
         convert(plain, tmp_path / "over", form)
 
 
-def test_yolo_looks_for_masks_once(tree, tmp_path, monkeypatch):
+def test_yolo_checks_once_whether_there_are_masks(tree, tmp_path, monkeypatch):
     """Not once for each object, in a time that grows with the square of their number."""
     looks: list[int] = []
     has_masks = Annotations.has_masks.fget

@@ -70,7 +70,7 @@ def same(first, second, boxes=True, others=True):
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("kinds", [{}, {"masks": True}, {"keypoints": True}], ids=["boxes", "masks", "keypoints"])
-def test_what_a_format_holds_comes_back(tree, tmp_path, form, kinds):
+def test_annotations_are_restored_from_every_format(tree, tmp_path, form, kinds):
     path = tree("set", rich_set(**kinds))
     done = convert(path, tmp_path / "out", form)
     assert (done.source, done.images, done.objects) == ("coco", {"train": 2, "val": 2}, {"train": 5, "val": 5})
@@ -92,7 +92,7 @@ def test_the_name_of_a_format_is_a_string_in_its_own_module_only():
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_crowds_come_back_or_are_counted(tree, tmp_path, form):
+def test_crowds_are_restored_or_counted_as_lost(tree, tmp_path, form):
     done = convert(tree("set", voc_set()), tmp_path / "out", form)
     if form == "yolo":
         assert done.lost == {"crowd": 1}
@@ -139,7 +139,7 @@ YOLO = {
 }
 
 
-def test_yolo_labels(tree):
+def test_yolo_labels_are_read(tree):
     found = read(tree("set", YOLO))
     assert found.classes == ("cat", "big dog")
     first, second = found.records[0].instances
@@ -161,7 +161,7 @@ def test_yolo_labels(tree):
         {"classes.txt": b"cat\nbig dog\n"},
     ],
 )
-def test_yolo_names(tree, names):
+def test_class_names_of_yolo_are_read(tree, names):
     assert read(tree("set", {k: v for k, v in YOLO.items() if k != "data.yaml"} | names)).classes == ("cat", "big dog")
 
 
@@ -179,7 +179,7 @@ def test_wrong_yolo_names_are_refused(tree, text, complaint):
 
 
 @pytest.mark.parametrize("shape", ["13", "{a: 1, b: 2}", "[2, 2]", "[x, 3]", ""])
-def test_other_shapes_of_key_points_are_none(shape):
+def test_invalid_shapes_of_key_points_are_ignored(shape):
     assert yolo._settings(f"names: [cat]\nkpt_shape: {shape}\n", "data.yaml") == (("cat",), 0)
 
 
@@ -245,7 +245,7 @@ def test_labelme_shapes_of_a_group_are_one_object(tree):
         (["x"], "refused", "needs a label"),
     ],
 )
-def test_damaged_labelme_shapes(tree, shapes, effect, words):
+def test_damaged_labelme_shapes_are_refused(tree, shapes, effect, words):
     found = read(tree("set", labelme(shape(), *shapes)), "")
     (fault,) = found.faults
     assert fault.effect == effect

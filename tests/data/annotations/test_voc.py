@@ -33,13 +33,13 @@ def test_the_classes_of_another_part_are_those_of_the_training_part(tree):
     assert found.records[0].instances[0].box == (0, 0, 30, 20)  # half a pixel beyond is rounding
 
 
-def test_files_of_the_challenges_count_pixels_from_one(tree):
+def test_files_of_the_voc_challenges_count_pixels_from_one(tree):
     original = "<source><annotation>PASCAL VOC2007</annotation></source>"
     files = voc_set() | {"Annotations/a.xml": voc_xml(("dog", 1, 1, 30, 20, 0), extra=original)}
     assert read(tree("set", files)).records[0].instances[0].box == (0, 0, 30, 20)
 
 
-def test_without_lists_the_folders_are_the_parts(tree):
+def test_without_image_lists_the_folders_are_the_splits(tree):
     files = voc_set()
     moved = {f"{part}/{name}{end}": files[f"{folder}/{name}{end}"]
              for part, name in (("train", "a"), ("test", "c"))
@@ -58,7 +58,7 @@ def test_without_lists_the_folders_are_the_parts(tree):
         (("", 5, 50, 8), 3, "refused", "<bndbox> does not contain the numbers"),
     ],
 )
-def test_faults_of_boxes_have_their_line(tree, box, line, effect, words):
+def test_invalid_boxes_are_reported_with_their_line(tree, box, line, effect, words):
     found = read(tree("set", voc_set() | {"Annotations/a.xml": voc_xml(("dog", *box, 0), ("cat", 1, 2, 3, 4, 0))}))
     (fault,) = found.faults
     assert (fault.line, fault.effect) == (line, effect)

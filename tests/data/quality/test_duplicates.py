@@ -45,7 +45,7 @@ def test_a_mirrored_copy_is_another_picture(many):
     assert pairs_of([*many, *(ImageOps.mirror(image) for image in many)]) == set()
 
 
-def test_copies_of_one_photo_are_connected_once(many):
+def test_each_copy_of_one_photo_has_one_pair(many):
     images = [*many[:3], *(make(many[1]) for make in COPIES.values())]
     found = pairs_of(images)
     assert {i for pair in found for i in pair} == {1, *range(3, 3 + len(COPIES))}
@@ -59,7 +59,7 @@ def test_frames_of_one_scene_are_duplicates():
     assert len(pairs_of(frames)) == 29
 
 
-def test_many_frames_on_one_background_are_not_all_aligned_with_all(monkeypatch):
+def test_frames_of_one_background_are_not_aligned_in_all_pairs(monkeypatch):
     """The same room, and a hand elsewhere in each: hundreds of frames that are a little alike, none of them twice."""
     rng = np.random.default_rng(0)
     room = np.asarray(photo(5).resize((64, 64)).convert("L"), np.float64)
@@ -99,7 +99,7 @@ def test_few_pictures_have_no_duplicates(n):
     assert near_duplicates(torch.stack([small(photo(i)) for i in range(3)])[:n]) == []
 
 
-def test_other_shapes_are_refused():
+def test_pictures_of_different_shapes_are_refused():
     with pytest.raises(PellucidError, match=r"shape \(2, 32, 32\); give \(N, 64, 64\)"):
         near_duplicates(torch.zeros(2, 32, 32))
 
@@ -123,7 +123,7 @@ def test_hands_of_other_people_are_no_duplicates_but_copies_are(real):
 
 
 @pytest.mark.real
-def test_cars_that_cifar_holds_three_times(real):
+def test_a_car_that_cifar10_contains_three_times_is_found(real):
     """See Barz, Denzler 2020, "Do We Train on Test Data?": CIFAR-10 holds such copies across its parts."""
     names = [f"train/automobile/{name}.jpg" for name in ("3974", "4844")] + ["test/automobile/0974.jpg"]
     with zipfile.ZipFile(real("cifar10/cifar10.zip")) as archive:

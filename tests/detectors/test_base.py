@@ -17,7 +17,7 @@ def decided():
     return small_single_stage().decide(Candidates(BOXES, SCORES, torch.arange(5), (40, 40)))
 
 
-def test_each_candidate_has_a_fate_for_each_class():
+def test_each_candidate_has_a_reason_for_each_class():
     decision = decided()
     found = decision.detections
     assert found.scores.tolist() == [SCORES[0, 0], SCORES[2, 1], SCORES[1, 1]]
@@ -28,7 +28,7 @@ def test_each_candidate_has_a_fate_for_each_class():
     assert decision.fates.tolist() == [[high, low], [gone, high], [low, high], [gone, low], [low, low]]
 
 
-def test_a_box_without_area_is_no_detection():
+def test_a_box_without_area_is_removed():
     boxes = torch.tensor([[40.0, 5, 40, 9], [3, 4, 9, 9], [3, 40, 9, 40]])  # cut at the border of 40 x 40 pixels
     scores = torch.tensor([[0.9], [0.8], [0.01]])
     decision = small_single_stage().decide(Candidates(boxes, scores, torch.arange(3), (40, 40)))
@@ -36,7 +36,7 @@ def test_a_box_without_area_is_no_detection():
     assert decision.fates.tolist() == [[Fate.NO_AREA], [Fate.DETECTED], [Fate.LOW_SCORE]]
 
 
-def test_limits_of_candidates_and_detections_are_fates_too(monkeypatch):
+def test_limits_of_candidates_and_detections_are_given_as_reasons(monkeypatch):
     monkeypatch.setattr(detectors, "MAX_CANDIDATES", 3)
     monkeypatch.setattr(detectors, "MAX_DETECTIONS", 1)
     decision = decided()
@@ -47,7 +47,7 @@ def test_limits_of_candidates_and_detections_are_fates_too(monkeypatch):
     assert fates.count(Fate.OVER_LIMIT) == 1  # 0.7
 
 
-def test_no_candidate_leads_to_no_detection():
+def test_an_image_without_candidates_has_no_detections():
     empty = Candidates(torch.zeros(0, 4), torch.zeros(0, 2), torch.zeros(0).long(), (40, 40))
     decision = small_single_stage().decide(empty)
     assert len(decision.detections) == 0

@@ -93,7 +93,7 @@ def coarse(detector):
 
 @pytest.mark.real
 @pytest.mark.parametrize("family", FAMILIES)
-def test_candidates_cover_a_large_image(family):
+def test_anchors_cover_a_large_image(family):
     detector = coarse(FAMILIES[family]())
     if family == "fast":
         detector = replace(detector, stride=512)

@@ -52,7 +52,7 @@ def test_odd_objects_leave_all_gradients_finite(target):
         assert float(losses["box"]) == float(losses["rpn_box"]) == 0
 
 
-def test_images_of_one_pixel_have_candidates():
+def test_images_of_one_pixel_have_proposals():
     detector = small_faster()
     params = parameters(detector)
     (found,) = detector.candidates(params, torch.rand(1, 3, 1, 1).double())
@@ -101,5 +101,5 @@ def trained(detector, source, epochs, lr=3e-3, metrics=None):
 
 
 @pytest.mark.real
-def test_four_images_are_learned_by_heart():
+def test_the_detector_overfits_four_images():
     assert trained(small_faster(16, units=64), Rectangles(4), 200)["ap50"] == 1.0

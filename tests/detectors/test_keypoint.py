@@ -70,7 +70,7 @@ def test_losses_and_gradients_are_those_of_automatic_differentiation():
     assert_close(leaves(dparams), gradients, 1e-8, "gradients")
 
 
-def test_points_outside_of_their_region_and_unlabelled_ones_do_not_count():
+def test_points_outside_of_their_region_and_unlabelled_points_are_ignored():
     it = Objects(
         torch.tensor([[0.0, 0.0, 8.0, 8.0]]), torch.tensor([0]),
         keypoints=torch.tensor([[[1.0, 3.0, 2.0], [8.0, 8.0, 1.0], [8.1, 8.0, 2.0], [0.0, 0.0, 0.0]]]),
@@ -100,7 +100,7 @@ class Pointed(Rectangles):
 
 
 @pytest.mark.real
-def test_four_images_are_learned_by_heart():
+def test_the_detector_overfits_four_images():
     it = Model(small_points(16), optimizer=AdamW(3e-3), seed=1, metrics=["ap"])
     source = Pointed(4)
     it.fit(source, epochs=200, batch_size=4, verbose=False)

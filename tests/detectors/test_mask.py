@@ -119,6 +119,6 @@ class Ovals(Rectangles):
 
 
 @pytest.mark.real
-def test_four_images_are_learned_by_heart():
+def test_the_detector_overfits_four_images():
     found = trained(small_mask(16), Ovals(4), 200, metrics=["ap", "mask_ap"])
     assert found["ap50"] == found["mask_ap50"] == 1.0

@@ -74,7 +74,7 @@ def test_scores_are_sorted_and_empty_images_have_no_detection(fitted):
     assert len(fitted.predict(images[0], proposals[0][:0])) == 0
 
 
-def test_a_box_out_of_the_image_is_no_detection(fitted):
+def test_a_box_outside_of_the_image_is_removed(fitted):
     images, _, proposals = scenes([16])
     height, width = images[0].shape[1:]
     outside = proposals[0] + torch.tensor([float(2 * width), 0, 2 * width, 0])
@@ -83,7 +83,7 @@ def test_a_box_out_of_the_image_is_no_detection(fitted):
     assert len(fitted.decide(x, outside, (height, width), threshold=-5.0, move=False)) == 0
 
 
-def test_what_lies_in_a_crowd_is_no_negative_example(monkeypatch):
+def test_regions_in_a_crowd_are_no_negative_examples(monkeypatch):
     learned = []
     monkeypatch.setattr("pellucid.detectors.rcnn._svm", lambda yes, no: learned.append(len(no)) or LinearSVC().fit(
         np.concatenate([yes, no]), np.arange(len(yes) + len(no)) < len(yes)))  # fmt: skip

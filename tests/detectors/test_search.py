@@ -14,7 +14,7 @@ def written(folder, value):
     return path
 
 
-def test_boxes_are_by_the_name_of_the_file(tmp_path):
+def test_proposals_are_stored_by_file_name(tmp_path):
     found = read_proposals(written(tmp_path, {"images/a.jpg": [[1, 2, 3.5, 4], [0, 0, 9, 9]], "b.jpg": []}))
     assert {name: boxes.tolist() for name, boxes in found.items()} == {
         "a.jpg": [[1, 2, 3.5, 4], [0, 0, 9, 9]],

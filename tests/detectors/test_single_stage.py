@@ -80,7 +80,7 @@ def test_unusual_boxes_have_the_right_gradients(boxes):
     compare(small_single_stage(4), Batch(images, [Objects(boxes, torch.arange(len(boxes)) % 2)]))
 
 
-def test_a_batch_without_objects_teaches_the_scores_alone():
+def test_a_batch_without_objects_has_gradients_of_the_scores_only():
     images = drawn(1).images
     losses, dparams = small_single_stage().gradients(
         parameters(small_single_stage()), Batch(images, [Objects(torch.zeros(0, 4), torch.zeros(0).long())]), Mode(True)
@@ -89,7 +89,7 @@ def test_a_batch_without_objects_teaches_the_scores_alone():
     assert not dparams["head"]["layer"]["out"]["bias"][2:].any()
 
 
-def test_nothing_is_learned_in_crowds():
+def test_anchors_in_crowds_have_no_gradient():
     crowd = Objects(torch.tensor([[-99.0, -99.0, 99.0, 99.0]]), torch.tensor([0]), crowd=torch.tensor([True]))
     losses, dparams = small_single_stage().gradients(
         parameters(small_single_stage()), Batch(drawn(1).images, [crowd]), Mode(True)
@@ -103,7 +103,7 @@ def model(metrics=("ap",)):
     return Model(small_single_stage(), optimizer=AdamW(5e-3), input_shape=(3, None, None), **settings)
 
 
-def test_it_learns_to_find_rectangles():
+def test_a_single_stage_detector_learns_to_find_rectangles():
     one = model(metrics=())
     history = one.fit(Rectangles(4), epochs=25, batch_size=2, verbose=False)
     assert history["train_box_loss"][-1] < 0.5 * history["train_box_loss"][0]
@@ -132,7 +132,7 @@ def test_a_training_is_saved_loaded_and_resumed_exactly(tmp_path):
     assert loaded.evaluate(data) == whole.evaluate(data)
 
 
-def test_images_have_any_size():
+def test_images_of_any_size_are_accepted():
     one = model()
     for size in ((1, 1), (5, 70), (64, 48)):
         (found,) = one.predict(torch.rand(1, 3, *size))

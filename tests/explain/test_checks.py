@@ -43,12 +43,12 @@ def test_a_linear_score_falls_by_the_weights_in_order() -> None:
     assert deletion(NET, PARAMS, X, 0, -BEST, steps=4).scores.tolist() == [[10, 9, 7, 4, 0]]
 
 
-def test_and_rises_by_them() -> None:
+def test_a_linear_score_rises_by_the_weights_in_order() -> None:
     curve = insertion(NET, PARAMS, X, 0, BEST, start=torch.zeros(1, 1, 1, 1), steps=2)
     assert curve.scores.tolist() == [[0, 7, 10]]
 
 
-def test_probabilities_are_read_of_the_outputs() -> None:
+def test_curves_of_probabilities_are_computed_from_the_outputs() -> None:
     curve = deletion(NET, PARAMS, X, 0, BEST, steps=1, read=lambda y: y.softmax(1))
     assert_close(curve.scores, torch.tensor([[10.0, 0.0]]).sigmoid(), 1e-6)
 
@@ -64,7 +64,7 @@ def test_a_map_of_another_size_is_reported() -> None:
         deletion(NET, PARAMS, X, 0, torch.ones(1, 1, 3, 3))
 
 
-def test_the_parts_of_a_map_are_counted() -> None:
+def test_the_connected_parts_of_a_map_are_counted() -> None:
     map_ = torch.tensor([[[[1.0, -5.0], [2.0, 1.0]]], [[[1.0, 0.0], [0.0, 3.0]]]])
     mask = torch.tensor([[[True, True], [False, False]], [[False, False], [False, True]]])
     found = planted(map_, mask)
@@ -73,11 +73,11 @@ def test_the_parts_of_a_map_are_counted() -> None:
     assert found.hit.tolist() == [False, True]
 
 
-def test_a_map_without_positive_values_has_0_inside() -> None:
+def test_a_map_without_positive_values_has_score_0_inside_a_mask() -> None:
     assert planted(-torch.ones(1, 1, 2, 2), torch.ones(1, 2, 2)).inside.tolist() == [0]
 
 
-def test_a_network_that_looks_for_a_bar_is_explained_by_the_bar() -> None:
+def test_the_map_of_a_bar_detector_lies_on_the_bar() -> None:
     net = Sequential(conv=Conv2d(1, 3, padding=1), relu=ReLU(), mean=AdaptiveAvgPool2d(1), flat=Flatten(), out=Dense(1))
     params = net.init((1, 12, 12), torch.Generator().manual_seed(0))[0]
     params["conv"] = {"weight": torch.tensor([[[[-1.0, 2, -1]] * 3]]).view(1, 1, 3, 3), "bias": torch.tensor([-3.0])}
@@ -94,7 +94,7 @@ def test_a_mask_of_another_size_is_reported() -> None:
         planted(torch.ones(1, 1, 2, 2), torch.ones(1, 3, 3))
 
 
-def test_layers_lose_their_weights_from_the_top() -> None:
+def test_weights_are_randomized_from_the_last_layer() -> None:
     net, params, _ = made("resnet")
     before = {name: tensor.clone() for name, tensor in flatten(params).items()}
     steps = list(cascade(net, params))
@@ -115,7 +115,7 @@ def test_layers_lose_their_weights_from_the_top() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in flatten(params).items()), "the network itself"
 
 
-def test_saliency_changes_and_the_image_itself_does_not() -> None:
+def test_saliency_depends_on_the_weights_and_the_image_as_map_does_not() -> None:
     net, params, x = made("vgg")
     found = randomisation(net, params, lambda weights: saliency(net, weights, x, 0))
     assert [one.path for one in found] == ["scores", "conv2", "conv1"]
@@ -179,13 +179,13 @@ def test_integrated_gradients_are_complete_and_half_of_them_are_not() -> None:
     assert_close(half.gap, torch.full((2,), 0.5, dtype=torch.float64), 0.02)
 
 
-def test_a_sum_of_0_that_should_be_0_has_no_gap() -> None:
+def test_the_relative_gap_of_two_zero_sums_is_0() -> None:
     net, params, x = made("vgg")
     assert completeness(net, params, x, 0, torch.zeros_like(x), x).gap.tolist() == [0, 0]
     assert completeness(net, params, x, 0, torch.ones_like(x), x).gap.isinf().all()
 
 
-def test_sums_that_are_not_numbers_are_not_perfect() -> None:
+def test_the_gap_of_a_nan_sum_is_not_0() -> None:
     nan, inf = torch.nan, torch.inf
     gap = SumCheck(torch.tensor([nan, 1, nan, inf, 2]), torch.tensor([1, nan, 0, inf, 2])).gap
     assert gap[:4].isnan().all()

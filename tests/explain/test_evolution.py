@@ -27,7 +27,7 @@ def trained(run: Path) -> Model:
     return model
 
 
-def test_the_weights_of_the_epochs_that_are_asked_for_stay(tmp_path: Path) -> None:
+def test_weights_of_the_requested_epochs_are_kept(tmp_path: Path) -> None:
     model = trained(tmp_path)
     weights = epoch_weights(model, tmp_path)
     assert list(weights) == [0, 1, 3]
@@ -54,7 +54,7 @@ def test_means_and_strongest_activations_are_those_of_each_epoch(tmp_path: Path)
     assert len(means(found).axes[0].lines) >= 3
 
 
-def test_what_is_missing_or_does_not_fit_is_reported(tmp_path: Path) -> None:
+def test_missing_epochs_and_other_networks_are_reported(tmp_path: Path) -> None:
     model = trained(tmp_path)
     with pytest.raises(PellucidError, match=r"train\.keep"):
         evolution(NET, {}, torch.zeros(1, 1, 8, 8), ["relu"], lambda x: x)

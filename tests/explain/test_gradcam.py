@@ -91,7 +91,7 @@ def test_the_last_maps_are_those_before_pooling() -> None:
         assert torch.equal(gradcam(net, params, x, 0), gradcam(net, params, x, 0, path))
 
 
-def test_a_target_inside_is_explained_by_maps_before_it() -> None:
+def test_an_inner_target_is_explained_by_maps_before_it() -> None:
     net, params, x = made("vgg")
     assert gradcam(net, params, x, "conv2[1]", "relu1").shape == (2, 1, 6, 6)
 
@@ -111,7 +111,7 @@ def test_layers_without_maps_of_their_own_are_reported(name: str, layer: str, to
         gradcam(net, params, x, 0, layer)
 
 
-def test_maps_behind_the_target_have_no_part_in_it() -> None:
+def test_maps_after_the_target_are_refused() -> None:
     net, params, x = made("vgg")
     with pytest.raises(PellucidError, match="does not depend on the layer 'relu2'"):
         gradcam(net, params, x, "conv1[0]", "relu2")

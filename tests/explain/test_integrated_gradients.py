@@ -14,7 +14,7 @@ from tests.oracle import assert_close
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_it_adds_up_to_what_the_score_gained(name: str) -> None:
+def test_integrated_gradients_sum_to_the_increase_of_the_score(name: str) -> None:
     net, params, x = made(name)
     baseline = 0.1 * torch.ones_like(x)
     found = integrated_gradients(net, params, x, 1, baseline, steps=400)
@@ -33,7 +33,7 @@ X = torch.tensor([[2.0, -1.0], [0.5, 3.0]]).double()
 
 
 @pytest.mark.parametrize("quadrature", QUADRATURES)
-def test_every_quadrature_is_exact_where_it_should_be(quadrature: str) -> None:
+def test_every_quadrature_is_exact_for_its_polynomials(quadrature: str) -> None:
     """The integral of 3 a^2 x^3 da from 0 to 1 is x^3."""
     found = integrated_gradients(*power(3), X, 0, steps=10, quadrature=quadrature)
     places = {

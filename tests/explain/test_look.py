@@ -36,7 +36,7 @@ def small(channels: int = 1) -> tuple[Model, Dataset]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_page_stands_by_itself_and_says_what_it_shows(channels: int, tmp_path: Path) -> None:
+def test_the_page_is_self_contained_and_describes_its_figures(channels: int, tmp_path: Path) -> None:
     model, data = small(channels)
     found = look(model, data, "small")
     assert [layer.path for layer in found.layers] == ["conv1", "conv2"]
@@ -79,7 +79,7 @@ def test_the_page_says_whose_epochs_it_shows(tmp_path: Path) -> None:
         assert words in " ".join(text.split())
 
 
-def test_the_activation_after_a_convolution_is_what_its_maps_put_out() -> None:
+def test_maps_are_shown_after_the_activation_of_the_convolution() -> None:
     model, _ = small()
     assert after(model.net, "conv1") == "act"
     bare = Sequential(conv1=Conv2d(2, 1), conv2=Conv2d(2, 1), relu=ReLU())

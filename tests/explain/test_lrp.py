@@ -145,7 +145,7 @@ def test_relevance_adds_up_to_the_score_where_biases_take_nothing(name: str, rul
 
 
 @pytest.mark.parametrize("name", ["vgg", "resnet", "u-net"])
-def test_what_is_missing_is_what_the_biases_contributed(name: str) -> None:
+def test_the_missing_relevance_is_that_of_the_biases(name: str) -> None:
     net, params, x = made(name, seed=2)
 
     def biasless(tree: Any) -> Any:
@@ -165,7 +165,7 @@ def _walk(tree: Any, path: str = "") -> list[tuple[str, Any]]:
     return [(path, tree), *(one for key, value in tree.items() if isinstance(value, dict) for one in _walk(value, key))]
 
 
-def test_relevance_of_a_unit_inside_is_that_of_the_network_up_to_it() -> None:
+def test_relevance_of_an_inner_unit_is_that_of_the_network_up_to_it() -> None:
     net, params, x = made("vgg")
     found = lrp(net, params, x, "conv2[1, 2, 0]", relevance(Epsilon(1e-12, bias=False), Epsilon()))
     assert_close(found.flatten(1).sum(1), scores(net, params, x, "conv2[1, 2, 0]"), 1e-6)
@@ -203,6 +203,6 @@ def test_mistakes_are_reported(options: dict[str, Any], told: str) -> None:
 
 
 @pytest.mark.parametrize("make", [lambda entrance: relevance(Epsilon(), Epsilon())])
-def test_a_composite_of_ones_own_is_a_function(make: Callable[..., Any]) -> None:
+def test_a_user_defined_composite_is_a_function(make: Callable[..., Any]) -> None:
     net, params, x = made("resnet")
     assert torch.equal(lrp(net, params, x, 1, make), lrp(net, params, x, 1, "epsilon"))

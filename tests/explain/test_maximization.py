@@ -27,13 +27,13 @@ def test_a_linear_score_is_largest_in_the_corner_that_its_signs_name() -> None:
     assert all(after >= before for before, after in zip(found.scores, found.scores[1:], strict=False))
 
 
-def test_decay_holds_the_picture_where_the_step_and_the_loss_are_even() -> None:
+def test_decay_converges_to_the_known_maximum() -> None:
     found = maximize(LINEAR, PARAMS, 0, (1, 2, 2), steps=300, rate=0.2, decay=0.1, start=0.5)
     direction = WEIGHT[0] / WEIGHT[0].square().mean().sqrt()
     assert_close(found.x.flatten(), 0.5 + 0.2 * 0.9 / 0.1 * direction, 1e-5)
 
 
-def test_variation_is_the_gradient_of_the_squared_differences() -> None:
+def test_the_variation_penalty_is_the_gradient_of_the_squared_differences() -> None:
     x = normal((2, 2, 4, 5), torch.Generator().manual_seed(0)).requires_grad_()
     total = x.diff(dim=2).square().sum() + x.diff(dim=3).square().sum()
     (expected,) = torch.autograd.grad(total, x)
@@ -70,7 +70,7 @@ def test_the_activation_rises_far_above_that_of_real_pictures(target: int | str)
     assert again.forward(model.params, found.x, Mode())[0].isfinite().all()
 
 
-def test_a_first_filter_is_answered_most_by_white_where_it_is_positive() -> None:
+def test_the_maximum_of_a_first_filter_is_white_where_its_weights_are_positive() -> None:
     model = Model.load(weights_file("mnist-lenet"))
     found = maximize(model.net, model.params, "features.conv1[2, 9, 9]", (1, 28, 28), 100, low=0.0, high=1.0, start=0.5)
     weight, bias = model.weights["features.conv1.weight"][2], model.weights["features.conv1.bias"][2]
@@ -92,7 +92,7 @@ def test_invalid_arguments_are_refused(target: int | None, options: dict, told: 
         maximize(LINEAR, PARAMS, target, (1, 2, 2), **options)
 
 
-def test_a_network_of_vectors_has_no_picture() -> None:
+def test_a_network_of_vectors_is_refused() -> None:
     net = Sequential(scores=Dense(2))
     params, _ = net.init((4,), torch.Generator().manual_seed(0))
     with pytest.raises(PellucidError, match=r"an image shape \(C, H, W\), not \(4,\)"):

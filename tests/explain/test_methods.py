@@ -47,7 +47,7 @@ def test_unknown_names_are_refused(method: str, options: dict[str, Any], told: s
         explain(net, params, x, method, 0, **options)
 
 
-def test_whole_numbers_are_no_input() -> None:
+def test_integer_inputs_are_refused() -> None:
     net, params, x = made("vgg")
     with pytest.raises(PellucidError, match="networks do not support int64"):
         explain(net, params, x.long(), "saliency", 0)

@@ -70,7 +70,7 @@ def test_a_pixel_has_the_mean_fall_of_the_squares_that_hide_it() -> None:
 
 @pytest.mark.skipif(find_spec("captum") is None, reason="Captum is not installed: pip install captum")
 @pytest.mark.parametrize(("side", "step"), [(2, 1), (3, 2), (4, 4), (6, 5)])
-def test_captum_finds_the_same(side: int, step: int) -> None:
+def test_occlusion_equals_captums(side: int, step: int) -> None:
     from captum.attr import Occlusion
 
     net, params, x = made("resnet")
@@ -88,7 +88,7 @@ def test_the_effect_on_a_map_is_that_on_its_total_activation() -> None:
     assert found.predicted is None
 
 
-def test_what_is_read_of_the_outputs_may_be_probabilities() -> None:
+def test_occlusion_of_probabilities_uses_the_given_function_of_the_outputs() -> None:
     net, params, x = made("vgg")
     found = occlude(net, params, x, 1, 2, 2, read=lambda y: y.softmax(1))
     for (n, top, left), y in slow(net, params, x, 2, 2, 0.0).items():
@@ -102,7 +102,7 @@ def test_the_best_class_is_that_of_the_whole_image() -> None:
     assert_close(occlusion(net, params, x, None, 3, 3), occlusion(net, params, x, best, 3, 3), 1e-12)
 
 
-def test_a_linear_network_loses_what_the_square_hides() -> None:
+def test_the_score_of_a_linear_network_falls_by_the_hidden_contributions() -> None:
     net = Sequential(flat=Flatten(), scores=Dense(1, bias=False))
     weight = torch.arange(1.0, 17.0)[None]
     found = occlusion(net, {"flat": {}, "scores": {"weight": weight}}, torch.ones(1, 1, 4, 4), 0, square=2, stride=2)

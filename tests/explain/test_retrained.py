@@ -21,7 +21,7 @@ def count(net: Layer) -> int:
     return sum(leaf.numel() for leaf in leaves(net.init((1, 8, 8), torch.Generator().manual_seed(0))[0]))
 
 
-def test_variants_have_the_parameters_that_arithmetic_gives_them() -> None:
+def test_variants_have_the_parameter_counts_of_the_arithmetic() -> None:
     def size(maps1: int, maps2: int, hidden: int) -> int:
         convolutions = (9 + 1) * maps1 + (9 * maps1 + 1) * maps2
         return convolutions + (36 * maps2 + 1) * hidden + (hidden + 1) * 10
@@ -38,7 +38,7 @@ def test_variants_have_the_parameters_that_arithmetic_gives_them() -> None:
     }
 
 
-def test_training_anew_learns_and_leaves_the_model_alone() -> None:
+def test_retraining_learns_and_leaves_the_model_unchanged() -> None:
     images = digits(0, 300)
     flat = Model(NET, input_shape=tuple(images.x.shape[1:]), classes=images.classes)
     before = flat.sha256()

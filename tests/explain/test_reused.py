@@ -103,7 +103,7 @@ def test_captum_does_not_guide_rectifiers_that_are_functions() -> None:
 
 
 @captum
-def test_captum_halves_nothing_at_a_plus_sign() -> None:
+def test_captum_gives_both_inputs_of_a_plus_sign_all_the_relevance() -> None:
     """y = w (x + x2): each input of the sum gets all the relevance, so that there is twice the score; ours shares."""
     from captum.attr import LRP
 

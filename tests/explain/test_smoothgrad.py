@@ -13,7 +13,7 @@ from tests.explain.networks import made
 from tests.oracle import assert_close
 
 
-def test_without_noise_it_is_the_gradient() -> None:
+def test_smoothgrad_without_noise_is_the_gradient() -> None:
     net, params, x = made("vgg")
     plain = saliency(net, params, x, 1, signed=True)
     assert_close(smoothgrad(net, params, x, 1, samples=3, noise=0.0), plain, 1e-12)
@@ -21,7 +21,7 @@ def test_without_noise_it_is_the_gradient() -> None:
     assert_close(smoothgrad(net, params, x, 1, samples=3, noise=0.0, kind="variance"), 0 * plain, 1e-12)
 
 
-def test_the_deviation_of_the_noise_is_a_part_of_each_images_range() -> None:
+def test_the_standard_deviation_of_the_noise_is_relative_to_each_images_range() -> None:
     """The gradient of sum x^2 is 2 x: over noise of deviation s its mean is 2 x and its variance 4 s^2."""
     net = Sequential(square=Parallel((Identity(), Identity()), Multiply()), flat=Flatten(), sum=Dense(1, bias=False))
     params = {

@@ -26,7 +26,7 @@ def test_a_curve_is_better_than_all_random_ones_or_no_better(area: float, passed
         assert found.p == pytest.approx(p)
 
 
-def test_one_in_twenty_without_sense_is_called_better() -> None:
+def test_one_random_order_in_twenty_is_called_better() -> None:
     rng = random.Random(0)
     draws = 4000
     better = sum(
@@ -41,13 +41,13 @@ def test_equal_orders_have_no_verdict() -> None:
     assert (found.passed, found.text) == (None, "all orders have the same result")
 
 
-def test_sums_may_be_off_by_a_twentieth() -> None:
+def test_sums_within_five_percent_are_accepted() -> None:
     assert adds_up(1.05, 1.0, 0.05).passed
     found = adds_up(1.2, 1.0, 0.2)
     assert (found.passed, found.text) == (False, "does not add up: 1.2, not 1")
 
 
-def test_a_map_that_shuffled_weights_leave_as_it_was_shows_the_picture() -> None:
+def test_a_map_unchanged_by_shuffled_weights_shows_the_image_only() -> None:
     assert needs_weights({"top": 0.9, "bottom": 0.2}).passed
     assert needs_weights({"top": 0.1, "bottom": 0.72}).passed is False  # 0.72 squared is more than a half
     assert needs_weights({"bottom": 0.70}).passed

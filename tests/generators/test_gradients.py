@@ -55,7 +55,7 @@ def generator_loss(kind: str, fake: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", ["non_saturating", "least_squares", "hinge"])
-def test_gan(kind: str) -> None:
+def test_gradients_of_a_gan_equal_autograd(kind: str) -> None:
     made = gan(kind, {"discriminator": 2.0, "generator": 0.5})
     params, batch = initialized(made)
     (z,) = noise((6, LATENT))
@@ -90,7 +90,7 @@ def penalty(net: object, p: Params, x: Tensor) -> Tensor:
     return g.flatten(1).norm(dim=1)
 
 
-def test_wgan_gp() -> None:
+def test_gradients_of_a_wgan_with_gradient_penalty_equal_autograd() -> None:
     made = wgan_gp(2, {"critic": 2.0, "penalty": 0.3, "generator": 0.5})
     params, batch = initialized(made)
     rng = torch.Generator().manual_seed(5)
@@ -124,7 +124,7 @@ def test_wgan_gp() -> None:
     assert_equal(dparams, expected)
 
 
-def test_r1() -> None:
+def test_gradients_of_the_r1_penalty_equal_autograd() -> None:
     made = r1_gan({"penalty": 0.3})
     params, batch = initialized(made)
     (z,) = noise((6, LATENT))
@@ -151,7 +151,7 @@ def discrepancy(x: Tensor, y: Tensor, bandwidths: tuple[float, ...]) -> Tensor:
     return (mean(x, x) - 2 * mean(x, y) + mean(y, y)).sqrt()
 
 
-def test_gmmn() -> None:
+def test_gradients_of_a_gmmn_equal_autograd() -> None:
     made = gmmn()
     params, batch = initialized(made)
     (u,) = noise((6, LATENT), prior="uniform")
@@ -167,7 +167,7 @@ def test_gmmn() -> None:
     assert_equal(dparams, expected)
 
 
-def test_gmmn_of_codes() -> None:
+def test_gradients_of_a_gmmn_of_codes_equal_autograd() -> None:
     made = code_gmmn(noise=0.3)
     params, batch = initialized(made)
     rng = torch.Generator().manual_seed(5)
@@ -195,7 +195,7 @@ def test_gmmn_of_codes() -> None:
     assert_equal(dparams, second[1])
 
 
-def test_vae() -> None:
+def test_gradients_of_a_vae_equal_autograd() -> None:
     made = vae({"kl": 0.7})
     params, batch = initialized(made)
     (noises,) = noise((6, LATENT))
@@ -214,7 +214,7 @@ def test_vae() -> None:
 
 
 @pytest.mark.parametrize(("count", "turns"), [(1, 5), (4, 5), (6, 5), (9, 5)])
-def test_the_critic_has_all_its_turns_with_small_batches(count: int, turns: int) -> None:
+def test_the_critic_is_updated_in_every_turn_with_small_batches(count: int, turns: int) -> None:
     made = wgan_gp(5)
     params, _ = made.init((1, 8, 8), torch.Generator().manual_seed(0))
     batch = Batch(torch.rand(count, 1, 8, 8), torch.zeros(count))

@@ -26,7 +26,7 @@ def test_every_family_is_known_to_recipes_and_files() -> None:
 
 
 @each_family
-def test_it_trains_saves_and_loads(family: str, tmp_path) -> None:
+def test_a_generator_trains_saves_and_loads(family: str, tmp_path) -> None:
     model = Model(FAMILIES[family](), optimizer=Adam(0.002), average=0.9)
     history = model.fit(digits(0, 60), epochs=2, batch_size=20, validation=digits(60, 80), verbose=False)
     names = [name for name in history.rows[0] if name.startswith("val_") and name.endswith("_loss")]
@@ -100,7 +100,7 @@ def test_a_resumed_training_ends_in_the_same_weights(tmp_path) -> None:
 
 
 @pytest.mark.real
-def test_a_training_killed_over_and_over_ends_in_the_same_weights(tmp_path) -> None:
+def test_a_repeatedly_killed_training_ends_in_the_same_weights(tmp_path) -> None:
     whole = killed.train(tmp_path / "whole")
     found, steps = killed_and_resumed(killed.train, tmp_path / "killed", kills=2)
     assert found == whole

@@ -103,7 +103,7 @@ def nested(net: Layer, flat: dict[str, Tensor]) -> Params:
     return found
 
 
-def test_a_gradient_of_zero_has_a_penalty_and_no_direction() -> None:
+def test_a_gradient_of_zero_has_a_penalty_and_zero_parameter_gradients() -> None:
     net, shape = NETS["dense"]
     params = map_tree(torch.zeros_like, net.init(shape, torch.Generator())[0])
     found = gradient_penalty(net, params, torch.ones(3, *shape), one_centred(10.0), Mode(True))

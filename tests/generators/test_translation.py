@@ -113,7 +113,7 @@ def test_images_of_any_size_are_padded_and_cropped(name):
         torch.testing.assert_close(evaluated.losses[key], value)
 
 
-def test_colours_are_predicted_from_lightness_alone():
+def test_colours_depend_only_on_lightness():
     net = SMALL["l1"]
     params, images = drawn(net), photos()
     lab = rgb2lab(images.permute(0, 2, 3, 1).numpy())
@@ -189,7 +189,7 @@ def test_hints_are_dots_of_true_colours():
     assert torch.equal(dots, again)
 
 
-def test_with_noise_evaluation_measures_what_is_predicted():
+def test_evaluation_with_noise_uses_the_predictions_with_noise():
     net, images = pix2pix(width=2, levels=2, field=1, discriminator_width=2, noise=True), photos().float()
     params, _ = net.init(tuple(images.shape[1:]), torch.Generator().manual_seed(0))
     found = net.evaluator(params, len(images))(Batch(images, None))
@@ -208,7 +208,7 @@ def test_a_hint_changes_the_prediction_and_needs_a_model_with_hints():
         SMALL["l1"].predict(drawn(SMALL["l1"]), images, hints)
 
 
-def test_noise_keeps_dropout_and_leaves_the_statistics():
+def test_noise_applies_dropout_and_leaves_the_running_statistics():
     net = pix2pix(width=2, levels=5, field=16, discriminator_width=2, noise=True)
     params = drawn(net, (3, 32, 32))
     before = map_tree(torch.clone, params)
@@ -263,6 +263,6 @@ def test_colorizers_learn_save_and_load(name, tmp_path):
         ),
     ],
 )  # fmt: skip
-def test_mistakes_say_what_to_do(make, message):
+def test_invalid_arguments_are_refused_with_a_remedy(make, message):
     with pytest.raises(PellucidError, match=message):
         make()

@@ -10,7 +10,7 @@ import pytest
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "explain_a_weight.py"
 
 
-def test_it_multiplies_to_the_gradient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_the_product_of_the_factors_is_the_gradient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     out = tmp_path / "weight.html"
     monkeypatch.setattr(sys, "argv", ["explain_a_weight.py", "-o", str(out)])
     runpy.run_path(str(EXAMPLE), run_name="__main__")

@@ -58,7 +58,7 @@ def test_the_gradients_are_those_of_autograd(sample: Sample) -> None:
 
 
 @pytest.mark.parametrize("sample", [*SAMPLES, *NETWORKS.values()], ids=str)
-def test_an_activation_is_the_sum_of_what_made_it(sample: Sample) -> None:
+def test_an_activation_is_the_sum_of_its_products(sample: Sample) -> None:
     trace = traced(sample, BATCH)
     for number in numbers(trace, each=2):
         made = told(trace, number.label, expand=0).get("made_of")
@@ -76,7 +76,7 @@ SMALL = [sample for sample in SAMPLES if sample.smooth]
 
 
 @pytest.mark.parametrize("sample", SMALL, ids=str)
-def test_a_layers_rule_says_what_one_hot_deltas_say(sample: Sample) -> None:
+def test_the_factors_of_a_layer_equal_gradients_of_one_hot_outputs(sample: Sample) -> None:
     """The Jacobian column of each rule, beside the layer's own backward pass of one delta after the other."""
     trace = traced(sample, BATCH)
     call = trace.calls[0]
@@ -95,7 +95,7 @@ def test_a_layers_rule_says_what_one_hot_deltas_say(sample: Sample) -> None:
         assert difference(*columns) < 1e-12, what
 
 
-def test_every_layer_has_its_own_rule() -> None:
+def test_every_layer_has_an_explanation() -> None:
     layers = {type(sample.layer): sample.layer for sample in SAMPLES}
     assert layers.keys() == set(LAYERS)
     # Each output of a soft arg max depends on all of its map, so that no few factors say more than the derivative.
@@ -125,7 +125,7 @@ def test_every_rules_symbols_can_be_written_in_latex(sample: Sample) -> None:
         assert all(piece.count("$") % 2 == 0 for piece in re.findall(r"\\text\{(?:[^{}]|\{[^{}]*\})*\}", bare))
 
 
-def test_what_is_not_told_one_by_one_is_reported_as_one_sum() -> None:
+def test_products_that_are_not_listed_are_reported_as_one_sum() -> None:
     from pellucid.layers import Conv2d
 
     trace = traced(Sample(Conv2d(2, 3, padding=1), (2, 6, 6)))
@@ -141,7 +141,7 @@ def test_what_is_not_told_one_by_one_is_reported_as_one_sum() -> None:
     assert short.total == whole.total
 
 
-def test_a_window_of_zeros_has_no_slope() -> None:
+def test_a_window_of_zeros_has_derivative_zero() -> None:
     """The norm of zeros has a corner there; its gradient is 0 by our convention, not 0 times infinity."""
     from pellucid.layers import LpPool2d
 

@@ -38,7 +38,7 @@ class Prefixes(Layer):
         return dsums.flip(1).cumsum(1).flip(1), {"scale": (dy * sums**2).sum(0)}
 
 
-def test_derivatives_are_exact() -> None:
+def test_derivatives_of_user_defined_layers_are_exact() -> None:
     it = traced(Sample(Sequential(Dense(6), Prefixes(), Dense(2)), (3,)))
     for number in numbers(it, each=3):
         for link in it.explain(number.label, top=None).to_json()["links"]:

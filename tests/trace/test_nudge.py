@@ -59,7 +59,7 @@ def test_the_actual_change_is_that_of_pytorch(mlp: Model, digit: Tensor, path: s
         "features.conv2.x",
     ],
 )
-def test_activations_and_pixels_can_be_moved(lenet: Model, digit: Tensor, name: str) -> None:
+def test_activations_and_pixels_can_be_changed(lenet: Model, digit: Tensor, name: str) -> None:
     it = trace(lenet, digit, TARGET)
     number = it.explain(name)
     h = 1e-6
@@ -68,7 +68,7 @@ def test_activations_and_pixels_can_be_moved(lenet: Model, digit: Tensor, name: 
     assert up.predicted == pytest.approx(up.actual, rel=1e-3)
 
 
-def test_a_moved_activation_is_what_all_its_readers_see(lenet: Model, digit: Tensor) -> None:
+def test_a_changed_activation_is_read_by_all_following_layers(lenet: Model, digit: Tensor) -> None:
     """The loss after moving an output is the loss of the layers above it on the moved output."""
     it = trace(lenet, digit, TARGET)
     w = {name: leaf.double() for name, leaf in lenet.weights.items()}
@@ -107,12 +107,12 @@ def test_nudges_below_the_rounding_are_refused(
 
 
 @pytest.mark.parametrize("h", [0, math.nan, math.inf, -math.inf, True, "1"])
-def test_h_is_a_finite_number(lenet: Model, digit: Tensor, h: Any) -> None:
+def test_a_change_of_0_or_infinity_is_refused(lenet: Model, digit: Tensor, h: Any) -> None:
     with pytest.raises(PellucidError, match="h must be a finite number other than 0"):
         trace(lenet, digit, TARGET).nudge("head.dense1.weight", h)
 
 
-def test_a_change_below_the_losss_last_bit_is_no_bend() -> None:
+def test_a_change_below_the_rounding_of_the_loss_has_no_curvature() -> None:
     model = Model(Sequential(Dense(1)), Quadratic(), input_shape=(1,), metrics=())
     model.weights["dense1.weight"].fill_(1.0)
     model.weights["dense1.bias"].zero_()

@@ -26,7 +26,7 @@ def test_a_grid_has_every_combination():
     assert found == expected
 
 
-def test_a_plan_survives_its_file():
+def test_a_plan_is_restored_from_its_file():
     plan = digits({"optimizer.lr": "1e-4..1e-1:log"}, trials=5, sampler="random", seeds=(3, 1), words=("digits",))
     again = plan_of(json.loads(json.dumps(plan.to_json())))
     assert again == plan
@@ -80,7 +80,9 @@ def test_the_command_of_a_run_trains_the_same_recipe(tmp_path: Path):
         (["--resume", "nowhere"], "nowhere contains no sweep"),
     ],
 )
-def test_a_mistake_is_one_line_and_leaves_no_folder(words: list[str], why: str, say: Say, tmp_path: Path):
+def test_an_invalid_plan_is_reported_in_one_line_and_leaves_no_folder(
+    words: list[str], why: str, say: Say, tmp_path: Path
+):
     begin = [] if "--resume" in words else ["digits", "data.validation=0.1", "--out", str(tmp_path / "found")]
     assert why in say("sweep", *begin, *words).complaint
     assert not (tmp_path / "found").exists()
@@ -91,7 +93,7 @@ def test_a_recipe_without_validation_images_is_refused(say: Say, tmp_path: Path)
     assert "add data.validation=0.1" in say("sweep", "digits", "--seeds", "0..1", "--out", out).complaint
 
 
-def test_a_search_without_optuna_says_what_to_do(monkeypatch: pytest.MonkeyPatch):
+def test_the_error_for_a_missing_optuna_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(planning, "find_spec", lambda name: None)
     with pytest.raises(PellucidError, match=r"pip install 'pellucid\[tune\]', or give --sampler random"):
         digits({"optimizer.lr": "0.1,0.2"}, trials=3)

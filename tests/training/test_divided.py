@@ -34,7 +34,7 @@ def test_parts_of_tensors_are_updated_as_the_whole(name, dtype):
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
-def test_each_value_is_kept_by_one_process(count):
+def test_each_value_of_the_state_is_kept_by_one_process(count):
     rng = torch.Generator().manual_seed(0)
     weights = [
         torch.randn(4, 3, 2, 2, generator=rng).contiguous(memory_format=torch.channels_last),
@@ -111,7 +111,7 @@ def test_an_optimizer_is_divided_only_if_it_says_that_it_can():
         assert found[1] == signs != by_norm
 
 
-def test_the_setting_is_that_of_fit():
+def test_a_recipe_divides_the_state_as_fit_does():
     assert Distributed().shard_optimizer is False
     with pytest.raises(PellucidError, match="fit: shard_optimizer must be True or False, not 'yes'"):
         divided.everything().fit(divided.digits(0, 20), epochs=1, shard_optimizer="yes")

@@ -61,7 +61,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("case", MISTAKES)
-def test_mistakes_of_metrics_show_before_the_first_step(case, tmp_path):
+def test_errors_of_metrics_are_raised_before_the_first_step(case, tmp_path):
     metrics, monitor, data, said = MISTAKES[case]
     x, y = data()
     scores = {"scores": Conv2d(3, 1)} if y.dim() == 3 else {"flat": Flatten(), "scores": Dense(3)}

@@ -13,7 +13,7 @@ from pellucid.training.examples import as_inputs, examples, split
 from tests.training.small import digits, flip, small_conv
 
 
-def test_a_data_set_is_taken_as_it_is():
+def test_a_data_set_is_used_unchanged():
     data = Dataset.from_arrays(np.zeros((2, 3, 4, 4), np.uint8), [0, 1], ["a", "b"])
     found = examples(data)
     assert found.x is data.x
@@ -42,12 +42,12 @@ def test_the_checksum_depends_on_values_shapes_and_types():
     assert examples(x.reshape(2, 3), [0, 1]).checksum in sums
 
 
-def test_halves_and_doubles_become_float32():
+def test_float16_and_float64_become_float32():
     assert as_inputs(np.zeros((1, 2))).dtype == torch.float32
     assert as_inputs(torch.zeros(1, 2, dtype=torch.float16)).dtype == torch.float32
 
 
-def test_a_split_is_a_partition_in_order_that_the_seed_decides():
+def test_a_split_is_a_partition_that_depends_on_the_seed():
     whole = examples(np.arange(20, dtype="f")[:, None], np.arange(20))
     rest, part = split(whole, 0.25, seed=1)
     assert (len(rest), len(part)) == (15, 5)
@@ -161,7 +161,7 @@ def test_yielded_batches_are_evaluated_and_predicted_to_their_end():
         torch.testing.assert_close(model.predict(given), probabilities)
 
 
-def test_a_function_may_validate_but_a_generator_may_not():
+def test_validation_data_may_be_a_function_but_not_a_generator():
     history = small_conv().fit(DATA, validation=lambda: batches(0), **FIT)
     assert history["val_loss"] == pytest.approx(small_conv().fit(DATA, validation=DATA, **FIT)["val_loss"], rel=1e-6)
     with pytest.raises(PellucidError, match="validation is a generator, which can be read only once"):
@@ -191,12 +191,12 @@ def test_a_function_may_validate_but_a_generator_may_not():
         (Rows(), {"y": Y}, "leave y out"),
     ],
 )
-def test_what_does_not_fit_is_one_clear_error(x, options, words):
+def test_data_that_do_not_fit_are_refused_in_one_line(x, options, words):
     with pytest.raises(PellucidError, match=words):
         small_conv().fit(x, **{**FIT, "epochs": 2, **options})
 
 
-def test_a_source_without_a_checksum_says_so():
+def test_the_error_for_a_source_without_a_checksum_says_so():
     class Bare:
         classes = None
 

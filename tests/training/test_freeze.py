@@ -86,7 +86,7 @@ OPTIMIZERS = [
 
 
 @pytest.mark.parametrize(("optimizer", "make"), OPTIMIZERS, ids=["sgd", "momentum", "adam"])
-def test_frozen_layers_stay_and_the_others_learn_at_their_own_rates(optimizer: Optimizer, make) -> None:
+def test_frozen_layers_are_unchanged_and_the_others_use_their_learning_rates(optimizer: Optimizer, make) -> None:
     params, theirs = twins()
     before = copy.deepcopy(params)
     paths = list(flatten(params))
@@ -146,7 +146,7 @@ def test_decay_and_penalties_follow_the_rates() -> None:
         torch.testing.assert_close(mine[name], tensor.data, rtol=1e-9, atol=1e-12)
 
 
-def test_a_frozen_beginning_keeps_nothing_and_has_no_backward_pass() -> None:
+def test_frozen_first_layers_cache_nothing_and_have_no_backward_pass() -> None:
     params, _ = twins()
     frozen = {path for path in flatten(params) if path.startswith("features") and not path.endswith(("mean", "var"))}
     net = freeze(ours(), params, frozen)
@@ -178,7 +178,7 @@ def test_a_model_freezes_by_pattern_and_resumes_only_the_same(model: Model, tmp_
         model.fit(x.float(), y, epochs=2, batch_size=3, run=tmp_path / "run", resume=True, verbose=False)
 
 
-def test_what_the_optimizer_remembers_of_bands_is_taken_up_again() -> None:
+def test_the_optimizer_state_of_parameter_groups_is_restored() -> None:
     rates = {path: 0.1 for path in flatten(twins()[0]) if "features" in path}
 
     def step_of(params: dict) -> TrainingStep:
@@ -243,7 +243,7 @@ def test_an_optimizer_that_rebinds_its_state_keeps_it_with_several_rates() -> No
         ),
     ],
 )
-def test_mistakes_are_reported(model: Model, call, said: str) -> None:
+def test_invalid_patterns_and_rates_are_refused(model: Model, call, said: str) -> None:
     with pytest.raises(PellucidError, match=said):
         call(model)
 

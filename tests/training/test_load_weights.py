@@ -79,7 +79,7 @@ def test_a_detector_takes_the_weights_of_the_same_detector():
         ("mnist-lenet", "feature", "no part 'feature'"),
     ],
 )
-def test_mistakes_are_answered_in_one_line(
+def test_invalid_files_and_arguments_are_reported_in_one_line(
     source: str, part: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("PELLUCID_DATA", str(tmp_path))
@@ -96,6 +96,6 @@ def test_a_model_without_weights_needs_a_shape(squeezenet: tuple[Path, dict[str,
 
 @pytest.mark.parametrize("network", [resnet18, vgg16])
 @pytest.mark.parametrize("name", ["weights", "pretrained"])
-def test_a_network_says_how_it_gets_weights(network, name: str):
+def test_network_functions_refuse_weights_and_name_load_weights(network, name: str):
     with pytest.raises(ArgumentError, match=rf"no argument '{name}'; load them: Model\(net, .*load_weights\(FILE\)"):
         network(**{name: "resnet18.pth"})

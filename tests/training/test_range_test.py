@@ -45,7 +45,7 @@ def test_find_lr_leaves_the_model_unchanged() -> None:
         ({"lowest": 1e30, "highest": 1e38}, "the loss is not finite after"),
     ],
 )
-def test_what_cannot_be_tested_is_refused(options: dict, complaint: str) -> None:
+def test_models_and_options_that_cannot_be_tested_are_refused(options: dict, complaint: str) -> None:
     model, x, y = problem()
     before = model.sha256()
     with pytest.raises(PellucidError, match=complaint):

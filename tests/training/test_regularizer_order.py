@@ -114,7 +114,7 @@ def name(regularizers: tuple[Regularizer | MaxNorm, ...]) -> str:
 
 
 @pytest.mark.parametrize("regularizers", SETS, ids=name)
-def test_steps_in_the_sweep_and_after_it_equal_the_formula_in_any_order(
+def test_updates_in_and_after_the_backward_pass_equal_the_formula_in_any_order(
     regularizers: tuple[Regularizer | MaxNorm, ...],
 ) -> None:
     theirs = by_formula(regularizers)
@@ -176,7 +176,7 @@ class Doubled(L2):
         super().add_gradient(weights, grads, n)
 
 
-def test_a_subclass_of_l2_does_what_it_says() -> None:
+def test_a_subclass_of_l2_uses_its_own_methods() -> None:
     equal(learned((Doubled(0.4),), SGD(LR), None), by_formula((L2(0.8),)))
 
 

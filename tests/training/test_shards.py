@@ -54,7 +54,7 @@ def test_the_shards_of_a_stream_are_those_of_its_batches(shards):
     assert own == pytest.approx(losses, rel=1e-12)
 
 
-def test_processes_that_read_different_streams_are_told():
+def test_processes_that_read_different_streams_are_reported():
     errors = [one.error for one in group(2, sharded_faults.train_on_streams)]
     assert "the stream of process 1 differs from that of process 0 in batch 2; every process must" in errors[0]
 
@@ -94,7 +94,7 @@ def test_the_sum_is_the_same_for_every_number_of_processes(shards):
     torch.testing.assert_close(results[0].double(), values.double().sum(0), rtol=1e-5, atol=1e-3)
 
 
-def test_shards_are_dealt_in_order_and_all():
+def test_all_shards_are_assigned_in_order():
     for shards in range(1, 9):
         for count in range(1, shards + 1):
             own = [dealt(rank, count, shards) for rank in range(count)]
@@ -134,7 +134,7 @@ def assert_as_one(count, function):
         assert result == of_one(function)
 
 
-def test_two_processes_compute_the_bits_of_one(one_thread):
+def test_two_processes_give_bit_identical_weights_to_one(one_thread):
     assert_as_one(2, weights_of_some)
 
 
@@ -154,11 +154,11 @@ def test_processes_compute_the_bits_of_one_in_every_case(one_thread, count):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
-def test_processes_measure_what_one_measures(one_thread, count):
+def test_several_processes_give_the_metrics_of_one(one_thread, count):
     assert_as_one(count, histories)
 
 
-def test_accumulated_parts_are_shards(one_thread):
+def test_accumulated_parts_equal_shards(one_thread):
     assert trained("lenet", accumulate=4).sha256() == trained("lenet", shards=4).sha256()
 
 
@@ -230,7 +230,7 @@ def test_what_cannot_be_divided_is_refused():
         ),
     ],
 )
-def test_a_fault_of_one_process_is_named_by_the_others(fault, texts):
+def test_an_error_in_one_process_is_named_by_the_others(fault, texts):
     errors = [one.error for one in group(2, sharded_faults.train, fault)]
     for text in texts:
         assert re.search(text, "".join(errors)), errors

@@ -36,7 +36,7 @@ def test_every_key_of_every_recipe_is_there_with_its_default(name):
         assert all(f"  {key}  " in text for key in values)
 
 
-def test_tables_and_names_are_complete():
+def test_the_list_of_keys_has_all_tables_and_names():
     assert tuple(TABLE) == TABLES
     for table, (key, known) in NAMED.items():
         assert TABLE[table].keys[0].name == key
@@ -44,7 +44,7 @@ def test_tables_and_names_are_complete():
         assert all(f'{key} = "{name}"' in str(TABLE[table]) for name in known)
 
 
-def test_defaults_are_those_of_a_recipe_that_sets_nothing(tmp_path):
+def test_listed_defaults_are_those_of_an_empty_recipe(tmp_path):
     (tmp_path / "mine.toml").write_text("[network]\nsizes = [64, 10]\n")
     tables = load_recipe(tmp_path / "mine.toml").tables()
     for table in PLAIN:

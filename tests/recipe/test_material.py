@@ -77,7 +77,7 @@ def measured(run: Run) -> list[list[object]]:
 
 
 @pytest.mark.slow
-def test_pictures_without_parts_end_in_the_same_weights_results_and_confusion(plain: Path, tmp_path: Path) -> None:
+def test_streamed_pictures_without_splits_give_equal_weights_and_results(plain: Path, tmp_path: Path) -> None:
     settings = {
         "data.name": str(plain), "data.validation": 0.2, "data.limit": 40, "data.standardize": True,
         "start.whiten": "features.stem.conv",
@@ -90,7 +90,7 @@ def test_pictures_without_parts_end_in_the_same_weights_results_and_confusion(pl
 
 
 @pytest.mark.usefixtures("no_report")
-def test_pictures_in_parts_and_grey_with_augmentation(parts: Path, tmp_path: Path) -> None:
+def test_streamed_grey_pictures_in_splits_give_equal_weights(parts: Path, tmp_path: Path) -> None:
     settings = {"data.name": str(parts), "data.mode": "L", "augment.flip": True, "augment.rotate": 10.0}
     memory, streamed = both("digits", tmp_path, **{**SMALL, **settings})
     assert measured(memory) == measured(streamed)
@@ -98,7 +98,7 @@ def test_pictures_in_parts_and_grey_with_augmentation(parts: Path, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("no_report")
-def test_masks(roads: Path, tmp_path: Path) -> None:
+def test_streamed_masks_give_equal_weights(roads: Path, tmp_path: Path) -> None:
     memory, streamed = both("camvid-unet", tmp_path, roads, **ROADS)
     assert measured(memory) == measured(streamed)
 
@@ -117,7 +117,7 @@ def test_familiarity_is_fitted_on_the_same_images(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_an_interrupted_run_goes_on_exactly_and_reads_no_images_into_memory(
+def test_an_interrupted_streamed_run_is_resumed_exactly_without_loading_images(
     plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*args: object) -> None:
@@ -152,7 +152,7 @@ def test_the_doctor_reads_a_streamed_run_into_memory(plain: Path, tmp_path: Path
     assert len(case_of_run(run.path, str(plain)).train) == 48
 
 
-def test_the_parts_are_sources(plain: Path, parts: Path, roads: Path) -> None:
+def test_the_splits_of_streamed_data_are_sources(plain: Path, parts: Path, roads: Path) -> None:
     table = Data(str(plain), size=12, stream=True, validation=0.25, limit=32)
     found, arrays = load_material(table, 3), load_arrays(table, 3)
     assert isinstance(found.train, Subset)
@@ -233,7 +233,7 @@ def test_the_doctor_reads_the_masks_that_a_model_names(roads: Path, tmp_path: Pa
         ({"data.name": "signs", "data.size": 8}, "signs is missing; it has no download site in this form: put it at "),
     ],
 )
-def test_data_that_cannot_be_streamed(settings: dict[str, object], said: str, tmp_path: Path) -> None:
+def test_data_that_cannot_be_streamed_are_refused(settings: dict[str, object], said: str, tmp_path: Path) -> None:
     recipe = load_recipe("digits", {**settings, "data.stream": True})
     with pytest.raises(PellucidError, match=said):
         load_material(recipe.data, 0, tmp_path)

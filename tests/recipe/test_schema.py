@@ -25,6 +25,6 @@ def test_every_built_in_recipe_is_valid() -> None:
         ("[optimizer]\nname = 'adm'", "'adm' is not one of"),
     ],
 )
-def test_mistakes_are_refused(recipe: str, why: str) -> None:
+def test_invalid_recipes_are_refused(recipe: str, why: str) -> None:
     (error,) = SCHEMA.iter_errors(tomllib.loads(recipe))
     assert why in error.message

@@ -48,7 +48,7 @@ def recipe(data: Path, **more: object):
     return load_recipe("digits", {**SMALL, "data.name": str(data), **more})
 
 
-def test_features_begin_as_they_were_and_scores_are_drawn(data: Path, backbone: Path) -> None:
+def test_features_are_loaded_and_the_head_is_drawn(data: Path, backbone: Path) -> None:
     images = load(str(data), size=(16, 16)).train
     model = build_model(recipe(data, **{"start.weights": str(backbone)}), images)
     trained = Model.load(backbone / "weights" / "best.safetensors")
@@ -66,7 +66,7 @@ def two_twigs(left: str, right: str, filters: int = 4, relu_first: bool = False)
     return Sequential(features=Sequential(**parts), head=Sequential(flat=Flatten()))
 
 
-def test_features_of_a_version_with_other_names_of_layers(tmp_path: Path) -> None:
+def test_features_of_an_earlier_version_with_other_layer_names_are_loaded(tmp_path: Path) -> None:
     file, shape = tmp_path / "old.safetensors", (3, 8, 8)
     old = Model(two_twigs("old", "older"), input_shape=shape)
     old.save(file)
@@ -79,7 +79,7 @@ def test_features_of_a_version_with_other_names_of_layers(tmp_path: Path) -> Non
             trained_features(str(file), other, shape)
 
 
-def test_standardize_measures_anew(data: Path, backbone: Path) -> None:
+def test_standardize_recomputes_mean_and_standard_deviation(data: Path, backbone: Path) -> None:
     images = load(str(data), size=(16, 16)).train
     half = images.subset(range(len(images) // 2))
     model = build_model(recipe(data, **{"start.weights": str(backbone), "data.standardize": True}), half)
@@ -89,7 +89,7 @@ def test_standardize_measures_anew(data: Path, backbone: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_report")
-def test_frozen_features_stay_and_rates_count(data: Path, backbone: Path, tmp_path: Path) -> None:
+def test_frozen_features_are_unchanged_and_learning_rates_apply(data: Path, backbone: Path, tmp_path: Path) -> None:
     settings = {"start.weights": str(backbone), "train.frozen": ["features.*"], "train.rates": ["head.*=0.5"]}
     run = train(recipe(data, **settings), out=tmp_path, progress=False)
     trained = Model.load(backbone / "weights" / "best.safetensors")
@@ -177,7 +177,9 @@ def test_detectors_start_from_the_shipped_backbone_by_name(name: str) -> None:
         ({"train.rates": ["haed.*=0.1"]}, "haed"),
     ],
 )
-def test_mistakes_are_reported_in_one_line(data: Path, tmp_path: Path, settings: dict[str, object], said: str) -> None:
+def test_invalid_starts_are_reported_in_one_line(
+    data: Path, tmp_path: Path, settings: dict[str, object], said: str
+) -> None:
     with pytest.raises(PellucidError) as caught:
         train(recipe(data, **settings), data=tmp_path, out=tmp_path / "runs", progress=False)
     assert said in str(caught.value)

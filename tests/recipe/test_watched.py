@@ -52,7 +52,7 @@ class Watcher(threading.Thread):
 
 
 @pytest.mark.slow
-def test_pause_and_single_steps(tmp_path: Path) -> None:
+def test_a_training_pauses_and_runs_single_steps(tmp_path: Path) -> None:
     plain = train("digits", out=tmp_path / "plain", progress=False, **SETTINGS)
     watcher = Watcher(tmp_path / "watched" / "digits-1")
     watcher.start()

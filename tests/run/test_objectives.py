@@ -178,7 +178,7 @@ def test_the_command_refuses_a_forged_detector_in_little_memory(detector, tmp_pa
 
 
 @pytest.mark.slow
-def test_bounds_leave_a_detector_of_the_zoo_alone():
+def test_a_published_detector_is_within_the_limits():
     torch.manual_seed(0)
     from pellucid.detectors import DETECTORS
 

@@ -33,7 +33,7 @@ def tensors():
     }
 
 
-def test_tensors_and_description_come_back(tmp_path):
+def test_tensors_and_description_are_restored(tmp_path):
     write_weights(tmp_path / "w", tensors(), ABOUT)
     found, about = read_weights(tmp_path / "w")
     assert about == ABOUT
@@ -182,7 +182,7 @@ def test_of_very_many_mismatches_the_first_are_listed(tmp_path):
         Model.load(path)
 
 
-def test_truth_values_are_0_or_1(tmp_path):
+def test_booleans_other_than_0_and_1_are_refused(tmp_path):
     write_weights(tmp_path / "w", {"a": torch.tensor([1, 7], dtype=torch.uint8).view(torch.bool)}, {})
     with pytest.raises(PellucidError, match="booleans that are neither 0 nor 1"):
         read_weights(tmp_path / "w")
@@ -224,7 +224,7 @@ def test_a_file_of_fifteen_gigabytes_is_not_read_when_its_head_is_wrong(head, tm
         read_weights(path)
 
 
-def test_a_name_that_stands_twice_is_refused(tmp_path):
+def test_a_duplicate_name_is_refused(tmp_path):
     write_weights(tmp_path / "w", {"a": torch.zeros(1)}, {})
     data = (tmp_path / "w").read_bytes()
     size = int.from_bytes(data[:8], "little")
@@ -238,7 +238,7 @@ def test_a_name_that_stands_twice_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("limit", "said"), [("MAX_HEADER_SIZE", "its description takes"), ("MAX_FILE_SIZE", "it takes")]
 )
-def test_a_file_that_would_not_be_read_is_not_written(tmp_path, monkeypatch, limit, said):
+def test_a_description_that_could_not_be_read_is_not_written(tmp_path, monkeypatch, limit, said):
     write_weights(tmp_path / "w", tensors(), ABOUT)
     before = (tmp_path / "w").read_bytes()
     size = int.from_bytes(before[:8], "little") if limit == "MAX_HEADER_SIZE" else len(before)

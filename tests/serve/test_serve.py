@@ -127,7 +127,7 @@ def test_other_hosts_and_origins_are_refused_on_every_route(method: str, path: s
     }.items()
 
 
-def test_what_is_no_picture_is_refused_and_nothing_breaks(served: Served) -> None:
+def test_invalid_uploads_are_refused_and_the_server_continues(served: Served) -> None:
     assert served.predict(b"")[0] == 415
     assert served.predict(b"GIF89a" + bytes(100))[0] == 415
     assert served.predict(encoded(digit(), "BMP"))[0] == 415

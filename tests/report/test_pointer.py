@@ -37,7 +37,7 @@ def paths_of(figure: Plot) -> list[list[tuple[float, float]]]:
 
 
 @pytest.mark.parametrize("draw", [loss_curves, metric_curves])
-def test_points_lie_where_matplotlib_draws_the_lines(draw: object) -> None:
+def test_pointer_positions_are_those_of_matplotlibs_lines(draw: object) -> None:
     assert callable(draw)
     figure = draw(HISTORY)
     drawn, values = paths_of(figure), figure.at_pointer()

@@ -121,7 +121,7 @@ def broken(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[bool]:
 
 
 @pytest.mark.parametrize("words", PREDICT, ids=" ".join)
-def test_inference_names_broken_pictures_and_does_the_others(words: list[str], broken: bool, say: Say) -> None:
+def test_prediction_names_broken_pictures_and_continues(words: list[str], broken: bool, say: Say) -> None:
     said = say(*words, "--json")
     assert said.code == (2 if broken else 0)
     found = json.loads(said.out)
@@ -165,7 +165,7 @@ def test_measuring_ignores_files_that_are_no_pictures(words: list[str], say: Say
 
 
 @pytest.mark.parametrize("words", SHOW, ids=" ".join)
-def test_data_that_are_shown_or_converted_are_refused_by_name(words: list[str], broken: bool, say: Say) -> None:
+def test_showing_and_converting_refuse_broken_pictures_by_name(words: list[str], broken: bool, say: Say) -> None:
     said = say(*words)
     assert any(name in said.complaint for name in BROKEN) if broken else said.code == 0
 
@@ -178,12 +178,12 @@ def test_lint_lists_all_broken_pictures(name: str, broken: bool, say: Say) -> No
     assert sorted(Path(one["file"]).name for one in faults) == (BROKEN if broken else [])
 
 
-def test_lint_of_a_folder_without_pictures_is_a_mistake(say: Say, tmp_path: Path) -> None:
+def test_lint_of_a_folder_without_pictures_is_refused(say: Say, tmp_path: Path) -> None:
     (tmp_path / "notes.md").write_text("nothing")
     assert "neither annotations nor images" in say("data", "lint", str(tmp_path)).complaint
 
 
-def test_sources_have_the_pictures_only(broken: bool) -> None:
+def test_sources_contain_only_picture_files(broken: bool) -> None:
     if broken:
         with pytest.raises(PellucidError) as refused:
             load_folder("classes", 16)

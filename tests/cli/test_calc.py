@@ -14,7 +14,7 @@ TRUE = [
 ]
 
 
-def test_conv(say: Say):
+def test_conv_prints_the_output_size(say: Say):
     words = ("calc", "conv", "227", "11", "--stride", "4", "--channels", "3", "--filters", "96")
     found = say(*words, "--json").json
     assert found["output_shape"] == [96, 55, 55]
@@ -23,7 +23,7 @@ def test_conv(say: Say):
     assert say("calc", "conv", "10", "3", "--dilation", "2", "--json").json["output_size"] == 6
 
 
-def test_params(say: Say):
+def test_params_prints_the_parameter_counts(say: Say):
     words = ("calc", "params", "1x28x28", "Flatten, Dense(20)", "Dense(10), Dense(5)")
     found = say(*words, "--json").json
     assert (found["weights"], found["biases"], found["parameters"]) == (15_930, 35, 15_965)
@@ -31,7 +31,7 @@ def test_params(say: Say):
     assert "parameters: 15,965" in say(*words).out
 
 
-def test_receptive_field(say: Say):
+def test_receptive_field_prints_window_and_stride(say: Say):
     words = ("calc", "receptive-field", "Conv2d(1, 3)", "Conv2d(1, 3), MaxPool2d(2)")
     found = say(*words, "--json").json
     assert [row["field"] for row in found["layers"]] == [[3, 3], [5, 5], [6, 6]]
@@ -39,7 +39,7 @@ def test_receptive_field(say: Say):
     assert "5 x 5" in say(*words).out
 
 
-def test_iou(say: Say):
+def test_iou_prints_the_overlap(say: Say):
     words = ("calc", "iou", "189,201,185", "31,50,23")
     found = say(*words, "--json").json
     assert found["iou"] == pytest.approx([0.902, 0.397], abs=5e-4)
@@ -48,7 +48,7 @@ def test_iou(say: Say):
     assert "for mean average precision (mAP)" in say(*words).out
 
 
-def test_map(say: Say, tmp_path: Path):
+def test_map_prints_the_average_precision(say: Say, tmp_path: Path):
     Path("found.csv").write_text(BOXES)
     Path("true.json").write_text(json.dumps(TRUE))
     found = say("calc", "map", "found.csv", "true.json", "--json").json
@@ -84,7 +84,7 @@ def test_map(say: Say, tmp_path: Path):
         (["map", "a.csv", "b.csv"], "a.csv"),
     ],
 )
-def test_bad_input_is_one_line(words: list[str], why: str, say: Say):
+def test_invalid_input_is_reported_in_one_line(words: list[str], why: str, say: Say):
     assert why in say("calc", *words).complaint
 
 
@@ -103,13 +103,13 @@ def test_bad_input_is_one_line(words: list[str], why: str, say: Say):
         ("p.json", json.dumps([{**TRUE[0], "score": True}]), "score is True"),
     ],
 )
-def test_a_bad_file_is_one_line(name: str, text: str, why: str, say: Say):
+def test_an_invalid_file_is_reported_in_one_line(name: str, text: str, why: str, say: Say):
     Path(name).write_text(text)
     Path("true.json").write_text(json.dumps(TRUE))
     assert why in say("calc", "map", name, "true.json").complaint
 
 
-def test_names_of_classes_are_data(say: Say):
+def test_class_names_are_read_as_text(say: Say):
     rows = [{**TRUE[0], "class": "esc\x1b[31m\n", "score": 0.5}]
     Path("p.json").write_text(json.dumps(rows))
     said = say("calc", "map", "p.json", "p.json")
@@ -118,7 +118,7 @@ def test_names_of_classes_are_data(say: Say):
     assert say("calc", "map", "p.json", "p.json", "--json").json["classes"]["esc\x1b[31m\n"]["hits"] == 1
 
 
-def test_map_needs_true_boxes(say: Say):
+def test_map_without_true_boxes_is_refused(say: Say):
     Path("p.csv").write_text(BOXES)
     Path("true.json").write_text("[]")
     assert "no true boxes" in say("calc", "map", "p.csv", "true.json").complaint

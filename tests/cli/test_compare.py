@@ -20,7 +20,7 @@ def test_a_table_and_a_plot_are_written(say: Say, tmp_path: Path) -> None:
     assert "neighbours" not in text
 
 
-def test_a_file_in_the_place_of_the_folder_is_refused_before_any_work(say: Say, tmp_path: Path, monkeypatch) -> None:
+def test_a_file_in_place_of_the_output_folder_is_refused_before_training(say: Say, tmp_path: Path, monkeypatch) -> None:
     for name, work in (("pellucid.tasks.compare", "compare"), ("pellucid.lessons.lesson", "lesson")):
         monkeypatch.setattr(import_module(name), work, None)
     (tmp_path / "notes").write_text("")
@@ -30,7 +30,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused_before_any_work(say: Say, 
             assert f"--out: {str(tmp_path / 'notes')!r} is a file; name a folder" in said
 
 
-def test_notes_are_about_the_rows_shown() -> None:
+def test_notes_refer_to_the_rows_of_the_table() -> None:
     def row(name: str, title: str, trained_on: int) -> Compared:
         return Compared(name, title, {}, trained_on, 0.9, 0.9, 1.0, 1.0, 1.0, 1000)
 

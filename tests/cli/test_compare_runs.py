@@ -62,7 +62,7 @@ def test_classes_have_the_f1_of_scikit_learn(runs: tuple[Path, Path], say: Say) 
     assert list(found)[-1] == "mean"
 
 
-def test_people_get_a_table_and_the_page(runs: tuple[Path, Path], say: Say, tmp_path: Path) -> None:
+def test_without_json_a_table_and_the_page_are_written(runs: tuple[Path, Path], say: Say, tmp_path: Path) -> None:
     said = say("compare-runs", *map(str, runs))
     assert said.code == 0, said.err
     lines = said.out.splitlines()
@@ -83,7 +83,7 @@ def test_missing_values_of_a_run_are_reported(runs: tuple[Path, Path], say: Say,
     assert "&lt;b&gt;second recorded no confusion matrix" in page
 
 
-def test_a_run_that_stopped_at_nan_says_where(run_folder: Path, say: Say, tmp_path: Path) -> None:
+def test_the_row_of_a_run_stopped_by_nan_names_the_step(run_folder: Path, say: Say, tmp_path: Path) -> None:
     """The error of `pellucid train` is what `compare-runs` says: the layer and the step."""
     stopped = say("train", "digits", "train.epochs=2", "optimizer.lr=1e30", "--out", "stopped")
     assert stopped.code != 0
@@ -139,12 +139,14 @@ def test_runs_of_one_name_are_distinguished_by_their_paths(run_folder: Path, say
         ("layers.csv", "epoch,grad_norm\n1,3\n", "layers.csv: no column 'path' among"),
     ],
 )
-def test_damaged_files_are_one_line(name: str, text: str, why: str, runs: tuple[Path, Path], say: Say) -> None:
+def test_damaged_files_are_reported_in_one_line(
+    name: str, text: str, why: str, runs: tuple[Path, Path], say: Say
+) -> None:
     (runs[1] / name).write_text(text)
     assert why in say("compare-runs", *map(str, runs)).complaint
 
 
-def test_mistakes_are_one_line(run_folder: Path, say: Say, tmp_path: Path) -> None:
+def test_invalid_arguments_are_reported_in_one_line(run_folder: Path, say: Say, tmp_path: Path) -> None:
     run = str(run_folder)
     assert "two or more run folders" in say("compare-runs", run).complaint
     assert "same run folder is given twice" in say("compare-runs", run, f"{run}/").complaint

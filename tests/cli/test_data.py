@@ -49,7 +49,7 @@ def test_convert_reports_what_the_format_cannot_store(say: Say, folder: Path, tm
     assert (found["from"], found["images"], found["lost"]) == ("voc", {"train": 2, "val": 1}, {})
 
 
-def test_show_draws_a_sheet(say: Say, folder: Path, tmp_path: Path):
+def test_show_writes_a_contact_sheet(say: Say, folder: Path, tmp_path: Path):
     found = say("data", "show", str(folder), "--out", str(tmp_path / "sheet.png"), "--json").json
     assert found["images"] == ["JPEGImages/a.png", "JPEGImages/b.png", "JPEGImages/c.png"]
     with Image.open(BytesIO((tmp_path / "sheet.png").read_bytes())) as picture:
@@ -68,5 +68,5 @@ def test_show_draws_a_sheet(say: Say, folder: Path, tmp_path: Path):
         (["convert", "a", "b", "--to", "coco"], "a is missing"),
     ],
 )
-def test_mistakes(say: Say, words: list[str], hint: str):
+def test_invalid_arguments_are_refused(say: Say, words: list[str], hint: str):
     assert hint in say("data", *words).complaint

@@ -53,7 +53,7 @@ def test_doctor_reports_the_faults_of_a_run(say: Say, ill: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_says_how_to_go_on_before_its_findings(say: Say, ill: Path, tmp_path: Path) -> None:
+def test_the_diagnosis_of_an_interrupted_run_begins_with_how_to_resume_it(say: Say, ill: Path, tmp_path: Path) -> None:
     cut = Path(shutil.copytree(ill, tmp_path / "cut"))
     (cut / "results.json").unlink()
     rows = (cut / "metrics.csv").read_text().splitlines(keepends=True)
@@ -62,7 +62,7 @@ def test_an_interrupted_run_says_how_to_go_on_before_its_findings(say: Say, ill:
     assert 0 < out.index("after epoch 1 of 2") < out.index(f"pellucid train --resume {cut}`") < out.index("dead-units")
 
 
-def test_a_history_from_elsewhere_is_one_line_of_complaint(say: Say, ill: Path, tmp_path: Path) -> None:
+def test_a_foreign_history_is_reported_in_one_line(say: Say, ill: Path, tmp_path: Path) -> None:
     odd = Path(shutil.copytree(ill, tmp_path / "odd"))
     (odd / "metrics.csv").write_text("a,b\n1,2\n")
     assert "metrics.csv: no column 'epoch' among a, b" in say("doctor", str(odd)).complaint
@@ -147,7 +147,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("words", MISTAKES)
-def test_mistakes(say: Say, run_folder: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_invalid_arguments_are_refused(say: Say, run_folder: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/recipe.toml").write_text("not toml")
     given = [str(run_folder) if word == "RUN" else word for word in words]

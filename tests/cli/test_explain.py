@@ -16,7 +16,7 @@ USED = [method for method in METHODS if method != "rollout"]  # on networks with
 
 
 @pytest.mark.slow
-def test_all_methods_leave_a_picture_and_numbers(say: Say, seven: Path, tmp_path: Path) -> None:
+def test_all_methods_write_a_picture_and_its_values(say: Say, seven: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "folder"
     said = say("explain", "mnist-lenet", str(seven), "--method", "all", "--out", str(out))
     assert said.code == 0, said.err
@@ -39,7 +39,7 @@ def test_all_methods_leave_a_picture_and_numbers(say: Say, seven: Path, tmp_path
 
 
 @pytest.mark.slow
-def test_json_holds_the_checks(say: Say, seven: Path, tmp_path: Path) -> None:
+def test_json_contains_the_checks(say: Say, seven: Path, tmp_path: Path) -> None:
     found = say("explain", "mnist-lenet", str(seven), "--method", "all", "--json").json
     assert list(found["methods"]) == USED
     assert list(found["skipped"]) == ["rollout"]
@@ -72,7 +72,7 @@ def few_orders(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_orders")
-def test_no_picture_takes_the_folder_of_another(say: Say, seven: Path, tmp_path: Path) -> None:
+def test_pictures_of_equal_names_are_written_to_different_folders(say: Say, seven: Path, tmp_path: Path) -> None:
     """Of equal file names in folders of classes, in parts, and for two targets, each leaves its own numbers."""
     files = [Path(name) for name in ("digits/7/0.png", "digits/1/0.png", "test/7/0.png", "0.png")]
     for k, file in enumerate(files):
@@ -122,13 +122,13 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("words", MISTAKES)
-def test_mistakes(say: Say, seven: Path, words: tuple[str, ...]) -> None:
+def test_invalid_arguments_are_refused(say: Say, seven: Path, words: tuple[str, ...]) -> None:
     given = [word.format(file=seven) for word in words]
     method = () if "--method" in words else ("--method", "saliency")
     assert MISTAKES[words] in say("explain", "mnist-lenet", str(seven), *method, *given).complaint
 
 
-def test_a_page_takes_no_picture(say: Say, seven: Path) -> None:
+def test_a_picture_is_refused_with_the_page_of_a_network(say: Say, seven: Path) -> None:
     assert "without IMAGE" in say("explain", "mnist-lenet", str(seven), "--page", "page").complaint
     assert "give an IMAGE" in say("explain", "mnist-lenet").complaint
     assert "give an IMAGE" in say("explain", "mnist-lenet", str(seven), "--data", "mnist").complaint
@@ -166,7 +166,7 @@ def test_zero_epochs_of_retraining_are_refused(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_orders")
-def test_it_says_how_the_class_was_chosen(say: Say, seven: Path, tmp_path: Path) -> None:
+def test_the_output_says_how_the_class_was_chosen(say: Say, seven: Path, tmp_path: Path) -> None:
     """The predicted class is explained; where a folder names a class, it says whether that is the same."""
     for name, words in (("7", "predicted, as its folder says"), ("1", "predicted; its folder says 1")):
         file = tmp_path / name / "a.png"

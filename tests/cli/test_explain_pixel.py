@@ -65,7 +65,7 @@ def test_a_regression_has_no_discriminator_and_prints_its_colour(say: Say, files
         ((), "give a pixel with --pixel ROW,COLUMN"),
     ],
 )
-def test_mistakes_say_what_to_do(say: Say, files, words, message):
+def test_invalid_arguments_are_refused_with_a_remedy(say: Say, files, words, message):
     said = say("explain", str(files / "l1.safetensors"), str(files / "one.png"), *words)
     assert said.code == 2
     assert message in said.err

@@ -8,7 +8,7 @@ from pellucid.layers import ReLU
 from tests.cli.conftest import Say
 
 
-def test_onnx_is_named_after_the_run_and_tells_the_difference(say: Say, run_folder: Path, tmp_path: Path):
+def test_the_onnx_file_is_named_after_the_run_and_its_difference_is_printed(say: Say, run_folder: Path, tmp_path: Path):
     found = say("export", str(run_folder), "--to", "onnx", "--json").json
     assert (found["format"], found["files"]) == ("onnx", ["digits-1.onnx"])
     assert 0 <= found["difference"] <= found["tolerance"] == 1e-5
@@ -31,7 +31,7 @@ def test_torch_is_a_module_with_its_weights_beside_it(say: Say, run_folder: Path
     assert {file.name for file in tmp_path.glob("net*")} == {"net.py", "net_weights.safetensors"}
 
 
-def test_what_differs_is_not_left_behind(say: Say, monkeypatch, tmp_path: Path):
+def test_a_file_with_different_outputs_is_not_kept(say: Say, monkeypatch, tmp_path: Path):
     monkeypatch.setattr(ReLU, "onnx", lambda layer, n: n.last("Identity", n.x))
     said = say("export", "mnist-conv", "--to", "onnx")
     assert said.code == 1
@@ -52,7 +52,7 @@ def test_what_differs_is_not_left_behind(say: Say, monkeypatch, tmp_path: Path):
         (("mnist-cnv", "--to", "torch"), "did you mean 'mnist-conv'?"),
     ],
 )
-def test_mistakes(words, why, say: Say):
+def test_invalid_arguments_are_refused(words, why, say: Say):
     assert why in say("export", *words).complaint
 
 

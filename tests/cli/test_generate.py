@@ -46,7 +46,9 @@ def test_images_are_written_and_depend_on_the_seed(made: str, say: Say, tmp_path
         (("--out", "a.jpg"), "end the name in .png"),
     ],
 )
-def test_mistakes_are_one_line(words: tuple[str, ...], complaint: str, made: str, say: Say) -> None:
+def test_invalid_arguments_are_reported_in_one_line(
+    words: tuple[str, ...], complaint: str, made: str, say: Say
+) -> None:
     assert complaint in say("generate", made, *words).complaint
 
 
@@ -54,7 +56,7 @@ def test_generate_refuses_a_classifier(say: Say) -> None:
     assert "is not a generator" in say("generate", "mnist-mlp-100").complaint
 
 
-def test_evaluate_judges_samples(made: str, say: Say) -> None:
+def test_evaluate_measures_samples(made: str, say: Say) -> None:
     found = say("evaluate", made, "--json").json
     assert (found["data"], found["n"], found["classifier"], found["variety"]) == ("digits", 10_000, "", None)
     assert found["parzen"]["samples"] == 10_000
@@ -66,6 +68,6 @@ def test_evaluate_judges_samples(made: str, say: Say) -> None:
     assert "is not a detector; leave --html out" in say("evaluate", made, "--html", "a.html").complaint
 
 
-def test_a_generator_predicts_no_classes(made: str, say: Say, tmp_path: Path) -> None:
+def test_predict_refuses_a_generator(made: str, say: Say, tmp_path: Path) -> None:
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     assert "use `pellucid generate`" in say("predict", made, str(tmp_path / "a.png")).complaint

@@ -23,7 +23,7 @@ def pictures(folder: Path, count: int, seed: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_five_variants_by_one_command(say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_command_compares_five_variants(say: Say, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures(tmp_path / "hands" / "train", 8, 0)
     pictures(tmp_path / "hands" / "val", 4, 1)
     Model(airbench96(width=2), input_shape=(3, 16, 16)).save(tmp_path / "backbone.safetensors")
@@ -54,7 +54,7 @@ def test_five_variants_by_one_command(say: Say, tmp_path: Path, monkeypatch: pyt
     assert len([path for path in Path("compared").iterdir() if (path / "recipe.toml").is_file()]) == 5
 
 
-def test_mistakes_are_one_line_and_train_nothing(say: Say, tmp_path: Path) -> None:
+def test_invalid_arguments_are_reported_in_one_line_before_training(say: Say, tmp_path: Path) -> None:
     assert "no data set or folder 'nowhere'" in say("gestures", "compare", "--data", "nowhere").complaint
     assert "no model 'nowhere'" in say("gestures", "compare", "--backbone", "nowhere").complaint
     assert "'epochs' is not a setting" in say("gestures", "compare", "epochs").complaint

@@ -30,7 +30,7 @@ def plain(tmp_path: Path) -> str:
     return "plain.safetensors"
 
 
-def test_pictures_for_people(say: Say, model: str, tmp_path: Path):
+def test_predictions_of_pictures_are_printed_as_text(say: Say, model: str, tmp_path: Path):
     picture(tmp_path / "red.png", RED)
     picture(tmp_path / "grey.png", GREY)
     said = say("gestures", "predict", model, "red.png", "grey.png")
@@ -52,7 +52,7 @@ def test_files_that_cannot_be_read_are_left_out_with_the_reason(say: Say, model:
     assert "zero.jpg is empty" in say("gestures", "predict", model, "zero.jpg", "Thumbs.db").complaint
 
 
-def test_pictures_as_json(say: Say, model: str, tmp_path: Path):
+def test_predictions_of_pictures_are_printed_as_json(say: Say, model: str, tmp_path: Path):
     picture(tmp_path / "red.png", RED)
     picture(tmp_path / "grey.png", GREY)
     found = say("gestures", "predict", model, "red.png", "grey.png", "--json").json
@@ -64,7 +64,7 @@ def test_pictures_as_json(say: Say, model: str, tmp_path: Path):
     assert sum(grey["probabilities"].values()) == pytest.approx(1)
 
 
-def test_a_model_without_a_confidence_says_so(say: Say, plain: str, tmp_path: Path):
+def test_predictions_of_a_model_without_a_fitted_confidence_say_so(say: Say, plain: str, tmp_path: Path):
     picture(tmp_path / "grey.png", GREY)
     said = say("gestures", "predict", plain, "grey.png")
     assert "unsure" not in said.out
@@ -72,7 +72,7 @@ def test_a_model_without_a_confidence_says_so(say: Say, plain: str, tmp_path: Pa
     assert say("gestures", "predict", plain, "grey.png", "--json").json["confidence"] is None
 
 
-def test_a_line_for_each_change_of_the_answer(say: Say, model: str, tmp_path: Path):
+def test_a_line_is_printed_for_each_change_of_the_predicted_class(say: Say, model: str, tmp_path: Path):
     animation(tmp_path / "a.gif", [RED] * 3 + [GREEN] * 2, 500)
     said = say("gestures", "predict", model, "--video", "a.gif", "--smoothing", "0")
     lines = said.out.splitlines()
@@ -90,12 +90,12 @@ def test_a_video_as_json_on_one_line(say: Say, model: str, tmp_path: Path):
     assert found["source"] == "a.gif"
 
 
-def test_a_folder_of_frames_has_no_times(say: Say, model: str, tmp_path: Path):
+def test_predictions_of_a_folder_of_frames_have_no_times(say: Say, model: str, tmp_path: Path):
     picture(tmp_path / "frames/1.png", RED)
     assert say("gestures", "predict", model, "--video", "frames").out.startswith("frame 0  red  (")
 
 
-def test_smoothing_outlasts_an_odd_frame(say: Say, model: str, tmp_path: Path):
+def test_smoothing_ignores_a_single_different_frame(say: Say, model: str, tmp_path: Path):
     animation(tmp_path / "a.gif", [RED] * 8 + [GREEN] + [RED] * 3)
     smooth = say("gestures", "predict", model, "--video", "a.gif", "--json").json
     rough = say("gestures", "predict", model, "--video", "a.gif", "--smoothing", "0", "--json").json
@@ -144,7 +144,7 @@ def test_ctrl_c_ends_a_camera_with_its_summary(
     assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 3
 
 
-def test_a_camera_that_is_unplugged_keeps_what_it_showed(say: Say, model: str, monkeypatch: pytest.MonkeyPatch):
+def test_the_frames_of_an_unplugged_camera_are_kept(say: Say, model: str, monkeypatch: pytest.MonkeyPatch):
     gone = PellucidError("camera 0 sends no more frames; check that it is plugged in")
 
     def unplugged(index: int, every: int) -> Iterator[VideoFrame]:
@@ -160,7 +160,7 @@ def test_a_camera_that_is_unplugged_keeps_what_it_showed(say: Say, model: str, m
     assert (said.code, "3 frames" in said.out) == (2, True)
 
 
-def test_ctrl_c_before_the_first_frame(say: Say, model: str, monkeypatch: pytest.MonkeyPatch):
+def test_ctrl_c_before_the_first_frame_prints_0_frames(say: Say, model: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(command, "camera_frames", lambda index, every: film(0, KeyboardInterrupt))
     assert say("gestures", "predict", model, "--camera", "0").out == "0 frames, 0 dropped\n"
     assert say("gestures", "predict", model, "--camera", "0", "--json").json["fps"] is None
@@ -184,11 +184,13 @@ def test_ctrl_c_before_the_first_frame(say: Say, model: str, monkeypatch: pytest
         (["--camera", "0", "--smoothin", "0"], "did you mean '--smoothing'?"),
     ],
 )
-def test_a_mistake_is_one_line_that_helps(say: Say, model: str, words: list[str], hint: str):
+def test_an_invalid_argument_is_reported_in_one_line_with_a_remedy(say: Say, model: str, words: list[str], hint: str):
     assert hint in say("gestures", "predict", model, *words).complaint
 
 
-def test_without_opencv_a_camera_is_one_line(say: Say, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_camera_without_opencv_is_reported_in_one_line(
+    say: Say, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     def missing(name: str) -> None:
         raise ImportError(name)
 
@@ -199,5 +201,5 @@ def test_without_opencv_a_camera_is_one_line(say: Say, model: str, tmp_path: Pat
 
 
 @pytest.mark.skipif(find_spec("cv2") is None, reason="OpenCV is not installed: pip install -e .[camera]")
-def test_a_camera_that_is_not_there_is_one_line(say: Say, model: str):
+def test_a_missing_camera_is_reported_in_one_line(say: Say, model: str):
     assert "camera 63 cannot be opened" in say("gestures", "predict", model, "--camera", "63").complaint

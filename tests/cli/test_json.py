@@ -20,7 +20,7 @@ from tests.cli.conftest import Say
 
 
 @pytest.mark.slow
-def test_train_tells_the_result_and_where_it_is(say: Say, tmp_path: Path):
+def test_train_prints_the_result_and_the_run_folder(say: Say, tmp_path: Path):
     found = say("train", "digits", "train.epochs=2", "--json", "optimizer.lr=0.01").json
     assert found["recipe"] == "digits"
     assert found["n"] == 359

@@ -86,7 +86,7 @@ def test_a_picture_that_would_take_the_network_above_its_memory_is_refused() -> 
         model.outputs_for_picture((3, 4000, 5000))
 
 
-def test_the_memory_for_a_size_of_pictures_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_for_each_picture_size_is_estimated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counted: list[tuple[int, ...]] = []
 
     def count(objective: Objective, shape: tuple[int, ...]) -> object:

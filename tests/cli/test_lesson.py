@@ -12,7 +12,7 @@ from tests.cli.conftest import Say
 
 
 @pytest.mark.slow
-def test_a_lesson_is_a_command(say: Say, tmp_path: Path):
+def test_every_lesson_runs_as_a_command(say: Say, tmp_path: Path):
     said = say("lesson", "universality", "--small", "--out", str(tmp_path), "--json").json
     assert said["steps"]["built"]["error below 0.1"]["hidden neurons"] == 81
     assert all(Path(path).read_bytes().startswith(b"\x89PNG") for path in said["figures"].values())
@@ -31,13 +31,13 @@ def test_an_unknown_lesson_is_refused(say: Say):
     "command", [("lesson", "pca"), ("lesson", "kmeans"), ("compare", "digits"), ("gestures", "train", "x")]
 )
 @pytest.mark.parametrize("seed", ["-1", "2147483648", "4294967290", "1.5", "one"])
-def test_a_number_that_is_not_a_seed_is_refused(say: Say, command: tuple[str, ...], seed: str):
+def test_an_invalid_seed_is_refused(say: Say, command: tuple[str, ...], seed: str):
     said = say(*command, "--seed", seed).complaint
     assert f"argument --seed: '{seed}' is not a seed; give a whole number from 0 to 2147483647" in said
 
 
 @pytest.mark.slow
-def test_the_largest_seed_is_one_for_every_random_draw(say: Say, tmp_path: Path):
+def test_the_largest_seed_is_accepted_by_every_generator(say: Say, tmp_path: Path):
     said = say("lesson", "kmeans", "--seed", "2147483647", "--out", str(tmp_path), "--json").json
     assert said["seed"] == 2147483647
 

@@ -159,7 +159,7 @@ def test_all_sources_give_the_same_rows(tmp_path: Path, say: Say) -> None:
     assert found["in.zip"] == found["in.tar"] == found["in/list.txt"] == found["in"]
 
 
-def test_a_bucket_is_predicted(tmp_path: Path, say: Say) -> None:
+def test_pictures_of_a_bucket_are_predicted(tmp_path: Path, say: Say) -> None:
     fsspec = pytest.importorskip("fsspec")
     memory = fsspec.filesystem("memory")
     source = folder_of(TASKS["points"][1], tmp_path / "in")
@@ -208,7 +208,9 @@ def test_a_suffix_in_capitals_is_the_same_table(tmp_path: Path, say: Say) -> Non
     assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.JSONL").read_bytes()
 
 
-def test_parquet_without_pyarrow_is_one_line(tmp_path: Path, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_without_pyarrow_is_reported_in_one_line(
+    tmp_path: Path, say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     folder_of(digit, tmp_path / "in")
     said = say("predict", "mnist-lenet", str(tmp_path / "in"), "--out", str(tmp_path / "a.parquet"))
@@ -225,7 +227,7 @@ def begun(tmp_path: Path, say: Say) -> tuple[list[str], Path]:
     return words, tmp_path / "out"
 
 
-def test_only_missing_parts_are_done(begun: Any, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_call_computes_only_missing_parts(begun: Any, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     words, out = begun
     whole, written = (out / "results.jsonl").read_bytes(), files(out / "files")
     (out / "parts" / "part-00001.jsonl").unlink()
@@ -297,7 +299,9 @@ def test_a_job_takes_the_threads_with_which_it_was_begun(begun: Any, say: Say) -
         torch.set_num_threads(before)
 
 
-def test_what_cannot_be_done_in_parts_is_one_line(tmp_path: Path, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_that_cannot_be_divided_are_reported_in_one_line(
+    tmp_path: Path, say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = str(folder_of(digit, tmp_path / "in"))
     (tmp_path / "hints.json").write_text("[]")
     monkeypatch.setenv("RANK", "0")
@@ -312,7 +316,9 @@ def test_what_cannot_be_done_in_parts_is_one_line(tmp_path: Path, say: Say, monk
 
 
 @pytest.mark.slow
-def test_hostile_archives_are_refused_and_bombs_are_rows(tmp_path: Path, say: Say) -> None:
+def test_malicious_archives_are_refused_and_decompression_bombs_are_rows_with_an_error(
+    tmp_path: Path, say: Say
+) -> None:
     with tarfile.open(tmp_path / "out.tar", "w") as shard:
         shard.addfile(tarfile.TarInfo("../../escaped.png"))
     with tarfile.open(tmp_path / "link.tar", "w") as shard:
@@ -334,7 +340,7 @@ def test_hostile_archives_are_refused_and_bombs_are_rows(tmp_path: Path, say: Sa
     assert all("30000x30000 pixels, above the limit" in row["error"] for row in found)
 
 
-def test_odd_names_stay_in_the_folder(tmp_path: Path, say: Say) -> None:
+def test_unusual_names_are_written_inside_the_folder(tmp_path: Path, say: Say) -> None:
     names = ["a b/ü?x=1#y.png", "a b/" + "l" * 200 + ".png", "-o.png", "c/d..png"]
     with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
         for number, name in enumerate(names):

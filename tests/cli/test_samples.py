@@ -24,6 +24,6 @@ def test_samples_are_written_with_commands_that_exist(say: Say, tmp_path: Path):
     assert "is not empty" in say("samples", str(folder)).complaint
 
 
-def test_a_file_is_no_folder_for_samples(say: Say, tmp_path: Path):
+def test_a_file_in_place_of_the_folder_is_refused(say: Say, tmp_path: Path):
     (tmp_path / "file").write_text("")
     assert "cannot be created (File exists)" in say("samples", str(tmp_path / "file")).complaint

@@ -69,7 +69,7 @@ def test_get_keeps_a_file_that_is_right(say: Say, monkeypatch, tmp_path):
     assert say("weights", "get", "vgg16").out == f"kept: {path}\n"
 
 
-def test_show_tells_every_tensor(say: Say, file):
+def test_show_lists_every_tensor(say: Say, file):
     lines = say("weights", "show", str(file)).out.splitlines()
     assert ["conv.weight", "float32", "4x3x3x3"] in [line.split() for line in lines]
     assert ["steps", "int64", "number"] in [line.split() for line in lines]
@@ -77,7 +77,7 @@ def test_show_tells_every_tensor(say: Say, file):
     assert lines[-1] == "safetensors: 3 tensors, 110 values"
 
 
-def test_show_as_json(say: Say, file):
+def test_show_prints_json(say: Say, file):
     said = say("weights", "show", str(file), "--json").json
     assert {**said, "tensors": None} == {"file": str(file), "format": "safetensors", "numbers": 110, "tensors": None}
     assert {"name": "conv.weight", "dtype": "float32", "shape": [4, 3, 3, 3]} in said["tensors"]
@@ -95,7 +95,7 @@ def test_show_as_json(say: Say, file):
         (("weights", "show", "none.pth"), "none.pth is missing; give a weights file"),
     ],
 )
-def test_mistakes(words, why, say: Say):
+def test_invalid_arguments_are_refused(words, why, say: Say):
     assert why in say(*words).complaint
 
 

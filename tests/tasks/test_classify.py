@@ -51,7 +51,7 @@ def model() -> Model:
 
 
 @pytest.mark.parametrize(("ink", "ground"), [(255, 0), (0, None), (255, None), (250, None)])
-def test_ink_is_found_light_or_dark_on_any_ground(model: Model, tmp_path: Path, ink: int, ground: int | None):
+def test_ink_is_recognized_on_light_and_dark_backgrounds(model: Model, tmp_path: Path, ink: int, ground: int | None):
     usual = predict(model, a_seven(tmp_path / "usual.png", 0, 255)).outputs
     assert predict(model, a_seven(tmp_path / "other.png", ink, ground)).outputs == pytest.approx(usual, abs=1e-6)
 
@@ -90,7 +90,7 @@ def test_a_weights_file_whose_outputs_and_classes_disagree_is_reported(tmp_path:
         Model.load(tmp_path / "bad.safetensors")
 
 
-def test_what_is_no_classifier_is_refused(tmp_path: Path):
+def test_models_that_are_not_classifiers_are_refused(tmp_path: Path):
     several = Model(Sequential(Flatten(), Fork(a=Dense(2), b=Dense(3))), input_shape=(1, 8, 8))
     with pytest.raises(PellucidError, match="no classes; give a classifier"):
         predict(several, a_seven(tmp_path / "7.png", 0, 255))
@@ -116,7 +116,7 @@ def test_scores_are_not_called_probabilities(tmp_path: Path, bias: tuple[float, 
 
 
 @pytest.mark.parametrize(("bias", "label"), [(0.25, "yes"), (-0.25, "no")])
-def test_a_logit_of_a_users_loss_is_split_at_zero(tmp_path: Path, bias: float, label: str):
+def test_one_output_of_a_user_defined_loss_is_thresholded_at_zero(tmp_path: Path, bias: float, label: str):
     model = Model(Sequential(Flatten(), Dense(1)), Logistic(), classes=["no", "yes"], input_shape=(1, 8, 8))
     for path, weight in model.weights.items():
         weight.fill_(bias if path.endswith("bias") else 0)

@@ -40,7 +40,7 @@ def arrays(images: Tensor) -> Arrays:
     return Arrays(images, torch.zeros(len(images)), None, "")
 
 
-def test_copies_of_training_images_are_seen_by_their_distance() -> None:
+def test_copies_of_training_images_are_found_by_their_distance() -> None:
     train, test = pictures(40, 0), pictures(30, 1)
     model = Model(Copies(Dense(1), 2), input_shape=(1, 28, 28))
     model.params["generator"]["images"].copy_(train)
@@ -94,6 +94,6 @@ def test_samples_are_written_side_by_side(tmp_path) -> None:
         write_samples(tmp_path / "file" / "a.png", images)
 
 
-def test_only_generators_are() -> None:
+def test_models_that_are_not_generators_are_refused() -> None:
     assert is_generator(Model(gan(), input_shape=SHAPE))
     assert not is_generator(Model(Dense(2), input_shape=(3,)))

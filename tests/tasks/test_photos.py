@@ -47,7 +47,7 @@ def read(folder):
     return photos, np.asarray(Image.open(folder / "valannot" / "0.png"))
 
 
-def test_flat_colours_are_the_means_of_labels(folder):
+def test_images_of_flat_colours_have_the_mean_colour_of_each_label(folder):
     found, (photos, mask) = evaluate(model(), str(folder)), read(folder)
     flat = np.empty_like(photos)
     for label in range(LABELS + 1):
@@ -72,7 +72,7 @@ class Known(Regression):
 KNOWN = []
 
 
-def test_the_photos_themselves_are_perfect(folder):
+def test_the_original_photos_have_the_best_scores(folder):
     KNOWN[:] = torch.tensor(read(folder)[0]).float().permute(0, 3, 1, 2).unsqueeze(1)
     it = Model(Known(Sequential(conv=Conv2d(3, 1)), L1("mean"), to="image"), input_shape=(LABELS + 1, 32, 32))
     found = evaluate(it, str(folder))

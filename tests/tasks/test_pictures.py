@@ -72,13 +72,13 @@ def test_a_recipe_near_a_weights_file_makes_no_run_folder(tmp_path, place):
         held_out(Model.load(file), None)
 
 
-def test_a_plain_folder_is_taken_whole(tmp_path: Path):
+def test_all_pictures_of_a_folder_without_splits_are_used(tmp_path: Path):
     found = held_out(colour_model(), str(collection(tmp_path / "mine", 3)))
     assert (len(found), found.classes, found.skipped) == (9, ("red", "green", "blue"), ())
     assert found.y.bincount().tolist() == [3, 3, 3]
 
 
-def test_its_pictures_become_what_training_data_become(tmp_path: Path):
+def test_pictures_are_preprocessed_like_the_training_data(tmp_path: Path):
     root = collection(tmp_path / "mine", 3)
     found, trained = held_out(colour_model(), str(root)), load_folder(root, size=(SIDE, SIDE))
     order = torch.tensor([("red", "green", "blue").index(name) for name in trained.classes])
@@ -96,14 +96,14 @@ def test_its_pictures_become_what_training_data_become(tmp_path: Path):
         (("test", "valid"), "test"),
     ],
 )
-def test_of_a_folder_in_parts_the_held_out_one_is_taken(tmp_path: Path, parts: tuple[str, ...], taken: str):
+def test_of_a_folder_with_splits_the_held_out_one_is_used(tmp_path: Path, parts: tuple[str, ...], taken: str):
     for k, part in enumerate(parts):
         collection(tmp_path / "mine" / part, k + 1)
     found = held_out(colour_model(), str(tmp_path / "mine"))
     assert len(found) == pictures_of(tmp_path / "mine" / taken)
 
 
-def test_of_a_training_part_alone_the_fifth_is_taken_that_training_holds_out(tmp_path: Path):
+def test_of_a_training_split_alone_the_held_out_fifth_is_used(tmp_path: Path):
     collection(tmp_path / "mine/train", 10)
     found = held_out(colour_model(), str(tmp_path / "mine"))
     held = load_splits(tmp_path / "mine", size=(SIDE, SIDE)).test
@@ -111,7 +111,7 @@ def test_of_a_training_part_alone_the_fifth_is_taken_that_training_holds_out(tmp
     assert torch.equal(found.x, held.x)
 
 
-def test_of_the_folder_a_model_learned_from_only_what_was_held_out_counts(tmp_path: Path):
+def test_of_the_training_folder_of_a_model_only_held_out_pictures_are_used(tmp_path: Path):
     model = colour_model()
     model.preprocess["data"] = str(collection(tmp_path / "mine", 10))
     assert len(held_out(model, None)) == 6
@@ -129,7 +129,7 @@ def learned(tmp_path: Path) -> tuple[Model, Path]:
     return model, root
 
 
-def test_the_files_that_a_model_lists_as_held_out_are_taken_whatever_was_added(learned, capsys):
+def test_files_listed_as_held_out_by_a_model_are_used_after_others_were_added(learned, capsys):
     model, root = learned
     before = held_out(model, None)
     assert before.y.tolist() == [2, 2, 1, 1, 0, 0]
@@ -157,7 +157,7 @@ def test_held_out_files_that_are_gone_or_changed_are_reported(learned, capsys):
     assert f"2 of the 6 pictures that training held out are missing from {root}, or changed; the others" in said
 
 
-def test_evaluation_refuses_training_pictures_for_held_out_ones(learned):
+def test_evaluation_refuses_training_pictures_in_place_of_held_out_ones(learned):
     model, root = learned
     for name in COLOURS:
         for k in (1, 4):
@@ -176,7 +176,7 @@ def test_a_zip_is_read_in_place(tmp_path: Path):
     assert torch.equal(held_out(colour_model(), file).x, held_out(colour_model(), str(root)).x)
 
 
-def test_folders_within_a_class_belong_to_it(tmp_path: Path):
+def test_pictures_in_subfolders_of_a_class_belong_to_it(tmp_path: Path):
     picture(tmp_path / "mine/red/monday/1.png", RED)
     picture(tmp_path / "mine/blue/tuesday/morning/1.png", BLUE)
     assert held_out(colour_model(), str(tmp_path / "mine")).y.tolist() == [2, 0]
@@ -192,7 +192,7 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path):
         held_out(colour_model(), str(root))
 
 
-def test_a_folder_in_which_nothing_can_be_read_is_reported(tmp_path: Path):
+def test_a_folder_without_readable_pictures_is_reported(tmp_path: Path):
     (tmp_path / "mine/red").mkdir(parents=True)
     with pytest.raises(PellucidError, match="lay it out as CLASS/IMAGE"):
         held_out(colour_model(), str(tmp_path / "mine"))
@@ -217,7 +217,7 @@ def test_all_classes_that_the_model_lacks_are_reported_at_once(tmp_path: Path):
         held_out(colour_model(), str(tmp_path / "mine"))
 
 
-def test_fractions_of_no_images_are_none(tmp_path: Path):
+def test_metrics_of_an_empty_set_are_missing(tmp_path: Path):
     picture(tmp_path / "mine/red/1.png", RED)
     red, green, blue = evaluate(colour_model(), str(tmp_path / "mine"))["classes"]
     assert red == {"class": "red", "n": 1, "accuracy": 1.0, "recall": 1.0, "precision": 1.0, "f1": 1.0}
@@ -234,7 +234,7 @@ def mixed(root: Path) -> tuple[list[str], list[str]]:
     return called, shows
 
 
-def test_the_figures_are_scikit_learns(tmp_path: Path):
+def test_metrics_equal_scikit_learns(tmp_path: Path):
     called, shows = mixed(tmp_path / "mine")
     found = evaluate(colour_model(), str(tmp_path / "mine"))
     names = ["red", "green", "blue"]
@@ -249,7 +249,7 @@ def test_the_figures_are_scikit_learns(tmp_path: Path):
     assert found["loss"] == pytest.approx(log_loss(images.y, model.predict(images).numpy()), rel=1e-5)
 
 
-def test_macro_f1_is_over_the_classes_that_there_are(tmp_path: Path):
+def test_macro_f1_is_the_mean_over_classes_that_occur(tmp_path: Path):
     picture(tmp_path / "mine/red/1.png", RED)
     picture(tmp_path / "mine/green/1.png", GREEN)
     assert evaluate(colour_model(), str(tmp_path / "mine"))["macro_f1"] == 1  # not 2/3: no picture is blue or called so

@@ -61,7 +61,7 @@ def test_strength_0_returns_the_pixels_of_a_grey_picture():
     assert not torch.equal(coloured, found)
 
 
-def test_opacity_is_kept():
+def test_the_alpha_channel_is_kept():
     image = drawn(4, 9, 11)
     found = Colorizer(colorizer())(image)
     assert torch.equal(found[3], image[3])
@@ -70,7 +70,7 @@ def test_opacity_is_kept():
     assert torch.equal(Colorizer(colorizer())(both), torch.cat((Colorizer(colorizer())(both[:1]), both[1:])))
 
 
-def test_16_bits_of_lightness_count():
+def test_lightness_of_16_bits_is_used():
     grey = torch.linspace(0, 1, 4096).view(1, 64, 64)
     assert (
         np.abs(lab(Colorizer(colorizer())(grey))[..., 0] - rgb_to_lab(grey.expand(3, -1, -1))[0].numpy()).max() <= 0.5
@@ -108,7 +108,7 @@ def test_hints_are_at_their_pixels():
 
 
 @pytest.mark.parametrize("strength", [-0.1, 2.5, float("nan")])
-def test_other_strengths_are_refused(strength):
+def test_strengths_outside_of_0_to_1_are_refused(strength):
     with pytest.raises(PellucidError, match="strength must be from 0"):
         Colorizer(colorizer(), strength)
 

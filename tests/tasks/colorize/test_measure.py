@@ -35,7 +35,7 @@ def pooled(pairs):
     return -10 * np.log10(mean_squared_error(*(np.concatenate([one[k].ravel() for one in pairs]) for k in (0, 1))))
 
 
-def test_figures_of_a_folder(folder):
+def test_metrics_of_a_folder_are_computed(folder):
     found = evaluate(colorizer(), str(folder))
     true = [np.asarray(Image.open(file)) for file in sorted(folder.glob("deep/*"))]
     paint, drain = Colorizer(colorizer()), Colorizer(colorizer(), 0)
@@ -55,7 +55,7 @@ def test_figures_of_a_folder(folder):
     assert found["frechet_grey"] > 0
 
 
-def test_the_images_themselves_are_perfect(folder):
+def test_the_original_images_have_the_best_scores(folder):
     """A colorizer cannot know the colours, so this asks for its figures where they happen to be right: grey images."""
     for file in folder.glob("deep/*"):
         Image.open(file).convert("L").save(file)

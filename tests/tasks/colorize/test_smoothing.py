@@ -37,7 +37,7 @@ def test_noise_below_2_counts_as_static_and_slow_changes_do_not():
     assert max(b - a for a, b in pairwise(levels)) < 25  # no jump
 
 
-def test_a_new_scene_begins_anew():
+def test_smoothing_restarts_at_a_new_scene():
     smoothing = ColourSmoothing()
     smoothing(frame(0), torch.zeros(2, 12, 16))
     new = torch.full((2, 12, 16), 50.0)

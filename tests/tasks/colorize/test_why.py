@@ -45,7 +45,7 @@ def test_relevance_adds_up_to_the_output():
     assert found.map.sum().item() == pytest.approx(found.b / CHROMA, rel=0.02)
 
 
-def test_of_a_classifier_the_bin_of_the_colour_is_explained():
+def test_the_bin_of_the_colour_is_explained_for_a_classifier():
     it = model(zhang(width=2, levels=2))
     found = explain_pixel(it, IMAGE, 9, 21, method="saliency")
     bin_, row, column = (int(word) for word in found.target.removeprefix("scores[").rstrip("]").split(", "))
@@ -71,7 +71,7 @@ def test_the_patch_that_looks_least_real_is_found_with_its_pixels():
     assert (rows[0], columns[0], rows[-1] + 1, columns[-1] + 1) == (top, left, bottom, right)
 
 
-def test_mistakes_say_what_to_do():
+def test_invalid_arguments_are_refused_with_a_remedy():
     it = model(l1(width=2, levels=2))
     with pytest.raises(PellucidError, match="the pixel 24, 0 is outside the image of 24x32; count from 0"):
         explain_pixel(it, IMAGE, 24, 0)

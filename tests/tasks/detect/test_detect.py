@@ -104,7 +104,7 @@ def test_a_lower_score_finds_more_and_a_higher_one_nothing(file: str, tmp_path: 
         assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_camera_runs_until_ctrl_c_and_keeps_what_it_showed(
+def test_a_camera_is_detected_until_ctrl_c_and_its_frames_are_kept(
     file: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def frames(end: BaseException) -> Iterator[VideoFrame]:

@@ -66,7 +66,7 @@ def test_the_steps_end_in_what_predict_returns(name: str) -> None:
     assert torch.equal(it.detections.labels, wanted.labels)
 
 
-def test_what_was_removed_is_a_loop_over_boxes() -> None:
+def test_removed_boxes_equal_those_of_a_loop() -> None:
     it = run()
     boxes, scores = it.walk.candidates.boxes.tolist(), it.walk.candidates.scores.tolist()
     for label in range(2):
@@ -86,7 +86,7 @@ def test_what_was_removed_is_a_loop_over_boxes() -> None:
         assert [pair[2] for pair in found] == pytest.approx([pair[2] for pair in wanted], abs=1e-4)
 
 
-def test_relevance_begins_with_the_score() -> None:
+def test_relevance_starts_with_the_score_of_the_box() -> None:
     it = run()
     scorer, output = it.scorer(2, "green"), it.output(2, "green")
     raw = lrp(scorer.net, scorer.params, it.x, 0, WITHOUT_BIAS)[0].sum(0)
@@ -101,7 +101,7 @@ def test_relevance_begins_with_the_score() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["small_single_stage", "small_faster", "small_fast"])
-def test_the_page_tells_the_steps_with_their_numbers(name: str) -> None:
+def test_the_page_lists_the_steps_with_their_values(name: str) -> None:
     it = run(name)
     page = BoxPage(it, 2, methods=("lrp",))
     html = without_script(page.page("Box 2", "pellucid explain").html())

@@ -72,7 +72,7 @@ def test_other_numbers_of_images_are_refused() -> None:
             measure(*pair, CLASSES)
 
 
-def test_the_page_has_every_sentence_and_every_figure() -> None:
+def test_the_page_has_every_finding_and_metric() -> None:
     results = measure([DETECTIONS], [OBJECTS], CLASSES)
     page = detection_page(results, ["a<b.png"], lambda k: IMAGE, [DETECTIONS], [OBJECTS], "Detections of scene")
     text = without_script(page.html())

@@ -31,13 +31,13 @@ def torchvision_resnet(*blocks: int) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(("blocks", "model"), [((2, 2, 2, 2), "resnet18"), ((3, 4, 6, 3), "resnet34")])
-def test_a_published_file_tells_its_network(tmp_path: Path, blocks: tuple[int, ...], model: str) -> None:
+def test_the_network_of_a_published_file_is_recognized(tmp_path: Path, blocks: tuple[int, ...], model: str) -> None:
     path = tmp_path / "weights.safetensors"
     save_file(torchvision_resnet(*blocks), path)
     assert backbone_settings(str(path)) == {"start.weights": str(path), "network.model": model, "data.size": 96}
 
 
-def test_a_file_of_ours_tells_its_network_where_the_zoo_has_it(tmp_path: Path) -> None:
+def test_the_network_of_our_file_is_recognized_if_it_is_published(tmp_path: Path) -> None:
     usual, narrow = tmp_path / "usual.safetensors", tmp_path / "narrow.safetensors"
     Model(airbench(5), input_shape=(3, 16, 16)).save(usual)
     Model(airbench(5, width=4), input_shape=(3, 16, 16)).save(narrow)
@@ -45,7 +45,7 @@ def test_a_file_of_ours_tells_its_network_where_the_zoo_has_it(tmp_path: Path) -
     assert backbone_settings(str(narrow)) == {"start.weights": str(narrow)}
 
 
-def test_weights_of_no_known_network_are_one_line(tmp_path: Path) -> None:
+def test_weights_of_an_unknown_network_are_reported_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file({"layer.weight": torch.zeros(1)}, path)
     with pytest.raises(PellucidError, match="weights of an unknown network"):

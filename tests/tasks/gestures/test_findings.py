@@ -21,7 +21,7 @@ def found(tree):
     return read_collection(tree("mine", files), 16)
 
 
-def test_lines_tell_all_there_is(found):
+def test_the_text_lists_all_findings(found):
     text = lines(found)
     assert text[0].endswith("mine: 26 images of 2 classes; train 20, test 6 (split here, near duplicates on one side)")
     rows = [line.split() for line in text[1:4]]

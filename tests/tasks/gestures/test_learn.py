@@ -54,14 +54,14 @@ def folder(tree):
     return tree("mine", {f"{n}/{k:02}.png": stripes(100 * c + k, bool(c)) for n, c in names.items() for k in range(15)})
 
 
-def test_settings_name_the_folder_and_the_users_come_last(folder):
+def test_settings_name_the_folder_and_the_users_settings_override_them(folder):
     settings = settings_for(folder, "", {"recipe.name": "hands", "train.epochs": 3})
     assert settings["data.name"] == str(folder)
     assert (settings["recipe.name"], settings["train.epochs"]) == ("hands", 3)
     assert settings_for(folder, "", {})["recipe.name"] == "gestures"
 
 
-def test_a_backbone_of_ours_is_what_it_begins_with(folder, tmp_path):
+def test_the_training_starts_from_the_given_backbone(folder, tmp_path):
     file = tmp_path / "mine.safetensors"
     Model(airbench96(width=2), input_shape=(3, 16, 16)).save(file)
     settings = settings_for(folder, str(file), {"network.width": 2})
@@ -147,7 +147,7 @@ def test_the_report_says_which_pictures_chose_the_weights(tree):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_ctrl_c_saves_and_the_run_goes_on(folder, tmp_path, monkeypatch):
+def test_a_run_stopped_by_ctrl_c_is_resumed(folder, tmp_path, monkeypatch):
     settings = settings_for(folder, "", {**SMALL, "train.epochs": 3})
     collection = read_for(load_recipe(RECIPE, settings))
     whole = learn(collection, recipe_for(collection, settings), tmp_path / "whole", progress=False)
@@ -167,7 +167,7 @@ def test_ctrl_c_saves_and_the_run_goes_on(folder, tmp_path, monkeypatch):
     assert run.model.confidence == whole.model.confidence
 
 
-def test_other_folders_are_not_gone_on_with(tmp_path):
+def test_resuming_with_another_folder_is_refused(tmp_path):
     with pytest.raises(PellucidError, match=r"has no collection\.json"):
         recipe_of_run(tmp_path)
 
@@ -191,7 +191,7 @@ def test_a_run_that_is_not_finished_knows_what_was_held_out(folder, tmp_path, mo
 
 
 @pytest.mark.usefixtures("no_report")
-def test_evaluation_of_the_own_folder_stays_with_what_was_held_out_when_pictures_are_added(folder, tmp_path):
+def test_evaluation_uses_the_held_out_pictures_of_the_training_after_others_are_added(folder, tmp_path):
     settings = settings_for(folder, "", SMALL)
     collection = read_for(load_recipe(RECIPE, settings))
     run = learn(collection, recipe_for(collection, settings), tmp_path / "runs", progress=False)

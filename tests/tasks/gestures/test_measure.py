@@ -30,7 +30,7 @@ def images(model: Model) -> Dataset:
     return Dataset.from_arrays(x, y, CLASSES)
 
 
-def test_scores_and_classes(model: Model, images: Dataset) -> None:
+def test_scores_of_all_and_of_each_class_equal_scikit_learns(model: Model, images: Dataset) -> None:
     found = measure(model, images, repeats=2)
     probabilities = model.predict(images).double().numpy()
     true, said = images.y.numpy(), probabilities.argmax(1)
@@ -53,7 +53,7 @@ def test_macro_f1_is_over_the_classes_that_occur_or_are_predicted(model: Model, 
     assert measure(model, some, repeats=2).macro_f1 == pytest.approx(oracle.f1_score(true, said, average="macro"))
 
 
-def test_calibration_by_histograms(model: Model, images: Dataset) -> None:
+def test_calibration_error_is_computed_from_histograms(model: Model, images: Dataset) -> None:
     probabilities = model.predict(images).double().numpy()
     sure, right = probabilities.max(1), probabilities.argmax(1) == images.y.numpy()
     edges = np.linspace(0, 1, 16)
@@ -61,7 +61,7 @@ def test_calibration_by_histograms(model: Model, images: Dataset) -> None:
     assert measure(model, images, repeats=2).ece == pytest.approx(np.abs(sums[0] - sums[1]).sum() / 80)
 
 
-def test_misread_pictures_are_all_there_the_surest_first(model: Model, images: Dataset) -> None:
+def test_errors_are_listed_in_order_of_confidence(model: Model, images: Dataset) -> None:
     found = measure(model, images, repeats=2)
     probabilities = model.predict(images)
     wrong = torch.nonzero(probabilities.argmax(1) != images.y).flatten().tolist()
@@ -75,7 +75,7 @@ def test_misread_pictures_are_all_there_the_surest_first(model: Model, images: D
     np.testing.assert_allclose(mistakes.probability, [float(probabilities[k].max()) for k in wrong])
 
 
-def test_as_json_there_are_numbers_only(model: Model, images: Dataset) -> None:
+def test_the_json_contains_only_finite_numbers(model: Model, images: Dataset) -> None:
     found = measure(model, images, repeats=2)
     values = found.to_json()
     assert values["misread"] == 80 - np.trace(np.array(values["confusion"])) == len(found.mistakes.true)  # type: ignore[union-attr]
@@ -103,7 +103,7 @@ def test_latency_is_the_median_of_single_images(model: Model, images: Dataset, m
     assert len(seen) > 3  # some to warm up
 
 
-def test_what_cannot_be_measured_is_one_line(model: Model, images: Dataset) -> None:
+def test_data_that_cannot_be_evaluated_are_reported_in_one_line(model: Model, images: Dataset) -> None:
     with pytest.raises(PellucidError, match="give at least one of each"):
         latency(model, images.x, repeats=0)
     two = Dataset.from_arrays(images.x[:4], torch.tensor([0, 1, 0, 1]), ("fist", "palm"))

@@ -14,7 +14,7 @@ from pellucid.tasks.gestures.predict import BATCH, predict
 from tests.tasks.gestures.colours import BLUE, GREY, PURE, RED, SIDE, colour_model, picture
 
 
-def test_sure_answers_and_unsure_ones(tmp_path: Path):
+def test_predictions_below_the_threshold_are_unsure(tmp_path: Path):
     files = [picture(tmp_path / "red.png", RED), picture(tmp_path / "grey.png", GREY)]
     red, grey = predict(colour_model(), files)
     assert (red.answer, red.label, red.text) == ("red", "red", "red")
@@ -46,7 +46,7 @@ def test_pictures_keep_their_order_over_several_batches(tmp_path: Path):
     assert [one.answer for one in found] == ["red" if colour == RED else "blue" for colour in colours]
 
 
-def test_a_photograph_is_turned_as_its_exif_says(tmp_path: Path):
+def test_a_photograph_is_rotated_by_its_exif_orientation(tmp_path: Path):
     net = mlp((3 * SIDE * SIDE, 2))
     model = Model(net, input_shape=(3, SIDE, SIDE))
     upright = Image.new("RGB", (SIDE, SIDE), BLUE)

@@ -49,7 +49,7 @@ def test_a_plain_folder_is_split_by_class(tmp_path, shots):
     assert (found.corrupt, found.copies, found.groups, found.leaked, found.blurry) == ((), (), 0, 0, ())
 
 
-def test_pictures_and_files_go_together(tmp_path, shots):
+def test_pictures_and_file_names_have_the_same_order(tmp_path, shots):
     found = read_collection(write(tmp_path, plain(shots)), SIZE)
     loaded = load_folder(tmp_path, (SIZE, SIZE))
     place = {name: k for k, name in enumerate(sorted(plain(shots)))}
@@ -81,7 +81,7 @@ def test_parts_that_were_given_need_no_list_of_what_was_held_out(tmp_path, parte
     assert read_collection(write(tmp_path, parted), SIZE).held_out() == {}
 
 
-def test_it_is_reported_what_is_read_and_what_is_compared(tmp_path, shots):
+def test_progress_of_reading_and_comparing_is_reported(tmp_path, shots):
     said: list[tuple[str, int, int]] = []
     copies = {f"a/{k}-copy.png": file_of(COPIES["turned"](photo(k))) for k in range(3)}
     read_collection(write(tmp_path, {**plain(shots), **copies}), SIZE, progress=lambda *told: said.append(told))
@@ -91,7 +91,7 @@ def test_it_is_reported_what_is_read_and_what_is_compared(tmp_path, shots):
     assert said[-1][1] == said[-1][2] >= 3
 
 
-def test_validation_is_taken_from_what_is_learnt(tmp_path, shots):
+def test_the_validation_part_is_split_from_the_training_part(tmp_path, shots):
     found = read_collection(write(tmp_path, plain(shots)), SIZE, validation=0.25)
     assert [part.counts() for part in found.parts().values()] == [[6, 6], [2, 2], [2, 2]]
     assert list(found.parts()) == ["train", "validation", "test"]
@@ -100,7 +100,7 @@ def test_validation_is_taken_from_what_is_learnt(tmp_path, shots):
     assert len(material.validation) == 4
 
 
-def test_given_parts_stay(tmp_path, parted):
+def test_given_splits_are_unchanged(tmp_path, parted):
     found = read_collection(write(tmp_path, parted), SIZE)
     assert found.has_test_folder
     assert [part.counts() for part in found.parts().values()] == [[6, 6], [2, 2], [3, 3]]
@@ -108,7 +108,7 @@ def test_given_parts_stay(tmp_path, parted):
 
 
 @pytest.mark.parametrize("held", ["val", "valid", "validation", "test"])
-def test_one_held_out_part_is_to_test(tmp_path, parted, held):
+def test_a_single_held_out_part_is_the_test_part(tmp_path, parted, held):
     files = {name.replace("val/", f"{held}/"): data for name, data in parted.items() if not name.startswith("test/")}
     found = read_collection(write(tmp_path, files), SIZE)
     assert [part.counts() for part in found.parts().values()] == [[6, 6], [2, 2]]
@@ -121,7 +121,7 @@ def test_a_zip_with_a_folder_around_it_is_the_same(tree, shots):
     assert packed.test.images.checksum == folder.test.images.checksum
 
 
-def test_fifty_classes_of_two(tmp_path):
+def test_fifty_classes_of_two_pictures_are_split(tmp_path):
     files = {f"class{c:02}/{k}.png": file_of(photo(1000 + 2 * c + k).resize((40, 30))) for c in range(50) for k in "01"
              for k in [int(k)]}  # fmt: skip
     found = read_collection(write(tmp_path, files), SIZE)
@@ -206,7 +206,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("case", MISTAKES)
-def test_mistakes_are_one_line(tmp_path, shots, case):
+def test_invalid_folders_are_reported_in_one_line(tmp_path, shots, case):
     files, words = MISTAKES[case]
     (tmp_path / "mine").mkdir()
     write(tmp_path / "mine", {name: data if isinstance(data, bytes) else shots[data] for name, data in files.items()})

@@ -103,7 +103,7 @@ def loop(finder: KeypointFinder, seeds: range, size: tuple[int, int], by: float)
     return errors
 
 
-def test_the_error_is_a_loop_over_the_pictures(model: Model, folder: Path) -> None:
+def test_the_error_equals_a_loop_over_the_pictures(model: Model, folder: Path) -> None:
     found = evaluate(model)
     errors = loop(KeypointFinder(model), range(100, 106), (24, 24), 1.0)
     assert found["nme"] == pytest.approx(sum(errors) / 6, rel=1e-5)
@@ -195,7 +195,7 @@ def test_points_are_printed_without_an_output_folder_and_damaged_pictures_are_na
     assert sorted(file.name for file in pictures.iterdir()) == ["a.png", "b.png"]
 
 
-def test_no_picture_is_overwritten(model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_input_pictures_are_not_overwritten(model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model.save(tmp_path / "m.safetensors")
     pictures = tmp_path / "pictures"
     pictures.mkdir()
@@ -227,7 +227,7 @@ def test_the_command_measures_a_folder_of_coco(
     assert main(["verify", str(tmp_path / "m.safetensors"), "--samples", "2", "--batch", "2"]) == 0
 
 
-def test_the_baselines_are_loops(folder: Path) -> None:
+def test_the_baselines_equal_loops(folder: Path) -> None:
     train, test = ([draw(first + k) for k in range(count)] for first, count in ((0, 32), (100, 6)))
     mean = np.mean([points for _, points in train], 0)
 

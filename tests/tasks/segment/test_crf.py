@@ -58,14 +58,14 @@ def mean_field(p: Tensor, image: Tensor) -> Tensor:
     return q.view_as(p)
 
 
-def test_the_smoothness_kernel_is_exact() -> None:
+def test_the_smoothness_kernel_equals_a_double_loop() -> None:
     x = torch.rand(C, H, W, dtype=torch.float64)
     near, _ = kernels(picture())
     torch.testing.assert_close(smooth(x, CrfKernels()).flatten(1), x.flatten(1) @ near, rtol=1e-3, atol=0)
 
 
 @pytest.mark.slow
-def test_the_bilateral_kernel_is_near() -> None:
+def test_the_bilateral_kernel_approximates_a_double_loop() -> None:
     x = torch.rand(C, H, W, dtype=torch.float64)
     image = picture()
     _, alike = kernels(image)
@@ -122,7 +122,7 @@ def test_kernels_scale_with_the_picture() -> None:
     assert kernels_for(torch.zeros(3, 250, 100)) == CrfKernels(1.5, 1.0, 40.0, 13.0, 4.0)
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_arguments_that_do_not_fit_are_refused() -> None:
     with pytest.raises(PellucidError, match="do not fit"):
         dense_crf(torch.rand(2, 4, 4), torch.zeros(3, 4, 5, dtype=torch.uint8))
     with pytest.raises(PellucidError, match="do not fit"):

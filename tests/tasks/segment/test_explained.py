@@ -134,7 +134,7 @@ def test_the_commands_explain_and_trace_pixels(
     assert found["trace"]["loss"] == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_an_ignored_class_stays_ignored(model: Model) -> None:
+def test_an_ignored_class_is_not_explained(model: Model) -> None:
     with_ignore = Model(model.net, Focal(ignore=7), input_shape=(3, 12, 16))
     one, targets = restricted(with_ignore, X, region(model, X, 1, "5, 7"))
     assert one.loss == Focal(ignore=7)
@@ -156,7 +156,7 @@ def test_an_ignored_class_stays_ignored(model: Model) -> None:
     ],
 )
 @pytest.mark.parametrize("command", ["explain", "trace"])
-def test_mistakes_are_one_line(files, target: str, message: str, command: str, capsys) -> None:
+def test_invalid_arguments_are_reported_in_one_line(files, target: str, message: str, command: str, capsys) -> None:
     assert main([command, *files, "--target", target]) == 2
     error = capsys.readouterr().err
     assert message in error

@@ -93,7 +93,7 @@ def test_masks_are_read_with_their_images(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_measuring_is_scikit_learns(model: Model, folder: Path) -> None:
+def test_metrics_equal_scikit_learns(model: Model, folder: Path) -> None:
     found = evaluate(model)
     true, said = [], []
     for number in range(5):
@@ -144,7 +144,7 @@ def test_the_command_writes_overlays_masks_and_areas(model: Model, folder: Path,
     assert "ground" in capsys.readouterr().out
 
 
-def test_no_picture_is_overwritten(model: Model, tmp_path: Path, capsys) -> None:
+def test_input_pictures_are_not_overwritten(model: Model, tmp_path: Path, capsys) -> None:
     model.save(tmp_path / "m.safetensors")
     pictures, others = tmp_path / "pictures", tmp_path / "others"
     for file, seed in ((pictures / "a.png", 1), (pictures / "b.png", 2), (others / "b.png", 3)):
@@ -195,7 +195,7 @@ def test_grey_networks_segment_and_measure_pictures(folder: Path, tmp_path: Path
         Segmenter(model)(torch.zeros(3, 33, 47, dtype=torch.uint8))
 
 
-def test_the_command_goes_on_past_pictures_that_cannot_be_read(model: Model, tmp_path: Path, capsys) -> None:
+def test_the_command_continues_after_unreadable_pictures(model: Model, tmp_path: Path, capsys) -> None:
     model.save(tmp_path / "m.safetensors")
     (tmp_path / "few").mkdir()
     for k, name in enumerate(("a", "d")):
@@ -247,7 +247,7 @@ def test_a_mask_of_ignored_pixels_alone_is_left_out(model: Model, folder: Path, 
     assert worst.scores[-1] == 1.0
 
 
-def test_mistakes_are_one_line(model: Model, folder: Path, tmp_path: Path, capsys) -> None:
+def test_invalid_arguments_are_reported_in_one_line(model: Model, folder: Path, tmp_path: Path, capsys) -> None:
     model.save(tmp_path / "m.safetensors")
     (tmp_path / "empty").mkdir()
     for words, said in (

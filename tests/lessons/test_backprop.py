@@ -36,7 +36,7 @@ def test_every_equation_gives_the_gradient(seed):
     assert numbers["largest gap to the library's backward pass"] < 1e-14
 
 
-def test_there_are_three_ways_to_raise_an_output():
+def test_an_output_is_raised_by_bias_weight_or_activation():
     numbers = three_ways(Setting()).numbers
     _, expected = by_autograd(0, 1)
     params = weights(0)

@@ -45,7 +45,7 @@ def test_filters_are_those_of_scipy():
     assert numbers("filters")["mean of |output|"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_sizes():
+def test_output_sizes_by_hand():
     assert numbers("sizes") == {
         "7 pixels": {"K 3": 5, "K 3, P 1": 7, "K 3, S 2": 3, "K 3, S 3, P 1": 3},
         "227, K 11, S 4": 55,
@@ -53,7 +53,7 @@ def test_sizes():
     assert numbers("dilated") == {"10 pixels, K 3": {"D 1": 8, "D 2": 6, "D 4": 2}, "pixels read": [9, 9, 9]}
 
 
-def test_counts_are_those_of_the_facts():
+def test_parameter_counts_by_hand():
     assert numbers("weights") == {
         "AlexNet's first layer: weights": 34_848,
         "with biases": 34_944,
@@ -64,7 +64,7 @@ def test_counts_are_those_of_the_facts():
     }
 
 
-def test_a_dense_layer_has_45_times_the_numbers_of_a_convolution():
+def test_a_dense_layer_has_45_times_the_parameters_of_a_convolution():
     found = numbers("weights")
     assert round(found["784-30"] / found["two layers of 5 x 5, with biases"][0]) == 45
 

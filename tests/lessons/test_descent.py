@@ -29,7 +29,7 @@ def test_a_batch_path_is_that_of_numpy():
     assert np.allclose(found, expected, rtol=0, atol=1e-5)
 
 
-def test_more_steps_come_closer_and_do_not_settle():
+def test_stochastic_descent_comes_closer_with_more_steps_without_converging():
     numbers = batches(Setting()).numbers
     x, y = (tensor.double().numpy() for tensor in line_data(0))
     best = np.polynomial.polynomial.polyfit(x[:, 0], y[:, 0], 1)

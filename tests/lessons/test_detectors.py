@@ -19,7 +19,7 @@ def numbers(step):
 
 
 @pytest.mark.slow
-def test_windows_by_counting():
+def test_the_number_of_sliding_windows_by_counting():
     """Around each of 6 x 8 cells stand five sizes and three shapes; of the large image, each of 38 x 50 cells."""
     found = numbers("sliding")
     assert found["windows of this image"] == 6 * 8 * 15

@@ -27,7 +27,7 @@ def test_gates_are_learned():
         assert found["mistakes by epoch"][-1] == 0
 
 
-def test_nand_gates_add():
+def test_a_circuit_of_nand_gates_adds_two_bits():
     numbers = adder(Setting()).numbers
     assert numbers["nand"] == [int(not (a and b)) for a, b in BITS]
     assert [2 * c + s for c, s in zip(numbers["carry"], numbers["sum"], strict=True)] == [a + b for a, b in BITS]

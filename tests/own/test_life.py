@@ -33,7 +33,7 @@ def focal(y, target):
 
 
 @pytest.mark.slow
-def test_the_users_parts_live_as_ours_do(tmp_path):
+def test_user_defined_classes_train_save_load_and_resume(tmp_path):
     # fit, two kill -9, each resumed, against the hash of the training that nobody killed
     expected = killed.train(tmp_path / "whole")
     last = tmp_path / "run/weights/last.safetensors"

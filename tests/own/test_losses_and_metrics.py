@@ -112,7 +112,7 @@ def test_two_partial_functions_are_two_metrics():
         assert found[f"f_beta(beta={beta})"] == pytest.approx(wanted)
 
 
-def test_one_method_is_a_loss():
+def test_a_loss_needs_only_the_method_compute():
     assert Loss.__abstractmethods__ == {"compute"}
     it = model(OwnFocal())
     assert it.metrics == ("accuracy",)
@@ -208,14 +208,14 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("said", MISTAKES)
-def test_mistakes_of_metrics_are_reported_before_the_first_step(said):
+def test_errors_of_metrics_are_raised_before_the_first_step(said):
     it = model(metrics=MISTAKES[said])
     with pytest.raises(PellucidError) as caught:
         it.fit(digits(), epochs=1, batch_size=30, callbacks=[Steps()], verbose=False)
     assert said in str(caught.value)
 
 
-def test_a_class_is_no_metric():
+def test_a_class_is_refused_as_metric():
     with pytest.raises(PellucidError, match=r"metrics: Errors is a class; give an object of it, Errors\(...\)"):
         model(metrics=[Errors])
 
@@ -272,7 +272,7 @@ def test_confusion_is_in_evaluations_and_in_no_column():
     assert it.evaluate(digits(300, 350))["confusion"] == wanted
 
 
-def test_what_is_not_finite_is_missing_in_the_history(tmp_path):
+def test_values_that_are_not_finite_are_missing_in_the_history(tmp_path):
     history = model(metrics=[giving({"never": float("nan"), "ever": 1.0})])
     # not registered, and so in memory only
     rows = history.fit(digits(), epochs=1, batch_size=30, verbose=False).rows

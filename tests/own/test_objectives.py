@@ -161,7 +161,7 @@ def test_a_frozen_teacher_stays_and_the_student_learns():
 
 
 @pytest.mark.slow
-def test_two_networks_killed_over_and_over_end_in_the_hash_of_the_undisturbed_run(tmp_path):
+def test_repeatedly_killed_training_of_two_networks_ends_in_the_same_weights(tmp_path):
     whole = two_networks.train(tmp_path / "whole")
     found, steps = killed_and_resumed(two_networks.train, tmp_path / "killed", kills=2)
     assert found == whole
@@ -276,7 +276,7 @@ def test_what_gradients_must_return_is_checked_before_the_first_step(monkeypatch
         ),
     ],
 )
-def test_mistakes_are_named(make, said):
+def test_invalid_objectives_are_refused(make, said):
     with pytest.raises(PellucidError) as caught:
         make()
     assert said in str(caught.value)

@@ -88,7 +88,7 @@ def test_a_recipe_of_the_plugin_is_known_by_name(installed: Path, say: Say) -> N
     assert '[objective]\nmodel = "angle"' in say("recipes", "upright").out
 
 
-def test_it_trains_on_own_data_and_shows_its_own_figures(installed: Path, say: Say) -> None:
+def test_the_plugin_trains_on_its_data_and_draws_its_figures(installed: Path, say: Say) -> None:
     said = say("train", "turned", "turned", "train.epochs=1", "--out", "own")
     assert said.code == 0, said.err
     assert re.search(r"turned-turned: mean error \d+\.\d\d degrees, loss ", said.out)
@@ -97,7 +97,7 @@ def test_it_trains_on_own_data_and_shows_its_own_figures(installed: Path, say: S
     assert "size = 24" in Path("own/turned-turned-1/recipe.toml").read_text(encoding="utf-8")
 
 
-def test_it_learns_angles(run: Path, say: Say) -> None:
+def test_the_plugin_learns_angles(run: Path, say: Say) -> None:
     found = say("evaluate", str(run), "--worst", "3", "--json").json
     assert found["n"] == 40
     assert found["angle_error"] < 30  # by chance, 90 degrees
@@ -126,7 +126,7 @@ def test_a_run_that_ctrl_c_stopped_ends_with_the_same_weights(
     assert resumed["sha256"] == json.loads((run / "results.json").read_text())["sha256"]
 
 
-def test_it_predicts_on_images_folders_and_videos(run: Path, installed: Path, say: Say) -> None:
+def test_the_plugin_predicts_on_images_folders_and_videos(run: Path, installed: Path, say: Say) -> None:
     bar(90).save("up.png")
     found = say("predict", str(run), "up.png", "--json").json["pictures"][0]
     assert abs(found["degrees"] - 90) < 45
@@ -147,7 +147,7 @@ def test_its_sections_are_in_the_report(run: Path) -> None:
     assert '<section id="angles"' in page
 
 
-def test_it_explains(run: Path, installed: Path, say: Say) -> None:
+def test_the_plugin_explains_a_prediction(run: Path, installed: Path, say: Say) -> None:
     bar(45).save("diagonal.png")
     found = say("explain", str(run), "diagonal.png", "--out", "maps", "--json").json
     assert {Path(file).name for file in found["files"]} == {"saliency.png", "saliency.npz"}
@@ -222,7 +222,7 @@ def test_the_doctor_examines_it(run: Path, installed: Path, say: Say) -> None:
     assert finding["check"] == "one-sided-angles"
 
 
-def test_it_is_written_as_onnx(run: Path, installed: Path, say: Say) -> None:
+def test_a_model_of_the_plugin_is_exported_to_onnx(run: Path, installed: Path, say: Say) -> None:
     assert say("export", str(run), "--to", "onnx", "--out", "angles.onnx").code == 0
     model = Model.load(run / "weights/best.safetensors")
     x = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -231,7 +231,7 @@ def test_it_is_written_as_onnx(run: Path, installed: Path, say: Say) -> None:
     torch.testing.assert_close(degrees[:, None], model.predict(x), atol=1e-2, rtol=0)
 
 
-def test_its_own_command_runs(installed: Path, say: Say) -> None:
+def test_the_command_of_the_plugin_runs(installed: Path, say: Say) -> None:
     bar(0).save("flat.png")
     assert say("turn", "flat.png", "90", "turned.png").out == "wrote turned.png\n"
     with Image.open("turned.png") as turned:
@@ -242,7 +242,7 @@ def test_its_own_command_runs(installed: Path, say: Say) -> None:
     ("line", "what"),
     [("0.png", "line 1 has 1 values; write FILE,DEGREES"), ("0.png,left", "line 1: 'left' is no angle")],
 )
-def test_what_is_wrong_in_its_data_is_one_line(line: str, what: str, installed: Path, say: Say) -> None:
+def test_invalid_data_of_the_plugin_are_reported_in_one_line(line: str, what: str, installed: Path, say: Say) -> None:
     Path("bad").mkdir(exist_ok=True)
     bar(0).save("bad/0.png")
     Path("bad/angles.csv").write_text(f"{line}\n")

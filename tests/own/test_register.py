@@ -98,7 +98,7 @@ def test_register_is_a_decorator():
     assert from_config({"type": "Mine"}) == Mine()
 
 
-def test_a_class_that_is_defined_again_takes_its_own_place():
+def test_a_redefined_class_replaces_the_former_one():
     def cell():
         @pellucid.register
         class Again(Plain):
@@ -161,7 +161,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("said", REFUSED)
-def test_what_cannot_be_registered_is_refused(said):
+def test_classes_that_cannot_be_registered_are_refused(said):
     with pytest.raises(PellucidError) as caught:
         pellucid.register(REFUSED[said])
     assert said in str(caught.value)
@@ -169,7 +169,7 @@ def test_what_cannot_be_registered_is_refused(said):
         from_config({"type": "ReLU"}, custom=[REFUSED[said]])
 
 
-def test_one_class_is_no_list_of_them(tmp_path):
+def test_a_single_class_in_place_of_a_list_is_refused(tmp_path):
     small_mlp(input_shape=(1, 8, 8)).save(tmp_path / "m.safetensors")
     with pytest.raises(PellucidError, match=r"custom takes a list of classes, \[Scale, ...\], not <class"):
         Model.load(tmp_path / "m.safetensors", custom=Scale)
@@ -184,7 +184,7 @@ def test_a_name_that_another_class_has_is_refused():
         from_config({"type": "ReLU"}, custom=[Scale, type("Scale", (Plain,), {})])
 
 
-def test_what_is_given_to_each_training_anew_is_only_checked():
+def test_a_constructor_argument_that_is_not_a_field_is_refused():
     class Bare(Lion):
         def __init__(self, power):
             super().__init__()
@@ -195,7 +195,7 @@ def test_what_is_given_to_each_training_anew_is_only_checked():
     assert not registry.REGISTERED
 
 
-def test_loading_takes_what_register_takes(tmp_path):
+def test_loading_accepts_the_classes_that_register_accepts(tmp_path):
     class Bare(Lion):
         def __init__(self, power):
             super().__init__()
@@ -297,7 +297,7 @@ def test_unsavable_parts_are_refused_before_the_first_step(tmp_path, said, how):
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_a_fit_without_a_file_trains_whatever_it_is():
+def test_a_training_without_a_run_folder_accepts_unregistered_classes():
     model = Model(
         Sequential(flat=Flatten(), x=HasInit(2.0), d=Dense(10)), OwnFocal(), metrics=[lambda outputs, targets: 0.5]
     )

@@ -15,7 +15,7 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-p
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_view_has_no_serious_fault(view: str, scheme: str, browser: Any, served: Started, cookies: Any) -> None:  # noqa: F811
+def test_a_view_is_accessible(view: str, scheme: str, browser: Any, served: Started, cookies: Any) -> None:  # noqa: F811
     context = browser.new_context(color_scheme=scheme)
     context.add_cookies(cookies)
     page = context.new_page()

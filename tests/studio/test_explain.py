@@ -26,7 +26,7 @@ def shown(library: Library = LIBRARY, model: str | None = None, name: str | None
 
 
 @pytest.mark.parametrize("name", ["mnist-lenet", "mnist-mlp-100"])
-def test_the_map_of_a_class_is_that_of_autograd_and_its_sum_is_told(name: str) -> None:
+def test_the_map_of_a_class_equals_autograds_and_its_sum_is_shown(name: str) -> None:
     tab, answer = shown(model=name, name="digit 4")
     aimed = tab.ask("explain.aim", of="9")
     model, x = LIBRARY.load(name), tab.session.sessions["explain"].asked.x.clone().requires_grad_()
@@ -135,7 +135,7 @@ def test_the_top_patches_are_those_with_the_largest_activations() -> None:
     assert found["tensors"]["deconvolution0"].shape == patch.shape
 
 
-def test_a_unit_inside_the_network_can_be_asked_about() -> None:
+def test_an_inner_unit_can_be_explained() -> None:
     tab, _ = shown(model="mnist-lenet", name="digit 2")
     aimed = tab.ask("explain.aim", of="features.conv2[3]")
     assert (aimed["label"], aimed["chosen"]) == ("features.conv2[3]", None)
@@ -190,7 +190,7 @@ def test_a_click_on_a_pixel_of_a_segmentation_and_a_region() -> None:
     ("name", "of", "label"),
     [("faces", "y", "y of p"), ("colorize", "b", "b = "), ("signs", None, "5"), ("cifar", None, "")],
 )
-def test_every_kind_of_model_can_be_asked(name: str, of: str | None, label: str) -> None:
+def test_every_kind_of_model_can_be_explained(name: str, of: str | None, label: str) -> None:
     tab, answer = shown(Library((name,), Model.load))
     height, width = answer["tensors"]["picture"].shape[1:]
     aimed = tab.ask("explain.aim", of=of, place=[height // 2, width // 2, height // 2 + 1, width // 2 + 1])
@@ -201,7 +201,7 @@ def test_every_kind_of_model_can_be_asked(name: str, of: str | None, label: str)
     assert tab.ask("explain.occlude", start=0)["done"] > 0
 
 
-def test_what_is_asked_wrongly_is_one_line() -> None:
+def test_invalid_requests_are_reported_in_one_line() -> None:
     tab = Tab()
     for kind, fields, message in [
         ("explain.picture", {"sample": "digit 3"}, "no model is open"),

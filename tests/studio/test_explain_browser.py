@@ -104,7 +104,7 @@ def test_an_upload_is_explained_and_its_sum_can_be_read(opened: Any) -> None:
     page.faults.clear()  # the browser itself reports the status 415
 
 
-def test_a_click_on_a_box_tells_why(opened: Any) -> None:
+def test_a_click_on_a_box_explains_it(opened: Any) -> None:
     page = opened("model=bccd&methods=gradcam.lrp")
     boxes = page.tab.locator("[data-figure=picture] rect.box")
     count = boxes.count()
@@ -124,7 +124,7 @@ def test_a_click_on_a_box_tells_why(opened: Any) -> None:
     until(page.tab, "document.querySelector('#explain-h').textContent.endsWith('of box 2?')")
 
 
-def test_one_crosshair_one_scale_blend_and_a_square(opened: Any) -> None:
+def test_maps_share_a_crosshair_and_a_scale_and_show_the_occluded_square(opened: Any) -> None:
     page = opened("model=mnist-lenet&sample=digit 3")
     shot = page.tab.locator("[data-shot=lrp]")
     box = shot.bounding_box()

@@ -116,7 +116,7 @@ def test_nothing_is_decoded_above_the_limit_of_pixels(opened: TestClient, monkey
     assert (4, 4) in decoded
 
 
-def test_1000_malformed_messages_are_1000_errors(opened: TestClient) -> None:
+def test_each_of_1000_malformed_messages_is_answered_by_an_error(opened: TestClient) -> None:
     rng, kinds = random.Random(0), [*REQUESTS]
     good = [pack(kind, 1, {}, {}) for kind in kinds]
 

@@ -90,7 +90,7 @@ def test_predictions_are_explained(ask: Any) -> None:
         notebook.of_predictions(PredictionList())
 
 
-def test_inputs_are_explained_as_they_are(ask: Any) -> None:
+def test_inputs_are_explained_without_preprocessing(ask: Any) -> None:
     model = Model.load("mnist-lenet")
     x = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     widget = notebook.explain(model, x)
@@ -173,7 +173,7 @@ def test_models_of_every_task_are_explained_in_a_file(model: str, what: str, tmp
     assert not tab.locator("#explain-problem").is_visible()
 
 
-def test_skipped_files_take_no_place_and_a_pickle_holds_no_model(tmp_path: Path, ask: Any) -> None:
+def test_skipped_files_have_no_row_and_pickled_predictions_contain_no_model(tmp_path: Path, ask: Any) -> None:
     for k in range(notebook.MAX_PICTURES):
         (tmp_path / f"a{k}.png").write_bytes(b"no picture")
     Image.fromarray(cells(0)).save(tmp_path / "b.png")

@@ -38,7 +38,7 @@ def given_in(page: Path) -> tuple[dict[str, str], dict[str, Any]]:
     return given["state"], {key: {**header, "tensors": tensors} for key, (header, tensors) in answers.items()}
 
 
-def test_the_answers_of_the_page_are_the_gradients(say: Say, stroke: Path) -> None:  # noqa: F811
+def test_the_explanations_of_the_page_equal_the_gradients(say: Say, stroke: Path) -> None:  # noqa: F811
     page = stroke.with_name("page.html")
     said = say("trace", "mnist-mlp-100", str(stroke), "--target", "5", "--weight", SUBJECT, "--html", str(page))
     assert said.code == 0, said.err

@@ -83,7 +83,7 @@ def test_every_value_of_a_form_is_accepted_as_a_setting(recipe: str, tmp_path: P
     assert again.get("fields") == first, again
 
 
-def test_another_part_has_other_keys_and_mistakes_are_named(tmp_path: Path) -> None:
+def test_a_changed_type_has_other_settings_and_invalid_ones_are_named(tmp_path: Path) -> None:
     tab = tab_of(tmp_path)
     found = tab.ask("train.recipe", recipe="digits", settings=["optimizer.name=momentum", "loss.name=quadratic"])
     fields = {one["key"]: one["value"] for one in found["fields"]}
@@ -122,7 +122,7 @@ def test_another_part_has_other_keys_and_mistakes_are_named(tmp_path: Path) -> N
         ("digits", ["train.epochs=1"] * 101, "settings"),
     ],
 )
-def test_what_cannot_be_started_is_one_line(
+def test_trainings_that_cannot_be_started_are_reported_in_one_line(
     recipe: str, settings: list[str], message: str, tmp_path: Path
 ) -> None:  # fmt: skip
     answer = tab_of(tmp_path).ask("train.start", recipe=recipe, settings=settings)
@@ -158,7 +158,7 @@ def test_the_curves_are_those_of_the_run_folder(finished: tuple[Tab, str, Path])
 
 
 @pytest.mark.slow
-def test_the_confusion_of_an_epoch_and_its_pictures(finished: tuple[Tab, str, Path]) -> None:
+def test_the_confusion_matrix_of_an_epoch_and_its_pictures_are_shown(finished: tuple[Tab, str, Path]) -> None:
     tab, run, path = finished
     test = load("digits").test
     for epoch in (0, 6):
@@ -178,7 +178,7 @@ def test_the_confusion_of_an_epoch_and_its_pictures(finished: tuple[Tab, str, Pa
 
 
 @pytest.mark.slow
-def test_the_filters_and_pictures_of_an_epoch(finished: tuple[Tab, str, Path]) -> None:
+def test_the_filters_and_pictures_of_an_epoch_are_shown(finished: tuple[Tab, str, Path]) -> None:
     tab, run, path = finished
     answer = tab.ask("train.maps", run=run, epoch=2, n=1)
     weight = Model.load(path / "weights" / "epoch-2.safetensors").weights["features.dense1.weight"]
@@ -190,7 +190,7 @@ def test_the_filters_and_pictures_of_an_epoch(finished: tuple[Tab, str, Path]) -
 
 
 @pytest.mark.slow
-def test_the_doctor_and_a_comparison(finished: tuple[Tab, str, Path]) -> None:
+def test_the_doctor_and_a_comparison_are_shown(finished: tuple[Tab, str, Path]) -> None:
     tab, run, _ = finished
     other = tab.ask("train.start", recipe="digits", settings=[*SHORT, "train.batch_size=64"])["run"]
     end = time.monotonic() + 120
@@ -218,7 +218,7 @@ def test_a_run_without_kept_epochs_shows_its_last_weights(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_data_of_ones_own_are_read_where_they_are_given(tmp_path: Path) -> None:
+def test_user_data_are_read_from_the_given_folder(tmp_path: Path) -> None:
     for name, value in (("dark", 40), ("light", 200)):
         (tmp_path / "own" / name).mkdir(parents=True)
         for number in range(20):
@@ -253,7 +253,7 @@ def test_a_damaged_file_of_a_run_is_named(name: str, text: str, message: str, tm
     assert message in tab_of(tmp_path).ask("train.state", run="digits-1")["message"]
 
 
-def test_start_pause_step_resume_and_another_server(tmp_path: Path) -> None:
+def test_a_training_is_paused_stepped_and_resumed_by_another_server(tmp_path: Path) -> None:
     tab = tab_of(tmp_path)
     run = tab.ask("train.start", recipe="digits", settings=LONG)["run"]
     wait(tab, run, lambda state: state["status"] == "running" and state["rows"])
@@ -287,7 +287,7 @@ def test_start_pause_step_resume_and_another_server(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_training_is_not_taken_for_a_running_one(tmp_path: Path) -> None:
+def test_a_killed_training_is_shown_as_stopped(tmp_path: Path) -> None:
     tab = tab_of(tmp_path)
     run = tab.ask("train.start", recipe="digits", settings=LONG)["run"]
     wait(tab, run, lambda state: state["rows"])
@@ -302,7 +302,7 @@ def test_a_killed_training_is_not_taken_for_a_running_one(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_training_that_cannot_begin_says_why(tmp_path: Path) -> None:
+def test_a_training_that_cannot_start_shows_its_error(tmp_path: Path) -> None:
     tab = tab_of(tmp_path)
     run = tab.ask("train.start", recipe="digits", settings=["start.whiten=features.nothing"])["run"]
     failed = wait(tab, run, status("failed"))

@@ -68,7 +68,7 @@ def reads_values(layer):
 
 @devices
 @pytest.mark.parametrize("sample", SAMPLES, ids=str)
-def test_layers(sample, device):
+def test_layers_compute_on_the_given_device(sample, device):
     if device.type == "meta" and reads_values(sample.layer):
         return
     params, x = (on_device(cast(value, torch.float32), device) for value in sample.inputs())
@@ -81,7 +81,7 @@ def test_layers(sample, device):
 
 @devices
 @pytest.mark.parametrize("name", CASES)
-def test_losses(name, device):
+def test_losses_compute_on_the_given_device(name, device):
     loss, y, target = CASES[name][:3]
     y, target = on_device((y.float(), target), device)
     check(device, *loss(y, target), loss.predict(y))
@@ -89,7 +89,7 @@ def test_losses(name, device):
 
 @devices
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_optimizers(name, device):
+def test_optimizers_compute_on_the_given_device(name, device):
     params = [torch.ones(3, 4, device=device), torch.ones(4, device=device)]
     optimizer = OPTIMIZERS[name]()
     state = optimizer.init(params)
@@ -124,7 +124,7 @@ STEPS = {
 
 @devices
 @pytest.mark.parametrize("case", STEPS)
-def test_a_training_step(case, device, monkeypatch):
+def test_a_training_step_computes_on_the_given_device(case, device, monkeypatch):
     make, optimizer, options = STEPS[case]
     net, shape = make(), (1, 28, 28)
     params, out = net.init(shape, torch.Generator().manual_seed(0))
@@ -167,7 +167,7 @@ def test_the_weight_of_a_batch_stays_on_the_device_unless_its_shape_says_it(kind
 
 
 @devices
-def test_a_segmenter(device, monkeypatch):
+def test_a_segmenter_computes_on_the_given_device(device, monkeypatch):
     net = masks()
     params, _ = net.init((1, 12, 12), torch.Generator().manual_seed(0))
     model = Model(net, input_shape=(1, 12, 12), classes=3)
@@ -185,7 +185,7 @@ def test_a_segmenter(device, monkeypatch):
 
 @devices
 @pytest.mark.parametrize("method", [method for method in METHODS if method != "rollout"])  # which needs attention
-def test_explanations(method, device):
+def test_explanations_compute_on_the_given_device(method, device):
     net, shape = conv(), (1, 12, 12)
     params, _ = net.init(shape, torch.Generator().manual_seed(0))
     x = torch.ones(2, *shape, device=device)
@@ -194,7 +194,7 @@ def test_explanations(method, device):
 
 
 @devices
-def test_the_passes_of_a_trace(device):
+def test_the_passes_of_a_trace_compute_on_the_given_device(device):
     net, shape = conv(), (1, 12, 12)
     params, _ = net.init(shape, torch.Generator().manual_seed(0))
     target = torch.zeros(2, dtype=torch.int64)

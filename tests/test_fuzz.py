@@ -80,7 +80,7 @@ def test_names_come_back_or_are_refused(tmp_path, monkeypatch):
     assert outcome_of_names(path, image) == "changed: [' a'] to ['a'], 'a.png' to 'a.png'"
 
 
-def test_a_missing_object_is_found(tmp_path, monkeypatch):
+def test_an_annotation_lost_in_loading_is_reported(tmp_path, monkeypatch):
     path = tmp_path / "whole.voc"
     write_annotations("voc", path)
     monkeypatch.setattr(voc, "instances", lambda *arguments: ())
@@ -131,7 +131,7 @@ def test_a_file_of_any_kind_may_take_10_s_and_1_gib():
         assert len(found.faults) == faults
 
 
-def test_what_is_at_fault_is_seen(tmp_path, monkeypatch):
+def test_violations_are_reported(tmp_path, monkeypatch):
     path, wanted = tmp_path / "file", torch.zeros(2)
 
     def outcome(result) -> str:
@@ -150,5 +150,5 @@ def test_what_is_at_fault_is_seen(tmp_path, monkeypatch):
     assert outcome(PellucidError("damaged")) == "message", "which does not name the file"
 
 
-def test_damage_changes_every_copy():
+def test_every_damaged_copy_differs_from_the_original():
     assert all(damaged(b"abc" * 500, random.Random(k)) != b"abc" * 500 for k in range(200))

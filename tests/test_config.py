@@ -116,10 +116,10 @@ def test_the_error_names_the_path_in_the_configuration():
 
 
 def nested(depth):
-    found = {"type": "ReLU"}
+    result = {"type": "ReLU"}
     for _ in range(depth):
-        found = {"type": "Sequential", "children": {"a": found}}
-    return found
+        result = {"type": "Sequential", "children": {"a": result}}
+    return result
 
 
 def test_networks_nested_too_deeply_are_refused():

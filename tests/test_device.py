@@ -56,9 +56,9 @@ def tensors(value):
 
 
 def check(device, *values):
-    found = list(tensors(values))
-    assert found
-    assert {tensor.device.type for tensor in found} == {device.type}
+    result = list(tensors(values))
+    assert result
+    assert {tensor.device.type for tensor in result} == {device.type}
 
 
 def reads_values(layer):
@@ -159,11 +159,11 @@ def test_the_weight_of_a_batch_stays_on_the_device_unless_its_shape_says_it(kind
     with monkeypatch.context() as patch:
         for name in ("item", "__float__", "__int__", "__bool__", "tolist", "nonzero"):
             patch.setattr(torch.Tensor, name, waited)
-        found = objective.total_weight(moved)
-    assert isinstance(found, torch.Tensor) == bool(options)
+        actual = objective.total_weight(moved)
+    assert isinstance(actual, torch.Tensor) == bool(options)
     if options:
-        assert (found.device.type, found.shape) == (device.type, ())
-        assert device.type == "meta" or float(found) == expected
+        assert (actual.device.type, actual.shape) == (device.type, ())
+        assert device.type == "meta" or float(actual) == expected
 
 
 @devices
@@ -179,8 +179,8 @@ def test_a_segmenter_computes_on_the_given_device(device, monkeypatch):
         return torch.zeros(1, 3, 12, 12) if device.type == "meta" else run(x)
 
     monkeypatch.setattr(segmenter, "_run", on_the_device)
-    found = segmenter(torch.zeros(1, 12, 12, dtype=torch.uint8))
-    check(torch.device("cpu"), found.mask, found.probabilities)
+    result = segmenter(torch.zeros(1, 12, 12, dtype=torch.uint8))
+    check(torch.device("cpu"), result.mask, result.probabilities)
 
 
 @devices
@@ -212,7 +212,7 @@ def test_a_trace_of_a_gpu_is_explained_on_the_cpu():
     model = Model(conv(), input_shape=(1, 12, 12), classes=3, device=DEVICES[-1])
     dtype = torch.float32 if DEVICES[-1] == "mps" else torch.float64
     it = model.trace(torch.rand(2, 1, 12, 12), torch.tensor([0, 2]), dtype=dtype, train=True)
-    check(torch.device("cpu"), [one.tensor for one in it.tensors.values()])
+    check(torch.device("cpu"), [tensor.tensor for tensor in it.tensors.values()])
     assert it.explain("dense.weight").links[0].count == 2
     assert it.nudge("dense.bias", 1e-2).actual != 0
     assert it.step(SGD(0.1)).after != it.loss

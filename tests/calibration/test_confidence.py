@@ -41,7 +41,7 @@ def test_an_empty_batch_gives_no_rows():
 
 
 @pytest.mark.parametrize(
-    ("probabilities", "why"),
+    ("probabilities", "message"),
     [
         (torch.tensor([0.5, 0.5]), r"probabilities \(N, classes\)"),
         (torch.ones(2, 1), "at least two classes"),
@@ -51,8 +51,8 @@ def test_an_empty_batch_gives_no_rows():
         (torch.tensor([[3.0, 7.0]]), "from 0 to 1"),
     ],
 )
-def test_invalid_probabilities_are_refused(probabilities: torch.Tensor, why: str):
-    with pytest.raises(PellucidError, match=why):
+def test_invalid_probabilities_are_refused(probabilities: torch.Tensor, message: str):
+    with pytest.raises(PellucidError, match=message):
         Confidence(1.0, 0.5).calibrate(probabilities)
 
 

@@ -59,17 +59,17 @@ def test_the_distance_is_numpys_mahalanobis_distance() -> None:
     z = other.numpy().reshape(20, -1).astype(np.float64) / blobs(400, 1)[0].numpy().reshape(400, -1).std(0)
     gaps = z[:, None] - means
     expected = np.sqrt(np.einsum("nkd,de,nke->nk", gaps, inverse, gaps).min(1))
-    found = model.distance(other)
-    assert found is not None
-    np.testing.assert_allclose(found.numpy() * depth.unit, expected, rtol=1e-4)
+    actual = model.distance(other)
+    assert actual is not None
+    np.testing.assert_allclose(actual.numpy() * depth.unit, expected, rtol=1e-4)
 
 
 def test_many_features_are_reduced_to_the_principal_axes() -> None:
     model = Model(mlp((64, 3)), input_shape=(1, 8, 8), classes=3)
     x, y = torch.rand((200, 1, 8, 8), generator=rng(0)), torch.arange(200) % 3
-    found = fit_familiarity(model.net, model.params, (x, y), torch.rand((99, 1, 8, 8), generator=rng(1)))
-    assert found is not None
-    depth = found.depths[0]
+    result = fit_familiarity(model.net, model.params, (x, y), torch.rand((99, 1, 8, 8), generator=rng(1)))
+    assert result is not None
+    depth = result.depths[0]
     assert depth.axes.shape == (MAX_AXES, 64)
     torch.testing.assert_close(depth.axes @ depth.axes.T, torch.eye(MAX_AXES), atol=1e-5, rtol=0)
     scaled = x.flatten(1).double() / x.flatten(1).double().std(0, correction=0)
@@ -91,11 +91,11 @@ def test_at_most_one_percent_or_one_held_out_image_is_above_the_threshold(n: int
     model = conv_model()
     x, y = blobs(400, 1)
     held = blobs(n, 2)[0]
-    found = fit_familiarity(model.net, model.params, (x, y), held)
-    assert found is not None
-    beyond = int((found.distance(model.net, model.params, held) > found.threshold).sum())
+    result = fit_familiarity(model.net, model.params, (x, y), held)
+    assert result is not None
+    beyond = int((result.distance(model.net, model.params, held) > result.threshold).sum())
     assert beyond == {20: 0, 400: 3}[n], "the fourth of 401 is the threshold, the largest of 21"
-    assert (found.alarms, found.held_out) == (beyond / n, n)
+    assert (result.alarms, result.held_out) == (beyond / n, n)
 
 
 def test_held_out_images_are_familiar_and_noise_is_not() -> None:
@@ -115,7 +115,7 @@ def test_features_that_overflow_are_infinitely_far() -> None:
     x = torch.full((3, 1, 4, 4), 1e38)
     assert model.distance(x).tolist() == [math.inf] * 3
     assert torch.isfinite(model.predict(x[:1])).all()
-    assert [one.unfamiliar for one in familiarity_scores(model, x)] == [True] * 3
+    assert [score.unfamiliar for score in familiarity_scores(model, x)] == [True] * 3
 
 
 def test_no_familiarity_is_fitted_without_enough_data_or_classes() -> None:
@@ -166,14 +166,14 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("said", WRONG)
-def test_a_file_with_an_invalid_familiarity_is_refused(tmp_path, said: str) -> None:
+@pytest.mark.parametrize("message", WRONG)
+def test_a_file_with_an_invalid_familiarity_is_refused(tmp_path, message: str) -> None:
     path = tmp_path / "model.safetensors"
     fitted(conv_model()).save(path)
     tensors, about = read_weights(path)
-    WRONG[said](tensors, about)
+    WRONG[message](tensors, about)
     write_weights(path, tensors, about)
-    with pytest.raises(PellucidError, match=said):
+    with pytest.raises(PellucidError, match=message):
         Model.load(path)
 
 

@@ -27,10 +27,10 @@ def folders(folder: Path) -> None:
     """Write the pictures of DATA, more than a chunk of each task's, with masks of one class for `pennfudan`."""
     write_samples(folder / "samples")
     (folder / "people").mkdir()
-    found = json.loads((coco(folder / "people", points=False, count=10) / "annotations.json").read_text())
-    annotations = [one for one in found["annotations"] if one["category_id"] == 0]
-    found |= {"annotations": annotations, "categories": [{"id": 0, "name": "person"}]}
-    (folder / "people/annotations.json").write_text(json.dumps(found))
+    values = json.loads((coco(folder / "people", points=False, count=10) / "annotations.json").read_text())
+    annotations = [annotation for annotation in values["annotations"] if annotation["category_id"] == 0]
+    values |= {"annotations": annotations, "categories": [{"id": 0, "name": "person"}]}
+    (folder / "people/annotations.json").write_text(json.dumps(values))
 
 
 def evaluate(folder: Path) -> None:

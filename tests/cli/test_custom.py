@@ -78,7 +78,7 @@ def test_every_command_accepts_a_file_that_registers_classes(say: Say, saved: st
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("1 / 0", "--custom wrong.py raised ZeroDivisionError: division by zero"),
         ("import pellucid\npellucid.register(int)", "int"),
@@ -86,10 +86,10 @@ def test_every_command_accepts_a_file_that_registers_classes(say: Say, saved: st
         (None, "--custom: no file 'wrong.py'; give the file that registers your own parts"),
     ],
 )
-def test_a_file_that_cannot_be_executed_is_reported_in_one_line(say: Say, text: str | None, said: str) -> None:
+def test_a_file_that_cannot_be_executed_is_reported_in_one_line(say: Say, text: str | None, message: str) -> None:
     if text is not None:
         Path("wrong.py").write_text(text)
-    assert said in say("recipes", "--custom", "wrong.py").complaint
+    assert message in say("recipes", "--custom", "wrong.py").complaint
 
 
 @pytest.mark.parametrize("words", [("--custom",), ("--custom", "model.safetensors"), ("--custom=",)])

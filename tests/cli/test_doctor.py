@@ -73,11 +73,11 @@ def test_a_foreign_history_is_reported_in_one_line(say: Say, ill: Path, tmp_path
 @pytest.mark.slow
 @pytest.mark.usefixtures("examined")
 def test_json_is_the_diagnosis(say: Say, ill: Path, tmp_path: Path) -> None:
-    found = say("doctor", str(ill), "--json", "--html", "page.html").json
-    assert (found["model"], found["healthy"]) == (str(ill), False)
-    assert set(found["checks"]) == NAMES
-    assert found["left_out"] == {}
-    (dead,) = [one for one in found["findings"] if one["check"] == "dead-units"]
+    result = say("doctor", str(ill), "--json", "--html", "page.html").json
+    assert (result["model"], result["healthy"]) == (str(ill), False)
+    assert set(result["checks"]) == NAMES
+    assert result["left_out"] == {}
+    (dead,) = [finding for finding in result["findings"] if finding["check"] == "dead-units"]
     assert dead["path"] == "features.relu1"
     assert dead["evidence"]["dead"] > 0.4 * dead["evidence"]["units"]
     page = (tmp_path / "page.html").read_text("utf-8")
@@ -87,17 +87,17 @@ def test_json_is_the_diagnosis(say: Say, ill: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_remedies_are_tried_with_try(say: Say, ill: Path) -> None:
-    found = say("doctor", str(ill), "--try", "--json").json["findings"]
-    tried = [one["tried"] for one in found if one["tried"]]
+    result = say("doctor", str(ill), "--try", "--json").json["findings"]
+    tried = [one["tried"] for one in result if one["tried"]]
     assert tried
     assert any(one["accuracy"]["after"] > 0.9 for one in tried)
 
 
 def test_training_checks_are_skipped_for_a_model_without_a_run(say: Say, run_folder: Path) -> None:
     weights = str(run_folder / "weights/last.safetensors")
-    found = say("doctor", weights, "--json").json
-    assert set(found["checks"]) | set(found["left_out"]) == NAMES
-    assert "dead-units" in found["checks"]
+    result = say("doctor", weights, "--json").json
+    assert set(result["checks"]) | set(result["left_out"]) == NAMES
+    assert "dead-units" in result["checks"]
     assert "run folder" in say("doctor", weights, "--try").complaint
 
 
@@ -106,8 +106,8 @@ def test_a_folder_that_python_trained_into_is_a_model_with_a_history(say: Say, t
 
     digits = load("digits")
     net = Sequential(flatten=Flatten(), dense=Dense(10))
-    it = Model(net, preprocess={"data": "digits"})
-    it.fit(digits.train, epochs=1, batch_size=32, run=tmp_path / "mine", verbose=False)
+    model = Model(net, preprocess={"data": "digits"})
+    model.fit(digits.train, epochs=1, batch_size=32, run=tmp_path / "mine", verbose=False)
     assert say("doctor", "mine", "--json").json["checks"]
 
 
@@ -125,9 +125,9 @@ def test_the_training_of_a_folder_of_pictures_is_found(
     (tmp_path / "hands/a/bad.png").write_bytes(b"no")
     words = ("start.weights=", "network.width=2", "--size", "16", "train.precision=float32", "--epochs", "1")
     run = say("gestures", "train", "hands", *words, "--json").json["run"]
-    found = say("doctor", run, "--json").json
-    assert found["checks"]
-    assert found["notes"] == []
+    result = say("doctor", run, "--json").json
+    assert result["checks"]
+    assert result["notes"] == []
     (Path(run) / "results.json").unlink()
     (Path(run) / "metrics.csv").unlink()
     assert f"pellucid gestures train --resume {run}`" in say("doctor", run, "--json").json["notes"][0]

@@ -40,28 +40,28 @@ def test_all_methods_write_a_picture_and_its_values(say: Say, seven: Path, tmp_p
 
 @pytest.mark.slow
 def test_json_contains_the_checks(say: Say, seven: Path, tmp_path: Path) -> None:
-    found = say("explain", "mnist-lenet", str(seven), "--method", "all", "--json").json
-    assert list(found["methods"]) == USED
-    assert list(found["skipped"]) == ["rollout"]
-    integrated = found["methods"]["integrated_gradients"]
+    result = say("explain", "mnist-lenet", str(seven), "--method", "all", "--json").json
+    assert list(result["methods"]) == USED
+    assert list(result["skipped"]) == ["rollout"]
+    integrated = result["methods"]["integrated_gradients"]
     assert integrated["gap"] < 0.05
     assert integrated["gap"] == pytest.approx(abs(integrated["sum"] / integrated["wanted"] - 1))
-    assert integrated["deletion"] < found["random"]["deletion"], "it names what counts sooner than chance"
-    assert integrated["insertion"] > found["random"]["insertion"]
+    assert integrated["deletion"] < result["random"]["deletion"], "it names what counts sooner than chance"
+    assert integrated["insertion"] > result["random"]["insertion"]
     said = {name: one["verdict"] for name, one in integrated["verdicts"].items()}
     assert said["sum"] == "adds up within 5 %"
     assert said["deletion"] == said["insertion"] == "better than random order on this image"
     assert integrated["verdicts"]["deletion"]["p"] == 1 / 20
-    assert "sum" not in found["methods"]["saliency"]["verdicts"]
-    relevant = found["methods"]["lrp"]
-    assert relevant["sum"] + sum(relevant["absorbed"].values()) == pytest.approx(found["score"], rel=1e-5)
-    assert found["methods"]["saliency"]["absorbed"] == {}
-    assert all(found["distances"][name][name] == 0 for name in USED)
-    assert all(distance >= 0 for row in found["distances"].values() for distance in row.values())
-    assert found["distances"]["lrp"]["gradcam"] == found["distances"]["gradcam"]["lrp"]
-    assert found["methods"]["saliency"]["wanted"] is None
-    assert all(Path(file).is_file() for file in found["files"])
-    assert Path(found["files"][0]).parent == Path(f"explanations/mnist-lenet-{seven.parent.name}-seven")
+    assert "sum" not in result["methods"]["saliency"]["verdicts"]
+    relevant = result["methods"]["lrp"]
+    assert relevant["sum"] + sum(relevant["absorbed"].values()) == pytest.approx(result["score"], rel=1e-5)
+    assert result["methods"]["saliency"]["absorbed"] == {}
+    assert all(result["distances"][name][name] == 0 for name in USED)
+    assert all(distance >= 0 for row in result["distances"].values() for distance in row.values())
+    assert result["distances"]["lrp"]["gradcam"] == result["distances"]["gradcam"]["lrp"]
+    assert result["methods"]["saliency"]["wanted"] is None
+    assert all(Path(file).is_file() for file in result["files"])
+    assert Path(result["files"][0]).parent == Path(f"explanations/mnist-lenet-{seven.parent.name}-seven")
 
 
 @pytest.fixture
@@ -81,8 +81,8 @@ def test_pictures_of_equal_names_are_written_to_different_folders(say: Say, seve
             picture.rotate(3 * k, fillcolor=255).save(file)
 
     def folder(file: Path, *words: str) -> Path:
-        found = say("explain", "mnist-lenet", str(file), "--method", "saliency", *words, "--json").json
-        return Path(found["files"][0]).parent
+        result = say("explain", "mnist-lenet", str(file), "--method", "saliency", *words, "--json").json
+        return Path(result["files"][0]).parent
 
     root = Path("explanations")
     assert [folder(file) for file in files] == [
@@ -141,11 +141,11 @@ def test_the_page_of_a_shipped_network_on_a_folder_of_pictures(say: Say, seven: 
     for k in range(3):
         with Image.open(seven) as picture:
             picture.rotate(4 * k, fillcolor=255).save(folder / f"{k}.png")
-    found = say("explain", "mnist-lenet", "--page", "page", "--data", str(tmp_path / "digits"), "--json").json
-    assert Path(found["page"]) == Path("page/index.html")
-    assert "relu2" in Path(found["page"]).read_text("utf-8")
-    assert [layer["field"] for layer in found["layers"]] == [[5, 5], [14, 14]]
-    assert found["n"] == 3
+    result = say("explain", "mnist-lenet", "--page", "page", "--data", str(tmp_path / "digits"), "--json").json
+    assert Path(result["page"]) == Path("page/index.html")
+    assert "relu2" in Path(result["page"]).read_text("utf-8")
+    assert [layer["field"] for layer in result["layers"]] == [[5, 5], [14, 14]]
+    assert result["n"] == 3
 
 
 @pytest.mark.parametrize(

@@ -9,16 +9,16 @@ from tests.cli.conftest import Say
 
 
 def test_the_onnx_file_is_named_after_the_run_and_its_difference_is_printed(say: Say, run_folder: Path, tmp_path: Path):
-    found = say("export", str(run_folder), "--to", "onnx", "--json").json
-    assert (found["format"], found["files"]) == ("onnx", ["digits-1.onnx"])
-    assert 0 <= found["difference"] <= found["tolerance"] == 1e-5
+    result = say("export", str(run_folder), "--to", "onnx", "--json").json
+    assert (result["format"], result["files"]) == ("onnx", ["digits-1.onnx"])
+    assert 0 <= result["difference"] <= result["tolerance"] == 1e-5
     assert (tmp_path / "digits-1.onnx").stat().st_size > 1000
 
 
 def test_a_whole_onnx_file_has_a_page_beside_it(say: Say, tmp_path: Path) -> None:
-    found = say("export", "mnist-lenet", "--to", "onnx", "--whole", "--json").json
-    assert found["files"] == ["mnist-lenet.onnx", "mnist-lenet.html"]
-    assert {file.name for file in tmp_path.iterdir()} == set(found["files"])
+    result = say("export", "mnist-lenet", "--to", "onnx", "--whole", "--json").json
+    assert result["files"] == ["mnist-lenet.onnx", "mnist-lenet.html"]
+    assert {file.name for file in tmp_path.iterdir()} == set(result["files"])
     assert "--whole is for ONNX files" in say("export", "mnist-lenet", "--to", "torch", "--whole").complaint
 
 
@@ -42,7 +42,7 @@ def test_a_file_with_different_outputs_is_not_kept(say: Say, monkeypatch, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("words", "why"),
+    ("words", "message"),
     [
         (("mnist-conv",), "the following arguments are required: --to"),
         (("mnist-conv", "--to", "onx"), "unknown format 'onx'; did you mean 'onnx'?"),
@@ -52,8 +52,8 @@ def test_a_file_with_different_outputs_is_not_kept(say: Say, monkeypatch, tmp_pa
         (("mnist-cnv", "--to", "torch"), "did you mean 'mnist-conv'?"),
     ],
 )
-def test_invalid_arguments_are_refused(words, why, say: Say):
-    assert why in say("export", *words).complaint
+def test_invalid_arguments_are_refused(words, message, say: Say):
+    assert message in say("export", *words).complaint
 
 
 def test_the_model_itself_is_not_overwritten(say: Say, run_folder: Path, tmp_path: Path):

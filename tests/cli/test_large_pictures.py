@@ -118,8 +118,8 @@ def test_a_grey_picture_is_resized_before_it_is_converted_to_the_same_pixels(tmp
     image = Image.fromarray(grey)
     image.save(tmp_path / "grey.png")
     expected = np.array(image.convert("RGB").resize((20, 11), Image.Resampling.BILINEAR))
-    found = load_image(tmp_path / "grey.png", size=(11, 20)).permute(1, 2, 0).numpy()
-    assert (found == expected).all()
+    actual = load_image(tmp_path / "grey.png", size=(11, 20)).permute(1, 2, 0).numpy()
+    assert (actual == expected).all()
 
 
 @pytest.mark.parametrize("words", [("predict", "train"), ("segment", "x"), ("doctor", "x")])

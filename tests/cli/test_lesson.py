@@ -43,19 +43,19 @@ def test_the_largest_seed_is_accepted_by_every_generator(say: Say, tmp_path: Pat
 
 
 def test_a_notebook_is_written(say: Say, tmp_path: Path):
-    place = tmp_path / "lesson.ipynb"
-    assert say("lesson", "perceptron", "--notebook", str(place), "--json").json["notebook"] == str(place)
-    made = nbformat.reads(place.read_text(encoding="utf-8"), as_version=4)
-    nbformat.validate(made)
-    assert json.loads(place.read_text(encoding="utf-8"))["nbformat"] == 4
+    file = tmp_path / "lesson.ipynb"
+    assert say("lesson", "perceptron", "--notebook", str(file), "--json").json["notebook"] == str(file)
+    result = nbformat.reads(file.read_text(encoding="utf-8"), as_version=4)
+    nbformat.validate(result)
+    assert json.loads(file.read_text(encoding="utf-8"))["nbformat"] == 4
 
 
 def test_a_script_holds_the_code_of_the_lesson(say: Say, tmp_path: Path):
-    place = tmp_path / "lesson.py"
-    say("lesson", "universality", "--small", "--notebook", str(place))
+    file = tmp_path / "lesson.py"
+    say("lesson", "universality", "--small", "--notebook", str(file))
     names = {"__name__": "script"}
-    exec(compile(place.read_text(encoding="utf-8"), str(place), "exec"), names)
+    exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), names)
     assert names["result"].numbers  # of the last step, which the script has run
-    text = place.read_text(encoding="utf-8")
+    text = file.read_text(encoding="utf-8")
     assert text.startswith("# %% [markdown]\n# # ")
     assert text.count("# %%\n") > len(find_lesson("universality").STEPS)

@@ -155,7 +155,7 @@ def test_debug_shows_where_an_error_came_from(say: Say):
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "words"),
+    ("error", "code", "message"),
     [
         (KeyboardInterrupt(), 130, "stopped by Ctrl-C"),
         (KeyboardInterrupt("all is saved"), 130, "all is saved"),
@@ -170,12 +170,12 @@ def test_debug_shows_where_an_error_came_from(say: Say):
     ],
 )
 def test_system_errors_are_reported_in_one_line(
-    error: BaseException, code: int, words: str, say: Say, monkeypatch: pytest.MonkeyPatch
+    error: BaseException, code: int, message: str, say: Say, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(cli, "_read", _raiser(error))
     said = say("recipes")
     assert said.code == code
-    assert words in said.err
+    assert message in said.err
     assert said.err.count("\n") == 1
 
 

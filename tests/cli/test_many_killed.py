@@ -73,8 +73,8 @@ def kill_one(started: "subprocess.Popen[str]", parts: Path, rng: random.Random) 
     while started.poll() is None:
         if len([*parts.glob("part-*")]) >= before + more:
             time.sleep(rng.random() * 0.3)
-            found = subprocess.run(["pgrep", "-P", str(started.pid)], capture_output=True, text=True, check=False)
-            ranks = [int(word) for word in found.stdout.split()]
+            result = subprocess.run(["pgrep", "-P", str(started.pid)], capture_output=True, text=True, check=False)
+            ranks = [int(word) for word in result.stdout.split()]
             if not ranks:
                 return False
             os.kill(rng.choice(ranks), signal.SIGKILL)

@@ -85,8 +85,8 @@ def rows(file: Path) -> list[dict[str, Any]]:
 
 def files(folder: Path) -> dict[str, bytes]:
     """The written files; pages name the folder and the version, and arrays the time."""
-    found = sorted(file for file in folder.rglob("*") if file.is_file() and file.suffix in (".png", ".json"))
-    return {str(file.relative_to(folder)): file.read_bytes() for file in found}
+    result = sorted(file for file in folder.rglob("*") if file.is_file() and file.suffix in (".png", ".json"))
+    return {str(file.relative_to(folder)): file.read_bytes() for file in result}
 
 
 @pytest.mark.parametrize(
@@ -98,15 +98,15 @@ def test_rows_and_files_are_those_of_one_process(task: str, tmp_path: Path, caps
     outs = {count: tmp_path / f"out{count}" for count in (1, 2, 3)}
     for count, out in outs.items():
         assert as_processes(count, [*words, source, "--out", str(out)]) == [0] * count
-    found = rows(outs[1] / "results.jsonl")
+    result = rows(outs[1] / "results.jsonl")
     names = sorted(str(file.relative_to(source)) for file in Path(source).rglob("*.png"))
-    assert [row["image"] for row in found] == names
-    assert [row["image"] for row in found if "error" in row] == ["b/3.png"]
+    assert [row["image"] for row in result] == names
+    assert [row["image"] for row in result if "error" in row] == ["b/3.png"]
     assert len([*(outs[1] / "parts").glob("part-*.jsonl")]) == 3
     for count in (2, 3):
         assert (outs[count] / "results.jsonl").read_bytes() == (outs[1] / "results.jsonl").read_bytes()
         assert files(outs[count] / "files") == files(outs[1] / "files")
-    named = [Path(value) for row in found for value in flat(row) if value.startswith("files/")]
+    named = [Path(value) for row in result for value in flat(row) if value.startswith("files/")]
     assert len(named) >= COUNT - 1 or task == "classes"
     assert all((outs[1] / file).is_file() for file in named)
     out = capsys.readouterr()
@@ -150,13 +150,13 @@ def test_all_sources_give_the_same_rows(tmp_path: Path, say: Say) -> None:
             archive.write(source / name, name)
             shard.add(source / name, name)
     (source / "list.txt").write_text("\n".join(names))
-    found = {}
+    result = {}
     for kind in ("in.zip", "in.tar", "in/list.txt", "in"):
         out = tmp_path / f"{kind.replace('/', '-')}.jsonl"
         assert say(*words, str(tmp_path / kind), "--out", str(out)).code == 0
-        found[kind] = [{**row, "image": row["image"].removeprefix("in.tar:")} for row in rows(out)]
-        assert found[kind][4].pop("error").startswith(str(tmp_path / "in"))
-    assert found["in.zip"] == found["in.tar"] == found["in/list.txt"] == found["in"]
+        result[kind] = [{**row, "image": row["image"].removeprefix("in.tar:")} for row in rows(out)]
+        assert result[kind][4].pop("error").startswith(str(tmp_path / "in"))
+    assert result["in.zip"] == result["in.tar"] == result["in/list.txt"] == result["in"]
 
 
 def test_pictures_of_a_bucket_are_predicted(tmp_path: Path, say: Say) -> None:
@@ -335,9 +335,9 @@ def test_malicious_archives_are_refused_and_decompression_bombs_are_rows_with_an
         shard.add(tmp_path / "bomb.png", "bomb.png")
         shard.add(tmp_path / "bomb.png", "$(touch x)`;'\x1b[31m <b>.png")
     assert say("segment", "camvid", str(tmp_path / "bomb.tar"), "--out", str(tmp_path / "o")).code == 0
-    found = rows(tmp_path / "o" / "results.jsonl")
-    assert len(found) == 2
-    assert all("30000x30000 pixels, above the limit" in row["error"] for row in found)
+    result = rows(tmp_path / "o" / "results.jsonl")
+    assert len(result) == 2
+    assert all("30000x30000 pixels, above the limit" in row["error"] for row in result)
 
 
 def test_unusual_names_are_written_inside_the_folder(tmp_path: Path, say: Say) -> None:
@@ -347,9 +347,9 @@ def test_unusual_names_are_written_inside_the_folder(tmp_path: Path, say: Say) -
             street(number, 64, 48)[0].save(tmp_path / "one.png")
             archive.write(tmp_path / "one.png", name)
     assert say("segment", "camvid", str(tmp_path / "in.zip"), "--out", str(tmp_path / "o")).code == 0
-    found = rows(tmp_path / "o" / "results.jsonl")
-    assert [row["image"] for row in found] == sorted(names)
-    assert all((tmp_path / "o" / file).is_file() for row in found for file in row["files"].values())
+    result = rows(tmp_path / "o" / "results.jsonl")
+    assert [row["image"] for row in result] == sorted(names)
+    assert all((tmp_path / "o" / file).is_file() for row in result for file in row["files"].values())
     assert {file.parent.name for file in (tmp_path / "o" / "files").rglob("*.png")} == {"part-00000", "part-00001"}
 
 

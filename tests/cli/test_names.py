@@ -251,26 +251,26 @@ ALLOWED = {"pellucid/command/out.py", "pellucid/text.py", "pellucid/command/prog
 
 
 def test_output_goes_through_say_and_printable_only():
-    found: list[str] = []
+    result: list[str] = []
     for file in (ROOT / "pellucid").rglob("*.py"):
         place = file.relative_to(ROOT).as_posix()
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             call = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
             if (call == "print" or call.endswith(("stdout.write", "stderr.write"))) and place not in ALLOWED:
-                found.append(f"{place}: {call}")
+                result.append(f"{place}: {call}")
             if call.endswith("savefig") and place != "pellucid/report/figures/style.py":
-                found.append(f"{place}: {call}")
+                result.append(f"{place}: {call}")
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = {node.module} if isinstance(node, ast.ImportFrom) else {one.name for one in node.names}
                 if names & {"html", "xml.sax.saxutils"} or ("markupsafe" in names and place != PAGES):
-                    found.append(f"{place}: {ast.unparse(node)}")
+                    result.append(f"{place}: {ast.unparse(node)}")
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and place != PAGES:
-                found += [
+                result += [
                     f"{place}: HTML in Python, which nothing escapes: {tag}" for tag in MARKUP.findall(node.value)
                 ]
             if call.endswith("Markup"):
-                found.append(f"{place}: {ast.unparse(node)}")
-    assert sorted(found) == [f"{PAGES}: {call}" for call in sorted(HTML)]
+                result.append(f"{place}: {ast.unparse(node)}")
+    assert sorted(result) == [f"{PAGES}: {call}" for call in sorted(HTML)]
 
 
 PAGES = "pellucid/report/page.py"

@@ -24,10 +24,10 @@ from tests.cli.conftest import Say
     ],
 )
 def test_networks_are_summarized_by_name(words: list[str], shape: list[int], parameters: int, say: Say):
-    found = say("summary", *words, "--json").json
-    assert (found["input_shape"], found["parameters"]) == (shape, parameters)
-    assert found["multiply_adds"] > 0
-    assert found["memory"] > 0
+    result = say("summary", *words, "--json").json
+    assert (result["input_shape"], result["parameters"]) == (shape, parameters)
+    assert result["multiply_adds"] > 0
+    assert result["memory"] > 0
 
 
 def test_a_summary_draws_no_initial_weights(say: Say, monkeypatch: pytest.MonkeyPatch):
@@ -53,7 +53,7 @@ def test_a_summary_draws_the_network(name: str, begins: bytes, say: Say, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["densenet12"], "did you mean 'densenet121'?"),
         (["vgg16", "clases=3"], "did you mean"),
@@ -72,10 +72,10 @@ def test_a_summary_draws_the_network(name: str, begins: bytes, say: Say, tmp_pat
         (["lenet", "--draw", "nowhere/net.png"], "is in a folder that does not exist"),
     ],
 )
-def test_mistakes_are_reported(words: list[str], said: str, say: Say):
+def test_mistakes_are_reported(words: list[str], message: str, say: Say):
     if words[0] == "free.safetensors":
         free().save(words[0])
-    assert said in say("summary", *words).complaint
+    assert message in say("summary", *words).complaint
 
 
 def free() -> Model:
@@ -90,9 +90,9 @@ def test_the_input_size_is_printed_and_can_be_chosen(say: Say):
     assert out.startswith("for one input of 3 x 224 x 224, which may have any size (--input chooses it)\n")
     out = say("summary", "free.safetensors", "--input", "3x64x40").out
     assert out.startswith("for one input of 3 x 64 x 40, which")
-    found = say("summary", "free.safetensors", "--input", "3x64x40", "--json").json
-    assert found["input_shape"] == [3, 64, 40]
-    assert found["multiply_adds"] == 64 * 40 * 2 * 27 + 16 * 10 * 5 * 2
+    result = say("summary", "free.safetensors", "--input", "3x64x40", "--json").json
+    assert result["input_shape"] == [3, 64, 40]
+    assert result["multiply_adds"] == 64 * 40 * 2 * 27 + 16 * 10 * 5 * 2
     assert say("summary", "lenet").out.startswith("for one input of 1 x 28 x 28\n")
 
 

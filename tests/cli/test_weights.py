@@ -84,7 +84,7 @@ def test_show_prints_json(say: Say, file):
 
 
 @pytest.mark.parametrize(
-    ("words", "why"),
+    ("words", "message"),
     [
         (("weights", "lst"), "no action 'lst'; did you mean 'list'?"),
         (("weights", "list", "vgg16"), "use: pellucid weights get vgg16"),
@@ -95,8 +95,8 @@ def test_show_prints_json(say: Say, file):
         (("weights", "show", "none.pth"), "none.pth is missing; give a weights file"),
     ],
 )
-def test_invalid_arguments_are_refused(words, why, say: Say):
-    assert why in say(*words).complaint
+def test_invalid_arguments_are_refused(words, message, say: Say):
+    assert message in say(*words).complaint
 
 
 def test_a_damaged_file_is_refused_with_one_line(say: Say, file):
@@ -105,6 +105,6 @@ def test_a_damaged_file_is_refused_with_one_line(say: Say, file):
 
 
 def test_show_knows_pretrained_models_by_name(say: Say):
-    found = say("weights", "show", "mnist-lenet", "--json").json
-    assert found["numbers"] == 61_706  # LeCun et al. 1998, figure 2, with every map of C3 reading all six of S2
-    assert found["format"] == "safetensors"
+    result = say("weights", "show", "mnist-lenet", "--json").json
+    assert result["numbers"] == 61_706  # LeCun et al. 1998, figure 2, with every map of C3 reading all six of S2
+    assert result["format"] == "safetensors"

@@ -24,7 +24,7 @@ def test_layers_may_come_in_a_list() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ([Dense(3), ReLU], "Sequential: layer 2 is the class ReLU; give an object of it, such as ReLU(...)"),
         ([Dense(3), "relu"], "Sequential: layer 2 is 'relu', not a layer"),
@@ -32,10 +32,10 @@ def test_layers_may_come_in_a_list() -> None:
         ([Dense(3), [ReLU()]], "layer 2 is [ReLU()], not a layer"),
     ],
 )
-def test_children_that_are_not_layers_are_refused(given: Any, said: str) -> None:
+def test_children_that_are_not_layers_are_refused(given: Any, message: str) -> None:
     with pytest.raises(PellucidError) as caught:
         Sequential(given)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_paths_join_names() -> None:

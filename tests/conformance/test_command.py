@@ -19,9 +19,9 @@ def test_a_part_as_json_is_one_object_and_writes_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["scorecard", "metrics", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert {frozenset(row) for row in found["rows"]} == {frozenset(KEYS)}
-    assert found["coverage"] == []
+    values = json.loads(capsys.readouterr().out)
+    assert {frozenset(row) for row in values["rows"]} == {frozenset(KEYS)}
+    assert values["coverage"] == []
     assert not list(tmp_path.iterdir())
 
 

@@ -85,4 +85,4 @@ def test_the_cases_are_as_many_as_check_estimator_runs() -> None:
 def test_every_public_estimator_is_checked() -> None:
     import pellucid.estimators
 
-    assert {type(one).__name__ for one in estimators.ESTIMATORS} == set(pellucid.estimators.__all__)
+    assert {type(estimator).__name__ for estimator in estimators.ESTIMATORS} == set(pellucid.estimators.__all__)

@@ -66,10 +66,10 @@ def answered(net_bias: float) -> Answer:
 @LIBRARIES
 def test_a_wrong_weight_fails(everything: list[Case]) -> None:
     network = Network("x", "0", resnet18, resnet18(), partial(answered, 1e-2), trains=True)
-    found = {case.name: case.check() > case.tolerance for case in network.cases()}
-    assert found["logits float32"]
-    assert found["logits float64"]
-    assert found["training, logits float64"]
+    result = {case.name: case.check() > case.tolerance for case in network.cases()}
+    assert result["logits float32"]
+    assert result["logits float64"]
+    assert result["training, logits float64"]
 
 
 @LIBRARIES

@@ -188,9 +188,9 @@ def test_a_model_of_two_nodes_equals_pytorch() -> None:
         helper.make_node("Conv", ["x", "w", "b"], ["h"], strides=[2, 1], pads=[0, 1, 1, 0]),
         helper.make_node("LeakyRelu", ["h"], ["y"], alpha=0.25),
     ]
-    made = model(nodes, x, {"w": weight, "b": bias})
-    assert PellucidBackend.is_compatible(made)
-    (y,) = PellucidBackend.run_model(made, [x])
+    result = model(nodes, x, {"w": weight, "b": bias})
+    assert PellucidBackend.is_compatible(result)
+    (y,) = PellucidBackend.run_model(result, [x])
     padded = F.pad(torch.tensor(x), (1, 0, 0, 1))
     expected = F.leaky_relu(F.conv2d(padded, torch.tensor(weight), torch.tensor(bias), (2, 1)), 0.25)
     assert y.shape == (2, 4, 4, 7)

@@ -103,8 +103,8 @@ def test_a_softmax_with_half_a_jacobian_fails() -> None:
     x = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     for kind, error in ((Softmax, 0.0), (DiagonalSoftmax, 0.1)):
         for dim in (0, 1):
-            found = run(activations.softmax_along(kind)(lambda dim=dim: x.softmax(dim), x, dim))
-            assert found < 1e-14 if not error else found > error
+            result = run(activations.softmax_along(kind)(lambda dim=dim: x.softmax(dim), x, dim))
+            assert result < 1e-14 if not error else result > error
 
 
 def test_running_statistics_that_are_not_updated_fail(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +167,7 @@ def test_a_wrong_weighted_mean_fails(
 
 
 def test_weights_below_0_are_turned_about_for_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
-    (operator,) = (one for one in functions.OPERATORS if one.name == "nn.functional.nll_loss")
+    (operator,) = (operator for operator in functions.OPERATORS if operator.name == "nn.functional.nll_loss")
     weight = torch.tensor([2.0, -3.0])
     options, changed = operator.options({"weight": weight, "reduction": "sum"})
     assert options["weight"].tolist() == [2, 3]

@@ -31,10 +31,10 @@ def test_a_correct_layer_passes() -> None:
     assert run(layer_trial(ReLU(), {}, x, x.relu)) == 0
 
 
-@pytest.mark.parametrize(("layer", "said"), [(WritesIntoX(), "wrote into x"), (WritesIntoDy(), "wrote into dy")])
-def test_a_layer_that_overwrites_its_input_fails(layer: ReLU, said: str) -> None:
+@pytest.mark.parametrize(("layer", "message"), [(WritesIntoX(), "wrote into x"), (WritesIntoDy(), "wrote into dy")])
+def test_a_layer_that_overwrites_its_input_fails(layer: ReLU, message: str) -> None:
     x = torch.linspace(-1, 1, 7)
-    with pytest.raises(Mismatch, match=said):
+    with pytest.raises(Mismatch, match=message):
         run(layer_trial(layer, {}, x, x.relu))
 
 

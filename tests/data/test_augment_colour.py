@@ -35,16 +35,16 @@ def pixels(x: torch.Tensor) -> np.ndarray:
 )
 def test_brightness_contrast_and_saturation_equal_pillows(noise, change, enhance, factor):
     expected = np.asarray(enhance(Image.fromarray(noise)).enhance(factor), np.float32)
-    found = pixels(change(batch(noise), torch.full((1, 1, 1, 1), factor)))
-    np.testing.assert_allclose(found, expected, atol=1.6)  # Pillow rounds in between
+    actual = pixels(change(batch(noise), torch.full((1, 1, 1, 1), factor)))
+    np.testing.assert_allclose(actual, expected, atol=1.6)  # Pillow rounds in between
 
 
 @pytest.mark.parametrize("turn", [-0.5, -0.13, 0.0, 0.2, 0.5])
 def test_hue_turns_equal_colorsys(noise, turn):
     noise[0, 0] = noise[0, 0, 0]  # a grey pixel has no hue
     noise[0, 1] = 0
-    found = pixels(with_hue(batch(noise), torch.full((1, 1, 1), turn))) / 255
-    for row, found_row in zip(noise, found, strict=True):
+    result = pixels(with_hue(batch(noise), torch.full((1, 1, 1), turn))) / 255
+    for row, found_row in zip(noise, result, strict=True):
         for pixel, found_pixel in zip(row, found_row, strict=True):
             h, s, v = colorsys.rgb_to_hsv(*(pixel / 255))
             np.testing.assert_allclose(found_pixel, colorsys.hsv_to_rgb((h + turn) % 1.0, s, v), atol=1e-5)

@@ -78,8 +78,8 @@ def test_elastic_alone_is_the_elastic_function_after_the_affine_draws():
     rng = generator(4)
     torch.rand(8, 5, generator=rng)
     expected = elastic(batch(), 20.0, 3.0, rng, "nearest")
-    found = Augment(elastic_alpha=20, elastic_sigma=3, fill="nearest")(batch(), generator(4))
-    torch.testing.assert_close(found, expected)
+    actual = Augment(elastic_alpha=20, elastic_sigma=3, fill="nearest")(batch(), generator(4))
+    torch.testing.assert_close(actual, expected)
 
 
 def test_the_fill_value_reaches_the_corners():
@@ -99,7 +99,7 @@ def test_invalid_settings_are_refused(field, value):
     assert "\n" not in str(info.value)
 
 
-@pytest.mark.parametrize("field", [one.name for one in fields(Augment) if type(one.default) in (int, float)])
+@pytest.mark.parametrize("field", [field_.name for field_ in fields(Augment) if type(field_.default) in (int, float)])
 def test_every_number_has_a_bound(field):
     """A shift or zoom given in per cent, and a rotation of 9999 degrees, are mistakes."""
     with pytest.raises(PellucidError, match=rf"augment\.{field} is 9999; give a number from"):

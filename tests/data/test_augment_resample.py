@@ -61,15 +61,15 @@ def test_the_composed_map_is_scipys(fill):
     centre = (np.array(picture.shape) - 1) / 2
     offset = centre - inverse @ (centre + np.array([down, right]))
     expected = ndimage.affine_transform(picture, inverse, offset, order=1, mode=SCIPY_MODE[fill], cval=0.3)
-    found = ours(picture, fill, 0.3, angle=25, shear=12, zoom=1.2, right=right, down=down)
-    np.testing.assert_allclose(found, expected, atol=2e-5)
+    actual = ours(picture, fill, 0.3, angle=25, shear=12, zoom=1.2, right=right, down=down)
+    np.testing.assert_allclose(actual, expected, atol=2e-5)
 
 
 def test_shear_moves_lower_rows_right():
     picture = np.zeros((5, 9), np.float32)
     picture[:, 4] = 1
-    found = ours(picture, shear=45.0)
-    np.testing.assert_allclose(found, np.eye(5, 9, 2), atol=1e-5)
+    result = ours(picture, shear=45.0)
+    np.testing.assert_allclose(result, np.eye(5, 9, 2), atol=1e-5)
 
 
 def test_zoom_enlarges():
@@ -141,8 +141,8 @@ def test_the_picture_is_sampled_at_the_displaced_places():
     for k in range(4):
         places = [rows + field[k, 1], columns + field[k, 0]]
         expected = ndimage.map_coordinates(x[k, 0].numpy(), places, order=1, mode="nearest")
-        found = elastic(x, 30.0, 4.0, generator(3), fill="nearest")[k, 0].numpy()
-        np.testing.assert_allclose(found, expected, atol=2e-5)
+        actual = elastic(x, 30.0, 4.0, generator(3), fill="nearest")[k, 0].numpy()
+        np.testing.assert_allclose(actual, expected, atol=2e-5)
 
 
 def test_elastic_displacements_have_simards_strength():

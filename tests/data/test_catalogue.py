@@ -88,8 +88,8 @@ def test_where_the_content_is_known_the_compression_does_not_matter(tmp_path, mo
 def test_the_error_for_missing_files_names_their_folder(tmp_path, name):
     with pytest.raises(PellucidError) as info:
         load(name, root=tmp_path)
-    for words in (f"pellucid data get {name}", str(tmp_path / name / "train-images-idx3-ubyte.gz"), "http"):
-        assert words in str(info.value)
+    for message in (f"pellucid data get {name}", str(tmp_path / name / "train-images-idx3-ubyte.gz"), "http"):
+        assert message in str(info.value)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "signs"])

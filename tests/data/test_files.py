@@ -43,8 +43,8 @@ def test_an_epoch_has_pillows_pixels_in_the_order_of_the_seed(tree, name, size):
     source = ImageFolder(tree(name, FILES), size=size)
     assert (len(source), source.classes, source.labels.tolist()) == (12, ("a", "b"), [0] * 6 + [1] * 6)
     order = torch.randperm(12, generator=torch.Generator().manual_seed(mix(5, 3))).tolist()
-    found = list(Loader(source, 5, seed=5, prefetch=3).epoch(3))
-    images, labels = torch.cat([b.images for b in found]), torch.cat([b.targets for b in found])
+    actual = list(Loader(source, 5, seed=5, prefetch=3).epoch(3))
+    images, labels = torch.cat([b.images for b in actual]), torch.cat([b.targets for b in actual])
     expected = np.stack([pillow(FILES[NAMES[k]], size) for k in order]).astype(np.float32) / np.float32(255)
     np.testing.assert_array_equal(images.numpy(), expected)
     assert labels.tolist() == ["ab".index(NAMES[k][0]) for k in order]
@@ -124,11 +124,11 @@ def test_the_checksum_depends_on_names_contents_and_format_and_not_on_times(tree
 def test_the_fingerprint_of_a_large_file_covers_beginning_middle_and_end(tree):
     size = 10 * SAMPLE
     data = RNG.bytes(size)
-    found = {tree_at(tree("0", {"f": data})).fingerprint("f")}
+    result = {tree_at(tree("0", {"f": data})).fingerprint("f")}
     for at in (0, SAMPLE - 1, size // 2, size - SAMPLE, size - 1):
         edited = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
-        found.add(tree_at(tree(str(at + 1), {"f": edited})).fingerprint("f"))
-    assert len(found) == 6
+        result.add(tree_at(tree(str(at + 1), {"f": edited})).fingerprint("f"))
+    assert len(result) == 6
 
 
 MASKS = RNG.integers(0, 4, (3, 5, 8), dtype=np.uint8)
@@ -188,7 +188,7 @@ def test_images_of_different_sizes_pad_with_the_ignored_class(tree):
 
 
 @pytest.mark.parametrize(
-    ("change", "options", "words"),
+    ("change", "options", "message"),
     [
         ({"train/deep/9.jpg": FILES["b/11.jpg"]}, {}, r"9\.jpg has no mask in trainannot/"),
         ({"trainannot/deep/9.png": FILES["b/01.png"]}, {}, r"9\.png has no image in train/"),
@@ -199,9 +199,9 @@ def test_images_of_different_sizes_pad_with_the_ignored_class(tree):
         ({}, {"part": "val"}, "contains no images"),
     ],
 )
-def test_masks_that_do_not_fit_their_images_are_named(tree, change, options, words):
+def test_masks_that_do_not_fit_their_images_are_named(tree, change, options, message):
     path = tree("masks", PAIRS | change)
-    with pytest.raises(PellucidError, match=words):
+    with pytest.raises(PellucidError, match=message):
         list(Loader(MaskFolder(path, **options), 3, 0).epoch(0))
 
 

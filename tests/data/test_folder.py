@@ -124,15 +124,15 @@ def test_nothing_readable_is_an_error_even_when_skipping(tree):
 
 
 @pytest.mark.parametrize(
-    ("files", "words"),
+    ("files", "message"),
     [
         ({"a.png": b""}, "no class folders"),
         (CLASSES | {"cat/wide.png": picture_bytes(RED, (7, 4))}, r"wide\.png is 4x7 but .*give a size"),
     ],
 )
 @pytest.mark.parametrize("name", ["plain", "packed.zip"])
-def test_folders_without_classes_are_refused(tree, name, files, words):
-    with pytest.raises(PellucidError, match=words):
+def test_folders_without_classes_are_refused(tree, name, files, message):
+    with pytest.raises(PellucidError, match=message):
         load_folder(tree(name, files))
 
 

@@ -78,9 +78,9 @@ def drawn(ink: int, clear: int = 0) -> bytes:
 @pytest.mark.parametrize("clear", [0, 255])
 @pytest.mark.parametrize(("ink", "ground"), [(0, 255), (128, 255), (255, 0), (250, 0)])
 def test_white_transparent_drawings_are_drawn_on_black(ink, ground, clear, mode):
-    found = load_image(drawn(ink, clear), mode=mode)
-    assert found[:, 0, 0].unique().tolist() == [ground]
-    assert found[:, 3, 3].unique().tolist() == [ink]
+    result = load_image(drawn(ink, clear), mode=mode)
+    assert result[:, 0, 0].unique().tolist() == [ground]
+    assert result[:, 3, 3].unique().tolist() == [ink]
 
 
 def test_fully_transparent_and_white_images_are_white():
@@ -180,10 +180,10 @@ def test_large_images_resized_in_strips_have_equal_pixels(monkeypatch):
         image = Image.fromarray(values[..., 0] if channels == 1 else values).convert(mode)
         file = io.BytesIO()
         image.save(file, "PNG", exif=turned)
-        found = []
+        result = []
         for rows in (4, 1024):
             monkeypatch.setattr(images, "ROWS", rows)
             x = load_image(file.getvalue())
-            found.append((x, images.luma(x), images.resized(x, (7, 9)), load_channels(file.getvalue())))
-        assert found[0][0].shape == (3, 11, 19)
-        assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+            result.append((x, images.luma(x), images.resized(x, (7, 9)), load_channels(file.getvalue())))
+        assert result[0][0].shape == (3, 11, 19)
+        assert all(torch.equal(one, other) for one, other in zip(*result, strict=True))

@@ -32,13 +32,13 @@ def same(a: list[tuple[torch.Tensor, torch.Tensor]], b: list[tuple[torch.Tensor,
 @pytest.mark.parametrize("options", [{}, {"transform": lambda x: x}, {"augment": lambda x, rng: x}])
 def test_an_epoch_has_every_example_once_divided_by_255(options):
     loader = Loader(Arrays(X, Y), 10, seed=1, **options)
-    found = batches(loader)
-    assert [len(y) for _, y in found] == [10] * 10 + [3]
+    result = batches(loader)
+    assert [len(y) for _, y in result] == [10] * 10 + [3]
     assert len(loader) == 11
-    order = torch.cat([y for _, y in found])
+    order = torch.cat([y for _, y in result])
     assert sorted(order.tolist()) == list(range(103))
     assert order.tolist() != list(range(103))
-    x = torch.cat([x for x, _ in found])
+    x = torch.cat([x for x, _ in result])
     assert x.dtype == torch.float32
     np.testing.assert_array_equal(x.numpy(), X.numpy()[order.numpy()].astype(np.float32) / np.float32(255))
 
@@ -123,7 +123,7 @@ def test_ranks_share_each_batch(world, augment):
     """The ranks' rows, put together, are the rows that one machine sees; every rank has as many batches."""
     alone = batches(Loader(Arrays(X, Y), 10, seed=7), 2)
     ranks = [batches(Loader(Arrays(X, Y), 10, seed=7, rank=r, world=world, augment=augment), 2) for r in range(world)]
-    assert {len(found) for found in ranks} == {len(alone)}
+    assert {len(result) for result in ranks} == {len(alone)}
     for k, (_, y) in enumerate(alone):
         for r in range(world):
             assert ranks[r][k][1].tolist() == y[r::world].tolist()
@@ -181,21 +181,21 @@ def test_as_many_batches_are_prepared_at_a_time_as_there_are_threads(monkeypatch
 
 
 def test_the_number_of_prefetched_batches_is_bounded():
-    made: list[int] = []
+    result: list[int] = []
 
     def count(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        made.append(1)
+        result.append(1)
         return x
 
     iterator = Loader(Arrays(X, Y), 1, seed=0, augment=count, prefetch=3).epoch(0)
     next(iterator)
     time.sleep(0.05)
-    assert len(made) <= 5
+    assert len(result) <= 5
     iterator.close()
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ({"batch_size": 0}, "batch size 0"),
         ({"batch_size": 2, "world": 3}, "batch size 2"),
@@ -205,8 +205,8 @@ def test_the_number_of_prefetched_batches_is_bounded():
         ({"source": Arrays(X[:0], Y[:0])}, "do not fill one batch"),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused(options, words):
-    with pytest.raises(PellucidError, match=words):
+def test_sizes_that_do_not_fit_are_refused(options, message):
+    with pytest.raises(PellucidError, match=message):
         Loader(**({"source": Arrays(X, Y), "batch_size": 10, "seed": 0} | options))
 
 
@@ -232,14 +232,14 @@ class Squares:
 def test_any_source_is_read_in_the_documented_order_with_the_documented_generators(prefetch):
     loader = Loader(Squares(), 10, seed=9, prefetch=prefetch)
     order = torch.randperm(103, generator=torch.Generator().manual_seed(mix(9, 2)))
-    found = batches(loader, 2)
-    assert [len(y) for _, y in found] == [10] * 10 + [3]
-    for k, (x, y) in enumerate(found):
+    result = batches(loader, 2)
+    assert [len(y) for _, y in result] == [10] * 10 + [3]
+    for k, (x, y) in enumerate(result):
         take = order[10 * k : 10 * k + 10]
         assert torch.equal(y, take)
         rng = torch.Generator().manual_seed(mix(9, 2, k, 0))
         assert torch.equal(x[:, 0], take * take + torch.rand(len(take), 1, generator=rng)[:, 0])
-    assert same(batches(loader, 2, start=4), found[4:])
+    assert same(batches(loader, 2, start=4), result[4:])
     assert not loader_threads()
 
 
@@ -250,15 +250,15 @@ def test_a_joint_augmentation_gets_the_whole_batch_before_the_transform():
         def __call__(self, batch, rng):
             return Batch(-batch.images, -batch.targets)
 
-    (found,) = Loader(
+    (result,) = Loader(
         Arrays(torch.ones(4, 2), torch.arange(4)), 4, 0, Negate(), False, transform=lambda x: x - 1
     ).epoch(0)
-    assert found.images.tolist() == [[-2.0, -2.0]] * 4
-    assert found.targets.tolist() == [0, -1, -2, -3]
+    assert result.images.tolist() == [[-2.0, -2.0]] * 4
+    assert result.targets.tolist() == [0, -1, -2, -3]
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"),
+    ("answer", "message"),
     [
         (lambda k: torch.zeros(len(k), 2), "return pellucid.data.Batch"),
         (lambda k: (torch.zeros(len(k), 2), torch.zeros(len(k)), 0), "return pellucid.data.Batch"),
@@ -266,12 +266,12 @@ def test_a_joint_augmentation_gets_the_whole_batch_before_the_transform():
         (lambda k: Batch(torch.zeros(len(k), 2), []), "10 images and 0 targets for 10 indices"),
     ],
 )
-def test_a_batch_of_other_examples_than_requested_is_refused(answer, words):
+def test_a_batch_of_other_examples_than_requested_is_refused(answer, message):
     class Wrong(Squares):
         def batch(self, indices, rng):
             return answer(indices)
 
-    with pytest.raises(PellucidError, match=f"Wrong.batch returned .*{words}"):
+    with pytest.raises(PellucidError, match=f"Wrong.batch returned .*{message}"):
         batches(Loader(Wrong(), 10, seed=0))
 
 

@@ -19,11 +19,11 @@ def decided():
 
 def test_each_candidate_has_a_reason_for_each_class():
     decision = decided()
-    found = decision.detections
-    assert found.scores.tolist() == [SCORES[0, 0], SCORES[2, 1], SCORES[1, 1]]
-    assert found.labels.tolist() == [0, 1, 1]  # box 1 is suppressed by box 0 as class 0, and detected as class 1
+    result = decision.detections
+    assert result.scores.tolist() == [SCORES[0, 0], SCORES[2, 1], SCORES[1, 1]]
+    assert result.labels.tolist() == [0, 1, 1]  # box 1 is suppressed by box 0 as class 0, and detected as class 1
     assert decision.chosen.tolist() == [0, 2, 1]
-    assert torch.equal(found.boxes, BOXES[[0, 2, 1]])
+    assert torch.equal(result.boxes, BOXES[[0, 2, 1]])
     low, high, gone = Fate.LOW_SCORE, Fate.DETECTED, Fate.SUPPRESSED
     assert decision.fates.tolist() == [[high, low], [gone, high], [low, high], [gone, low], [low, low]]
 
@@ -60,5 +60,5 @@ def test_maps_are_joined_in_the_order_of_maps_rows_columns_and_anchors():
     assert y.shape == (2, 14, 3)
     assert y[1, 2 * (1 * 3 + 2) + 1].tolist() == maps[0][1, 3:, 1, 2].tolist()  # row 1, column 2, anchor 1
     assert y[0, 12].tolist() == maps[1][0, :3, 0, 0].tolist()
-    for found, one in zip(split_maps(y, maps), maps, strict=True):
-        assert torch.equal(found, one)
+    for result, one in zip(split_maps(y, maps), maps, strict=True):
+        assert torch.equal(result, one)

@@ -31,10 +31,10 @@ class Repeated(Rectangles):
         return super().example(k % 4)
 
 
-def measured(found, targets):
+def measured(result, targets):
     """Return the average precision at an IoU of 0.5."""
     metric = AveragePrecision()
-    metric.update(found, list(targets))
+    metric.update(result, list(targets))
     return metric.compute()["ap50"]
 
 
@@ -52,5 +52,5 @@ def test_linear_classifiers_of_features_overfit_four_images(monkeypatch: pytest.
     monkeypatch.setattr(rcnn, "RIDGE_ALPHA", 10.0)  # the default is for the proposals of many images, not of four
     images, targets, proposals = scenes(range(4))
     detector = rcnn.RCNN(AvgPool2d(2), {}, 2, side=48).fit(images, targets, proposals)
-    found = [detector.predict(image, boxes, -torch.inf) for image, boxes in zip(images, proposals, strict=True)]
-    assert measured(found, targets) == 1.0
+    result = [detector.predict(image, boxes, -torch.inf) for image, boxes in zip(images, proposals, strict=True)]
+    assert measured(result, targets) == 1.0

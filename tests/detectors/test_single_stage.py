@@ -36,11 +36,11 @@ def losses_in_pytorch(detector, batch):
         counts = [height * width for height, width in sizes]
         score, box, count = 0.0, y.new_zeros(()), 0
         for outputs, one in zip(y, batch.targets, strict=True):
-            found = assign_atss(anchors, counts, one.boxes.double(), crowd=one.crowd)
-            learned = found.positive | found.negative
+            assignment = assign_atss(anchors, counts, one.boxes.double(), crowd=one.crowd)
+            learned = assignment.positive | assignment.negative
             quality = torch.zeros(len(anchors), detector.classes, dtype=torch.float64)
-            for place in found.positive.nonzero()[:, 0].tolist():
-                index = int(found.matched[place])
+            for place in assignment.positive.nonzero()[:, 0].tolist():
+                index = int(assignment.matched[place])
                 decoded = box_at(outputs[place, detector.classes :], anchors[place])
                 iou, giou = iou_and_giou(decoded, one.boxes[index].double())
                 quality[place, int(one.labels[index])] = iou.detach()
@@ -108,8 +108,8 @@ def test_a_single_stage_detector_learns_to_find_rectangles():
     history = one.fit(Rectangles(4), epochs=25, batch_size=2, verbose=False)
     assert history["train_box_loss"][-1] < 0.5 * history["train_box_loss"][0]
     batch = Rectangles(4).batch(range(3), None)
-    for found, truth in zip(one.predict(batch.images), batch.targets, strict=True):
-        assert (box_iou(truth.boxes, found.boxes[:10]) > 0.5).any(1).all()
+    for result, truth in zip(one.predict(batch.images), batch.targets, strict=True):
+        assert (box_iou(truth.boxes, result.boxes[:10]) > 0.5).any(1).all()
 
 
 def test_a_training_is_saved_loaded_and_resumed_exactly(tmp_path):
@@ -135,12 +135,12 @@ def test_a_training_is_saved_loaded_and_resumed_exactly(tmp_path):
 def test_images_of_any_size_are_accepted():
     one = model()
     for size in ((1, 1), (5, 70), (64, 48)):
-        (found,) = one.predict(torch.rand(1, 3, *size))
-        assert not len(found) or bool((found.boxes[:, 2:] <= torch.tensor([size[1], size[0]])).all())
+        (result,) = one.predict(torch.rand(1, 3, *size))
+        assert not len(result) or bool((result.boxes[:, 2:] <= torch.tensor([size[1], size[0]])).all())
 
 
 @pytest.mark.parametrize(
-    ("targets", "said"),
+    ("targets", "message"),
     [
         ([torch.zeros(3, 4)], "SingleStage takes a list with the Objects of each image as targets"),
         ([Objects(torch.zeros(1, 4), torch.tensor([2]))], "image 0 has classes 2 to 2, but the detector has 2"),
@@ -150,6 +150,6 @@ def test_images_of_any_size_are_accepted():
         ),
     ],
 )
-def test_other_targets_are_refused(targets, said):
-    with pytest.raises(PellucidError, match=said):
+def test_other_targets_are_refused(targets, message):
+    with pytest.raises(PellucidError, match=message):
         small_single_stage().check((), targets)

@@ -69,6 +69,6 @@ def test_threads_that_train_at_once_leave_the_number_of_threads_unchanged():
 
     before = torch.get_num_threads()
     with parallel_config("threading", n_jobs=4):
-        found = Parallel()(delayed(train)(seed) for seed in range(8))
+        result = Parallel()(delayed(train)(seed) for seed in range(8))
     assert torch.get_num_threads() == before
-    assert found == [train(seed) for seed in range(8)]
+    assert result == [train(seed) for seed in range(8)]

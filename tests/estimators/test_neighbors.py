@@ -74,10 +74,10 @@ class Largest(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         """Run the operation."""
-        found = func(*args, **(kwargs or {}))
-        for one in found if isinstance(found, tuple) else (found,):
+        result = func(*args, **(kwargs or {}))
+        for one in result if isinstance(result, tuple) else (result,):
             self.bytes = max(self.bytes, one.nbytes if isinstance(one, torch.Tensor) else 0)
-        return found
+        return result
 
 
 @pytest.mark.parametrize("metric", ["l1", "l2"])

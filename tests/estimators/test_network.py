@@ -151,8 +151,8 @@ def test_a_weighted_loss_is_the_mean_of_its_rows_with_copies(loss, outputs: int,
     target = target.double() if target.is_floating_point() else target
     rows = torch.arange(6).repeat_interleave(weights.long())
     value, dy = loss(y[rows], target[rows])
-    found, dfound = Weighted(loss, not target.is_floating_point())(y, with_weights(target, weights * 6 / 10))
-    assert found.item() == pytest.approx(value.item())
+    result, dfound = Weighted(loss, not target.is_floating_point())(y, with_weights(target, weights * 6 / 10))
+    assert result.item() == pytest.approx(value.item())
     torch.testing.assert_close(dfound, torch.zeros_like(y).index_add_(0, rows, dy))
 
 

@@ -67,10 +67,10 @@ def test_a_map_of_another_size_is_reported() -> None:
 def test_the_connected_parts_of_a_map_are_counted() -> None:
     map_ = torch.tensor([[[[1.0, -5.0], [2.0, 1.0]]], [[[1.0, 0.0], [0.0, 3.0]]]])
     mask = torch.tensor([[[True, True], [False, False]], [[False, False], [False, True]]])
-    found = planted(map_, mask)
-    assert found.inside.tolist() == [0.25, 0.75]
-    assert found.area.tolist() == [0.5, 0.25]
-    assert found.hit.tolist() == [False, True]
+    result = planted(map_, mask)
+    assert result.inside.tolist() == [0.25, 0.75]
+    assert result.area.tolist() == [0.5, 0.25]
+    assert result.hit.tolist() == [False, True]
 
 
 def test_a_map_without_positive_values_has_score_0_inside_a_mask() -> None:
@@ -84,9 +84,9 @@ def test_the_map_of_a_bar_detector_lies_on_the_bar() -> None:
     params["out"] = {"weight": torch.ones(1, 1), "bias": torch.zeros(1)}
     x, mask = torch.zeros(1, 1, 12, 12), torch.zeros(1, 12, 12, dtype=torch.bool)
     x[0, 0, 4:9, 7], mask[0, 4:9, 7] = 1, True
-    found = planted(occlusion(net, params, x, 0, square=1, stride=1), mask)
-    assert found.inside.item() == 1
-    assert found.hit.all()
+    result = planted(occlusion(net, params, x, 0, square=1, stride=1), mask)
+    assert result.inside.item() == 1
+    assert result.hit.all()
 
 
 def test_a_mask_of_another_size_is_reported() -> None:
@@ -117,9 +117,9 @@ def test_weights_are_randomized_from_the_last_layer() -> None:
 
 def test_saliency_depends_on_the_weights_and_the_image_as_map_does_not() -> None:
     net, params, x = made("vgg")
-    found = randomisation(net, params, lambda weights: saliency(net, weights, x, 0))
-    assert [one.path for one in found] == ["scores", "conv2", "conv1"]
-    assert float(found[-1].likeness.max()) < 0.8
+    result = randomisation(net, params, lambda weights: saliency(net, weights, x, 0))
+    assert [one.path for one in result] == ["scores", "conv2", "conv1"]
+    assert float(result[-1].likeness.max()) < 0.8
 
     def edges(weights: dict[str, Tensor]) -> Tensor:
         return x
@@ -138,8 +138,8 @@ def test_the_correlation_is_scipys(ties: bool) -> None:
     a, b = normal((3, 5, 4), rng), normal((3, 5, 4), rng)
     if ties:
         a, b = a.round(), b.round()
-    for n, found in enumerate(rank_correlation(a, b).tolist()):
-        assert found == pytest.approx(spearmanr(a[n].flatten().numpy(), b[n].flatten().numpy()).statistic, abs=1e-12)
+    for n, result in enumerate(rank_correlation(a, b).tolist()):
+        assert result == pytest.approx(spearmanr(a[n].flatten().numpy(), b[n].flatten().numpy()).statistic, abs=1e-12)
 
 
 def test_the_distance_of_an_order_to_itself_is_0_and_to_its_reverse_2() -> None:
@@ -166,8 +166,8 @@ def test_relevance_is_conserved_where_there_are_no_biases() -> None:
     params = randomized(net.init((2, 6, 6), rng)[0], rng)
     x = normal((2, 2, 6, 6), rng)
     relevance = lrp(net, params, x, 1, "epsilon", epsilon=1e-12)
-    found = conservation(net, params, x, 1, relevance)
-    assert float(found.gap.max()) < 1e-6
+    result = conservation(net, params, x, 1, relevance)
+    assert float(result.gap.max()) < 1e-6
     assert_close(conservation(net, params, x, 1, 2 * relevance).gap, torch.ones(2, dtype=torch.float64), 1e-6)
 
 

@@ -58,8 +58,8 @@ def test_gelu_rectifies_the_signal_as_relu_does() -> None:
     top = torch.zeros(1, 2, 3, 3, dtype=torch.float64)
     top[0, 1, 1, 2] = 1
     down = torch.relu(F.conv_transpose2d(top, params["conv2"]["weight"]))
-    found = deconvnet(net, params, normal((1, 1, 7, 7), rng), "conv2[1, 1, 2]", activation=False)
-    assert_close(found, F.conv_transpose2d(down, params["conv1"]["weight"]), 1e-12)
+    result = deconvnet(net, params, normal((1, 1, 7, 7), rng), "conv2[1, 1, 2]", activation=False)
+    assert_close(result, F.conv_transpose2d(down, params["conv1"]["weight"]), 1e-12)
 
 
 def test_the_signal_of_a_class_begins_with_1() -> None:

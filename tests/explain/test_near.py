@@ -50,8 +50,8 @@ def check(net: Layer, shape: tuple[int, int, int], side: int) -> None:
     for k, (top, left, bottom, right) in enumerate(places):
         variants[k, :, top:bottom, left:right] = filled[:, top:bottom, left:right]
     runs = Near(net, params, image, filled)
-    found = torch.cat([runs.run(some, side, 2) for some in torch.tensor(places).split(5)])
-    assert_close(found, reference_forward(net, params, variants, Mode()), 1e-11)
+    result = torch.cat([runs.run(some, side, 2) for some in torch.tensor(places).split(5)])
+    assert_close(result, reference_forward(net, params, variants, Mode()), 1e-11)
 
 
 @pytest.mark.parametrize("side", [1, 4, 7])

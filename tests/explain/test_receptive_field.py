@@ -53,8 +53,8 @@ def test_a_pixel_is_in_the_field_if_it_can_change_the_unit(name: str) -> None:
     x = normal((1, 2, 11, 12), rng)
     y = reference_forward(net, params, x, Mode())
     variants = x.repeat(11 * 12, 1, 1, 1)
-    for place in range(11 * 12):
-        variants[place, :, place // 12, place % 12] += torch.tensor([0.7, -1.3])
+    for index in range(11 * 12):
+        variants[index, :, index // 12, index % 12] += torch.tensor([0.7, -1.3])
     changed = (reference_forward(net, params, variants, Mode()) - y).abs() > 1e-12  # (pixels, C, h, w)
     for row, column in [(0, 0), (out[1] // 2, out[2] // 2), (out[1] - 1, out[2] - 1), (0, out[2] // 2)]:
         rows, columns = changed[:, 1, row, column].view(11, 12).nonzero().t()

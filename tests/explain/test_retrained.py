@@ -26,8 +26,8 @@ def test_variants_have_the_parameter_counts_of_the_arithmetic() -> None:
         convolutions = (9 + 1) * maps1 + (9 * maps1 + 1) * maps2
         return convolutions + (36 * maps2 + 1) * hidden + (hidden + 1) * 10
 
-    found = {one.name: count(changed(NET, one)) for one in default_variants(NET)}
-    assert found == {
+    result = {variant.name: count(changed(NET, variant)) for variant in default_variants(NET)}
+    assert result == {
         "conv1": (9 + 1) * 6 + (36 * 6 + 1) * 8 + 90,
         "block.conv2": 40 + (64 * 4 + 1) * 8 + 90,
         "hidden": 40 + 222 + (216 + 1) * 10,
@@ -42,12 +42,12 @@ def test_retraining_learns_and_leaves_the_model_unchanged() -> None:
     images = digits(0, 300)
     flat = Model(NET, input_shape=tuple(images.x.shape[1:]), classes=images.classes)
     before = flat.sha256()
-    found = retrained(flat, images, digits(300, 400), 30, [NetworkVariant("hidden", ("hidden",), 0.0)])
+    result = retrained(flat, images, digits(300, 400), 30, [NetworkVariant("hidden", ("hidden",), 0.0)])
     assert flat.sha256() == before
-    assert [row.variant.name for row in found.rows] == ["nothing", "hidden"]
-    assert all(row.accuracy is not None and row.accuracy > 0.3 for row in found.rows)
-    assert list(found.weights) == list(range(31))
-    first, last = (found.weights[epoch]["conv1"]["weight"] for epoch in (0, 30))
+    assert [row.variant.name for row in result.rows] == ["nothing", "hidden"]
+    assert all(row.accuracy is not None and row.accuracy > 0.3 for row in result.rows)
+    assert list(result.weights) == list(range(31))
+    first, last = (result.weights[epoch]["conv1"]["weight"] for epoch in (0, 30))
     assert not torch.equal(first, last)
     # From the same seed, an untrained model's weights are those of epoch 0.
     assert torch.equal(first, flat.params["conv1"]["weight"])

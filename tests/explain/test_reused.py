@@ -94,10 +94,10 @@ def test_captum_does_not_guide_rectifiers_that_are_functions() -> None:
 
     both = small()
     module = Functional(both.module)
-    found = GuidedBackprop(module).attribute(both.x.clone(), target=both.target).detach()
+    result = GuidedBackprop(module).attribute(both.x.clone(), target=both.target).detach()
     gradient = Saliency(module).attribute(both.x.clone(), both.target, abs=False).detach()
     guided = GuidedBackprop(both.module).attribute(both.x.clone(), target=both.target).detach()
-    assert torch.equal(found, gradient)
+    assert torch.equal(result, gradient)
     assert_close(guided_backprop(both.net, both.params, both.x, both.target), guided, 1e-12)
     assert difference(guided, gradient) > 1e-3
 

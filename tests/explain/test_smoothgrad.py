@@ -44,24 +44,24 @@ def test_the_standard_deviation_of_the_noise_is_relative_to_each_images_range() 
 
 def test_a_seed_gives_the_same_noise_in_every_dtype() -> None:
     net, params, x = made("vgg", examples=1)
-    found = smoothgrad(net, params, x, 0, samples=5, seed=3)
-    assert torch.equal(found, smoothgrad(net, params, x, 0, samples=5, seed=3))
-    assert not torch.equal(found, smoothgrad(net, params, x, 0, samples=5, seed=4))
+    result = smoothgrad(net, params, x, 0, samples=5, seed=3)
+    assert torch.equal(result, smoothgrad(net, params, x, 0, samples=5, seed=3))
+    assert not torch.equal(result, smoothgrad(net, params, x, 0, samples=5, seed=4))
     single = {name: {key: value.float() for key, value in part.items()} for name, part in params.items()}
-    assert_close(smoothgrad(net, single, x.float(), 0, samples=5, seed=3), found, 1e-4)
+    assert_close(smoothgrad(net, single, x.float(), 0, samples=5, seed=3), result, 1e-4)
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"kind": "median"}, "kind must be one of mean, square, variance"),
         ({"samples": 0}, "samples must be a whole number"),
         ({"noise": -0.1}, "noise must be a number of at least 0"),
     ],
 )
-def test_invalid_options_are_refused(options: dict[str, Any], told: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
     net, params, x = made("vgg")
-    with pytest.raises(PellucidError, match=told):
+    with pytest.raises(PellucidError, match=message):
         smoothgrad(net, params, x, 0, **options)
 
 

@@ -76,7 +76,7 @@ def test_one_of_several_heads_is_named_by_its_path() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "told"),
+    ("target", "message"),
     [
         (3, "classes from 0 to 2, not 3"),
         (-1, "classes from 0 to 2, not -1"),
@@ -100,9 +100,9 @@ def test_one_of_several_heads_is_named_by_its_path() -> None:
         ("conv2[]", "is not a unit"),
     ],
 )
-def test_invalid_arguments_are_refused(target: Any, told: str) -> None:
+def test_invalid_arguments_are_refused(target: Any, message: str) -> None:
     net, params, x = made("vgg")
-    with pytest.raises(PellucidError, match=told):
+    with pytest.raises(PellucidError, match=message):
         saliency(net, params, x, target)
 
 

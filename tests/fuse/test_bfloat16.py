@@ -31,6 +31,8 @@ def test_normalized_activations_are_recomputed_in_bfloat16(train: bool) -> None:
 
     _, dparams = backward(fused, half, cache, dy, consume=True)
 
-    found = leaves(dparams)
-    assert {path: leaf.dtype for path, leaf in found.items()} == {path: leaves(half)[path].dtype for path in found}
-    assert_close(found, expected, 0.05, "dparams")
+    leaves_by_path = leaves(dparams)
+    assert {path: leaf.dtype for path, leaf in leaves_by_path.items()} == {
+        path: leaves(half)[path].dtype for path in leaves_by_path
+    }
+    assert_close(leaves_by_path, expected, 0.05, "dparams")

@@ -118,9 +118,11 @@ def test_a_block_in_bfloat16_agrees_with_float64(train: bool) -> None:
         expected_y, _, expected = autograd(net, wide, x.double(), Mode(train), dy.double())
         assert_close(y, expected_y, 0.02, "y")
         _, dparams = backward(one, half, cache, dy, consume=True)
-        found = leaves(dparams)
-        assert {path: leaf.dtype for path, leaf in found.items()} == {path: leaves(half)[path].dtype for path in found}
-        off = [(found[path].double() - leaf).norm() / (leaf.norm() + 1) for path, leaf in expected.items()]
+        leaves_by_path = leaves(dparams)
+        assert {path: leaf.dtype for path, leaf in leaves_by_path.items()} == {
+            path: leaves(half)[path].dtype for path in leaves_by_path
+        }
+        off = [(leaves_by_path[path].double() - leaf).norm() / (leaf.norm() + 1) for path, leaf in expected.items()]
         far.append(torch.stack(off).square().mean())
     # Sums of products that mostly cancel are far off in half precision, as they are written and fused.
     assert far[1] < 1.5 * far[0]

@@ -120,15 +120,15 @@ def test_a_convolution_that_updates_in_the_backward_pass_equals_gradient_descent
     y, cache = fused.forward(params, x, Mode())
     dy = cotangent(y)
     _, expected_dx, dparams = autograd(layer, params, x, Mode(), dy)
-    wanted = {"weight": (1 - shrink) * params["weight"] - 0.3 * dparams["weight"]}
+    expected = {"weight": (1 - shrink) * params["weight"] - 0.3 * dparams["weight"]}
     if layer.bias:
-        wanted["bias"] = params["bias"] - 0.3 * dparams["bias"]
+        expected["bias"] = params["bias"] - 0.3 * dparams["bias"]
 
     dx, rest = fused.backward(params, cache, dy)
 
     assert rest == {}
     assert_close(dx, expected_dx[""], 1e-10, "dx")
-    assert_close(params, wanted, 1e-12, "params")
+    assert_close(params, expected, 1e-12, "params")
 
 
 @pytest.mark.parametrize("layer", [Conv2d(6, 1), Conv2d(6, 1, bias=False, padding=1), Conv2d(6, 1, stride=2)], ids=repr)

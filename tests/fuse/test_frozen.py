@@ -140,9 +140,9 @@ def test_a_graph_computes_no_gradient_before_its_first_trained_layers() -> None:
     assert_close(y, expected_y, 1e-11, "y")
     dx, dparams = backward(fused, params, cache, dy, consume=True)
     assert dx is None
-    found = leaves(dparams)
-    assert found.keys() == learned
-    assert_close(found, {path: expected[path] for path in learned}, 1e-10, "dparams")
+    leaves_by_path = leaves(dparams)
+    assert leaves_by_path.keys() == learned
+    assert_close(leaves_by_path, {path: expected[path] for path in learned}, 1e-10, "dparams")
 
 
 def test_a_frozen_network_with_need_dx_returns_dx() -> None:
@@ -198,10 +198,10 @@ def test_parameters_without_a_version_counter_are_prepared_in_every_pass() -> No
 
 
 def test_prepared_parameters_are_reused_while_they_are_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[object] = []
+    result: list[object] = []
 
     def counted(net: Layer, params: object) -> object:
-        made.append(params)
+        result.append(params)
         return inference(net, params)
 
     monkeypatch.setattr("pellucid.fuse.start.inference", counted)
@@ -209,7 +209,7 @@ def test_prepared_parameters_are_reused_while_they_are_unchanged(monkeypatch: py
     start = FrozenStart(START)
     for one in (params, params, {**params}, params):  # another dict of the same tensors is no change
         start.forward(one, x, Mode(True))
-    assert len(made) == 1
+    assert len(result) == 1
 
 
 def test_a_frozen_layer_after_a_trained_one_computes_only_dx() -> None:

@@ -174,11 +174,11 @@ def test_dense_that_updates_in_the_backward_pass_equals_gradient_descent(rows: i
     params = tree_map(torch.Tensor.double, params)
     x = torch.randn(rows, *shape, dtype=torch.float64, generator=rng)
     dy = torch.randn(rows, *out, dtype=torch.float64, generator=rng)
-    wanted = {}
+    expected = {}
     _, dparams = learned(net, params, x, Mode(), dy)
     for path, leaf in leaves(params).items():
         decay = 0.01 if path.endswith("weight") else 0.0
-        wanted[path] = (1 - decay) * leaf - 0.3 * dparams[path]
+        expected[path] = (1 - decay) * leaf - 0.3 * dparams[path]
 
     rate = Rate()
     rate.set(0.3, 0.01)
@@ -186,7 +186,7 @@ def test_dense_that_updates_in_the_backward_pass_equals_gradient_descent(rows: i
 
     assert not rest
     for path, leaf in leaves(params).items():
-        torch.testing.assert_close(leaf, wanted[path], rtol=1e-12, atol=1e-13)
+        torch.testing.assert_close(leaf, expected[path], rtol=1e-12, atol=1e-13)
 
 
 def test_a_typical_network_takes_every_fused_form() -> None:

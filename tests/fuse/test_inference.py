@@ -257,4 +257,4 @@ def test_consecutive_nodes_with_one_reader_are_joined(outputs: tuple[str, ...], 
     net = Graph(NODES, outputs)
     params, x = Sample(net, (2, 4, 5)).inputs()
     check(net, params, x, dtype)
-    assert sum(isinstance(one, Affine) for one in parts(inference(net, params))) == left
+    assert sum(isinstance(part, Affine) for part in parts(inference(net, params))) == left

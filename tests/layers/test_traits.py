@@ -14,9 +14,9 @@ from tests.oracle import Sample, assert_close, is_many, leaves, tree_map
 
 def having(trait: Trait) -> Any:
     """Parametrize a test over the samples of layers with a trait."""
-    found = [sample for sample in SAMPLES if trait in sample.layer.traits]
-    assert found
-    return pytest.mark.parametrize("sample", found, ids=str)
+    result = [sample for sample in SAMPLES if trait in sample.layer.traits]
+    assert result
+    return pytest.mark.parametrize("sample", result, ids=str)
 
 
 def run(sample: Sample, params: Any, x: Any) -> Any:
@@ -98,7 +98,7 @@ def test_trainable_layers_are_those_with_parameters() -> None:
 
 
 def test_merge_layers_are_those_with_several_inputs() -> None:
-    merging = {type(one.layer) for one in SAMPLES if is_many(one.shape) and len(leaves(floats(one))) > 1}
+    merging = {type(sample.layer) for sample in SAMPLES if is_many(sample.shape) and len(leaves(floats(sample))) > 1}
     assert merging == {type(sample.layer) for sample in SAMPLES if Trait.MERGE in sample.layer.traits}
 
 

@@ -30,9 +30,9 @@ def test_samples_follow_the_exponential_distribution() -> None:
 def test_the_table_is_the_inverse_distribution_function() -> None:
     u = np.linspace(0.01, 0.99, 25)
     expected = [brentq(lambda x, at=at: mixture(x) - at, -6, 6) for at in u]
-    found = draw_bumps(torch.from_numpy(u))
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-    np.testing.assert_allclose(bumps(found), u, atol=1e-5)
+    actual = draw_bumps(torch.from_numpy(u))
+    np.testing.assert_allclose(actual, expected, atol=1e-4)
+    np.testing.assert_allclose(bumps(actual), u, atol=1e-5)
     numbers = table(Setting()).numbers
     assert numbers["mean of the bumps"] == pytest.approx(0.35 * -1.2 + 0.65 * 0.9)
     assert numbers["largest |F(F⁻¹(u)) - u|"] < 1e-5

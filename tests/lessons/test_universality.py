@@ -47,7 +47,7 @@ def test_the_slope_bounds_the_change_of_the_function():
 
 
 def test_the_networks_are_within_their_errors():
-    for name, found in built(Setting()).numbers.items():
+    for name, result in built(Setting()).numbers.items():
         error = float(name.removeprefix("error below "))
-        assert found["largest error"] < error
-        assert found["hidden neurons"] == math.ceil(8.1 / error)
+        assert result["largest error"] < error
+        assert result["hidden neurons"] == math.ceil(8.1 / error)

@@ -19,11 +19,11 @@ CASES = {  # losses, shapes of outputs, and shapes of the targets of an example
 @pytest.mark.parametrize("name", CASES)
 def test_drawn_targets_are_valid(name: str) -> None:
     loss, outputs, shape = CASES[name]
-    found = loss.draw(9, outputs, (3, 8, 10), torch.Generator().manual_seed(0))
-    assert found is not None
-    assert found.shape == (9, *shape)
-    loss.check(outputs, found)
-    assert len(found.unique()) > 1
+    result = loss.draw(9, outputs, (3, 8, 10), torch.Generator().manual_seed(0))
+    assert result is not None
+    assert result.shape == (9, *shape)
+    loss.check(outputs, result)
+    assert len(result.unique()) > 1
 
 
 def test_key_points_are_labelled_and_inside_the_image() -> None:

@@ -115,7 +115,7 @@ def test_classes_are_averaged() -> None:
         only = Drawn(
             [truth.take(truth.labels == label) for truth in drawn.objects],
             [areas[truth.labels == label] for areas, truth in zip(drawn.areas, drawn.objects, strict=True)],
-            [one.take(one.labels == label) for one in drawn.detections],
+            [detection.take(detection.labels == label) for detection in drawn.detections],
         )
         assert value == pytest.approx(expected("boxes", only)[0], abs=1e-9)
 
@@ -153,7 +153,7 @@ def test_key_point_similarity_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "detections", "objects", "why"),
+    ("kind", "detections", "objects", "message"),
     [
         ("masks", found((0, 0, 1, 1)), at((0, 0, 1, 1)), "detections of an image have no masks"),
         ("keypoints", found((0, 0, 1, 1)), at((0, 0, 1, 1)), "detections of an image have none"),
@@ -171,8 +171,8 @@ def test_key_point_similarity_by_hand() -> None:
         ),
     ],
 )
-def test_missing_fields_are_named(kind: str, detections: Detections, objects: Objects, why: str) -> None:
-    with pytest.raises(PellucidError, match=why):
+def test_missing_fields_are_named(kind: str, detections: Detections, objects: Objects, message: str) -> None:
+    with pytest.raises(PellucidError, match=message):
         Coco(kind).add(detections, objects)
 
 

@@ -151,12 +151,12 @@ def test_reliability_bins_are_those_of_scikit_learn(samples: tuple[Tensor, Tenso
     target, probabilities = samples[0], samples[1].softmax(1)
     sure, said = probabilities.max(1)
     accuracies, confidences = calibration_curve((said == target).numpy(), sure.numpy(), n_bins=15)  # leaves empty out
-    found = reliability(target, probabilities)
-    held = found.count > 0
-    np.testing.assert_allclose(found.accuracy[held].numpy(), accuracies, rtol=1e-12)
-    np.testing.assert_allclose(found.confidence[held].numpy(), confidences, rtol=1e-12)
-    assert np.array_equal(found.count.numpy(), np.histogram(sure.numpy(), 15, (0, 1))[0])
-    assert not found.accuracy[~held].any()
+    result = reliability(target, probabilities)
+    held = result.count > 0
+    np.testing.assert_allclose(result.accuracy[held].numpy(), accuracies, rtol=1e-12)
+    np.testing.assert_allclose(result.confidence[held].numpy(), confidences, rtol=1e-12)
+    assert np.array_equal(result.count.numpy(), np.histogram(sure.numpy(), 15, (0, 1))[0])
+    assert not result.accuracy[~held].any()
 
 
 def test_calibration_error_of_certain_predictions_is_0_if_correct_and_1_if_wrong() -> None:
@@ -168,7 +168,7 @@ def test_calibration_error_of_certain_predictions_is_0_if_correct_and_1_if_wrong
 
 
 @pytest.mark.parametrize(
-    ("scores", "bins", "why"),
+    ("scores", "bins", "message"),
     [
         (torch.ones(3), 15, "give \\(n, classes\\)"),
         (torch.ones(3, 1), 15, "at least two classes"),
@@ -178,6 +178,6 @@ def test_calibration_error_of_certain_predictions_is_0_if_correct_and_1_if_wrong
         (torch.ones(2, 2) / 2, 15, "one of each"),
     ],
 )
-def test_scores_that_are_not_probabilities_are_refused(scores: Tensor, bins: int, why: str) -> None:
-    with pytest.raises(PellucidError, match=why):
+def test_scores_that_are_not_probabilities_are_refused(scores: Tensor, bins: int, message: str) -> None:
+    with pytest.raises(PellucidError, match=message):
         reliability(torch.zeros(3).long(), scores, bins)

@@ -43,15 +43,15 @@ def test_metrics_over_batches_equal_scikit_learns(size: int, classes: int) -> No
     metric = MeanIoU(IGNORED)
     for batch in zip(y.split(size), true.to(torch.uint8).split(size), strict=True):
         metric.update(*batch)
-    found = metric.compute()
+    values = metric.compute()
     kept = true != IGNORED
     t, said = true[kept], y.argmax(1)[kept]
-    assert found["miou"] == pytest.approx(oracle.jaccard_score(t, said, average="macro"), rel=1e-12)
-    assert found["pixel_accuracy"] == pytest.approx(oracle.accuracy_score(t, said), rel=1e-12)
+    assert values["miou"] == pytest.approx(oracle.jaccard_score(t, said, average="macro"), rel=1e-12)
+    assert values["pixel_accuracy"] == pytest.approx(oracle.accuracy_score(t, said), rel=1e-12)
     occur = {*t.tolist(), *said.tolist()}
     by_class = oracle.jaccard_score(t, said, average=None, labels=sorted(occur)).tolist()
-    assert [one for one in found["class_iou"] if one is not None] == pytest.approx(by_class, rel=1e-12)
-    assert [found["class_iou"][c] is not None for c in range(CLASSES)] == [c in occur for c in range(CLASSES)]
+    assert [one for one in values["class_iou"] if one is not None] == pytest.approx(by_class, rel=1e-12)
+    assert [values["class_iou"][c] is not None for c in range(CLASSES)] == [c in occur for c in range(CLASSES)]
     assert torch.equal(metric.matrix, torch.tensor(oracle.confusion_matrix(t, said, labels=range(CLASSES))))
 
 
@@ -67,14 +67,14 @@ def boundary_f1(said: Tensor, true: Tensor, reach: float) -> float:
     height, width = true.shape
 
     def outline(mask: Tensor, c: int) -> list[tuple[int, int]]:
-        found = []
+        result = []
         for i in range(height):
             for j in range(width):
                 around = [(i - 1, j), (i + 1, j), (i, j - 1), (i, j + 1)]
                 there = [int(mask[p]) for p in around if 0 <= p[0] < height and 0 <= p[1] < width]
                 if int(mask[i, j]) == c and any(other not in (c, -1) for other in there):
-                    found.append((i, j))
-        return found
+                    result.append((i, j))
+        return result
 
     scores = []
     for c in range(CLASSES):
@@ -82,8 +82,8 @@ def boundary_f1(said: Tensor, true: Tensor, reach: float) -> float:
         if not ours and not theirs:
             continue
         right = sum(any(math.dist(p, q) <= reach for q in theirs) for p in ours)
-        found = sum(any(math.dist(p, q) <= reach for q in ours) for p in theirs)
-        precision, recall = right / max(len(ours), 1), found / max(len(theirs), 1)
+        result = sum(any(math.dist(p, q) <= reach for q in ours) for p in theirs)
+        precision, recall = right / max(len(ours), 1), result / max(len(theirs), 1)
         scores.append(2 * precision * recall / (precision + recall) if precision + recall else 0.0)
     return sum(scores) / len(scores)
 

@@ -94,9 +94,9 @@ TOO_LARGE = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TOO_LARGE)
 def test_a_network_above_the_memory_limit_is_refused_before_it_is_built(name):
-    net, shape, what = TOO_LARGE[name]
+    net, shape, message = TOO_LARGE[name]
     start = time.process_time()
-    with pytest.raises(PellucidError, match=what):
+    with pytest.raises(PellucidError, match=message):
         within_bounds(net, shape)
     assert paces(time.process_time() - start) < 400
 
@@ -146,8 +146,8 @@ REAL = [
 def test_published_networks_are_within_the_limits(name, net, shape):
     params, out = within_bounds(net, shape)
     with torch.device("meta"):
-        _, wanted = net.init(shape, torch.Generator())
-    assert out == wanted
+        _, expected = net.init(shape, torch.Generator())
+    assert out == expected
     assert all(tensor.is_meta for tensor in _leaves(params))
 
 

@@ -11,8 +11,8 @@ from pellucid.network.counts import counts, output_size, read_layers, receptive_
 
 
 def count(shape: tuple[int, ...], *layers: str) -> tuple[int, int]:
-    found = counts(read_layers(", ".join(layers)), shape)
-    return found.weights, found.biases
+    result = counts(read_layers(", ".join(layers)), shape)
+    return result.weights, result.biases
 
 
 def test_the_first_layer_of_alexnet_has_the_published_counts():
@@ -40,11 +40,11 @@ def test_stacks_of_small_kernels_have_fewer_weights(layers: tuple[str, ...], fac
 
 
 def test_the_number_of_second_derivatives_is_the_square_of_the_parameters():
-    found = counts(read_layers("Dense(3), Dense(2)"), (2,))
-    w = found.parameters
+    result = counts(read_layers("Dense(3), Dense(2)"), (2,))
+    w = result.parameters
     assert w == 17
-    assert found.hessian_entries == len([(i, j) for i in range(w) for j in range(i, w)])
-    assert found.quadratic_parameters == w + found.hessian_entries
+    assert result.hessian_entries == len([(i, j) for i in range(w) for j in range(i, w)])
+    assert result.quadratic_parameters == w + result.hessian_entries
 
 
 def test_norms_have_weights_and_biases():
@@ -125,7 +125,7 @@ def test_layers_are_parsed_from_python_expressions():
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("text", "message"),
     [
         ("", "not a list of layers"),
         ("Dense(", "not a list of layers"),
@@ -144,8 +144,8 @@ def test_layers_are_parsed_from_python_expressions():
         ("(" * 500 + ")" * 500, "not a list of layers"),
     ],
 )
-def test_other_text_is_refused(text: str, why: str):
-    with pytest.raises(PellucidError, match=why):
+def test_other_text_is_refused(text: str, message: str):
+    with pytest.raises(PellucidError, match=message):
         read_layers(text)
 
 

@@ -19,8 +19,10 @@ def texts(figure: Figure) -> list[str]:
 
 def boxes(figure: Figure) -> list[tuple[float, float, float, float]]:
     """Return (left, top, right, bottom) of everything that has an outline."""
-    found = [one for one in figure.axes[0].patches if isinstance(one, FancyBboxPatch) and one.get_linewidth() == 0.7]
-    return [(one.get_x(), one.get_y(), one.get_x() + one.get_width(), one.get_y() + one.get_height()) for one in found]
+    result = [
+        patch for patch in figure.axes[0].patches if isinstance(patch, FancyBboxPatch) and patch.get_linewidth() == 0.7
+    ]
+    return [(one.get_x(), one.get_y(), one.get_x() + one.get_width(), one.get_y() + one.get_height()) for one in result]
 
 
 NETWORKS: dict[str, tuple[Layer, Any]] = {
@@ -49,15 +51,15 @@ NETWORKS: dict[str, tuple[Layer, Any]] = {
 @pytest.mark.parametrize("name", NETWORKS)
 def test_boxes_are_disjoint_or_nested_and_inside_the_picture(name: str) -> None:
     figure = draw_network(*NETWORKS[name])
-    found = boxes(figure)
+    result = boxes(figure)
     width, height = figure.get_size_inches() * 72
-    assert found
-    for index, (left, top, right, bottom) in enumerate(found):
+    assert result
+    for index, (left, top, right, bottom) in enumerate(result):
         assert left >= 0
         assert top >= 0
         assert right <= width + 1e-6
         assert bottom <= height + 1e-6
-        for x, y, u, v in found[:index]:
+        for x, y, u, v in result[:index]:
             apart = u <= left or right <= x or v <= top or bottom <= y
             inside = x <= left and y <= top and right <= u and bottom <= v
             assert apart or inside

@@ -107,6 +107,6 @@ def test_an_activation_that_the_loss_contains_is_refused_at_the_end_of_a_graph_t
 
 def test_log_softmax_with_its_loss_trains_as_softmax_cross_entropy():
     data, models = digits(), (Model(mlp((64, 10), output="log_softmax"), "nll"), Model(mlp((64, 10))))
-    found = [model.fit(data, epochs=2, batch_size=50, verbose=False)["train_loss"] for model in models]
-    assert found[0] == pytest.approx(found[1], rel=1e-4)
+    result = [model.fit(data, epochs=2, batch_size=50, verbose=False)["train_loss"] for model in models]
+    assert result[0] == pytest.approx(result[1], rel=1e-4)
     assert torch.allclose(models[0].predict(data), models[1].predict(data), atol=1e-4)

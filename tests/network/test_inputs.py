@@ -98,9 +98,9 @@ def test_training_and_prediction_on_images_of_different_sizes():
     model, scenes = pixelwise(), Scenes()
     history = model.fit(scenes, validation=scenes, epochs=30, batch_size=2, verbose=False)
     assert history["val_loss"][-1] < history["val_loss"][0]
-    found = model.predict(scenes, batch_size=1)
-    assert [tuple(one.shape) for one in found] == [(4, *y.shape) for _, y in scenes.pairs]
-    torch.testing.assert_close(found[1], torch_scores(model, scenes.pairs[1][0][None]).softmax(1)[0])
+    predictions = model.predict(scenes, batch_size=1)
+    assert [tuple(one.shape) for one in predictions] == [(4, *y.shape) for _, y in scenes.pairs]
+    torch.testing.assert_close(predictions[1], torch_scores(model, scenes.pairs[1][0][None]).softmax(1)[0])
 
 
 def test_global_pooling_makes_a_classifier_of_any_size():

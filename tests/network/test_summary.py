@@ -37,12 +37,12 @@ def lenet() -> Sequential:
 
 
 def test_lenet_counts_by_hand() -> None:
-    found = summary(lenet(), None, (1, 28, 28))
-    rows = {row.path: row for row in found.rows}
+    table = summary(lenet(), None, (1, 28, 28))
+    rows = {row.path: row for row in table.rows}
     assert list(rows) == list(lenet().children)
     # (1 25 + 1) 6, (6 25 + 1) 16, (400 + 1) 120, (120 + 1) 84, (84 + 1) 10: the 61,706 of LeNet-5 with full connections
     assert [rows[name].parameters for name in ("conv1", "conv2", "fc1", "fc2", "out")] == [156, 2416, 48120, 10164, 850]
-    assert found.parameters == 61_706
+    assert table.parameters == 61_706
     # 28² 6 25, 10² 16 150, 400 120, 120 84, 84 10
     assert [rows[name].multiply_adds for name in ("conv1", "conv2", "fc1", "fc2", "out")] == [
         117_600,
@@ -51,7 +51,7 @@ def test_lenet_counts_by_hand() -> None:
         10_080,
         840,
     ]
-    assert found.multiply_adds == 416_520
+    assert table.multiply_adds == 416_520
     assert rows["pool1"].multiply_adds == 0
     assert rows["conv1"].shape == (6, 28, 28)
     assert rows["pool2"].shape == (16, 5, 5)
@@ -116,14 +116,14 @@ def test_given_parameters_are_unchanged() -> None:
 
 
 def test_a_summary_is_aligned_text_and_json() -> None:
-    found = summary(lenet(), None, (1, 28, 28))
-    lines = str(found).splitlines()
+    table = summary(lenet(), None, (1, 28, 28))
+    lines = str(table).splitlines()
     assert len(lines) == 1 + 12 + 1
     assert lines[0].split() == ["path", "layer", "output", "parameters", "multiply-adds", "memory"]
     assert lines[-1].split()[:3] == ["total", "61,706", "416,520"]
     ends = {line.index(number) + len(number) for line, number in ((lines[1], " 156"), (lines[4], "2,416"))}
     assert ends == {lines[0].index("parameters") + len("parameters")}
-    plain = json.loads(json.dumps(found.to_json()))
+    plain = json.loads(json.dumps(table.to_json()))
     assert plain["parameters"] == 61_706
     assert plain["layers"][0]["shape"] == [6, 28, 28]
 

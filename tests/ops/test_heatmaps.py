@@ -22,9 +22,9 @@ def test_a_gaussian_is_normalized_cut_at_three_sigma_and_centred_on_its_point() 
 
 def test_one_hot_is_the_cell_that_holds_the_point_and_points_outside_are_on_the_border() -> None:
     points = torch.tensor([[0.0, 0.0], [2.99, 1.0], [3.0, 2.0], [-4.0, 1.5], [9.0, 9.0]])
-    found = heatmaps.gaussians(points, (2, 3), 0.0).flatten(1)
-    assert found.argmax(1).tolist() == [0, 5, 5, 3, 5]
-    assert found.sum(1).tolist() == [1] * 5
+    tensors = heatmaps.gaussians(points, (2, 3), 0.0).flatten(1)
+    assert tensors.argmax(1).tolist() == [0, 5, 5, 3, 5]
+    assert tensors.sum(1).tolist() == [1] * 5
     assert heatmaps.inside(points, (2, 3)).tolist()[3:] == [[0.0, 1.5], [3.0, 2.0]]
 
 
@@ -74,14 +74,16 @@ def test_the_heat_map_of_a_point_is_decoded_to_the_point(decode: str) -> None:
     rng = torch.Generator().manual_seed(1)
     points = 20 + 70 * torch.rand(3, 40, 2, generator=rng, dtype=torch.float64)  # of an image of 112 pixels
     logits = heatmaps.gaussians(points / 4, (28, 28), 1.0).clamp_min(1e-12).log()
-    found = HeatMaps(decode=decode).predict(logits)  # type: ignore[arg-type]
-    assert found.shape == (3, 40, 3)
+    predictions = HeatMaps(decode=decode).predict(logits)  # type: ignore[arg-type]
+    assert predictions.shape == (3, 40, 3)
     most = {"expectation": 0.2, "quarter": 1.1, "taylor": 1e-6}[decode]  # pixels
-    assert float((found[..., :2] - points).abs().max()) < most
-    assert bool((found[..., 2] > 0.95).all())
+    assert float((predictions[..., :2] - points).abs().max()) < most
+    assert bool((predictions[..., 2] > 0.95).all())
 
 
 def test_coordinates_are_fractions_of_the_sides_from_the_centre() -> None:
     y = torch.tensor([[0.0, 0.0, -0.5, 0.5, 0.25, -0.1]])
-    found = Coordinates((40, 60)).predict(y)
-    assert found.tolist()[0] == [pytest.approx(row) for row in ([30.0, 20.0, 1.0], [0.0, 40.0, 1.0], [45.0, 16.0, 1.0])]
+    predictions = Coordinates((40, 60)).predict(y)
+    assert predictions.tolist()[0] == [
+        pytest.approx(row) for row in ([30.0, 20.0, 1.0], [0.0, 40.0, 1.0], [45.0, 16.0, 1.0])
+    ]

@@ -27,12 +27,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 def masks(count: int) -> list[np.ndarray]:
     """Return random masks of odd sizes, some empty, some full, some of few long runs."""
     rng = np.random.default_rng(0)
-    found = [np.zeros((1, 1), bool), np.ones((1, 1), bool), np.ones((1, 7), bool), np.zeros((7, 1), bool)]
+    result = [np.zeros((1, 1), bool), np.ones((1, 1), bool), np.ones((1, 7), bool), np.zeros((7, 1), bool)]
     for k in range(count):
         height, width = rng.integers(1, 60, 2)
         mask = rng.random((height, width)) < rng.random()
-        found.append(mask.repeat(9, 0).repeat(5, 1) if k % 3 == 0 else mask)
-    return found
+        result.append(mask.repeat(9, 0).repeat(5, 1) if k % 3 == 0 else mask)
+    return result
 
 
 def test_compressed_run_lengths_equal_pycocotools():
@@ -56,9 +56,11 @@ def test_run_lengths_are_column_major_and_begin_with_the_background():
     assert run_lengths(mask) == [0, 2, 1, 1]
     assert torch.equal(from_run_lengths([0, 2, 1, 1], (2, 2)), mask)
     assert run_lengths(torch.zeros(2, 2, dtype=torch.bool)) == [4]
-    for found in masks(30):
-        plain = coco.frPyObjects({"size": [*found.shape], "counts": run_lengths(torch.from_numpy(found))}, *found.shape)
-        assert np.array_equal(coco.decode(plain), found)
+    for result in masks(30):
+        plain = coco.frPyObjects(
+            {"size": [*result.shape], "counts": run_lengths(torch.from_numpy(result))}, *result.shape
+        )
+        assert np.array_equal(coco.decode(plain), result)
 
 
 @pytest.mark.parametrize("step", [0, 0.1, 1])  # of the grid of the corners

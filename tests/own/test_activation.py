@@ -95,8 +95,8 @@ def test_a_user_defined_activation_trains_saves_loads_and_verifies(model, tmp_pa
 
 def test_its_fused_form_gives_equal_predictions(model):
     x = digits(300, 310).x
-    found = inference(model.net, model.params)(x.clone())
-    torch.testing.assert_close(found, reference(model.weights, x)[0], rtol=1e-4, atol=1e-5)
+    result = inference(model.net, model.params)(x.clone())
+    torch.testing.assert_close(result, reference(model.weights, x)[0], rtol=1e-4, atol=1e-5)
 
 
 def test_a_trace_takes_its_derivative_apart(model):
@@ -140,7 +140,7 @@ def test_relevance_passes_through_the_activation(model):
     logits, hidden = reference(weights, x)
     target = logits.argmax(1)
     params = {name: {key: value.double() for key, value in part.items()} for name, part in model.params.items()}
-    found = lrp(model.net, params, x, target, composite="epsilon", epsilon=1e-9)
+    actual = lrp(model.net, params, x, target, composite="epsilon", epsilon=1e-9)
 
     # by matrices: R_i = x_i Σ_j w_ij R_j / z_j for each layer with weights, and unchanged through activations
     def shared(weight, below, z, relevance):
@@ -154,7 +154,7 @@ def test_relevance_passes_through_the_activation(model):
     relevance = shared(weights["dense.weight"], maps, z, relevance).view(after.shape)
     back = F.conv_transpose2d(relevance / after, weights["conv.weight"], stride=2)
     expected = x * F.pad(back, (0, 8 - back.shape[3], 0, 8 - back.shape[2]))
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-7)
 
 
 def test_receptive_fields_pass_through_the_activation():

@@ -75,10 +75,10 @@ def test_a_killed_training_resumes_to_the_same_weights(trained, tmp_path):
 @pytest.mark.slow
 def test_a_new_process_loads_the_model_by_custom_or_by_registration(trained, tmp_path):
     trained.save(tmp_path / "own.safetensors")
-    code, (refusal, found) = forked(elsewhere.refused_then_loaded, tmp_path / "own.safetensors")
+    code, (refusal, result) = forked(elsewhere.refused_then_loaded, tmp_path / "own.safetensors")
     assert code == 0
     assert "pellucid.register(DensityLoss)" in refusal
-    assert found == 2 * [(trained.sha256(), trained.evaluate(counting.Blobs(8)))]
+    assert result == 2 * [(trained.sha256(), trained.evaluate(counting.Blobs(8)))]
 
 
 @pytest.mark.parametrize("size", [(48, 80), (33, 47)])

@@ -99,13 +99,13 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("said", WRONG)
-def test_a_wrong_form_in_onnx_is_refused_and_names_the_layer(tmp_path, said):
-    error, write = WRONG[said]
+@pytest.mark.parametrize("message", WRONG)
+def test_a_wrong_form_in_onnx_is_refused_and_names_the_layer(tmp_path, message):
+    error, write = WRONG[message]
     model = Model(net(writing(write)()), input_shape=(1, 8, 8))
     with pytest.raises(error) as caught:
         to_onnx(model, tmp_path / "m.onnx")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
 

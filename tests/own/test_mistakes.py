@@ -77,13 +77,13 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("said", LAYERS)
-def test_errors_of_a_user_defined_layer_name_it(said: str) -> None:
+@pytest.mark.parametrize("message", LAYERS)
+def test_errors_of_a_user_defined_layer_name_it(message: str) -> None:
     with pytest.raises(PellucidError) as caught:
-        fit(LAYERS[said], callbacks=[Steps()])
-    assert said in str(caught.value)
-    if "raised" in said:
-        assert type(caught.value.__cause__).__name__ in said or caught.value.__cause__.__cause__ is not None
+        fit(LAYERS[message], callbacks=[Steps()])
+    assert message in str(caught.value)
+    if "raised" in message:
+        assert type(caught.value.__cause__).__name__ in message or caught.value.__cause__.__cause__ is not None
 
 
 def test_verify_names_a_forward_pass_in_place() -> None:
@@ -164,8 +164,8 @@ class ForOne(Loss):
 
 
 def test_errors_of_a_user_defined_loss_name_it() -> None:
-    said = r"Raises: compute, given outputs \(2, 10\) torch.float32 and targets \(2,\) torch.int64, raised RuntimeE"
-    with pytest.raises(PellucidError, match=said) as caught:
+    message = r"Raises: compute, given outputs \(2, 10\) torch.float32 and targets \(2,\) torch.int64, raised RuntimeE"
+    with pytest.raises(PellucidError, match=message) as caught:
         fit(Scale(), Raises(), callbacks=[Steps()])
     assert isinstance(caught.value.__cause__, RuntimeError)
     with pytest.raises(PellucidError, match=r"ForOne: the gradient must be \(2, 10\) torch.float32 like the outputs"):
@@ -272,16 +272,16 @@ class Wrong(pellucid.Regularizer):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"optimizer": Descent(0.1)}, r"Descent: update raised TypeError: .*update\(\) takes 4 positional arguments"),
         ({"schedule": Shrinking()}, "Shrinking: the factor of the learning rate must be a number, not None"),
         ({"regularizer": Wrong()}, r"Wrong: cost must return a tensor of one number, not \(10, 64\)"),
     ],
 )
-def test_errors_of_user_defined_optimizers_schedules_and_regularizers_name_them(options: Any, said: str) -> None:
+def test_errors_of_user_defined_optimizers_schedules_and_regularizers_name_them(options: Any, message: str) -> None:
     model = Model(Sequential(Flatten(), Dense(10)), **options)
-    with pytest.raises(PellucidError, match=said):
+    with pytest.raises(PellucidError, match=message):
         model.fit(digits(), epochs=1, callbacks=[Steps()], verbose=False)
 
 
@@ -337,13 +337,13 @@ class Items:
 
 
 @pytest.mark.parametrize(
-    ("x", "said"),
+    ("x", "message"),
     [
         (Items(), r"x is a Items; give a DataLoader of it"),
         ([(torch.zeros(2, 1, 8, 8), torch.zeros(2))] * 2, "x is a list of batches; give a function"),
         (torch.zeros(2, 1, 8, 8), "x has no targets; give a Dataset, or x and y"),
     ],
 )
-def test_data_without_targets_are_refused(x: Any, said: str) -> None:
-    with pytest.raises(PellucidError, match=said):
+def test_data_without_targets_are_refused(x: Any, message: str) -> None:
+    with pytest.raises(PellucidError, match=message):
         Model(Sequential(Flatten(), Dense(10))).fit(x, epochs=1, verbose=False)

@@ -121,9 +121,9 @@ def test_of_two_models_each_may_have_its_own_class_of_one_name(tmp_path):
     model.custom = (one,)
     model.save(tmp_path / "m.safetensors")
     for kind in (one, Other):
-        found = Model.load(tmp_path / "m.safetensors", custom=[kind])
-        assert type(found.net.children["same"]) is kind
-        found.save(tmp_path / "again.safetensors")  # and can be saved by what it was loaded with
+        loaded = Model.load(tmp_path / "m.safetensors", custom=[kind])
+        assert type(loaded.net.children["same"]) is kind
+        loaded.save(tmp_path / "again.safetensors")  # and can be saved by what it was loaded with
 
 
 class HasInit(Plain):
@@ -160,13 +160,13 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("said", REFUSED)
-def test_classes_that_cannot_be_registered_are_refused(said):
+@pytest.mark.parametrize("message", REFUSED)
+def test_classes_that_cannot_be_registered_are_refused(message):
     with pytest.raises(PellucidError) as caught:
-        pellucid.register(REFUSED[said])
-    assert said in str(caught.value)
+        pellucid.register(REFUSED[message])
+    assert message in str(caught.value)
     with pytest.raises(PellucidError):
-        from_config({"type": "ReLU"}, custom=[REFUSED[said]])
+        from_config({"type": "ReLU"}, custom=[REFUSED[message]])
 
 
 def test_a_single_class_in_place_of_a_list_is_refused(tmp_path):
@@ -273,10 +273,10 @@ class Steps(Callback):
         raise AssertionError("a step was taken")
 
 
-@pytest.mark.parametrize("said", UNSAVED)
+@pytest.mark.parametrize("message", UNSAVED)
 @pytest.mark.parametrize("how", ["run", "callback", "save"])
-def test_unsavable_parts_are_refused_before_the_first_step(tmp_path, said, how):
-    layer = UNSAVED[said]
+def test_unsavable_parts_are_refused_before_the_first_step(tmp_path, message, how):
+    layer = UNSAVED[message]
     model = Model(Sequential(flat=Flatten(), x=layer, d=Dense(10)))
     if type(layer) is HasInit:
         model.custom = (HasInit,)
@@ -293,7 +293,7 @@ def test_unsavable_parts_are_refused_before_the_first_step(tmp_path, said, how):
 
     with pytest.raises(PellucidError) as caught:
         write()
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
@@ -349,13 +349,13 @@ UNSAVED_STATE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("said", UNSAVED_STATE)
-def test_state_that_no_checkpoint_can_give_back_is_reported_before_the_first_step(tmp_path, said):
-    optimizer, called = UNSAVED_STATE[said]
+@pytest.mark.parametrize("message", UNSAVED_STATE)
+def test_state_that_no_checkpoint_can_give_back_is_reported_before_the_first_step(tmp_path, message):
+    optimizer, called = UNSAVED_STATE[message]
     model = Model(small_mlp().net, optimizer=optimizer)
     with pytest.raises(PellucidError) as caught:
         model.fit(digits(0, 50), epochs=1, batch_size=50, callbacks=[*called, Steps()], run=tmp_path, verbose=False)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_resumed_training_must_have_the_same_metrics_and_fields(tmp_path):
@@ -376,6 +376,6 @@ def test_a_resumed_training_must_have_the_same_metrics_and_fields(tmp_path):
 
 def test_a_description_larger_than_a_file_may_have_is_reported_before_the_first_step(tmp_path, monkeypatch):
     monkeypatch.setattr("pellucid.run.weights.MAX_HEADER_SIZE", 2000)
-    it = Model(Sequential(flat=Flatten(), **{f"layer{k}": ReLU() for k in range(100)}, scores=Dense(10)))
+    model = Model(Sequential(flat=Flatten(), **{f"layer{k}": ReLU() for k in range(100)}, scores=Dense(10)))
     with pytest.raises(PellucidError, match=r"the model cannot be written: its description takes .* the limit of 2000"):
-        it.fit(digits(), epochs=1, run=tmp_path / "run", callbacks=[Steps()], verbose=False)
+        model.fit(digits(), epochs=1, run=tmp_path / "run", callbacks=[Steps()], verbose=False)

@@ -71,10 +71,10 @@ def test_the_case_begins_with_the_initial_weights_of_the_run(run: Path) -> None:
 @pytest.mark.slow
 def test_a_run_without_weights_is_reported(run: Path, tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_bytes((run / "recipe.toml").read_bytes())
-    found = diagnose(case_of_run(tmp_path), checks=[]).to_json()
-    assert not found["trained"]
-    assert "not trained yet" in found["notes"][0]
-    assert found["notes"][1].startswith("stopped before the end of epoch 1 of 2,")
+    result = diagnose(case_of_run(tmp_path), checks=[]).to_json()
+    assert not result["trained"]
+    assert "not trained yet" in result["notes"][0]
+    assert result["notes"][1].startswith("stopped before the end of epoch 1 of 2,")
     assert diagnose(case_of_run(run), checks=[]).to_json()["notes"] == []
 
 
@@ -212,7 +212,7 @@ def test_a_folder_of_other_pictures_is_numbered_as_the_model_does(run: Path, pic
 
 
 def test_a_model_that_names_no_data_needs_some(run: Path) -> None:
-    it = Model(case_of_run(run).model.net, input_shape=(1, 8, 8))
+    model = Model(case_of_run(run).model.net, input_shape=(1, 8, 8))
     with pytest.raises(PellucidError, match="--data"):
-        splits_for(it)
-    assert len(splits_for(it, "digits").train) == 1438
+        splits_for(model)
+    assert len(splits_for(model, "digits").train) == 1438

@@ -45,9 +45,9 @@ def test_the_run_folder_has_all_documented_files(run: Run):
 @pytest.mark.slow
 def test_the_result_is_that_of_the_best_weights_on_the_test_images(run: Run):
     best = Model.load(run.path / "weights/best.safetensors")
-    found = best.evaluate(load("digits").test)
+    evaluation = best.evaluate(load("digits").test)
     assert run.metrics["weights"] == "best"
-    assert (run.metrics["accuracy"], run.metrics["n"]) == (found["accuracy"], 359)
+    assert (run.metrics["accuracy"], run.metrics["n"]) == (evaluation["accuracy"], 359)
     assert run.metrics["sha256"] == best.sha256() == run.model.sha256()
 
 
@@ -139,8 +139,8 @@ def test_standardized_images_are_standardized_in_the_loaded_model_too(tmp_path: 
 
 
 def test_refused_recipes_leave_no_folder(tmp_path: Path):
-    said = "digits: the network outputs 9 values, but the data have 10 classes .*; end network.sizes with 10"
-    with pytest.raises(PellucidError, match=said):
+    message = "digits: the network outputs 9 values, but the data have 10 classes .*; end network.sizes with 10"
+    with pytest.raises(PellucidError, match=message):
         train("digits", out=tmp_path / "runs", **{"network.sizes": [64, 9]})
     assert not (tmp_path / "runs").exists()
 

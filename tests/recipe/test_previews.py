@@ -41,8 +41,8 @@ GREY = torch.full((3, 40, 60), 90, dtype=torch.uint8)
 
 
 def test_boxes_are_drawn_in_the_colour_of_their_class() -> None:
-    found = Predicted({}, "", boxes=torch.tensor([[10.0, 8, 50, 32]]), scores=torch.tensor([0.9]), labels=("dog",))
-    image, title = with_prediction(GREY, found, ("cat", "dog"))
+    predicted = Predicted({}, "", boxes=torch.tensor([[10.0, 8, 50, 32]]), scores=torch.tensor([0.9]), labels=("dog",))
+    image, title = with_prediction(GREY, predicted, ("cat", "dog"))
     scale = image.shape[1] // 60
     colour = [round(255 * part) for part in to_rgb(class_colour(1, 2))]
     assert title == ""

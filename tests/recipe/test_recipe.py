@@ -97,8 +97,8 @@ def test_every_built_in_recipe_has_the_metrics_of_its_task(name: str):
         assert recipe.train.keep  # its samples over the epochs
         return
     first, *_, last = name.split("-") if "-" in name else (name, name)
-    wanted = MEASURED.get(last) or MEASURED.get(first, "accuracy")
-    assert wanted in (recipe.build("loss").metrics if recipe.train.metrics is None else recipe.train.metrics)
+    expected = MEASURED.get(last) or MEASURED.get(first, "accuracy")
+    assert expected in (recipe.build("loss").metrics if recipe.train.metrics is None else recipe.train.metrics)
 
 
 def test_another_optimizer_does_not_inherit_the_rate_of_the_first():

@@ -39,13 +39,13 @@ class Oven:
     ],
 )
 def test_fitting_values_become_what_the_constructor_wants(value: Any, kind: Any, result: Any):
-    found = coerce(value, kind, "here")
-    assert found == result
-    assert type(found) is type(result)
+    actual = coerce(value, kind, "here")
+    assert actual == result
+    assert type(actual) is type(result)
 
 
 @pytest.mark.parametrize(
-    ("value", "kind", "wanted"),
+    ("value", "kind", "expected"),
     [
         ("much", float, "a number"),
         (True, float, "a number"),
@@ -66,10 +66,10 @@ def test_fitting_values_become_what_the_constructor_wants(value: Any, kind: Any,
         ("nothing", float | None, "a number or 'none'"),
     ],
 )
-def test_a_wrong_type_error_names_key_and_expected_type(value: Any, kind: Any, wanted: str):
+def test_a_wrong_type_error_names_key_and_expected_type(value: Any, kind: Any, expected: str):
     with pytest.raises(PellucidError) as error:
         coerce(value, kind, "file.toml: optimizer.lr")
-    assert str(error.value).startswith(f"file.toml: optimizer.lr takes {wanted}")
+    assert str(error.value).startswith(f"file.toml: optimizer.lr takes {expected}")
     assert "\n" not in str(error.value)
 
 

@@ -29,12 +29,12 @@ def drawn(figure: Figure | None) -> float:
 def bars(figure: Figure | None, colour: str) -> dict[int, tuple[float, float]]:
     """Return the bottom and top of the upper plot's bars of a colour, by the per cent that they stand over."""
     assert figure is not None
-    found: dict[int, tuple[float, float]] = {}
+    result: dict[int, tuple[float, float]] = {}
     for bar in figure.axes[0].patches:
         low, height = bar.get_y(), bar.get_height()  # type: ignore[attr-defined]
         if to_hex(bar.get_facecolor()) == colour and height > 0:
-            found[round(bar.get_x() + bar.get_width() / 2)] = (round(low, 6), round(low + height, 6))  # type: ignore[attr-defined]
-    return found
+            result[round(bar.get_x() + bar.get_width() / 2)] = (round(low, 6), round(low + height, 6))  # type: ignore[attr-defined]
+    return result
 
 
 def test_overconfidence_is_orange_and_underconfidence_is_green() -> None:
@@ -61,9 +61,9 @@ def test_no_reliability_diagram_without_predictions() -> None:
 def test_each_class_has_a_dot_for_precision_and_one_for_recall() -> None:
     figure = precision_and_recall(["cat", "dog"], [0.9, 1.0], [0.8, 0.75])
     assert figure is not None
-    called, found = figure.axes[0].lines
-    assert (list(called.get_xdata()), list(found.get_xdata())) == ([90, 100], [80, 75])
-    assert (called.get_label(), found.get_label()) == ("precision", "recall")
+    called, result = figure.axes[0].lines
+    assert (list(called.get_xdata()), list(result.get_xdata())) == ([90, 100], [80, 75])
+    assert (called.get_label(), result.get_label()) == ("precision", "recall")
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["cat", "dog"]
     assert figure.axes[0].get_ylim() == (1.5, -0.5)  # the first class on top
     assert figure.axes[0].get_xlim()[0] <= 75

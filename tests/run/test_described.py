@@ -92,9 +92,9 @@ def test_a_run_whose_layers_were_renamed_inside_parallel_and_graph_goes_on_exact
 @pytest.mark.usefixtures("no_report")
 def test_the_doctor_accepts_a_finished_run(tmp_path):
     run = begin(tmp_path)
-    found = case_of_run(run.path).model.weights
-    assert list(found) == ["dense1.weight", "dense1.bias", "dense2.weight", "dense2.bias"]
-    assert all(bool((weight == found[path]).all()) for path, weight in run.model.weights.items())
+    result = case_of_run(run.path).model.weights
+    assert list(result) == ["dense1.weight", "dense1.bias", "dense2.weight", "dense2.bias"]
+    assert all(bool((weight == result[path]).all()) for path, weight in run.model.weights.items())
 
 
 @pytest.mark.usefixtures("no_report")

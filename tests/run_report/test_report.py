@@ -152,9 +152,9 @@ def test_links_and_clip_paths_refer_to_unique_ids(tmp_path: Path) -> None:
     text, page = written(tmp_path, full())
     ids = [values["id"] for _, values in page.elements if "id" in values]
     assert len(ids) == len(set(ids))
-    wanted = {values["href"] for _, values in page.elements if (values.get("href") or "").startswith("#")}
-    wanted |= set(re.findall(r"url\((#[^)]*)\)", text))
-    assert {name[1:] for name in wanted if name} <= set(ids)
+    expected = {values["href"] for _, values in page.elements if (values.get("href") or "").startswith("#")}
+    expected |= set(re.findall(r"url\((#[^)]*)\)", text))
+    assert {name[1:] for name in expected if name} <= set(ids)
 
 
 def test_figures_have_alternative_text(tmp_path: Path) -> None:
@@ -226,8 +226,8 @@ def test_the_report_of_a_run_that_ended_in_nan_says_so(tmp_path: Path) -> None:
 
 
 def test_other_metrics_are_reported_beside_the_loss(tmp_path: Path) -> None:
-    found = {"loss": 0.5, "macro_f1": 0.25, "mae": 2.0, "confusion": [[1, 0], [0, 1]], "n": 4}
-    _, page = written(tmp_path, ReportData(**{**vars(full()), "metrics": found}))
+    result = {"loss": 0.5, "macro_f1": 0.25, "mae": 2.0, "confusion": [[1, 0], [0, 1]], "n": 4}
+    _, page = written(tmp_path, ReportData(**{**vars(full()), "metrics": result}))
     assert "test macro f1 0.25" in page.text
     assert "test mae 2" in page.text
 
@@ -330,11 +330,11 @@ def test_gather_reads_a_run_folder_and_evaluates_the_model(tmp_path: Path) -> No
 def test_the_most_confident_errors_come_first() -> None:
     test = Dataset.from_arrays(torch.rand(4, 1, 4, 4), torch.tensor([0, 0, 1, 1]), classes=("a", "b"))
     scores = torch.tensor([[0.4, 0.6], [0.1, 0.9], [0.2, 0.8], [0.7, 0.3]])
-    found = worst(scores, test.y, test, most=2)
-    assert found is not None
-    assert list(found.probability) == pytest.approx([0.9, 0.7])
-    assert (list(found.true), list(found.predicted), found.total) == (["a", "b"], ["b", "a"], 3)
-    np.testing.assert_array_equal(found.images, test.x[[1, 3]].numpy())
+    result = worst(scores, test.y, test, most=2)
+    assert result is not None
+    assert list(result.probability) == pytest.approx([0.9, 0.7])
+    assert (list(result.true), list(result.predicted), result.total) == (["a", "b"], ["b", "a"], 3)
+    np.testing.assert_array_equal(result.images, test.x[[1, 3]].numpy())
     rows = Dataset.from_arrays(torch.rand(4, 5), torch.tensor([0, 0, 1, 1]))
     assert worst(scores, rows.y, rows) is None
 

@@ -113,9 +113,9 @@ def test_the_page_counts_the_errors():
         {"network": "mlp", "setting": "a", "predicted": 1.1, "measured": 1.0},
         {"network": "mlp", "setting": "b", "predicted": 0.7, "measured": 1.0},
     ]
-    found = page({"validation": {"links mlp": {"measured": "today", "rows": rows}}})
-    assert "| mlp | b | 700.0 ms | 1,000.0 ms | -30 % |" in found
-    assert "| exact sum (Pellucid), and one process | 1 of 2 | 20 % | 30 % |" in found
+    result = page({"validation": {"links mlp": {"measured": "today", "rows": rows}}})
+    assert "| mlp | b | 700.0 ms | 1,000.0 ms | -30 % |" in result
+    assert "| exact sum (Pellucid), and one process | 1 of 2 | 20 % | 30 % |" in result
 
 
 def test_the_committed_page_is_that_of_its_figures():

@@ -22,12 +22,12 @@ def test_a_view_is_accessible(view: str, scheme: str, browser: Any, served: Star
     page.goto(f"http://{served.host}/#{view}")
     page.wait_for_selector("#views a[aria-current]", timeout=WAIT)
     page.wait_for_timeout(2000)  # the view fills itself with what the server answers
-    found = axe.Axe().run(page).response
+    result = axe.Axe().run(page).response
     context.close()
-    assert len(found["passes"]) > 10  # it ran
+    assert len(result["passes"]) > 10  # it ran
     serious = [
-        f"{one['id']} ({one['impact']}): {one['help']}: {[node['target'] for node in one['nodes']]}"
-        for one in found["violations"]
-        if one["impact"] in {"serious", "critical"}
+        f"{fault['id']} ({fault['impact']}): {fault['help']}: {[node['target'] for node in fault['nodes']]}"
+        for fault in result["violations"]
+        if fault["impact"] in {"serious", "critical"}
     ]
     assert not serious, "\n".join(serious)

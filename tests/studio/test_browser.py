@@ -33,9 +33,9 @@ def cookies(served: Started, browser: Any) -> list[Any]:  # noqa: F811
     page.goto(served.address)
     page.wait_for_selector("#read", timeout=WAIT)
     assert "token" not in page.url
-    found = context.cookies()
+    result = context.cookies()
     context.close()
-    return found
+    return result
 
 
 def until(tab: Any, condition: str, wait: int = WAIT) -> None:
@@ -131,8 +131,8 @@ def test_a_clicked_weight_shows_the_derivative_of_python(model: str, what: str, 
     x = [tensors["x"] for header, tensors in shown if header["kind"] == "draw.run"][-1]
     trace = Model.load(model).trace(x[None], torch.tensor([5]))
     answers = {header["name"]: header["gradient"] for header, _ in shown if header["kind"] == "draw.explain"}
-    expected = [trace.explain(one).gradient for one in subjects]
-    assert [answers[one] for one in subjects] == expected
+    expected = [trace.explain(subject).gradient for subject in subjects]
+    assert [answers[subject] for subject in subjects] == expected
     assert len(set(subjects)) == 2
     assert page.gradient == expected[1]
     numeric = float(page.tab.get_attribute(".check", "data-numeric"))

@@ -42,9 +42,9 @@ def studio(*options: str) -> Iterator[Started]:
     line = process.stdout.readline()
     seconds = time.perf_counter() - began
     try:
-        found = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", line)
-        assert found, line
-        yield Started(process, found[0], seconds)
+        result = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", line)
+        assert result, line
+        yield Started(process, result[0], seconds)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)

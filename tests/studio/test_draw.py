@@ -19,13 +19,13 @@ def test_a_derivative_equals_that_of_the_library(name: str) -> None:
     tab, what = Tab(), WEIGHTS[name]
     described = tab.ask("draw.open", model=name)
     assert described["parameters"] == sum(layer["parameters"] for layer in described["layers"])
-    found = tab.draw(label=5)
-    assert (found["read"], found["label"]) == (3, 5)
-    trace = Model.load(name).trace(found["tensors"]["x"][None], torch.tensor([5]))
-    assert found["cost"] == trace.loss
-    assert found["probabilities"] == trace["loss.probabilities"][0].tolist()
+    result = tab.draw(label=5)
+    assert (result["read"], result["label"]) == (3, 5)
+    trace = Model.load(name).trace(result["tensors"]["x"][None], torch.tensor([5]))
+    assert result["cost"] == trace.loss
+    assert result["probabilities"] == trace["loss.probabilities"][0].tolist()
     for layer in described["layers"]:
-        torch.testing.assert_close(found["tensors"][layer["y"]], trace[layer["y"]][0].float(), rtol=0, atol=0)
+        torch.testing.assert_close(result["tensors"][layer["y"]], trace[layer["y"]][0].float(), rtol=0, atol=0)
     explained = tab.ask("draw.explain", what=what)
     assert explained["gradient"] == trace.explain(what).gradient
     assert explained["exact"]
@@ -76,8 +76,8 @@ def test_tabs_do_not_share_weights() -> None:
 
 
 def test_without_a_label_the_predicted_class_is_the_label() -> None:
-    found = Tab().draw(0)
-    assert found["label"] == found["read"] == 0
+    result = Tab().draw(0)
+    assert result["label"] == result["read"] == 0
 
 
 def test_a_huge_step_is_reported_and_can_be_undone() -> None:

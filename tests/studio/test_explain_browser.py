@@ -27,9 +27,9 @@ def cookies(served: Started, browser: Any) -> Any:  # noqa: F811
     page = context.new_page()
     page.goto(served.address)
     page.wait_for_selector("#explain-figures figure", timeout=WAIT)  # a detector opens at Explain
-    found = context.cookies()
+    result = context.cookies()
     context.close()
-    return found
+    return result
 
 
 class Page:
@@ -57,7 +57,7 @@ class Page:
     def last(self, kind: str, **fields: Any) -> Any:
         """Return the last answer of a kind with these fields."""
         answers = [header for header, _ in map(parsed, self.frames) if header["kind"] == kind]
-        return [one for one in answers if fields.items() <= one.items()][-1]
+        return [answer for answer in answers if fields.items() <= answer.items()][-1]
 
     def text(self, selector: str) -> str:
         return self.tab.inner_text(selector)
@@ -89,7 +89,7 @@ def test_an_upload_is_explained_and_its_sum_can_be_read(opened: Any) -> None:
     assert "upload=u" in page.tab.url
     figure = "[data-figure=lrp] .sum"
     told = page.last("explain.run", method="lrp")
-    shown = [number(one) for one in page.tab.locator(f"{figure} b").all_inner_texts()[:2]]
+    shown = [number(text) for text in page.tab.locator(f"{figure} b").all_inner_texts()[:2]]
     assert shown == pytest.approx([told["sum"], told["expected"]], rel=0.01)
     assert ("adds up" in page.text(figure)) is told["verdict"]["passed"]
     assert told["expected"] == pytest.approx(page.last("explain.aim")["score"])

@@ -35,10 +35,10 @@ def tab_of(folder: Path) -> Tab:
     return tab
 
 
-def wait(tab: Tab, run: str, found: Callable[[Any], Any], seconds: float = 60) -> Any:
+def wait(tab: Tab, run: str, result: Callable[[Any], Any], seconds: float = 60) -> Any:
     """Ask for a run's state until a function of it is true, and return the state."""
     end = time.monotonic() + seconds
-    while not found(state := tab.ask("train.state", run=run)):
+    while not result(state := tab.ask("train.state", run=run)):
         assert time.monotonic() < end, state
         time.sleep(0.05)
     return state
@@ -61,9 +61,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Tab, st
 def test_recipes_and_runs_are_listed(tmp_path: Path) -> None:
     tab = tab_of(tmp_path)
     opened = tab.ask("train.open")
-    assert {path.stem for path in Path("recipes").glob("*.toml")} <= {one["name"] for one in opened["recipes"]}
+    assert {path.stem for path in Path("recipes").glob("*.toml")} <= {recipe["name"] for recipe in opened["recipes"]}
     assert opened["runs"] == []
-    fields = {one["key"]: one for one in tab.ask("train.recipe", recipe="digits")["fields"]}
+    fields = {field_["key"]: field_ for field_ in tab.ask("train.recipe", recipe="digits")["fields"]}
     assert fields["optimizer.lr"]["value"] == 0.003
     assert fields["train.monitor"]["choices"] == ["auto", "val_loss", "val_accuracy", "val_miou", "val_ap"]
     assert fields["network.sizes"]["value"] == "[64, 64, 10]"
@@ -85,12 +85,12 @@ def test_every_value_of_a_form_is_accepted_as_a_setting(recipe: str, tmp_path: P
 
 def test_a_changed_type_has_other_settings_and_invalid_ones_are_named(tmp_path: Path) -> None:
     tab = tab_of(tmp_path)
-    found = tab.ask("train.recipe", recipe="digits", settings=["optimizer.name=momentum", "loss.name=quadratic"])
-    fields = {one["key"]: one["value"] for one in found["fields"]}
+    result = tab.ask("train.recipe", recipe="digits", settings=["optimizer.name=momentum", "loss.name=quadratic"])
+    fields = {field_["key"]: field_["value"] for field_ in result["fields"]}
     assert fields["optimizer.name"] == "momentum"
     assert ("optimizer.momentum" in fields, "optimizer.beta1" in fields) == (True, False)
     assert fields["loss.name"] == "quadratic"
-    choices = {one["key"]: one["choices"] for one in found["fields"] if one["is_part"]}
+    choices = {field_["key"]: field_["choices"] for field_ in result["fields"] if field_["is_part"]}
     assert {"sgd", "adam"} < set(choices["optimizer.name"])
     assert {"cosine", "constant"} < set(choices["schedule.name"])
     assert set(choices) == {f"{table}.name" for table in ("loss", "optimizer", "schedule", "regularizer")} | {
@@ -199,9 +199,9 @@ def test_the_doctor_and_a_comparison_are_shown(finished: tuple[Tab, str, Path]) 
         assert time.monotonic() < end
         time.sleep(0.1)
     assert answer["epochs"] == 6
-    found = answer["diagnosis"]
+    result = answer["diagnosis"]
     assert not tab.ask("train.findings", run=run)["working"]  # nothing has changed since
-    assert len(found["checks"]) > 30
+    assert len(result["checks"]) > 30
     wait(tab, other, status("finished"))
     compared = tab.ask("train.compare", runs=[run, other])
     assert compared["recipes"] == [["train.batch_size", "32", "64"]]
@@ -231,8 +231,8 @@ def test_user_data_are_read_from_the_given_folder(tmp_path: Path) -> None:
     refused = tab_of(runs).ask("train.confusion", run=run, epoch=1)
     assert "give it with --data" in refused["message"]
     tab = Tab(Library(talk.LIBRARY.names, talk.LIBRARY.load, Runs(runs, [own])))
-    found = tab.ask("train.confusion", run=run, epoch=1)
-    assert (found["classes"], sum(map(sum, found["counts"])) > 0) == (["dark", "light"], True)
+    result = tab.ask("train.confusion", run=run, epoch=1)
+    assert (result["classes"], sum(map(sum, result["counts"])) > 0) == (["dark", "light"], True)
     end = time.monotonic() + 120
     while (findings := tab.ask("train.findings", run=run))["kind"] != "error" and findings["working"]:
         assert time.monotonic() < end
@@ -322,7 +322,7 @@ def test_the_doctor_looks_at_a_training_that_is_paused(tmp_path: Path) -> None:
         assert time.monotonic() < end
         time.sleep(0.2)
     assert answer["epochs"] == done
-    assert "learning-rate-too-low" in {one["check"] for one in answer["diagnosis"]["findings"]}
+    assert "learning-rate-too-low" in {finding["check"] for finding in answer["diagnosis"]["findings"]}
     tab.session.library.runs.close()
 
 

@@ -43,11 +43,11 @@ def test_an_upload_is_explained_and_its_sum_is_told(opened: TestClient) -> None:
     answer = tab.ask("explain.picture", upload=sent["upload"])
     assert answer["label"] == "1"
     aimed = tab.ask("explain.aim")
-    found = tab.ask("explain.run", method="lrp")
+    result = tab.ask("explain.run", method="lrp")
     assert aimed["label"] == "1"
-    assert found["expected"] == pytest.approx(aimed["score"], rel=1e-5)
-    assert found["sum"] == pytest.approx(float(found["tensors"]["map"].sum()), rel=1e-4)
-    assert found["verdict"]["passed"] is (abs(found["sum"] / aimed["score"] - 1) <= 0.05)
+    assert result["expected"] == pytest.approx(aimed["score"], rel=1e-5)
+    assert result["sum"] == pytest.approx(float(result["tensors"]["map"].sum()), rel=1e-4)
+    assert result["verdict"]["passed"] is (abs(result["sum"] / aimed["score"] - 1) <= 0.05)
 
 
 def test_uploads_need_the_cookie_and_the_origin_of_the_page(opened: TestClient) -> None:
@@ -75,8 +75,8 @@ def test_uploads_need_the_cookie_and_the_origin_of_the_page(opened: TestClient) 
 )
 def test_files_that_are_not_pictures_are_refused(body: bytes, status: int, opened: TestClient) -> None:
     before = LIBRARY.uploads.names()
-    found = opened.post("/upload", content=body)
-    assert (found.status_code, bool(found.json()["error"])) == (status, True)
+    result = opened.post("/upload", content=body)
+    assert (result.status_code, bool(result.json()["error"])) == (status, True)
     assert LIBRARY.uploads.names() == before
 
 

@@ -90,7 +90,7 @@ def test_few_new_pictures_like_the_held_out_ones_are_below_the_threshold():
 
 
 @pytest.mark.parametrize(
-    ("targets", "why"),
+    ("targets", "message"),
     [
         ([0], "for 2 examples"),
         ([0, 2], "number them 0 to 1"),
@@ -98,14 +98,14 @@ def test_few_new_pictures_like_the_held_out_ones_are_below_the_threshold():
         ([0.0, 1.0], "one class index per example"),
     ],
 )
-def test_data_that_cannot_be_fitted_are_refused(targets: list[float], why: str):
-    with pytest.raises(PellucidError, match=why):
+def test_data_that_cannot_be_fitted_are_refused(targets: list[float], message: str):
+    with pytest.raises(PellucidError, match=message):
         fit_confidence(torch.tensor([[0.7, 0.3], [0.4, 0.6]]), torch.tensor(targets))
 
 
 def test_crossed_fits_on_each_half_and_evaluates_on_the_other():
     probabilities, targets = drawn(200, 1.0, seed=1)
-    found = crossed(probabilities, targets, range(200), seed=3)
+    result = crossed(probabilities, targets, range(200), seed=3)
     halves = Dataset.from_arrays(probabilities.float(), targets, ["a", "b", "c", "d", "e"]).split(0.5, 3)
     held = {tuple(row) for row in halves.test.x.flatten(1).tolist()}
     inside = torch.tensor([tuple(row) in held for row in probabilities.float().tolist()])
@@ -116,10 +116,10 @@ def test_crossed_fits_on_each_half_and_evaluates_on_the_other():
         sure, said = confidence.calibrate(probabilities[~here]).max(1)
         kept = sure >= confidence.threshold
         answered, right = answered + int(kept.sum()), right + int((kept & (said == targets[~here])).sum())
-    assert found is not None
-    assert (found.n, found.answered) == (200, answered)
-    assert found.answered_accuracy == pytest.approx(right / answered)
-    assert found.accuracy == pytest.approx(float((probabilities.argmax(1) == targets).double().mean()))
+    assert result is not None
+    assert (result.n, result.answered) == (200, answered)
+    assert result.answered_accuracy == pytest.approx(right / answered)
+    assert result.accuracy == pytest.approx(float((probabilities.argmax(1) == targets).double().mean()))
 
 
 def test_crossed_gives_the_larger_error_of_pictures_not_used_for_fitting():

@@ -38,8 +38,8 @@ def test_every_class_of_two_groups_is_in_both_parts(sizes, seed):
     groups = [group for group, size in enumerate(size for some in sizes for size in some) for _ in range(size)]
     held = Counter(labels[i] for i in hold_out(labels, groups, range(len(labels)), 0.2, seed))
     for label, some in enumerate(sizes):
-        wanted = max(1, int(sum(some) * 0.2 + 0.5))
-        assert held[label] <= max(wanted, min(some))
+        expected = max(1, int(sum(some) * 0.2 + 0.5))
+        assert held[label] <= max(expected, min(some))
         assert (held[label] > 0) == (len(some) > 1)
 
 
@@ -54,8 +54,8 @@ def test_a_split_does_not_depend_on_the_order_of_pictures(order, seed):
 
     def held(some: list[int]) -> set[int]:
         first: dict[int, int] = {}
-        groups = [first.setdefault(k // 2, place) for place, k in enumerate(some)]
-        found = hold_out([int(k < 20) for k in some], groups, [keys[k] for k in some], 0.25, seed)
-        return {some[place] for place in found}
+        groups = [first.setdefault(k // 2, index) for index, k in enumerate(some)]
+        result = hold_out([int(k < 20) for k in some], groups, [keys[k] for k in some], 0.25, seed)
+        return {some[index] for index in result}
 
     assert held(list(order)) == held(list(range(40)))

@@ -52,24 +52,24 @@ def test_the_gradients_are_those_of_autograd(sample: Sample) -> None:
     trace = traced(sample, BATCH)
     dx, dparams = by_autograd(trace)
     assert trace.gradients.keys() <= dparams.keys()
-    found = {path: trace[f"d{path}"] for path in dx if f"d{path}" in trace} | trace.gradients
+    actual = {path: trace[f"d{path}"] for path in dx if f"d{path}" in trace} | trace.gradients
     for path, expected in {**dx, **dparams}.items():  # what nothing reads has no gradient, which is 0
-        assert difference(found.get(path, torch.zeros_like(expected)), expected) < 1e-9, path
+        assert difference(actual.get(path, torch.zeros_like(expected)), expected) < 1e-9, path
 
 
 @pytest.mark.parametrize("sample", [*SAMPLES, *NETWORKS.values()], ids=str)
 def test_an_activation_is_the_sum_of_its_products(sample: Sample) -> None:
     trace = traced(sample, BATCH)
     for number in numbers(trace, each=2):
-        made = told(trace, number.label, expand=0).get("made_of")
-        if made is None:
+        result = told(trace, number.label, expand=0).get("made_of")
+        if result is None:
             continue
-        assert made["count"] == len(made["inputs"])
-        if made["linear"]:
-            products = [part["value"] * part["slope"] for part in made["inputs"]]
-            size = sum(map(abs, products)) + abs(made["constant"])
+        assert result["count"] == len(result["inputs"])
+        if result["linear"]:
+            products = [part["value"] * part["slope"] for part in result["inputs"]]
+            size = sum(map(abs, products)) + abs(result["constant"])
             allowed = (len(products) + 8) * 2**-52 * size
-            assert sum(products) + made["constant"] == pytest.approx(number.number, rel=0, abs=allowed)
+            assert sum(products) + result["constant"] == pytest.approx(number.number, rel=0, abs=allowed)
 
 
 SMALL = [sample for sample in SAMPLES if sample.smooth]
@@ -132,8 +132,8 @@ def test_products_that_are_not_listed_are_reported_as_one_sum() -> None:
     whole = trace.explain("weight[1, 0, 2, 2]", top=None).links[0]
     short = trace.explain("weight[1, 0, 2, 2]", top=4).links[0]
     assert short.count == len(whole.terms) == 2 * 5 * 5
-    assert short.terms == whole.terms[:4] or [one.value for one in short.terms] == [
-        one.value for one in whole.terms[:4]
+    assert short.terms == whole.terms[:4] or [term.value for term in short.terms] == [
+        term.value for term in whole.terms[:4]
     ]
     sizes = [abs(term.value) for term in whole.terms]
     assert sizes == sorted(sizes, reverse=True)

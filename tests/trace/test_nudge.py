@@ -36,13 +36,13 @@ def test_the_actual_change_is_that_of_pytorch(mlp: Model, digit: Tensor, path: s
     number = it.explain(path)
     index = tuple(map(int, number.name[number.name.index("[") + 1 : -1].split(",")))
     for h in (0.5, -1e-3):
-        found = it.nudge(number.name, h)
+        result = it.nudge(number.name, h)
         moved = {**weights, path: weights[path].clone()}
         moved[path][index] += h
-        assert found.before == pytest.approx(by_hand(mlp, digit, weights), rel=1e-12)
-        assert found.after == pytest.approx(by_hand(mlp, digit, moved), rel=1e-12)
-        assert found.predicted == number.gradient * h
-        assert found.actual == found.after - found.before
+        assert result.before == pytest.approx(by_hand(mlp, digit, weights), rel=1e-12)
+        assert result.after == pytest.approx(by_hand(mlp, digit, moved), rel=1e-12)
+        assert result.predicted == number.gradient * h
+        assert result.actual == result.after - result.before
 
 
 @pytest.mark.parametrize(
@@ -117,10 +117,10 @@ def test_a_change_below_the_rounding_of_the_loss_has_no_curvature() -> None:
     model.weights["dense1.weight"].fill_(1.0)
     model.weights["dense1.bias"].zero_()
     it = trace(model, torch.tensor([[3.0]]), torch.tensor([[1.0]]))
-    found = it.nudge("dense1.bias[0]", 1e-300)  # the bias is 0, and moves
-    assert "below" not in str(found)
-    assert "rounding: the predicted change" in str(found)
-    assert math.isnan(found.curvature), "h² is 0"
+    result = it.nudge("dense1.bias[0]", 1e-300)  # the bias is 0, and moves
+    assert "below" not in str(result)
+    assert "rounding: the predicted change" in str(result)
+    assert math.isnan(result.curvature), "h² is 0"
     assert "nonlinearity" in str(it.nudge("dense1.bias[0]", 1e-3))
     still = trace(model, torch.tensor([[3.0]]), torch.tensor([[3.0]]))  # the tangent is flat, the loss is not
     assert "nonlinearity" in str(still.nudge("dense1.bias[0]", 1.0))

@@ -176,7 +176,7 @@ def test_data_that_do_not_fit_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ({"n": 0}, "trace: n must be a whole number of at least 1, not 0"),
         ({"n": -1}, "at least 1, not -1"),
@@ -185,14 +185,14 @@ def test_data_that_do_not_fit_are_refused() -> None:
         ({"bogus": 1}, "trace has no option 'bogus'; known: train, seed, dtype, n"),
     ],
 )
-def test_unknown_options_and_values_are_refused(options: dict[str, object], words: str) -> None:
+def test_unknown_options_and_values_are_refused(options: dict[str, object], message: str) -> None:
     model = Model(Sequential(Dense(2)), Quadratic(), input_shape=(3,), regularizer=L2(0.1), metrics=())
-    with pytest.raises(PellucidError, match=re.escape(words)):
+    with pytest.raises(PellucidError, match=re.escape(message)):
         model.trace(torch.zeros(1, 3), torch.zeros(1, 2), **options)
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ({"top": 2.5}, "trace.explain: top must be a whole number of at least 1, not 2.5"),
         ({"top": 0}, "top must"),
@@ -202,9 +202,9 @@ def test_unknown_options_and_values_are_refused(options: dict[str, object], word
         ({"expand": None}, "expand must"),
     ],
 )
-def test_explain_refuses_indices_that_are_not_integers(options: dict[str, Any], words: str) -> None:
+def test_explain_refuses_indices_that_are_not_integers(options: dict[str, Any], message: str) -> None:
     it = traced(Sample(Sequential(a=Dense(2)), (3,)))
-    with pytest.raises(PellucidError, match=re.escape(words)):
+    with pytest.raises(PellucidError, match=re.escape(message)):
         it.explain("a.weight", **options)
 
 

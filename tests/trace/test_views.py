@@ -114,7 +114,7 @@ def test_latex_is_balanced_and_has_the_same_values(traced: Trace) -> None:
     assert text.count(r"\\" + "\n") == len(it.links) - 1
     assert text.count("&=") == len(it.links)
     first = text.splitlines()[1]
-    shown = [float(found) for found in re.findall(r"\\underbrace\{\(?(-?[\d.]+)\)?\}", first)]
+    shown = [float(result) for result in re.findall(r"\\underbrace\{\(?(-?[\d.]+)\)?\}", first)]
     products = sum(shown[k] * shown[k + 1] for k in (0, 2, 4)) + shown[6]
     assert products == pytest.approx(it.gradient, rel=1e-4), "three products of two, and the rest"
     assert text.isascii()
@@ -140,7 +140,7 @@ def test_special_characters_of_names_are_escaped_in_latex(name: str, written: st
 def test_json_names_every_tensor(traced: Trace) -> None:
     it = traced.to_json()
     assert it["loss"] == traced.loss
-    assert [one["name"] for one in it["tensors"]] == list(traced.names())
+    assert [tensor["name"] for tensor in it["tensors"]] == list(traced.names())
     assert [call["name"] for call in it["calls"]] == [call.name for call in traced.calls]
     assert it["calls"][3]["parameters"] == {"features.conv2.weight": [16, 6, 5, 5], "features.conv2.bias": [16]}
     assert sum(one["dy"] for one in it["examples"][0]) == pytest.approx(0, abs=1e-12), "a softmax takes as it gives"

@@ -101,15 +101,15 @@ def test_invalid_arguments_of_model_are_refused(given, said):
 
 
 @pytest.mark.parametrize(
-    ("metric", "said"),
+    ("metric", "message"),
     [
         ("f1", "did you mean 'macro_f1'?"),
         ("top3", "give TopK(3) of pellucid.metrics"),
         ("acc", "did you mean 'accuracy'"),
     ],
 )
-def test_metrics_are_found_by_the_names_of_other_libraries(metric, said):
-    with pytest.raises(PellucidError, match=re.escape(said)):
+def test_metrics_are_found_by_the_names_of_other_libraries(metric, message):
+    with pytest.raises(PellucidError, match=re.escape(message)):
         Model(Sequential(Dense(2)), metrics=[metric])
 
 

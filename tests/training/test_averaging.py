@@ -43,8 +43,8 @@ def test_epochs_are_evaluated_with_the_averaged_weights_and_training_continues_f
         decay = min(0.3, (1 + number) / (10 + number))  # 2/11, 3/12, 0.3, ...
         average = decay * average + (1 - decay) * weight
         expected.append(average)
-    for found, number in zip(seen.epochs, (3, 6, 9), strict=True):
-        assert torch.allclose(found, expected[number - 1], atol=1e-6)
+    for actual, number in zip(seen.epochs, (3, 6, 9), strict=True):
+        assert torch.allclose(actual, expected[number - 1], atol=1e-6)
     assert history["val_loss"] != other["val_loss"]
     assert torch.equal(model.weights[WEIGHT].double(), seen.epochs[-1])
     assert model.evaluate(digits(90, 120))["loss"] == pytest.approx(history["val_loss"][-1])

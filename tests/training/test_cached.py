@@ -118,15 +118,15 @@ def test_the_whole_model_is_saved_and_a_stopped_training_goes_on_exactly(tmp_pat
     ],
 )  # fmt: skip
 def test_features_are_cached_up_to_the_first_trained_layer(frozen: tuple[str, ...], front: set[str]) -> None:
-    made = model(0.0, *frozen)
-    cut = split(made.net, made.params, made.frozen)
+    result = model(0.0, *frozen)
+    cut = split(result.net, result.params, result.frozen)
     if not front:
         assert cut is None
         return
     assert cut is not None
-    wanted = {path for path in made.weights if path.rpartition(".")[0] in front}
-    assert flatten(cut.front_params).keys() == wanted
-    assert flatten(cut.back_params).keys() == made.weights.keys() - wanted
+    expected = {path for path in result.weights if path.rpartition(".")[0] in front}
+    assert flatten(cut.front_params).keys() == expected
+    assert flatten(cut.back_params).keys() == result.weights.keys() - expected
 
 
 def test_dropout_is_drawn_in_every_step() -> None:

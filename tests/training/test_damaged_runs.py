@@ -64,11 +64,11 @@ def test_finding_the_previous_checkpoint_changes_no_file_and_using_it_keeps_the_
     folder = stopped_run(tmp_path)
     damage(folder.last)
     damaged, good = folder.last.read_bytes(), folder.previous.read_bytes()
-    found = checkpoint.SavedState.find(folder)
-    assert found is not None
-    assert found.progress["step"] == 10
+    result = checkpoint.SavedState.find(folder)
+    assert result is not None
+    assert result.progress["step"] == 10
     assert (folder.last.read_bytes(), folder.previous.read_bytes()) == (damaged, good)
-    found.adopt(folder)
+    result.adopt(folder)
     assert folder.last.read_bytes() == good
     assert (folder.weights / "last-1.safetensors").read_bytes() == damaged
     assert not folder.previous.exists()
@@ -201,10 +201,10 @@ ODD = {
 @pytest.mark.parametrize("name", ODD)
 def test_a_foreign_file_is_reported_in_one_line(tmp_path, name):
     train(small_mlp(), tmp_path, epochs=1)
-    file, change, said = ODD[name]
+    file, change, message = ODD[name]
     RunFolder(tmp_path).previous.unlink(missing_ok=True)
     change(tmp_path / file)
-    with pytest.raises(PellucidError, match=said) as error:
+    with pytest.raises(PellucidError, match=message) as error:
         train(small_mlp(), tmp_path, epochs=1, resume=True)
     assert str(tmp_path) in str(error.value)
     assert "\n" not in str(error.value)

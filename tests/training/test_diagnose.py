@@ -141,8 +141,8 @@ def test_layers_inside_every_combinator_have_their_paths():
         for name in path.split("."):
             node = node[name]
         node["weight"].fill_(3e38)
-        found = diagnose_output(net, params, torch.ones(1, 3) * 10)
-        assert (found.kind, found.path, found.layer, found.tensor) == ("output", path, "Dense", "the output y")
+        result = diagnose_output(net, params, torch.ones(1, 3) * 10)
+        assert (result.kind, result.path, result.layer, result.tensor) == ("output", path, "Dense", "the output y")
 
 
 def test_the_last_finite_checkpoint_is_named_and_unchanged(tmp_path):
@@ -253,7 +253,7 @@ INF, NAN = float("inf"), float("nan")
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("result", "said"),
     [
         (
             NotFinite.of(torch.tensor([1.0, INF]), "output", "the output y", "block.dense", "Dense"),
@@ -278,17 +278,17 @@ INF, NAN = float("inf"), float("nan")
         ),
     ],
 )
-def test_the_message_contains_the_fields_of_the_json(found: NotFinite, said: str) -> None:
-    assert str(found) == said
-    assert said.endswith(found.without_path)
-    assert NotFinite.from_json(json.loads(json.dumps(found.to_json()))) == found
+def test_the_message_contains_the_fields_of_the_json(result: NotFinite, said: str) -> None:
+    assert str(result) == said
+    assert said.endswith(result.without_path)
+    assert NotFinite.from_json(json.loads(json.dumps(result.to_json()))) == result
 
 
 def test_only_the_first_non_finite_tensor_is_reported() -> None:
     parts = (torch.ones(2), None, (torch.tensor([INF, 0.0, 0.0]), torch.tensor([NAN])))
-    found = NotFinite.of(parts, "output", "the output y")
-    assert found is not None
-    assert (found.what, found.count, found.shape) == ("infinity", 1, (3,))
+    result = NotFinite.of(parts, "output", "the output y")
+    assert result is not None
+    assert (result.what, result.count, result.shape) == ("infinity", 1, (3,))
     assert NotFinite.of((torch.ones(2), torch.arange(3), None), "output", "the output y") is None
 
 

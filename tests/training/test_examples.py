@@ -15,18 +15,18 @@ from tests.training.small import digits, flip, small_conv
 
 def test_a_data_set_is_used_unchanged():
     data = Dataset.from_arrays(np.zeros((2, 3, 4, 4), np.uint8), [0, 1], ["a", "b"])
-    found = examples(data)
-    assert found.x is data.x
-    assert (found.classes, found.checksum, len(found)) == (("a", "b"), data.checksum, 2)
+    result = examples(data)
+    assert result.x is data.x
+    assert (result.classes, result.checksum, len(result)) == (("a", "b"), data.checksum, 2)
     with pytest.raises(PellucidError, match="has its own labels"):
         examples(data, [0, 1])
 
 
 def test_arrays_keep_their_shape():
-    found = examples([[0.5, 1.0]] * 3, [[0.25], [0.5], [1]])
-    assert (found.x.shape, found.x.dtype) == ((3, 2), torch.float32)
-    assert (found.y.shape, found.y.dtype) == ((3, 1), torch.float32)
-    assert found.classes is None
+    result = examples([[0.5, 1.0]] * 3, [[0.25], [0.5], [1]])
+    assert (result.x.shape, result.x.dtype) == ((3, 2), torch.float32)
+    assert (result.y.shape, result.y.dtype) == ((3, 1), torch.float32)
+    assert result.classes is None
 
 
 def test_the_checksum_depends_on_values_shapes_and_types():
@@ -140,8 +140,8 @@ def test_yielded_batches_train_in_their_order(given):
     assert (len(seen), history.rows[-1]["step"]) == (30, 30)
     if not isinstance(x, DataLoader):
         epochs = (0, 0) if steps and getattr(x, "__name__", "") == "<lambda>" else (0, 1)
-        wanted = [images for epoch in epochs for images, _ in batches(epoch)]
-        assert all(torch.equal(a, b) for a, b in zip(seen, wanted, strict=True))
+        expected = [images for epoch in epochs for images, _ in batches(epoch)]
+        assert all(torch.equal(a, b) for a, b in zip(seen, expected, strict=True))
     else:  # every example once
         rows = torch.cat(seen[:15]).flatten(1).tolist()
         assert sorted(rows) == sorted(X.flatten(1).tolist())
@@ -151,11 +151,11 @@ def test_yielded_batches_are_evaluated_and_predicted_to_their_end():
     model = small_conv()
     model.fit(DATA, **FIT)
     loader = DataLoader(TensorDataset(X, Y), 32)  # 300 = 9 x 32 + 12
-    wanted = model.evaluate(DATA)
+    expected = model.evaluate(DATA)
     for given in (loader, lambda: iter(loader), iter(loader)):
-        found = model.evaluate(given)
-        assert (found["n"], found["accuracy"]) == (300, wanted["accuracy"])
-        assert found["loss"] == pytest.approx(wanted["loss"], rel=1e-6)
+        evaluation = model.evaluate(given)
+        assert (evaluation["n"], evaluation["accuracy"]) == (300, expected["accuracy"])
+        assert evaluation["loss"] == pytest.approx(expected["loss"], rel=1e-6)
     probabilities = model.predict(DATA)
     for given in (loader, (x for x, _ in loader), ([x] for x, _ in loader)):
         torch.testing.assert_close(model.predict(given), probabilities)
@@ -169,7 +169,7 @@ def test_validation_data_may_be_a_function_but_not_a_generator():
 
 
 @pytest.mark.parametrize(
-    ("x", "options", "words"),
+    ("x", "options", "message"),
     [
         (endless(), {}, "give steps_per_epoch"),
         (batches(0), {"steps_per_epoch": 15}, "x ended in epoch 2 after 0 of 15 batches"),
@@ -191,8 +191,8 @@ def test_validation_data_may_be_a_function_but_not_a_generator():
         (Rows(), {"y": Y}, "leave y out"),
     ],
 )
-def test_data_that_do_not_fit_are_refused_in_one_line(x, options, words):
-    with pytest.raises(PellucidError, match=words):
+def test_data_that_do_not_fit_are_refused_in_one_line(x, options, message):
+    with pytest.raises(PellucidError, match=message):
         small_conv().fit(x, **{**FIT, "epochs": 2, **options})
 
 

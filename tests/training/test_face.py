@@ -51,21 +51,21 @@ def test_the_default_batch_size_is_32():
 
 def test_layers_accessed_by_path_have_the_trained_weights():
     model = nested()
-    found = model["features.conv1"]
-    assert found.layer == Conv2d(4, 3)
-    assert found.params["weight"] is model.weights["features.conv1.weight"]
+    result = model["features.conv1"]
+    assert result.layer == Conv2d(4, 3)
+    assert result.params["weight"] is model.weights["features.conv1.weight"]
     inside = {path.removeprefix("features.") for path in model.weights if path.startswith("features.")}
     assert set(model["features"].params) == inside
-    assert [one.path for one in model.layers] == [
+    assert [layer.path for layer in model.layers] == [
         "features.conv1", "features.norm", "features.relu", "flatten", "scores",
     ]  # fmt: skip
     assert model.layers[-1].layer == Dense(10)
-    for path, said in (
+    for path, message in (
         ("features.conv", "did you mean 'features.conv1'?"),
         ("zzz", "known: features"),
         (0, "no layer 0"),
     ):
-        with pytest.raises(PellucidError, match=re.escape(said)):
+        with pytest.raises(PellucidError, match=re.escape(message)):
             model[path]
     assert Model(nested().net)["scores"].params == {}  # no weights yet
 
@@ -165,7 +165,7 @@ def test_class_names_in_another_order_are_refused(call):
 
 
 @pytest.mark.parametrize(
-    ("x", "said"),
+    ("x", "message"),
     [
         (np.zeros((5, 8, 8, 1), np.float32), "channels are the last axis; give x.transpose(0, 3, 1, 2) of an array"),
         (np.zeros((1, 8, 8), np.float32), "x is one input of shape (1, 8, 8) without the batch axis; give x[None]"),
@@ -181,10 +181,10 @@ def test_class_names_in_another_order_are_refused(call):
         ),
     ],
 )
-def test_inputs_of_another_shape_raise_an_error_that_says_what_to_do(x, said):
+def test_inputs_of_another_shape_raise_an_error_that_says_what_to_do(x, message):
     model = listed()
     for call in (model.predict, model, model.explain, lambda x: model.evaluate(x, [0] * len(x))):
-        with pytest.raises(PellucidError, match=re.escape(said)) as caught:
+        with pytest.raises(PellucidError, match=re.escape(message)) as caught:
             call(x)
         assert "\n" not in str(caught.value)
 

@@ -125,8 +125,8 @@ def test_the_history_has_the_metrics_after_each_epoch():
     columns = "epoch step lr train_loss train_accuracy val_loss val_accuracy seconds images_per_second"
     assert list(history.last) == columns.split()
     assert history["epoch"] == [1, 2, 3, 4]
-    found = model.evaluate(held)
-    assert (history.last["val_loss"], history.last["val_accuracy"]) == (found["loss"], found["accuracy"])
+    evaluation = model.evaluate(held)
+    assert (history.last["val_loss"], history.last["val_accuracy"]) == (evaluation["loss"], evaluation["accuracy"])
     assert history.last["train_accuracy"] == model.evaluate(digits())["accuracy"]  # all 300: fewer than the sample
     assert history["train_loss"][3] < history["train_loss"][0]
     assert history.last["images_per_second"] == pytest.approx(300 / history.last["seconds"], rel=1e-3)

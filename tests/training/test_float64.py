@@ -39,9 +39,9 @@ def test_descent_reaches_the_least_squares_solution(kind: str, tolerance: float)
     steps = {"steps_per_epoch": 1} if kind == "stream" else {}
     model.fit(*given(kind), epochs=1000, batch_size=100, verbose=False, **steps)
     expected = np.linalg.lstsq(np.c_[X, np.ones(100)], Y, rcond=None)[0]
-    found = [model["dense1"].params[name].item() for name in ("weight", "bias")]
-    assert found == pytest.approx(expected, rel=tolerance)
-    assert model.evaluate(X, Y)["loss"] == pytest.approx(((X[:, 0] * found[0] + found[1] - Y) ** 2).mean() / 2)
+    actual = [model["dense1"].params[name].item() for name in ("weight", "bias")]
+    assert actual == pytest.approx(expected, rel=tolerance)
+    assert model.evaluate(X, Y)["loss"] == pytest.approx(((X[:, 0] * actual[0] + actual[1] - Y) ** 2).mean() / 2)
     assert model.predict(X).dtype == model(X).dtype == torch.float64
 
 

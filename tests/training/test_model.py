@@ -39,11 +39,11 @@ def test_predictions_are_those_of_the_same_network_in_torch():
 def test_evaluation_returns_the_mean_loss_and_the_accuracy():
     model, data = conv_model(), digits()
     y = logits_by_torch(model, data.x)
-    found = model.evaluate(data, batch_size=64)
-    assert found["loss"] == pytest.approx(F.cross_entropy(y, data.y).item(), rel=1e-6)
-    assert found["accuracy"] == (y.argmax(1) == data.y).double().mean().item()
-    assert found["n"] == 300
-    assert model.evaluate(data.x, data.y.tolist()) == pytest.approx(found)
+    evaluation = model.evaluate(data, batch_size=64)
+    assert evaluation["loss"] == pytest.approx(F.cross_entropy(y, data.y).item(), rel=1e-6)
+    assert evaluation["accuracy"] == (y.argmax(1) == data.y).double().mean().item()
+    assert evaluation["n"] == 300
+    assert model.evaluate(data.x, data.y.tolist()) == pytest.approx(evaluation)
 
 
 @pytest.mark.parametrize("options", [{"class_weights": tuple(range(1, 11))}, {"ignore": 3}])
@@ -64,10 +64,10 @@ def test_weighted_losses_are_averaged_over_all_batches(options):
 
 def test_the_other_metrics_are_found_by_name():
     model = Model(mlp((64, 10)), metrics=("accuracy", "top5"), input_shape=(1, 8, 8))
-    found, data = model.evaluate(digits()), digits()
+    result, data = model.evaluate(digits()), digits()
     y = F.linear(data.x.flatten(1), model.weights["head.scores.weight"], model.weights["head.scores.bias"])
     best = y.argsort(1, descending=True)[:, :5]
-    assert found["top5"] == (best == data.y[:, None]).any(1).double().mean().item()
+    assert result["top5"] == (best == data.y[:, None]).any(1).double().mean().item()
     with pytest.raises(PellucidError, match=r"no metric 'acuracy'.*did you mean 'accuracy'"):
         Model(mlp((64, 10)), metrics=("acuracy",))
 
@@ -181,7 +181,7 @@ def test_inputs_of_another_shape_are_refused_with_both_shapes():
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "said"),
+    ("x", "y", "message"),
     [
         ([[0.0]], None, "no targets"),
         ([[0.0]], [0, 1], "1 inputs and 2 targets"),
@@ -192,8 +192,8 @@ def test_inputs_of_another_shape_are_refused_with_both_shapes():
         (np.zeros((2, 1), "f"), [0, 7], "classes 0 to 7"),
     ],
 )
-def test_invalid_data_are_refused(x, y, said):
-    with pytest.raises(PellucidError, match=said):
+def test_invalid_data_are_refused(x, y, message):
+    with pytest.raises(PellucidError, match=message):
         Model(Sequential(Dense(2)), input_shape=(1,)).evaluate(x, y)
 
 

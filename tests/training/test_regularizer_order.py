@@ -80,9 +80,15 @@ def by_formula(
     flat = {path: one.requires_grad_() for path, one in flatten(params).items()}
     learner = torch.optim.SGD(flat.values(), LR, momentum)
     heavy = [flat["conv.weight"], flat["out.weight"]]
-    terms = [amounts(one) for one in regularizers if isinstance(one, Regularizer) and not one.decoupled]
-    shrinking = [one for one in regularizers if isinstance(one, Regularizer) and one.decoupled]
-    limits = [one.limit for one in regularizers if isinstance(one, MaxNorm)]
+    terms = [
+        amounts(regularizer)
+        for regularizer in regularizers
+        if isinstance(regularizer, Regularizer) and not regularizer.decoupled
+    ]
+    shrinking = [
+        regularizer for regularizer in regularizers if isinstance(regularizer, Regularizer) and regularizer.decoupled
+    ]
+    limits = [regularizer.limit for regularizer in regularizers if isinstance(regularizer, MaxNorm)]
     for x, target in batches():
         learner.zero_grad()
         y = F.relu(F.conv2d(x, flat["conv.weight"], flat["conv.bias"])).flatten(1)

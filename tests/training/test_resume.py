@@ -71,8 +71,8 @@ def test_a_training_is_resumed_from_a_checkpoint_inside_an_epoch(tmp_path, whole
     monkeypatch.setattr(fit, "TICK", 0.0)
     with pytest.raises(Stopped):
         train(small_conv(), tmp_path, extra=[StopAt(17)], checkpoint_seconds=0.0)
-    found = checkpoint.SavedState(RunFolder(tmp_path).last)
-    assert (found.progress["step"], found.progress["epoch"], found.progress["batch"]) == (16, 1, 6)
+    state = checkpoint.SavedState(RunFolder(tmp_path).last)
+    assert (state.progress["step"], state.progress["epoch"], state.progress["batch"]) == (16, 1, 6)
     resumed = small_conv()
     train(resumed, tmp_path, resume=True, extra=[StopAt(-1)])
     assert resumed.sha256() == whole(small_conv)[1]
@@ -131,10 +131,10 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("what", CHANGES)
-def test_resuming_with_other_settings_is_refused_and_names_them(whole, what):
-    make, options = CHANGES[what]
-    with pytest.raises(PellucidError, match=f"was begun with other settings: {what}; resume with the same"):
+@pytest.mark.parametrize("message", CHANGES)
+def test_resuming_with_other_settings_is_refused_and_names_them(whole, message):
+    make, options = CHANGES[message]
+    with pytest.raises(PellucidError, match=f"was begun with other settings: {message}; resume with the same"):
         train(make(), whole(small_mlp)[0], resume=True, **options)
 
 
@@ -285,8 +285,8 @@ def test_a_kill_inside_every_write_of_a_training_loses_nothing(tmp_path, monkeyp
 
     monkeypatch.setattr(files.Path, "replace", dying)
     places = 0
-    for place in range(1, 50):
-        calls[0], fatal[0], run = 0, place, tmp_path / f"run{place}"
+    for index in range(1, 50):
+        calls[0], fatal[0], run = 0, index, tmp_path / f"run{index}"
         try:
             train(small_mlp(), run, epochs=2)
         except Died:

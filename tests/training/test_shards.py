@@ -48,9 +48,9 @@ def test_the_shards_of_a_stream_are_those_of_its_batches(shards):
         return model.weights, history["train_loss"]
 
     expected, losses = trained_on_stream()
-    found, own = trained_on_stream(accumulate=shards)
+    actual, own = trained_on_stream(accumulate=shards)
     for path, tensor in expected.items():
-        torch.testing.assert_close(found[path], tensor, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(actual[path], tensor, rtol=1e-12, atol=1e-12)
     assert own == pytest.approx(losses, rel=1e-12)
 
 
@@ -191,9 +191,9 @@ def test_the_critic_of_a_wgan_is_updated_as_often_in_shards_of_other_sizes():
         model = Model(wgan_gp(5), optimizer=Adam(0.001), input_shape=(1, 8, 8), seed=1, metrics=())
         return model.fit(digits(0, 7), epochs=1, batch_size=7, verbose=False, **options).rows[0]
 
-    found, whole = losses(accumulate=2), losses()  # shards of four and three images, for five updates
-    assert {name for name in found if name.startswith("train")} == {name for name in whole if name.startswith("train")}
-    assert all(math.isfinite(found[name]) for name in found if name.startswith("train"))
+    result, whole = losses(accumulate=2), losses()  # shards of four and three images, for five updates
+    assert {name for name in result if name.startswith("train")} == {name for name in whole if name.startswith("train")}
+    assert all(math.isfinite(result[name]) for name in result if name.startswith("train"))
 
 
 def test_what_cannot_be_divided_is_refused():
@@ -245,16 +245,16 @@ def test_the_history_names_the_process_that_the_others_waited_for():
 def until(value, started):
     """Wait until a function returns something true while torchrun runs, and return it."""
     for _ in range(1200):
-        if found := value():
-            return found
+        if result := value():
+            return result
         assert started.poll() is None, started.communicate()
         time.sleep(0.1)
     raise AssertionError("two minutes have passed")
 
 
 def ranks(started):
-    found = subprocess.run(["pgrep", "-P", str(started.pid)], capture_output=True, text=True, check=False)
-    return set(map(int, found.stdout.split()))
+    result = subprocess.run(["pgrep", "-P", str(started.pid)], capture_output=True, text=True, check=False)
+    return set(map(int, result.stdout.split()))
 
 
 def kill_one(started, count, file, generator, ended):

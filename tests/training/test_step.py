@@ -115,8 +115,8 @@ def batches(count: int = 5) -> list[tuple[Tensor, Tensor]]:
 
 def decayed(parameters: list[nn.Parameter]) -> list[dict[str, object]]:
     """Group parameters so that only weights with two axes or more decay, by LAM / EXAMPLES."""
-    heavy = [one for one in parameters if one.dim() > 1]
-    light = [one for one in parameters if one.dim() == 1]
+    heavy = [parameter for parameter in parameters if parameter.dim() > 1]
+    light = [parameter for parameter in parameters if parameter.dim() == 1]
     return [{"params": heavy, "weight_decay": LAM / EXAMPLES}, {"params": light}]
 
 
@@ -219,8 +219,8 @@ def test_bf16_follows_autocast_and_keeps_float32_parameters() -> None:
     for path, parameter in zip(ORDER, theirs.parameters(), strict=True):
         mine = flatten(params)[path]
         assert mine.dtype is torch.float32
-        moved, wanted = mine - start[path], parameter.detach() - start[path]
-        assert (moved - wanted).norm() <= 0.1 * wanted.norm() + 1e-4, path
+        moved, expected = mine - start[path], parameter.detach() - start[path]
+        assert (moved - expected).norm() <= 0.1 * expected.norm() + 1e-4, path
 
 
 def test_bf16_caches_take_half_the_memory() -> None:

@@ -67,7 +67,7 @@ def test_times_are_read_as_by_slurm(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "why"),
+    ("options", "message"),
     [
         ({"time": "soon"}, "time=soon is no time"),
         ({"time": "0"}, "time=0 is no time"),
@@ -77,7 +77,7 @@ def test_times_are_read_as_by_slurm(text: str) -> None:
         ({"queue": "long"}, "no option"),
     ],
 )
-def test_invalid_options_of_slurm_are_reported_in_one_line(options: dict[str, str], why: str) -> None:
-    with pytest.raises(PellucidError, match=why) as caught:
+def test_invalid_options_of_slurm_are_reported_in_one_line(options: dict[str, str], message: str) -> None:
+    with pytest.raises(PellucidError, match=message) as caught:
         slurm.check_slurm(options)
     assert "\n" not in str(caught.value)

@@ -21,9 +21,9 @@ def digits(over: dict[str, Any], **choices: Any) -> planning.TuningPlan:
 
 def test_a_grid_has_every_combination():
     plan = digits({"optimizer.name": "sgd,adam", "train.batch_size": "16..18", "optimizer.lr": [0.1, 0.2]})
-    found = [tuple(plan.combination(index).values()) for index in range(plan.trials)]
+    actual = [tuple(plan.combination(index).values()) for index in range(plan.trials)]
     expected = [(name, size, lr) for name in ("sgd", "adam") for size in (16, 17, 18) for lr in (0.1, 0.2)]
-    assert found == expected
+    assert actual == expected
 
 
 def test_a_plan_is_restored_from_its_file():
@@ -52,7 +52,7 @@ def test_the_command_of_a_run_trains_the_same_recipe(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("words", "why"),
+    ("words", "message"),
     [
         (["--over", "optimizer.lrr=1,2"], "unknown key 'optimizer.lrr'; did you mean 'optimizer.lr'?"),
         (["--over", "optimizer.lr=a,b"], "optimizer.lr takes a number, not 'a'"),
@@ -81,10 +81,10 @@ def test_the_command_of_a_run_trains_the_same_recipe(tmp_path: Path):
     ],
 )
 def test_an_invalid_plan_is_reported_in_one_line_and_leaves_no_folder(
-    words: list[str], why: str, say: Say, tmp_path: Path
+    words: list[str], message: str, say: Say, tmp_path: Path
 ):
     begin = [] if "--resume" in words else ["digits", "data.validation=0.1", "--out", str(tmp_path / "found")]
-    assert why in say("sweep", *begin, *words).complaint
+    assert message in say("sweep", *begin, *words).complaint
     assert not (tmp_path / "found").exists()
 
 

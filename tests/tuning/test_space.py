@@ -34,7 +34,7 @@ def test_a_list_or_range_in_text_is_parsed_into_a_grid(text: str, grid: tuple[An
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("text", "message"),
     [
         ("1..0", "1..0 is not a range; its first number must be the smaller"),
         ("0..1:log", "must begin above 0, not at 0"),
@@ -43,10 +43,10 @@ def test_a_list_or_range_in_text_is_parsed_into_a_grid(text: str, grid: tuple[An
         ("sgd,sgd", '"sgd" is given twice'),
     ],
 )
-def test_text_that_is_neither_a_list_nor_a_range_is_refused(text: str, why: str):
-    with pytest.raises(PellucidError, match="--over k") as found:
+def test_text_that_is_neither_a_list_nor_a_range_is_refused(text: str, message: str):
+    with pytest.raises(PellucidError, match="--over k") as result:
         read_values(text, "--over k")
-    assert why in str(found.value)
+    assert message in str(result.value)
 
 
 @pytest.mark.parametrize("given", [3, None, {"a": 1}, b"ab"])

@@ -248,9 +248,9 @@ def test_the_table_is_aligned_text_and_plain_json() -> None:
     verdicts = {line.index("ok") for line in lines[1 : len(table.rows) + 1]}
     assert verdicts == {lines[0].index("verdict")}
     assert lines[-1].startswith(f"all {len(table.rows)} gradients agree")
-    found = json.loads(json.dumps(table.to_json(), allow_nan=False))
-    assert found["ok"] is True
-    assert len(found["rows"]) == len(table.rows)
+    values = json.loads(json.dumps(table.to_json(), allow_nan=False))
+    assert values["ok"] is True
+    assert len(values["rows"]) == len(table.rows)
 
 
 def test_a_loss_that_is_not_finite_is_refused() -> None:

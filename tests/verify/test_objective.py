@@ -36,10 +36,10 @@ def verified(objective: Objective) -> ObjectiveRows:
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_passes_the_verification(name: str) -> None:
-    found = verified(OBJECTIVES[name]())
-    assert all(row.ok for row in found.rows), found.rows
-    assert found.culprit is None
-    whole = [row for row in found.rows if row.form == "objective"]
+    result = verified(OBJECTIVES[name]())
+    assert all(row.ok for row in result.rows), result.rows
+    assert result.culprit is None
+    whole = [row for row in result.rows if row.form == "objective"]
     assert {row.what for row in whole} == {"dy", "dparams"}
     for row in whole:
         assert row.autograd is not None
@@ -47,9 +47,9 @@ def test_every_objective_passes_the_verification(name: str) -> None:
 
 
 def accused(objective: Objective, culprit: str) -> None:
-    found = verified(objective)
-    assert not all(row.ok for row in found.rows)
-    assert found.culprit == culprit
+    result = verified(objective)
+    assert not all(row.ok for row in result.rows)
+    assert result.culprit == culprit
 
 
 def changed_dy(change: Callable[[Any, Tensor], Tensor]) -> Gradients:
@@ -89,8 +89,8 @@ def test_a_negated_gradient_penalty_is_found(monkeypatch: pytest.MonkeyPatch) ->
     correct = r1.gradient_penalty
 
     def negated(*args: Any) -> Any:
-        found = correct(*args)
-        return found._replace(dparams=map_tree(torch.neg, found.dparams))
+        result = correct(*args)
+        return result._replace(dparams=map_tree(torch.neg, result.dparams))
 
     monkeypatch.setattr(r1, "gradient_penalty", negated)
     accused(r1_gan(), "discriminator (R1GAN, dparams)")
@@ -152,9 +152,9 @@ def test_spectral_normalization_missing_in_the_gradient_is_found(monkeypatch: py
 @pytest.mark.slow
 def test_a_gradient_of_regions_missing_in_the_finest_map_is_found() -> None:
     def box_gradients(self: FasterRCNN, *args: Any) -> Any:
-        found = FasterRCNN.box_gradients(self, *args)
-        assert found.dmap is not None
-        return found._replace(dmap=torch.zeros_like(found.dmap))
+        result = FasterRCNN.box_gradients(self, *args)
+        assert result.dmap is not None
+        return result._replace(dmap=torch.zeros_like(result.dmap))
 
     accused(wrong(FasterRCNN, box_gradients=box_gradients)(small_faster()), "neck (WrongFasterRCNN, dy)")
 
@@ -170,7 +170,7 @@ def test_a_negated_gradient_of_the_discriminator_is_found() -> None:
 def test_a_scale_of_the_discrepancy_missing_in_the_gradient_is_found() -> None:
     def gradients(self: CodeGMMN, params: Any, batch: Batch, mode: Mode) -> Any:
         for losses, dparams in CodeGMMN.gradients(self, params, batch, mode):
-            yield losses, map_tree(lambda one: one / self.scale, dparams) if "generator" in dparams else dparams
+            yield losses, map_tree(lambda leaf: leaf / self.scale, dparams) if "generator" in dparams else dparams
 
     accused(wrong(CodeGMMN, gradients=gradients)(code_gmmn()), "generator (WrongCodeGMMN, dparams)")
 

@@ -39,8 +39,8 @@ def test_class_names_that_xml_does_not_hold_are_refused(tree, tmp_path, name):
 @pytest.mark.parametrize("name", ["<b>&amp;", "a b", "]]>", "\u0663", "a\tb", "日本", "😀", "'\"", "# a", "yes", "{0}"])
 def test_class_names_with_special_characters_are_restored(tree, tmp_path, form, name):
     convert(tree("set", named("b", name)), tmp_path / "out", form)
-    found = read(tmp_path / "out")
-    assert [found.classes[one.label] for one in found.records[0].instances] == ["b", name]
+    result = read(tmp_path / "out")
+    assert [result.classes[instance.label] for instance in result.records[0].instances] == ["b", name]
 
 
 @pytest.mark.parametrize("name", ["a\x01.png", "a\n.png", " a.png", "a\udcff.png"])
@@ -59,7 +59,9 @@ def test_boxes_that_are_not_those_of_their_polygons_are_listed(tree, tmp_path):
     assert done.lost == {"box": 1}
     (fault,) = done.faults
     assert (fault.effect, fault.reason) == ("listed", "box (1, 1, 21, 19) becomes that of its polygon, (2, 4, 12, 14)")
-    assert [one.box for one in read(tmp_path / "out").records[0].instances] == [pytest.approx((2, 4, 12, 14))] * 2
+    assert [instance.box for instance in read(tmp_path / "out").records[0].instances] == [
+        pytest.approx((2, 4, 12, 14))
+    ] * 2
     assert convert(path, tmp_path / "other", "coco").lost == {}
 
 
@@ -146,7 +148,7 @@ def test_more_class_names_than_a_settings_file_holds_are_refused(tree, tmp_path)
 def test_each_format_declares_what_it_can_write(tree, tmp_path, monkeypatch):
     """A fifth format, of masks alone, needs no change of the conversion."""
     forms = {
-        "masks": replace(coco.FORMAT, name="masks", written=lambda found: frozenset({"masks"})),
+        "masks": replace(coco.FORMAT, name="masks", written=lambda result: frozenset({"masks"})),
         "small": replace(coco.FORMAT, name="small", class_fault=lambda parts: "are too many"),
     }
     monkeypatch.setattr(module, "FORMATS", {**FORMATS, **forms})
@@ -186,7 +188,7 @@ def test_yolo_checks_once_whether_there_are_masks(tree, tmp_path, monkeypatch):
     looks: list[int] = []
     has_masks = Annotations.has_masks.fget
     assert has_masks is not None
-    monkeypatch.setattr(Annotations, "has_masks", property(lambda found: (looks.append(1), has_masks(found))[1]))
+    monkeypatch.setattr(Annotations, "has_masks", property(lambda result: (looks.append(1), has_masks(result))[1]))
     number = []
     for count in (2, 40):
         looks.clear()

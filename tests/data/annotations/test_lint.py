@@ -16,8 +16,8 @@ from tests.data.pictures import picture_bytes
 def faults(path) -> list[tuple[str, int | None, str, str]]:
     """Return (file name, line, effect, reason) of each fault."""
     return [
-        (one.file.removeprefix(f"{path}/").rpartition("/")[2], one.line, one.effect, one.reason)
-        for one in lint(path).faults
+        (fault.file.removeprefix(f"{path}/").rpartition("/")[2], fault.line, fault.effect, fault.reason)
+        for fault in lint(path).faults
     ]
 
 
@@ -47,9 +47,9 @@ def test_invalid_boxes_and_files_are_listed(tree):
     }
     files["JPEGImages/c.png"] = files["JPEGImages/c.png"][:-20]
     path = tree("set", files)
-    found = lint(path)
-    assert (found.form, found.parts["train"].images, found.parts["train"].objects) == ("voc", 2, 3)
-    assert found.parts["train"].empty == 1
+    report = lint(path)
+    assert (report.form, report.parts["train"].images, report.parts["train"].objects) == ("voc", 2, 3)
+    assert report.parts["train"].empty == 1
     listed = faults(path)
     assert ("a.xml", 8, "dropped", "box (5, 5, 5, 5) has no area") in listed
     assert ("a.xml", 10, "changed", "box (2, 4, 40, 14) extends beyond the image of 30x20") in listed

@@ -17,20 +17,20 @@ def read(path, part="train", classes=None):
 
 @pytest.mark.parametrize("name", ["set", "set.zip"])
 def test_boxes_classes_and_difficult_objects(tree, name):
-    found = read(tree(name, voc_set()))
-    assert found.classes == ("cat", "dog")
-    assert [record.image for record in found.records] == ["JPEGImages/a.png", "JPEGImages/b.png"]
-    first, second = found.records[0].instances
-    assert (first.box, found.classes[first.label], first.crowd) == ((2, 4, 12, 14), "dog", False)
-    assert (second.box, found.classes[second.label], second.crowd) == ((20, 10, 30, 20), "cat", True)
-    assert found.records[1].instances == ()
-    assert not found.faults
+    result = read(tree(name, voc_set()))
+    assert result.classes == ("cat", "dog")
+    assert [record.image for record in result.records] == ["JPEGImages/a.png", "JPEGImages/b.png"]
+    first, second = result.records[0].instances
+    assert (first.box, result.classes[first.label], first.crowd) == ((2, 4, 12, 14), "dog", False)
+    assert (second.box, result.classes[second.label], second.crowd) == ((20, 10, 30, 20), "cat", True)
+    assert result.records[1].instances == ()
+    assert not result.faults
 
 
 def test_the_classes_of_another_part_are_those_of_the_training_part(tree):
-    found = read(tree("set", voc_set()), "val")
-    assert found.classes == ("cat", "dog")
-    assert found.records[0].instances[0].box == (0, 0, 30, 20)  # half a pixel beyond is rounding
+    result = read(tree("set", voc_set()), "val")
+    assert result.classes == ("cat", "dog")
+    assert result.records[0].instances[0].box == (0, 0, 30, 20)  # half a pixel beyond is rounding
 
 
 def test_files_of_the_voc_challenges_count_pixels_from_one(tree):
@@ -59,12 +59,12 @@ def test_without_image_lists_the_folders_are_the_splits(tree):
     ],
 )
 def test_invalid_boxes_are_reported_with_their_line(tree, box, line, effect, words):
-    found = read(tree("set", voc_set() | {"Annotations/a.xml": voc_xml(("dog", *box, 0), ("cat", 1, 2, 3, 4, 0))}))
-    (fault,) = found.faults
+    result = read(tree("set", voc_set() | {"Annotations/a.xml": voc_xml(("dog", *box, 0), ("cat", 1, 2, 3, 4, 0))}))
+    (fault,) = result.faults
     assert (fault.line, fault.effect) == (line, effect)
     assert words in fault.reason
     assert fault.file.endswith("Annotations/a.xml")
-    assert [one.box for one in found.records[0].instances][-1] == (1, 2, 3, 4)
+    assert [instance.box for instance in result.records[0].instances][-1] == (1, 2, 3, 4)
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,8 @@ def test_invalid_boxes_are_reported_with_their_line(tree, box, line, effect, wor
     ],
 )
 def test_damaged_files_are_refused_with_their_line(tree, data, line, words):
-    found = read(tree("set", voc_set() | {"Annotations/a.xml": data}), classes=("cat", "dog"))
-    (fault,) = found.faults
+    result = read(tree("set", voc_set() | {"Annotations/a.xml": data}), classes=("cat", "dog"))
+    (fault,) = result.faults
     assert (fault.line, fault.effect) == (line, "refused")
     assert words in fault.reason
 
@@ -90,8 +90,8 @@ def test_damaged_files_are_refused_with_their_line(tree, data, line, words):
 def test_files_and_images_that_lists_name_must_exist(tree):
     files = voc_set() | {"ImageSets/Main/train.txt": b"a\nnone\nb\n"}
     del files["JPEGImages/b.png"]
-    found = read(tree("set", files))
-    assert [(fault.file.rpartition("/")[2], fault.effect) for fault in found.faults] == [
+    result = read(tree("set", files))
+    assert [(fault.file.rpartition("/")[2], fault.effect) for fault in result.faults] == [
         ("none.xml", "refused"), ("b.xml", "refused")
     ]  # fmt: skip
 
@@ -102,8 +102,8 @@ def test_bccd_is_read(real):
     for part, counted in counts.items():
         for stem in (real("bccd") / f"ImageSets/Main/{part}.txt").read_text().split():
             counted.update(e.text for e in ElementTree.parse(real("bccd") / f"Annotations/{stem}.xml").iter("name"))
-        found = read(real("bccd"), part, ("RBC", "WBC", "Platelets"))
-        assert len(found.faults) == 1  # a box without area
-        assert ("00343.xml:56" if part == "train" else "00338.xml:164") in str(found.faults[0])
-        labels = Counter(found.classes[one.label] for record in found.records for one in record.instances)
+        result = read(real("bccd"), part, ("RBC", "WBC", "Platelets"))
+        assert len(result.faults) == 1  # a box without area
+        assert ("00343.xml:56" if part == "train" else "00338.xml:164") in str(result.faults[0])
+        labels = Counter(result.classes[instance.label] for record in result.records for instance in record.instances)
         assert labels + Counter(RBC=1) == counted

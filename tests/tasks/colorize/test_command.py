@@ -60,10 +60,10 @@ def test_pictures_of_all_formats_are_colorized(kind, tmp_path, save, run):
     picture.save(tmp_path / f"a{suffix}")
     code, said, _ = run("colorize", save(), tmp_path / f"a{suffix}", "--out", tmp_path / "out")
     assert code == 0
-    assert [one["image"] for one in said["pictures"]] == [f"a{suffix}"]
-    with Image.open(tmp_path / "out" / "a-colorized.png") as found:
-        assert found.mode == ("RGB" if alpha is None else "RGBA")
-        pixels = np.asarray(found)
+    assert [picture["image"] for picture in said["pictures"]] == [f"a{suffix}"]
+    with Image.open(tmp_path / "out" / "a-colorized.png") as result:
+        assert result.mode == ("RGB" if alpha is None else "RGBA")
+        pixels = np.asarray(result)
     assert np.abs(lab(pixels)[..., 0] - rgb2lab(rgb)[..., 0]).max() <= 0.5
     assert kind == "bilevel" or np.abs(lab(pixels)[..., 1:]).max() > 10  # black and white have no colours
     if alpha is not None:
@@ -88,9 +88,9 @@ def test_the_exif_orientation_is_applied(orientation, tmp_path, save, run):
     model = save()
     for name in ("turned", "upright"):
         assert run("colorize", model, tmp_path / f"{name}.png", "--out", tmp_path / "out")[0] == 0
-    found, expected = (load_image(tmp_path / "out" / f"{name}-colorized.png") for name in ("turned", "upright"))
-    assert torch.equal(found, expected)
-    assert (found.shape[1] == 17) == (orientation > 4)
+    actual, expected = (load_image(tmp_path / "out" / f"{name}-colorized.png") for name in ("turned", "upright"))
+    assert torch.equal(actual, expected)
+    assert (actual.shape[1] == 17) == (orientation > 4)
 
 
 def test_a_corrupt_file_among_100_is_named_and_the_others_are_colorized(tmp_path, save, run):
@@ -125,7 +125,7 @@ def test_the_static_parts_of_a_video_keep_their_colours(tmp_path, save, run):
     code, said, _ = run("colorize", save(Flicker), tmp_path / "a.gif", "--out", tmp_path / "out")
     assert code == 0
     assert len(said["pictures"]) == 60
-    shown = [np.asarray(Image.open(one["file"])) for one in said["pictures"]]
+    shown = [np.asarray(Image.open(picture["file"])) for picture in said["pictures"]]
     for before, after, first, second in zip(frames, frames[1:], shown, shown[1:], strict=False):
         static = before == after
         assert np.abs(lab(first)[static][:, 1:] - lab(second)[static][:, 1:]).max() <= 1

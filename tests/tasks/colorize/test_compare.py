@@ -79,9 +79,10 @@ def test_the_answer_key_names_the_original_picture(folder):
     from io import BytesIO
 
     true = {torch.tensor(np.array(Image.open(file))).numpy().tobytes() for file in folder.iterdir()}
-    for one in questions(colorizer(), str(folder), 6):
+    for question in questions(colorizer(), str(folder), 6):
         pixels = [
-            np.array(Image.open(BytesIO(b64decode(picture.source.split(",")[1])))).tobytes() for picture in one.pictures
+            np.array(Image.open(BytesIO(b64decode(picture.source.split(",")[1])))).tobytes()
+            for picture in question.pictures
         ]
-        assert pixels[one.real] in true
-        assert pixels[1 - one.real] not in true
+        assert pixels[question.real] in true
+        assert pixels[1 - question.real] not in true

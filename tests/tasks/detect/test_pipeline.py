@@ -59,11 +59,11 @@ def iou(a: list[float], b: list[float]) -> float:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_steps_end_in_what_predict_returns(name: str) -> None:
     it = run(name)
-    (wanted,) = ObjectFinder(it.model).find([IMAGE])
-    assert len(wanted)
-    torch.testing.assert_close(it.detections.boxes, wanted.boxes, rtol=1e-4, atol=1e-3)
-    torch.testing.assert_close(it.detections.scores, wanted.scores, rtol=1e-4, atol=1e-5)
-    assert torch.equal(it.detections.labels, wanted.labels)
+    (expected,) = ObjectFinder(it.model).find([IMAGE])
+    assert len(expected)
+    torch.testing.assert_close(it.detections.boxes, expected.boxes, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(it.detections.scores, expected.scores, rtol=1e-4, atol=1e-5)
+    assert torch.equal(it.detections.labels, expected.labels)
 
 
 def test_removed_boxes_equal_those_of_a_loop() -> None:
@@ -72,18 +72,18 @@ def test_removed_boxes_equal_those_of_a_loop() -> None:
     for label in range(2):
         order = sorted((k for k in range(len(boxes)) if scores[k][label] >= 0.2), key=lambda k: -scores[k][label])
         kept: list[int] = []
-        wanted = []
+        expected = []
         for k in order:
             over = [(other, iou(boxes[k], boxes[other])) for other in kept]
             first = next((pair for pair in over if pair[1] > 0.3), None)
             if first is None:
                 kept.append(k)
             else:
-                wanted.append((k, first[0], first[1]))
-        found = [(one.candidate, int(it.decision.chosen[one.by]), one.iou) for one in it.removed[label] if one.by >= 0]
-        assert len(wanted) > 3
-        assert [pair[:2] for pair in found] == [pair[:2] for pair in wanted]
-        assert [pair[2] for pair in found] == pytest.approx([pair[2] for pair in wanted], abs=1e-4)
+                expected.append((k, first[0], first[1]))
+        actual = [(one.candidate, int(it.decision.chosen[one.by]), one.iou) for one in it.removed[label] if one.by >= 0]
+        assert len(expected) > 3
+        assert [pair[:2] for pair in actual] == [pair[:2] for pair in expected]
+        assert [pair[2] for pair in actual] == pytest.approx([pair[2] for pair in expected], abs=1e-4)
 
 
 def test_relevance_starts_with_the_score_of_the_box() -> None:
@@ -94,8 +94,8 @@ def test_relevance_starts_with_the_score_of_the_box() -> None:
     assert output == pytest.approx(float(torch.tensor(score).logit()), abs=1e-4)
     torch.testing.assert_close(it.explain(2, "green", "lrp"), raw * score / output)
     side = it.scorer(2, "x1")
-    wanted = lrp(side.net, side.params, it.x, 0, WITHOUT_BIAS)[0].sum(0)
-    torch.testing.assert_close(it.explain(2, "x1", "lrp"), wanted)
+    expected = lrp(side.net, side.params, it.x, 0, WITHOUT_BIAS)[0].sum(0)
+    torch.testing.assert_close(it.explain(2, "x1", "lrp"), expected)
     assert it.explain(1, "y0", "saliency").shape == it.image.shape[1:]
 
 

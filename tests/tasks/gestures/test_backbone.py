@@ -59,8 +59,8 @@ def test_weights_of_an_unknown_network_are_reported_in_one_line(tmp_path: Path) 
 @pytest.mark.real
 def test_the_real_mobilenet_without_its_top() -> None:
     path = data_root() / "weights" / "mobilenet_v2_imagenet_no_top.h5"
-    found = backbone_settings(str(path))
-    assert (found["network.model"], found["network.pad"], found["network.epsilon"]) == ("mobilenet_v2", "same", 1e-3)
+    result = backbone_settings(str(path))
+    assert (result["network.model"], result["network.pad"], result["network.epsilon"]) == ("mobilenet_v2", "same", 1e-3)
 
 
 ZOO = sorted(set(MODELS) - {"mlp", "vit", "convnet", "lenet"} - DENSE - IMAGES)
@@ -85,8 +85,8 @@ def learning(name: str, patterns: list[str]) -> set[str]:
 
 @pytest.mark.parametrize("name", ZOO)
 def test_the_last_third_is_fine_tuned_by_patterns_that_all_match(name):
-    found = adapted(load_recipe("signs-finetune", {"network.model": name}))
-    parts = learning(name, found["train.frozen"])
+    result = adapted(load_recipe("signs-finetune", {"network.model": name}))
+    parts = learning(name, result["train.frozen"])
     assert 0 < len(parts) <= max(1, len(features(MODELS[name]()).layers) // 3)
     assert parts == LAST.get(name, parts) - ({"norm"} if name == "densenet121" else set())
 
@@ -101,5 +101,5 @@ def test_frozen_features_stay_all_frozen(name):
     [("airbench", True), ("airbench96", True), ("mobilenet_v2", True), ("vgg16", False), ("squeezenet1_1", False)],
 )
 def test_filters_are_whitened_where_the_network_has_them(name, whitened):
-    found = adapted(load_recipe("signs-scratch", {"network.model": name}))
-    assert found == ({} if whitened else {"start.whiten": ""})
+    result = adapted(load_recipe("signs-scratch", {"network.model": name}))
+    assert result == ({} if whitened else {"start.whiten": ""})

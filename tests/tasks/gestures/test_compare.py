@@ -103,7 +103,7 @@ def no_page(no_report: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a comparison write neither reports nor its own page."""
     import pellucid.tasks.gestures.compare as module
 
-    monkeypatch.setattr(module, "write_comparison", lambda folder, found: None)
+    monkeypatch.setattr(module, "write_comparison", lambda folder, result: None)
 
 
 def read(out: Path) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def test_metrics_of_the_saved_weights_equal_scikit_learns(bench: Bench, done: tu
     images = load_splits(bench.data, size=(16, 16)).test
     values = read(done[0])
     assert (values["n_train"], values["n_test"], values["classes"]) == (36, 18, list(CLASSES))
-    assert [one["variant"] for one in values["variants"]] == ["scratch", "frozen"]
+    assert [variant["variant"] for variant in values["variants"]] == ["scratch", "frozen"]
     for variant in values["variants"]:
         assert [trial["seed"] for trial in variant["trials"]] == [4, 5]
         for trial in variant["trials"]:
@@ -250,9 +250,9 @@ def test_interrupted_run_is_resumed_unless_its_data_have_changed(bench: Bench, t
 @pytest.mark.usefixtures("no_page")
 def test_small_data_sets_get_more_epochs(bench: Bench, tmp_path: Path) -> None:
     options: dict[str, Any] = {"out": tmp_path / "out", "progress": False, "repeats": 1}
-    found = compare(bench.variants[1:], backbone=str(bench.backbone), data=bench.data, **options)
+    comparison = compare(bench.variants[1:], backbone=str(bench.backbone), data=bench.data, **options)
     steps_an_epoch = math.ceil(36 / 16)
-    assert found.rows[0].first.epochs == MIN_STEPS / steps_an_epoch
+    assert comparison.rows[0].first.epochs == MIN_STEPS / steps_an_epoch
 
 
 @pytest.mark.slow
@@ -276,7 +276,7 @@ def test_ctrl_c_keeps_finished_runs_and_the_same_command_resumes(
         bench.compare(tmp_path)
     assert started == ["scratch", "frozen"]
     values = read(tmp_path)
-    assert (values["complete"], [one["variant"] for one in values["variants"]]) == (False, ["scratch"])
+    assert (values["complete"], [variant["variant"] for variant in values["variants"]]) == (False, ["scratch"])
     assert "1 of 2 variants are not trained yet" in (tmp_path / "comparison.html").read_text(encoding="utf-8")
     monkeypatch.setattr(module, "begin_run", begin_run)
     lines: list[str] = []
@@ -296,7 +296,7 @@ def test_different_networks_are_refused(bench: Bench, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "why"),
+    ("options", "message"),
     [
         ({"seeds": 0}, "seeds must be a whole number of at least 1"),
         ({"data": "nowhere"}, "no data set or folder 'nowhere'"),
@@ -305,19 +305,19 @@ def test_different_networks_are_refused(bench: Bench, tmp_path: Path) -> None:
     ],
 )
 def test_invalid_arguments_are_refused_before_any_training(
-    bench: Bench, tmp_path: Path, options: dict[str, Any], why: str
+    bench: Bench, tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(PellucidError, match=why):
+    with pytest.raises(PellucidError, match=message):
         bench.compare(tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
 
 
 def test_the_five_variants_have_different_names() -> None:
-    assert [one.recipe for one in VARIANTS] == [
+    assert [variant.recipe for variant in VARIANTS] == [
         "signs-scratch", "signs-frozen", "signs-frozen-augmented", "signs-finetune", "signs-best",
     ]  # fmt: skip
-    assert [one.transfers for one in VARIANTS] == [False, True, True, True, True]
-    assert len({one.title for one in VARIANTS}) == len({one.about for one in VARIANTS}) == 5
+    assert [variant.transfers for variant in VARIANTS] == [False, True, True, True, True]
+    assert len({variant.title for variant in VARIANTS}) == len({variant.about for variant in VARIANTS}) == 5
 
 
 @pytest.fixture(scope="module")
@@ -332,24 +332,24 @@ def plain(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
         (root / "fist" / f"{3 * k:02}-again.jpg").write_bytes(file_of(photo(3), "JPEG", quality=95 - k))
     (root / "palm" / "bad.png").write_bytes(b"no picture")
     lines: list[str] = []
-    told: list[str] = []
-    found = Bench(root, bench.backbone, bench.variants[:1]).compare(
-        root.parent / "out", tell=lines.append, reading=lambda what, *_: told.append(what)
+    messages: list[str] = []
+    comparison = Bench(root, bench.backbone, bench.variants[:1]).compare(
+        root.parent / "out", tell=lines.append, reading=lambda what, *_: messages.append(what)
     )
-    assert "reading" in told
+    assert "reading" in messages
     (root.parent / "lines").write_text("\n".join(lines))
-    return root, root.parent / "out", found
+    return root, root.parent / "out", comparison
 
 
 @pytest.mark.slow
 def test_near_duplicates_are_not_split_between_training_and_test(plain: tuple[Path, Path, VariantComparison]) -> None:
-    root, _, found = plain
+    root, _, result = plain
     collection = read_collection(root, 16)
-    assert found.n_train == len(collection.train.files)
-    assert found.n_test == len(collection.test.files)
-    assert found.collection is not None
-    assert found.collection.leaked == 0
-    again = [{"again" in name for name in part.files} for part in found.collection.parts().values()]
+    assert result.n_train == len(collection.train.files)
+    assert result.n_test == len(collection.test.files)
+    assert result.collection is not None
+    assert result.collection.leaked == 0
+    again = [{"again" in name for name in part.files} for part in result.collection.parts().values()]
     assert {True} <= again[0] ^ again[1], "the eleven pictures of one photo are on one side"
 
 
@@ -360,7 +360,7 @@ def test_damaged_files_of_a_folder_are_listed(plain: tuple[Path, Path, VariantCo
     assert "1 file cannot be read and is left out:" in lines
     assert any(line.startswith("  palm/bad.png is not") for line in lines)
     assert lines[-1].startswith("1/1 Scratch: accuracy ")
-    assert [one["file"] for one in read(out)["collection"]["corrupt_files"]] == ["palm/bad.png"]
+    assert [file["file"] for file in read(out)["collection"]["corrupt_files"]] == ["palm/bad.png"]
     assert "1 file cannot be read and is left out." in (out / "comparison.html").read_text(encoding="utf-8")
 
 

@@ -58,8 +58,8 @@ def test_json_holds_every_file(found):
 
 def test_long_lists_are_cut_with_their_number(tree):
     files = {f"{name}/{k}.png": file_of(photo(2 * c + k)) for c, name in enumerate("ab") for k in range(2)}
-    found = read_collection(tree("mine", files | {f"a/bad{k}.png": b"" for k in range(8)}), 16)
-    text = lines(found)
+    collection = read_collection(tree("mine", files | {f"a/bad{k}.png": b"" for k in range(8)}), 16)
+    text = lines(collection)
     assert text.count("  and 3 more files") == 1
     assert sum("is empty" in line for line in text) == 5
-    assert len(findings_to_json(found)["corrupt_files"]) == 8
+    assert len(findings_to_json(collection)["corrupt_files"]) == 8

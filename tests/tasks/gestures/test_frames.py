@@ -67,20 +67,20 @@ def outcome(data: bytes, path: Path) -> int | str:
 @pytest.mark.slow
 def test_a_gif_cut_anywhere_gives_whole_frames_or_one_clear_error(tmp_path: Path):
     whole = animation(tmp_path / "a.gif", [RED, GREEN, BLUE]).read_bytes()
-    found = [outcome(whole[:cut], tmp_path / "cut.gif") for cut in range(6, len(whole))]
-    assert all(one in (1, 2, 3) or "cut.gif is damaged at frame" in str(one) for one in found)
-    assert all(isinstance(one, str) for one in found[:80])
+    result = [outcome(whole[:cut], tmp_path / "cut.gif") for cut in range(6, len(whole))]
+    assert all(one in (1, 2, 3) or "cut.gif is damaged at frame" in str(one) for one in result)
+    assert all(isinstance(one, str) for one in result[:80])
 
 
 def test_bits_that_flip_in_a_gif_give_frames_or_one_clear_error(tmp_path: Path):
     whole = animation(tmp_path / "a.gif", [RED, GREEN, BLUE]).read_bytes()
-    rng, found = np.random.default_rng(0), list[int | str]()
+    rng, result = np.random.default_rng(0), list[int | str]()
     for _ in range(300):
         data = bytearray(whole)
         for at in rng.integers(6, len(data), 4):
             data[at] ^= 1 << int(rng.integers(8))
-        found.append(outcome(bytes(data), tmp_path / "odd.gif"))
-    refused = [one for one in found if isinstance(one, str)]
+        result.append(outcome(bytes(data), tmp_path / "odd.gif"))
+    refused = [one for one in result if isinstance(one, str)]
     assert 0 < len(refused) < 300
     assert all("odd.gif" in one for one in refused)
 

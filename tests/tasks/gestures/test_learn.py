@@ -72,15 +72,15 @@ def test_the_training_starts_from_the_given_backbone(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "message"),
     [({"data.size": 0}, "data.size is 0"), ({"data.limit": 5}, "data.limit"), ({"data.size": 17}, None)],
 )
-def test_recipes_that_fit_no_folder_are_refused_unread(settings, words):
+def test_recipes_that_fit_no_folder_are_refused_unread(settings, message):
     recipe = load_recipe(RECIPE, {**SMALL, **settings, "data.name": "nowhere"})
-    if words is None:
+    if message is None:
         check(recipe)
         return
-    with pytest.raises(PellucidError, match=words):
+    with pytest.raises(PellucidError, match=message):
         check(recipe)
 
 
@@ -119,8 +119,8 @@ def test_a_training_learns_and_is_calibrated(folder, tmp_path):
     assert kept.confidence is not None
     assert kept.confidence == run.model.confidence
     assert kept.classes == ("lying", "upright")
-    found = json.loads((run.path / "collection.json").read_bytes())
-    assert found["held_out_files"] == list(collection.test.files)
+    values = json.loads((run.path / "collection.json").read_bytes())
+    assert values["held_out_files"] == list(collection.test.files)
     assert f"<pre><code>pellucid gestures train {folder}</code></pre>" in run.report.read_text()
     assert kept.sha256() == json.loads((run.path / "results.json").read_bytes())["sha256"]
     assert run.metrics["accuracy"] >= 5 / 6
@@ -197,8 +197,8 @@ def test_evaluation_uses_the_held_out_pictures_of_the_training_after_others_are_
     run = learn(collection, recipe_for(collection, settings), tmp_path / "runs", progress=False)
     for k in range(12):
         (folder / "lying" / f"{k:02}-more.png").write_bytes(stripes(500 + k, False))
-    found = held_out(Model.load(run.path / "weights/best.safetensors"), str(folder))
-    assert found.checksum == collection.test.images.checksum
+    result = held_out(Model.load(run.path / "weights/best.safetensors"), str(folder))
+    assert result.checksum == collection.test.images.checksum
 
 
 class Spoken:

@@ -64,8 +64,8 @@ def test_a_frame_gives_what_its_picture_file_gives(tmp_path: Path):
     pixels = torch.randint(0, 256, (3, 37, 53), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
     Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(tmp_path / "1.png")
     (seen,) = watch(model, video_frames(tmp_path), AnswerSmoothing())
-    (found,) = predict(model, [tmp_path / "1.png"])
-    assert seen.probabilities == found.probabilities
+    (result,) = predict(model, [tmp_path / "1.png"])
+    assert seen.probabilities == result.probabilities
 
 
 def test_models_that_are_not_classifiers_are_refused():
@@ -78,11 +78,11 @@ def test_counts_and_rate_of_a_watch_by_hand():
     tally = FrameCounts(clock=lambda: next(ticks))
     for one in shown([RED, RED, GREY, GREEN, RED], AnswerSmoothing(memory=0.0, threshold=0.9)):
         tally.add(one)
-    found = tally.to_json()
-    assert (found["frames"], found["dropped"], found["unsure"]) == (5, 2, 1)
-    assert found["answers"] == {"red": 3, "green": 1}
-    assert (found["seconds"], found["fps"]) == (2.0, 2.0)  # four steps of half a second
-    changes = [(change["frame"], change["answer"]) for change in found["changes"]]
+    result = tally.to_json()
+    assert (result["frames"], result["dropped"], result["unsure"]) == (5, 2, 1)
+    assert result["answers"] == {"red": 3, "green": 1}
+    assert (result["seconds"], result["fps"]) == (2.0, 2.0)  # four steps of half a second
+    changes = [(change["frame"], change["answer"]) for change in result["changes"]]
     assert changes == [(0, "red"), (2, None), (3, "green"), (4, "red")]
 
 
@@ -151,8 +151,8 @@ def test_one_odd_frame_does_not_change_the_answer():
     # The odd frame weighs 1 in about 5: the mean falls to 0.98 - 0.96 / 5 = 0.79.
     assert [state.current_class for state in run(AnswerSmoothing(threshold=0.9), rows)] == [0] * 14
     # With 0.7 it weighs 1 in about 3.3, then 0.7 in 3.3 and 0.49 in 3.3: 0.69, 0.78, 0.84.
-    found = run(AnswerSmoothing(memory=0.7, threshold=0.8, margin=0.1), rows)
-    assert [state.current_class for state in found] == [0] * 10 + [None, None, 0, 0]
+    result = run(AnswerSmoothing(memory=0.7, threshold=0.8, margin=0.1), rows)
+    assert [state.current_class for state in result] == [0] * 10 + [None, None, 0, 0]
 
 
 def test_with_threshold_zero_there_is_always_an_answer():
@@ -183,7 +183,7 @@ def test_updating_returns_a_new_state_and_none_is_an_empty_one():
 
 
 @pytest.mark.parametrize(
-    ("values", "why"),
+    ("values", "message"),
     [
         ({"memory": 1.0}, "smoothing must be from 0"),
         ({"memory": -0.1}, "smoothing must be from 0"),
@@ -192,6 +192,6 @@ def test_updating_returns_a_new_state_and_none_is_an_empty_one():
         ({"margin": -1.0}, "margin must be"),
     ],
 )
-def test_invalid_settings_are_refused(values: dict[str, float], why: str):
-    with pytest.raises(PellucidError, match=why):
+def test_invalid_settings_are_refused(values: dict[str, float], message: str):
+    with pytest.raises(PellucidError, match=message):
         AnswerSmoothing(**values)

@@ -150,12 +150,12 @@ def autograd(
     for leaf in (*inputs.values(), *expected.values()):
         leaf.requires_grad_()
     y = reference_forward(net, params, x, replace_rng(mode))
-    actual = torch.autograd.grad(
+    gradients = torch.autograd.grad(
         list(leaves(y).values()), [*inputs.values(), *expected.values()], list(leaves(dy).values()), allow_unused=True
     )
     full = [
         torch.zeros_like(leaf) if grad is None else grad
-        for leaf, grad in zip([*inputs.values(), *expected.values()], actual, strict=True)
+        for leaf, grad in zip([*inputs.values(), *expected.values()], gradients, strict=True)
     ]
     return (
         tree_map(Tensor.detach, y),

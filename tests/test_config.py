@@ -116,10 +116,10 @@ def test_the_error_names_the_path_in_the_configuration():
 
 
 def nested(depth):
-    result = {"type": "ReLU"}
+    config = {"type": "ReLU"}
     for _ in range(depth):
-        result = {"type": "Sequential", "children": {"a": result}}
-    return result
+        config = {"type": "Sequential", "children": {"a": config}}
+    return config
 
 
 def test_networks_nested_too_deeply_are_refused():

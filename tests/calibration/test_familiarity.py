@@ -67,9 +67,9 @@ def test_the_distance_is_numpys_mahalanobis_distance() -> None:
 def test_many_features_are_reduced_to_the_principal_axes() -> None:
     model = Model(mlp((64, 3)), input_shape=(1, 8, 8), classes=3)
     x, y = torch.rand((200, 1, 8, 8), generator=rng(0)), torch.arange(200) % 3
-    result = fit_familiarity(model.net, model.params, (x, y), torch.rand((99, 1, 8, 8), generator=rng(1)))
-    assert result is not None
-    depth = result.depths[0]
+    familiarity = fit_familiarity(model.net, model.params, (x, y), torch.rand((99, 1, 8, 8), generator=rng(1)))
+    assert familiarity is not None
+    depth = familiarity.depths[0]
     assert depth.axes.shape == (MAX_AXES, 64)
     torch.testing.assert_close(depth.axes @ depth.axes.T, torch.eye(MAX_AXES), atol=1e-5, rtol=0)
     scaled = x.flatten(1).double() / x.flatten(1).double().std(0, correction=0)
@@ -91,11 +91,11 @@ def test_at_most_one_percent_or_one_held_out_image_is_above_the_threshold(n: int
     model = conv_model()
     x, y = blobs(400, 1)
     held = blobs(n, 2)[0]
-    result = fit_familiarity(model.net, model.params, (x, y), held)
-    assert result is not None
-    beyond = int((result.distance(model.net, model.params, held) > result.threshold).sum())
+    familiarity = fit_familiarity(model.net, model.params, (x, y), held)
+    assert familiarity is not None
+    beyond = int((familiarity.distance(model.net, model.params, held) > familiarity.threshold).sum())
     assert beyond == {20: 0, 400: 3}[n], "the fourth of 401 is the threshold, the largest of 21"
-    assert (result.alarms, result.held_out) == (beyond / n, n)
+    assert (familiarity.alarms, familiarity.held_out) == (beyond / n, n)
 
 
 def test_held_out_images_are_familiar_and_noise_is_not() -> None:

@@ -160,8 +160,8 @@ def test_measuring_refuses_broken_pictures(words: list[str], say: Say, tmp_path:
 def test_measuring_ignores_files_that_are_no_pictures(words: list[str], say: Say, tmp_path: Path) -> None:
     name = words[-1]
     WRITERS[name](tmp_path / name, False)
-    result = say(*words, "--json").json
-    assert result["n"] == (2 if name == "classes" else 1) * len(GOOD)
+    output = say(*words, "--json").json
+    assert output["n"] == (2 if name == "classes" else 1) * len(GOOD)
 
 
 @pytest.mark.parametrize("words", SHOW, ids=" ".join)

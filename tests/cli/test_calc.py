@@ -16,46 +16,46 @@ TRUE = [
 
 def test_conv_prints_the_output_size(say: Say):
     words = ("calc", "conv", "227", "11", "--stride", "4", "--channels", "3", "--filters", "96")
-    result = say(*words, "--json").json
-    assert result["output_shape"] == [96, 55, 55]
-    assert (result["output_size"], result["weights"], result["parameters"]) == (55, 34_848, 34_944)
+    output = say(*words, "--json").json
+    assert output["output_shape"] == [96, 55, 55]
+    assert (output["output_size"], output["weights"], output["parameters"]) == (55, 34_848, 34_944)
     assert "34,944" in say(*words).out
     assert say("calc", "conv", "10", "3", "--dilation", "2", "--json").json["output_size"] == 6
 
 
 def test_params_prints_the_parameter_counts(say: Say):
     words = ("calc", "params", "1x28x28", "Flatten, Dense(20)", "Dense(10), Dense(5)")
-    result = say(*words, "--json").json
-    assert (result["weights"], result["biases"], result["parameters"]) == (15_930, 35, 15_965)
-    assert result["hessian_entries"] == 15_965 * 15_966 // 2
+    output = say(*words, "--json").json
+    assert (output["weights"], output["biases"], output["parameters"]) == (15_930, 35, 15_965)
+    assert output["hessian_entries"] == 15_965 * 15_966 // 2
     assert "parameters: 15,965" in say(*words).out
 
 
 def test_receptive_field_prints_window_and_stride(say: Say):
     words = ("calc", "receptive-field", "Conv2d(1, 3)", "Conv2d(1, 3), MaxPool2d(2)")
-    result = say(*words, "--json").json
-    assert [row["field"] for row in result["layers"]] == [[3, 3], [5, 5], [6, 6]]
-    assert (result["receptive_field"], result["step"]) == ([6, 6], [2, 2])
+    output = say(*words, "--json").json
+    assert [row["field"] for row in output["layers"]] == [[3, 3], [5, 5], [6, 6]]
+    assert (output["receptive_field"], output["step"]) == ([6, 6], [2, 2])
     assert "5 x 5" in say(*words).out
 
 
 def test_iou_prints_the_overlap(say: Say):
     words = ("calc", "iou", "189,201,185", "31,50,23")
-    result = say(*words, "--json").json
-    assert result["iou"] == pytest.approx([0.902, 0.397], abs=5e-4)
-    assert result["mean_iou"] == pytest.approx(0.65, abs=1e-3)
-    assert "for mean average precision (mAP)" in result["note"]
+    output = say(*words, "--json").json
+    assert output["iou"] == pytest.approx([0.902, 0.397], abs=5e-4)
+    assert output["mean_iou"] == pytest.approx(0.65, abs=1e-3)
+    assert "for mean average precision (mAP)" in output["note"]
     assert "for mean average precision (mAP)" in say(*words).out
 
 
 def test_map_prints_the_average_precision(say: Say, tmp_path: Path):
     Path("found.csv").write_text(BOXES)
     Path("true.json").write_text(json.dumps(TRUE))
-    result = say("calc", "map", "found.csv", "true.json", "--json").json
-    assert result["classes"]["cat"] == {
+    output = say("calc", "map", "found.csv", "true.json", "--json").json
+    assert output["classes"]["cat"] == {
         "truths": 2, "detections": 2, "hits": 1, "area": 0.5, "eleven": pytest.approx(6 / 11)
     }  # fmt: skip
-    assert result["map"] == {"area": 0.5, "eleven": pytest.approx(6 / 11)}
+    assert output["map"] == {"area": 0.5, "eleven": pytest.approx(6 / 11)}
     assert say("calc", "map", "found.csv", "true.json", "--iou", "0.95", "--json").json["map"]["area"] == 0
     assert "0.5455" in say("calc", "map", "found.csv", "true.json").out
 

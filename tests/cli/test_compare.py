@@ -9,9 +9,9 @@ from tests.cli.conftest import Say
 
 
 def test_a_table_and_a_plot_are_written(say: Say, tmp_path: Path) -> None:
-    result = say("compare", "digits", "--only", "tree", "nearest-l2", "--out", str(tmp_path), "--json").json
-    assert [row["name"] for row in result["rows"]] == ["nearest-l2", "tree"]
-    assert json.loads((tmp_path / "comparison.json").read_bytes())["rows"] == result["rows"]
+    output = say("compare", "digits", "--only", "tree", "nearest-l2", "--out", str(tmp_path), "--json").json
+    assert [row["name"] for row in output["rows"]] == ["nearest-l2", "tree"]
+    assert json.loads((tmp_path / "comparison.json").read_bytes())["rows"] == output["rows"]
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
     text = say("compare", "digits", "--only", "tree", "--out", str(tmp_path)).out
     assert "decision tree" in text

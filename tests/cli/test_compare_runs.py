@@ -36,13 +36,13 @@ def edit(file: Path, before: object, after: object) -> None:
 
 @pytest.mark.slow
 def test_only_differing_settings_are_listed(runs: tuple[Path, Path], say: Say, tmp_path: Path) -> None:
-    result = say("compare-runs", *map(str, runs), "--out", "page.html", "--json").json
-    assert result["page"] == "page.html"
-    assert [(run["name"], run["epochs"]) for run in result["runs"]] == [("first", 3), ("<b>second", 2)]
+    output = say("compare-runs", *map(str, runs), "--out", "page.html", "--json").json
+    assert output["page"] == "page.html"
+    assert [(run["name"], run["epochs"]) for run in output["runs"]] == [("first", 3), ("<b>second", 2)]
     lr = tomllib.loads((runs[0] / "recipe.toml").read_text())["optimizer"]["lr"]
-    assert result["recipes"] == {"optimizer.lr": [str(lr), "0.125"]}
-    assert set(result["manifests"]) == {"cpu"}
-    assert result["manifests"]["cpu"][1] == "a <abacus>"
+    assert output["recipes"] == {"optimizer.lr": [str(lr), "0.125"]}
+    assert set(output["manifests"]) == {"cpu"}
+    assert output["manifests"]["cpu"][1] == "a <abacus>"
     page = without_script((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert "<b>" not in page
     assert "<abacus>" not in page
@@ -53,13 +53,13 @@ def test_only_differing_settings_are_listed(runs: tuple[Path, Path], say: Say, t
 
 @pytest.mark.slow
 def test_classes_have_the_f1_of_scikit_learn(runs: tuple[Path, Path], say: Say) -> None:
-    actual = say("compare-runs", *map(str, runs), "--json").json["classes"]
+    output = say("compare-runs", *map(str, runs), "--json").json["classes"]
     true, said = [0] * 4 + [1] * 6, [0, 0, 0, 1, 0, 0, 1, 1, 1, 1]
     expected = f1_score(true, said, average=None)
-    assert actual["a"] == ["-", f"{100 * expected[0]:.1f} %"]
-    assert actual["0"][1] == f"{100 * expected[1]:.1f} %"
-    assert actual["mean"][1] == f"{100 * f1_score(true, said, average='macro'):.1f} %"
-    assert list(actual)[-1] == "mean"
+    assert output["a"] == ["-", f"{100 * expected[0]:.1f} %"]
+    assert output["0"][1] == f"{100 * expected[1]:.1f} %"
+    assert output["mean"][1] == f"{100 * f1_score(true, said, average='macro'):.1f} %"
+    assert list(output)[-1] == "mean"
 
 
 def test_without_json_a_table_and_the_page_are_written(runs: tuple[Path, Path], say: Say, tmp_path: Path) -> None:
@@ -75,9 +75,9 @@ def test_without_json_a_table_and_the_page_are_written(runs: tuple[Path, Path], 
 def test_missing_values_of_a_run_are_reported(runs: tuple[Path, Path], say: Say, tmp_path: Path) -> None:
     for name in ("results.json", "confusion.json", "recipe.toml", "manifest.json"):
         (runs[1] / name).unlink()
-    result = say("compare-runs", *map(str, runs), "--json").json
-    assert result["runs"][1]["results"] == {}
-    assert result["recipes"]["train.epochs"] == ["3", "-"]
+    output = say("compare-runs", *map(str, runs), "--json").json
+    assert output["runs"][1]["results"] == {}
+    assert output["recipes"]["train.epochs"] == ["3", "-"]
     page = (tmp_path / "comparison.html").read_text(encoding="utf-8")
     assert "&lt;b&gt;second recorded no result" in page
     assert "&lt;b&gt;second recorded no confusion matrix" in page
@@ -96,8 +96,8 @@ def test_the_row_of_a_run_stopped_by_nan_names_the_step(run_folder: Path, say: S
     value = "NaN," if " NaN" in message else "infinity,"  # which of both comes first depends on the processor
     assert row.split() == ["stopped", "-", value, "step", "2"]
     assert f"stopped/digits-1: {message}" in said.out
-    result = say(*arguments, "--json").json["runs"]
-    assert (result[0]["stopped"], result[1]["stopped"]["step"], result[1]["stopped"]["error"]) == (None, 2, message)
+    output = say(*arguments, "--json").json["runs"]
+    assert (output[0]["stopped"], output[1]["stopped"]["step"], output[1]["stopped"]["error"]) == (None, 2, message)
     page = (tmp_path / "comparison.html").read_text(encoding="utf-8")
     assert "training stopped in step 2 (epoch 1, batch 2): head.scores (Dense)" in page
     (tmp_path / "stopped/digits-1/error.json").write_text("{")
@@ -107,9 +107,9 @@ def test_the_row_of_a_run_stopped_by_nan_names_the_step(run_folder: Path, say: S
 def test_runs_of_one_name_are_distinguished_by_their_paths(run_folder: Path, say: Say, tmp_path: Path) -> None:
     for place in ("a", "b"):
         shutil.copytree(run_folder, tmp_path / place / "digits-1")
-    result = say("compare-runs", "a/digits-1", "b/digits-1", "--json").json
-    assert [run["name"] for run in result["runs"]] == ["a/digits-1", "b/digits-1"]
-    assert result["recipes"] == result["manifests"] == {}
+    output = say("compare-runs", "a/digits-1", "b/digits-1", "--json").json
+    assert [run["name"] for run in output["runs"]] == ["a/digits-1", "b/digits-1"]
+    assert output["recipes"] == output["manifests"] == {}
 
 
 @pytest.mark.parametrize(

@@ -73,11 +73,11 @@ def test_a_foreign_history_is_reported_in_one_line(say: Say, ill: Path, tmp_path
 @pytest.mark.slow
 @pytest.mark.usefixtures("examined")
 def test_json_is_the_diagnosis(say: Say, ill: Path, tmp_path: Path) -> None:
-    result = say("doctor", str(ill), "--json", "--html", "page.html").json
-    assert (result["model"], result["healthy"]) == (str(ill), False)
-    assert set(result["checks"]) == NAMES
-    assert result["left_out"] == {}
-    (dead,) = [finding for finding in result["findings"] if finding["check"] == "dead-units"]
+    output = say("doctor", str(ill), "--json", "--html", "page.html").json
+    assert (output["model"], output["healthy"]) == (str(ill), False)
+    assert set(output["checks"]) == NAMES
+    assert output["left_out"] == {}
+    (dead,) = [finding for finding in output["findings"] if finding["check"] == "dead-units"]
     assert dead["path"] == "features.relu1"
     assert dead["evidence"]["dead"] > 0.4 * dead["evidence"]["units"]
     page = (tmp_path / "page.html").read_text("utf-8")
@@ -87,17 +87,17 @@ def test_json_is_the_diagnosis(say: Say, ill: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_remedies_are_tried_with_try(say: Say, ill: Path) -> None:
-    result = say("doctor", str(ill), "--try", "--json").json["findings"]
-    tried = [one["tried"] for one in result if one["tried"]]
+    output = say("doctor", str(ill), "--try", "--json").json["findings"]
+    tried = [one["tried"] for one in output if one["tried"]]
     assert tried
     assert any(one["accuracy"]["after"] > 0.9 for one in tried)
 
 
 def test_training_checks_are_skipped_for_a_model_without_a_run(say: Say, run_folder: Path) -> None:
     weights = str(run_folder / "weights/last.safetensors")
-    result = say("doctor", weights, "--json").json
-    assert set(result["checks"]) | set(result["left_out"]) == NAMES
-    assert "dead-units" in result["checks"]
+    output = say("doctor", weights, "--json").json
+    assert set(output["checks"]) | set(output["left_out"]) == NAMES
+    assert "dead-units" in output["checks"]
     assert "run folder" in say("doctor", weights, "--try").complaint
 
 
@@ -125,9 +125,9 @@ def test_the_training_of_a_folder_of_pictures_is_found(
     (tmp_path / "hands/a/bad.png").write_bytes(b"no")
     words = ("start.weights=", "network.width=2", "--size", "16", "train.precision=float32", "--epochs", "1")
     run = say("gestures", "train", "hands", *words, "--json").json["run"]
-    result = say("doctor", run, "--json").json
-    assert result["checks"]
-    assert result["notes"] == []
+    output = say("doctor", run, "--json").json
+    assert output["checks"]
+    assert output["notes"] == []
     (Path(run) / "results.json").unlink()
     (Path(run) / "metrics.csv").unlink()
     assert f"pellucid gestures train --resume {run}`" in say("doctor", run, "--json").json["notes"][0]

@@ -40,28 +40,28 @@ def test_all_methods_write_a_picture_and_its_values(say: Say, seven: Path, tmp_p
 
 @pytest.mark.slow
 def test_json_contains_the_checks(say: Say, seven: Path, tmp_path: Path) -> None:
-    result = say("explain", "mnist-lenet", str(seven), "--method", "all", "--json").json
-    assert list(result["methods"]) == USED
-    assert list(result["skipped"]) == ["rollout"]
-    integrated = result["methods"]["integrated_gradients"]
+    output = say("explain", "mnist-lenet", str(seven), "--method", "all", "--json").json
+    assert list(output["methods"]) == USED
+    assert list(output["skipped"]) == ["rollout"]
+    integrated = output["methods"]["integrated_gradients"]
     assert integrated["gap"] < 0.05
     assert integrated["gap"] == pytest.approx(abs(integrated["sum"] / integrated["wanted"] - 1))
-    assert integrated["deletion"] < result["random"]["deletion"], "it names what counts sooner than chance"
-    assert integrated["insertion"] > result["random"]["insertion"]
+    assert integrated["deletion"] < output["random"]["deletion"], "it names what counts sooner than chance"
+    assert integrated["insertion"] > output["random"]["insertion"]
     said = {name: one["verdict"] for name, one in integrated["verdicts"].items()}
     assert said["sum"] == "adds up within 5 %"
     assert said["deletion"] == said["insertion"] == "better than random order on this image"
     assert integrated["verdicts"]["deletion"]["p"] == 1 / 20
-    assert "sum" not in result["methods"]["saliency"]["verdicts"]
-    relevant = result["methods"]["lrp"]
-    assert relevant["sum"] + sum(relevant["absorbed"].values()) == pytest.approx(result["score"], rel=1e-5)
-    assert result["methods"]["saliency"]["absorbed"] == {}
-    assert all(result["distances"][name][name] == 0 for name in USED)
-    assert all(distance >= 0 for row in result["distances"].values() for distance in row.values())
-    assert result["distances"]["lrp"]["gradcam"] == result["distances"]["gradcam"]["lrp"]
-    assert result["methods"]["saliency"]["wanted"] is None
-    assert all(Path(file).is_file() for file in result["files"])
-    assert Path(result["files"][0]).parent == Path(f"explanations/mnist-lenet-{seven.parent.name}-seven")
+    assert "sum" not in output["methods"]["saliency"]["verdicts"]
+    relevant = output["methods"]["lrp"]
+    assert relevant["sum"] + sum(relevant["absorbed"].values()) == pytest.approx(output["score"], rel=1e-5)
+    assert output["methods"]["saliency"]["absorbed"] == {}
+    assert all(output["distances"][name][name] == 0 for name in USED)
+    assert all(distance >= 0 for row in output["distances"].values() for distance in row.values())
+    assert output["distances"]["lrp"]["gradcam"] == output["distances"]["gradcam"]["lrp"]
+    assert output["methods"]["saliency"]["wanted"] is None
+    assert all(Path(file).is_file() for file in output["files"])
+    assert Path(output["files"][0]).parent == Path(f"explanations/mnist-lenet-{seven.parent.name}-seven")
 
 
 @pytest.fixture
@@ -81,8 +81,8 @@ def test_pictures_of_equal_names_are_written_to_different_folders(say: Say, seve
             picture.rotate(3 * k, fillcolor=255).save(file)
 
     def folder(file: Path, *words: str) -> Path:
-        result = say("explain", "mnist-lenet", str(file), "--method", "saliency", *words, "--json").json
-        return Path(result["files"][0]).parent
+        output = say("explain", "mnist-lenet", str(file), "--method", "saliency", *words, "--json").json
+        return Path(output["files"][0]).parent
 
     root = Path("explanations")
     assert [folder(file) for file in files] == [
@@ -141,11 +141,11 @@ def test_the_page_of_a_shipped_network_on_a_folder_of_pictures(say: Say, seven: 
     for k in range(3):
         with Image.open(seven) as picture:
             picture.rotate(4 * k, fillcolor=255).save(folder / f"{k}.png")
-    result = say("explain", "mnist-lenet", "--page", "page", "--data", str(tmp_path / "digits"), "--json").json
-    assert Path(result["page"]) == Path("page/index.html")
-    assert "relu2" in Path(result["page"]).read_text("utf-8")
-    assert [layer["field"] for layer in result["layers"]] == [[5, 5], [14, 14]]
-    assert result["n"] == 3
+    output = say("explain", "mnist-lenet", "--page", "page", "--data", str(tmp_path / "digits"), "--json").json
+    assert Path(output["page"]) == Path("page/index.html")
+    assert "relu2" in Path(output["page"]).read_text("utf-8")
+    assert [layer["field"] for layer in output["layers"]] == [[5, 5], [14, 14]]
+    assert output["n"] == 3
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ def files(tmp_path):
     pixels = torch.randint(0, 256, (24, 32, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     Image.fromarray(pixels.numpy()).save(tmp_path / "one.png")
     small = {"width": 2, "levels": 2}
-    result = {"l1": l1(**small), "pix2pix": pix2pix(**small, field=16, discriminator_width=2)}
-    for name, net in result.items():
+    models = {"l1": l1(**small), "pix2pix": pix2pix(**small, field=16, discriminator_width=2)}
+    for name, net in models.items():
         model = Model(net, input_shape=(3, None, None), preprocess={"size": [12, 16]})
         model.save(tmp_path / f"{name}.safetensors")
     return tmp_path
@@ -25,16 +25,16 @@ def files(tmp_path):
 
 def test_maps_of_both_channels_and_the_doubted_patch_are_written(say: Say, files):
     out = files / "out"
-    result = say("explain", str(files / "pix2pix.safetensors"), str(files / "one.png"), "--pixel", "20,31", "--out",
+    output = say("explain", str(files / "pix2pix.safetensors"), str(files / "one.png"), "--pixel", "20,31", "--out",
                 str(out), "--json").json  # fmt: skip
-    assert (result["row"], result["column"], result["size"]) == (10, 15, [12, 16])
+    assert (output["row"], output["column"], output["size"]) == (10, 15, [12, 16])
     names = {
         f"{channel}-{method}.{kind}" for channel in "ab" for method in ("lrp", "saliency") for kind in ("png", "npz")
     }
     assert {path.name for path in out.iterdir()} == names | {"patch.png", "patch.npz"}
-    top, left, bottom, right = result["patch"]
+    top, left, bottom, right = output["patch"]
     with np.load(out / "patch.npz") as kept:
-        assert kept["scores"].min() == pytest.approx(result["score"])
+        assert kept["scores"].min() == pytest.approx(output["score"])
         outside = np.ones((12, 16), dtype=bool)
         outside[top:bottom, left:right] = False
         assert kept["map"].max() > 0

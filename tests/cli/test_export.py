@@ -9,16 +9,16 @@ from tests.cli.conftest import Say
 
 
 def test_the_onnx_file_is_named_after_the_run_and_its_difference_is_printed(say: Say, run_folder: Path, tmp_path: Path):
-    result = say("export", str(run_folder), "--to", "onnx", "--json").json
-    assert (result["format"], result["files"]) == ("onnx", ["digits-1.onnx"])
-    assert 0 <= result["difference"] <= result["tolerance"] == 1e-5
+    output = say("export", str(run_folder), "--to", "onnx", "--json").json
+    assert (output["format"], output["files"]) == ("onnx", ["digits-1.onnx"])
+    assert 0 <= output["difference"] <= output["tolerance"] == 1e-5
     assert (tmp_path / "digits-1.onnx").stat().st_size > 1000
 
 
 def test_a_whole_onnx_file_has_a_page_beside_it(say: Say, tmp_path: Path) -> None:
-    result = say("export", "mnist-lenet", "--to", "onnx", "--whole", "--json").json
-    assert result["files"] == ["mnist-lenet.onnx", "mnist-lenet.html"]
-    assert {file.name for file in tmp_path.iterdir()} == set(result["files"])
+    output = say("export", "mnist-lenet", "--to", "onnx", "--whole", "--json").json
+    assert output["files"] == ["mnist-lenet.onnx", "mnist-lenet.html"]
+    assert {file.name for file in tmp_path.iterdir()} == set(output["files"])
     assert "--whole is for ONNX files" in say("export", "mnist-lenet", "--to", "torch", "--whole").complaint
 
 

@@ -11,8 +11,8 @@ def test_a_learning_rate_and_its_plot_are_written_for_a_recipe(say: Say, tmp_pat
     assert "digits: the loss falls fastest at" in said.out
     assert "try optimizer.lr=" in said.out
     assert (tmp_path / "lr.png").read_bytes().startswith(b"\x89PNG")
-    result = say("find-lr", "digits", "--steps", "40", "--json").json
-    assert result["rates"][0] < result["suggestion"] <= result["lowest"] <= result["rates"][-1]
+    output = say("find-lr", "digits", "--steps", "40", "--json").json
+    assert output["rates"][0] < output["suggestion"] <= output["lowest"] <= output["rates"][-1]
     assert not Path("runs").exists()
 
 

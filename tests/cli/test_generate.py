@@ -27,8 +27,8 @@ def pixels(path: Path) -> np.ndarray:
 
 def test_images_are_written_and_depend_on_the_seed(made: str, say: Say, tmp_path: Path) -> None:
     files = [tmp_path / f"{name}.png" for name in ("one", "again", "other")]
-    result = say("generate", made, "--n", "20", "--seed", "5", "--out", str(files[0]), "--json").json
-    assert result == {"model": made, "n": 20, "seed": 5, "shape": [1, 8, 8], "file": str(files[0])}
+    output = say("generate", made, "--n", "20", "--seed", "5", "--out", str(files[0]), "--json").json
+    assert output == {"model": made, "n": 20, "seed": 5, "shape": [1, 8, 8], "file": str(files[0])}
     said = say("generate", made, "--n", "20", "--seed", "5", "--out", str(files[1]))
     assert (said.code, said.out) == (0, f"wrote 20 images to {files[1]}\n")
     say("generate", made, "--n", "20", "--out", str(files[2]))
@@ -57,10 +57,10 @@ def test_generate_refuses_a_classifier(say: Say) -> None:
 
 
 def test_evaluate_measures_samples(made: str, say: Say) -> None:
-    result = say("evaluate", made, "--json").json
-    assert (result["data"], result["n"], result["classifier"], result["variety"]) == ("digits", 10_000, "", None)
-    assert result["parzen"]["samples"] == 10_000
-    assert result["parzen"]["points"] + result["parzen"]["chosen"] == 359
+    output = say("evaluate", made, "--json").json
+    assert (output["data"], output["n"], output["classifier"], output["variety"]) == ("digits", 10_000, "", None)
+    assert output["parzen"]["samples"] == 10_000
+    assert output["parzen"]["points"] + output["parzen"]["chosen"] == 359
     said = say("evaluate", made)
     assert "Parzen log-likelihood" in said.out
     assert "distance to the nearest training image: samples" in said.out

@@ -46,18 +46,18 @@ def test_files_that_cannot_be_read_are_left_out_with_the_reason(say: Say, model:
     said = say("gestures", "predict", model, "zero.jpg", "red.png", "Thumbs.db", "red.png")
     assert (said.code, [line[:12] for line in said.out.splitlines()]) == (0, ["red.png: red"] * 2)
     assert [line.split()[2] for line in said.err.splitlines()] == ["zero.jpg", "Thumbs.db"]
-    result = say("gestures", "predict", model, "zero.jpg", "red.png", "--json").json
-    assert [prediction["image"] for prediction in result["predictions"]] == ["red.png"]
-    assert [one["image"] for one in result["skipped"]] == ["zero.jpg"]
+    output = say("gestures", "predict", model, "zero.jpg", "red.png", "--json").json
+    assert [prediction["image"] for prediction in output["predictions"]] == ["red.png"]
+    assert [one["image"] for one in output["skipped"]] == ["zero.jpg"]
     assert "zero.jpg is empty" in say("gestures", "predict", model, "zero.jpg", "Thumbs.db").complaint
 
 
 def test_predictions_of_pictures_are_printed_as_json(say: Say, model: str, tmp_path: Path):
     picture(tmp_path / "red.png", RED)
     picture(tmp_path / "grey.png", GREY)
-    result = say("gestures", "predict", model, "red.png", "grey.png", "--json").json
-    assert result["confidence"] == {"temperature": 1.0, "threshold": 0.9}
-    red, grey = result["predictions"]
+    output = say("gestures", "predict", model, "red.png", "grey.png", "--json").json
+    assert output["confidence"] == {"temperature": 1.0, "threshold": 0.9}
+    red, grey = output["predictions"]
     assert (red["image"], red["answer"], red["label"]) == ("red.png", "red", "red")
     assert red["probability"] == pytest.approx(PURE, rel=1e-5)
     assert grey["answer"] is None
@@ -83,11 +83,11 @@ def test_a_line_is_printed_for_each_change_of_the_predicted_class(say: Say, mode
 
 def test_a_video_as_json_on_one_line(say: Say, model: str, tmp_path: Path):
     animation(tmp_path / "a.gif", [RED] * 4 + [GREY] * 2 + [BLUE] * 2)
-    result = say("gestures", "predict", model, "--video", "a.gif", "--smoothing", "0", "--every", "2", "--json").json
-    assert (result["frames"], result["dropped"], result["unsure"], result["stopped"]) == (4, 0, 1, False)
-    assert result["answers"] == {"red": 2, "blue": 1}
-    assert [(change["frame"], change["answer"]) for change in result["changes"]] == [(0, "red"), (4, None), (6, "blue")]
-    assert result["source"] == "a.gif"
+    output = say("gestures", "predict", model, "--video", "a.gif", "--smoothing", "0", "--every", "2", "--json").json
+    assert (output["frames"], output["dropped"], output["unsure"], output["stopped"]) == (4, 0, 1, False)
+    assert output["answers"] == {"red": 2, "blue": 1}
+    assert [(change["frame"], change["answer"]) for change in output["changes"]] == [(0, "red"), (4, None), (6, "blue")]
+    assert output["source"] == "a.gif"
 
 
 def test_predictions_of_a_folder_of_frames_have_no_times(say: Say, model: str, tmp_path: Path):
@@ -114,13 +114,13 @@ def test_rows_go_into_a_csv_file(say: Say, model: str, tmp_path: Path):
 
 def test_rows_go_into_a_jsonl_file(say: Say, model: str, tmp_path: Path):
     animation(tmp_path / "a.gif", [RED, GREY])
-    result = say(
+    output = say(
         "gestures", "predict", model, "--video", "a.gif", "--smoothing", "0", "--out", "a.jsonl", "--json"
     ).json
     rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert [row["answer"] for row in rows] == ["red", None]
     assert sum(rows[1]["probabilities"].values()) == pytest.approx(1)
-    assert result["out"] == "a.jsonl"
+    assert output["out"] == "a.jsonl"
 
 
 def film(count: int, end: type[BaseException]) -> Iterator[VideoFrame]:

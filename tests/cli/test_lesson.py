@@ -45,8 +45,8 @@ def test_the_largest_seed_is_accepted_by_every_generator(say: Say, tmp_path: Pat
 def test_a_notebook_is_written(say: Say, tmp_path: Path):
     file = tmp_path / "lesson.ipynb"
     assert say("lesson", "perceptron", "--notebook", str(file), "--json").json["notebook"] == str(file)
-    result = nbformat.reads(file.read_text(encoding="utf-8"), as_version=4)
-    nbformat.validate(result)
+    notebook = nbformat.reads(file.read_text(encoding="utf-8"), as_version=4)
+    nbformat.validate(notebook)
     assert json.loads(file.read_text(encoding="utf-8"))["nbformat"] == 4
 
 

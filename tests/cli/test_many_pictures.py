@@ -98,15 +98,15 @@ def test_rows_and_files_are_those_of_one_process(task: str, tmp_path: Path, caps
     outs = {count: tmp_path / f"out{count}" for count in (1, 2, 3)}
     for count, out in outs.items():
         assert as_processes(count, [*words, source, "--out", str(out)]) == [0] * count
-    result = rows(outs[1] / "results.jsonl")
+    table_rows = rows(outs[1] / "results.jsonl")
     names = sorted(str(file.relative_to(source)) for file in Path(source).rglob("*.png"))
-    assert [row["image"] for row in result] == names
-    assert [row["image"] for row in result if "error" in row] == ["b/3.png"]
+    assert [row["image"] for row in table_rows] == names
+    assert [row["image"] for row in table_rows if "error" in row] == ["b/3.png"]
     assert len([*(outs[1] / "parts").glob("part-*.jsonl")]) == 3
     for count in (2, 3):
         assert (outs[count] / "results.jsonl").read_bytes() == (outs[1] / "results.jsonl").read_bytes()
         assert files(outs[count] / "files") == files(outs[1] / "files")
-    named = [Path(value) for row in result for value in flat(row) if value.startswith("files/")]
+    named = [Path(value) for row in table_rows for value in flat(row) if value.startswith("files/")]
     assert len(named) >= COUNT - 1 or task == "classes"
     assert all((outs[1] / file).is_file() for file in named)
     out = capsys.readouterr()
@@ -335,9 +335,9 @@ def test_malicious_archives_are_refused_and_decompression_bombs_are_rows_with_an
         shard.add(tmp_path / "bomb.png", "bomb.png")
         shard.add(tmp_path / "bomb.png", "$(touch x)`;'\x1b[31m <b>.png")
     assert say("segment", "camvid", str(tmp_path / "bomb.tar"), "--out", str(tmp_path / "o")).code == 0
-    result = rows(tmp_path / "o" / "results.jsonl")
-    assert len(result) == 2
-    assert all("30000x30000 pixels, above the limit" in row["error"] for row in result)
+    table_rows = rows(tmp_path / "o" / "results.jsonl")
+    assert len(table_rows) == 2
+    assert all("30000x30000 pixels, above the limit" in row["error"] for row in table_rows)
 
 
 def test_unusual_names_are_written_inside_the_folder(tmp_path: Path, say: Say) -> None:
@@ -347,9 +347,9 @@ def test_unusual_names_are_written_inside_the_folder(tmp_path: Path, say: Say) -
             street(number, 64, 48)[0].save(tmp_path / "one.png")
             archive.write(tmp_path / "one.png", name)
     assert say("segment", "camvid", str(tmp_path / "in.zip"), "--out", str(tmp_path / "o")).code == 0
-    result = rows(tmp_path / "o" / "results.jsonl")
-    assert [row["image"] for row in result] == sorted(names)
-    assert all((tmp_path / "o" / file).is_file() for row in result for file in row["files"].values())
+    table_rows = rows(tmp_path / "o" / "results.jsonl")
+    assert [row["image"] for row in table_rows] == sorted(names)
+    assert all((tmp_path / "o" / file).is_file() for row in table_rows for file in row["files"].values())
     assert {file.parent.name for file in (tmp_path / "o" / "files").rglob("*.png")} == {"part-00000", "part-00001"}
 
 

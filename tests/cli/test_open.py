@@ -36,11 +36,11 @@ def test_layers_parameters_outputs_and_what_was_left_out_are_printed(detector: P
     assert "input 3 x 2 x 5; outputs boxes, scores" in said.out
     assert "left out: NonMaxSuppression" in said.out
     assert f"wrote {place}" in said.out
-    result = say("open", str(detector), "--out", str(detector.parent), "--json").json
-    assert result["model"] == str(place)
-    assert result["cut"] == ["NonMaxSuppression"]
-    assert result["parameters"] == 16
-    assert (result["input_shape"], result["output_shape"]) == ([3, 2, 5], [[10, 4], [4, 10]])
+    output = say("open", str(detector), "--out", str(detector.parent), "--json").json
+    assert output["model"] == str(place)
+    assert output["cut"] == ["NonMaxSuppression"]
+    assert output["parameters"] == 16
+    assert (output["input_shape"], output["output_shape"]) == ([3, 2, 5], [[10, 4], [4, 10]])
 
 
 def test_a_saved_model_loads_in_a_new_process_with_equal_outputs(tmp_path: Path, say: Say) -> None:

@@ -12,14 +12,14 @@ from tests.cli.conftest import Say
 @pytest.mark.slow
 def test_samples_are_written_with_commands_that_exist(say: Say, tmp_path: Path):
     folder = tmp_path / "a folder"
-    result = say("samples", str(folder), "--json").json
-    assert result["folder"] == str(folder)
-    for row in result["samples"]:
+    output = say("samples", str(folder), "--json").json
+    assert output["folder"] == str(folder)
+    for row in output["samples"]:
         program, command, *rest = shlex.split(row["command"])
         assert (program, command in commands()) == ("pellucid", True)
         assert row["path"] in rest
         assert Path(row["path"]).exists()
-    digit = next(row for row in result["samples"] if row["path"].endswith("digit.png"))
+    digit = next(row for row in output["samples"] if row["path"].endswith("digit.png"))
     assert "3  (" in say(*shlex.split(digit["command"])[1:]).out
     assert "is not empty" in say("samples", str(folder)).complaint
 

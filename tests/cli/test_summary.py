@@ -24,10 +24,10 @@ from tests.cli.conftest import Say
     ],
 )
 def test_networks_are_summarized_by_name(words: list[str], shape: list[int], parameters: int, say: Say):
-    result = say("summary", *words, "--json").json
-    assert (result["input_shape"], result["parameters"]) == (shape, parameters)
-    assert result["multiply_adds"] > 0
-    assert result["memory"] > 0
+    output = say("summary", *words, "--json").json
+    assert (output["input_shape"], output["parameters"]) == (shape, parameters)
+    assert output["multiply_adds"] > 0
+    assert output["memory"] > 0
 
 
 def test_a_summary_draws_no_initial_weights(say: Say, monkeypatch: pytest.MonkeyPatch):
@@ -90,9 +90,9 @@ def test_the_input_size_is_printed_and_can_be_chosen(say: Say):
     assert out.startswith("for one input of 3 x 224 x 224, which may have any size (--input chooses it)\n")
     out = say("summary", "free.safetensors", "--input", "3x64x40").out
     assert out.startswith("for one input of 3 x 64 x 40, which")
-    result = say("summary", "free.safetensors", "--input", "3x64x40", "--json").json
-    assert result["input_shape"] == [3, 64, 40]
-    assert result["multiply_adds"] == 64 * 40 * 2 * 27 + 16 * 10 * 5 * 2
+    output = say("summary", "free.safetensors", "--input", "3x64x40", "--json").json
+    assert output["input_shape"] == [3, 64, 40]
+    assert output["multiply_adds"] == 64 * 40 * 2 * 27 + 16 * 10 * 5 * 2
     assert say("summary", "lenet").out.startswith("for one input of 1 x 28 x 28\n")
 
 

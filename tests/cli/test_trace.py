@@ -29,16 +29,16 @@ def test_trace_explains_a_value_and_changes_a_weight(say: Say, seven: Path, tmp_
 
 
 def test_json_is_the_tree_of_an_explanation(say: Say, seven: Path) -> None:
-    result = say(
+    output = say(
         "trace", "mnist-mlp-100", str(seven), "--weight", "features.dense1.weight", "--nudge", "1e-4", "--json"
     ).json
-    links = result["explanation"]["links"]
-    assert result["target"] == "7"
+    links = output["explanation"]["links"]
+    assert output["target"] == "7"
     assert links[0]["derivative_by"].startswith("features.dense1.weight[")
     assert links[-1]["where"] == "loss"
-    assert result["explanation"]["exact"]
-    assert result["nudge"]["actual"] == pytest.approx(result["nudge"]["predicted"], rel=1e-2)
-    assert "features.dense1.dweight" in [tensor["name"] for tensor in result["trace"]["tensors"]]
+    assert output["explanation"]["exact"]
+    assert output["nudge"]["actual"] == pytest.approx(output["nudge"]["predicted"], rel=1e-2)
+    assert "features.dense1.dweight" in [tensor["name"] for tensor in output["trace"]["tensors"]]
 
 
 MISTAKES = {
@@ -94,6 +94,6 @@ def test_a_class_is_predicted_unless_its_loss_is_tiny(say: Say, tmp_path: Path) 
     for loss, outputs in (("binary_cross_entropy", 1), ("softmax_cross_entropy", 3)):
         model = Model(Sequential(Flatten(), Dense(outputs)), loss=loss, input_shape=(3, 8, 8))
         model.save(tmp_path / "model.safetensors")
-        result = say("trace", str(tmp_path / "model.safetensors"), str(tmp_path / "red.png"), "--json").json
+        output = say("trace", str(tmp_path / "model.safetensors"), str(tmp_path / "red.png"), "--json").json
         predicted = say("predict", str(tmp_path / "model.safetensors"), str(tmp_path / "red.png"), "--json").json
-        assert (result["target"], result["chosen"]) == (predicted["label"], "predicted")
+        assert (output["target"], output["chosen"]) == (predicted["label"], "predicted")

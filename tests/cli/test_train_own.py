@@ -260,7 +260,7 @@ def test_training_on_a_users_polygons_gives_a_segmentation_model(write: Any, say
     tables, run = trained(say, "segment", data)
     assert (tables["network"]["classes"], tables["loss"]["ignore"]) == (3, 255)
     assert Model.load(run / "weights" / "best.safetensors").classes == ("background", "ball", "box")
-    result = say("evaluate", str(run), "--data", str(data), "--json").json
-    assert [row["class"] for row in result["classes"]] == ["background", "ball", "box"]
-    assert result["n"] == 8
+    output = say("evaluate", str(run), "--data", str(data), "--json").json
+    assert [row["class"] for row in output["classes"]] == ["background", "ball", "box"]
+    assert output["n"] == 8
     assert "has no class 'background'" in say("evaluate", "camvid", "--data", str(data)).complaint

@@ -105,6 +105,6 @@ def test_a_damaged_file_is_refused_with_one_line(say: Say, file):
 
 
 def test_show_knows_pretrained_models_by_name(say: Say):
-    result = say("weights", "show", "mnist-lenet", "--json").json
-    assert result["numbers"] == 61_706  # LeCun et al. 1998, figure 2, with every map of C3 reading all six of S2
-    assert result["format"] == "safetensors"
+    output = say("weights", "show", "mnist-lenet", "--json").json
+    assert output["numbers"] == 61_706  # LeCun et al. 1998, figure 2, with every map of C3 reading all six of S2
+    assert output["format"] == "safetensors"

@@ -21,7 +21,7 @@ from pellucid.optim import Momentum, Nesterov
 pytestmark = pytest.mark.slow
 
 RNG = np.random.default_rng(0)
-ASKED = {
+SUPPORTED = {
     "Conv",
     "ConvTranspose",
     "MaxPool",
@@ -104,12 +104,12 @@ def run_node(operator: str, *inputs: np.ndarray, outputs: int = 1, **attributes:
 def test_every_published_case_of_the_supported_operators_is_included() -> None:
     names = {(case.suite.split()[1], case.name) for case in all_cases()}
     assert len(names) == len(all_cases())
-    plain = {(one.kind, one.name): one for one in all_published() if len(one.model.graph.node) == 1}
-    asked = {key for key, one in plain.items() if one.model.graph.node[0].op_type in ASKED}
-    assert len(asked) > 350
-    assert asked <= names
-    bodies = {(one.kind, one.name) for one in all_published() if (one.kind, one.origin) in asked}
-    assert len(bodies) > len(asked)
+    single_node = {(one.kind, one.name): one for one in all_published() if len(one.model.graph.node) == 1}
+    supported = {key for key, one in single_node.items() if one.model.graph.node[0].op_type in SUPPORTED}
+    assert len(supported) > 350
+    assert supported <= names
+    bodies = {(one.kind, one.name) for one in all_published() if (one.kind, one.origin) in supported}
+    assert len(bodies) > len(supported)
     assert bodies <= names
 
 
@@ -138,8 +138,8 @@ def test_skipped_cases_name_what_is_missing() -> None:
     assert reasons["test_softmax_axis_0_expanded"] == "function body in primitive operators"
 
 
-def _reasons(some: tuple[Case, ...]) -> Iterator[tuple[str, str]]:
-    for case in some:
+def _reasons(cases_: tuple[Case, ...]) -> Iterator[tuple[str, str]]:
+    for case in cases_:
         row = Row(case.suite, case.version, case.file, case.subject)
         row.add(case)
         yield from ((case.name, reason) for reason in row.skips)
@@ -157,14 +157,14 @@ def _reasons(some: tuple[Case, ...]) -> Iterator[tuple[str, str]]:
     ],
 )
 def test_a_wrong_attribute_gives_a_mismatch(name: str, attribute: str, wrong: object) -> None:
-    one = next(one for one in all_published() if one.name == name)
-    assert check(one) < 1e-5
+    case = next(case for case in all_published() if case.name == name)
+    assert check(case) < 1e-5
     changed = onnx.ModelProto()
-    changed.CopyFrom(one.model)
+    changed.CopyFrom(case.model)
     (field,) = (field for field in changed.graph.node[0].attribute if field.name == attribute)
     field.CopyFrom(helper.make_attribute(attribute, wrong))
     try:
-        error = check(Published(one.kind, one.name, changed, one.data))
+        error = check(Published(case.kind, case.name, changed, case.data))
     except Mismatch:
         return
     assert error > 1e-4
@@ -188,9 +188,9 @@ def test_a_model_of_two_nodes_equals_pytorch() -> None:
         helper.make_node("Conv", ["x", "w", "b"], ["h"], strides=[2, 1], pads=[0, 1, 1, 0]),
         helper.make_node("LeakyRelu", ["h"], ["y"], alpha=0.25),
     ]
-    result = model(nodes, x, {"w": weight, "b": bias})
-    assert PellucidBackend.is_compatible(result)
-    (y,) = PellucidBackend.run_model(result, [x])
+    onnx_model = model(nodes, x, {"w": weight, "b": bias})
+    assert PellucidBackend.is_compatible(onnx_model)
+    (y,) = PellucidBackend.run_model(onnx_model, [x])
     padded = F.pad(torch.tensor(x), (1, 0, 0, 1))
     expected = F.leaky_relu(F.conv2d(padded, torch.tensor(weight), torch.tensor(bias), (2, 1)), 0.25)
     assert y.shape == (2, 4, 4, 7)
@@ -242,11 +242,11 @@ def test_integers_are_padded_exactly() -> None:
 @pytest.mark.parametrize("order", [0, 1])
 def test_indices_of_maxima_refer_to_the_image_without_padding(order: int) -> None:
     x = normal(2, 3, 6, 5)
-    y, places = run_node("MaxPool", x, outputs=2, kernel_shape=[3, 2], pads=[2, 1, 0, 0], storage_order=order)
+    y, indices = run_node("MaxPool", x, outputs=2, kernel_shape=[3, 2], pads=[2, 1, 0, 0], storage_order=order)
     padded = F.pad(torch.tensor(x), (1, 0, 2, 0), value=-torch.inf)
     np.testing.assert_array_equal(y, F.max_pool2d(padded, (3, 2), 1))
     planes = x.swapaxes(2, 3) if order else x
-    np.testing.assert_array_equal(planes.flatten()[places], y)
+    np.testing.assert_array_equal(planes.flatten()[indices], y)
 
 
 def test_global_pooling_of_a_single_node_equals_numpy() -> None:
@@ -259,11 +259,13 @@ def test_global_pooling_of_a_single_node_equals_numpy() -> None:
 
 def test_a_transposed_convolution_crops_each_edge_by_its_padding() -> None:
     x, weight = normal(1, 2, 4, 5), normal(2, 3, 3, 3)
-    whole = F.conv_transpose2d(torch.tensor(x), torch.tensor(weight), stride=2).numpy()  # (1, 3, 9, 11)
-    (cut,) = run_node("ConvTranspose", x, weight, strides=[2, 2], pads=[0, 1, 2, 0])
-    np.testing.assert_allclose(cut, whole[:, :, :-2, 1:], rtol=0, atol=1e-5)
-    (grown,) = run_node("ConvTranspose", x, weight, strides=[2, 2], output_shape=[8, 12], auto_pad="SAME_UPPER")
-    np.testing.assert_allclose(grown, np.pad(whole, ((0, 0), (0, 0), (0, 0), (1, 0)))[:, :, :-1], rtol=0, atol=1e-5)
+    uncropped = F.conv_transpose2d(torch.tensor(x), torch.tensor(weight), stride=2).numpy()  # (1, 3, 9, 11)
+    (cropped,) = run_node("ConvTranspose", x, weight, strides=[2, 2], pads=[0, 1, 2, 0])
+    np.testing.assert_allclose(cropped, uncropped[:, :, :-2, 1:], rtol=0, atol=1e-5)
+    (padded,) = run_node("ConvTranspose", x, weight, strides=[2, 2], output_shape=[8, 12], auto_pad="SAME_UPPER")
+    np.testing.assert_allclose(
+        padded, np.pad(uncropped, ((0, 0), (0, 0), (0, 0), (1, 0)))[:, :, :-1], rtol=0, atol=1e-5
+    )
 
 
 def test_average_pooling_excludes_padding_unless_it_is_counted() -> None:
@@ -289,11 +291,11 @@ def test_a_later_update_of_adam_equals_its_formula() -> None:
         "Adam", list("rtxgvh"), list("abc"), domain="ai.onnx.preview.training", alpha=0.9, beta=0.99, epsilon=0.01
     )
     inputs = [np.array(0.1, np.float32), np.array(3), x, grad, mean, square]
-    answers = _train(node, inputs)
+    results = _train(node, inputs)
     new_mean, new_square = 0.9 * mean + 0.1 * grad, 0.99 * square + 0.01 * grad**2
     rate = 0.1 * np.sqrt(1 - 0.99**3) / (1 - 0.9**3)  # operator Adam, opset 1 of ai.onnx.preview.training
     expected = [x - rate * new_mean / (np.sqrt(new_square) + 0.01), new_mean, new_square]
-    for ours, theirs in zip(answers, expected, strict=True):
+    for ours, theirs in zip(results, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
 
 
@@ -312,12 +314,12 @@ def _train(node: onnx.NodeProto, inputs: list[np.ndarray]) -> tuple[np.ndarray, 
 
 
 def test_a_layer_with_a_wrong_forward_pass_gives_a_mismatch(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = next(one for one in all_published() if one.name == "test_maxpool_2d_default")
-    honest = MaxPool2d.forward
+    case = next(case for case in all_published() if case.name == "test_maxpool_2d_default")
+    forward = MaxPool2d.forward
 
     def doubled(self: MaxPool2d, params: dict, x: torch.Tensor, mode: object) -> tuple:
-        y, cache = honest(self, params, x, mode)
+        y, cache = forward(self, params, x, mode)
         return y * 1.001, cache
 
     monkeypatch.setattr(MaxPool2d, "forward", doubled)
-    assert check(one) > 1e-4
+    assert check(case) > 1e-4

@@ -79,9 +79,9 @@ def test_arguments_are_unchanged():
 
 def test_colour_transforms_change_only_images():
     batch = labels_of(Batch(torch.rand(3, 3, H, W, generator=generator(4)) * 0.9, None))
-    result = Augment(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.3, cutout=9)(batch, generator(0))
-    assert result.targets is batch.targets
-    assert not torch.equal(result.images, batch.images)
+    augmented = Augment(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.3, cutout=9)(batch, generator(0))
+    assert augmented.targets is batch.targets
+    assert not torch.equal(augmented.images, batch.images)
 
 
 def test_target_images_are_moved_as_input_images():
@@ -94,8 +94,8 @@ def test_target_images_are_moved_as_input_images():
 def test_class_and_regression_targets_are_unchanged():
     images = torch.rand(3, 1, H, W)
     for targets in (torch.tensor([1, 2, 3]), torch.rand(3, 10)):
-        result = Augment(rotate=20, flip=True)(Batch(images, targets), generator(0))
-        assert torch.equal(result.targets, targets)
+        augmented = Augment(rotate=20, flip=True)(Batch(images, targets), generator(0))
+        assert torch.equal(augmented.targets, targets)
 
 
 def test_masks_have_the_ignored_class_outside_of_the_image():
@@ -175,12 +175,12 @@ def test_a_box_with_a_mask_is_the_box_of_its_mask():
     box, label = tight_boxes(disc), torch.tensor([1])
     assert box.tolist() == [[17, 9, 47, 39]]
     images = disc[None].float()
-    result = Augment(rotate=60)(Batch(images, [Objects(box, label, disc)]), generator(0)).targets[0]
-    assert float((result.boxes - box).abs().max()) <= 1
+    augmented = Augment(rotate=60)(Batch(images, [Objects(box, label, disc)]), generator(0)).targets[0]
+    assert float((augmented.boxes - box).abs().max()) <= 1
     plain = Augment(rotate=60)(Batch(images, [Objects(box, label)]), generator(0)).targets[0]
     assert float((plain.boxes - box).abs().max()) > 3
-    assert result.masks is not None
-    assert int(result.masks.sum()) == pytest.approx(int(disc.sum()), rel=0.03)
+    assert augmented.masks is not None
+    assert int(augmented.masks.sum()) == pytest.approx(int(disc.sum()), rel=0.03)
 
 
 def test_objects_that_are_cut_too_far_are_dropped():

@@ -85,13 +85,13 @@ def test_key_points_stay_on_their_dots(augment):
 def test_mirror_images_exchange_the_key_points_of_a_pair_and_those_outside_are_not_labelled():
     batch = dots(3, 40)
     batch.targets[0, 1] = 0  # not labelled
-    result = Augment(flip=True, swaps=((0, 1),))(batch, generator(4))
-    mirrored = ~(result.images == batch.images).flatten(1).all(1)
+    augmented = Augment(flip=True, swaps=((0, 1),))(batch, generator(4))
+    mirrored = ~(augmented.images == batch.images).flatten(1).all(1)
     assert 10 < int(mirrored.sum()) < 30
-    there = centroids(result.images)
+    there = centroids(augmented.images)
     there[mirrored] = there[mirrored].flip(1)
-    seen = result.targets[..., 2] > 0
-    torch.testing.assert_close(result.targets[seen][:, :2], there[seen], atol=0.1, rtol=0)
+    seen = augmented.targets[..., 2] > 0
+    torch.testing.assert_close(augmented.targets[seen][:, :2], there[seen], atol=0.1, rtol=0)
     assert int((~seen).sum()) == 1
     gone = Augment(crop_size=(8, 8))(batch, generator(0)).targets
     outside = gone[..., 2] == 0

@@ -78,8 +78,8 @@ def test_elastic_alone_is_the_elastic_function_after_the_affine_draws():
     rng = generator(4)
     torch.rand(8, 5, generator=rng)
     expected = elastic(batch(), 20.0, 3.0, rng, "nearest")
-    actual = Augment(elastic_alpha=20, elastic_sigma=3, fill="nearest")(batch(), generator(4))
-    torch.testing.assert_close(actual, expected)
+    augmented = Augment(elastic_alpha=20, elastic_sigma=3, fill="nearest")(batch(), generator(4))
+    torch.testing.assert_close(augmented, expected)
 
 
 def test_the_fill_value_reaches_the_corners():

@@ -173,6 +173,6 @@ def test_objects_of_a_mosaic_lie_on_their_pixels(seed, masked):
 
 def test_masks_and_images_get_the_same_mosaic():
     x = numbered(4)
-    actual = Augment(mosaic=1.0)(Batch(x, (x[:, 0] * 10000 + x[:, 1] * 100 + x[:, 2]).long()), generator(3))
-    expected = actual.images[:, 0] * 10000 + actual.images[:, 1] * 100 + actual.images[:, 2]
-    assert torch.equal(actual.targets, expected.long())
+    augmented = Augment(mosaic=1.0)(Batch(x, (x[:, 0] * 10000 + x[:, 1] * 100 + x[:, 2]).long()), generator(3))
+    expected = augmented.images[:, 0] * 10000 + augmented.images[:, 1] * 100 + augmented.images[:, 2]
+    assert torch.equal(augmented.targets, expected.long())

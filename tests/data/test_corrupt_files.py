@@ -70,15 +70,15 @@ def test_damaged_idx_files_are_refused_or_read_unchanged(tmp_path, name):
     for _ in range(200):
         data = damage(whole, rng)
         path.write_bytes(data)
-        result = outcome(lambda: read_idx(path), path)
-        if result is None:
+        outcome_ = outcome(lambda: read_idx(path), path)
+        if outcome_ is None:
             refused += 1
         elif name.endswith(".gz"):
-            assert torch.equal(result, ARRAY)  # only the gzip header's time or name can have changed
+            assert torch.equal(outcome_, ARRAY)  # only the gzip header's time or name can have changed
         else:
             # Length and header agree: it is an idx file of these very values.
-            assert data[4 + 4 * result.ndim :] == result.numpy().tobytes()
-            assert result.numel() * result.element_size() == len(data) - 4 - 4 * result.ndim
+            assert data[4 + 4 * outcome_.ndim :] == outcome_.numpy().tobytes()
+            assert outcome_.numel() * outcome_.element_size() == len(data) - 4 - 4 * outcome_.ndim
     assert refused > 100
 
 
@@ -95,16 +95,16 @@ def test_damaged_images_are_refused_or_read_as_pictures(tmp_path, kind, capfd):
     refused = 0
     for _ in range(150):
         path.write_bytes(damage(whole, rng))
-        result = outcome(lambda: load_image(path), path)
-        if result is None:
+        outcome_ = outcome(lambda: load_image(path), path)
+        if outcome_ is None:
             refused += 1
             continue
-        assert result.dtype == torch.uint8
-        assert result.ndim == 3
-        assert result.shape[0] == 3
-        assert result.numel() > 0
+        assert outcome_.dtype == torch.uint8
+        assert outcome_.ndim == 3
+        assert outcome_.shape[0] == 3
+        assert outcome_.numel() > 0
         if kind == "PNG":
-            np.testing.assert_array_equal(result.permute(1, 2, 0).numpy(), PICTURE)
+            np.testing.assert_array_equal(outcome_.permute(1, 2, 0).numpy(), PICTURE)
     assert refused > 20
     assert capfd.readouterr() == ("", "")
 
@@ -122,12 +122,12 @@ def test_damaged_zips_are_refused_or_read_unchanged(tmp_path, method):
     for k in range(200):
         data = whole[:tail] + damage(whole[tail:], rng) if k % 2 else damage(whole, rng)
         path.write_bytes(data)
-        actual = outcome(lambda: load_folder(path).x, path)
-        if actual is None:
+        outcome_ = outcome(lambda: load_folder(path).x, path)
+        if outcome_ is None:
             refused += 1
         else:  # what is still listed is what was stored, and it can only have been renamed
             stored = {picture.numpy().tobytes() for picture in expected.x}
-            assert {picture.numpy().tobytes() for picture in actual} <= stored
+            assert {picture.numpy().tobytes() for picture in outcome_} <= stored
     assert refused > 80
 
 

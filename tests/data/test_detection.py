@@ -131,8 +131,8 @@ def test_a_fifth_of_a_set_without_parts_is_held_out(tree):
 
 def test_a_recipe_loads_objects(tree):
     path = str(tree("set", voc_set()))
-    result = load_material(Data(path, size=15, limit=1), 0)
-    assert (len(result.train), result.validation, len(result.test)) == (1, None, 1)
+    material = load_material(Data(path, size=15, limit=1), 0)
+    assert (len(material.train), material.validation, len(material.test)) == (1, None, 1)
     assert len(load_material(Data(path, validation=0.5), 0).validation) == 1
     assert input_shape(Data(path, size=15)) == (3, 10, 15)
     with pytest.raises(PellucidError, match="contains annotated objects; give data with one class"):

@@ -32,13 +32,13 @@ def same(a: list[tuple[torch.Tensor, torch.Tensor]], b: list[tuple[torch.Tensor,
 @pytest.mark.parametrize("options", [{}, {"transform": lambda x: x}, {"augment": lambda x, rng: x}])
 def test_an_epoch_has_every_example_once_divided_by_255(options):
     loader = Loader(Arrays(X, Y), 10, seed=1, **options)
-    result = batches(loader)
-    assert [len(y) for _, y in result] == [10] * 10 + [3]
+    batch_list = batches(loader)
+    assert [len(y) for _, y in batch_list] == [10] * 10 + [3]
     assert len(loader) == 11
-    order = torch.cat([y for _, y in result])
+    order = torch.cat([y for _, y in batch_list])
     assert sorted(order.tolist()) == list(range(103))
     assert order.tolist() != list(range(103))
-    x = torch.cat([x for x, _ in result])
+    x = torch.cat([x for x, _ in batch_list])
     assert x.dtype == torch.float32
     np.testing.assert_array_equal(x.numpy(), X.numpy()[order.numpy()].astype(np.float32) / np.float32(255))
 
@@ -181,16 +181,16 @@ def test_as_many_batches_are_prepared_at_a_time_as_there_are_threads(monkeypatch
 
 
 def test_the_number_of_prefetched_batches_is_bounded():
-    result: list[int] = []
+    prepared: list[int] = []
 
     def count(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        result.append(1)
+        prepared.append(1)
         return x
 
     iterator = Loader(Arrays(X, Y), 1, seed=0, augment=count, prefetch=3).epoch(0)
     next(iterator)
     time.sleep(0.05)
-    assert len(result) <= 5
+    assert len(prepared) <= 5
     iterator.close()
 
 
@@ -232,14 +232,14 @@ class Squares:
 def test_any_source_is_read_in_the_documented_order_with_the_documented_generators(prefetch):
     loader = Loader(Squares(), 10, seed=9, prefetch=prefetch)
     order = torch.randperm(103, generator=torch.Generator().manual_seed(mix(9, 2)))
-    result = batches(loader, 2)
-    assert [len(y) for _, y in result] == [10] * 10 + [3]
-    for k, (x, y) in enumerate(result):
+    batch_list = batches(loader, 2)
+    assert [len(y) for _, y in batch_list] == [10] * 10 + [3]
+    for k, (x, y) in enumerate(batch_list):
         take = order[10 * k : 10 * k + 10]
         assert torch.equal(y, take)
         rng = torch.Generator().manual_seed(mix(9, 2, k, 0))
         assert torch.equal(x[:, 0], take * take + torch.rand(len(take), 1, generator=rng)[:, 0])
-    assert same(batches(loader, 2, start=4), result[4:])
+    assert same(batches(loader, 2, start=4), batch_list[4:])
     assert not loader_threads()
 
 

@@ -62,9 +62,9 @@ def test_a_folder_and_a_zip_are_sorted_and_without_hidden_files(folder: Path, tm
         for name, data in FILES.items():
             archive.writestr(name, data)
     for source in (folder, tmp_path / "in.zip"):
-        result = picture_list(str(source))
-        assert [*content(result).items()] == [(name, FILES[name]) for name in SORTED]
-        before = result.digest
+        pictures = picture_list(str(source))
+        assert [*content(pictures).items()] == [(name, FILES[name]) for name in SORTED]
+        before = pictures.digest
         assert picture_list(str(source)).digest == before
     (folder / "b" / "3.png").write_bytes(png(3))
     assert picture_list(str(folder)).digest != before
@@ -85,9 +85,9 @@ def test_tars_are_read_in_their_own_order(tmp_path: Path) -> None:
 
 def test_a_list_has_paths_relative_to_it(folder: Path) -> None:
     (folder / "list.txt").write_text("b/2.png\n\nmissing.png\na.png\n")
-    result = picture_list(str(folder / "list.txt"))
-    assert [result.name(k) for k in range(3)] == ["b/2.png", "missing.png", "a.png"]
-    assert result.read(0) == folder / "b" / "2.png"
+    pictures = picture_list(str(folder / "list.txt"))
+    assert [pictures.name(k) for k in range(3)] == ["b/2.png", "missing.png", "a.png"]
+    assert pictures.read(0) == folder / "b" / "2.png"
     one = picture_list(str(folder / "a.png"))
     assert (len(one), one.name(0), one.read(0)) == (1, "a.png", folder / "a.png")
 
@@ -145,11 +145,11 @@ def test_a_bucket_is_listed_below_a_folder(memory: Any) -> None:
     for name, data in FILES.items():
         memory.pipe(f"/bucket/photos/{name}", data)
     memory.pipe("/bucket/other.png", png(9))
-    result = picture_list("memory://bucket/photos")
+    pictures = picture_list("memory://bucket/photos")
     names = [f"memory://bucket/photos/{name}" for name in SORTED]
-    assert [*content(result)] == names
-    assert content(result)[names[-1]] == FILES["b/2.png"]
-    before = result.digest
+    assert [*content(pictures)] == names
+    assert content(pictures)[names[-1]] == FILES["b/2.png"]
+    before = pictures.digest
     memory.pipe("/bucket/photos/b/2.png", png(2) + b"more")
     assert picture_list("memory://bucket/photos").digest != before
     assert len(picture_list("memory://bucket/other.png")) == 1
@@ -195,8 +195,8 @@ def test_addresses_of_the_web_are_read_and_tried_again(site: str, folder: Path, 
     (folder / "lost.png").write_bytes(png(7))
     lines = [f"{site}/b/2.png?size=4", "a.png", f"{site}/lost.png", f"{site}/none.png"]
     (folder / "list.txt").write_text("\n".join(lines))
-    result = picture_list(str(folder / "list.txt"))
-    read = [*result.contents(range(4))]
+    pictures = picture_list(str(folder / "list.txt"))
+    read = [*pictures.contents(range(4))]
     assert [read[0](), read[1](), read[2]()] == [FILES["b/2.png"], folder / "a.png", png(7)]
     with pytest.raises(PellucidError, match=r"none\.png cannot be read") as caught:
         read[3]()

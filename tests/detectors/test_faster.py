@@ -65,25 +65,32 @@ def test_a_quarter_of_the_regions_may_have_an_object():
     batch = drawn()
     proposals = [torch.rand(40, 4, generator=torch.Generator().manual_seed(k)).double() * 20 for k in range(4)]
     proposals = [torch.cat([proposal[:, :2], proposal[:, :2] + proposal[:, 2:] + 1], 1) for proposal in proposals]
-    result = draw_regions(proposals, batch.targets, 2, 12, 0.25, torch.Generator().manual_seed(0))
+    drawn_regions = draw_regions(proposals, batch.targets, 2, 12, 0.25, torch.Generator().manual_seed(0))
     truth, labels = (
         torch.cat([target.boxes for target in batch.targets]),
         torch.cat([target.labels for target in batch.targets]),
     )
     for image in range(4):
-        mine = result.regions[:, 0] == image
-        assert int((result.objects[mine] >= 0).sum()) == (3 if image < 3 else 0)
+        mine = drawn_regions.regions[:, 0] == image
+        assert int((drawn_regions.objects[mine] >= 0).sum()) == (3 if image < 3 else 0)
         assert int(mine.sum()) == 12
-    assert torch.equal(result.target_boxes[result.positive], truth[result.objects[result.positive]].double())
-    assert torch.equal(result.labels[result.positive], labels[result.objects[result.positive]])
-    assert result.labels[result.objects < 0].unique().tolist() == [2]
+    assert torch.equal(
+        drawn_regions.target_boxes[drawn_regions.positive],
+        truth[drawn_regions.objects[drawn_regions.positive]].double(),
+    )
+    assert torch.equal(
+        drawn_regions.labels[drawn_regions.positive], labels[drawn_regions.objects[drawn_regions.positive]]
+    )
+    assert drawn_regions.labels[drawn_regions.objects < 0].unique().tolist() == [2]
 
 
 def test_background_is_near_an_object_or_in_an_image_without_any():
     one = Objects(torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([1]))
     proposals = torch.tensor([[0.0, 0, 3, 1], [0, 0, 5, 5], [20, 20, 30, 30]])  # IoU 0.03, 0.25 and 0
-    result = draw_regions([proposals, proposals], [one, NOTHING], 2, 8, 0.25, torch.Generator().manual_seed(0), 0.1)
-    boxes = result.regions[result.objects < 0]
+    drawn_regions = draw_regions(
+        [proposals, proposals], [one, NOTHING], 2, 8, 0.25, torch.Generator().manual_seed(0), 0.1
+    )
+    boxes = drawn_regions.regions[drawn_regions.objects < 0]
     assert boxes[boxes[:, 0] == 0, 1:].tolist() == [[0, 0, 5, 5]]
     assert sorted(boxes[boxes[:, 0] == 1, 1:].tolist()) == sorted(proposals.tolist())
 

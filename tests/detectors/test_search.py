@@ -15,12 +15,12 @@ def written(folder, value):
 
 
 def test_proposals_are_stored_by_file_name(tmp_path):
-    result = read_proposals(written(tmp_path, {"images/a.jpg": [[1, 2, 3.5, 4], [0, 0, 9, 9]], "b.jpg": []}))
-    assert {name: boxes.tolist() for name, boxes in result.items()} == {
+    proposals = read_proposals(written(tmp_path, {"images/a.jpg": [[1, 2, 3.5, 4], [0, 0, 9, 9]], "b.jpg": []}))
+    assert {name: boxes.tolist() for name, boxes in proposals.items()} == {
         "a.jpg": [[1, 2, 3.5, 4], [0, 0, 9, 9]],
         "b.jpg": [],
     }
-    assert result["b.jpg"].shape == (0, 4)
+    assert proposals["b.jpg"].shape == (0, 4)
 
 
 @pytest.mark.parametrize(

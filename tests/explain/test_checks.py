@@ -117,9 +117,9 @@ def test_weights_are_randomized_from_the_last_layer() -> None:
 
 def test_saliency_depends_on_the_weights_and_the_image_as_map_does_not() -> None:
     net, params, x = made("vgg")
-    result = randomisation(net, params, lambda weights: saliency(net, weights, x, 0))
-    assert [one.path for one in result] == ["scores", "conv2", "conv1"]
-    assert float(result[-1].likeness.max()) < 0.8
+    correlations = randomisation(net, params, lambda weights: saliency(net, weights, x, 0))
+    assert [one.path for one in correlations] == ["scores", "conv2", "conv1"]
+    assert float(correlations[-1].likeness.max()) < 0.8
 
     def edges(weights: dict[str, Tensor]) -> Tensor:
         return x

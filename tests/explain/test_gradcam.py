@@ -57,8 +57,8 @@ def guided_leaf(path: str, layer: Layer, params: Any, x: Any, y: Any, dy: Tensor
     read = tuple(one.detach().requires_grad_() for one in (x if several else (x,)))
     with torch.enable_grad():
         y = reference_forward(layer, params, read if several else read[0], Mode())
-    result = torch.autograd.grad(y, read, dy)
-    return result if several else result[0]
+    gradients = torch.autograd.grad(y, read, dy)
+    return gradients if several else gradients[0]
 
 
 @pytest.mark.parametrize(("name", "given", "path"), LAYERS)

@@ -17,9 +17,9 @@ from tests.oracle import assert_close
 def test_integrated_gradients_sum_to_the_increase_of_the_score(name: str) -> None:
     net, params, x = made(name)
     baseline = 0.1 * torch.ones_like(x)
-    result = integrated_gradients(net, params, x, 1, baseline, steps=400)
+    attribution = integrated_gradients(net, params, x, 1, baseline, steps=400)
     gained = scores(net, params, x, 1) - scores(net, params, baseline, 1)
-    assert_close(result.flatten(1).sum(1), gained, 2e-3)
+    assert_close(attribution.flatten(1).sum(1), gained, 2e-3)
 
 
 def power(factors: int) -> tuple[Layer, Any]:
@@ -35,7 +35,7 @@ X = torch.tensor([[2.0, -1.0], [0.5, 3.0]]).double()
 @pytest.mark.parametrize("quadrature", QUADRATURES)
 def test_every_quadrature_is_exact_for_its_polynomials(quadrature: str) -> None:
     """The integral of 3 a^2 x^3 da from 0 to 1 is x^3."""
-    result = integrated_gradients(*power(3), X, 0, steps=10, quadrature=quadrature)
+    attribution = integrated_gradients(*power(3), X, 0, steps=10, quadrature=quadrature)
     places = {
         "left": [k / 10 for k in range(10)],
         "middle": [(k + 0.5) / 10 for k in range(10)],
@@ -47,7 +47,7 @@ def test_every_quadrature_is_exact_for_its_polynomials(quadrature: str) -> None:
         factor = 3 * (sum((k / 9) ** 2 for k in range(1, 9)) + 0.5) / 9
     else:
         factor = 1.0
-    assert_close(result, factor * X**3, 1e-12)
+    assert_close(attribution, factor * X**3, 1e-12)
 
 
 def test_gauss_legendre_is_exact_up_to_degree_2n_minus_1() -> None:

@@ -42,12 +42,12 @@ def test_retraining_learns_and_leaves_the_model_unchanged() -> None:
     images = digits(0, 300)
     flat = Model(NET, input_shape=tuple(images.x.shape[1:]), classes=images.classes)
     before = flat.sha256()
-    result = retrained(flat, images, digits(300, 400), 30, [NetworkVariant("hidden", ("hidden",), 0.0)])
+    variants = retrained(flat, images, digits(300, 400), 30, [NetworkVariant("hidden", ("hidden",), 0.0)])
     assert flat.sha256() == before
-    assert [row.variant.name for row in result.rows] == ["nothing", "hidden"]
-    assert all(row.accuracy is not None and row.accuracy > 0.3 for row in result.rows)
-    assert list(result.weights) == list(range(31))
-    first, last = (result.weights[epoch]["conv1"]["weight"] for epoch in (0, 30))
+    assert [row.variant.name for row in variants.rows] == ["nothing", "hidden"]
+    assert all(row.accuracy is not None and row.accuracy > 0.3 for row in variants.rows)
+    assert list(variants.weights) == list(range(31))
+    first, last = (variants.weights[epoch]["conv1"]["weight"] for epoch in (0, 30))
     assert not torch.equal(first, last)
     # From the same seed, an untrained model's weights are those of epoch 0.
     assert torch.equal(first, flat.params["conv1"]["weight"])

@@ -44,11 +44,11 @@ def test_the_standard_deviation_of_the_noise_is_relative_to_each_images_range() 
 
 def test_a_seed_gives_the_same_noise_in_every_dtype() -> None:
     net, params, x = made("vgg", examples=1)
-    result = smoothgrad(net, params, x, 0, samples=5, seed=3)
-    assert torch.equal(result, smoothgrad(net, params, x, 0, samples=5, seed=3))
-    assert not torch.equal(result, smoothgrad(net, params, x, 0, samples=5, seed=4))
+    attribution = smoothgrad(net, params, x, 0, samples=5, seed=3)
+    assert torch.equal(attribution, smoothgrad(net, params, x, 0, samples=5, seed=3))
+    assert not torch.equal(attribution, smoothgrad(net, params, x, 0, samples=5, seed=4))
     single = {name: {key: value.float() for key, value in part.items()} for name, part in params.items()}
-    assert_close(smoothgrad(net, single, x.float(), 0, samples=5, seed=3), result, 1e-4)
+    assert_close(smoothgrad(net, single, x.float(), 0, samples=5, seed=3), attribution, 1e-4)
 
 
 @pytest.mark.parametrize(

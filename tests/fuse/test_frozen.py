@@ -198,10 +198,10 @@ def test_parameters_without_a_version_counter_are_prepared_in_every_pass() -> No
 
 
 def test_prepared_parameters_are_reused_while_they_are_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
-    result: list[object] = []
+    prepared: list[object] = []
 
     def counted(net: Layer, params: object) -> object:
-        result.append(params)
+        prepared.append(params)
         return inference(net, params)
 
     monkeypatch.setattr("pellucid.fuse.start.inference", counted)
@@ -209,7 +209,7 @@ def test_prepared_parameters_are_reused_while_they_are_unchanged(monkeypatch: py
     start = FrozenStart(START)
     for one in (params, params, {**params}, params):  # another dict of the same tensors is no change
         start.forward(one, x, Mode(True))
-    assert len(result) == 1
+    assert len(prepared) == 1
 
 
 def test_a_frozen_layer_after_a_trained_one_computes_only_dx() -> None:

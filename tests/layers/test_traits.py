@@ -14,9 +14,9 @@ from tests.oracle import Sample, assert_close, is_many, leaves, tree_map
 
 def having(trait: Trait) -> Any:
     """Parametrize a test over the samples of layers with a trait."""
-    result = [sample for sample in SAMPLES if trait in sample.layer.traits]
-    assert result
-    return pytest.mark.parametrize("sample", result, ids=str)
+    samples = [sample for sample in SAMPLES if trait in sample.layer.traits]
+    assert samples
+    return pytest.mark.parametrize("sample", samples, ids=str)
 
 
 def run(sample: Sample, params: Any, x: Any) -> Any:

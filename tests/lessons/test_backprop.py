@@ -18,9 +18,9 @@ def by_autograd(seed: int, count: int) -> tuple[dict[str, torch.Tensor], dict[st
     z2 = a1 @ params["dense2.weight"].T + params["dense2.bias"]
     leaves = {**params, "dense1": z1, "dense2": z2, "a1": a1}
     cost = (z2.sigmoid() - y).square().sum() / (2 * count)
-    result = torch.autograd.grad(cost, list(leaves.values()), retain_graph=True)
+    gradients = torch.autograd.grad(cost, list(leaves.values()), retain_graph=True)
     output = torch.autograd.grad(z2.sigmoid()[0, 0], list(leaves.values()), allow_unused=True, materialize_grads=True)
-    return dict(zip(leaves, result, strict=True)), dict(zip(leaves, output, strict=True))
+    return dict(zip(leaves, gradients, strict=True)), dict(zip(leaves, output, strict=True))
 
 
 @pytest.mark.parametrize("seed", [0, 3])

@@ -23,13 +23,13 @@ def numbers(step: str) -> Mapping[str, Any]:
 
 
 def test_a_kernel_slides_as_in_scipy():
-    actual = numbers("sliding")
+    values = numbers("sliding")
     kernel = np.array([[-1, 0, 1]] * 3)
-    expected = correlate2d(np.array(actual["patch"]), kernel, "valid")
-    assert actual["output"] == expected.tolist()
-    assert actual["first position by hand"] == expected[0, 0]
+    expected = correlate2d(np.array(values["patch"]), kernel, "valid")
+    assert values["output"] == expected.tolist()
+    assert values["first position by hand"] == expected[0, 0]
     grey = load_sample_image("china.jpg").mean(2)[198:210, 100:112] / 255  # two pixels of the photo for one
-    assert actual["patch"] == (9 * grey.reshape(6, 2, 6, 2).mean((1, 3))).round().tolist()
+    assert values["patch"] == (9 * grey.reshape(6, 2, 6, 2).mean((1, 3))).round().tolist()
 
 
 def test_filters_are_those_of_scipy():
@@ -65,8 +65,8 @@ def test_parameter_counts_by_hand():
 
 
 def test_a_dense_layer_has_45_times_the_parameters_of_a_convolution():
-    result = numbers("weights")
-    assert round(result["784-30"] / result["two layers of 5 x 5, with biases"][0]) == 45
+    values = numbers("weights")
+    assert round(values["784-30"] / values["two layers of 5 x 5, with biases"][0]) == 45
 
 
 def test_receptive_fields_by_hand():
@@ -81,11 +81,11 @@ def test_receptive_fields_by_hand():
 
 
 def test_pooling_by_numpy():
-    result = numbers("pooling")
-    blocks = np.array(result["input"]).reshape(2, 2, 2, 2).transpose(0, 2, 1, 3).reshape(2, 2, 4)
-    assert result["max"] == blocks.max(2).tolist()
-    assert result["average"] == blocks.mean(2).tolist()
-    assert np.array(result["L2"]) == pytest.approx(np.linalg.norm(blocks, axis=2), rel=1e-6)
+    values = numbers("pooling")
+    blocks = np.array(values["input"]).reshape(2, 2, 2, 2).transpose(0, 2, 1, 3).reshape(2, 2, 4)
+    assert values["max"] == blocks.max(2).tolist()
+    assert values["average"] == blocks.mean(2).tolist()
+    assert np.array(values["L2"]) == pytest.approx(np.linalg.norm(blocks, axis=2), rel=1e-6)
 
 
 def test_a_transposed_convolution_adds_up_kernels():

@@ -21,44 +21,44 @@ def numbers(step):
 @pytest.mark.slow
 def test_the_number_of_sliding_windows_by_counting():
     """Around each of 6 x 8 cells stand five sizes and three shapes; of the large image, each of 38 x 50 cells."""
-    result = numbers("sliding")
-    assert result["windows of this image"] == 6 * 8 * 15
-    assert result["windows of an image of 600 x 800"] == 28_500
+    values = numbers("sliding")
+    assert values["windows of this image"] == 6 * 8 * 15
+    assert values["windows of an image of 600 x 800"] == 28_500
     one, whole = 28_500 * 3 * 3, 19 * 25  # cells of MobileNetV2's last map, most of whose work goes with their number
-    assert result["multiply-adds of these over those of the image"] == pytest.approx(one / whole, rel=0.02)
-    assert round(result["multiply-adds of these over those of the image"]) == 543
-    assert 0 < result["with an IoU of 0.5 with an object"] < 30
+    assert values["multiply-adds of these over those of the image"] == pytest.approx(one / whole, rel=0.02)
+    assert round(values["multiply-adds of these over those of the image"]) == 543
+    assert 0 < values["with an IoU of 0.5 with an object"] < 30
 
 
 @pytest.mark.slow
 def test_regression_moves_boxes_nearer_to_the_objects():
-    result = numbers("rcnn")
-    assert result["proposals"] == 720
-    assert min(result["IoU with each object, boxes as proposed"]) >= 0.5
-    assert sum(result["IoU, boxes moved"]) > sum(result["IoU with each object, boxes as proposed"])
+    values = numbers("rcnn")
+    assert values["proposals"] == 720
+    assert min(values["IoU with each object, boxes as proposed"]) >= 0.5
+    assert sum(values["IoU, boxes moved"]) > sum(values["IoU with each object, boxes as proposed"])
 
 
 def test_shared_features_are_equal_inside_and_differ_at_the_borders():
-    result = numbers("sharing")
+    values = numbers("sharing")
     work = 9 * 3 * 16 + 9 * 16 * 16  # multiply-adds of both convolutions for a pixel
-    assert result["multiply-adds, each window by itself"] == 720 * 16 * 16 * work
-    assert result["multiply-adds, one map for all"] == 48 * 64 * work
-    assert result["largest difference, two pixels inside"] < 1e-5
-    assert result["largest difference at the borders"] > 0.1
+    assert values["multiply-adds, each window by itself"] == 720 * 16 * 16 * work
+    assert values["multiply-adds, one map for all"] == 48 * 64 * work
+    assert values["largest difference, two pixels inside"] < 1e-5
+    assert values["largest difference at the borders"] > 0.1
 
 
 def test_learned_proposals_lie_on_the_objects():
-    result = numbers("proposing")
-    assert result["anchors"] == 12 * 16 + 6 * 8
-    assert len(result["scores of the proposals"]) == len(TRUTH) == 3
-    assert min(result["IoU of each object with its best proposal"]) > 0.5
+    values = numbers("proposing")
+    assert values["anchors"] == 12 * 16 + 6 * 8
+    assert len(values["scores of the proposals"]) == len(TRUTH) == 3
+    assert min(values["IoU of each object with its best proposal"]) > 0.5
 
 
 def test_the_cell_of_an_object_holds_its_centre():
-    result = numbers("grid")
+    values = numbers("grid")
     centres = ((TRUTH.boxes[:, :2] + TRUTH.boxes[:, 2:]) / 2).tolist()
-    assert result["cell of each object"] == [int(y // 8) * 8 + int(x // 8) for x, y in centres]
-    assert min(result["IoU of each object with its best detection"]) > 0.4
+    assert values["cell of each object"] == [int(y // 8) * 8 + int(x // 8) for x, y in centres]
+    assert min(values["IoU of each object with its best detection"]) > 0.4
 
 
 def test_every_step_is_drawn():

@@ -56,11 +56,11 @@ def test_boundaries_are_those_of_scikit_learn():
             model = KNeighborsClassifier(k, metric=name).fit(x[:150], y[:150])
             scores = model.score(x[:150], y[:150]), model.score(x[150:], y[150:])
             expected[f"{metric}, k = {k}"] = dict(zip(("training", "1,000 new points"), scores, strict=True))
-    actual = numbers("decisions")["accuracy"]
-    assert actual == expected
+    values = numbers("decisions")["accuracy"]
+    assert values == expected
     for metric in ("L1", "L2"):
-        assert actual[f"{metric}, k = 1"]["training"] == 1
-        assert actual[f"{metric}, k = 15"]["1,000 new points"] > actual[f"{metric}, k = 1"]["1,000 new points"] + 0.05
+        assert values[f"{metric}, k = 1"]["training"] == 1
+        assert values[f"{metric}, k = 15"]["1,000 new points"] > values[f"{metric}, k = 1"]["1,000 new points"] + 0.05
 
 
 def test_k_is_chosen_on_validation_images_only():

@@ -151,12 +151,12 @@ def test_reliability_bins_are_those_of_scikit_learn(samples: tuple[Tensor, Tenso
     target, probabilities = samples[0], samples[1].softmax(1)
     sure, said = probabilities.max(1)
     accuracies, confidences = calibration_curve((said == target).numpy(), sure.numpy(), n_bins=15)  # leaves empty out
-    result = reliability(target, probabilities)
-    held = result.count > 0
-    np.testing.assert_allclose(result.accuracy[held].numpy(), accuracies, rtol=1e-12)
-    np.testing.assert_allclose(result.confidence[held].numpy(), confidences, rtol=1e-12)
-    assert np.array_equal(result.count.numpy(), np.histogram(sure.numpy(), 15, (0, 1))[0])
-    assert not result.accuracy[~held].any()
+    bins = reliability(target, probabilities)
+    held = bins.count > 0
+    np.testing.assert_allclose(bins.accuracy[held].numpy(), accuracies, rtol=1e-12)
+    np.testing.assert_allclose(bins.confidence[held].numpy(), confidences, rtol=1e-12)
+    assert np.array_equal(bins.count.numpy(), np.histogram(sure.numpy(), 15, (0, 1))[0])
+    assert not bins.accuracy[~held].any()
 
 
 def test_calibration_error_of_certain_predictions_is_0_if_correct_and_1_if_wrong() -> None:

@@ -17,13 +17,13 @@ def test_variety_equals_scipys_entropies() -> None:
     p = rng.dirichlet(np.full(6, 0.3), 500)
     p[:, 5] /= 50  # rarely the answer
     p /= p.sum(1, keepdims=True)
-    result = variety(torch.from_numpy(p))
+    scores = variety(torch.from_numpy(p))
     shares = np.bincount(p.argmax(1), minlength=6) / 500
-    assert result.shares == pytest.approx(shares)
-    assert result.covered == (shares >= 0.01).sum() == 5
-    assert result.entropy == pytest.approx(entropy(shares))
-    assert result.score == pytest.approx(math.exp(entropy(p, p.mean(0)[None], axis=1).mean()))
-    assert result.confidence == pytest.approx(p.max(1).mean())
+    assert scores.shares == pytest.approx(shares)
+    assert scores.covered == (shares >= 0.01).sum() == 5
+    assert scores.entropy == pytest.approx(entropy(shares))
+    assert scores.score == pytest.approx(math.exp(entropy(p, p.mean(0)[None], axis=1).mean()))
+    assert scores.confidence == pytest.approx(p.max(1).mean())
 
 
 def test_variety_of_collapsed_and_of_evenly_distributed_samples() -> None:

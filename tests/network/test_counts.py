@@ -11,8 +11,8 @@ from pellucid.network.counts import counts, output_size, read_layers, receptive_
 
 
 def count(shape: tuple[int, ...], *layers: str) -> tuple[int, int]:
-    result = counts(read_layers(", ".join(layers)), shape)
-    return result.weights, result.biases
+    network_counts = counts(read_layers(", ".join(layers)), shape)
+    return network_counts.weights, network_counts.biases
 
 
 def test_the_first_layer_of_alexnet_has_the_published_counts():
@@ -40,11 +40,11 @@ def test_stacks_of_small_kernels_have_fewer_weights(layers: tuple[str, ...], fac
 
 
 def test_the_number_of_second_derivatives_is_the_square_of_the_parameters():
-    result = counts(read_layers("Dense(3), Dense(2)"), (2,))
-    w = result.parameters
+    network_counts = counts(read_layers("Dense(3), Dense(2)"), (2,))
+    w = network_counts.parameters
     assert w == 17
-    assert result.hessian_entries == len([(i, j) for i in range(w) for j in range(i, w)])
-    assert result.quadratic_parameters == w + result.hessian_entries
+    assert network_counts.hessian_entries == len([(i, j) for i in range(w) for j in range(i, w)])
+    assert network_counts.quadratic_parameters == w + network_counts.hessian_entries
 
 
 def test_norms_have_weights_and_biases():

@@ -19,10 +19,12 @@ def texts(figure: Figure) -> list[str]:
 
 def boxes(figure: Figure) -> list[tuple[float, float, float, float]]:
     """Return (left, top, right, bottom) of everything that has an outline."""
-    result = [
+    patches = [
         patch for patch in figure.axes[0].patches if isinstance(patch, FancyBboxPatch) and patch.get_linewidth() == 0.7
     ]
-    return [(one.get_x(), one.get_y(), one.get_x() + one.get_width(), one.get_y() + one.get_height()) for one in result]
+    return [
+        (one.get_x(), one.get_y(), one.get_x() + one.get_width(), one.get_y() + one.get_height()) for one in patches
+    ]
 
 
 NETWORKS: dict[str, tuple[Layer, Any]] = {

@@ -104,8 +104,8 @@ def scaled(lab, factor):
 
 
 def test_lightness_outside_of_0_to_100_is_limited():
-    result = into_gamut(pixels((-3.0, 5.0, 5.0), (104.0, -5.0, 5.0)))
-    torch.testing.assert_close(result, pixels((0.0, 0, 0), (100.0, 0, 0)), rtol=0, atol=0.02)
+    rgb = into_gamut(pixels((-3.0, 5.0, 5.0), (104.0, -5.0, 5.0)))
+    torch.testing.assert_close(rgb, pixels((0.0, 0, 0), (100.0, 0, 0)), rtol=0, atol=0.02)
 
 
 @pytest.mark.parametrize(("first", "second", "expected"), SHARMA)

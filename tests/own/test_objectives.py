@@ -71,14 +71,14 @@ def test_a_weighted_sum_of_losses_over_two_networks_learns_what_autograd_learns(
     learner = torch.optim.Adam(flatten(theirs).values(), 0.01)
     for batch in batches():
         with torch.inference_mode():
-            result = step(batch, 0.01)
+            update = step(batch, 0.01)
         y, told = student(batch.images, theirs["student"]), teacher(batch.images, theirs["teacher"])
         losses = {
             "hard": F.cross_entropy(y, batch.targets),
             "soft": F.cross_entropy(y, told.softmax(1).detach()),
             "teacher": F.cross_entropy(told, batch.targets),
         }
-        assert result == pytest.approx({name: value.item() for name, value in losses.items()}, rel=1e-10)
+        assert update == pytest.approx({name: value.item() for name, value in losses.items()}, rel=1e-10)
         learner.zero_grad()
         (losses["hard"] + 0.5 * losses["soft"] + 2.0 * losses["teacher"]).backward()
         torch.nn.utils.clip_grad_norm_(flatten(theirs).values(), 0.1)
@@ -106,7 +106,7 @@ def test_networks_in_turns_learn_what_autograd_learns():
     try:
         for number, batch in enumerate(batches()):
             with torch.inference_mode():
-                result = step(batch, 0.01, torch.Generator().manual_seed(number))
+                update = step(batch, 0.01, torch.Generator().manual_seed(number))
             z = torch.randn(20, 4, generator=torch.Generator().manual_seed(number))
             made = generator(z, theirs["generator"])
             scores = discriminator(torch.cat([batch.images, made.detach()]), theirs["discriminator"])
@@ -119,7 +119,7 @@ def test_networks_in_turns_learn_what_autograd_learns():
             learners[0].zero_grad()
             second.backward()
             learners[0].step()
-            assert result == pytest.approx({"discriminator": first.item(), "generator": second.item()}, rel=1e-9)
+            assert update == pytest.approx({"discriminator": first.item(), "generator": second.item()}, rel=1e-9)
     finally:
         torch.set_default_dtype(torch.float32)
     for path, tensor in flatten(theirs).items():

@@ -98,11 +98,11 @@ def test_the_plugin_trains_on_its_data_and_draws_its_figures(installed: Path, sa
 
 
 def test_the_plugin_learns_angles(run: Path, say: Say) -> None:
-    result = say("evaluate", str(run), "--worst", "3", "--json").json
-    assert result["n"] == 40
-    assert result["angle_error"] < 30  # by chance, 90 degrees
-    assert result["angle_error"] == pytest.approx(json.loads((run / "results.json").read_text())["angle_error"])
-    assert len(result["worst"]) == 3
+    output = say("evaluate", str(run), "--worst", "3", "--json").json
+    assert output["n"] == 40
+    assert output["angle_error"] < 30  # by chance, 90 degrees
+    assert output["angle_error"] == pytest.approx(json.loads((run / "results.json").read_text())["angle_error"])
+    assert len(output["worst"]) == 3
     assert "is not a model of angles; leave --worst out" in say("evaluate", "signs", "--worst", "3").complaint
 
 
@@ -149,8 +149,8 @@ def test_its_sections_are_in_the_report(run: Path) -> None:
 
 def test_the_plugin_explains_a_prediction(run: Path, installed: Path, say: Say) -> None:
     bar(45).save("diagonal.png")
-    result = say("explain", str(run), "diagonal.png", "--out", "maps", "--json").json
-    assert {Path(file).name for file in result["files"]} == {"saliency.png", "saliency.npz"}
+    output = say("explain", str(run), "diagonal.png", "--out", "maps", "--json").json
+    assert {Path(file).name for file in output["files"]} == {"saliency.png", "saliency.npz"}
 
 
 def test_the_studio_explains_it(run: Path, installed: Path) -> None:
@@ -163,9 +163,9 @@ def test_the_studio_explains_it(run: Path, installed: Path) -> None:
     model = Model.load(run / "weights/best.safetensors")
     (cosine, sine), degrees = aimed["logits"], float(model.predict(picture)[0, 0])
     assert np.rad2deg(np.arctan2(sine, cosine)) % 360 == pytest.approx(degrees, abs=3)  # the picture has 8 bits
-    result = tab.ask("explain.run", method="lrp")
-    assert result["expected"] == pytest.approx(sine, rel=1e-5)
-    assert result["tensors"]["map"].shape == picture.shape[2:]
+    answer = tab.ask("explain.run", method="lrp")
+    assert answer["expected"] == pytest.approx(sine, rel=1e-5)
+    assert answer["tensors"]["map"].shape == picture.shape[2:]
 
 
 def test_the_studio_trains_it(run: Path, installed: Path) -> None:
@@ -213,8 +213,8 @@ def test_a_browser_shows_it_in_train_and_explain(
 
 
 def test_the_doctor_examines_it(run: Path, installed: Path, say: Say) -> None:
-    result = say("doctor", str(run), "--data", "turned", "--json").json
-    assert (result["checks"], result["findings"]) == (["one-sided-angles"], [])
+    output = say("doctor", str(run), "--data", "turned", "--json").json
+    assert (output["checks"], output["findings"]) == (["one-sided-angles"], [])
     Path("upwards").mkdir()
     for k in range(20):
         bar(80 + k).save(f"upwards/{k}.png")

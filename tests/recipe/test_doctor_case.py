@@ -71,10 +71,10 @@ def test_the_case_begins_with_the_initial_weights_of_the_run(run: Path) -> None:
 @pytest.mark.slow
 def test_a_run_without_weights_is_reported(run: Path, tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_bytes((run / "recipe.toml").read_bytes())
-    result = diagnose(case_of_run(tmp_path), checks=[]).to_json()
-    assert not result["trained"]
-    assert "not trained yet" in result["notes"][0]
-    assert result["notes"][1].startswith("stopped before the end of epoch 1 of 2,")
+    values = diagnose(case_of_run(tmp_path), checks=[]).to_json()
+    assert not values["trained"]
+    assert "not trained yet" in values["notes"][0]
+    assert values["notes"][1].startswith("stopped before the end of epoch 1 of 2,")
     assert diagnose(case_of_run(run), checks=[]).to_json()["notes"] == []
 
 

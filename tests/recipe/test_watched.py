@@ -34,8 +34,8 @@ class Watcher(threading.Thread):
         self.run_folder, self.seen = run, list[dict[str, Any]]()
 
     def live(self, after: int) -> dict[str, Any] | None:
-        result = read_object(live_file(self.run_folder))
-        return result if result.get("paused") and result["step"] > after else None
+        settings = read_object(live_file(self.run_folder))
+        return settings if settings.get("paused") and settings["step"] > after else None
 
     def run(self) -> None:
         when((self.run_folder / "lock").exists)

@@ -60,10 +60,15 @@ def test_values_are_those_of_the_table() -> None:
     assert [point[2:] for point in values["lines"][1]["points"]] == [[1, 2.5], [3, 0.833333], [4, 0.625]]
     timed = accuracy_by_time(["a"], [HISTORY])
     assert isinstance(timed, Plot)
-    result = timed.at_pointer()
-    assert result is not None
-    assert result["unit"] == " %"
-    assert [point[2:] for point in result["lines"][0]["points"]] == [[2, 50], [6, 75], [12, 83.3333], [20, 87.5]]
+    pointer_values = timed.at_pointer()
+    assert pointer_values is not None
+    assert pointer_values["unit"] == " %"
+    assert [point[2:] for point in pointer_values["lines"][0]["points"]] == [
+        [2, 50],
+        [6, 75],
+        [12, 83.3333],
+        [20, 87.5],
+    ]
 
 
 def test_cells_are_the_counts_and_the_names_in_full() -> None:

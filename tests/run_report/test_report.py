@@ -330,11 +330,11 @@ def test_gather_reads_a_run_folder_and_evaluates_the_model(tmp_path: Path) -> No
 def test_the_most_confident_errors_come_first() -> None:
     test = Dataset.from_arrays(torch.rand(4, 1, 4, 4), torch.tensor([0, 0, 1, 1]), classes=("a", "b"))
     scores = torch.tensor([[0.4, 0.6], [0.1, 0.9], [0.2, 0.8], [0.7, 0.3]])
-    result = worst(scores, test.y, test, most=2)
-    assert result is not None
-    assert list(result.probability) == pytest.approx([0.9, 0.7])
-    assert (list(result.true), list(result.predicted), result.total) == (["a", "b"], ["b", "a"], 3)
-    np.testing.assert_array_equal(result.images, test.x[[1, 3]].numpy())
+    largest_error = worst(scores, test.y, test, most=2)
+    assert largest_error is not None
+    assert list(largest_error.probability) == pytest.approx([0.9, 0.7])
+    assert (list(largest_error.true), list(largest_error.predicted), largest_error.total) == (["a", "b"], ["b", "a"], 3)
+    np.testing.assert_array_equal(largest_error.images, test.x[[1, 3]].numpy())
     rows = Dataset.from_arrays(torch.rand(4, 5), torch.tensor([0, 0, 1, 1]))
     assert worst(scores, rows.y, rows) is None
 

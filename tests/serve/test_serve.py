@@ -159,9 +159,9 @@ def test_the_command_prints_its_address_and_ends_with_ctrl_c() -> None:
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
-        result = re.search(r"http://127\.0\.0\.1:(\d+) ", line)
-        assert result, line
-        connection = http.client.HTTPConnection("127.0.0.1", int(result[1]), timeout=60)
+        match = re.search(r"http://127\.0\.0\.1:(\d+) ", line)
+        assert match, line
+        connection = http.client.HTTPConnection("127.0.0.1", int(match[1]), timeout=60)
         for _ in range(100):
             try:
                 connection.request("POST", "/predict", encoded(digit()))

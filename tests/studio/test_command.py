@@ -42,9 +42,9 @@ def studio(*options: str) -> Iterator[Started]:
     line = process.stdout.readline()
     seconds = time.perf_counter() - began
     try:
-        result = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", line)
-        assert result, line
-        yield Started(process, result[0], seconds)
+        match = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", line)
+        assert match, line
+        yield Started(process, match[0], seconds)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)

@@ -56,7 +56,7 @@ def test_the_map_of_a_class_equals_autograds_and_its_sum_is_shown(name: str) -> 
 def test_relevance_is_that_of_the_epsilon_rule_computed_by_hand() -> None:
     tab, _ = shown(model="mnist-mlp-100", name="digit 7")
     aimed = tab.ask("explain.aim")
-    actual = tab.ask("explain.relevance")
+    answer = tab.ask("explain.relevance")
     session = tab.session.sessions["explain"]
     weights = {name: one.double() for name, one in flatten(session.asked.params).items()}
     x = session.asked.x.flatten().double()
@@ -65,17 +65,17 @@ def test_relevance_is_that_of_the_epsilon_rule_computed_by_hand() -> None:
     z2 = weights["head.scores.weight"] @ a1 + weights["head.scores.bias"]
     hidden = a1 * weights["head.scores.weight"][aimed["chosen"]]  # the score's share of each neuron
     into = x * (weights["features.dense1.weight"] * (hidden / z1)[:, None]).sum(0)
-    assert actual["score"] == pytest.approx(float(z2[aimed["chosen"]]), rel=1e-4)
-    top, bottom = actual["layers"]
+    assert answer["score"] == pytest.approx(float(z2[aimed["chosen"]]), rel=1e-4)
+    top, bottom = answer["layers"]
     assert (top["path"], bottom["path"]) == ("head.scores", "features.dense1")
     for row, expected in ((top, hidden), (bottom, into)):
         assert row["depth"] == 0
         assert row["positive"] == pytest.approx(float(expected.clamp_min(0).sum()), rel=1e-3)
         assert row["negative"] == pytest.approx(float(expected.clamp_max(0).sum()), rel=1e-3)
-    assert actual["input"] == pytest.approx(float(into.sum()), rel=1e-3)
+    assert answer["input"] == pytest.approx(float(into.sum()), rel=1e-3)
     biases = weights["head.scores.bias"][aimed["chosen"]] + (weights["features.dense1.bias"] * hidden / z1).sum()
-    assert actual["absorbed"]["bias"] == pytest.approx(float(biases), rel=1e-3)
-    assert actual["input"] + sum(actual["absorbed"].values()) == pytest.approx(actual["score"], rel=1e-5)
+    assert answer["absorbed"]["bias"] == pytest.approx(float(biases), rel=1e-3)
+    assert answer["input"] + sum(answer["absorbed"].values()) == pytest.approx(answer["score"], rel=1e-5)
 
 
 def test_a_square_is_hidden_at_every_place_and_pixels_are_deleted() -> None:
@@ -87,17 +87,17 @@ def test_a_square_is_hidden_at_every_place_and_pixels_are_deleted() -> None:
     def score(x: Tensor) -> Tensor:
         return model.net.forward(model.params, x, Mode(keep=False))[0]
 
-    result = tab.ask("explain.occlude", start=0)
-    assert result["done"] == result["total"] == len(result["squares"]) == len(result["tensors"]["scores"])
+    answer = tab.ask("explain.occlude", start=0)
+    assert answer["done"] == answer["total"] == len(answer["squares"]) == len(answer["tensors"]["scores"])
     grey = 0.5 if model.stats is None else float((0.5 - model.stats.mean.flatten()[0]) / model.stats.std.flatten()[0])
     effect, times = torch.zeros(28, 28), torch.zeros(28, 28)
-    for (top, left, bottom, right), told in zip(result["squares"], result["tensors"]["scores"], strict=True):
+    for (top, left, bottom, right), told in zip(answer["squares"], answer["tensors"]["scores"], strict=True):
         hidden = x.clone()
         hidden[..., top:bottom, left:right] = grey
         assert float(told) == pytest.approx(float(score(hidden)[0, 2]), rel=1e-4, abs=1e-4)
-        effect[top:bottom, left:right] += result["score"] - told
+        effect[top:bottom, left:right] += answer["score"] - told
         times[top:bottom, left:right] += 1
-    torch.testing.assert_close(result["tensors"]["map"], effect / times, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(answer["tensors"]["map"], effect / times, rtol=1e-3, atol=1e-4)
 
     map_ = tab.ask("explain.run", method="lrp")["tensors"]["map"]
     curve = tab.ask("explain.curve", method="lrp")
@@ -117,22 +117,22 @@ def test_the_top_patches_are_those_with_the_largest_activations() -> None:
     maps = tab.ask("explain.maps", path="features.relu2")
     assert maps["count"] == 16
     assert maps["largest"] == maps["tensors"]["maps"].flatten(1).amax(1).tolist()  # 10 x 10: sent as they are
-    result = tab.ask("explain.top", path="features.relu2", map=5)
-    while result["looked"] < result["pictures"]:
-        result = tab.ask("explain.top", path="features.relu2", map=5)
+    answer = tab.ask("explain.top", path="features.relu2", map=5)
+    while answer["looked"] < answer["pictures"]:
+        answer = tab.ask("explain.top", path="features.relu2", map=5)
     model, task = LIBRARY.load("mnist-lenet"), tab.session.sessions["explain"]
     strongest = {}
-    for k in range(result["pictures"]):
+    for k in range(answer["pictures"]):
         x = task.predictor.frame(sample(f"digit {k}"))[:1]
         y = model.trace(x, torch.zeros(1).long())["features.relu2.y"]
         strongest[f"digit {k}"] = float(y[0, 5].max())
     best = sorted(strongest, key=lambda name: -strongest[name])[:9]
-    assert result["names"] == best
-    assert result["values"] == pytest.approx([strongest[name] for name in best], rel=1e-4)
-    (top, left, bottom, right), name = result["places"][0], best[0]
+    assert answer["names"] == best
+    assert answer["values"] == pytest.approx([strongest[name] for name in best], rel=1e-4)
+    (top, left, bottom, right), name = answer["places"][0], best[0]
     patch = (task.predictor.frame(sample(name))[0, 0] * 255).round()[top:bottom, left:right]
-    torch.testing.assert_close(result["tensors"]["patch0"][0].float(), patch, rtol=0, atol=1)
-    assert result["tensors"]["deconvolution0"].shape == patch.shape
+    torch.testing.assert_close(answer["tensors"]["patch0"][0].float(), patch, rtol=0, atol=1)
+    assert answer["tensors"]["deconvolution0"].shape == patch.shape
 
 
 def test_an_inner_unit_can_be_explained() -> None:

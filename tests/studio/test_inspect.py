@@ -87,13 +87,13 @@ def test_filters_and_maps_are_those_of_the_network(tab: Tab) -> None:
 
 def test_histograms_equal_numpys(tab: Tab) -> None:
     tab.ask("inspect.open", model="mnist-lenet")
-    result = tab.ask("inspect.histograms", path="features.conv2")
+    answer = tab.ask("inspect.histograms", path="features.conv2")
     weight = Model.load("mnist-lenet").params["features"]["conv2"]["weight"].detach().numpy()
     counts, edges = np.histogram(weight, BINS)
-    assert int(result["tensors"]["weight"].sum()) == weight.size
-    assert np.abs(result["tensors"]["weight"].numpy() - counts).sum() <= 2  # rounding at the edges of float32
-    assert result["ranges"]["weight"]["low"] == pytest.approx(edges[0])
-    assert result["ranges"]["weight"]["std"] == pytest.approx(float(weight.std()), rel=1e-5)
+    assert int(answer["tensors"]["weight"].sum()) == weight.size
+    assert np.abs(answer["tensors"]["weight"].numpy() - counts).sum() <= 2  # rounding at the edges of float32
+    assert answer["ranges"]["weight"]["low"] == pytest.approx(edges[0])
+    assert answer["ranges"]["weight"]["std"] == pytest.approx(float(weight.std()), rel=1e-5)
 
 
 def test_gradients_of_a_layer_are_checked_and_a_wrong_one_is_reported(
@@ -137,9 +137,9 @@ def test_filters_belong_to_outputs_and_what_only_training_runs_is_named(tmp_path
     assert opened["idle"] == {"discriminator": sum(leaf.numel() for leaf in leaves(model.params["discriminator"]))}
     last = [row for row in opened["layers"] if row["layer"].startswith("ConvTranspose2d")][-1]
     weight = flatten(model.params)[f"{last['path']}.weight"]
-    result = tab.ask("inspect.tiles", path=last["path"])
-    assert (result["count"], result["channels"]) == (last["shape"][0], weight.shape[0])
-    assert torch.equal(result["tensors"]["tiles"][0], weight[0, 0])
+    answer = tab.ask("inspect.tiles", path=last["path"])
+    assert (answer["count"], answer["channels"]) == (last["shape"][0], weight.shape[0])
+    assert torch.equal(answer["tensors"]["tiles"][0], weight[0, 0])
 
 
 def test_messages_before_a_model_is_open_are_refused_in_one_line(tab: Tab) -> None:

@@ -87,9 +87,9 @@ def opened(library: Library, tmp_path: Path) -> Iterator[TestClient]:
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_an_upload_is_refused(what: str, opened: TestClient, library: Library) -> None:
-    result = opened.post("/upload", content=REFUSED[what])
-    assert result.status_code in {400, 413, 415}
-    assert "\n" not in result.json()["error"]
+    response = opened.post("/upload", content=REFUSED[what])
+    assert response.status_code in {400, 413, 415}
+    assert "\n" not in response.json()["error"]
     assert library.uploads.names() == ()
 
 

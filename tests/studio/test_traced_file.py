@@ -31,9 +31,9 @@ def stroke(tmp_path: Path) -> Path:
 
 def given_in(page: Path) -> tuple[dict[str, str], dict[str, Any]]:
     """Return the state of a page, and its recorded answers with their tensors by request."""
-    result = re.search(r'<script[^>]*id="given"[^>]*>(.*?)</script>', page.read_text("utf-8"), re.DOTALL)
-    assert result is not None
-    given = json.loads(result[1])
+    match = re.search(r'<script[^>]*id="given"[^>]*>(.*?)</script>', page.read_text("utf-8"), re.DOTALL)
+    assert match is not None
+    given = json.loads(match[1])
     answers = {key: parsed(base64.b64decode(answer)) for key, answer in given["answers"].items()}
     return given["state"], {key: {**header, "tensors": tensors} for key, (header, tensors) in answers.items()}
 

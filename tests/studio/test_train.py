@@ -231,8 +231,8 @@ def test_user_data_are_read_from_the_given_folder(tmp_path: Path) -> None:
     refused = tab_of(runs).ask("train.confusion", run=run, epoch=1)
     assert "give it with --data" in refused["message"]
     tab = Tab(Library(talk.LIBRARY.names, talk.LIBRARY.load, Runs(runs, [own])))
-    result = tab.ask("train.confusion", run=run, epoch=1)
-    assert (result["classes"], sum(map(sum, result["counts"])) > 0) == (["dark", "light"], True)
+    answer = tab.ask("train.confusion", run=run, epoch=1)
+    assert (answer["classes"], sum(map(sum, answer["counts"])) > 0) == (["dark", "light"], True)
     end = time.monotonic() + 120
     while (findings := tab.ask("train.findings", run=run))["kind"] != "error" and findings["working"]:
         assert time.monotonic() < end

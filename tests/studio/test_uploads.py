@@ -75,8 +75,8 @@ def test_uploads_need_the_cookie_and_the_origin_of_the_page(opened: TestClient) 
 )
 def test_files_that_are_not_pictures_are_refused(body: bytes, status: int, opened: TestClient) -> None:
     before = LIBRARY.uploads.names()
-    result = opened.post("/upload", content=body)
-    assert (result.status_code, bool(result.json()["error"])) == (status, True)
+    response = opened.post("/upload", content=body)
+    assert (response.status_code, bool(response.json()["error"])) == (status, True)
     assert LIBRARY.uploads.names() == before
 
 

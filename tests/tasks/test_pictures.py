@@ -73,9 +73,9 @@ def test_a_recipe_near_a_weights_file_makes_no_run_folder(tmp_path, place):
 
 
 def test_all_pictures_of_a_folder_without_splits_are_used(tmp_path: Path):
-    result = held_out(colour_model(), str(collection(tmp_path / "mine", 3)))
-    assert (len(result), result.classes, result.skipped) == (9, ("red", "green", "blue"), ())
-    assert result.y.bincount().tolist() == [3, 3, 3]
+    test_data = held_out(colour_model(), str(collection(tmp_path / "mine", 3)))
+    assert (len(test_data), test_data.classes, test_data.skipped) == (9, ("red", "green", "blue"), ())
+    assert test_data.y.bincount().tolist() == [3, 3, 3]
 
 
 def test_pictures_are_preprocessed_like_the_training_data(tmp_path: Path):
@@ -99,16 +99,16 @@ def test_pictures_are_preprocessed_like_the_training_data(tmp_path: Path):
 def test_of_a_folder_with_splits_the_held_out_one_is_used(tmp_path: Path, parts: tuple[str, ...], taken: str):
     for k, part in enumerate(parts):
         collection(tmp_path / "mine" / part, k + 1)
-    result = held_out(colour_model(), str(tmp_path / "mine"))
-    assert len(result) == pictures_of(tmp_path / "mine" / taken)
+    test_data = held_out(colour_model(), str(tmp_path / "mine"))
+    assert len(test_data) == pictures_of(tmp_path / "mine" / taken)
 
 
 def test_of_a_training_split_alone_the_held_out_fifth_is_used(tmp_path: Path):
     collection(tmp_path / "mine/train", 10)
-    result = held_out(colour_model(), str(tmp_path / "mine"))
+    test_data = held_out(colour_model(), str(tmp_path / "mine"))
     held = load_splits(tmp_path / "mine", size=(SIDE, SIDE)).test
-    assert len(result) == 6
-    assert torch.equal(result.x, held.x)
+    assert len(test_data) == 6
+    assert torch.equal(test_data.x, held.x)
 
 
 def test_of_the_training_folder_of_a_model_only_held_out_pictures_are_used(tmp_path: Path):
@@ -140,9 +140,9 @@ def test_files_listed_as_held_out_by_a_model_are_used_after_others_were_added(le
     picture(root / "yellow/0.png", (255, 255, 0))
     (root / "red/c.png").write_text("no picture")
     (root / "red/gone.png").symlink_to(root / "nowhere")
-    result = held_out(model, str(root))
-    assert sorted(map(bytes, result.x.flatten(1).numpy())) == sorted(map(bytes, before.x.flatten(1).numpy()))
-    assert result.y.bincount().tolist() == [2, 2, 2]
+    test_data = held_out(model, str(root))
+    assert sorted(map(bytes, test_data.x.flatten(1).numpy())) == sorted(map(bytes, before.x.flatten(1).numpy()))
+    assert test_data.y.bincount().tolist() == [2, 2, 2]
     assert capsys.readouterr().err == ""
 
 
@@ -150,8 +150,8 @@ def test_held_out_files_that_are_gone_or_changed_are_reported(learned, capsys):
     model, root = learned
     (root / "red/1.png").unlink()
     picture(root / "blue/4.png", RED)
-    result = held_out(model, None)
-    assert result.y.bincount().tolist() == [1, 2, 1]
+    test_data = held_out(model, None)
+    assert test_data.y.bincount().tolist() == [1, 2, 1]
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert f"2 of the 6 pictures that training held out are missing from {root}, or changed; the others" in said

@@ -15,7 +15,7 @@ def test_the_product_of_the_factors_is_the_gradient(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(sys, "argv", ["explain_a_weight.py", "-o", str(out)])
     runpy.run_path(str(EXAMPLE), run_name="__main__")
     said = capsys.readouterr().out
-    result = re.search(r"delta times activation is (\S+), the gradient (\S+)", said)
-    assert result is not None
-    assert result[1] == result[2]
+    match = re.search(r"delta times activation is (\S+), the gradient (\S+)", said)
+    assert match is not None
+    assert match[1] == match[2]
     assert "pellucid" in out.read_text(encoding="utf-8")

@@ -61,15 +61,15 @@ def test_the_gradients_are_those_of_autograd(sample: Sample) -> None:
 def test_an_activation_is_the_sum_of_its_products(sample: Sample) -> None:
     trace = traced(sample, BATCH)
     for number in numbers(trace, each=2):
-        result = told(trace, number.label, expand=0).get("made_of")
-        if result is None:
+        composition = told(trace, number.label, expand=0).get("made_of")
+        if composition is None:
             continue
-        assert result["count"] == len(result["inputs"])
-        if result["linear"]:
-            products = [part["value"] * part["slope"] for part in result["inputs"]]
-            size = sum(map(abs, products)) + abs(result["constant"])
+        assert composition["count"] == len(composition["inputs"])
+        if composition["linear"]:
+            products = [part["value"] * part["slope"] for part in composition["inputs"]]
+            size = sum(map(abs, products)) + abs(composition["constant"])
             allowed = (len(products) + 8) * 2**-52 * size
-            assert sum(products) + result["constant"] == pytest.approx(number.number, rel=0, abs=allowed)
+            assert sum(products) + composition["constant"] == pytest.approx(number.number, rel=0, abs=allowed)
 
 
 SMALL = [sample for sample in SAMPLES if sample.smooth]

@@ -36,13 +36,13 @@ def test_the_actual_change_is_that_of_pytorch(mlp: Model, digit: Tensor, path: s
     number = it.explain(path)
     index = tuple(map(int, number.name[number.name.index("[") + 1 : -1].split(",")))
     for h in (0.5, -1e-3):
-        result = it.nudge(number.name, h)
+        change = it.nudge(number.name, h)
         moved = {**weights, path: weights[path].clone()}
         moved[path][index] += h
-        assert result.before == pytest.approx(by_hand(mlp, digit, weights), rel=1e-12)
-        assert result.after == pytest.approx(by_hand(mlp, digit, moved), rel=1e-12)
-        assert result.predicted == number.gradient * h
-        assert result.actual == result.after - result.before
+        assert change.before == pytest.approx(by_hand(mlp, digit, weights), rel=1e-12)
+        assert change.after == pytest.approx(by_hand(mlp, digit, moved), rel=1e-12)
+        assert change.predicted == number.gradient * h
+        assert change.actual == change.after - change.before
 
 
 @pytest.mark.parametrize(
@@ -117,10 +117,10 @@ def test_a_change_below_the_rounding_of_the_loss_has_no_curvature() -> None:
     model.weights["dense1.weight"].fill_(1.0)
     model.weights["dense1.bias"].zero_()
     it = trace(model, torch.tensor([[3.0]]), torch.tensor([[1.0]]))
-    result = it.nudge("dense1.bias[0]", 1e-300)  # the bias is 0, and moves
-    assert "below" not in str(result)
-    assert "rounding: the predicted change" in str(result)
-    assert math.isnan(result.curvature), "h² is 0"
+    change = it.nudge("dense1.bias[0]", 1e-300)  # the bias is 0, and moves
+    assert "below" not in str(change)
+    assert "rounding: the predicted change" in str(change)
+    assert math.isnan(change.curvature), "h² is 0"
     assert "nonlinearity" in str(it.nudge("dense1.bias[0]", 1e-3))
     still = trace(model, torch.tensor([[3.0]]), torch.tensor([[3.0]]))  # the tangent is flat, the loss is not
     assert "nonlinearity" in str(still.nudge("dense1.bias[0]", 1.0))

@@ -47,11 +47,11 @@ def weights(shards: int, shard_optimizer: bool) -> dict[str, str]:
 
 def sizes_of_state(shard_optimizer: bool) -> list[int]:
     """Return the number of values of the optimizer's state in each process."""
-    result: list[TrainingStep] = []
+    steps: list[TrainingStep] = []
     of = TrainingStep.of
-    fit.TrainingStep.of = lambda *arguments: result.append(of(*arguments)) or result[0]
+    fit.TrainingStep.of = lambda *arguments: steps.append(of(*arguments)) or steps[0]
     everything().fit(digits(0, 50), epochs=1, shard_optimizer=shard_optimizer, verbose=False)
-    return processes().from_all(sum(tensor.numel() for _, _, tensor in result[0].memory()))
+    return processes().from_all(sum(tensor.numel() for _, _, tensor in steps[0].memory()))
 
 
 def resumed(run: Path, epochs: int, shard_optimizer: bool) -> str:

@@ -15,18 +15,18 @@ from tests.training.small import digits, flip, small_conv
 
 def test_a_data_set_is_used_unchanged():
     data = Dataset.from_arrays(np.zeros((2, 3, 4, 4), np.uint8), [0, 1], ["a", "b"])
-    result = examples(data)
-    assert result.x is data.x
-    assert (result.classes, result.checksum, len(result)) == (("a", "b"), data.checksum, 2)
+    batch = examples(data)
+    assert batch.x is data.x
+    assert (batch.classes, batch.checksum, len(batch)) == (("a", "b"), data.checksum, 2)
     with pytest.raises(PellucidError, match="has its own labels"):
         examples(data, [0, 1])
 
 
 def test_arrays_keep_their_shape():
-    result = examples([[0.5, 1.0]] * 3, [[0.25], [0.5], [1]])
-    assert (result.x.shape, result.x.dtype) == ((3, 2), torch.float32)
-    assert (result.y.shape, result.y.dtype) == ((3, 1), torch.float32)
-    assert result.classes is None
+    batch = examples([[0.5, 1.0]] * 3, [[0.25], [0.5], [1]])
+    assert (batch.x.shape, batch.x.dtype) == ((3, 2), torch.float32)
+    assert (batch.y.shape, batch.y.dtype) == ((3, 1), torch.float32)
+    assert batch.classes is None
 
 
 def test_the_checksum_depends_on_values_shapes_and_types():

@@ -36,10 +36,10 @@ def verified(objective: Objective) -> ObjectiveRows:
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_every_objective_passes_the_verification(name: str) -> None:
-    result = verified(OBJECTIVES[name]())
-    assert all(row.ok for row in result.rows), result.rows
-    assert result.culprit is None
-    whole = [row for row in result.rows if row.form == "objective"]
+    table = verified(OBJECTIVES[name]())
+    assert all(row.ok for row in table.rows), table.rows
+    assert table.culprit is None
+    whole = [row for row in table.rows if row.form == "objective"]
     assert {row.what for row in whole} == {"dy", "dparams"}
     for row in whole:
         assert row.autograd is not None
@@ -47,9 +47,9 @@ def test_every_objective_passes_the_verification(name: str) -> None:
 
 
 def accused(objective: Objective, culprit: str) -> None:
-    result = verified(objective)
-    assert not all(row.ok for row in result.rows)
-    assert result.culprit == culprit
+    table = verified(objective)
+    assert not all(row.ok for row in table.rows)
+    assert table.culprit == culprit
 
 
 def changed_dy(change: Callable[[Any, Tensor], Tensor]) -> Gradients:

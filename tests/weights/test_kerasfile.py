@@ -136,10 +136,10 @@ def test_number_types_and_shapes(dtype, shape, tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("a", data=array)
         file.create_dataset("b", data=KERNEL)
-    result = open_weights(tmp_path / "a.h5")["a"]
-    assert tuple(result.shape) == shape
-    assert result.dtype == torch.from_numpy(np.zeros(1, array.dtype.newbyteorder("="))).dtype
-    assert result.tolist() == array.tolist()
+    tensors = open_weights(tmp_path / "a.h5")["a"]
+    assert tuple(tensors.shape) == shape
+    assert tensors.dtype == torch.from_numpy(np.zeros(1, array.dtype.newbyteorder("="))).dtype
+    assert tensors.tolist() == array.tolist()
 
 
 def _external_link(file: h5py.File) -> None:
@@ -356,8 +356,8 @@ def test_what_is_gamma_or_beta_is_the_beta_of_inception_whose_norms_do_not_scale
         name_of(f"layers/{layer}/vars/{number}", layer, 3): torch.full((32,), number + 1.0) for number in range(3)
     }
     naming = source_of(net, tensors, "file.h5").naming
-    result = settle(naming, [], translate(naming, "inception_v3", tensors)[0])
-    assert {path: tensor[0].item() for path, tensor in result.items()} == {
+    settled = settle(naming, [], translate(naming, "inception_v3", tensors)[0])
+    assert {path: tensor[0].item() for path, tensor in settled.items()} == {
         "features.norm1.weight": 1,
         "features.norm1.bias": 1,
         "features.norm1.running_mean": 2,

@@ -10,14 +10,14 @@ WANTED = {"a.weight": torch.empty(2, 3, device="meta"), "a.bias": torch.empty(2,
 
 
 def test_equal_names_shapes_and_dtypes_match():
-    result = {"a.bias": torch.zeros(2), "a.weight": torch.zeros(2, 3)}
-    assert match(WANTED, result) == []
-    require_match("file", WANTED, result)
+    file_tensors = {"a.bias": torch.zeros(2), "a.weight": torch.zeros(2, 3)}
+    assert match(WANTED, file_tensors) == []
+    require_match("file", WANTED, file_tensors)
 
 
 def test_all_kinds_of_difference_are_listed():
-    result = {"a.weight": torch.zeros(3, 2), "b": torch.tensor(1)}
-    assert match(WANTED, result) == [
+    file_tensors = {"a.weight": torch.zeros(3, 2), "b": torch.tensor(1)}
+    assert match(WANTED, file_tensors) == [
         Mismatch("a.bias", "float32 2", None),
         Mismatch("b", None, "int64 number"),
         Mismatch("a.weight", "float32 2x3", "float32 3x2"),

@@ -77,10 +77,10 @@ def test_a_bias_before_a_norm_goes_into_the_running_mean():
     naming = source_of(net, tensors, "file.h5").naming
     shortcut = "features.stage1.block1.residual.shortcut.norm.running_mean"
     expected = ["features.stem.conv.weight", "features.stem.norm.running_mean", shortcut]
-    actual = settle(naming, expected, translate(naming, "resnet50", tensors)[0])
-    assert sorted(actual) == sorted(expected)
-    assert actual["features.stem.norm.running_mean"].tolist() == [9.0, 12.0]
-    assert actual[shortcut].tolist() == [-2.5]
+    settled = settle(naming, expected, translate(naming, "resnet50", tensors)[0])
+    assert sorted(settled) == sorted(expected)
+    assert settled["features.stem.norm.running_mean"].tolist() == [9.0, 12.0]
+    assert settled[shortcut].tolist() == [-2.5]
     assert tensors["conv1_bn/conv1_bn/moving_mean:0"].tolist() == [10.0, 10.0]
 
 
@@ -113,8 +113,8 @@ def test_norms_that_do_not_scale_get_a_weight_of_one():
         for leaf in ("beta", "moving_mean", "moving_variance")
     }
     naming = source_of(net, tensors, "file.h5").naming
-    result = settle(naming, [], translate(naming, "inception_v3", tensors)[0])
-    assert result["features.norm1.weight"].tolist() == [1.0] * 32
+    settled = settle(naming, [], translate(naming, "inception_v3", tensors)[0])
+    assert settled["features.norm1.weight"].tolist() == [1.0] * 32
 
 
 WRITE = """

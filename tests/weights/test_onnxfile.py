@@ -42,9 +42,9 @@ def test_every_number_type_raw_and_in_fields(kind, raw, tmp_path):
     if raw:
         given = expected.flatten().view(torch.uint8).numpy().tobytes()
     onnx.save(model([helper.make_tensor("w", kind, [2, 3], given, raw=raw)]), tmp_path / "a.onnx")
-    actual = open_weights(tmp_path / "a.onnx")["w"]
-    assert actual.dtype == expected.dtype
-    assert torch.equal(actual, expected)
+    tensors = open_weights(tmp_path / "a.onnx")["w"]
+    assert tensors.dtype == expected.dtype
+    assert torch.equal(tensors, expected)
 
 
 def test_nodes_inputs_and_numbers_without_shape_are_passed_over(tmp_path):
@@ -112,9 +112,9 @@ def test_values_that_do_not_fit_their_type(tmp_path, refused: Refused):
 
 
 def test_sparse_weights(tmp_path, refused: Refused):
-    result = model([])
-    result.graph.sparse_initializer.add()
-    onnx.save(result, tmp_path / "a.onnx")
+    onnx_model = model([])
+    onnx_model.graph.sparse_initializer.add()
+    onnx.save(onnx_model, tmp_path / "a.onnx")
     assert "sparse" in refused(tmp_path / "a.onnx")
 
 

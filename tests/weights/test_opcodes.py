@@ -27,11 +27,11 @@ def tensor(offset: bytes, shape: bytes, strides: bytes, storage: bytes = STORAGE
 
 
 def test_a_tensor_is_described():
-    result = interpret(stream(tensor(b"K\x01", b"K\x02K\x02\x86", b"K\x02K\x01\x86")))
+    values = interpret(stream(tensor(b"K\x01", b"K\x02K\x02\x86", b"K\x02K\x01\x86")))
     storage = Storage("0", torch.float32, 6)
-    assert result.value == StorageView(storage, 1, (2, 2), (2, 1))
-    assert result.storages == {"0": storage}
-    assert result.value.numel == 4
+    assert values.value == StorageView(storage, 1, (2, 2), (2, 1))
+    assert values.storages == {"0": storage}
+    assert values.value.numel == 4
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -43,9 +43,9 @@ def test_plain_values_equal_those_of_pickle(protocol):
         "long": list(range(3000)),
     }
     data = pickle.dumps(value, protocol)
-    result = interpret(b"xyz" + data + b"more", 3)
-    assert result.value == value
-    assert result.end == 3 + len(data)
+    values = interpret(b"xyz" + data + b"more", 3)
+    assert values.value == value
+    assert values.end == 3 + len(data)
 
 
 COMMAND = b"X\x06\0\0\0touch "

@@ -39,8 +39,8 @@ def test_class_names_that_xml_does_not_hold_are_refused(tree, tmp_path, name):
 @pytest.mark.parametrize("name", ["<b>&amp;", "a b", "]]>", "\u0663", "a\tb", "日本", "😀", "'\"", "# a", "yes", "{0}"])
 def test_class_names_with_special_characters_are_restored(tree, tmp_path, form, name):
     convert(tree("set", named("b", name)), tmp_path / "out", form)
-    result = read(tmp_path / "out")
-    assert [result.classes[instance.label] for instance in result.records[0].instances] == ["b", name]
+    loaded = read(tmp_path / "out")
+    assert [loaded.classes[instance.label] for instance in loaded.records[0].instances] == ["b", name]
 
 
 @pytest.mark.parametrize("name", ["a\x01.png", "a\n.png", " a.png", "a\udcff.png"])

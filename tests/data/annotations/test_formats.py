@@ -140,14 +140,14 @@ YOLO = {
 
 
 def test_yolo_labels_are_read(tree):
-    result = read(tree("set", YOLO))
-    assert result.classes == ("cat", "big dog")
-    first, second = result.records[0].instances
+    loaded = read(tree("set", YOLO))
+    assert loaded.classes == ("cat", "big dog")
+    first, second = loaded.records[0].instances
     assert (first.label, first.line) == (1, 1)
     assert first.box == pytest.approx((12, 6, 18, 14))
     assert second.box == pytest.approx((3, 2, 9, 10))
     assert second.outline == (pytest.approx((3, 2, 9, 2, 9, 10)),)
-    assert result.records[1].instances == ()
+    assert loaded.records[1].instances == ()
 
 
 @pytest.mark.parametrize(
@@ -203,11 +203,11 @@ def test_names_of_classes_with_signs_of_yaml_are_written_and_read(tree, tmp_path
     ],
 )
 def test_damaged_yolo_lines_are_refused(tree, line, words):
-    result = read(tree("set", YOLO | {"labels/train/a.txt": b"0 0.5 0.5 0.1 0.1\n" + line}))
-    (fault,) = result.faults
+    loaded = read(tree("set", YOLO | {"labels/train/a.txt": b"0 0.5 0.5 0.1 0.1\n" + line}))
+    (fault,) = loaded.faults
     assert (fault.line, fault.effect) == (2, "refused")
     assert words in fault.reason
-    assert len(result.records[0].instances) == 1
+    assert len(loaded.records[0].instances) == 1
 
 
 def shape(kind="rectangle", points=((2, 4), (12, 14)), **changes):
@@ -226,9 +226,9 @@ def test_labelme_shapes_of_a_group_are_one_object(tree):
         shape("rectangle", [[12, 14], [2, 4]], flags={"crowd": True}),
         shape("point", [[3, 2]], group_id=1, label="nose", flags={"hidden": True}),
     )
-    result = read(tree("set", files), "")
-    first, second = result.records[0].instances
-    assert (result.keypoints, first.points, first.crowd) == (("nose",), (3, 2, 1), False)
+    loaded = read(tree("set", files), "")
+    first, second = loaded.records[0].instances
+    assert (loaded.keypoints, first.points, first.crowd) == (("nose",), (3, 2, 1), False)
     assert first.box == (1, 1, 15, 9)
     assert len(first.outline) == 2
     assert (second.box, second.outline, second.points, second.crowd) == ((2, 4, 12, 14), None, (), True)
@@ -246,12 +246,12 @@ def test_labelme_shapes_of_a_group_are_one_object(tree):
     ],
 )
 def test_damaged_labelme_shapes_are_refused(tree, shapes, effect, words):
-    result = read(tree("set", labelme(shape(), *shapes)), "")
-    (fault,) = result.faults
+    loaded = read(tree("set", labelme(shape(), *shapes)), "")
+    (fault,) = loaded.faults
     assert fault.effect == effect
     assert words in fault.reason
     assert ", shape 1" in fault.file
-    assert len(result.records[0].instances) == 1
+    assert len(loaded.records[0].instances) == 1
 
 
 @pytest.mark.parametrize("changes", [{"shapes": 3}, {"imagePath": 3}, {"imagePath": "b.png"}])

@@ -17,20 +17,20 @@ def read(path, part="train", classes=None):
 
 @pytest.mark.parametrize("name", ["set", "set.zip"])
 def test_boxes_classes_and_difficult_objects(tree, name):
-    result = read(tree(name, voc_set()))
-    assert result.classes == ("cat", "dog")
-    assert [record.image for record in result.records] == ["JPEGImages/a.png", "JPEGImages/b.png"]
-    first, second = result.records[0].instances
-    assert (first.box, result.classes[first.label], first.crowd) == ((2, 4, 12, 14), "dog", False)
-    assert (second.box, result.classes[second.label], second.crowd) == ((20, 10, 30, 20), "cat", True)
-    assert result.records[1].instances == ()
-    assert not result.faults
+    loaded = read(tree(name, voc_set()))
+    assert loaded.classes == ("cat", "dog")
+    assert [record.image for record in loaded.records] == ["JPEGImages/a.png", "JPEGImages/b.png"]
+    first, second = loaded.records[0].instances
+    assert (first.box, loaded.classes[first.label], first.crowd) == ((2, 4, 12, 14), "dog", False)
+    assert (second.box, loaded.classes[second.label], second.crowd) == ((20, 10, 30, 20), "cat", True)
+    assert loaded.records[1].instances == ()
+    assert not loaded.faults
 
 
 def test_the_classes_of_another_part_are_those_of_the_training_part(tree):
-    result = read(tree("set", voc_set()), "val")
-    assert result.classes == ("cat", "dog")
-    assert result.records[0].instances[0].box == (0, 0, 30, 20)  # half a pixel beyond is rounding
+    loaded = read(tree("set", voc_set()), "val")
+    assert loaded.classes == ("cat", "dog")
+    assert loaded.records[0].instances[0].box == (0, 0, 30, 20)  # half a pixel beyond is rounding
 
 
 def test_files_of_the_voc_challenges_count_pixels_from_one(tree):
@@ -59,12 +59,12 @@ def test_without_image_lists_the_folders_are_the_splits(tree):
     ],
 )
 def test_invalid_boxes_are_reported_with_their_line(tree, box, line, effect, words):
-    result = read(tree("set", voc_set() | {"Annotations/a.xml": voc_xml(("dog", *box, 0), ("cat", 1, 2, 3, 4, 0))}))
-    (fault,) = result.faults
+    loaded = read(tree("set", voc_set() | {"Annotations/a.xml": voc_xml(("dog", *box, 0), ("cat", 1, 2, 3, 4, 0))}))
+    (fault,) = loaded.faults
     assert (fault.line, fault.effect) == (line, effect)
     assert words in fault.reason
     assert fault.file.endswith("Annotations/a.xml")
-    assert [instance.box for instance in result.records[0].instances][-1] == (1, 2, 3, 4)
+    assert [instance.box for instance in loaded.records[0].instances][-1] == (1, 2, 3, 4)
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,8 @@ def test_invalid_boxes_are_reported_with_their_line(tree, box, line, effect, wor
     ],
 )
 def test_damaged_files_are_refused_with_their_line(tree, data, line, words):
-    result = read(tree("set", voc_set() | {"Annotations/a.xml": data}), classes=("cat", "dog"))
-    (fault,) = result.faults
+    loaded = read(tree("set", voc_set() | {"Annotations/a.xml": data}), classes=("cat", "dog"))
+    (fault,) = loaded.faults
     assert (fault.line, fault.effect) == (line, "refused")
     assert words in fault.reason
 
@@ -90,8 +90,8 @@ def test_damaged_files_are_refused_with_their_line(tree, data, line, words):
 def test_files_and_images_that_lists_name_must_exist(tree):
     files = voc_set() | {"ImageSets/Main/train.txt": b"a\nnone\nb\n"}
     del files["JPEGImages/b.png"]
-    result = read(tree("set", files))
-    assert [(fault.file.rpartition("/")[2], fault.effect) for fault in result.faults] == [
+    loaded = read(tree("set", files))
+    assert [(fault.file.rpartition("/")[2], fault.effect) for fault in loaded.faults] == [
         ("none.xml", "refused"), ("b.xml", "refused")
     ]  # fmt: skip
 
@@ -102,8 +102,8 @@ def test_bccd_is_read(real):
     for part, counted in counts.items():
         for stem in (real("bccd") / f"ImageSets/Main/{part}.txt").read_text().split():
             counted.update(e.text for e in ElementTree.parse(real("bccd") / f"Annotations/{stem}.xml").iter("name"))
-        result = read(real("bccd"), part, ("RBC", "WBC", "Platelets"))
-        assert len(result.faults) == 1  # a box without area
-        assert ("00343.xml:56" if part == "train" else "00338.xml:164") in str(result.faults[0])
-        labels = Counter(result.classes[instance.label] for record in result.records for instance in record.instances)
+        loaded = read(real("bccd"), part, ("RBC", "WBC", "Platelets"))
+        assert len(loaded.faults) == 1  # a box without area
+        assert ("00343.xml:56" if part == "train" else "00338.xml:164") in str(loaded.faults[0])
+        labels = Counter(loaded.classes[instance.label] for record in loaded.records for instance in record.instances)
         assert labels + Counter(RBC=1) == counted

@@ -47,9 +47,9 @@ def test_a_mirrored_copy_is_another_picture(many):
 
 def test_each_copy_of_one_photo_has_one_pair(many):
     images = [*many[:3], *(make(many[1]) for make in COPIES.values())]
-    result = pairs_of(images)
-    assert {i for pair in result for i in pair} == {1, *range(3, 3 + len(COPIES))}
-    assert len(result) == len(COPIES)
+    pairs = pairs_of(images)
+    assert {i for pair in pairs for i in pair} == {1, *range(3, 3 + len(COPIES))}
+    assert len(pairs) == len(COPIES)
 
 
 def test_frames_of_one_scene_are_duplicates():
@@ -116,10 +116,10 @@ def test_hands_of_other_people_are_no_duplicates_but_copies_are(real):
     chosen = random.Random(0).sample(range(len(images)), 60)
     kinds = list(COPIES)
     planted = [COPIES[kinds[k % len(kinds)]](images[i]) for k, i in enumerate(chosen)]
-    actual = pairs_of([*images, *planted])
+    pairs = pairs_of([*images, *planted])
     expected = {(i, len(images) + k) for k, i in enumerate(chosen)}
-    assert actual <= expected, "no false alarm"
-    assert len(actual) >= 58
+    assert pairs <= expected, "no false alarm"
+    assert len(pairs) >= 58
 
 
 @pytest.mark.real
@@ -129,8 +129,8 @@ def test_a_car_that_cifar10_contains_three_times_is_found(real):
     with zipfile.ZipFile(real("cifar10/cifar10.zip")) as archive:
         others = [name for name in archive.namelist() if name.startswith("test/truck/0")]
         images = [Image.open(io.BytesIO(archive.read(name))) for name in (*names, *others[:200])]
-    result = pairs_of(images)
-    assert {i for pair in result if max(pair) < 3 for i in pair} == {0, 1, 2}
+    pairs = pairs_of(images)
+    assert {i for pair in pairs if max(pair) < 3 for i in pair} == {0, 1, 2}
 
 
 NONE = (-1.0, -1.0, -1.0)  # thresholds below which the alignment of a pair stops: none

@@ -31,10 +31,10 @@ def lab(picture):
 @pytest.mark.parametrize("strength", [0.5, 1, 2])
 def test_pictures_of_any_size_keep_their_lightness(net, size, strength):
     image = drawn(3, *size)
-    result = Colorizer(colorizer(net=net()), strength)(image)
-    assert result.shape == image.shape
-    assert result.dtype == torch.uint8
-    assert np.abs(lab(result)[..., 0] - lab(image)[..., 0]).max() <= 0.5
+    colorized = Colorizer(colorizer(net=net()), strength)(image)
+    assert colorized.shape == image.shape
+    assert colorized.dtype == torch.uint8
+    assert np.abs(lab(colorized)[..., 0] - lab(image)[..., 0]).max() <= 0.5
 
 
 def test_a_picture_of_the_training_size_has_the_a_and_b_of_the_network():
@@ -55,17 +55,17 @@ def test_prediction_depends_on_lightness_only():
 
 def test_strength_0_returns_the_pixels_of_a_grey_picture():
     grey = torch.arange(256, dtype=torch.uint8).view(1, 16, 16)
-    result = Colorizer(colorizer(), 0)(grey)
-    assert torch.equal(result, grey.expand(3, -1, -1))
+    colorized = Colorizer(colorizer(), 0)(grey)
+    assert torch.equal(colorized, grey.expand(3, -1, -1))
     coloured = Colorizer(colorizer(), 1)(grey)
-    assert not torch.equal(coloured, result)
+    assert not torch.equal(coloured, colorized)
 
 
 def test_the_alpha_channel_is_kept():
     image = drawn(4, 9, 11)
-    result = Colorizer(colorizer())(image)
-    assert torch.equal(result[3], image[3])
-    assert torch.equal(result[:3], Colorizer(colorizer())(image[:3]))
+    colorized = Colorizer(colorizer())(image)
+    assert torch.equal(colorized[3], image[3])
+    assert torch.equal(colorized[:3], Colorizer(colorizer())(image[:3]))
     both = drawn(2, 9, 11)
     assert torch.equal(Colorizer(colorizer())(both), torch.cat((Colorizer(colorizer())(both[:1]), both[1:])))
 

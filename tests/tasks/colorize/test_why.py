@@ -27,13 +27,13 @@ def model(objective):
 @pytest.mark.parametrize("channel", ["a", "b"])
 def test_gradients_of_a_pixel_are_those_of_automatic_differentiation(channel):
     it = model(l1(width=2, levels=2))
-    result = explain_pixel(it, IMAGE, 9, 20, channel, "input_x_gradient")
+    explanation = explain_pixel(it, IMAGE, 9, 20, channel, "input_x_gradient")
     x = it.objective.read(IMAGE[None].double()).requires_grad_()
     y = reference_forward(it.objective.generator, it.params["generator"], x, Mode())[0, :, 9, 20]
     (dx,) = torch.autograd.grad(y["ab".index(channel)], x)
-    torch.testing.assert_close(result.map, (dx * x).detach()[0, 0])
-    torch.testing.assert_close(torch.tensor([result.a, result.b], dtype=torch.float64), y.detach() * CHROMA)
-    assert result.of == f"{channel} / 110"
+    torch.testing.assert_close(explanation.map, (dx * x).detach()[0, 0])
+    torch.testing.assert_close(torch.tensor([explanation.a, explanation.b], dtype=torch.float64), y.detach() * CHROMA)
+    assert explanation.of == f"{channel} / 110"
 
 
 def test_relevance_adds_up_to_the_output():
@@ -41,19 +41,19 @@ def test_relevance_adds_up_to_the_output():
     for path, bias in it.weights.items():
         if path.endswith("bias"):
             bias.zero_()
-    result = explain_pixel(it, IMAGE, 9, 20, "b", "lrp")
-    assert result.map.sum().item() == pytest.approx(result.b / CHROMA, rel=0.02)
+    explanation = explain_pixel(it, IMAGE, 9, 20, "b", "lrp")
+    assert explanation.map.sum().item() == pytest.approx(explanation.b / CHROMA, rel=0.02)
 
 
 def test_the_bin_of_the_colour_is_explained_for_a_classifier():
     it = model(zhang(width=2, levels=2))
-    result = explain_pixel(it, IMAGE, 9, 21, method="saliency")
-    bin_, row, column = (int(word) for word in result.target.removeprefix("scores[").rstrip("]").split(", "))
+    explanation = explain_pixel(it, IMAGE, 9, 21, method="saliency")
+    bin_, row, column = (int(word) for word in explanation.target.removeprefix("scores[").rstrip("]").split(", "))
     assert (row, column) == (4, 10)
-    distances = (colour_table().centres - torch.tensor([result.a, result.b])).norm(dim=1)
+    distances = (colour_table().centres - torch.tensor([explanation.a, explanation.b])).norm(dim=1)
     assert distances[bin_] == distances.min()
-    assert result.map.shape == (24, 32)
-    assert result.map.abs().max() > 0
+    assert explanation.map.shape == (24, 32)
+    assert explanation.map.abs().max() > 0
 
 
 def test_the_patch_that_looks_least_real_is_found_with_its_pixels():

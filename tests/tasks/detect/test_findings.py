@@ -49,12 +49,12 @@ EXPECTED = [
 
 
 def test_every_detection_and_every_miss_has_its_sentence() -> None:
-    result = findings(DETECTIONS, OBJECTS, CLASSES)
-    assert [one.text for one in result] == [text for *_, text in EXPECTED]
-    assert [one.kind for one in result] == [kind for kind, *_ in EXPECTED]
-    assert [one.detection for one in result] == [detection for _, detection, _, _ in EXPECTED]
+    report = findings(DETECTIONS, OBJECTS, CLASSES)
+    assert [one.text for one in report] == [text for *_, text in EXPECTED]
+    assert [one.kind for one in report] == [kind for kind, *_ in EXPECTED]
+    assert [one.detection for one in report] == [detection for _, detection, _, _ in EXPECTED]
     assert all(
-        truth is None or one.object_index == truth for one, (_, _, truth, _) in zip(result, EXPECTED, strict=True)
+        truth is None or one.object_index == truth for one, (_, _, truth, _) in zip(report, EXPECTED, strict=True)
     )
 
 

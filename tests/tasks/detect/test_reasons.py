@@ -20,15 +20,15 @@ NAMES = Rectangles.classes
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_error_and_every_miss_has_its_numbers(name: str) -> None:
     it = run(name)
-    result = findings(it.detections, TRUTH, NAMES, SCORE)
-    told = with_reasons(result, it, TRUTH, SCORE)
+    report = findings(it.detections, TRUTH, NAMES, SCORE)
+    told = with_reasons(report, it, TRUTH, SCORE)
     what = "proposal" if name in ("small_faster", "small_fast") else "anchor"
     boxes, scores = it.walk.candidates.boxes, it.walk.candidates.scores
     objects = TRUTH.boxes / 2  # the network reads the picture at half its size
     matched = assignment(it, Objects(objects, TRUTH.labels)).matched
-    kinds = {one.kind for one in result}
+    kinds = {one.kind for one in report}
     assert kinds & {"background", "both", "place"}
-    for one, old in zip(told, result, strict=True):
+    for one, old in zip(told, report, strict=True):
         if one.kind in ("hit", "ignored"):
             assert one == old
             continue

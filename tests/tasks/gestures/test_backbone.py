@@ -85,8 +85,8 @@ def learning(name: str, patterns: list[str]) -> set[str]:
 
 @pytest.mark.parametrize("name", ZOO)
 def test_the_last_third_is_fine_tuned_by_patterns_that_all_match(name):
-    result = adapted(load_recipe("signs-finetune", {"network.model": name}))
-    parts = learning(name, result["train.frozen"])
+    adapted_net = adapted(load_recipe("signs-finetune", {"network.model": name}))
+    parts = learning(name, adapted_net["train.frozen"])
     assert 0 < len(parts) <= max(1, len(features(MODELS[name]()).layers) // 3)
     assert parts == LAST.get(name, parts) - ({"norm"} if name == "densenet121" else set())
 
@@ -101,5 +101,5 @@ def test_frozen_features_stay_all_frozen(name):
     [("airbench", True), ("airbench96", True), ("mobilenet_v2", True), ("vgg16", False), ("squeezenet1_1", False)],
 )
 def test_filters_are_whitened_where_the_network_has_them(name, whitened):
-    result = adapted(load_recipe("signs-scratch", {"network.model": name}))
-    assert result == ({} if whitened else {"start.whiten": ""})
+    adapted_net = adapted(load_recipe("signs-scratch", {"network.model": name}))
+    assert adapted_net == ({} if whitened else {"start.whiten": ""})

@@ -197,8 +197,8 @@ def test_evaluation_uses_the_held_out_pictures_of_the_training_after_others_are_
     run = learn(collection, recipe_for(collection, settings), tmp_path / "runs", progress=False)
     for k in range(12):
         (folder / "lying" / f"{k:02}-more.png").write_bytes(stripes(500 + k, False))
-    result = held_out(Model.load(run.path / "weights/best.safetensors"), str(folder))
-    assert result.checksum == collection.test.images.checksum
+    test_data = held_out(Model.load(run.path / "weights/best.safetensors"), str(folder))
+    assert test_data.checksum == collection.test.images.checksum
 
 
 class Spoken:

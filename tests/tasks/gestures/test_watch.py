@@ -78,11 +78,11 @@ def test_counts_and_rate_of_a_watch_by_hand():
     tally = FrameCounts(clock=lambda: next(ticks))
     for one in shown([RED, RED, GREY, GREEN, RED], AnswerSmoothing(memory=0.0, threshold=0.9)):
         tally.add(one)
-    result = tally.to_json()
-    assert (result["frames"], result["dropped"], result["unsure"]) == (5, 2, 1)
-    assert result["answers"] == {"red": 3, "green": 1}
-    assert (result["seconds"], result["fps"]) == (2.0, 2.0)  # four steps of half a second
-    changes = [(change["frame"], change["answer"]) for change in result["changes"]]
+    values = tally.to_json()
+    assert (values["frames"], values["dropped"], values["unsure"]) == (5, 2, 1)
+    assert values["answers"] == {"red": 3, "green": 1}
+    assert (values["seconds"], values["fps"]) == (2.0, 2.0)  # four steps of half a second
+    changes = [(change["frame"], change["answer"]) for change in values["changes"]]
     assert changes == [(0, "red"), (2, None), (3, "green"), (4, "red")]
 
 

@@ -246,16 +246,16 @@ def test_the_baselines_equal_loops(folder: Path) -> None:
 
 def test_the_expected_position_is_explained_by_its_gradient(model: Model) -> None:
     picture = torch.from_numpy(draw(102)[0]).permute(2, 0, 1)
-    result = explain_point(model, picture, 2, "x", "saliency")
+    explanation = explain_point(model, picture, 2, "x", "saliency")
     x = (picture[None].float() / 255).requires_grad_()
     p = model.net.forward(model.params, x, Mode())[0][0, 2].flatten().softmax(0).view(24, 24)
     (slope,) = torch.autograd.grad((p.sum(0) * (torch.arange(24) + 0.5)).sum(), x)
-    torch.testing.assert_close(result, slope[0].abs().amax(0) / 24, rtol=1e-3, atol=1e-7)
-    assert result.shape == (24, 24)
+    torch.testing.assert_close(explanation, slope[0].abs().amax(0) / 24, rtol=1e-3, atol=1e-7)
+    assert explanation.shape == (24, 24)
     (points,) = KeypointFinder(model)([picture])
     rows, columns = np.mgrid[:24, :24] + 0.5
     near = np.hypot(columns - float(points[2, 0]), rows - float(points[2, 1])) < 5
-    assert float(result[torch.from_numpy(near)].sum()) > 0.6 * float(result.sum())  # in 14 % of the pixels
+    assert float(explanation[torch.from_numpy(near)].sum()) > 0.6 * float(explanation.sum())  # in 14 % of the pixels
 
 
 def test_a_point_of_a_regression_is_explained_too(folder: Path) -> None:
@@ -266,10 +266,10 @@ def test_a_point_of_a_regression_is_explained_too(folder: Path) -> None:
     )
     assert history["val_nme"][-1] < 0.5 * history["val_nme"][0]
     picture = torch.from_numpy(draw(102)[0]).permute(2, 0, 1)
-    result = explain_point(model, picture, 1, "y", "input_x_gradient")
+    explanation = explain_point(model, picture, 1, "y", "input_x_gradient")
     x = (picture[None].float() / 255).requires_grad_()
     (slope,) = torch.autograd.grad(model.net.forward(model.params, x, Mode())[0][0, 3], x)
-    torch.testing.assert_close(result, (slope * x).detach()[0].sum(0), rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(explanation, (slope * x).detach()[0].sum(0), rtol=1e-3, atol=1e-6)
     with pytest.raises(PellucidError, match="point 3: the model has 3 points, counted from 0"):
         explain_point(model, picture, 3, "y")
 

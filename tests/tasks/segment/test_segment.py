@@ -113,15 +113,15 @@ def test_metrics_equal_scikit_learns(model: Model, folder: Path) -> None:
 @pytest.mark.parametrize("size", [(40, 52), (31, 17), (16, 16)])
 def test_pictures_of_any_size_are_segmented(model: Model, size: tuple[int, int]) -> None:
     picture, mask = draw(5, *size)
-    result = Segmenter(model)(torch.from_numpy(picture).permute(2, 0, 1))
-    assert result.mask.shape == size
+    segmentation = Segmenter(model)(torch.from_numpy(picture).permute(2, 0, 1))
+    assert segmentation.mask.shape == size
     kept = mask != IGNORED
-    assert (result.mask.numpy()[kept] == mask[kept]).mean() > 0.85
-    torch.testing.assert_close(result.probabilities.sum(0), torch.ones(size), rtol=1e-4, atol=1e-4)
-    areas = result.areas()
+    assert (segmentation.mask.numpy()[kept] == mask[kept]).mean() > 0.85
+    torch.testing.assert_close(segmentation.probabilities.sum(0), torch.ones(size), rtol=1e-4, atol=1e-4)
+    areas = segmentation.areas()
     assert list(areas) == list(CLASSES)
     assert sum(areas.values()) == pytest.approx(1)
-    assert areas["box"] == (result.mask == 1).double().mean().item()
+    assert areas["box"] == (segmentation.mask == 1).double().mean().item()
 
 
 def test_the_command_writes_overlays_masks_and_areas(model: Model, folder: Path, tmp_path: Path, capsys) -> None:
@@ -131,14 +131,14 @@ def test_the_command_writes_overlays_masks_and_areas(model: Model, folder: Path,
     words = ["segment", str(tmp_path / "m.safetensors"), str(tmp_path / "street.png"), "--out", str(out), "--json"]
     assert main(words) == 0
     (row,) = json.loads(capsys.readouterr().out)["pictures"]
-    result = Segmenter(model)(torch.from_numpy(draw(9, 33, 47)[0]).permute(2, 0, 1))
+    segmentation = Segmenter(model)(torch.from_numpy(draw(9, 33, 47)[0]).permute(2, 0, 1))
     with Image.open(row["files"]["mask"]) as index:
         assert index.mode == "P"
-        assert np.array_equal(np.array(index), result.mask.numpy())
+        assert np.array_equal(np.array(index), segmentation.mask.numpy())
     with Image.open(row["files"]["overlay"]) as shown:
         assert shown.size == (47, 33)
     numbers = json.loads(Path(row["files"]["areas"]).read_text())
-    assert numbers["areas"] == row["areas"] == result.areas()
+    assert numbers["areas"] == row["areas"] == segmentation.areas()
     assert main(["segment", str(tmp_path / "m.safetensors"), str(folder / "val"), "--out", str(out), "--crf"]) == 0
     assert len(list(out.glob("a_0*-overlay.png"))) == 5
     assert "ground" in capsys.readouterr().out
@@ -176,8 +176,8 @@ def test_grey_networks_segment_and_measure_pictures(folder: Path, tmp_path: Path
     picture.save(tmp_path / "street.gif")
     grey = torch.from_numpy(np.array(picture.convert("L")))[None]
     answer = model.predict(grey[None, :, :27, :35])[0].argmax(0)
-    result = Segmenter(model)(grey)
-    assert torch.equal(result.mask[:26, :34], answer[:26, :34])  # each pixel's neighbours are the same there
+    segmentation = Segmenter(model)(grey)
+    assert torch.equal(segmentation.mask[:26, :34], answer[:26, :34])  # each pixel's neighbours are the same there
     for words in (
         [str(tmp_path / "street.png")],
         [str(tmp_path / "street.png"), "--crf"],
@@ -187,7 +187,7 @@ def test_grey_networks_segment_and_measure_pictures(folder: Path, tmp_path: Path
         assert main(["segment", str(tmp_path / "m.safetensors"), *words, "--out", str(out)]) == 0
         assert len(list(out.iterdir())) == 3
         if words == [str(tmp_path / "street.png")]:
-            assert np.array_equal(np.array(Image.open(out / "street.png")), result.mask.numpy())
+            assert np.array_equal(np.array(Image.open(out / "street.png")), segmentation.mask.numpy())
     capsys.readouterr()
     assert main(["evaluate", str(tmp_path / "m.safetensors"), "--data", str(folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["n"] == 5

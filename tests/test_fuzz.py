@@ -31,7 +31,7 @@ def test_changed_files_are_refused_or_read_in_one_way(kind, tmp_path):
     write_picture("png", picture)
     if kind != "png":
         (write_picture if kind in PICTURES else write_weights)(kind, whole)
-    expected = trial.use(kind, whole, picture) if kind in trial.CHECKED else None
+    expected = trial.result_of(kind, whole, picture) if kind in trial.CHECKED else None
     outcomes: set[str] = set()
     for number in range(25):
         trial.write_case(kind, whole, path, random.Random(f"0 {kind} {number}"))
@@ -140,7 +140,7 @@ def test_violations_are_reported(tmp_path, monkeypatch):
                 raise result
             return result
 
-        monkeypatch.setattr(trial, "use", use)
+        monkeypatch.setattr(trial, "result_of", use)
         return trial.outcome_of_use("zip", path, Path(), expected).partition(":")[0]
 
     assert outcome(expected) == "same"

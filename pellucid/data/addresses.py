@@ -17,7 +17,7 @@ T = TypeVar("T")
 WEB = ("http", "https")
 BUCKETS = ("s3", "gs", "gcs", "az", "abfs", "memory")  # have folders that can be listed
 READERS = 8  # addresses that a process reads at a time, while it predicts
-AHEAD = 16  # pictures that are read ahead, at most
+MAX_READ_AHEAD = 16  # pictures that are read ahead, at most
 MAX_BYTES = 50 << 20  # of a picture behind an address; AHEAD of them may be in memory
 TRIES = 3
 PAUSE = 2.0  # seconds before the second try; twice as many before the third
@@ -32,8 +32,8 @@ def is_address(text: str) -> bool:
 
 def check_address(address: str) -> None:
     """Raise PellucidError for an address of a kind that is not read, such as file:// or a chain of file systems."""
-    found = _ADDRESS.fullmatch(address)
-    if found is None or found[1] not in (*WEB, *BUCKETS):
+    match = _ADDRESS.fullmatch(address)
+    if match is None or match[1] not in (*WEB, *BUCKETS):
         kinds = ", ".join(f"{kind}://" for kind in (*WEB, *BUCKETS[:-1]))
         raise PellucidError(f"{address!a:.200} is not an address that is read; give one of {kinds} or a path")
 
@@ -45,7 +45,7 @@ def check_readable(addresses: Iterable[str]) -> None:
         _system(address.partition("://")[0])
 
 
-def found_at(address: str) -> dict[str, int]:
+def pictures_at(address: str) -> dict[str, int]:
     """Return the addresses of the pictures in a folder of a bucket, sorted, and their sizes in bytes.
 
     The address of one picture is returned with the size 0. Raises PellucidError where there are none.
@@ -63,10 +63,10 @@ def found_at(address: str) -> dict[str, int]:
         system.invalidate_cache()
     except Exception as error:  # each of the libraries behind fsspec raises errors of its own
         raise _unreadable(address, error) from error
-    found = {name: sizes[name] for name in sorted(sizes) if is_picture(name.partition("://")[2])}
-    if not found:
+    pictures = {name: sizes[name] for name in sorted(sizes) if is_picture(name.partition("://")[2])}
+    if not pictures:
         raise PellucidError(f"{address} contains no pictures; check the bucket and the folder")
-    return found
+    return pictures
 
 
 def read_address(address: str, stop: Event) -> bytes:
@@ -96,7 +96,7 @@ def read_address(address: str, stop: Event) -> bytes:
     raise AssertionError("the last try returns or raises")
 
 
-def ahead(read: Callable[[int], T], numbers: Sequence[int], stop: Event) -> Iterator[Callable[[], T]]:
+def read_ahead(read: Callable[[int], T], numbers: Sequence[int], stop: Event) -> Iterator[Callable[[], T]]:
     """Yield for each number a function that returns read(number), which threads call ahead; see READERS and AHEAD.
 
     stop: is set if the iterator is closed before its end, as by Ctrl-C, so that threads try nothing again.
@@ -104,11 +104,11 @@ def ahead(read: Callable[[int], T], numbers: Sequence[int], stop: Event) -> Iter
     pool = ThreadPoolExecutor(READERS)
     waiting: deque[Future[T]] = deque()
     try:
-        rest = iter(numbers)
-        waiting.extend(pool.submit(read, number) for number in islice(rest, AHEAD))
+        remaining = iter(numbers)
+        waiting.extend(pool.submit(read, number) for number in islice(remaining, MAX_READ_AHEAD))
         while waiting:
             yield waiting.popleft().result
-            waiting.extend(pool.submit(read, number) for number in islice(rest, 1))
+            waiting.extend(pool.submit(read, number) for number in islice(remaining, 1))
     finally:
         if waiting:
             stop.set()

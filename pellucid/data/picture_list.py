@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from threading import Event
 
-from pellucid.data.addresses import ahead, check_address, check_readable, found_at, is_address, read_address
+from pellucid.data.addresses import check_address, check_readable, is_address, pictures_at, read_address, read_ahead
 from pellucid.data.shards import TarMember, braces, read_member, tar_members
 from pellucid.data.tree import ZipTree
 from pellucid.errors import PellucidError
@@ -57,7 +57,7 @@ class PictureList(ABC):
 
     def contents(self, numbers: Sequence[int]) -> Iterator[Callable[[], Path | bytes]]:
         """Yield for each number a function that returns what `read` does."""
-        return ahead(self.read, numbers, self.stop) if self.is_slow else (partial(self.read, k) for k in numbers)
+        return read_ahead(self.read, numbers, self.stop) if self.is_slow else (partial(self.read, k) for k in numbers)
 
     def close(self) -> None:
         """Close open files."""
@@ -208,16 +208,16 @@ def picture_list(source: str | Sequence[str]) -> PictureList:
     for an archive or a list that cannot be read.
     """
     sources = [source] if isinstance(source, str) else [*source]
-    found = _of_one(sources[0]) if len(sources) == 1 else _of_several(sources)
-    if not len(found):
+    pictures = _of_one(sources[0]) if len(sources) == 1 else _of_several(sources)
+    if not len(pictures):
         raise PellucidError(f"{sources[0]} contains no pictures; give a folder, a .zip, a .tar or a list of some")
-    return found
+    return pictures
 
 
 def _of_one(source: str) -> PictureList:
     if is_address(source):
-        found = found_at(source)
-        return ListedPictures([*found], Path(), [*found.values()])
+        pictures = pictures_at(source)
+        return ListedPictures([*pictures], Path(), [*pictures.values()])
     path, lower = Path(source), source.lower()
     if lower.endswith(COMPRESSED):
         raise PellucidError(f"{source} is compressed, so that no part of it can be read alone; unpack it to a .tar")
@@ -255,8 +255,8 @@ def _tars(folder: Path) -> list[Path]:
         names = os.listdir(folder)
     except OSError:  # reading its pictures reports it
         return []
-    found = sorted(name for name in names if name.lower().endswith(TAR) and is_listed(name))
-    return [] if any(map(is_picture, names)) else [folder / name for name in found]
+    archives = sorted(name for name in names if name.lower().endswith(TAR) and is_listed(name))
+    return [] if any(map(is_picture, names)) else [folder / name for name in archives]
 
 
 def _walk(folder: Path, below: str, sizes: dict[str, int]) -> None:

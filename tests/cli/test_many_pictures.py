@@ -85,8 +85,8 @@ def rows(file: Path) -> list[dict[str, Any]]:
 
 def files(folder: Path) -> dict[str, bytes]:
     """The written files; pages name the folder and the version, and arrays the time."""
-    result = sorted(file for file in folder.rglob("*") if file.is_file() and file.suffix in (".png", ".json"))
-    return {str(file.relative_to(folder)): file.read_bytes() for file in result}
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.suffix in (".png", ".json"))
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
 @pytest.mark.parametrize(
@@ -208,9 +208,7 @@ def test_a_suffix_in_capitals_is_the_same_table(tmp_path: Path, say: Say) -> Non
     assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.JSONL").read_bytes()
 
 
-def test_parquet_without_pyarrow_is_reported_in_one_line(
-    tmp_path: Path, say: Say, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parquet_without_pyarrow_is_refused(tmp_path: Path, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     folder_of(digit, tmp_path / "in")
     said = say("predict", "mnist-lenet", str(tmp_path / "in"), "--out", str(tmp_path / "a.parquet"))
@@ -299,9 +297,7 @@ def test_a_job_takes_the_threads_with_which_it_was_begun(begun: Any, say: Say) -
         torch.set_num_threads(before)
 
 
-def test_options_that_cannot_be_divided_are_reported_in_one_line(
-    tmp_path: Path, say: Say, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_options_that_cannot_be_divided_are_refused(tmp_path: Path, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     source = str(folder_of(digit, tmp_path / "in"))
     (tmp_path / "hints.json").write_text("[]")
     monkeypatch.setenv("RANK", "0")
@@ -316,9 +312,7 @@ def test_options_that_cannot_be_divided_are_reported_in_one_line(
 
 
 @pytest.mark.slow
-def test_malicious_archives_are_refused_and_decompression_bombs_are_rows_with_an_error(
-    tmp_path: Path, say: Say
-) -> None:
+def test_malicious_archives_are_refused_and_bombs_are_rows_with_errors(tmp_path: Path, say: Say) -> None:
     with tarfile.open(tmp_path / "out.tar", "w") as shard:
         shard.addfile(tarfile.TarInfo("../../escaped.png"))
     with tarfile.open(tmp_path / "link.tar", "w") as shard:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from pellucid.data import addresses
-from pellucid.data.addresses import ahead, read_address
+from pellucid.data.addresses import read_address, read_ahead
 from pellucid.data.picture_list import PictureList, is_collection, picture_list
 from pellucid.errors import PellucidError
 
@@ -237,9 +237,9 @@ def test_tars_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_number_of_pictures_read_ahead_is_bounded(monkeypatch: Any) -> None:
-    monkeypatch.setattr(addresses, "AHEAD", 5)
+    monkeypatch.setattr(addresses, "MAX_READ_AHEAD", 5)
     begun: list[int] = []
-    result = ahead(lambda k: begun.append(k) or k, range(100), stop := threading.Event())
+    result = read_ahead(lambda k: begun.append(k) or k, range(100), stop := threading.Event())
     assert [next(result)() for _ in range(3)] == [0, 1, 2]
     result.close()  # type: ignore[attr-defined]
     assert len(begun) <= 8

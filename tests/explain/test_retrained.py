@@ -5,7 +5,7 @@ import torch
 
 from pellucid.combine import Parallel, Sequential
 from pellucid.errors import PellucidError
-from pellucid.explain.retrained import NetworkVariant, changed, default_variants, retrained
+from pellucid.explain.retrained import NetworkVariant, changed_net, default_variants, retrained
 from pellucid.layers import AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dense, Flatten, Identity, Layer, ReLU
 from pellucid.model import Model
 from pellucid.nested import leaves
@@ -26,7 +26,7 @@ def test_variants_have_the_parameter_counts_of_the_arithmetic() -> None:
         convolutions = (9 + 1) * maps1 + (9 * maps1 + 1) * maps2
         return convolutions + (36 * maps2 + 1) * hidden + (hidden + 1) * 10
 
-    result = {variant.name: count(changed(NET, variant)) for variant in default_variants(NET)}
+    result = {variant.name: count(changed_net(NET, variant)) for variant in default_variants(NET)}
     assert result == {
         "conv1": (9 + 1) * 6 + (36 * 6 + 1) * 8 + 90,
         "block.conv2": 40 + (64 * 4 + 1) * 8 + 90,
@@ -88,6 +88,6 @@ def test_a_network_that_cannot_be_trained_is_reported_in_its_row() -> None:
 
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(PellucidError, match=r"no layer 'block\.conv9'; did you mean 'conv2'"):
-        changed(NET, NetworkVariant("?", ("block.conv9",), 0.0))
+        changed_net(NET, NetworkVariant("?", ("block.conv9",), 0.0))
     with pytest.raises(PellucidError, match="size of a ReLU cannot be changed"):
-        changed(NET, NetworkVariant("?", ("relu1",), 2.0))
+        changed_net(NET, NetworkVariant("?", ("relu1",), 2.0))

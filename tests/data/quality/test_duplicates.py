@@ -15,7 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from pellucid.data.quality import Groups, SimilarPair, duplicates, exact_duplicates, near_duplicates
-from pellucid.data.quality.duplicates import alike
+from pellucid.data.quality.duplicates import exceeds
 from pellucid.errors import PellucidError
 from tests.data.quality.photos import COPIES, cut, photo, small
 
@@ -71,13 +71,13 @@ def test_frames_of_one_background_are_not_aligned_in_all_pairs(monkeypatch):
         frames.append(torch.from_numpy(frame.astype(np.uint8)))
     frames.append(torch.from_numpy(np.array(Image.fromarray(frames[7].numpy()).rotate(1.5, Image.Resampling.BILINEAR))))
     aligned: list[int] = []
-    alike = duplicates.alike
+    exceeds = duplicates.exceeds
 
     def counting(a, b, thresholds):
         aligned.append(len(a))
-        return alike(a, b, thresholds)
+        return exceeds(a, b, thresholds)
 
-    monkeypatch.setattr(duplicates, "alike", counting)
+    monkeypatch.setattr(duplicates, "exceeds", counting)
     progress: list[tuple[int, int]] = []
     result = near_duplicates(torch.stack(frames), lambda *done: progress.append(done))
     assert (7, 400) in {(pair.first, pair.second) for pair in result}
@@ -152,28 +152,28 @@ def correlation(a, b) -> float:
 def test_cut_and_shifted_photos_are_aligned(scale, dx, dy):
     one = photo(3)
     a, b = small(moved(one, scale, dx, dy)), small(one)
-    value = float(alike(a[None], b[None], NONE)[0])
+    value = float(exceeds(a[None], b[None], NONE)[0])
     assert value > 0.98
     assert value > correlation(a, b) + 0.05, "as they lie, they fit less"
 
 
 def test_gain_and_offset_do_not_change_the_similarity():
     a = small(photo(4)).float()
-    assert float(alike(a[None], (0.5 * a + 30)[None], NONE)[0]) == pytest.approx(1, abs=1e-3)
+    assert float(exceeds(a[None], (0.5 * a + 30)[None], NONE)[0]) == pytest.approx(1, abs=1e-3)
 
 
 def test_different_photos_have_similarity_0_below_the_thresholds():
     a, b = (torch.stack([small(photo(seed)) for seed in seeds]) for seeds in (range(0, 8), range(8, 16)))
-    assert float(alike(a, b, NONE).max()) < 0.9
-    assert alike(a, b, (0.9, 0.94, 0.97)).tolist() == [0.0] * 8
+    assert float(exceeds(a, b, NONE).max()) < 0.9
+    assert exceeds(a, b, (0.9, 0.94, 0.97)).tolist() == [0.0] * 8
 
 
 def test_pairs_do_not_depend_on_each_other():
     a, b = torch.stack([small(photo(0)), small(photo(1))]), torch.stack([small(photo(0)), small(photo(2))])
-    together = alike(a, b, (0.9, 0.94, 0.97))
+    together = exceeds(a, b, (0.9, 0.94, 0.97))
     assert float(together[0]) > 0.999
     assert float(together[1]) == 0
-    assert len(alike(a[:0], b[:0], NONE)) == 0
+    assert len(exceeds(a[:0], b[:0], NONE)) == 0
 
 
 N = 12

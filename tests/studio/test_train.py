@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,10 +36,10 @@ def tab_of(folder: Path) -> Tab:
     return tab
 
 
-def wait(tab: Tab, run: str, result: Callable[[Any], Any], seconds: float = 60) -> Any:
+def wait(tab: Tab, run: str, is_done: Callable[[Any], Any], seconds: float = 60) -> Any:
     """Ask for a run's state until a function of it is true, and return the state."""
     end = time.monotonic() + seconds
-    while not result(state := tab.ask("train.state", run=run)):
+    while not is_done(state := tab.ask("train.state", run=run)):
         assert time.monotonic() < end, state
         time.sleep(0.05)
     return state
@@ -205,6 +206,22 @@ def test_the_doctor_and_a_comparison_are_shown(finished: tuple[Tab, str, Path]) 
     wait(tab, other, status("finished"))
     compared = tab.ask("train.compare", runs=[run, other])
     assert compared["recipes"] == [["train.batch_size", "32", "64"]]
+
+
+@pytest.mark.slow
+def test_a_broken_run_is_named_beside_the_comparison_of_the_others(
+    finished: tuple[Tab, str, Path], tmp_path: Path
+) -> None:
+    for name in ("first", "broken", "second"):
+        shutil.copytree(finished[2], tmp_path / name)
+    (tmp_path / "broken" / "results.json").write_text("{")
+    compared = tab_of(tmp_path).ask("train.compare", runs=["first", "broken", "second"])
+    assert compared["runs"] == ["first", "second"]
+    assert [*compared["faults"]] == ["broken"]
+    assert "results.json cannot be read" in compared["faults"]["broken"]
+    assert all(len(row) == 3 for row in compared["results"])
+    alone = tab_of(tmp_path).ask("train.compare", runs=["broken", "first"])
+    assert (alone["runs"], [*alone["faults"]], alone["recipes"]) == (["first"], ["broken"], [])
 
 
 @pytest.mark.slow

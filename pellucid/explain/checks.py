@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.combine.base import Combinator, walk
+from pellucid.combine.base import Combinator, prefix_of, walk
 from pellucid.errors import PellucidError
 from pellucid.explain.occlusion import FillValue, Read
 from pellucid.explain.sweeps import fixed, scores
@@ -175,7 +175,7 @@ def cascade(net: Layer, params: Params, seed: int = 0) -> Iterator[tuple[str, Pa
     rng = torch.Generator().manual_seed(seed)
     flat = flatten(params)
     for path, layer in reversed(list(walk(net))):
-        prefix = f"{path}." if path else ""
+        prefix = prefix_of(path)
         names = [
             name for name in flat if name.rpartition(".")[0] == path and name.removeprefix(prefix) not in layer.buffers
         ]
@@ -269,4 +269,4 @@ def _curve(
         y, _ = forward(aimed.net, params, torch.where(rank < count, after, before), Mode(keep=False))
         measured = y if read is None or aimed.index is not None else read(y)
         scores.append((measured * aimed.mask(measured)).flatten(1).sum(1))
-    return Curve((counts / ordered.shape[1]).to(before), torch.stack(scores, 1))
+    return Curve(counts.to(before) / ordered.shape[1], torch.stack(scores, 1))

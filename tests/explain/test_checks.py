@@ -48,6 +48,12 @@ def test_a_linear_score_rises_by_the_weights_in_order() -> None:
     assert curve.scores.tolist() == [[0, 7, 10]]
 
 
+def test_the_fractions_of_a_curve_are_exact_in_float64() -> None:
+    x = torch.ones(1, 1, 1, 3, dtype=torch.float64)
+    params = {"flat": {}, "scores": {"weight": torch.ones(2, 3, dtype=torch.float64)}}
+    assert deletion(NET, params, x, 0, x, steps=3).parts.tolist() == [0, 1 / 3, 2 / 3, 1]
+
+
 def test_curves_of_probabilities_are_computed_from_the_outputs() -> None:
     curve = deletion(NET, PARAMS, X, 0, BEST, steps=1, read=lambda y: y.softmax(1))
     assert_close(curve.scores, torch.tensor([[10.0, 0.0]]).sigmoid(), 1e-6)

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from pellucid.errors import PellucidError
-from pellucid.run.folder import RunFolder, next_run, processor
+from pellucid.run.folder import RunFolder, next_run, processor, weights_file
 from pellucid.run.history import History
 from tests.training.small import digits, small_mlp
 
@@ -127,3 +127,9 @@ def test_a_run_folder_that_cannot_be_created_is_reported_in_one_line(tmp_path):
         pass
     with pytest.raises(PellucidError, match="cannot be written"):
         next_run(tmp_path / "file", "a")
+
+
+def test_a_picture_given_as_model_is_named_as_a_picture(tmp_path):
+    (tmp_path / "cat.PNG").write_bytes(b"")
+    with pytest.raises(PellucidError, match=r"cat\.PNG is a picture, not a model; give a run folder"):
+        weights_file(tmp_path / "cat.PNG")

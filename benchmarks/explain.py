@@ -24,16 +24,16 @@ from pellucid.sweep import forward
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "explaining.md"
 TURNS, OCCLUSION_TURNS = 7, 3  # of each side; every position on its own takes minutes
 STRIDE, TARGET = 8, 3
-LIMIT = 2.2  # forward passes, of what takes one pass forward and one back
+MAX_FORWARD_PASSES = 2.2  # forward passes, of what takes one pass forward and one back
 METHODS: tuple[tuple[str, dict[str, Any], float | None], ...] = (
-    ("saliency", {}, LIMIT),
-    ("input_x_gradient", {}, LIMIT),
-    ("guided_backprop", {}, LIMIT),
-    ("deconvnet", {}, LIMIT),
-    ("gradcam", {}, LIMIT),
-    ("gradcam_plus_plus", {}, LIMIT),
-    ("guided_gradcam", {}, LIMIT),
-    ("lrp", {"composite": "epsilon"}, LIMIT),
+    ("saliency", {}, MAX_FORWARD_PASSES),
+    ("input_x_gradient", {}, MAX_FORWARD_PASSES),
+    ("guided_backprop", {}, MAX_FORWARD_PASSES),
+    ("deconvnet", {}, MAX_FORWARD_PASSES),
+    ("gradcam", {}, MAX_FORWARD_PASSES),
+    ("gradcam_plus_plus", {}, MAX_FORWARD_PASSES),
+    ("guided_gradcam", {}, MAX_FORWARD_PASSES),
+    ("lrp", {"composite": "epsilon"}, MAX_FORWARD_PASSES),
     ("lrp", {"composite": "epsilon_plus"}, None),
     ("lrp", {"composite": "epsilon_plus_flat"}, None),
     ("lrp", {"composite": "epsilon_gamma_box", "low": -2.0, "high": 2.0}, None),
@@ -80,34 +80,36 @@ rules.
 
 
 def seconds(run: Callable[[], object]) -> float:
-    begun = time.process_time()
+    start = time.process_time()
     run()
-    return time.process_time() - begun
+    return time.process_time() - start
 
 
-def alternating(one: Callable[[], object], other: Callable[[], object], turns: int) -> tuple[float, float]:
+def alternating(run_first: Callable[[], object], run_second: Callable[[], object], turns: int) -> tuple[float, float]:
     """Return the fastest of so many turns of each of two sides, in seconds."""
-    first, second = zip(*((seconds(one), seconds(other)) for _ in range(turns)), strict=True)
-    return min(first), min(second)
+    first_seconds, second_seconds = zip(*((seconds(run_first), seconds(run_second)) for _ in range(turns)), strict=True)
+    return min(first_seconds), min(second_seconds)
 
 
 def passes(net: Layer, params: Params, x: Tensor, turns: int = TURNS) -> list[str]:
     """Return a line of the table for each method."""
 
-    def plain() -> None:
+    def forward_pass() -> None:
         forward(net, params, x, Mode(keep=False))
 
     lines: list[str] = []
     for method, options, limit in METHODS:
 
-        def explained(method: str = method, options: dict[str, Any] = options) -> None:
+        def explained_once(method: str = method, options: dict[str, Any] = options) -> None:
             explain(net, params, x, method, **options)
 
-        plain()
-        explained()
-        forwards, whole = alternating(plain, explained, turns)
+        forward_pass()
+        explained_once()
+        forward_seconds, explanation_seconds = alternating(forward_pass, explained_once, turns)
         name = f"{method}, {options['composite']}" if options else method
-        lines.append(f"| {name} | {whole:.3f} | {whole / forwards:.2f} | {limit or '-'} |")
+        lines.append(
+            f"| {name} | {explanation_seconds:.3f} | {explanation_seconds / forward_seconds:.2f} | {limit or '-'} |"
+        )
         print(lines[-1], flush=True)
     return lines
 
@@ -121,30 +123,30 @@ def one_by_one(net: Layer, params: Params, x: Tensor, target: int, square: int, 
             hidden = x.clone()
             hidden[:, :, top : top + square, left : left + square] = 0
             scores.append(forward(net, params, hidden, Mode(keep=False))[0][0])
-    found = torch.stack(scores).view(len(tops), len(lefts), -1)
-    return found[:, :, target], found.argmax(2)
+    outputs = torch.stack(scores).view(len(tops), len(lefts), -1)
+    return outputs[:, :, target], outputs.argmax(2)
 
 
 def occlusion(net: Layer, params: Params, x: Tensor, stride: int = STRIDE, turns: int = OCCLUSION_TURNS) -> str:
     """Return what hiding every part of the image costs, both ways, with the default square."""
     square = x.shape[2] // 4
-    found: dict[str, Tensor] = {}
+    scores: dict[str, Tensor] = {}
 
     def batched() -> None:
-        found["batched"] = occlude(net, params, x, TARGET, square, stride).score[0]
+        scores["batched"] = occlude(net, params, x, TARGET, square, stride).score[0]
 
     def single() -> None:
-        found["single"], _ = one_by_one(net, params, x, TARGET, square, stride)
+        scores["single"], _ = one_by_one(net, params, x, TARGET, square, stride)
 
-    slow, fast = alternating(single, batched, turns)
-    torch.testing.assert_close(found["batched"], found["single"], rtol=1e-3, atol=1e-4)
+    single_seconds, batched_seconds = alternating(single, batched, turns)
+    torch.testing.assert_close(scores["batched"], scores["single"], rtol=1e-3, atol=1e-4)
     return OCCLUSION.format(
         square=square,
         stride=stride,
-        count=found["single"].numel(),
-        slow=slow,
-        fast=fast,
-        ratio=slow / fast,
+        count=scores["single"].numel(),
+        slow=single_seconds,
+        fast=batched_seconds,
+        ratio=single_seconds / batched_seconds,
         turns=turns,
     )
 
@@ -158,10 +160,10 @@ def main() -> None:
     x = torch.randn(1, 3, 224, 224, generator=rng).clamp(-2, 2)
     with torch.inference_mode():
         lines = passes(net, params, x)
-        hidden = occlusion(net, params, x)
-    head = HEAD.format(turns=TURNS, limit=LIMIT, machine=f"torch {torch.__version__} on {processor()}.")
-    PAGE.write_text(head + "\n".join(lines) + "\n" + hidden + VERDICTS, encoding="utf-8")
-    print(f"{hidden}wrote {PAGE.name}")
+        occlusion_text = occlusion(net, params, x)
+    head = HEAD.format(turns=TURNS, limit=MAX_FORWARD_PASSES, machine=f"torch {torch.__version__} on {processor()}.")
+    PAGE.write_text(head + "\n".join(lines) + "\n" + occlusion_text + VERDICTS, encoding="utf-8")
+    print(f"{occlusion_text}wrote {PAGE.name}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from pellucid.combine.base import Combinator, join, walk
+from pellucid.combine.base import Combinator, join, prefix_of, walk
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses.base import Loss
@@ -209,5 +209,5 @@ def _check_combinators(net: Layer, params: Params, dparams: Params, reached: set
         if path not in reached or isinstance(layer, Combinator):
             continue
         for name in sorted(known.keys() - found.keys() - {join(path, buffer) for buffer in layer.buffers}):
-            if name.startswith(f"{path}." if path else ""):
+            if name.startswith(prefix_of(path)):
                 raise PellucidError(f"{name}: a combinator's sweep calls its layer's backward but drops its gradient")

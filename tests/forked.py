@@ -34,9 +34,9 @@ def group(count: int, function: Callable[..., Any], *arguments: Any) -> list[End
 
     As by torchrun, all others are killed when the first process has failed.
     """
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(found.getsockname()[1]), "WORLD_SIZE": str(count)}
+    with socket.socket() as result:
+        result.bind(("127.0.0.1", 0))
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(result.getsockname()[1]), "WORLD_SIZE": str(count)}
     started = [_started({**address, "RANK": str(rank)}, function, arguments) for rank in range(count)]
     first = _ended(*started[0])
     if first.code:

@@ -150,22 +150,22 @@ def autograd(
 
     params = tree_map(torch.clone, params)
     x = tree_map(torch.clone, x)
-    wanted = learned(net, params)
+    expected = learned(net, params)
     inputs = {path: leaf for path, leaf in leaves(x).items() if leaf.is_floating_point()}
-    for leaf in (*inputs.values(), *wanted.values()):
+    for leaf in (*inputs.values(), *expected.values()):
         leaf.requires_grad_()
     y = reference_forward(net, params, x, replace_rng(mode))
-    found = torch.autograd.grad(
-        list(leaves(y).values()), [*inputs.values(), *wanted.values()], list(leaves(dy).values()), allow_unused=True
+    gradients = torch.autograd.grad(
+        list(leaves(y).values()), [*inputs.values(), *expected.values()], list(leaves(dy).values()), allow_unused=True
     )
     full = [
         torch.zeros_like(leaf) if grad is None else grad
-        for leaf, grad in zip([*inputs.values(), *wanted.values()], found, strict=True)
+        for leaf, grad in zip([*inputs.values(), *expected.values()], gradients, strict=True)
     ]
     return (
         tree_map(Tensor.detach, y),
         dict(zip(inputs, full[: len(inputs)], strict=True)),
-        dict(zip(wanted, full[len(inputs) :], strict=True)),
+        dict(zip(expected, full[len(inputs) :], strict=True)),
     )
 
 
@@ -180,18 +180,18 @@ def difference(actual: Tensor, expected: Tensor) -> float:
 
 def assert_close(actual: Any, expected: Any, tolerance: float, what: str = "") -> None:
     """Require two trees of the same paths with tensors that are close; NaN is close to nothing."""
-    found, wanted = leaves(actual), leaves(expected)
-    assert found.keys() == wanted.keys(), f"{what}: {sorted(found)} should be {sorted(wanted)}"
+    result, wanted = leaves(actual), leaves(expected)
+    assert result.keys() == wanted.keys(), f"{what}: {sorted(result)} should be {sorted(wanted)}"
     for path, leaf in wanted.items():
-        far = difference(found[path], leaf)
+        far = difference(result[path], leaf)
         assert far <= tolerance, f"{what} {path}: off by {far:.2e}, allowed {tolerance:.0e}"
 
 
 def slope_along(net: Layer, params: dict[str, Any], x: Any, mode: Mode, dy: Any) -> tuple[float, float]:
     """Return the slope of <dy, y> along a random direction, by our backward pass and by a central difference."""
     rng = torch.Generator().manual_seed(SEED + 2)
-    wanted = learned(net, params)
-    away = {path: torch.randn(leaf.shape, generator=rng, dtype=leaf.dtype) for path, leaf in wanted.items()}
+    expected = learned(net, params)
+    away = {path: torch.randn(leaf.shape, generator=rng, dtype=leaf.dtype) for path, leaf in expected.items()}
     beside = tree_map(
         lambda leaf: torch.randn(leaf.shape, generator=rng, dtype=leaf.dtype) if leaf.is_floating_point() else None, x
     )

@@ -9,7 +9,7 @@ SCRIPT = (Path(pellucid.report.__file__).parent / "templates" / "pointer.js").re
 
 def without_script(text: str) -> str:
     """Return a page without its one script, which must be that of the package to the letter."""
-    before, found, after = text.partition(f"<script>\n{SCRIPT}</script>")
-    assert found
+    before, result, after = text.partition(f"<script>\n{SCRIPT}</script>")
+    assert result
     assert "<script" not in before + after
     return before + after

@@ -57,7 +57,7 @@ def test_every_loss_comes_back_equal(loss):
     assert loss_from_config(json.loads(json.dumps(to_config(loss)))) == loss
 
 
-def test_a_layer_of_somebody_else_is_refused_by_name():
+def test_an_unregistered_layer_is_refused_by_name():
     class Mine(ReLU):
         pass
 
@@ -99,7 +99,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("given_config", REFUSED.values(), ids=REFUSED)
-def test_whatever_is_no_network_is_refused_in_one_line(given_config):
+def test_configurations_that_are_not_networks_are_refused_in_one_line(given_config):
     with pytest.raises(PellucidError) as caught:
         from_config(given_config)
     assert "\n" not in str(caught.value)
@@ -110,19 +110,19 @@ def test_an_unknown_type_names_the_nearest():
         from_config({"type": "Conv3d"})
 
 
-def test_the_error_says_where():
+def test_the_error_names_the_path_in_the_configuration():
     with pytest.raises(PellucidError, match=r"network\.Sequential\.children\.b\.Dense: the field 'units' is missing"):
         from_config({"type": "Sequential", "children": {"a": DENSE, "b": {"type": "Dense"}}})
 
 
 def nested(depth):
-    found = {"type": "ReLU"}
+    config = {"type": "ReLU"}
     for _ in range(depth):
-        found = {"type": "Sequential", "children": {"a": found}}
-    return found
+        config = {"type": "Sequential", "children": {"a": config}}
+    return config
 
 
-def test_networks_may_be_deep_but_not_without_end():
+def test_networks_nested_too_deeply_are_refused():
     assert isinstance(from_config(nested(40)), Layer)
     with pytest.raises(PellucidError, match="more than 128 levels"):
         from_config(nested(200))

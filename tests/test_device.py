@@ -56,9 +56,9 @@ def tensors(value):
 
 
 def check(device, *values):
-    found = list(tensors(values))
-    assert found
-    assert {tensor.device.type for tensor in found} == {device.type}
+    result = list(tensors(values))
+    assert result
+    assert {tensor.device.type for tensor in result} == {device.type}
 
 
 def reads_values(layer):
@@ -68,7 +68,7 @@ def reads_values(layer):
 
 @devices
 @pytest.mark.parametrize("sample", SAMPLES, ids=str)
-def test_layers(sample, device):
+def test_layers_compute_on_the_given_device(sample, device):
     if device.type == "meta" and reads_values(sample.layer):
         return
     params, x = (on_device(cast(value, torch.float32), device) for value in sample.inputs())
@@ -81,7 +81,7 @@ def test_layers(sample, device):
 
 @devices
 @pytest.mark.parametrize("name", CASES)
-def test_losses(name, device):
+def test_losses_compute_on_the_given_device(name, device):
     loss, y, target = CASES[name][:3]
     y, target = on_device((y.float(), target), device)
     check(device, *loss(y, target), loss.predict(y))
@@ -89,7 +89,7 @@ def test_losses(name, device):
 
 @devices
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_optimizers(name, device):
+def test_optimizers_compute_on_the_given_device(name, device):
     params = [torch.ones(3, 4, device=device), torch.ones(4, device=device)]
     optimizer = OPTIMIZERS[name]()
     state = optimizer.init(params)
@@ -124,7 +124,7 @@ STEPS = {
 
 @devices
 @pytest.mark.parametrize("case", STEPS)
-def test_a_training_step(case, device, monkeypatch):
+def test_a_training_step_computes_on_the_given_device(case, device, monkeypatch):
     make, optimizer, options = STEPS[case]
     net, shape = make(), (1, 28, 28)
     params, out = net.init(shape, torch.Generator().manual_seed(0))
@@ -159,15 +159,15 @@ def test_the_weight_of_a_batch_stays_on_the_device_unless_its_shape_says_it(kind
     with monkeypatch.context() as patch:
         for name in ("item", "__float__", "__int__", "__bool__", "tolist", "nonzero"):
             patch.setattr(torch.Tensor, name, waited)
-        found = objective.total_weight(moved)
-    assert isinstance(found, torch.Tensor) == bool(options)
+        actual = objective.total_weight(moved)
+    assert isinstance(actual, torch.Tensor) == bool(options)
     if options:
-        assert (found.device.type, found.shape) == (device.type, ())
-        assert device.type == "meta" or float(found) == expected
+        assert (actual.device.type, actual.shape) == (device.type, ())
+        assert device.type == "meta" or float(actual) == expected
 
 
 @devices
-def test_a_segmenter(device, monkeypatch):
+def test_a_segmenter_computes_on_the_given_device(device, monkeypatch):
     net = masks()
     params, _ = net.init((1, 12, 12), torch.Generator().manual_seed(0))
     model = Model(net, input_shape=(1, 12, 12), classes=3)
@@ -179,13 +179,13 @@ def test_a_segmenter(device, monkeypatch):
         return torch.zeros(1, 3, 12, 12) if device.type == "meta" else run(x)
 
     monkeypatch.setattr(segmenter, "_run", on_the_device)
-    found = segmenter(torch.zeros(1, 12, 12, dtype=torch.uint8))
-    check(torch.device("cpu"), found.mask, found.probabilities)
+    result = segmenter(torch.zeros(1, 12, 12, dtype=torch.uint8))
+    check(torch.device("cpu"), result.mask, result.probabilities)
 
 
 @devices
 @pytest.mark.parametrize("method", [method for method in METHODS if method != "rollout"])  # which needs attention
-def test_explanations(method, device):
+def test_explanations_compute_on_the_given_device(method, device):
     net, shape = conv(), (1, 12, 12)
     params, _ = net.init(shape, torch.Generator().manual_seed(0))
     x = torch.ones(2, *shape, device=device)
@@ -194,7 +194,7 @@ def test_explanations(method, device):
 
 
 @devices
-def test_the_passes_of_a_trace(device):
+def test_the_passes_of_a_trace_compute_on_the_given_device(device):
     net, shape = conv(), (1, 12, 12)
     params, _ = net.init(shape, torch.Generator().manual_seed(0))
     target = torch.zeros(2, dtype=torch.int64)
@@ -212,7 +212,7 @@ def test_a_trace_of_a_gpu_is_explained_on_the_cpu():
     model = Model(conv(), input_shape=(1, 12, 12), classes=3, device=DEVICES[-1])
     dtype = torch.float32 if DEVICES[-1] == "mps" else torch.float64
     it = model.trace(torch.rand(2, 1, 12, 12), torch.tensor([0, 2]), dtype=dtype, train=True)
-    check(torch.device("cpu"), [one.tensor for one in it.tensors.values()])
+    check(torch.device("cpu"), [tensor.tensor for tensor in it.tensors.values()])
     assert it.explain("dense.weight").links[0].count == 2
     assert it.nudge("dense.bias", 1e-2).actual != 0
     assert it.step(SGD(0.1)).after != it.loss

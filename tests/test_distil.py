@@ -21,10 +21,10 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 
 def test_the_loss_is_the_mean_squared_error_relative_to_each_channels_variance() -> None:
     y, target = random(2, 3, 4, 5).requires_grad_(), random(2, 3, 4, 5, seed=1)
-    wanted = (((y - target) ** 2).mean((0, 2, 3)) / VARIANCE).mean()
-    wanted.backward()
+    expected = (((y - target) ** 2).mean((0, 2, 3)) / VARIANCE).mean()
+    expected.backward()
     value, dy = RelativeError(VARIANCE)(y.detach(), target)
-    torch.testing.assert_close(value, wanted.detach())
+    torch.testing.assert_close(value, expected.detach())
     torch.testing.assert_close(dy, y.grad)
 
 
@@ -55,5 +55,5 @@ def test_the_blocks_of_mobilenet_have_all_its_parameters_and_compute_its_feature
     assert len(blocks) == 18
     assert sorted(map(id, flatten(own).values())) == sorted(map(id, flatten(params).values()))
     images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
-    found = Blocks(blocks, {}, True).predict(own, images)
-    torch.testing.assert_close(found, net.forward(params, images, Mode())[0])
+    predictions = Blocks(blocks, {}, True).predict(own, images)
+    torch.testing.assert_close(predictions, net.forward(params, images, Mode())[0])

@@ -36,7 +36,7 @@ def test_a_writer_that_dies_leaves_the_old_file_whole(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
-def test_a_full_disk_is_one_line_and_keeps_the_old_file(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_in_one_line_and_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a.txt"
     write_atomically(path, b"old")
 
@@ -50,7 +50,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_old_file(tmp_path, monkeypatch):
     assert path.read_bytes() == b"old"
 
 
-def test_a_folder_that_is_missing_is_one_line(tmp_path):
+def test_a_missing_folder_is_reported_in_one_line(tmp_path):
     with pytest.raises(PellucidError, match="cannot be written"):
         write_atomically(tmp_path / "no" / "a.txt", b"")
 
@@ -74,7 +74,7 @@ def failing(number):
     return fail
 
 
-def test_a_file_is_kept_by_a_second_name(two):
+def test_a_second_name_keeps_a_file(two):
     for _ in range(2):  # the second time it has that name already
         keep_as(two / "last", two / "previous")
         assert contents(two) == {"last": b"new", "previous": b"new"}
@@ -91,21 +91,21 @@ def test_a_file_is_moved_where_there_are_no_second_names(two, monkeypatch, numbe
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS, errno.EDQUOT])
-def test_a_link_that_fails_otherwise_is_one_line_and_moves_nothing(two, monkeypatch, number):
+def test_another_error_of_linking_is_reported_in_one_line_and_moves_nothing(two, monkeypatch, number):
     monkeypatch.setattr(os, "link", failing(number))
     with pytest.raises(PellucidError, match=rf"previous cannot be written \({os.strerror(number)}\)"):
         keep_as(two / "last", two / "previous")
     assert contents(two) == {"last": b"new", "previous": b"old"}
 
 
-def test_a_link_that_cannot_take_its_place_is_one_line_and_leaves_no_temporary(two, monkeypatch):
+def test_a_link_that_cannot_be_renamed_is_reported_and_removed(two, monkeypatch):
     monkeypatch.setattr(Path, "replace", failing(errno.EIO))
     with pytest.raises(PellucidError, match="previous cannot be written"):
         keep_as(two / "last", two / "previous")
     assert contents(two) == {"last": b"new", "previous": b"old"}
 
 
-def test_a_move_that_fails_is_one_line(two, monkeypatch):
+def test_a_failing_move_is_reported_in_one_line(two, monkeypatch):
     monkeypatch.setattr(os, "link", failing(errno.EPERM))
     monkeypatch.setattr(Path, "replace", failing(errno.EACCES))
     with pytest.raises(PellucidError, match="previous cannot be written"):

@@ -31,12 +31,12 @@ def test_changed_files_are_refused_or_read_in_one_way(kind, tmp_path):
     write_picture("png", picture)
     if kind != "png":
         (write_picture if kind in PICTURES else write_weights)(kind, whole)
-    wanted = trial.use(kind, whole, picture) if kind in trial.CHECKED else None
+    expected = trial.result_of(kind, whole, picture) if kind in trial.CHECKED else None
     outcomes: set[str] = set()
     for number in range(25):
         trial.write_case(kind, whole, path, random.Random(f"0 {kind} {number}"))
-        outcomes.add(trial.outcome_of_use(kind, path, picture, wanted))
-    assert outcomes <= {"refused", "same" if wanted is not None else "other"}
+        outcomes.add(trial.outcome_of_use(kind, path, picture, expected))
+    assert outcomes <= {"refused", "same" if expected is not None else "other"}
     assert "refused" in outcomes or kind == "bmp"
 
 
@@ -80,7 +80,7 @@ def test_names_come_back_or_are_refused(tmp_path, monkeypatch):
     assert outcome_of_names(path, image) == "changed: [' a'] to ['a'], 'a.png' to 'a.png'"
 
 
-def test_a_missing_object_is_found(tmp_path, monkeypatch):
+def test_an_annotation_lost_in_loading_is_reported(tmp_path, monkeypatch):
     path = tmp_path / "whole.voc"
     write_annotations("voc", path)
     monkeypatch.setattr(voc, "instances", lambda *arguments: ())
@@ -120,19 +120,19 @@ def test_the_command_measures_each_file_in_another_process():
     counts = {"zip": 3, "png": 2, "voc": 2, "yaml": 2, "names": 2}
     results = fuzz(counts, seed=0, processes=1)
     assert {kind: sum(it.outcomes.values()) for kind, it in results.items()} == counts
-    assert all(not it.faults and 0 < it.peak < 1 << 30 for it in results.values())
+    assert all(not result.faults and 0 < result.peak < 1 << 30 for result in results.values())
     assert sum(shares(20_000, WEIGHTS).values()) == 20_000
 
 
 def test_a_file_of_any_kind_may_take_10_s_and_1_gib():
     for seconds, peak, faults in ((9.9, 1 << 30, 0), (10.1, 1, 1), (1, (1 << 30) + 1, 1)):
-        found = Result()
-        found.add({"case": 0, "outcome": "refused", "seconds": seconds, "peak": peak})
-        assert len(found.faults) == faults
+        result = Result()
+        result.add({"case": 0, "outcome": "refused", "seconds": seconds, "peak": peak})
+        assert len(result.faults) == faults
 
 
-def test_what_is_at_fault_is_seen(tmp_path, monkeypatch):
-    path, wanted = tmp_path / "file", torch.zeros(2)
+def test_violations_are_reported(tmp_path, monkeypatch):
+    path, expected = tmp_path / "file", torch.zeros(2)
 
     def outcome(result) -> str:
         def use(*_: object) -> torch.Tensor:
@@ -140,15 +140,15 @@ def test_what_is_at_fault_is_seen(tmp_path, monkeypatch):
                 raise result
             return result
 
-        monkeypatch.setattr(trial, "use", use)
-        return trial.outcome_of_use("zip", path, Path(), wanted).partition(":")[0]
+        monkeypatch.setattr(trial, "result_of", use)
+        return trial.outcome_of_use("zip", path, Path(), expected).partition(":")[0]
 
-    assert outcome(wanted) == "same"
-    assert outcome(wanted + 1) == "unseen"
+    assert outcome(expected) == "same"
+    assert outcome(expected + 1) == "unseen"
     assert outcome(IndexError()) == "traceback"
     assert outcome(PellucidError(f"{path} is damaged; replace it")) == "refused"
     assert outcome(PellucidError("damaged")) == "message", "which does not name the file"
 
 
-def test_damage_changes_every_copy():
+def test_every_damaged_copy_differs_from_the_original():
     assert all(damaged(b"abc" * 500, random.Random(k)) != b"abc" * 500 for k in range(200))

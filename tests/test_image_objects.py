@@ -13,7 +13,7 @@ def two(**parts: torch.Tensor | None) -> Objects:
 
 
 @pytest.mark.parametrize(
-    ("parts", "said"),
+    ("parts", "message"),
     [
         ({"boxes": torch.zeros(2, 5)}, r"boxes have shape \(2, 5\); give \(n, 4\)"),
         ({"boxes": torch.zeros(2, 4, dtype=torch.int64)}, "boxes are int64; give floats"),
@@ -26,13 +26,13 @@ def two(**parts: torch.Tensor | None) -> Objects:
         ({"keypoints": torch.zeros(2, 5, 2)}, r"keypoints have shape \(2, 5, 2\); give \(2, K, 3\)"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_one_line(parts, said):
-    with pytest.raises(PellucidError, match=said) as info:
+def test_objects_that_do_not_fit_are_refused_in_one_line(parts, message):
+    with pytest.raises(PellucidError, match=message) as info:
         two(**parts)
     assert "\n" not in str(info.value)
 
 
-def test_objects_are_taken_with_all_that_is_theirs():
+def test_selected_objects_keep_their_masks_and_key_points():
     masks, points = torch.zeros(2, 6, 6, dtype=torch.bool), torch.arange(12.0).reshape(2, 2, 3)
     masks[1, 3:5, 3] = True
     one = two(masks=masks, keypoints=points).take(torch.tensor([False, True]))
@@ -52,7 +52,7 @@ def test_images_without_objects_can_be_concatenated():
     assert len(concatenate([none, none])) == 0
 
 
-def test_crowds_go_with_their_objects():
+def test_crowds_are_concatenated_with_their_objects():
     both = concatenate([two(), two(crowd=torch.tensor([True, False]))])
     assert both.crowd is not None
     assert both.crowd.tolist() == [False, False, True, False]
@@ -62,8 +62,8 @@ def test_crowds_go_with_their_objects():
 
 def test_detections_are_taken_with_their_scores():
     boxes, labels = torch.tensor([[0.0, 1.0, 2.0, 4.0], [3.0, 3.0, 3.0, 5.0]]), torch.tensor([7, 8])
-    found = Detections(boxes, torch.tensor([0.9, 0.2]), labels, keypoints=torch.ones(2, 3, 3))
-    last = found.take(torch.tensor([1]))
+    detections = Detections(boxes, torch.tensor([0.9, 0.2]), labels, keypoints=torch.ones(2, 3, 3))
+    last = detections.take(torch.tensor([1]))
     assert (last.scores.item(), last.labels.item()) == (pytest.approx(0.2), 8)
     assert last.keypoints is not None
     with pytest.raises(PellucidError, match=r"scores have shape \(3,\); give \(2,\), one per box"):

@@ -26,7 +26,7 @@ def test_flatten_gives_the_tensors_themselves() -> None:
     assert params["block"]["conv"]["weight"].item() == 11
 
 
-def test_nest_brings_the_nesting_back_with_its_empty_dicts() -> None:
+def test_nest_restores_the_nesting_with_empty_dicts() -> None:
     params = tree()
     assert nest(params, flatten(params)) == params
     assert nest(params, flatten(params))["block"]["relu"] == {}

@@ -55,21 +55,21 @@ def test_an_unknown_name_is_answered_by_the_nearest():
 
 
 def test_a_file_a_list_and_a_folder_give_the_same_predictions(classifier: Model, folder: Path):
-    found = classifier.predict(folder)
-    assert isinstance(found, PredictionList)
-    assert [one.label for one in found] == ["dark", "bright"]
-    assert [row["image"] for row in found.rows] == ["a.png", "b.jpg"]
+    predictions = classifier.predict(folder)
+    assert isinstance(predictions, PredictionList)
+    assert [one.label for one in predictions] == ["dark", "bright"]
+    assert [row["image"] for row in predictions.rows] == ["a.png", "b.jpg"]
     for other in (classifier.predict([str(folder / "a.png"), folder / "b.jpg"]), classifier.predict(str(folder))):
-        assert [one.confidence for one in other] == [one.confidence for one in found]
+        assert [one.confidence for one in other] == [one.confidence for one in predictions]
     (alone,) = classifier.predict(str(folder / "b.jpg"))
-    assert (alone.label, alone.confidence, alone.boxes) == ("bright", found[1].confidence, None)
-    assert str(found).splitlines() == [one.line for one in found]
+    assert (alone.label, alone.confidence, alone.boxes) == ("bright", predictions[1].confidence, None)
+    assert str(predictions).splitlines() == [one.line for one in predictions]
 
 
 def test_the_prediction_of_a_file_is_that_of_its_array(classifier: Model, folder: Path):
     image = torch.full((1, 3, 8, 8), 230 / 255)
-    (found,) = classifier.predict(folder / "b.jpg")
-    assert found.confidence == pytest.approx(float(classifier.predict(image).max()), abs=1e-4)
+    (result,) = classifier.predict(folder / "b.jpg")
+    assert result.confidence == pytest.approx(float(classifier.predict(image).max()), abs=1e-4)
 
 
 def test_a_video_gives_a_prediction_for_each_frame(classifier: Model, tmp_path: Path):
@@ -80,10 +80,10 @@ def test_a_video_gives_a_prediction_for_each_frame(classifier: Model, tmp_path: 
 
 def test_files_that_cannot_be_read_are_skipped(classifier: Model, folder: Path, capsys: pytest.CaptureFixture[str]):
     (folder / "c.png").write_bytes(b"no picture")
-    found = classifier.predict(folder)
-    assert [row["image"] for row in found.rows] == ["a.png", "b.jpg"]
-    assert list(found.skipped) == ["c.png"]
-    assert found.skipped["c.png"] in capsys.readouterr().err
+    predictions = classifier.predict(folder)
+    assert [row["image"] for row in predictions.rows] == ["a.png", "b.jpg"]
+    assert list(predictions.skipped) == ["c.png"]
+    assert predictions.skipped["c.png"] in capsys.readouterr().err
     with pytest.raises(PellucidError, match=r"c\.png"):
         classifier.predict(folder / "c.png")
     with pytest.raises(PellucidError, match=r"none\.png is missing"):
@@ -108,16 +108,16 @@ def test_pictures_in_memory_are_predicted_as_their_files(classifier: Model, fold
 
 
 def test_rows_become_a_table(classifier: Model, folder: Path, monkeypatch: pytest.MonkeyPatch):
-    found = classifier.predict(folder)
+    predictions = classifier.predict(folder)
     monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=lambda rows: ("frame", rows)))
-    assert found.to_dataframe() == ("frame", found.rows)
+    assert predictions.to_dataframe() == ("frame", predictions.rows)
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(PellucidError, match="needs pandas; pip install pandas"):
-        found.to_dataframe()
-    found.to_csv(folder / "out.csv")
+        predictions.to_dataframe()
+    predictions.to_csv(folder / "out.csv")
     rows = read_csv(folder / "out.csv")
     assert [row["class"] for row in rows] == ["dark", "bright"]
-    assert [float(row["confidence"]) for row in rows] == [one.confidence for one in found]
+    assert [float(row["confidence"]) for row in rows] == [one.confidence for one in predictions]
 
 
 def test_a_classifier_writes_tables_only(classifier: Model, folder: Path, say: Say):  # noqa: F811
@@ -136,15 +136,15 @@ def test_a_detector_gives_boxes_and_a_row_for_each_object(tmp_path: Path, say: S
     smear(0)[0].save(tmp_path / "cells.png")
     noise = np.random.default_rng(0).integers(0, 255, (240, 320, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "empty.png")
-    cells, empty = found = Model.load("bccd").predict(tmp_path)
+    cells, empty = result = Model.load("bccd").predict(tmp_path)
     assert cells.boxes is not None
     assert cells.boxes.shape == (len(cells.labels or ()), 4)
     assert set(cells.labels or ()) == {"RBC", "WBC", "Platelets"}
-    assert len(found.rows) == len(cells.boxes) + 1
+    assert len(result.rows) == len(cells.boxes) + 1
     columns = ("image", "number", "class", "confidence", "x0", "y0", "x1", "y1")  # as docs/how-to/predict.md names them
     nothing = {**dict.fromkeys(columns), "image": "empty.png", "number": 0}
-    assert (empty.labels, found.rows[-1]) == ((), nothing)
-    assert [found.rows[0][name] for name in ("x0", "y0", "x1", "y1")] == cells.boxes[0].tolist()
+    assert (empty.labels, result.rows[-1]) == ((), nothing)
+    assert [result.rows[0][name] for name in ("x0", "y0", "x1", "y1")] == cells.boxes[0].tolist()
     said = say("predict", "bccd", str(tmp_path), "--out", str(tmp_path / "found.csv"))
     assert said.out.endswith(f"wrote {tmp_path / 'found.csv'}\n")
     rows = read_csv(tmp_path / "found.csv")
@@ -155,11 +155,11 @@ def test_a_detector_gives_boxes_and_a_row_for_each_object(tmp_path: Path, say: S
 def test_other_tasks_give_masks_points_and_colours(tmp_path: Path):
     street(0, 240, 180)[0].save(tmp_path / "street.png")
     face(0, 112)[0].save(tmp_path / "face.png")
-    found = Model.load("camvid").predict(tmp_path / "street.png")
-    assert found[0].mask is not None
-    assert found[0].mask.shape == (180, 240)
-    assert found.rows[0]["area_road"] == pytest.approx(float((found[0].mask == 3).float().mean()))
-    assert (found[0].labels or ())[3] == "road"
+    predictions = Model.load("camvid").predict(tmp_path / "street.png")
+    assert predictions[0].mask is not None
+    assert predictions[0].mask.shape == (180, 240)
+    assert predictions.rows[0]["area_road"] == pytest.approx(float((predictions[0].mask == 3).float().mean()))
+    assert (predictions[0].labels or ())[3] == "road"
     (points,) = Model.load("faces").predict(tmp_path / "face.png")
     assert points.points is not None
     assert points.points.shape == (68, 3)

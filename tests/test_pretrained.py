@@ -165,45 +165,45 @@ def test_other_pictures_and_noise_are_distinguished(name: str) -> None:
 def test_each_is_as_good_as_its_card_says(name: str) -> None:
     model = Model.load(shipped_files.pretrained_file(name))
     need(str(model.preprocess["data"]))
-    found = re.search(r"test accuracy \| ([\d.]+)% on ([\d,]+) images", card(name))
-    assert found is not None
-    n = int(found[2].replace(",", ""))
+    match = re.search(r"test accuracy \| ([\d.]+)% on ([\d,]+) images", card(name))
+    assert match is not None
+    n = int(match[2].replace(",", ""))
     measured = evaluate(model)
     assert measured["n"] == n
     # Other processors round otherwise, which may turn an image or two.
-    assert measured["accuracy"] == pytest.approx(float(found[1]) / 100, abs=max(3e-4, 1.5 / n))
+    assert measured["accuracy"] == pytest.approx(float(match[1]) / 100, abs=max(3e-4, 1.5 / n))
 
 
 @pytest.mark.real
 def test_the_masks_of_camvid_are_as_good_as_its_card_says() -> None:
     need("camvid")
-    found = re.search(r"mean IoU \| ([\d.]+)% on ([\d,]+) images", card("camvid"))
-    assert found is not None
+    match = re.search(r"mean IoU \| ([\d.]+)% on ([\d,]+) images", card("camvid"))
+    assert match is not None
     measured = evaluate_masks(Model.load(shipped_files.pretrained_file("camvid")))
-    assert measured["n"] == int(found[2]) == 101
-    assert measured["miou"] == pytest.approx(float(found[1]) / 100, abs=1e-3)
+    assert measured["n"] == int(match[2]) == 101
+    assert measured["miou"] == pytest.approx(float(match[1]) / 100, abs=1e-3)
 
 
 @pytest.mark.real
 def test_the_points_of_faces_are_as_good_as_its_card_says() -> None:
     need("faces")
-    found = re.search(r"normalised mean error \| ([\d.]+)% .* on ([\d,]+) images", card("faces"))
-    assert found is not None
+    match = re.search(r"normalised mean error \| ([\d.]+)% .* on ([\d,]+) images", card("faces"))
+    assert match is not None
     measured = evaluate_keypoints(Model.load(shipped_files.pretrained_file("faces")))
-    assert measured["n"] == int(found[2]) == 300
-    assert measured["nme"] == pytest.approx(float(found[1]) / 100, abs=2e-4)
+    assert measured["n"] == int(match[2]) == 300
+    assert measured["nme"] == pytest.approx(float(match[1]) / 100, abs=2e-4)
 
 
 @pytest.mark.real
 @pytest.mark.parametrize("name", DETECTORS)
 def test_the_boxes_of_detectors_are_as_good_as_their_cards_say(name: str) -> None:
     need(name)
-    found = re.search(r"AP50 / AP \| ([\d.]+)% / ([\d.]+)% .* on ([\d,]+) images", card(name))
-    assert found is not None
+    match = re.search(r"AP50 / AP \| ([\d.]+)% / ([\d.]+)% .* on ([\d,]+) images", card(name))
+    assert match is not None
     measured = evaluate_objects(Model.load(shipped_files.pretrained_file(name))).results
-    assert measured.n == int(found[3])
-    assert measured.figures["ap50"] == pytest.approx(float(found[1]) / 100, abs=3e-3)
-    assert measured.figures["ap"] == pytest.approx(float(found[2]) / 100, abs=3e-3)
+    assert measured.n == int(match[3])
+    assert measured.figures["ap50"] == pytest.approx(float(match[1]) / 100, abs=3e-3)
+    assert measured.figures["ap"] == pytest.approx(float(match[2]) / 100, abs=3e-3)
 
 
 @pytest.mark.real
@@ -211,14 +211,14 @@ def test_the_boxes_of_detectors_are_as_good_as_their_cards_say(name: str) -> Non
 def test_the_colours_of_colorizers_are_as_good_as_their_cards_say(name: str) -> None:
     model = Model.load(shipped_files.pretrained_file(name))
     need(str(model.preprocess["data"]))
-    found = re.search(r"PSNR in dB, from the pooled error \| ([\d.]+); grey: ([\d.]+)", card(name))
+    match = re.search(r"PSNR in dB, from the pooled error \| ([\d.]+); grey: ([\d.]+)", card(name))
     n = re.search(r"measured on \| ([\d,]+) images", card(name))
-    assert found is not None
+    assert match is not None
     assert n is not None
     measured = evaluate_colours(model)
     assert measured["n"] == int(n[1].replace(",", ""))
-    assert measured["psnr"] == pytest.approx(float(found[1]), abs=0.02)
-    assert measured["psnr_grey"] == pytest.approx(float(found[2]), abs=0.02)
+    assert measured["psnr"] == pytest.approx(float(match[1]), abs=0.02)
+    assert measured["psnr_grey"] == pytest.approx(float(match[2]), abs=0.02)
     assert measured["psnr"] > measured["psnr_grey"]
 
 

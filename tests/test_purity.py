@@ -8,14 +8,14 @@ FORBIDDEN = re.compile(r"requires_grad|autograd|\.backward\(\)|enable_grad|funct
 
 
 def test_only_verify_differentiates_automatically() -> None:
-    found = [
+    result = [
         f"{path.relative_to(ROOT)}:{number}"
         for path in sorted((ROOT / "pellucid").rglob("*.py"))
         if path.parent != ROOT / "pellucid" / "verify"
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
         if FORBIDDEN.search(line)
     ]
-    assert not found
+    assert not result
 
 
 def test_no_file_is_longer_than_400_lines() -> None:
@@ -28,10 +28,10 @@ def test_nothing_is_read_by_pickle() -> None:
     unsafe = re.compile(
         r"\bpickle\.(?!dumps\()|\bfrom pickle\b|(?<!safetensors\.)torch\.load\(|\bjoblib\b|\bexec\(|\beval\("
     )
-    found = [
+    result = [
         f"{path.relative_to(ROOT)}: {line.strip()}"
         for path in sorted((ROOT / "pellucid").rglob("*.py"))
         for line in path.read_text(encoding="utf-8").splitlines()
         if unsafe.search(line)
     ]
-    assert not found
+    assert not result

@@ -33,6 +33,6 @@ def test_an_unknown_model_is_refused():
 
 
 @pytest.mark.parametrize("name", ["../recipes/digits", "", "digits.toml", "digits/"])
-def test_a_name_is_no_path(name: str):
+def test_names_with_path_separators_are_refused(name: str):
     with pytest.raises(PellucidError):
         shipped_files.recipe_file(name)

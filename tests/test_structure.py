@@ -43,7 +43,7 @@ def own_names() -> set[str]:
 
 
 def test_no_file_outside_imports_a_task_or_a_concrete_objective() -> None:
-    found: list[str] = []
+    result: list[str] = []
     for path, tree in files():
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom):
@@ -54,13 +54,13 @@ def test_no_file_outside_imports_a_task_or_a_concrete_objective() -> None:
             else:
                 continue
             concrete = any(module.startswith(tuple(f"pellucid.{room}" for room in TASK_PACKAGES)) for module in modules)
-            found += [f"{path}, line {node.lineno}: {ast.unparse(node)}"] if concrete and names else []
-    assert found == []
+            result += [f"{path}, line {node.lineno}: {ast.unparse(node)}"] if concrete and names else []
+    assert result == []
 
 
 def test_no_file_outside_branches_on_the_name_of_a_task_or_an_objective() -> None:
     """With the test above, also on no class: isinstance, match and hasattr need its name, imported or as text."""
-    names, found = own_names(), list[str]()
+    names, result = own_names(), list[str]()
     for path, tree in files():
         for node in ast.walk(tree):
             asked: list[ast.AST] = []
@@ -72,8 +72,8 @@ def test_no_file_outside_branches_on_the_name_of_a_task_or_an_objective() -> Non
                 asked = node.args[1:2]
             texts = {one.value for part in asked for one in ast.walk(part) if isinstance(one, ast.Constant)}
             if texts & names:
-                found.append(f"{path}, line {getattr(node, 'lineno', 0)}: {sorted(texts & names)}")
-    assert found == []
+                result.append(f"{path}, line {getattr(node, 'lineno', 0)}: {sorted(texts & names)}")
+    assert result == []
 
 
 MIRRORED = "export/torch_code/modules.py"  # modules for PyTorch, called like the layers that they do the work of
@@ -91,12 +91,12 @@ def test_a_public_class_or_alias_is_defined_once() -> None:
         for node in [] if where == MIRRORED else parsed(path).body:
             targets = node.targets if isinstance(node, ast.Assign) else []
             is_variable = isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("TypeVar(")
-            aliases = [one.id for one in targets if isinstance(one, ast.Name) and not is_variable]
+            aliases = [target.id for target in targets if isinstance(target, ast.Name) and not is_variable]
             names = [name for name in aliases if name[0].isupper() and not name.isupper()]
             for name in [node.name] if isinstance(node, ast.ClassDef) else names:
                 if not name.startswith("_"):
                     places.setdefault(name, []).append(where)
-    assert {name: found for name, found in places.items() if len(found) > 1 and name not in TWICE} == {}
+    assert {name: result for name, result in places.items() if len(result) > 1 and name not in TWICE} == {}
     assert all(len(places[name]) == 2 for name in TWICE)
 
 
@@ -148,7 +148,7 @@ def replaced_methods(trees: Iterable[ast.Module]) -> dict[str, str]:
     """The concrete methods that a subclass defines again without calling them, with the subclass."""
     nodes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     classes = {node.name: node for node in nodes}
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     for node in nodes:
         bases = [ast.unparse(base).partition("[")[0].rpartition(".")[2] for base in node.bases]
         ancestors: list[str] = []
@@ -161,13 +161,13 @@ def replaced_methods(trees: Iterable[ast.Module]) -> dict[str, str]:
             owner = next((base for base in ancestors if name in methods(classes[base])), None)
             extends = f"super().{name}(" in ast.unparse(method)
             if owner and owner not in INTERFACES and is_concrete(methods(classes[owner])[name]) and not extends:
-                found[f"{owner}.{name}"] = node.name
-    return found
+                result[f"{owner}.{name}"] = node.name
+    return result
 
 
 def test_subclasses_replace_no_concrete_method_but_defaults_of_interfaces() -> None:
     replaced = replaced_methods(map(parsed, ROOT.rglob("*.py")))
-    assert {name: found for name, found in replaced.items() if name not in REPLACED} == {}
+    assert {name: result for name, result in replaced.items() if name not in REPLACED} == {}
     assert REPLACED.keys() <= replaced.keys()
 
 

@@ -56,7 +56,7 @@ def test_the_forward_watch_sees_each_layer_when_it_is_done(pass_forward: Any) ->
     assert_close(by_path["pool"][4], cache["pool"], 0.0)
 
 
-def test_a_leaf_runs_every_layer_in_its_place(pass_forward: Any) -> None:
+def test_a_leaf_function_runs_every_layer(pass_forward: Any) -> None:
     params, x, y, _, _ = pass_forward
     seen: list[str] = []
 
@@ -69,7 +69,7 @@ def test_a_leaf_runs_every_layer_in_its_place(pass_forward: Any) -> None:
     assert seen == ["stem", "block.skip", "block.body.act", "block.body.conv", "block.merge", "pool", "flat", "out"]
 
 
-def test_what_goes_on_in_place_of_an_output_is_read_by_the_layers_above(pass_forward: Any) -> None:
+def test_a_replaced_output_is_the_input_of_the_next_layers(pass_forward: Any) -> None:
     params, x, _, _, _ = pass_forward
     seen: list[str] = []
 
@@ -158,7 +158,7 @@ def test_the_gradient_rules_are_each_layers_own(pass_forward: Any) -> None:
 
 
 @pytest.mark.parametrize("watch", [None, lambda *event: None])
-def test_a_consuming_sweep_empties_the_cache_and_gives_the_same(pass_forward: Any, watch: Any) -> None:
+def test_a_consuming_sweep_empties_the_cache_and_gives_equal_gradients(pass_forward: Any, watch: Any) -> None:
     params, _, _, cache, dy = pass_forward
     expected = backward(NET, params, cache, dy)
     assert leaves(cache)
@@ -168,7 +168,7 @@ def test_a_consuming_sweep_empties_the_cache_and_gives_the_same(pass_forward: An
     assert inner == {}
 
 
-def test_a_consuming_sweep_lets_go_on_the_way(pass_forward: Any) -> None:
+def test_a_consuming_sweep_frees_caches_during_the_pass(pass_forward: Any) -> None:
     params, _, _, cache, dy = pass_forward
     left: dict[str, list[str]] = {}
     backward(NET, params, cache, dy, watch=lambda path, *rest: left.update({path: list(cache)}), consume=True)
@@ -176,7 +176,7 @@ def test_a_consuming_sweep_lets_go_on_the_way(pass_forward: Any) -> None:
     assert left["stem"] == []
 
 
-def test_the_input_is_checked_once_at_the_door() -> None:
+def test_the_input_is_checked_once_at_the_start() -> None:
     params, _ = NET.init((2, 4, 4), torch.Generator())
     with pytest.raises(PellucidError, match="uint8 on cpu"):
         forward(NET, params, torch.zeros(1, 2, 4, 4, dtype=torch.uint8), Mode())

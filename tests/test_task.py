@@ -51,7 +51,7 @@ def test_another_task_of_the_same_name_or_with_the_same_option_is_refused() -> N
         register_task(named("counting", Option("html", "a page", Path)))
 
 
-def test_a_network_of_three_outputs_is_a_classifier() -> None:
+def test_a_network_with_three_outputs_is_a_classifier() -> None:
     net = Sequential(flat=Flatten(), scores=Fork(main=Dense(4), first=Dense(4), second=Dense(4)))
     model = Model(net, AuxiliaryCrossEntropy(), input_shape=(1, 2, 2))
     assert task_of(model).name == "classification"

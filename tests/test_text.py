@@ -5,7 +5,7 @@ import torch
 from pellucid.text import aligned, shown
 
 
-def test_columns_line_up_and_numbers_end_together() -> None:
+def test_table_columns_are_aligned_and_numbers_are_flush_right() -> None:
     assert aligned([("name", "n", "note"), ("a", "1,000", ""), ("long name", "7", "x")], right={1}) == "\n".join(
         ["name           n  note", "a          1,000", "long name      7  x"]
     )

@@ -32,75 +32,79 @@ from pellucid.tasks.classify.predict import predict
 from pellucid.tasks.pictures import read_picture
 from pellucid.weights import open_weights, require_match
 
-ADDRESSES = 16 << 30  # bytes of address space: a backstop, what counts is the memory that is touched
+MAX_ADDRESS_BYTES = 16 << 30  # bytes of address space: a backstop, what counts is the memory that is touched
 
 
 def main(folder: Path, kind: str, seed: int, first: int, last: int) -> None:
     """Try the cases FIRST to LAST of one kind."""
-    resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_ADDRESS_BYTES, MAX_ADDRESS_BYTES))
     torch.set_num_threads(1)
     warnings.simplefilter("error")
-    whole = folder / f"whole.{kind}"
+    original = folder / f"whole.{kind}"
     picture = folder / "whole.png"
-    wanted = use(kind, whole, picture) if kind in CHECKED else None
-    for number in range(first, last):
+    expected = result_of(kind, original, picture) if kind in CHECKED else None
+    for case in range(first, last):
         path = folder / f"case-{kind}-{first}.{kind}"
-        write_case(kind, whole, path, random.Random(f"{seed} {kind} {number}"))
+        write_case(kind, original, path, random.Random(f"{seed} {kind} {case}"))
         ctypes.CDLL(None).malloc_trim(0)  # what the cases before have freed is no memory of this one
         Path("/proc/self/clear_refs").write_text("5")  # begins the peak anew
         start = time.process_time()
-        outcome = outcome_of(kind, path, picture, wanted)
+        outcome = outcome_of(kind, path, picture, expected)
         seconds, peak = time.process_time() - start, _peak()
-        print(json.dumps({"case": number, "outcome": outcome, "seconds": seconds, "peak": peak}), flush=True)
+        print(json.dumps({"case": case, "outcome": outcome, "seconds": seconds, "peak": peak}), flush=True)
 
 
-def outcome_of(kind: str, path: Path, picture: Path, wanted: Tensor | None) -> str:
+def outcome_of(kind: str, path: Path, picture: Path, expected: Tensor | None) -> str:
     """Return what came of one file, see `outcome_of_use`."""
     if kind in ANNOTATIONS:
         return outcome_of_annotations(kind, path)
     if kind in ARCHIVES:
         return outcome_of_archive(path)
-    return outcome_of_names(path, picture) if kind in NAMES else outcome_of_use(kind, path, picture, wanted)
+    return outcome_of_names(path, picture) if kind in NAMES else outcome_of_use(kind, path, picture, expected)
 
 
-def write_case(kind: str, whole: Path, path: Path, draw: random.Random) -> None:
+def write_case(kind: str, original: Path, path: Path, rng: random.Random) -> None:
     """Write one changed copy of a file."""
     if kind in ANNOTATIONS:
-        write_annotation_case(kind, whole, path, draw)
+        write_annotation_case(kind, original, path, rng)
     elif kind in ARCHIVES:
-        write_archive_case(kind, whole, path, draw)
+        write_archive_case(kind, original, path, rng)
     elif kind in NAMES:
-        write_names_case(kind, whole, path, draw)
+        write_names_case(kind, original, path, rng)
     elif kind in RUNS:
-        write_run_case(whole, path, draw)
+        write_run_case(original, path, rng)
     elif kind in OBJECTIVES:
-        write_objective_case(whole, path, draw)
+        write_objective_case(original, path, rng)
     elif kind == "forged":
-        forge(whole, path, draw)
-    elif kind in ("ours", "safetensors") and draw.random() < 0.5:
-        path.write_bytes(header_changed(whole.read_bytes(), draw))
+        forge(original, path, rng)
+    elif kind in ("ours", "safetensors") and rng.random() < 0.5:
+        path.write_bytes(header_changed(original.read_bytes(), rng))
     else:
-        path.write_bytes(damaged(whole.read_bytes(), draw))
+        path.write_bytes(damaged(original.read_bytes(), rng))
 
 
-def outcome_of_use(kind: str, path: Path, picture: Path, wanted: Tensor | None) -> str:
+def outcome_of_use(kind: str, path: Path, picture: Path, expected: Tensor | None) -> str:
     """Return "refused", "same", "other", or what is wrong: a traceback, a bad message, or a change that went unseen.
 
-    wanted: what the whole file gives, where the format carries checksums, so that nothing else may come out.
+    expected: what the whole file gives, where the format carries checksums, so that nothing else may come out.
     """
     try:
-        found = use(kind, path, picture)
+        result = result_of(kind, path, picture)
     except PellucidError as error:
-        said = str(error)
-        return "refused" if path.name in said and "\n" not in said and said.isprintable() else f"message: {said!r}"
+        message = str(error)
+        return (
+            "refused"
+            if path.name in message and "\n" not in message and message.isprintable()
+            else f"message: {message!r}"
+        )
     except Exception as error:
         return f"traceback: {type(error).__name__}: {' '.join(str(error).split()):.300}"
-    if wanted is None:
+    if expected is None:
         return "other"
-    return "same" if torch.equal(found, wanted) else "unseen: another result from a file that carries a checksum"
+    return "same" if torch.equal(result, expected) else "unseen: another result from a file that carries a checksum"
 
 
-def use(kind: str, path: Path, picture: Path) -> Tensor:
+def result_of(kind: str, path: Path, picture: Path) -> Tensor:
     """Return what a file gives: of weights the prediction for a picture, of a picture its pixels after predicting.
 
     A file of a run gives nothing, and is only read.
@@ -111,18 +115,18 @@ def use(kind: str, path: Path, picture: Path) -> Tensor:
         use_run(kind, path)
         return torch.zeros(0)
     if kind in PICTURES:
-        it = model()
-        predict(it, path)
-        return read_picture(it, path)
+        classifier = model()
+        predict(classifier, path)
+        return read_picture(classifier, path)
     if kind in ("ours", "forged"):
         return torch.tensor(list(predict(Model.load(path), picture).outputs.values()))
     if kind == "graph":
         net, params = from_onnx(path)
     else:
-        it = model()
-        found = open_weights(path)
-        require_match(path, it.weights, found)
-        net, params = it.net, nest(it.params, found)
+        classifier = model()
+        tensors = open_weights(path)
+        require_match(path, classifier.weights, tensors)
+        net, params = classifier.net, nest(classifier.params, tensors)
     y, _ = net.forward(params, torch.linspace(-1, 1, 432).view(1, *SHAPE), Mode())
     return y
 

@@ -19,8 +19,8 @@ WEB = ("http", "https")
 TAR = ".tar"
 BUCKETS = ("s3", "gs", "gcs", "az", "abfs", "memory")  # have folders that can be listed
 READERS = 8  # addresses that a process reads at a time, while it predicts
-AHEAD = 16  # pictures that are read ahead, at most
-MAX_BYTES = 50 << 20  # of a picture behind an address; AHEAD of them may be in memory
+MAX_READ_AHEAD = 16  # pictures that are read ahead, at most
+MAX_BYTES = 50 << 20  # of a picture behind an address; MAX_READ_AHEAD of them may be in memory
 TRIES = 3
 PAUSE = 2.0  # seconds before the second try; twice as many before the third
 TIMEOUT = 60  # seconds for one picture
@@ -35,8 +35,8 @@ def is_address(text: str) -> bool:
 
 def check_address(address: str) -> None:
     """Raise PellucidError for an address of a kind that is not read, such as file:// or a chain of file systems."""
-    found = _ADDRESS.fullmatch(address)
-    if found is None or found[1] not in (*WEB, *BUCKETS):
+    match = _ADDRESS.fullmatch(address)
+    if match is None or match[1] not in (*WEB, *BUCKETS):
         kinds = ", ".join(f"{kind}://" for kind in (*WEB, *BUCKETS[:-1]))
         raise PellucidError(f"{address!a:.200} is not an address that is read; give one of {kinds} or a path")
 
@@ -145,19 +145,19 @@ def _tried(address: str, stop: Event, read: Callable[[Any], T]) -> T:
     raise AssertionError("the last try returns or raises")
 
 
-def ahead(read: Callable[[int], T], numbers: Sequence[int], stop: Event) -> Iterator[Callable[[], T]]:
-    """Yield for each number a function that returns read(number), which threads call ahead; see READERS and AHEAD.
+def read_ahead(read: Callable[[int], T], numbers: Sequence[int], stop: Event) -> Iterator[Callable[[], T]]:
+    """Yield for each number a function that returns read(number), which threads call ahead (READERS, MAX_READ_AHEAD).
 
     stop: is set if the iterator is closed before its end, as by Ctrl-C, so that threads try nothing again.
     """
     pool = ThreadPoolExecutor(READERS)
     waiting: deque[Future[T]] = deque()
     try:
-        rest = iter(numbers)
-        waiting.extend(pool.submit(read, number) for number in islice(rest, AHEAD))
+        remaining = iter(numbers)
+        waiting.extend(pool.submit(read, number) for number in islice(remaining, MAX_READ_AHEAD))
         while waiting:
             yield waiting.popleft().result
-            waiting.extend(pool.submit(read, number) for number in islice(rest, 1))
+            waiting.extend(pool.submit(read, number) for number in islice(remaining, 1))
     finally:
         if waiting:
             stop.set()

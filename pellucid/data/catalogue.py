@@ -110,11 +110,11 @@ def get(
     folder = data_root(root) / entry.path
     if not entry.sources:
         raise PellucidError(f"{entry.name} cannot be downloaded: {by_hand(entry, folder)}")
-    done: list[tuple[str, str]] = []
+    downloaded: list[tuple[str, str]] = []
     for source in entry.sources:
         path = folder / source.file
         if _file_status(entry, source, path) == "ok":
-            done.append((str(path), "kept"))
+            downloaded.append((str(path), "kept"))
             continue
 
         def report(have: int, total: int | None, file: str = source.file) -> None:
@@ -122,8 +122,8 @@ def get(
                 progress(file, have, total)
 
         fetch(source.url, path, f"md5:{source.md5}", limit=source.size, progress=report)
-        done.append((str(path), "downloaded"))
-    return done
+        downloaded.append((str(path), "downloaded"))
+    return downloaded
 
 
 def check(name: str, root: str | os.PathLike[str] | None = None) -> list[tuple[str, str]]:

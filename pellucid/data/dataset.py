@@ -187,8 +187,8 @@ def make_dataset(name: str, x: Tensor, y: Tensor, classes: Sequence[str], skippe
     if x.numel() == 0:
         raise PellucidError(f"{name}: x has shape {tuple(x.shape)}, which has no values; give at least one image")
     if x.is_floating_point() and not bool(torch.isfinite(x).all()):
-        bad = int(torch.nonzero(~torch.isfinite(x).flatten(1).all(dim=1))[0])
-        raise PellucidError(f"{name}: image {bad} contains NaN or infinity; clean the values first")
+        first_invalid = int(torch.nonzero(~torch.isfinite(x).flatten(1).all(dim=1))[0])
+        raise PellucidError(f"{name}: image {first_invalid} contains NaN or infinity; clean the values first")
     if int(y.min()) < 0 or int(y.max()) >= len(classes):
         raise PellucidError(
             f"{name}: labels span {int(y.min())}..{int(y.max())} but there are {len(classes)} classes; "
@@ -212,8 +212,8 @@ def named_labels(
     values: list[Any] = array.tolist() if isinstance(y, np.ndarray) or array.ndim != 1 else list(y)
     not_text = [value for value in values if not isinstance(value, str)]
     if array.ndim != 1 or not_text:
-        found = f"shape {array.shape}" if array.ndim != 1 else f"{not_text[0]!r:.40}"
-        raise PellucidError(f"{what} contains {found}; give one class name for each example, or integers from 0")
+        description = f"shape {array.shape}" if array.ndim != 1 else f"{not_text[0]!r:.40}"
+        raise PellucidError(f"{what} contains {description}; give one class name for each example, or integers from 0")
     if classes is None and not infer_classes:
         raise PellucidError(
             f"{what} are class names such as {values[0]!r:.60}, but the model has no class names; "
@@ -264,13 +264,13 @@ def arrays_checksum(x: Tensor, y: Tensor) -> str:
     return digest.hexdigest()
 
 
-def _tensor(values: Any, what: str) -> Tensor:
+def _tensor(values: Any, name: str) -> Tensor:
     if isinstance(values, Tensor):
         return values.detach().clone()
     try:
         return torch.tensor(np.asarray(values))
     except (TypeError, ValueError) as error:
-        raise PellucidError(f"{what} is not an array of numbers: {' '.join(str(error).split())}") from error
+        raise PellucidError(f"{name} is not an array of numbers: {' '.join(str(error).split())}") from error
 
 
 def _dtype(x: Tensor) -> str:

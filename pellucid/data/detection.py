@@ -54,22 +54,25 @@ class DetectionFolder(ImageFiles):
         swaps: Pairs | None = None,
     ) -> None:
         tree = tree_at(path)
-        found = read_annotations(tree, part, classes)
+        annotations = read_annotations(tree, part, classes)
         refuse(
-            found.faults, "correct the file" if classes is None else "give data with these classes, or correct the file"
+            annotations.faults,
+            "correct the file" if classes is None else "give data with these classes, or correct the file",
         )
-        if not found.records:
+        if not annotations.records:
             raise PellucidError(f"{path}: the annotations{f' of {part!r}' if part else ''} contain no images; add some")
-        names = [record.image for record in found.records]
-        super().__init__(tree, names, size=None if isinstance(size, int) else size, mode=mode, classes=found.classes)
+        names = [record.image for record in annotations.records]
+        super().__init__(
+            tree, names, size=None if isinstance(size, int) else size, mode=mode, classes=annotations.classes
+        )
         self.longest = max(check_format(size, mode) or (0,)) if isinstance(size, int) else None
-        self.records: tuple[ImageRecord, ...] = found.records
-        self.faults = found.faults
-        self.keypoints = found.keypoints
-        self.has_masks = found.has_masks
-        self.numbers = found.numbers  # COCO's category id of each class
-        self.swaps = swaps if swaps is not None else mirrored(found.keypoints)
-        if text := summary(found.faults):
+        self.records: tuple[ImageRecord, ...] = annotations.records
+        self.faults = annotations.faults
+        self.keypoints = annotations.keypoints
+        self.has_masks = annotations.has_masks
+        self.numbers = annotations.numbers  # COCO's category id of each class
+        self.swaps = swaps if swaps is not None else mirrored(annotations.keypoints)
+        if text := summary(annotations.faults):
             note(f"{path}: {text}")
 
     @property

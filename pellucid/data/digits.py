@@ -15,8 +15,8 @@ def bundled_digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     The file of scikit-learn is read without importing it, which takes over a second; only where another version keeps
     it elsewhere, `load_digits` itself is called.
     """
-    found = find_spec("sklearn")
-    file = Path(((found and found.submodule_search_locations) or ["."])[0]) / FILE
+    spec = find_spec("sklearn")
+    file = Path(((spec and spec.submodule_search_locations) or ["."])[0]) / FILE
     if file.is_file():
         table = np.loadtxt(file, delimiter=",")
         return table[:, :64].reshape(-1, 8, 8), table[:, 64].astype(np.int64)

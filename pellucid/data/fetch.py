@@ -76,16 +76,16 @@ def fetch(
     kind, _, expected = checksum.partition(":")
     try:
         with part.open("rb") as file:
-            found = hashlib.file_digest(file, kind).hexdigest()
+            digest = hashlib.file_digest(file, kind).hexdigest()
         etag.unlink(missing_ok=True)
-        if found == expected:
+        if digest == expected:
             os.replace(part, path)
             return
         part.unlink()
     except OSError as error:
         raise PellucidError(f"{path} cannot be written ({error.strerror}); {advice}") from error
     raise PellucidError(
-        f"{url} has the wrong checksum ({kind} {found}, not {expected}); the download was deleted; {advice}"
+        f"{url} has the wrong checksum ({kind} {digest}, not {expected}); the download was deleted; {advice}"
     )
 
 

@@ -277,8 +277,8 @@ def refuse_unreadable(errors: Mapping[str, PellucidError]) -> None:
     if errors:
         (_, first), *others = errors.items()
         names = ", ".join([PurePosixPath(file).name for file, _ in others[:2]] + ["..."] * (len(others) > 2))
-        more = f" (and {len(others):,} more: {names})" if others else ""
-        raise PellucidError(f"{first}{more}; `pellucid data lint` lists the faults of the files") from first
+        remark = f" (and {len(others):,} more: {names})" if others else ""
+        raise PellucidError(f"{first}{remark}; `pellucid data lint` lists the faults of the files") from first
 
 
 def check_images(tree: Tree, names: Sequence[str], masks: Sequence[str] = ()) -> None:
@@ -292,8 +292,8 @@ def check_images(tree: Tree, names: Sequence[str], masks: Sequence[str] = ()) ->
 
     errors: dict[str, PellucidError] = {}
     for work, files in ((check, names), (check_mask, masks)):
-        with attempts(work, files) as found:
-            errors |= {name: error for name, error in found if error is not None}
+        with attempts(work, files) as results:
+            errors |= {name: error for name, error in results if error is not None}
     refuse_unreadable(errors)
 
 
@@ -331,16 +331,16 @@ def _listed_classes(tree: Tree, top: str) -> tuple[str, ...] | None:
 
 def _by_stem(tree: Tree, root: str) -> dict[str, str]:
     """Return the files below a folder by path without suffix; PellucidError for two with the same such path."""
-    found: dict[str, str] = {}
+    files: dict[str, str] = {}
     for name in tree.names:
         if name.startswith(root) and is_picture(name):
             stem = str(PurePosixPath(name.removeprefix(root)).with_suffix(""))
-            if stem in found:
+            if stem in files:
                 raise PellucidError(
-                    f"{tree.where(name)} and {tree.where(found[stem])} differ only in their suffix; remove one"
+                    f"{tree.where(name)} and {tree.where(files[stem])} differ only in their suffix; remove one"
                 )
-            found[stem] = name
-    return found
+            files[stem] = name
+    return files
 
 
 def _readable(files: ImageFiles) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -348,8 +348,8 @@ def _readable(files: ImageFiles) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
     readable: list[str] = []
     skipped: list[str] = []
-    with attempts(lambda k: files.image(k).shape, range(len(files))) as found:  # without keeping the images
-        for k, shape in found:
+    with attempts(lambda k: files.image(k).shape, range(len(files))) as results:  # without keeping the images
+        for k, shape in results:
             name = files.names[k]
             skipped.append(files.tree.where(name)) if isinstance(shape, PellucidError) else readable.append(name)
     if not readable:

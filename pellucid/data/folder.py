@@ -159,8 +159,8 @@ def _decoded(
     x = torch.empty(0)
     decoded_names: list[str] = []
     errors: dict[str, PellucidError] = {}
-    with attempts(lambda name: decode(tree.read(name), tree.where(name), size, mode), names) as found:
-        for name, image in found:
+    with attempts(lambda name: decode(tree.read(name), tree.where(name), size, mode), names) as results:
+        for name, image in results:
             if isinstance(image, PellucidError):
                 errors[tree.where(name)] = image
                 continue

@@ -174,8 +174,8 @@ def attempts(
         except PellucidError as error:
             return error
 
-    with strict_warnings(), contextlib.closing(in_threads(attempt, items)) as found:
-        yield found
+    with strict_warnings(), contextlib.closing(in_threads(attempt, items)) as results:
+        yield results
 
 
 def decode(source: str | os.PathLike[str] | bytes, name: str, size: tuple[int, int] | None, mode: ColourMode) -> Tensor:
@@ -192,8 +192,8 @@ def decode(source: str | os.PathLike[str] | bytes, name: str, size: tuple[int, i
 
 def _upright(image: Image.Image) -> Image.Image:
     """Return the image with its EXIF orientation applied; the image itself if it is upright."""
-    turned = image.getexif().get(_ORIENTATION, 1) != 1
-    return ImageOps.exif_transpose(image) if turned else image
+    is_rotated = image.getexif().get(_ORIENTATION, 1) != 1
+    return ImageOps.exif_transpose(image) if is_rotated else image
 
 
 def _resized(image: Image.Image, size: tuple[int, int] | None) -> Image.Image:
@@ -283,8 +283,8 @@ def _decoded(data: bytes, name: str, convert: Callable[[Image.Image], Any]) -> A
             if image.format == "PNG":
                 _check_png(data)
             image.load()
-            found = convert(image)
-            return _pixels(found) if isinstance(found, Image.Image) else found
+            pixels = convert(image)
+            return _pixels(pixels) if isinstance(pixels, Image.Image) else pixels
     except DAMAGE as error:
         raise _damaged(name, error) from error
 
@@ -325,25 +325,25 @@ def image_size(data: bytes, name: str, limit: int = MAX_PIXELS) -> tuple[int, in
     try:
         with reader(io.BytesIO(data)) as image:
             width, height = image.size
-            turned = width * height <= limit and image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
+            is_rotated = width * height <= limit and image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
     except DAMAGE as error:
         raise _damaged(name, error) from error
-    return (width, height) if turned else (height, width)
+    return (width, height) if is_rotated else (height, width)
 
 
-def read_file(path: Path, limit: int = MAX_FILE_BYTES, what: str = "an image file") -> bytes:
+def read_file(path: Path, limit: int = MAX_FILE_BYTES, kind: str = "an image file") -> bytes:
     """Return the bytes of a file; PellucidError if it is missing, not a file, unreadable or above `limit` bytes.
 
-    what: the expected file, in messages.
+    kind: the expected file, in messages.
     """
     try:
         if not path.is_file():
-            raise PellucidError(f"{path} is {'not a file' if path.exists() else 'missing'}; give {what}")
+            raise PellucidError(f"{path} is {'not a file' if path.exists() else 'missing'}; give {kind}")
         if path.stat().st_size > limit:
             raise PellucidError(f"{path} has {path.stat().st_size} bytes, above the limit of {limit}; make it smaller")
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
-        raise PellucidError(f"{path} cannot be read ({error}); give {what}") from error
+        raise PellucidError(f"{path} cannot be read ({error}); give {kind}") from error
 
 
 def _check_png(data: bytes) -> None:

@@ -13,7 +13,6 @@ from threading import Event
 
 from pellucid.data.addresses import (
     TAR,
-    ahead,
     check_address,
     check_readable,
     found_at,
@@ -21,6 +20,7 @@ from pellucid.data.addresses import (
     members_at,
     name_at,
     read_address,
+    read_ahead,
     read_member_at,
 )
 from pellucid.data.shards import TarMember, braces, read_member, tar_members
@@ -68,7 +68,7 @@ class PictureList(ABC):
 
     def contents(self, numbers: Sequence[int]) -> Iterator[Callable[[], Path | bytes]]:
         """Yield for each number a function that returns what `read` does."""
-        return ahead(self.read, numbers, self.stop) if self.is_slow else (partial(self.read, k) for k in numbers)
+        return read_ahead(self.read, numbers, self.stop) if self.is_slow else (partial(self.read, k) for k in numbers)
 
     def close(self) -> None:
         """Close open files."""
@@ -152,7 +152,9 @@ class TarPictures(PictureList):
                     f"{files[other]} and {files[k]} have the same name, so do their rows; rename one of them"
                 )
         numbers = range(len(files))
-        lists = ahead(self._remote, numbers, self.stop) if self.is_slow else (partial(self._local, k) for k in numbers)
+        lists = (
+            read_ahead(self._remote, numbers, self.stop) if self.is_slow else (partial(self._local, k) for k in numbers)
+        )
         for label, members in zip(self.labels, lists, strict=True):
             self._first.append(len(self.names))
             for member in members():
@@ -236,10 +238,10 @@ def picture_list(source: str | Sequence[str]) -> PictureList:
     for an archive or a list that cannot be read.
     """
     sources = [source] if isinstance(source, str) else [*source]
-    found = _of_one(sources[0]) if len(sources) == 1 else _of_several(sources)
-    if not len(found):
+    pictures = _of_one(sources[0]) if len(sources) == 1 else _of_several(sources)
+    if not len(pictures):
         raise PellucidError(f"{sources[0]} contains no pictures; give a folder, a .zip, a .tar or a list of some")
-    return found
+    return pictures
 
 
 def _of_one(source: str) -> PictureList:
@@ -295,8 +297,8 @@ def _tars(folder: Path) -> list[Path]:
         names = os.listdir(folder)
     except OSError:  # reading its pictures reports it
         return []
-    found = sorted(name for name in names if name.lower().endswith(TAR) and is_listed(name))
-    return [] if any(map(is_picture, names)) else [folder / name for name in found]
+    archives = sorted(name for name in names if name.lower().endswith(TAR) and is_listed(name))
+    return [] if any(map(is_picture, names)) else [folder / name for name in archives]
 
 
 def _walk(folder: Path, below: str, sizes: dict[str, int]) -> None:

@@ -59,7 +59,7 @@ def _unreadable(name: str, error: Exception) -> PellucidError:
 
 def _members(file: BinaryIO, end: int) -> Iterator[TarMember]:
     """Yield the files; ValueError with the reason for what `tar_members` refuses."""
-    position, found = 0, dict[bytes, bytes]()  # what the headers before a member say about it
+    position, attributes = 0, dict[bytes, bytes]()  # what the headers before a member say about it
     while True:
         file.seek(position)
         header = file.read(BLOCK)
@@ -74,13 +74,13 @@ def _members(file: BinaryIO, end: int) -> Iterator[TarMember]:
                 raise ValueError(f"a header of {size} bytes")
             data = file.read(size)
             if kind == LONG_NAME:
-                found[b"path"] = _text(data)
+                attributes[b"path"] = _text(data)
             elif kind == EXTENDED:
-                found |= _records(data)
+                attributes |= _records(data)
         else:
-            size = 0 if kind == FOLDER else int(found.get(b"size", size))
-            path = found.get(b"path", name).decode("utf-8", "surrogateescape")
-            if kind not in (*FILES, FOLDER) or any(key.startswith(b"GNU.sparse") for key in found):
+            size = 0 if kind == FOLDER else int(attributes.get(b"size", size))
+            path = attributes.get(b"path", name).decode("utf-8", "surrogateescape")
+            if kind not in (*FILES, FOLDER) or any(key.startswith(b"GNU.sparse") for key in attributes):
                 raise ValueError(f"{path!a:.200} is a link, a device or a sparse file")
             parts = path.removeprefix("./").removesuffix("/").split("/")
             if "\\" in path or not (_OUTSIDE.isdisjoint(parts) or path in (".", "./")):
@@ -89,7 +89,7 @@ def _members(file: BinaryIO, end: int) -> Iterator[TarMember]:
                 raise ValueError("it ends before its last file does")
             if kind != FOLDER and not path.endswith("/"):
                 yield TarMember(path.removeprefix("./"), position + BLOCK, size)
-            found = {}
+            attributes = {}
         position += BLOCK + -(-size // BLOCK) * BLOCK
 
 
@@ -123,16 +123,16 @@ def _text(field: bytes) -> bytes:
 
 def _records(data: bytes) -> dict[bytes, bytes]:
     """Return the records LENGTH KEY=VALUE of a header of POSIX; ValueError for others."""
-    found: dict[bytes, bytes] = {}
+    records: dict[bytes, bytes] = {}
     while data.strip(b"\0"):
         length = int(data[: data.index(b" ")])
         record = _RECORD.fullmatch(data[: length - 1])
         if record is None or length > len(data):
             raise ValueError("a header is damaged")
-        found[record[1]], data = record[2], data[length:]
-    if not found.get(b"size", b"0").isdigit():
+        records[record[1]], data = record[2], data[length:]
+    if not records.get(b"size", b"0").isdigit():
         raise ValueError("a header is damaged")
-    return found
+    return records
 
 
 def read_member(path: Path, member: TarMember, name: str) -> bytes:
@@ -155,18 +155,18 @@ def braces(pattern: str, limit: int = 100_000) -> list[str]:
 
     Numbers have as many digits as the bounds of their range. Raises PellucidError for more than `limit` names.
     """
-    found = re.search(r"\{([^{}]*)\}", pattern)
-    if found is None:
+    match = re.search(r"\{([^{}]*)\}", pattern)
+    if match is None:
         return [pattern]
-    bounds = re.fullmatch(r"([0-9]{1,12})\.\.([0-9]{1,12})", found[1])
+    bounds = re.fullmatch(r"([0-9]{1,12})\.\.([0-9]{1,12})", match[1])
     if bounds is None:
-        choices = found[1].split(",")
+        choices = match[1].split(",")
     else:
         first, last = int(bounds[1]), int(bounds[2])
         if last - first >= limit:
             raise PellucidError(f"{pattern} names more than {limit:,} files; give a smaller range")
         choices = [f"{number:0{len(bounds[1])}d}" for number in range(first, last + 1)]
-    rests = braces(pattern[found.end() :], limit)
+    rests = braces(pattern[match.end() :], limit)
     if len(choices) * len(rests) > limit:
         raise PellucidError(f"{pattern} names more than {limit:,} files; give a smaller range")
-    return [pattern[: found.start()] + choice + rest for choice in choices for rest in rests]
+    return [pattern[: match.start()] + choice + suffix for choice in choices for suffix in rests]

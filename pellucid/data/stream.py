@@ -98,7 +98,9 @@ class Stream:
         if not callable(self._given):
             return iter(self._given)
         parameters = inspect.signature(self._given).parameters.values()
-        takes_epoch = any(each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) for each in parameters)
+        takes_epoch = any(
+            parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) for parameter in parameters
+        )
         returned: Any = self._given(epoch) if takes_epoch else self._given()
         try:
             return iter(returned)
@@ -126,16 +128,16 @@ class Stream:
         return batch
 
 
-def _targets(values: Any, what: str, dtype: torch.dtype) -> Any:
+def _targets(values: Any, name: str, dtype: torch.dtype) -> Any:
     """Return numeric targets as a tensor, floats as `dtype`; a list of other targets, such as Objects, is unchanged."""
     if isinstance(values, list | tuple) and values and not isinstance(values[0], int | float):
         return values
-    tensor = _tensor(values, what)
+    tensor = _tensor(values, name)
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
-def _tensor(values: Any, what: str) -> Tensor:
+def _tensor(values: Any, name: str) -> Tensor:
     try:
         return values.detach() if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
     except (TypeError, ValueError) as error:
-        raise PellucidError(f"{what} yields a value that is not an array: {' '.join(str(error).split())}") from error
+        raise PellucidError(f"{name} yields a value that is not an array: {' '.join(str(error).split())}") from error

@@ -100,15 +100,15 @@ class FolderTree(Tree):
         files: list[Path] = []
         folders: list[Path] = []
         try:
-            for top in path.iterdir():
-                if top.is_dir():
-                    _walk(top, files, folders)
+            for entry in path.iterdir():
+                if entry.is_dir():
+                    _walk(entry, files, folders)
                 else:
-                    files.append(top)
+                    files.append(entry)
         except OSError as error:
             raise PellucidError(f"{path} cannot be listed ({error}); check its permissions") from error
-        relative = [[each.relative_to(path).as_posix() for each in paths] for paths in (files, folders)]
-        super().__init__(path, *relative)
+        names = [[file.relative_to(path).as_posix() for file in paths] for paths in (files, folders)]
+        super().__init__(path, *names)
 
     def read(self, name: str) -> bytes:
         """Return the bytes of one file."""
@@ -137,14 +137,14 @@ class FolderTree(Tree):
             if not path.is_file():
                 raise PellucidError(f"{path} is {'not a file' if path.exists() else 'missing'}; give an image file")
             with path.open("rb", buffering=0) as file:
-                size = os.fstat(file.fileno()).st_size
+                file_size = os.fstat(file.fileno()).st_size
                 crc = 0
-                for position in sorted({0, max(0, (size - SAMPLE) // 2), max(0, size - SAMPLE)}):
+                for position in sorted({0, max(0, (file_size - SAMPLE) // 2), max(0, file_size - SAMPLE)}):
                     file.seek(position)
                     crc = zlib.crc32(file.read(SAMPLE), crc)
         except OSError as error:
             raise PellucidError(f"{path} cannot be read ({error}); give an image file") from error
-        return f"{size}:{crc}"
+        return f"{file_size}:{crc}"
 
     def where(self, name: str) -> str:
         """Return the path of a file."""
@@ -252,15 +252,15 @@ def root_of(tree: Tree) -> str:
     """Return the single folder that contains everything, as a prefix such as "pets/"; "" if there is none."""
     top_folders = {name.split("/", 1)[0] for name in tree.names}
     all_nested = all(name.count("/") >= 2 for name in tree.names)
-    wrapped = len(top_folders) == 1 and all_nested and not top_folders & {TRAIN, *HELD_OUT}
+    is_wrapped = len(top_folders) == 1 and all_nested and not top_folders & {TRAIN, *HELD_OUT}
     # CLASS/folder/IMAGE with a single class has the same structure, but one class cannot be learned.
-    return f"{top_folders.pop()}/" if wrapped else ""
+    return f"{top_folders.pop()}/" if is_wrapped else ""
 
 
 def parts_of(tree: Tree, root: str) -> set[str]:
     """Return the names of the folders below `root` that contain class folders."""
-    below = (name.removeprefix(root) for name in tree.names)
-    return {name.split("/", 1)[0] for name in below if name.count("/") >= 2}
+    relative_names = (name.removeprefix(root) for name in tree.names)
+    return {name.split("/", 1)[0] for name in relative_names if name.count("/") >= 2}
 
 
 def classes_of(tree: Tree, root: str) -> tuple[str, ...]:

@@ -213,8 +213,8 @@ def _camera_frames(cv2: ModuleType, index: int, every: int) -> Frames:
 
     with NewestFrame(read, capture.release, every) as newest:
         last = -every
-        while (taken := newest.take(TIMEOUT)) is not None:
-            number, seconds, picture = taken
+        while (frame := newest.take(TIMEOUT)) is not None:
+            number, seconds, picture = frame
             yield VideoFrame(number, seconds, picture, dropped=(number - last) // every - 1)
             last = number
     raise PellucidError(f"camera {index} sends no more frames; check that it is plugged in")
@@ -258,8 +258,8 @@ class NewestFrame:
             self._change.wait_for(lambda: self._newest is not None or self._ended, timeout)
             if self._fault is not None:
                 raise self._fault
-            taken, self._newest = self._newest, None
-            return taken
+            frame, self._newest = self._newest, None
+            return frame
 
     def _work(self) -> None:
         number, start = 0, 0.0

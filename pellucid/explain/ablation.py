@@ -74,13 +74,13 @@ def ablation_table(
     chosen = [tuple(row) for row in (default_rows(net) if rows is None else rows)]
     paths = {removal.path for row in chosen for removal in row}
     means = map_means(net, params, images, paths, prepare, batch) if by == "mean" else {}
-    found: list[AblationRow] = []
+    table_rows: list[AblationRow] = []
     for row in [(), *chosen]:
         edits = {removal.path: _edit(removal, means.get(removal.path)) for removal in row}
         predicted = [classes_of(ablated(net, params, prepare(part), edits)).cpu() for part in images.split(batch)]
         fraction = accuracy(labels.cpu(), torch.cat(predicted))
-        found.append(AblationRow(row, sum(_parameters(net, params, removal) for removal in row), fraction))
-    return found
+        table_rows.append(AblationRow(row, sum(_parameters(net, params, removal) for removal in row), fraction))
+    return table_rows
 
 
 @torch.no_grad()
@@ -172,12 +172,12 @@ def _parameters(net: Layer, params: Params, removal: Removal) -> int:
 def _of_one_map(layer: Layer, params: Params) -> int:
     """Return the number of parameters that are only needed for one output map of a layer."""
     if isinstance(layer, Sequential):
-        found = 0
+        changed_images = 0
         for name, child in reversed(layer.children.items()):
-            found += _of_one_map(child, params[name])
+            changed_images += _of_one_map(child, params[name])
             if Trait.WEIGHTED in child.traits or isinstance(child, Combinator | Flatten):
                 break
-        return found
+        return changed_images
     if isinstance(layer, Combinator):
         return 0
     # The weights of a ConvTranspose2d are (C, filters / groups, kH, kW); in all other layers axis 0 is the output maps.

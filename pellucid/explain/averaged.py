@@ -143,13 +143,13 @@ def integrated_gradients(
 def _start(baseline: float | Tensor, x: Tensor) -> Tensor:
     """Return the baseline in the shape of x."""
     try:
-        given = torch.as_tensor(baseline, dtype=x.dtype)
-        start = given.to(x.device).expand(x.shape)
+        values = torch.as_tensor(baseline, dtype=x.dtype)
+        start = values.to(x.device).expand(x.shape)
     except (RuntimeError, TypeError, ValueError) as error:
-        found = f"a tensor {tuple(baseline.shape)}" if isinstance(baseline, Tensor) else repr(baseline)
+        description = f"a tensor {tuple(baseline.shape)}" if isinstance(baseline, Tensor) else repr(baseline)
         raise PellucidError(
-            f"integrated_gradients: baseline must be a number or broadcast to {tuple(x.shape)}, not {found}"
+            f"integrated_gradients: baseline must be a number or broadcast to {tuple(x.shape)}, not {description}"
         ) from error
-    if not bool(given.isfinite().all()):
+    if not bool(values.isfinite().all()):
         raise PellucidError("integrated_gradients: baseline must be finite; it contains NaN or infinity")
     return start

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.combine.base import Combinator, walk
+from pellucid.combine.base import Combinator, prefix_of, walk
 from pellucid.errors import PellucidError
 from pellucid.explain.occlusion import FillValue, Read
 from pellucid.explain.sweeps import fixed, scores
@@ -36,8 +36,10 @@ def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
     """
     if a.shape != b.shape:
         raise PellucidError(f"maps of shapes {tuple(a.shape)} and {tuple(b.shape)} cannot be compared pixel by pixel")
-    pairs = [(ranks(one), ranks(other)) for one, other in zip(a.cpu().flatten(1), b.cpu().flatten(1), strict=True)]
-    return torch.stack([_correlation(one, other) for one, other in pairs])
+    pairs = [
+        (ranks(first), ranks(second)) for first, second in zip(a.cpu().flatten(1), b.cpu().flatten(1), strict=True)
+    ]
+    return torch.stack([_correlation(first, second) for first, second in pairs])
 
 
 def ranks(values: Tensor) -> Tensor:
@@ -173,7 +175,7 @@ def cascade(net: Layer, params: Params, seed: int = 0) -> Iterator[tuple[str, Pa
     rng = torch.Generator().manual_seed(seed)
     flat = flatten(params)
     for path, layer in reversed(list(walk(net))):
-        prefix = f"{path}." if path else ""
+        prefix = prefix_of(path)
         names = [
             name for name in flat if name.rpartition(".")[0] == path and name.removeprefix(prefix) not in layer.buffers
         ]
@@ -232,8 +234,8 @@ def insertion(
     start: the image before, by default x strongly blurred, which has no edges that a network could mistake for objects.
     The other arguments are the same as for `deletion`.
     """
-    begin = blurred(x, BLUR * min(x.shape[2:])) if start is None else start.expand(x.shape)
-    return _curve(net, params, begin, x, fixed(net, params, x, target), map_, steps, read)
+    baseline = blurred(x, BLUR * min(x.shape[2:])) if start is None else start.expand(x.shape)
+    return _curve(net, params, baseline, x, fixed(net, params, x, target), map_, steps, read)
 
 
 def blurred(x: Tensor, deviation: float) -> Tensor:
@@ -262,9 +264,9 @@ def _curve(
     rank = rank.view(len(before), 1, *before.shape[2:])
     counts = torch.linspace(0, ordered.shape[1], steps + 1).round().long()
     aimed = aim(net, target, len(before))
-    found: list[Tensor] = []
+    scores: list[Tensor] = []
     for count in counts.tolist():
         y, _ = forward(aimed.net, params, torch.where(rank < count, after, before), Mode(keep=False))
         measured = y if read is None or aimed.index is not None else read(y)
-        found.append((measured * aimed.mask(measured)).flatten(1).sum(1))
-    return Curve((counts / ordered.shape[1]).to(before), torch.stack(found, 1))
+        scores.append((measured * aimed.mask(measured)).flatten(1).sum(1))
+    return Curve(counts.to(before) / ordered.shape[1], torch.stack(scores, 1))

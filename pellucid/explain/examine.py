@@ -101,11 +101,11 @@ def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: SingleT
     chosen: SingleTarget = best if isinstance(best, (str, Region)) else int(best)
     orders = torch.rand((ORDERS, 1, *batch.shape[2:]), generator=torch.Generator().manual_seed(0)).to(batch.device)
     random = _areas(model, batch, chosen, orders)
-    found: list[Examined] = []
+    results: list[Examined] = []
     skipped: dict[str, str] = {}
     for method in methods:
         try:
-            found.append(_examined(model, batch, method, chosen, random))
+            results.append(_examined(model, batch, method, chosen, random))
         except PellucidError as error:
             if len(methods) == 1:
                 raise
@@ -113,10 +113,10 @@ def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: SingleT
     return Examination(
         chosen,
         float(scores(model.net, model.params, batch, chosen)),
-        found,
+        results,
         skipped,
         (fmean(random[0]), fmean(random[1])),
-        [[_distance(one, other) for other in found] for one in found],
+        [[_distance(first, second) for second in results] for first in results],
     )
 
 
@@ -128,7 +128,7 @@ def _examined(model: BaseModel, batch: Tensor, method: str, target: SingleTarget
         raise PellucidError(f"{method} returns NaN or infinity; look for NaN in the model's weights")
     part = aim(model.net, target, len(batch)).net  # layers after the target have no effect on it
     shuffled = randomisation(part, model.params, lambda params: run(params=params), most=DEPTHS)
-    likeness = {one.path: _number(one.likeness) for one in shuffled}
+    likeness = {shuffling.path: _number(shuffling.likeness) for shuffling in shuffled}
     (removed,), (added,) = _areas(model, batch, target, map_)
     total, expected_sum, verdicts = float(map_.sum()), None, dict[str, TestVerdict]()
     if method in SUMS:
@@ -146,20 +146,20 @@ def _areas(model: BaseModel, batch: Tensor, target: SingleTarget, maps: Tensor) 
     areas: Areas = [], []
     for part in maps.split(BATCH):
         x = batch.expand(len(part), *batch.shape[1:])
-        for curve, found in zip((deletion, insertion), areas, strict=True):
-            found.extend(curve(model.net, model.params, x, target, part, read=model.loss.predict).area.tolist())
+        for curve, area in zip((deletion, insertion), areas, strict=True):
+            area.extend(curve(model.net, model.params, x, target, part, read=model.loss.predict).area.tolist())
     return areas
 
 
-def _gap(found: float, expected_sum: float) -> float:
-    difference = abs(found - expected_sum)
+def _gap(map_sum: float, expected_sum: float) -> float:
+    difference = abs(map_sum - expected_sum)
     return 0.0 if difference == 0 else difference / abs(expected_sum) if expected_sum else float("inf")
 
 
-def _distance(one: Examined, other: Examined) -> float | None:
+def _distance(first: Examined, second: Examined) -> float | None:
     """Return the distance of two maps: exactly 0 for a map and itself, None if one is constant."""
-    found = _number(distance(one.map[None], other.map[None]))
-    return 0.0 if found is not None and one is other else found
+    value = _number(distance(first.map[None], second.map[None]))
+    return 0.0 if value is not None and first is second else value
 
 
 def _number(value: Tensor) -> float | None:
@@ -214,8 +214,13 @@ def _page(named: str, x: Tensor, examined: Examination) -> Page:
         for result in examined.results
     ]
     maps = [
-        FigurePart(one.method, heat_map(x, one, examined), one.method, "; ".join(notes(one, examined)))
-        for one in examined.results
+        FigurePart(
+            method_result.method,
+            heat_map(x, method_result, examined),
+            method_result.method,
+            "; ".join(notes(method_result, examined)),
+        )
+        for method_result in examined.results
     ]
     sections = [
         Section("tests", "What the tests say", [TablePart("", ("method", *tests), rows, ())], wide=True),
@@ -237,8 +242,10 @@ def _same(file: Path, identity: dict[str, Any]) -> bool:
     """Return whether a method's file is for this image, target and (up to rounding) score; False if unreadable."""
     try:
         with np.load(file) as stored:
-            alike = np.array_equal(stored["image"], identity["image"]) and str(stored["target"]) == identity["target"]
-            return alike and math.isclose(float(stored["score"]), identity["score"], rel_tol=1e-4)
+            is_equal = (
+                np.array_equal(stored["image"], identity["image"]) and str(stored["target"]) == identity["target"]
+            )
+            return is_equal and math.isclose(float(stored["score"]), identity["score"], rel_tol=1e-4)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return False
 

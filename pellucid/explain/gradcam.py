@@ -69,12 +69,12 @@ def maps(net: Layer, params: Params, x: Any, target: Target, layer: str | None) 
             "for each part of the image, so that class activation mapping does not explain its score; use saliency, or "
             "give a layer"
         )
-    found = outputs.get(path, [])
-    if len(found) > 1:
+    values = outputs.get(path, [])
+    if len(values) > 1:
         raise PellucidError(f"the layer {path!r} runs more than once, so it has several outputs; give another")
-    if found and not (isinstance(found[0], Tensor) and found[0].dim() == 4):
+    if values and not (isinstance(values[0], Tensor) and values[0].dim() == 4):
         raise PellucidError(f"the layer {path!r} outputs no feature maps (N, C, H, W); give another")
-    return Maps(found[0], _arriving(run, path), run) if found else _raise_no_effect(path)
+    return Maps(values[0], _arriving(run, path), run) if values else _raise_no_effect(path)
 
 
 def _candidates(tokens: Tokens, images: ImageOutputs, layer: str | None) -> dict[str, tuple[Tensor, Places]]:
@@ -82,9 +82,10 @@ def _candidates(tokens: Tokens, images: ImageOutputs, layer: str | None) -> dict
     if layer is None and not images.mixed:
         return {}
     return {
-        path: found[1:]
-        for path, found in tokens.found.items()
-        if found is not None and (path == layer or (layer is None and found[0].traits & (Trait.NORM | Trait.SUM)))
+        path: token_outputs[1:]
+        for path, token_outputs in tokens.found.items()
+        if token_outputs is not None
+        and (path == layer or (layer is None and token_outputs[0].traits & (Trait.NORM | Trait.SUM)))
     }
 
 
@@ -103,7 +104,7 @@ def _token_maps(run: ForwardPass, candidates: dict[str, tuple[Tensor, Places]]) 
     return _raise_no_effect(list(candidates)[-1])
 
 
-def shown(mapped: Tensor, x: Any, upsample: bool) -> Tensor:
+def resized_map(mapped: Tensor, x: Any, upsample: bool) -> Tensor:
     """Return maps (N, 1, h, w), resized bilinearly to the images x if `upsample`."""
     if not upsample:
         return mapped
@@ -152,9 +153,9 @@ def gradcam(
     position in the image. target: see `aim`. Raises PellucidError for a layer without maps or
     one that runs twice. Source: Selvaraju et al. 2017, equations 1 and 2; local: Draelos and Carin 2020 (HiResCAM).
     """
-    found = maps(net, params, x, target, layer)
-    weighted = (found.da * found.a).sum(1, keepdim=True) if local else weighted_maps(found)
-    return shown(weighted if signed else weighted.clamp_min(0), x, upsample)
+    layer_maps = maps(net, params, x, target, layer)
+    weighted = (layer_maps.da * layer_maps.a).sum(1, keepdim=True) if local else weighted_maps(layer_maps)
+    return resized_map(weighted if signed else weighted.clamp_min(0), x, upsample)
 
 
 def weighted_maps(maps: Maps) -> Tensor:
@@ -176,7 +177,7 @@ def gradcam_plus_plus(
     denominator = 2 * da**2 + da**3 * a.sum((2, 3), keepdim=True)
     alpha = torch.where(denominator == 0, 0, da**2 / denominator)
     weights = (alpha * da.clamp_min(0)).sum((2, 3), keepdim=True)  # (N, C, 1, 1)
-    return shown((weights * a).sum(1, keepdim=True).clamp_min(0), x, upsample)
+    return resized_map((weights * a).sum(1, keepdim=True).clamp_min(0), x, upsample)
 
 
 def guided_gradcam(net: Layer, params: Params, x: Any, target: Target = None, layer: str | None = None) -> Tensor:
@@ -188,6 +189,6 @@ def guided_gradcam(net: Layer, params: Params, x: Any, target: Target = None, la
     """
     rules = guided_backprop()(Entrance(x))
     check_has_rules(net, "guided_gradcam", rules)
-    found = maps(net, params, x, target, layer)
-    where = shown(weighted_maps(found).clamp_min(0), x, upsample=True)
-    return found.run.back(rules) * where
+    layer_maps = maps(net, params, x, target, layer)
+    where = resized_map(weighted_maps(layer_maps).clamp_min(0), x, upsample=True)
+    return layer_maps.run.back(rules) * where

@@ -21,7 +21,7 @@ def check_has_rules(net: Layer, method: str, rules: Rules) -> None:
     These are the layers that act on whole tensors, such as attention, for which `rules` returns their gradient, other
     than sums, layers that move values, and parameters and constants.
     """
-    found = {
+    missing = {
         path: type(layer).__name__
         for path, layer in walk(net)
         if Trait.WHOLE in layer.traits
@@ -29,10 +29,10 @@ def check_has_rules(net: Layer, method: str, rules: Rules) -> None:
         and not isinstance(layer, Learned | Fixed)
         and rules(path, layer) is own
     }
-    if found:
-        path, name = next(iter(found.items()))
+    if missing:
+        path, name = next(iter(missing.items()))
         raise PellucidError(
-            f"{method} has no rule for {plural(len(found), 'layer')} of this network, first {path} ({name}); "
+            f"{method} has no rule for {plural(len(missing), 'layer')} of this network, first {path} ({name}); "
             "use saliency, integrated_gradients or occlusion"
         )
 
@@ -53,7 +53,7 @@ class ImageOutputs:
 
     def includes(self, y: Any) -> bool:
         """Return whether y is one of the recorded images, other than the input."""
-        return any(y is one for one in self._found[1:])
+        return any(y is output for output in self._found[1:])
 
     def __call__(self, path: str, layer: Layer, x: Any, y: Any) -> bool:
         """Return whether y is an image, and record it."""
@@ -66,7 +66,7 @@ class ImageOutputs:
             return False
         parts = x if isinstance(x, tuple) else (x,)
         takes_images = bool(layer.traits & IMAGE_LAYERS) or isinstance(layer, BatchNorm | GroupNorm)
-        if y.dim() != 4 or not (takes_images or any(part is one for part in parts for one in self._found)):
+        if y.dim() != 4 or not (takes_images or any(part is output for part in parts for output in self._found)):
             return False
         self._found.append(y)
         self.mixed = ""

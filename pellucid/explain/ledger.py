@@ -21,7 +21,7 @@ BIAS, PARAMETER, CONSTANT, SOFTMAX, STABILIZER, RULE = (
     "bias", "parameter", "constant", "softmax", "stabilizer", "rule",
 )  # fmt: skip
 ROUNDING = 8  # units in the last place: relevance that a layer without loss may gain or lose
-SHOWN = 8  # layers in the text of a ledger
+MAX_LAYERS = 8  # layers in the text of a ledger
 
 
 @dataclass(frozen=True)
@@ -55,27 +55,30 @@ class Ledger:
     @property
     def gap(self) -> float:
         """The score less the input's relevance and all that was absorbed: 0 up to rounding errors."""
-        return self.score - self.input - sum(one.relevance for one in self.absorbed)
+        return self.score - self.input - sum(absorbed.relevance for absorbed in self.absorbed)
 
     def by_cause(self) -> dict[str, float]:
         """Return the absorbed relevance by cause."""
-        found: dict[str, float] = {}
-        for one in self.absorbed:
-            found[one.cause] = found.get(one.cause, 0.0) + one.relevance
-        return found
+        sums: dict[str, float] = {}
+        for absorbed in self.absorbed:
+            sums[absorbed.cause] = sums.get(absorbed.cause, 0.0) + absorbed.relevance
+        return sums
 
     def __str__(self) -> str:
         """Return the account as text: the causes, and the layers that absorb most."""
         rows = [("input", self.input), *self.by_cause().items()]
-        largest = sorted(self.absorbed, key=lambda one: -abs(one.relevance))
-        more = len(largest) - SHOWN
+        largest = sorted(self.absorbed, key=lambda entry: -abs(entry.relevance))
+        unlisted = len(largest) - MAX_LAYERS
         return "\n".join(
             [
                 f"score {self.score:.6g}",
                 *(f"  {name:<12}{value:>12.6g}" for name, value in rows),
                 f"  {'gap':<12}{self.gap:>12.2g}",
-                *(f"{one.path} ({one.layer}), {one.cause}: {one.relevance:.6g}" for one in largest[:SHOWN]),
-                *([f"and {plural(more, 'smaller entry', 'smaller entries')}"] if more > 0 else []),
+                *(
+                    f"{entry.path} ({entry.layer}), {entry.cause}: {entry.relevance:.6g}"
+                    for entry in largest[:MAX_LAYERS]
+                ),
+                *([f"and {plural(unlisted, 'smaller entry', 'smaller entries')}"] if unlisted > 0 else []),
             ]
         )
 

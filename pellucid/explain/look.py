@@ -216,8 +216,8 @@ def _best(model: BaseModel, target: int) -> Maximum:
     start = torch.as_tensor(grey(model)).float()
     low, high = (model.scaled(torch.full((1, *model.nominal_shape), value)).cpu() for value in (0.0, 1.0))
     noise = 0.1 * float((high - low).mean())
-    found = maximize(
+    maximum = maximize(
         model.net, model.params, target, model.nominal_shape, start=start, noise=noise, low=low, high=high,
         rate=noise, **ASCENT,
     )  # fmt: skip
-    return Maximum(GREY + (found.x - start) / (high - low), found.scores)  # back to 0..1
+    return Maximum(GREY + (maximum.x - start) / (high - low), maximum.scores)  # back to 0..1

@@ -62,7 +62,7 @@ def page(look: Look) -> Page:
     names = [f"{name}: {best.scores[-1]:.3g}" for name, best in look.best]
     pictures = [best.x[0].mean(0).numpy() for _, best in look.best]
     best = sheet(pictures, "the input that maximizes each class, and its score", names, columns=5)
-    occlusion = [_occlusion(look, k, one) for k, one in enumerate(look.hidden)]
+    occlusion = [_occlusion(look, k, hidden) for k, hidden in enumerate(look.hidden)]
     sections = [
         *(_layer(look, k, layer) for k, layer in enumerate(look.layers)),
         Section("occlusion", "Occlusion", occlusion, wide=True),
@@ -114,24 +114,25 @@ def _layer(look: Look, k: int, layer: LayerLook) -> Section:
     return Section(f"layer-{k}", layer.path, [*parts, FigureRow(columns)], wide=True)
 
 
-def _occlusion(look: Look, k: int, one: OccludedImage) -> FigureRow:
-    assert one.classes.predicted is not None
-    side, alt = int(one.classes.corners[0, 0, 2]), f"Occlusion of image {k + 1}:"
-    effect, back = one.total.effect(*one.image.shape[1:])[0, 0], one.deconvolution.sum(0)
+def _occlusion(look: Look, k: int, hidden: OccludedImage) -> FigureRow:
+    assert hidden.classes.predicted is not None
+    side, alt = int(hidden.classes.corners[0, 0, 2]), f"Occlusion of image {k + 1}:"
+    effect, back = hidden.total.effect(*hidden.image.shape[1:])[0, 0], hidden.deconvolution.sum(0)
     figures = (
         (
-            "map", heat(one.image, effect, f"decrease of {one.map}", signed=True),
-            f"Decrease of the total activation of {one.map}, the map of its layer with the largest sum for this image, "
-            f"when a grey square of {side} x {side} pixels hides a pixel (the mean over such squares).",
+            "map", heat(hidden.image, effect, f"decrease of {hidden.map}", signed=True),
+            f"Decrease of the total activation of {hidden.map}, the map of its layer with the largest sum for this "
+            f"image, when a grey square of {side} x {side} pixels hides a pixel (the mean over such squares).",
         ),
         (
-            "deconvolution", heat(one.image, back, f"{one.map}, projected down", signed=True),
+            "deconvolution", heat(hidden.image, back, f"{hidden.map}, projected down", signed=True),
             "The same map's largest activation, projected back to the pixels. Its large values should be at the same "
             "positions as in the previous image.",
         ),
         (
-            "class", places(one.classes.score[0], one.classes.predicted[0], look.classes, f"p({one.label})"),
-            f"The probability of {one.label}, and the class that the model predicts, for each position of the square.",
+            "class", places(hidden.classes.score[0], hidden.classes.predicted[0], look.classes, f"p({hidden.label})"),
+            f"The probability of {hidden.label}, and the class that the model predicts, "
+            "for each position of the square.",
         ),
     )  # fmt: skip
     return FigureRow(
@@ -173,19 +174,19 @@ def _evolution(evolution: Look) -> list[SectionPart]:
     parts: list[SectionPart] = [
         f"The weights are those {retraining if evolution.shows_retraining else 'of its training'}."
     ]
-    for one in evolution.grown:
+    for grown in evolution.grown:
         caption = (
-            f"{one.path}: a row for each of the {len(one.maps)} maps with the largest mean at the end, a column for "
-            f"each epoch; the largest activation over {len(evolution.images):,} images, projected back to the pixels, "
-            "each on its own scale with 0 as mid-grey. A sudden change means that another image has the largest "
+            f"{grown.path}: a row for each of the {len(grown.maps)} maps with the largest mean at the end, a column "
+            f"for each epoch; the largest activation over {len(evolution.images):,} images, projected back to the "
+            "pixels, each on its own scale, 0 as mid-grey. A sudden change means that another image has the largest "
             "activation."
         )
         over = (
-            f"{one.path}: each map's mean activation over all images and positions, and the largest mean of all maps."
+            f"{grown.path}: each map's mean activation over all images and positions, and the largest mean of all maps."
         )
         parts.append(FigureRow([
-            FigurePart(f"growth-{one.key}", growth(one), f"Evolution of {one.path}", caption),
-            FigurePart(f"means-{one.key}", means(one), f"Mean activations of {one.path}", over),
+            FigurePart(f"growth-{grown.key}", growth(grown), f"Evolution of {grown.path}", caption),
+            FigurePart(f"means-{grown.key}", means(grown), f"Mean activations of {grown.path}", over),
         ]))  # fmt: skip
     return parts
 
@@ -204,20 +205,21 @@ def numbers_of(look: Look) -> dict[str, dict[str, Any]]:
     for layer in look.layers:
         numbers[f"filters-{layer.key}"] = {"weight": layer.weight}
         numbers[f"maps-{layer.key}"] = {"outputs": layer.outputs}
-        for one in layer.top:
-            numbers[f"patches-{layer.key}-{one.map}"] = {
-                "images": one.images, "value": one.value, "corners": one.corners, "deconvolution": one.deconvolution,
+        for top in layer.top:
+            numbers[f"patches-{layer.key}-{top.map}"] = {
+                "images": top.images, "value": top.value, "corners": top.corners, "deconvolution": top.deconvolution,
             }  # fmt: skip
-    for one in look.grown:
-        strongest = torch.stack([torch.cat([top.deconvolution for top in row]) for row in one.strongest])
-        numbers[f"growth-{one.key}"] = {
-            "epochs": list(one.epochs), "means": one.means, "maps": list(one.maps), "deconvolution": strongest,
+    for grown in look.grown:
+        strongest = torch.stack([torch.cat([top.deconvolution for top in row]) for row in grown.strongest])
+        numbers[f"growth-{grown.key}"] = {
+            "epochs": list(grown.epochs), "means": grown.means, "maps": list(grown.maps), "deconvolution": strongest,
         }  # fmt: skip
-    for k, one in enumerate(look.hidden):
-        assert one.classes.predicted is not None
+    for k, hidden in enumerate(look.hidden):
+        assert hidden.classes.predicted is not None
         numbers[f"hidden-{k}"] = {
-            "image": one.image, "probability": one.classes.score[0], "predicted": one.classes.predicted[0],
-            "corners": one.classes.corners, "total_activation": one.total.score[0], "deconvolution": one.deconvolution,
+            "image": hidden.image, "probability": hidden.classes.score[0], "predicted": hidden.classes.predicted[0],
+            "corners": hidden.classes.corners, "total_activation": hidden.total.score[0],
+            "deconvolution": hidden.deconvolution,
         }  # fmt: skip
     numbers["best"] = {name: best.x for name, best in look.best}
     return numbers
@@ -277,15 +279,15 @@ def patch_sheet(patches: Sequence[TopPatches], images: Tensor) -> Figure:
     rows, across = math.ceil(len(patches) / MAPS), min(MAPS, len(patches))
     size = (across * (2 * SIDE + 0.04 + GAP) + GAP, rows * (SIDE + NAME + GAP) + GAP)
     figure = Figure(size)
-    for k, one in enumerate(patches):
+    for k, patch in enumerate(patches):
         row, column = divmod(k, MAPS)
         left = GAP + column * (2 * SIDE + 0.04 + GAP)
         bottom = size[1] - (row + 1) * (SIDE + NAME + GAP)
-        for shift, tile in enumerate(tiles(one, images)):
+        for shift, tile in enumerate(tiles(patch, images)):
             plot = picture_axes(figure, left + shift * (SIDE + 0.04), bottom, SIDE, SIDE)
             show(plot, tile)
             if shift == 0:
-                words = f"{one.map}: {float(one.value[0]):.3g}"
+                words = f"{patch.map}: {float(patch.value[0]):.3g}"
                 plot.set_title(words, fontsize=SMALL - 1, color=INK, pad=2, loc="left")
     return figure
 

@@ -67,7 +67,7 @@ class MeasuredComposites:
         rows = sorted([*rows, (self.random, "random order", "")], key=lambda row: row[0])
         head = ("composite", "deletion", "better than random")
         lines = [head, *((name, f"{area:.4g}", better) for area, name, better in rows)]
-        return "\n".join([aligned(lines, right=(1,)), *(f"{name}: {why}" for name, why in self.skipped.items())])
+        return "\n".join([aligned(lines, right=(1,)), *(f"{name}: {reason}" for name, reason in self.skipped.items())])
 
 
 @torch.no_grad()
@@ -85,7 +85,7 @@ def measure_composites(
     target = fixed(net, params, x, target)
     rng = torch.Generator().manual_seed(0)
     maps = (torch.rand((len(x), 1, *x.shape[2:]), generator=rng).to(x) for _ in range(orders))
-    random = torch.stack([deletion(net, params, x, target, one, read=read).area for one in maps])  # (orders, N)
+    random = torch.stack([deletion(net, params, x, target, order, read=read).area for order in maps])  # (orders, N)
     rows: list[MeasuredComposite] = []
     skipped: dict[str, str] = {}
     for name, options in candidates:

@@ -47,9 +47,9 @@ def explain(
     Raises PellucidError for unknown methods and options, and for methods that do not fit the network.
     """
     check_known("no method", method, METHODS)
-    known = inspect.signature(METHODS[method]).parameters
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
-        names = [name for name in known if name not in ("net", "params", "x", "target")]
+    parameters = inspect.signature(METHODS[method]).parameters
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        names = [name for name in parameters if name not in ("net", "params", "x", "target")]
         for name in options:
             check_known(f"{method} has no option", name, names)
     with torch.no_grad():

@@ -39,12 +39,12 @@ class Near:
         # The inputs of the layers for the unchanged image.
         self._bases = [image[None].contiguous(memory_format=MEMORY_FORMAT)]
 
-    def run(self, places: Tensor, side: int, batch: int) -> Tensor:
+    def run(self, squares: Tensor, side: int, batch: int) -> Tensor:
         """Return the outputs for P squares, (P, 4): top, left, bottom, right; none has a side above `side`.
 
         Layers on maps run on `batch` squares at once, the later layers on vectors on all squares.
         """
-        y = torch.cat([self._maps(part, side) for part in places.split(batch)])
+        y = torch.cat([self._maps(part, side) for part in squares.split(batch)])
         for layer, params in self.layers[self._vectors() :]:
             y = _run(layer, params, y)
         return y
@@ -54,23 +54,23 @@ class Near:
         inputs = (self._base(k) for k in range(len(self.layers)))
         return next((k for k, x in enumerate(inputs) if isinstance(x, Tensor) and x.dim() == 2), len(self.layers))
 
-    def _maps(self, places: Tensor, side: int) -> Tensor:
+    def _maps(self, squares: Tensor, side: int) -> Tensor:
         """Return for each square the input of the first layer on vectors, or the outputs if there is none."""
         base = self._bases[0]
-        part = _square(base[0], self.filled, places, side)
-        done = 0
-        while done < len(self.layers) and _is_small(part.values, base):
-            layer, params = self.layers[done]
+        part = _square(base[0], self.filled, squares, side)
+        computed = 0
+        while computed < len(self.layers) and _is_small(part.values, base):
+            layer, params = self.layers[computed]
             if _pointwise(layer):
                 part = part._replace(values=_run(layer, params, part.values))
             elif (window := _window(layer, base)) is not None:
                 part = _step(layer, params, base, part, window)
             else:
                 break
-            done += 1
-            base = self._base(done)
+            computed += 1
+            base = self._base(computed)
         y = _paste(base, part)
-        for layer, params in self.layers[done : self._vectors()]:
+        for layer, params in self.layers[computed : self._vectors()]:
             y = _run(layer, params, y)
         return y
 
@@ -137,8 +137,8 @@ def _mixed(base: Tensor, part: Rectangles, rows: Tensor, columns: Tensor, high: 
     """Return (P, C, high, wide), the rectangles at `rows` and `columns`: values of the part, elsewhere of the base."""
     shape = (len(rows), base.shape[1], high, wide)
     x = torch.empty(shape, dtype=base.dtype, device=base.device, memory_format=MEMORY_FORMAT)
-    places = torch.stack([rows, columns, part.rows - rows, part.columns - columns], 1).tolist()
-    for out, values, (row, column, down, along) in zip(x, part.values, places, strict=True):
+    rectangles = torch.stack([rows, columns, part.rows - rows, part.columns - columns], 1).tolist()
+    for out, values, (row, column, down, along) in zip(x, part.values, rectangles, strict=True):
         out.copy_(base[0, :, row : row + high, column : column + wide])
         # Rows of the part above the rectangle (if `down` is negative) and beyond its end are cut off; columns likewise.
         inner = values[:, max(-down, 0) : high - down, max(-along, 0) : wide - along]
@@ -147,12 +147,12 @@ def _mixed(base: Tensor, part: Rectangles, rows: Tensor, columns: Tensor, high: 
     return x
 
 
-def _square(image: Tensor, filled: Tensor, places: Tensor, side: int) -> Rectangles:
+def _square(image: Tensor, filled: Tensor, squares: Tensor, side: int) -> Rectangles:
     """Return the image around each square, with the square in it."""
-    rows, columns = (places[:, axis].clamp_max(image.shape[1 + axis] - side) for axis in (0, 1))
-    values = image.new_empty(len(places), len(image), side, side)
+    rows, columns = (squares[:, axis].clamp_max(image.shape[1 + axis] - side) for axis in (0, 1))
+    values = image.new_empty(len(squares), len(image), side, side)
     for value, row, column, (top, left, bottom, right) in zip(
-        values, rows.tolist(), columns.tolist(), places.tolist(), strict=True
+        values, rows.tolist(), columns.tolist(), squares.tolist(), strict=True
     ):
         value.copy_(image[:, row : row + side, column : column + side])
         value[:, top - row : bottom - row, left - column : right - column] = filled[:, top:bottom, left:right]

@@ -113,16 +113,16 @@ def occlude(
     scores: list[list[Tensor]] = [[] for _ in x]
     classes: list[list[Tensor]] = [[] for _ in x]
     with memory_kept():
-        for places in corners.flatten(0, 1).split(batch * VECTORS if is_class else batch):
+        for chunk in corners.flatten(0, 1).split(batch * VECTORS if is_class else batch):
             for n in range(len(x)):
-                found = variants[n].run(places, side, batch)
-                found = found if read is None else read(found)
+                outputs = variants[n].run(chunk, side, batch)
+                outputs = outputs if read is None else read(outputs)
                 # The unit with a map's largest value may be another one for each square; a class and a region are
                 # fixed.
-                weights = mask[n].expand(found.shape) if aimed.index is None else aimed.mask(found)
-                scores[n].append((found * weights).flatten(1).sum(1))
+                weights = mask[n].expand(outputs.shape) if aimed.index is None else aimed.mask(outputs)
+                scores[n].append((outputs * weights).flatten(1).sum(1))
                 if is_class:
-                    classes[n].append(found.argmax(1))
+                    classes[n].append(outputs.argmax(1))
     shape = corners.shape[:2]
     return Occluded(
         torch.stack([torch.cat(parts).view(shape) for parts in scores]),

@@ -44,13 +44,13 @@ def receptive_fields(run: ForwardPass) -> Tensor:
     PellucidError for a layer without a rule.
     """
     marks = run.back(rules, last=False)  # (N, C, H, W)
-    found: list[list[int]] = []
+    windows: list[list[int]] = []
     for marked in (marks > 0).any(1):
         rows, columns = marked.any(1).nonzero().flatten(), marked.any(0).nonzero().flatten()
         if not len(rows):
             raise PellucidError("the target depends on no pixel; choose one that depends on the input")
-        found.append([int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1])
-    return torch.tensor(found)
+        windows.append([int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1])
+    return torch.tensor(windows)
 
 
 def rules(path: str, layer: Layer) -> Rule:
@@ -70,7 +70,7 @@ def _marked(dx: Any) -> Any:
     return tuple(map(_marked, dx)) if isinstance(dx, tuple) else (dx != 0).to(dx.dtype)
 
 
-def _own(layer: Layer, params: Params, cache: Cache, dy: Any) -> Any:
+def _own_backward(layer: Layer, params: Params, cache: Cache, dy: Any) -> Any:
     """Propagate the marks by the layer's own rule for dx."""
     return own(layer, params, cache, dy)[0]
 
@@ -121,6 +121,6 @@ REACHES: tuple[tuple[tuple[type[Layer] | Trait, ...], ReachRule], ...] = (
     ((GroupNorm, InstanceNorm2d, LayerNorm), _all_values),
     ((Multiply,), _product),
     ((Softmax, LogSoftmax), _along),
-    ((Trait.LINEAR, MaxUnpool2d), _own),
+    ((Trait.LINEAR, MaxUnpool2d), _own_backward),
     ((Trait.ELEMENTWISE, BatchNorm, LocalResponseNorm), _pass),
 )

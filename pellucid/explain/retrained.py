@@ -84,7 +84,7 @@ def retrained(
     integer(epochs, "retrained: epochs", 1)
     keep, rows = _KeepWeights(), list[Retrained]()
     for variant in (NetworkVariant("nothing"), *(default_variants(model.net) if variants is None else variants)):
-        net = changed(model.net, variant)
+        net = changed_net(model.net, variant)
         callbacks = [] if rows else [keep]
         try:
             other = BaseModel(
@@ -108,19 +108,19 @@ def default_variants(net: Layer) -> list[NetworkVariant]:
     """
     layers = dict(walk(net))
     removals = [tuple(removal.path for removal in row) for row in default_rows(net)]
-    found = [NetworkVariant(", ".join(paths), paths, 0.0) for paths in removals]
+    variants = [NetworkVariant(", ".join(paths), paths, 0.0) for paths in removals]
     single = [paths[0] for paths in removals if len(paths) == 1]
     for kind, name in ((Conv2d, "convolutions"), (Dense, "dense layers")):
         paths = tuple(path for path in single if isinstance(layers[path], kind))
         if paths:
-            found += [
+            variants += [
                 NetworkVariant(f"half of the {name}", paths, 0.5),
                 NetworkVariant(f"twice the {name}", paths, 2.0),
             ]
-    return found
+    return variants
 
 
-def changed(net: Layer, variant: NetworkVariant) -> Layer:
+def changed_net(net: Layer, variant: NetworkVariant) -> Layer:
     """Return the network with the variant's layers removed, or their number of outputs multiplied by its factor."""
     for path in variant.paths:
         net = replace_layer(net, path, lambda layer: _scaled(layer, variant.factor))

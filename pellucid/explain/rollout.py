@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.explain.gradcam import shown
+from pellucid.explain.gradcam import resized_map
 from pellucid.explain.layout import ImageOutputs
 from pellucid.explain.sweeps import examples, forward_to
 from pellucid.explain.target import Target
@@ -47,19 +47,23 @@ def rollout(net: Layer, params: Params, x: Any, target: Target = None, upsample:
     forward_to(net, params, x, target, watch)
     if not weights:
         raise PellucidError("rollout needs attention, of which this network has none; use gradcam or lrp")
-    found = [one for one in tokens.found.values() if one is not None]
-    count = 0 if not found else found[-1][1].flatten(1, -2).shape[1]
-    others = [one for one in weights if one.dim() != 4 or one.shape[:1] + one.shape[2:] != (examples(x), count, count)]
-    if others or not found:
+    token_outputs = [attention for attention in tokens.found.values() if attention is not None]
+    count = 0 if not token_outputs else token_outputs[-1][1].flatten(1, -2).shape[1]
+    others = [
+        attention
+        for attention in weights
+        if attention.dim() != 4 or attention.shape[:1] + attention.shape[2:] != (examples(x), count, count)
+    ]
+    if others or not token_outputs:
         raise PellucidError(
             f"rollout needs attention among all tokens of an image; {plural(len(others) or len(weights), 'layer')} of "
             "this network attend to windows, to fewer keys, or to tokens whose place is unknown; use gradcam or lrp"
         )
-    _, y, places = found[-1]
+    _, y, places = token_outputs[-1]
     mixed = torch.eye(count, dtype=y.dtype, device=y.device).expand(len(y), -1, -1)
-    for one in weights:
-        averaged = (one.mean(1) + torch.eye(count, dtype=y.dtype, device=y.device)) / 2  # its rows have the sum 1
+    for attention in weights:
+        averaged = (attention.mean(1) + torch.eye(count, dtype=y.dtype, device=y.device)) / 2  # its rows have the sum 1
         mixed = averaged @ mixed
     special = (places.labels[0, ..., 0].flatten() == 0).nonzero().flatten()
     reached = mixed[:, special[0]] if len(special) else mixed.mean(1)  # (N, T)
-    return shown(places.maps(reached[..., None]), x, upsample)
+    return resized_map(places.maps(reached[..., None]), x, upsample)

@@ -20,27 +20,29 @@ def upto(net: Layer, path: str) -> Layer:
     A Shared layer outputs a tuple with one value for each use. A node of a Graph that reuses the layer of another node
     has its own name. Raises PellucidError for an unknown path.
     """
-    return _cut(net, path, path)
+    return _up_to(net, path, path)
 
 
-def _cut(layer: Layer, below: str, path: str) -> Layer:
-    """Return the part of a layer up to its descendant at `below`; path: in the whole network, for messages."""
-    if not below:
+def _up_to(layer: Layer, relative_path: str, path: str) -> Layer:
+    """Return the part of a layer up to its descendant at `relative_path`; path: in the whole network, for messages."""
+    if not relative_path:
         return layer
     if not isinstance(layer, Combinator):
-        raise PellucidError(f"no layer {path!r}: a {type(layer).__name__} has no part {below.partition('.')[0]!r}")
+        raise PellucidError(
+            f"no layer {path!r}: a {type(layer).__name__} has no part {relative_path.partition('.')[0]!r}"
+        )
     known = layer.nodes if isinstance(layer, Graph) else layer.layers
-    name = first_name(below, known)
-    rest = below.removeprefix(name).removeprefix(".")
+    name = first_name(relative_path, known)
+    rest = relative_path.removeprefix(name).removeprefix(".")
     if name not in known:
         raise PellucidError(f"no layer {path!r}: {name!r} is none of {', '.join(known)}{nearest(name, known)}")
     # A subclass may run its layers in another way.
     if type(layer) is Graph:
-        return _graph(layer, name, rest, path)
+        return _graph_up_to(layer, name, rest, path)
     if type(layer) is Shared:
-        return Shared(_cut(layer.layer, rest, path))
+        return Shared(_up_to(layer.layer, rest, path))
     if type(layer) is Parallel and name == "merge":
-        return Parallel(layer.branches, _cut(layer.merge, rest, path))
+        return Parallel(layer.branches, _up_to(layer.merge, rest, path))
     before: dict[str, Layer] = {}
     if type(layer) is Sequential:
         children = list(layer.children)
@@ -49,12 +51,12 @@ def _cut(layer: Layer, below: str, path: str) -> Layer:
         raise PellucidError(
             f"{path!r}: a layer inside a {type(layer).__name__} cannot be a target; give a layer outside of it"
         )
-    return Sequential(**before, **{name: _cut(layer.layers[name], rest, path)})
+    return Sequential(**before, **{name: _up_to(layer.layers[name], rest, path)})
 
 
-def _graph(graph: Graph, name: str, rest: str, path: str) -> Layer:
-    """Return the nodes of a graph that the node `name` needs, cut at its descendant `rest` if that is not empty."""
-    if rest and (isinstance(graph.nodes[name][0], str) or any(node[0] == name for node in graph.nodes.values())):
+def _graph_up_to(graph: Graph, name: str, inner_path: str, path: str) -> Layer:
+    """Return the nodes of a graph that the node `name` needs, cut at its descendant `inner_path` unless that is ""."""
+    if inner_path and (isinstance(graph.nodes[name][0], str) or any(node[0] == name for node in graph.nodes.values())):
         raise PellucidError(f"{path!r} is in a layer that runs more than once; give one of its nodes as a whole")
     needed, pending = set[str](), [name]
     while pending:
@@ -65,8 +67,8 @@ def _graph(graph: Graph, name: str, rest: str, path: str) -> Layer:
         layer, *sources = graph.nodes[current]
         pending += [*sources, *([layer] if isinstance(layer, str) else [])]
     nodes = {current: node for current, node in graph.nodes.items() if current in needed}
-    if rest:
-        nodes[name] = (_cut(graph.nodes[name][0], rest, path), *graph.nodes[name][1:])
+    if inner_path:
+        nodes[name] = (_up_to(graph.nodes[name][0], inner_path, path), *graph.nodes[name][1:])
     return Graph(nodes, (name,), graph.inputs)
 
 
@@ -89,7 +91,7 @@ class Region:
     def repeated(self, count: int) -> "Region":
         """Return the target for a batch with each example repeated `count` times in a row."""
         classes, weights = (
-            part.repeat_interleave(count, 0) if len(part) > 1 else part for part in (self.classes, self.weights)
+            tensor.repeat_interleave(count, 0) if len(tensor) > 1 else tensor for tensor in (self.classes, self.weights)
         )
         return Region(classes, weights, self.where)
 
@@ -123,7 +125,7 @@ class Aim:
                 f"the network has {len(y)} outputs; give the target as a path, such as 'head.scores[3]', to one of them"
             )
         if self.index is not None:
-            return _at(y, self.index)
+            return _unit_mask(y, self.index)
         if self.region is not None or (y.dim() == 4 and self.classes is not None):
             region = self.region or predicted_region(y, self.classes)
             return _region_weights(y, region)
@@ -133,7 +135,7 @@ class Aim:
                 "'head.conv[3]' for the largest value of map 3, 'head.conv[3, :, :]' for the whole map, or "
                 "'head.conv[3, 10:20, 30:50]' for a region"
             )
-        classes = y.argmax(1) if self.classes is None else _checked(self.classes, y)
+        classes = y.argmax(1) if self.classes is None else _expanded_classes(self.classes, y)
         return torch.zeros_like(y).scatter_(1, classes[:, None], 1.0)
 
 
@@ -142,7 +144,7 @@ def predicted_region(y: Tensor, classes: Any) -> Region:
 
     Raises PellucidError for an image without such a pixel.
     """
-    chosen = _checked(target_classes(classes, len(y)), y)
+    chosen = _expanded_classes(target_classes(classes, len(y)), y)
     pixels = y.argmax(1) == chosen[:, None, None]  # (N, H, W)
     empty = (~pixels.flatten(1).any(1)).nonzero()
     if len(empty):
@@ -160,7 +162,7 @@ def _region_weights(y: Tensor, region: Region) -> Tensor:
             f"target: a region of {tuple(region.weights.shape[1:])} pixels does not fit outputs of shape "
             f"{tuple(y.shape[1:])}"
         )
-    index = _checked(region.classes, y)[:, None, None, None].expand(-1, 1, *y.shape[2:])
+    index = _expanded_classes(region.classes, y)[:, None, None, None].expand(-1, 1, *y.shape[2:])
     weights = region.weights.to(y)[:, None].expand(len(y), -1, -1, -1)
     return torch.zeros_like(y).scatter_(1, index, weights)
 
@@ -179,13 +181,13 @@ def aim(net: Layer, target: Target, examples: int) -> Aim:
     if isinstance(target, Region):
         return Aim(net, region=target)
     if isinstance(target, str):
-        found = UNIT.fullmatch(target.replace(" ", ""))
-        if found is None:
+        unit = UNIT.fullmatch(target.replace(" ", ""))
+        if unit is None:
             raise PellucidError(
                 f"target {target!r} is not a unit; write a path and an index, such as 'features.conv5[12]', or a "
                 "class index"
             )
-        return Aim(upto(net, found["path"]), tuple(_number(part, target) for part in found["index"].split(",")))
+        return Aim(upto(net, unit["path"]), tuple(_parse_index(part, target) for part in unit["index"].split(",")))
     return Aim(net, classes=target_classes(target, examples))
 
 
@@ -202,7 +204,7 @@ def target_classes(target: Any, examples: int) -> Tensor:
     return classes.reshape(-1).long()
 
 
-def _checked(classes: Tensor, y: Tensor) -> Tensor:
+def _expanded_classes(classes: Tensor, y: Tensor) -> Tensor:
     """Return a class for each example; raises PellucidError for a class without a score in `y`."""
     classes = classes.to(y.device).expand(len(y))
     if bool((classes < 0).any() or (classes >= y.shape[1]).any()):
@@ -212,23 +214,23 @@ def _checked(classes: Tensor, y: Tensor) -> Tensor:
     return classes
 
 
-def _number(part: str, target: str) -> int | slice:
-    found = re.fullmatch("(-?[0-9]{1,18})?(:)?(-?[0-9]{1,18})?", part)
-    if found is None or not part or (found[2] is None and found[3] is not None):
+def _parse_index(part: str, target: str) -> int | slice:
+    match = re.fullmatch("(-?[0-9]{1,18})?(:)?(-?[0-9]{1,18})?", part)
+    if match is None or not part or (match[2] is None and match[3] is not None):
         raise PellucidError(f"target {target!r}: {part!r} is not an index; write integers, 3:9, or : for all")
-    if found[2] is None:
+    if match[2] is None:
         return int(part)
-    return slice(None if found[1] is None else int(found[1]), None if found[3] is None else int(found[3]))
+    return slice(None if match[1] is None else int(match[1]), None if match[3] is None else int(match[3]))
 
 
-def _at(y: Tensor, index: tuple[int | slice, ...]) -> Tensor:
+def _unit_mask(y: Tensor, index: tuple[int | slice, ...]) -> Tensor:
     """Return the mask of a unit, of the unit with a map's largest value, or of a region or whole map."""
     sizes = y.shape[1:]
     if len(index) not in (1, len(sizes)) or any(
-        not range(size)[part] if isinstance(part, slice) else not -size <= part < size
-        for part, size in zip(index, sizes, strict=False)
+        not range(size)[position] if isinstance(position, slice) else not -size <= position < size
+        for position, size in zip(index, sizes, strict=False)
     ):
-        raise PellucidError(f"target: no index {_written(index)} in outputs of shape {tuple(sizes)}")
+        raise PellucidError(f"target: no index {_index_text(index)} in outputs of shape {tuple(sizes)}")
     mask = torch.zeros_like(y)
     if len(index) == len(sizes):
         mask[(slice(None), *index)] = 1
@@ -241,8 +243,11 @@ def _at(y: Tensor, index: tuple[int | slice, ...]) -> Tensor:
     return mask
 
 
-def _written(index: tuple[int | slice, ...]) -> str:
-    ends = [
-        ("" if end is None else end for end in (at.start, at.stop)) if isinstance(at, slice) else [at] for at in index
+def _index_text(index: tuple[int | slice, ...]) -> str:
+    parts = [
+        ("" if bound is None else bound for bound in (position.start, position.stop))
+        if isinstance(position, slice)
+        else [position]
+        for position in index
     ]
-    return f"[{', '.join(':'.join(map(str, pair)) for pair in ends)}]"
+    return f"[{', '.join(':'.join(map(str, part)) for part in parts)}]"

@@ -75,17 +75,17 @@ class Tokens:
             return Places(torch.arange(1, size[0] * size[1] + 1, device=y.device).view(size).expand(y.shape), size)
         parts = cast("tuple[Any, ...]", x) if isinstance(x, tuple) else (x,)
         known = [self._places[id(part)][1] if id(part) in self._places else None for part in parts]
-        size = next((one.size for one in known if one is not None), None)
+        size = next((places.size for places in known if places is not None), None)
         if isinstance(layer, Learned | Fixed):
             return Places(torch.zeros(y.shape, dtype=torch.int64, device=y.device), (0, 0))
         if size is None:
             return None
-        size = next((one.size for one in known if one is not None and one.size != (0, 0)), size)
+        size = next((places.size for places in known if places is not None and places.size != (0, 0)), size)
         if layer.traits & (Trait.MOVES | Trait.RESHAPE) or type(layer).__name__ == "Concat":
             return _moved(layer, x, known, size)
         if isinstance(layer, Attention):
             known = known[:1]
-        labels = [found for one in known if one is not None and (found := _kept(one, y)) is not None]
+        labels = [found for places in known if places is not None and (found := _kept(places, y)) is not None]
         return _joined(labels, size)
 
 
@@ -94,10 +94,10 @@ def _moved(layer: Layer, x: Any, known: list[Places | None], size: tuple[int, in
     if not isinstance(x, tuple):
         return None if known[0] is None else Places(_outputs(layer, known[0].labels), size)
     labels = [
-        part if index in layer.constants else one.labels if one is not None else None
-        for index, (part, one) in enumerate(zip(cast("tuple[Any, ...]", x), known, strict=True))
+        part if index in layer.constants else label.labels if label is not None else None
+        for index, (part, label) in enumerate(zip(cast("tuple[Any, ...]", x), known, strict=True))
     ]
-    if any(one is None for one in labels):
+    if any(label is None for label in labels):
         return None
     return Places(_outputs(layer, tuple(labels)), size)
 
@@ -132,13 +132,13 @@ def _kept(places: Places, y: Tensor) -> Places | None:
     return Places((torch.searchsorted(values, first) + 1).expand(y.shape), (rows, values.numel() // rows))
 
 
-def _joined(found: list[Places], size: tuple[int, int]) -> Places | None:
+def _joined(places: list[Places], size: tuple[int, int]) -> Places | None:
     """Return the places of a value computed from several: None if they disagree."""
-    if not found:
+    if not places:
         return None
-    labels = found[0].labels
-    for other in found[1:]:
+    labels = places[0].labels
+    for other in places[1:]:
         if bool(((labels != other.labels) & (labels != 0) & (other.labels != 0)).any()):
             return None
         labels = torch.maximum(labels, other.labels)
-    return Places(labels, size if len(found) > 1 else found[0].size)
+    return Places(labels, size if len(places) > 1 else places[0].size)

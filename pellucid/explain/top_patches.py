@@ -66,7 +66,7 @@ def top_patches(
     for index in chosen:
         if not 0 <= index < strongest.shape[1]:
             raise PellucidError(f"{path} has maps 0 to {strongest.shape[1] - 1}, no map {index}")
-    found: list[TopPatches] = []
+    patches: list[TopPatches] = []
     for index in chosen:
         # A stable sort: equal activations keep the order of their images, which topk does not guarantee.
         order = strongest[:, index].argsort(dim=0, descending=True, stable=True)[:count]
@@ -75,8 +75,8 @@ def top_patches(
         run = forward_to(net, params, x, f"{path}[{index}]", entrance)
         corners = receptive_fields(run)
         deconvolution = run.back(rules.deconvnet()(entrance), values).cpu()
-        found.append(TopPatches(path, index, order, strongest[order, index], corners, deconvolution))
-    return found
+        patches.append(TopPatches(path, index, order, strongest[order, index], corners, deconvolution))
+    return patches
 
 
 @torch.no_grad()
@@ -87,13 +87,13 @@ def activations(
     part = upto(net, path)
     if not len(images):
         raise PellucidError("top_patches: there are no images; give at least one")
-    found: list[Tensor] = []
+    maxima: list[Tensor] = []
     for chunk in images.split(batch):
         y, _ = forward(part, params, prepare(chunk), Mode(keep=False))
         if not isinstance(y, Tensor) or y.dim() not in (2, 4):
             raise PellucidError(f"the layer {path!r} outputs neither maps (N, C, H, W) nor units (N, K); give another")
-        found.append((y.flatten(2).amax(2) if y.dim() == 4 else y).cpu())
-    return torch.cat(found)
+        maxima.append((y.flatten(2).amax(2) if y.dim() == 4 else y).cpu())
+    return torch.cat(maxima)
 
 
 @torch.no_grad()
@@ -156,13 +156,15 @@ def evolution(
     if not weights:
         raise PellucidError("no epochs were kept; train with train.keep=[1,2,5], and give the run folder")
     means = {epoch: map_means(net, params, images, set(paths), prepare) for epoch, params in weights.items()}
-    found: list[Evolution] = []
+    evolutions: list[Evolution] = []
     for path in paths:
         table = torch.stack([means[epoch][path] for epoch in weights])  # (E, K)
         chosen = tuple(sorted(table[-1].argsort(descending=True, stable=True)[:maps].tolist()))
         tops = [top_patches(net, params, images, path, chosen, 1, prepare) for params in weights.values()]
-        found.append(Evolution(path, tuple(weights), table, chosen, [list(row) for row in zip(*tops, strict=True)]))
-    return found
+        evolutions.append(
+            Evolution(path, tuple(weights), table, chosen, [list(row) for row in zip(*tops, strict=True)])
+        )
+    return evolutions
 
 
 def epoch_weights(model: BaseModel, run: Path) -> dict[int, Params]:
@@ -170,10 +172,10 @@ def epoch_weights(model: BaseModel, run: Path) -> dict[int, Params]:
 
     Raises PellucidError for weights of another network.
     """
-    found: dict[int, Params] = {}
+    params_by_epoch: dict[int, Params] = {}
     for epoch, path in kept_epochs(run / "weights").items():
         other = BaseModel.load(path, device=str(model.device))
         if other.net != model.net:
             raise PellucidError(f"{path} contains another network than the model; remove it")
-        found[epoch] = other.params
-    return found
+        params_by_epoch[epoch] = other.params
+    return params_by_epoch

@@ -43,7 +43,10 @@ class TestVerdict:
 
 def against_random(area: float, random: Sequence[float], low_is_good: bool) -> TestVerdict:
     """Compare the area under a deletion curve (low is good) or an insertion curve with those of random orders."""
-    at_most, at_least = (sum(one <= area for one in random), sum(one >= area for one in random))
+    at_most, at_least = (
+        sum(random_area <= area for random_area in random),
+        sum(random_area >= area for random_area in random),
+    )
     as_good, as_bad = (at_most, at_least) if low_is_good else (at_least, at_most)
     p = (1 + as_good) / (len(random) + 1)
     if len(set(random)) == 1 and random[0] == area:
@@ -53,11 +56,11 @@ def against_random(area: float, random: Sequence[float], low_is_good: bool) -> T
     return TestVerdict(False, f"{WORSE if as_bad == 0 else NO_BETTER} on this image", p)
 
 
-def adds_up(found: float, expected: float, gap: float) -> TestVerdict:
+def adds_up(map_sum: float, expected: float, gap: float) -> TestVerdict:
     """Compare the sum of a map with the expected sum."""
     if gap <= MAX_GAP:
         return TestVerdict(True, f"adds up within {100 * MAX_GAP:.0f} %")
-    return TestVerdict(False, f"does not add up: {found:.4g}, not {expected:.4g}")
+    return TestVerdict(False, f"does not add up: {map_sum:.4g}, not {expected:.4g}")
 
 
 def needs_weights(likeness: Mapping[str, float | None]) -> TestVerdict:

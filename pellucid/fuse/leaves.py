@@ -39,8 +39,8 @@ class FusedDense(Form):
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, DenseCache]:
         """Compute y = x Wᵀ + b, as (W xᵀ + b)ᵀ for wide inputs and narrow outputs."""
-        narrow = self.layer.units < MAX_UNITS and self.layer.bias
-        if narrow and x.dim() == 2 and x.shape[0] >= MIN_ROWS and x.shape[1] >= MIN_INPUTS:
+        transposed_is_faster = self.layer.units < MAX_UNITS and self.layer.bias
+        if transposed_is_faster and x.dim() == 2 and x.shape[0] >= MIN_ROWS and x.shape[1] >= MIN_INPUTS:
             y = torch.addmm(params["bias"].unsqueeze(1), params["weight"], x.t()).t()
         else:
             y, _ = self.layer.forward(params, x, mode)
@@ -155,9 +155,9 @@ class FusedMaxPool2d(Form):
         if dy.device.type == "mps":  # its kernel does not use the switches; the layer's own backward does
             return self.layer.backward(params, cache, dy)
         switches, x = cache
-        form = memory_format(switches)
-        shape_only = torch.empty(x.shape, dtype=dy.dtype, device=dy.device, memory_format=form)
-        return _max_pool2d_backward(dy, shape_only, *self._window, switches), {}
+        layout = memory_format(switches)
+        x_placeholder = torch.empty(x.shape, dtype=dy.dtype, device=dy.device, memory_format=layout)
+        return _max_pool2d_backward(dy, x_placeholder, *self._window, switches), {}
 
 
 @dataclass(frozen=True)

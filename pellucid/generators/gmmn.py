@@ -26,13 +26,8 @@ INDIVISIBLE = "the MMD compares every image of a batch with every other"
 
 
 @dataclass(frozen=True)
-class GMMN(Generator):
-    """A generator trained by the maximum mean discrepancy (MMD) of samples and images, times `scale`.
-
-    The MMD is estimated from each batch, which must have some hundreds of images. bandwidths: see `mmd`.
-    Losses: "mmd", without the scale.
-    Source: Li, Swersky and Zemel 2015, algorithm 1, with the scale 1000 of the authors' code.
-    """
+class MomentMatching(Generator):
+    """Base class of generators that learn by the MMD times `scale`. bandwidths: see `mmd`."""
 
     _: KW_ONLY
     prior: Prior = "uniform"
@@ -48,6 +43,16 @@ class GMMN(Generator):
     def indivisible(self) -> str:
         """Why a batch cannot be divided."""
         return INDIVISIBLE
+
+
+@dataclass(frozen=True)
+class GMMN(MomentMatching):
+    """A generator trained by the maximum mean discrepancy (MMD) of samples and images, times `scale`.
+
+    The MMD is estimated from each batch, which must have some hundreds of images. bandwidths: see `mmd`.
+    Losses: "mmd", without the scale.
+    Source: Li, Swersky and Zemel 2015, algorithm 1, with the scale 1000 of the authors' code.
+    """
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Draw the generator's parameters."""
@@ -68,7 +73,7 @@ class GMMN(Generator):
 
 
 @dataclass(frozen=True)
-class CodeGMMN(Generator):
+class CodeGMMN(MomentMatching):
     """A GMMN that generates codes of an auto-encoder, trained in turns with it; the decoder maps codes to images.
 
     encoder: maps images to logits of codes (N, codes). decoder: maps codes to logits of images. generator: maps latent
@@ -81,21 +86,12 @@ class CodeGMMN(Generator):
     encoder: Layer
     decoder: Layer
     _: KW_ONLY
-    prior: Prior = "uniform"
-    bandwidths: tuple[float, ...] = BANDWIDTHS
-    scale: float = 1000.0
     noise: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raise PellucidError for bandwidths or a scale that are not above 0, and for noise outside 0 to 1."""
+        """Raise PellucidError for noise outside 0 to 1, and as the base class does."""
         super().__post_init__()
-        check_above_zero(self, math.inf, bandwidths=self.bandwidths, scale=self.scale)
         check_within(self, 0, 1, noise=self.noise)
-
-    @property
-    def indivisible(self) -> str:
-        """Why a batch cannot be divided."""
-        return INDIVISIBLE
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Draw all parameters."""

@@ -45,7 +45,7 @@ def sliding(setting: Setting) -> Result:
     output = apply(Conv2d(1, 3, bias=False), patch, VERTICAL)  # (4, 4)
     first = (patch[:3, :3] * VERTICAL).sum()  # the first position by hand
     numbers = {"patch": patch.tolist(), "output": output.tolist(), "first position by hand": first.item()}
-    return Result(numbers, grids.sliding(patch, output, 3, (1, 2, 5, 16)))
+    return Result(numbers, grids.sliding_window(patch, output, 3, (1, 2, 5, 16)))
 
 
 def filters(setting: Setting) -> Result:
@@ -134,7 +134,7 @@ def fields(setting: Setting) -> Result:
     numbers = {"one, two, three 3 x 3": [reach.field[0] for reach in three]}
     return Result(
         numbers | {name: field[0] for name, field in pooled.items()},
-        grids.nested(image, {"3 x 3 and 3 x 3": found[1].field, **pooled}),
+        grids.nested_windows(image, {"3 x 3 and 3 x 3": found[1].field, **pooled}),
     )
 
 
@@ -168,7 +168,7 @@ def dilated(setting: Setting) -> Result:
         dy[..., middle, middle] = 1.0  # the gradient of one output marks the pixels that it depends on
         masks[f"D = {dilation}"] = layer.pull(params, cache, dy)[0, 0]
     numbers = {"10 pixels, K 3": {f"D {d}": output_size(10, 3, dilation=d) for d in (1, 2, 4)}}
-    return Result(numbers | {"pixels read": [int(mask.sum()) for mask in masks.values()]}, grids.touched(masks))
+    return Result(numbers | {"pixels read": [int(mask.sum()) for mask in masks.values()]}, grids.cell_masks(masks))
 
 
 def transposed(setting: Setting) -> Result:

@@ -11,7 +11,7 @@ from pellucid.layers.base import Layer, Trait, pair
 from pellucid.losses import BinaryCrossEntropy, Loss, NegativeLogLikelihood, SoftmaxCrossEntropy
 
 # The activations that these losses contain.
-CONTAINED: dict[type[Loss], tuple[type[Layer], ...]] = {
+CONTAINED_ACTIVATIONS: dict[type[Loss], tuple[type[Layer], ...]] = {
     BinaryCrossEntropy: (Sigmoid,),
     SoftmaxCrossEntropy: (Softmax, LogSoftmax),
 }
@@ -24,19 +24,19 @@ def check_ending(net: Layer, loss: Loss) -> None:
     The layers before all outputs are checked. After a merge of branches, the range of the output is unknown, so a
     missing activation is not reported.
     """
-    for path, last in ends(net).items():
+    for path, last in last_layers(net).items():
         where, kind, name = path or "the network", type(last).__name__, type(loss).__name__
-        if isinstance(last, CONTAINED.get(type(loss), ())):
+        if isinstance(last, CONTAINED_ACTIVATIONS.get(type(loss), ())):
             raise PellucidError(f"{where}: {kind} is followed by {name}, which contains it; remove that layer")
-        known = Trait.MERGE not in last.traits  # whether the range of the output is known
-        if isinstance(loss, NegativeLogLikelihood) and known and not isinstance(last, LogSoftmax | Combinator):
+        known_range = Trait.MERGE not in last.traits
+        if isinstance(loss, NegativeLogLikelihood) and known_range and not isinstance(last, LogSoftmax | Combinator):
             raise PellucidError(
                 f"{where}: {kind} is followed by {name}, which takes log-probabilities; end the net with LogSoftmax "
                 "(an mlp with output='log_softmax'), or use the loss softmax_cross_entropy, which contains it"
             )
 
 
-def looks_across(net: Layer) -> bool:
+def has_window_across(net: Layer) -> bool:
     """Return whether a network treats inputs (C, H, W) as images: a window of it is wider than one pixel."""
     kernels = [vars(layer).get("kernel", 1) for _, layer in walk(net)]
     return any(isinstance(kernel, int | tuple) and pair(kernel)[1] > 1 for kernel in kernels)
@@ -48,56 +48,58 @@ def check_axes(nets: Iterable[Layer], shape: Sequence[int], what: str, images: b
     A shape (n, m, 1) may also be a sequence (C, L, 1): it is treated as an image only if a window of the networks is
     wider than one pixel. images: whether the values are uint8.
     """
-    across = any(map(looks_across, nets))
-    if shape[2:] != (1,) or across:
-        check_channels_first(shape, what, images or (across and shape[2:] == (1,)))
+    has_wide_window = any(map(has_window_across, nets))
+    if shape[2:] != (1,) or has_wide_window:
+        check_channels_first(shape, what, images or (has_wide_window and shape[2:] == (1,)))
 
 
-def shapes(layer: Layer) -> bool:
+def only_reshapes(layer: Layer) -> bool:
     """Return whether a layer only changes the shape of its input."""
     return Trait.RESHAPE in layer.traits
 
 
-def ends(net: Layer, passed: Callable[[Layer], bool] = shapes, path: str = "") -> dict[str, Layer]:
-    """Return the last layer before each output, by path, skipping layers for which `passed` returns True.
+def last_layers(net: Layer, skipped: Callable[[Layer], bool] = only_reshapes, path: str = "") -> dict[str, Layer]:
+    """Return the last layer before each output, by path, skipping layers for which `skipped` returns True.
 
     After merged branches, this is the layer that merges them. A user-defined combinator counts as one layer. Returns {}
     for a network in which all layers are skipped.
     """
     match net:
         case Sequential():
-            candidates = (ends(child, passed, join(path, name)) for name, child in reversed(net.children.items()))
+            candidates = (
+                last_layers(child, skipped, join(path, name)) for name, child in reversed(net.children.items())
+            )
             return next(filter(None, candidates), {})
         case Fork():
-            found: dict[str, Layer] = {}
+            layers: dict[str, Layer] = {}
             for name, head in net.heads.items():
-                found |= ends(head, passed, join(path, name)) or {join(path, name): head}
-            return found
+                layers |= last_layers(head, skipped, join(path, name)) or {join(path, name): head}
+            return layers
         case Parallel():
-            return ends(net.merge, passed, join(path, "merge"))
+            return last_layers(net.merge, skipped, join(path, "merge"))
         case Shared():
-            return ends(net.layer, passed, join(path, "layer"))
+            return last_layers(net.layer, skipped, join(path, "layer"))
         case Graph():
-            return _graph_ends(net, passed, path)
+            return _graph_ends(net, skipped, path)
         case _:
-            return {} if passed(net) else {path: net}
+            return {} if skipped(net) else {path: net}
 
 
-def _graph_ends(net: Graph, passed: Callable[[Layer], bool], path: str) -> dict[str, Layer]:
-    found: dict[str, Layer] = {}
+def _graph_ends(net: Graph, skipped: Callable[[Layer], bool], path: str) -> dict[str, Layer]:
+    layers: dict[str, Layer] = {}
     for output in net.outputs:
         name = output
         while name in net.nodes:
             layer, *sources = net.nodes[name]
             owner = layer if isinstance(layer, str) else name
-            last = ends(net.layers[owner], passed, join(path, owner))
+            last = last_layers(net.layers[owner], skipped, join(path, owner))
             if not last and len(sources) > 1:
                 last = {join(path, owner): net.layers[owner]}
-            found |= last
+            layers |= last
             if last:
                 break
             name = sources[0]
-    return found
+    return layers
 
 
 def check_classes(outputs: Any, classes: Sequence[str] | None, where: str = "", remedy: str = "") -> None:

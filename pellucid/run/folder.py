@@ -16,7 +16,7 @@ import torch
 
 from pellucid import shipped_files
 from pellucid.errors import PellucidError, nearest
-from pellucid.files import read_regular, remove_orphans, set_aside, write_atomically
+from pellucid.files import is_picture, read_regular, remove_orphans, set_aside, write_atomically
 from pellucid.text import note, shown
 from pellucid.version import __version__
 
@@ -219,6 +219,8 @@ def weights_file(model: str | os.PathLike[str]) -> Path:
         raise PellucidError(
             f"{path} contains no weights/last.safetensors; give a run folder that `pellucid train` wrote"
         )
+    if path.is_file() and is_picture(path.name):
+        raise PellucidError(f"{model} is a picture, not a model; give {shipped_files.MODEL_HELP}, before the pictures")
     if path.exists():  # what is no regular file is refused when it is read
         return path
     if model in shipped_files.recipe_names():

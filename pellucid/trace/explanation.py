@@ -269,29 +269,29 @@ def _product_text(term: ProductTerm) -> tuple[str, str, str]:
     return brief(term.value), f"= {numbers}" if len(term.factors) > 1 else "", f"{names}{follows}"
 
 
-def _made_text(made: Made) -> list[str]:
+def _made_text(sum_: Made) -> list[str]:
     """Return the lines of an activation's inputs."""
-    words = made.words if made.count or made.linear else "its slope is 0 for every input"
+    words = sum_.words if sum_.count or sum_.linear else "its slope is 0 for every input"
     table = []
-    for part in made.parts:
-        if made.linear:
+    for part in sum_.parts:
+        if sum_.linear:
             table.append((brief(part.product), f"= {brief(part.value)} {TIMES} {brief(part.slope)}", part.name))
         else:
             table.append((brief(part.slope), "slope of", f"{part.name} = {brief(part.value)}"))
-    if made.count > len(made.parts):
-        table.append((brief(made.rest) if made.linear else "", f"{made.count - len(made.parts)} more", ""))
-    if made.linear and made.constant:
-        table.append((brief(made.constant), "bias" if made.count else "constant", ""))
-    if made.linear and len(table) > 1:
-        table.append((brief(made.value), "sum", ""))
-    return [f"computed by {made.where}, {made.title}: {words}", *_indented(table)]
+    if sum_.count > len(sum_.parts):
+        table.append((brief(sum_.rest) if sum_.linear else "", f"{sum_.count - len(sum_.parts)} more", ""))
+    if sum_.linear and sum_.constant:
+        table.append((brief(sum_.constant), "bias" if sum_.count else "constant", ""))
+    if sum_.linear and len(table) > 1:
+        table.append((brief(sum_.value), "sum", ""))
+    return [f"computed by {sum_.where}, {sum_.title}: {words}", *_indented(table)]
 
 
 def _sum(link: Link) -> str:
     """Return the right-hand side of a link in LaTeX."""
     shown = link.terms[:MAX_LATEX_TERMS]
     products = [
-        r" \cdot ".join(rf"\underbrace{{{_bracketed(one.value)}}}_{{{_factor(one)}}}" for one in term.factors)
+        r" \cdot ".join(rf"\underbrace{{{_bracketed(factor.value)}}}_{{{_factor(factor)}}}" for factor in term.factors)
         for term in shown
     ]
     if hidden := link.count - len(shown):
@@ -307,7 +307,7 @@ def _factor(factor: Factor) -> str:
 
 
 def _text(name: str) -> str:
-    return rf"\text{{{SYMBOL.sub(lambda found: SYMBOLS[found[0]], name)}}}"
+    return rf"\text{{{SYMBOL.sub(lambda symbol: SYMBOLS[symbol[0]], name)}}}"
 
 
 def _bracketed(value: float) -> str:

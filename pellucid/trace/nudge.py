@@ -59,17 +59,19 @@ class Nudge:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields and the changes as JSON values."""
-        found = {"predicted": self.predicted, "actual": self.actual, "curvature": self.curvature}
-        return {**asdict(self), **found}
+        values = {"predicted": self.predicted, "actual": self.actual, "curvature": self.curvature}
+        return {**asdict(self), **values}
 
     def __str__(self) -> str:
         """Return the comparison as text for a terminal."""
-        why = "rounding: the predicted change is smaller than the last bit of the loss" if self.rounded else NONLINEAR
+        reason = (
+            "rounding: the predicted change is smaller than the last bit of the loss" if self.rounded else NONLINEAR
+        )
         product = f"∂C/∂{self.name} {TIMES} h = {brief(self.gradient)} {TIMES} {brief(self.h)}"
         table = [
             ("predicted", brief(self.predicted), product),
             ("actual", brief(self.actual), f"the loss changed from {brief(self.before)} to {brief(self.after)}"),
-            ("difference", brief(self.actual - self.predicted), why),
+            ("difference", brief(self.actual - self.predicted), reason),
         ]
         head = f"{self.name}: {brief(self.value)} → {brief(self.value + self.h)}  (h = {brief(self.h)})"
         return f"{head}\n{aligned(table, right=(1,))}"
@@ -135,5 +137,7 @@ def _change(number: TracedNumber, h: float) -> ValueChange:
     value, call = number.target.value, number.target.call
     source = (value.maker, "y", value.part) if value is not None else (call, "x", int(number.target.what[2:]))
     assert source[0] is not None
-    changed = (source[0].index, *source[1:])
-    return lambda call_index, kind, part, x: _shifted(x, number.index, h) if (call_index, kind, part) == changed else x
+    changed_index = (source[0].index, *source[1:])
+    return lambda call_index, kind, part, x: (
+        _shifted(x, number.index, h) if (call_index, kind, part) == changed_index else x
+    )

@@ -105,7 +105,7 @@ def trace_text(trace: TraceRecord) -> str:
     table = [("call", "layer", "y", "mean", "largest", "zero", "rms of dy", "rms of gradients")]
     for row in rows(trace):
         y, dy = row["y"], row["dy"]
-        grads = "  ".join(f"{name} {brief(found['rms'], 2)}" for name, found in row["gradients"].items())
+        grads = "  ".join(f"{name} {brief(gradient['rms'], 2)}" for name, gradient in row["gradients"].items())
         table.append(
             (
                 row["name"] or "network", row["layer"], "x".join(map(str, row["shape"])), brief(y["mean"], 3),
@@ -113,9 +113,9 @@ def trace_text(trace: TraceRecord) -> str:
                 "-" if dy is None else brief(dy["rms"], 2), grads,
             )
         )  # fmt: skip
-    found = outputs(trace, 0)
-    head = tuple(name for name in dict.fromkeys(("output", *COLUMNS)) if name in found[0])
-    cells = [tuple(brief(row[k]) if isinstance(row[k], float) else str(row[k]) for k in head) for row in found]
+    output_values = outputs(trace, 0)
+    head = tuple(name for name in dict.fromkeys(("output", *COLUMNS)) if name in output_values[0])
+    cells = [tuple(brief(row[k]) if isinstance(row[k], float) else str(row[k]) for k in head) for row in output_values]
     about, loss, tensors = heading(trace)
     return (
         f"{about}: {loss}; {tensors}\n\n{aligned(table, right=(3, 4, 5, 6))}\n\n"
@@ -131,15 +131,19 @@ def trace_html(trace: TraceRecord) -> str:
     maps = [
         (picture(call.y[0], most), None if call.dys is None else picture(call.dys[0][0], most)) for call in trace.calls
     ]
-    found = outputs(trace, 0)
+    output_values = outputs(trace, 0)
     return render(
         "trace",
         heading=heading(trace),
         input=picture(trace.passes.xs[0].tensor[0], MAX_MAPS),
         calls=list(zip(rows(trace), maps, strict=True)),
-        outputs=found[:5],
-        keys=[name for name in COLUMNS if name in found[0] and not (name == "output" and "class" in found[0])],
-        reach=max(abs(row["dy"]) for row in found),
+        outputs=output_values[:5],
+        keys=[
+            name
+            for name in COLUMNS
+            if name in output_values[0] and not (name == "output" and "class" in output_values[0])
+        ],
+        reach=max(abs(row["dy"]) for row in output_values),
         most=most,
         brief=brief,
         bar=bar,
@@ -149,12 +153,12 @@ def trace_html(trace: TraceRecord) -> str:
 def heading(trace: TraceRecord) -> tuple[str, str, str]:
     """Return as text: the number of examples and the mode, the loss, and the number of tensors."""
     examples = len(trace.passes.ys[0].tensor)
-    what = f"{examples} examples" if examples > 1 else "one example"
+    examples_text = f"{examples} examples" if examples > 1 else "one example"
     regularized = f" + {brief(trace.regularizer)} from regularizers" if trace.penalties else ""
     mode = "training" if trace.settings.train else "evaluation"
     chosen = f", target {_targets(trace)} ({trace.settings.chosen})" if trace.settings.chosen else ""
     return (
-        f"{what} in {mode}{chosen}",
+        f"{examples_text} in {mode}{chosen}",
         f"loss {brief(trace.loss)}{regularized}",
         f"{len(trace.tensors)} tensors by name",
     )

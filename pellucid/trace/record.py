@@ -170,10 +170,10 @@ class TraceRecord:
     def _put(self, name: str, kind: str, path: str, tensor: Any) -> None:
         """Add a tensor, or the tensors of a tuple by index, except None and names that exist already."""
         parts: Sequence[Tensor | None] = tensors(tensor)
-        for part, one in enumerate(parts):
+        for part, element in enumerate(parts):
             full_name = f"{name}.{part}" if isinstance(tensor, tuple) else name
-            if one is not None:
-                self.tensors.setdefault(full_name, Named(full_name, kind, path, one))
+            if element is not None:
+                self.tensors.setdefault(full_name, Named(full_name, kind, path, element))
 
     def _put_target(self, target: GradientTarget, *names: str) -> None:
         """Add a target by its name and by further names, such as the name of its gradient."""

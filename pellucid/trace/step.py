@@ -45,15 +45,15 @@ class Stepped:
     def to_json(self) -> dict[str, Any]:
         """Return the losses, and the norm of each weight's change, as JSON values."""
         norms = {path: float(change.norm()) for path, change in self.changes.items()}
-        found = {"before": self.before, "after": self.after, "predicted": self.predicted}
-        return {"optimizer": repr(self.optimizer), "lr": self.lr, **found, "changes": norms}
+        values = {"before": self.before, "after": self.after, "predicted": self.predicted}
+        return {"optimizer": repr(self.optimizer), "lr": self.lr, **values, "changes": norms}
 
     def __str__(self) -> str:
         """Return the losses, and a table with the norm of each weight's change."""
         rows = [("weight", "‖change‖", "‖weight‖", "ratio")]
         for path, change in self.changes.items():
-            moved, size = float(change.norm()), float(self.weights[path].norm())
-            rows.append((path, brief(moved, 3), brief(size, 3), brief(moved / size, 2) if size else "-"))
+            change_norm, size = float(change.norm()), float(self.weights[path].norm())
+            rows.append((path, brief(change_norm, 3), brief(size, 3), brief(change_norm / size, 2) if size else "-"))
         rate = "" if self.lr == self.optimizer.lr else f" at learning rate {brief(self.lr)}"
         head = f"one step of {self.optimizer!r}{rate}: loss {brief(self.before)} → {brief(self.after)}"
         tail = f" ({signed(self.after - self.before, 3)}; linear prediction {signed(self.predicted, 3)})"

@@ -26,10 +26,10 @@ class Bar(NamedTuple):
 
 def split(text: str) -> tuple[str, tuple[int, ...] | None]:
     """Return the tensor's name and the index in a text such as "w[3, 17]"; None if it has no index."""
-    found = NUMBER.fullmatch(text.strip()) if isinstance(text, str) else None
-    if found is None:
+    match = NUMBER.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None:
         raise PellucidError(f"trace: {text!r} is not a tensor's name; write it as in 'dense2.weight[3, 17]'")
-    name, index = found["name"].strip(), found["index"]
+    name, index = match["name"].strip(), match["index"]
     if index is None:
         return name, None
     words = [word.strip() for word in index.split(",") if word.strip()]

@@ -21,16 +21,16 @@ from pellucid.training.step import optimizers_of
 DEFAULT_LOSS = "softmax_cross_entropy"
 
 
-def limit(value: Any, what: str) -> float | None:
+def limit(value: Any, name: str) -> float | None:
     """Return `value` if it is None or a finite number above 0; PellucidError for anything else."""
-    check(value is None or (is_number(value) and value > 0), what, "a number above 0, or None for no limit", value)
+    check(value is None or (is_number(value) and value > 0), name, "a number above 0, or None for no limit", value)
     return value
 
 
-def decay(value: Any, what: str) -> float | None:
+def decay(value: Any, name: str) -> float | None:
     """Return `value` if it is None or a number above 0 and below 1; PellucidError for anything else."""
     valid = value is None or (is_number(value) and 0 < value < 1)
-    check(valid, what, "a number between 0 and 1, such as 0.998, or None", value)
+    check(valid, name, "a number between 0 and 1, such as 0.998, or None", value)
     return value
 
 
@@ -60,11 +60,11 @@ def optimizers(optimizers_given: Any, objective: Objective) -> tuple[Optimizer, 
     return next(iter(checked.values())), checked
 
 
-def regularizers(given: Any) -> tuple[Regularizer | MaxNorm, ...]:
+def regularizers(terms: Any) -> tuple[Regularizer | MaxNorm, ...]:
     """Return None, one regularizer, or a list or tuple of them as a tuple; PellucidError for anything else."""
-    if given is None:
+    if terms is None:
         return ()
-    listed = cast(Sequence[Any], given) if isinstance(given, list | tuple) else (given,)
+    listed = cast(Sequence[Any], terms) if isinstance(terms, list | tuple) else (terms,)
     return tuple(instance(value, (Regularizer, MaxNorm), "regularizer") for value in listed)
 
 
@@ -95,14 +95,14 @@ def new_file(path: Any) -> Path:
     return file
 
 
-def check_dense(x: Tensor, what: str) -> None:
+def check_dense(x: Tensor, name: str) -> None:
     """Raise PellucidError for a tensor that has no values, or does not store them as a dense array."""
     if x.is_meta:
-        raise PellucidError(f"{what} is a tensor on the device meta, without values; create it on the CPU or a GPU")
+        raise PellucidError(f"{name} is a tensor on the device meta, without values; create it on the CPU or a GPU")
     if x.is_nested:
         raise PellucidError(
-            f"{what} is a nested tensor; convert it with .to_padded_tensor(0.0), or give each shape as a separate batch"
+            f"{name} is a nested tensor; convert it with .to_padded_tensor(0.0), or give each shape as a separate batch"
         )
     if x.layout is not torch.strided:
         layout = str(x.layout).removeprefix("torch.")
-        raise PellucidError(f"{what} is a tensor with the layout {layout}; convert it with .to_dense()")
+        raise PellucidError(f"{name} is a tensor with the layout {layout}; convert it with .to_dense()")

@@ -118,12 +118,12 @@ def _is_constant(layer: Layer, params: Params, frozen: set[str]) -> bool:
 
 def _features(model: Learner, divided: SplitNetwork, data: Arrays) -> Arrays:
     """Return the data with the outputs of the front as inputs; the checksum remains the one of the images."""
-    features, done = torch.empty(0), 0
+    features, computed = torch.empty(0), 0
     with torch.inference_mode():
         for _, y in outputs(divided.front, divided.front_params, data.x, BATCH, model.stats):
-            if not done:
+            if not computed:
                 with torch.inference_mode(False):
                     features = torch.empty(len(data), *y.shape[1:], dtype=y.dtype)
-            features[done : done + len(y)].copy_(y)
-            done += len(y)
+            features[computed : computed + len(y)].copy_(y)
+            computed += len(y)
     return Arrays(features, data.y, data.classes, data.checksum)

@@ -54,8 +54,8 @@ class NotFinite:
         if not isinstance(value, Tensor) or not value.is_floating_point():
             return None
         count = int((~torch.isfinite(value)).sum())
-        what = "NaN" if bool(torch.isnan(value).any()) else "infinity"
-        return cls(kind, path, layer, tensor, what, count, tuple(value.shape)) if count else None
+        value_kind = "NaN" if bool(torch.isnan(value).any()) else "infinity"
+        return cls(kind, path, layer, tensor, value_kind, count, tuple(value.shape)) if count else None
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
@@ -80,8 +80,8 @@ class NotFinite:
     def __str__(self) -> str:
         """Return the layer's path and type, or "the loss", and the message."""
         kind = f"{self.path} ({self.layer})" if self.path and self.layer else self.path or self.layer
-        place = "the loss" if self.kind == "loss" else kind
-        return f"{place}: {self.without_path}" if place else self.without_path
+        position = "the loss" if self.kind == "loss" else kind
+        return f"{position}: {self.without_path}" if position else self.without_path
 
 
 class StoppedError(PellucidError):

@@ -51,17 +51,17 @@ class Processes:
         """Return what `make` returns, or raise its PellucidError, in the first process; the others do not call it."""
         if self.count == 1:
             return make()
-        told: list[Any] = [None]
+        received: list[Any] = [None]
         if self.is_first:
             try:
-                told = [make()]
+                received = [make()]
             except PellucidError as error:
-                told = [error]
+                received = [error]
         with self._answered():
-            dist.broadcast_object_list(told)
-        if isinstance(told[0], PellucidError):
-            raise told[0]
-        return cast(T, told[0])
+            dist.broadcast_object_list(received)
+        if isinstance(received[0], PellucidError):
+            raise received[0]
+        return cast(T, received[0])
 
     def take(self, tensors: Sequence[Tensor]) -> None:
         """Copy the tensors of the first process into those of all others, in place."""
@@ -76,10 +76,10 @@ class Processes:
         """Return the values of all processes, in the order of their numbers."""
         if self.count == 1:
             return [value]
-        told: list[Any] = [None] * self.count
+        received: list[Any] = [None] * self.count
         with self._answered():
-            _group.all_gather_object(told, value)
-        return cast(list[T], told)
+            _group.all_gather_object(received, value)
+        return cast(list[T], received)
 
     def shared(self, parts: Sequence[Part], compute: Callable[[Part], T]) -> Iterator[T]:
         """Yield `compute(part)` for each part of a work, in order; each process computes some of the parts.
@@ -90,17 +90,17 @@ class Processes:
         if self.count == 1:
             yield from map(compute, parts)
             return
-        own = dealt(self.rank, self.count, len(parts))
-        found: list[T] | PellucidError
+        own_indices = dealt(self.rank, self.count, len(parts))
+        own_results: list[T] | PellucidError
         try:
-            found = [compute(part) for part in parts[own.start : own.stop]]
+            own_results = [compute(part) for part in parts[own_indices.start : own_indices.stop]]
         except PellucidError as error:
-            found = error
-        told = self.from_all(found)
-        for results in told:
+            own_results = error
+        all_results = self.from_all(own_results)
+        for results in all_results:
             if isinstance(results, PellucidError):
                 raise results
-        yield from (result for results in told for result in cast(list[T], results))
+        yield from (result for results in all_results for result in cast(list[T], results))
 
     def gathered(self, row: Tensor) -> Tensor:
         """Return the rows (...) of all processes as (count, ...)."""
@@ -133,10 +133,10 @@ class Processes:
         """
         return self._begun(values, lambda: _group.all_reduce(values, async_op=True))
 
-    def _begun(self, result: Tensor, begin: Callable[[], Any]) -> Awaited:
+    def _begun(self, result: Tensor, start_exchange: Callable[[], Any]) -> Awaited:
         """Begin an operation of all processes; return the function that waits for its end and returns its result."""
         with self._answered():
-            work = begin()
+            work = start_exchange()
 
         def wait() -> Tensor:
             with self._answered():
@@ -147,12 +147,12 @@ class Processes:
 
     def check_equal(self, values: Mapping[str, str]) -> None:
         """Raise PellucidError unless `values` are the same in all processes; it names the first that differs."""
-        told = self.from_all({"host": socket.gethostname(), **values})
-        for rank, other in enumerate(told):
-            wrong = [name for name in values if other.get(name) != told[0].get(name)]
+        all_values = self.from_all({"host": socket.gethostname(), **values})
+        for rank, peer in enumerate(all_values):
+            wrong = [name for name in values if peer.get(name) != all_values[0].get(name)]
             if wrong:
                 raise PellucidError(
-                    f"process {rank} on {other['host']} differs from process 0 in: {', '.join(wrong)}; give all "
+                    f"process {rank} on {peer['host']} differs from process 0 in: {', '.join(wrong)}; give all "
                     "processes the same recipe, data, versions and number of threads"
                 )
 
@@ -181,11 +181,11 @@ class Processes:
                 names = [f"{rank} on {store.get(f'pellucid/host/{rank}').decode()}" for rank in lost]
             except RuntimeError:  # the store is gone with its process, which is the first one or torchrun
                 names = []
-            who = f"process {', '.join(names)}" if names else "another process"
+            peers = f"process {', '.join(names)}" if names else "another process"
             reason = str(error).partition("\n")[0]
             raise LostProcessError(
-                f"{who} ended or does not answer ({reason}); its own message says why, and the run folder resumes from "
-                "its last checkpoint"
+                f"{peers} ended or does not answer ({reason}); its own message says why, and the run folder resumes "
+                "from its last checkpoint"
             ) from error
 
 

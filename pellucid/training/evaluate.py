@@ -112,10 +112,10 @@ def measure(
     """
     measures.set_boundary(model.objective)
     objective, params = model.objective, model.params
-    own, first = (indices, 0) if processes.count == 1 else _own(data, indices, batch_size, processes)
+    own_indices, first = (indices, 0) if processes.count == 1 else _own_indices(data, indices, batch_size, processes)
     rows: list[Measured] = []
     evaluate = objective.evaluator(params, len(data if indices is None else indices), first)
-    for batch in read(data, own, batch_size, model.stats, device_of(params), dtype_of(params)):
+    for batch in read(data, own_indices, batch_size, model.stats, device_of(params), dtype_of(params)):
         with _naming(model, batch.images):
             predictions, included, losses = evaluate(batch)
         rows.append(Measured(_finite(model, losses, batch), float(objective.total_weight(batch)), len(included.images)))
@@ -125,7 +125,7 @@ def measure(
             rows[-1].metrics.extend([] if part is measures else map(to_merge, part.running))
         if take is not None:
             take(predictions)
-    rows = [row for found in processes.from_all(rows) for row in found]
+    rows = [row for process_rows in processes.from_all(rows) for row in process_rows]
     if measures.running and not any(row.examples for row in rows):
         count = len(data if indices is None else indices)
         raise UnmeasurableError(f"evaluation: the loss ignores all {count} examples; give others, or metrics=()")
@@ -133,7 +133,7 @@ def measure(
     return _means(rows), measures.compute()
 
 
-def _own(
+def _own_indices(
     data: Source, indices: Sequence[int] | None, batch_size: int, processes: Processes
 ) -> tuple[Sequence[int] | None, int]:
     """Return the indices of the batches that this process evaluates, and the number of the first.
@@ -181,12 +181,12 @@ def try_metrics(model: Learner, data: Source, indices: Sequence[int], batch_size
     Raises PellucidError for errors inside metrics, such as outputs or targets that a metric does not accept.
     """
     all_ours = all(isinstance(metric, str) or is_ours(metric) for metric in model.metrics)
-    tried = indices[:2] if all_ours else indices
+    tried_indices = indices[:2] if all_ours else indices
     try:
         try:
-            losses, results = measure(model, Measures(model.metrics), data, batch_size, tried)
+            losses, results = measure(model, Measures(model.metrics), data, batch_size, tried_indices)
         except PellucidError:
-            if len(tried) == len(indices):
+            if len(tried_indices) == len(indices):
                 raise
             losses, results = measure(model, Measures(model.metrics), data, batch_size, indices)
     except UnmeasurableError:
@@ -246,4 +246,6 @@ def loss_and_predictions(model: Learner, data: Arrays, processes: Processes = AL
         take=lambda predictions: scores.append(on_device(predictions, CPU)),
         processes=processes,
     )
-    return model.objective.total(losses), torch.cat([part for found in processes.from_all(scores) for part in found])
+    return model.objective.total(losses), torch.cat(
+        [part for process_scores in processes.from_all(scores) for part in process_scores]
+    )

@@ -63,9 +63,13 @@ def _without_targets(x: Any, what: str) -> PellucidError:
     pair = cast(Sequence[Any], first) if isinstance(first, tuple | list) else ()
     if len(pair) == 2 and all(isinstance(part, Tensor) for part in pair):
         return PellucidError(f"{what} is a list of batches; give a function that returns its iterator, lambda: batches")
-    given = cast(object, x)
-    if hasattr(given, "__getitem__") and not isinstance(given, list | tuple | str) and not hasattr(given, "__array__"):
-        return PellucidError(f"{what} is {_kind(given)}; give a DataLoader of it, DataLoader({what}, batch_size=32)")
+    inputs = cast(object, x)
+    if (
+        hasattr(inputs, "__getitem__")
+        and not isinstance(inputs, list | tuple | str)
+        and not hasattr(inputs, "__array__")
+    ):
+        return PellucidError(f"{what} is {_kind(inputs)}; give a DataLoader of it, DataLoader({what}, batch_size=32)")
     return PellucidError(
         f"{what} has no targets; give a Dataset, or x and y: for an autoencoder y is x, and for an objective without "
         "targets torch.zeros(len(x))"

@@ -144,8 +144,8 @@ class Loop:
         parts = BatchParts(self.processes.gathered) if shards > 1 and self.plan.batch_norm == "sync" else None
         keepers = self.processes if self.plan.shard_optimizer else ALONE
         self.step = TrainingStep.of(self.model, len(self.data), shards == 1, parts, keepers)
-        many = self.processes, shards, self.plan.batch_norm == "shard", self.plan.bucket_mb
-        self.sharded = None if shards == 1 else ShardedStep(self.model, self.step, *many)
+        sharding = self.processes, shards, self.plan.batch_norm == "shard", self.plan.bucket_mb
+        self.sharded = None if shards == 1 else ShardedStep(self.model, self.step, *sharding)
         self.processes.check_equal({**self.plan.settings, **versions()})
         if self.step.note:
             note(self.step.note)
@@ -175,8 +175,8 @@ class Loop:
         self.checked, self.checked_at = training.step, time.perf_counter()
         batches = self.loader.epoch(training.epoch, training.batch)
         with closing(cast(Any, batches)):
-            for given in self._moved(batches):
-                batch = cast(Batch, given if sharded is None else given[0])
+            for device_batch in self._moved(batches):
+                batch = cast(Batch, device_batch if sharded is None else device_batch[0])
                 if scheduled:
                     training.lr = model.optimizer.lr * schedule.factor(training.place, self.memory)
                 measures = training.step >= training.measure_at
@@ -189,9 +189,9 @@ class Loop:
                         losses = self.step(batch, training.lr, self.rng)
                     else:
                         due = self._is_due(training.step + 1)
-                        losses = sharded(given, training.lr, training.step, self.signals.asked, due)
+                        losses = sharded(device_batch, training.lr, training.step, self.signals.asked, due)
                 except NotFiniteError as error:
-                    raise self._explained(given, training.step, error) from None
+                    raise self._explained(device_batch, training.step, error) from None
                 if sharded is None:
                     training.add(losses, model.objective.total_weight(batch), len(batch.images))
                 else:
@@ -230,9 +230,9 @@ class Loop:
             self._tick()
             self.tick_at = now + TICK
 
-    def _agreed(self, here: bool) -> bool:
+    def _agreed(self, is_requested: bool) -> bool:
         """Return whether to do something now; the first process decides, where all take part in a checkpoint."""
-        return self.processes.from_first(lambda: here) if self.plan.shard_optimizer else here
+        return self.processes.from_first(lambda: is_requested) if self.plan.shard_optimizer else is_requested
 
     def _saves(self, after: float) -> bool:
         """Return whether to write a checkpoint, if so many seconds have passed since the last one."""
@@ -332,14 +332,14 @@ class Loop:
         steps = math.ceil(self.check_cost / (CHECK_FRACTION * max(per_step, 1e-9)))
         return max(1, min(steps, 4 * self.check_every))
 
-    def _explained(self, given: Any, number: int, error: NotFiniteError) -> PellucidError:
+    def _explained(self, device_batch: Any, number: int, error: NotFiniteError) -> PellucidError:
         """Return the error for a loss that is not finite; it names the first tensor that is not finite in the step."""
-        batch: Batch = given
+        batch: Batch = device_batch
         numbers: range | None = None
         if self.sharded is not None:
             if error.shard not in self.sharded.own:
                 return PellucidError(f"training stopped in step {number + 1}: {self.sharded.whose(error)}")
-            batch = given[error.shard - self.sharded.own.start]
+            batch = device_batch[error.shard - self.sharded.own.start]
             numbers = range(error.shard, len(batch.images) * self.plan.shards, self.plan.shards)
         weights = dict(zip(self.step.paths, self.step.weights, strict=True))
         fault = diagnose(self.model.objective, self.model.params, weights, batch, self._mode(number), numbers)
@@ -355,10 +355,10 @@ class Loop:
     def _error(self, fault: NotFinite, number: int, remedy: str) -> StoppedError:
         """Return the error that ends the training, after writing it to the run folder, if there is one."""
         epoch, batch = divmod(number - 1, self.training.batches)
-        kept = ""
+        saved = ""
         if self.plan.folder is not None and self.saved_step >= 0:
-            kept = f"; the last good checkpoint, of step {self.saved_step}, is {self.plan.folder.last}"
-        text = f"training stopped in step {number} (epoch {epoch + 1}, batch {batch + 1}): {fault}; {remedy}{kept}"
+            saved = f"; the last good checkpoint, of step {self.saved_step}, is {self.plan.folder.last}"
+        text = f"training stopped in step {number} (epoch {epoch + 1}, batch {batch + 1}): {fault}; {remedy}{saved}"
         error = StoppedError(text, number, fault)
         if self.plan.folder is not None:
             error.write(self.plan.folder.error)

@@ -27,7 +27,7 @@ from pellucid.metrics import (
     improves_downward,
 )
 from pellucid.metrics.base import Function, mergeable
-from pellucid.network.ending import ends
+from pellucid.network.ending import last_layers
 from pellucid.objective import Objective, Supervised
 from pellucid.registry import is_ours
 from pellucid.text import shown
@@ -39,11 +39,11 @@ RESERVED = ("loss", "n")  # names of results that are not metrics
 
 def check_metrics(metrics: MetricLike | Sequence[MetricLike]) -> tuple[MetricLike, ...]:
     """Return one or several metrics (names, Metric objects or functions) as a tuple; PellucidError for others."""
-    given: Any = metrics
-    several: Sequence[MetricLike] = (
-        given if isinstance(metrics, Sequence) and not isinstance(metrics, str) else (metrics,)
+    metric_list: Any = metrics
+    checked: Sequence[MetricLike] = (
+        metric_list if isinstance(metrics, Sequence) and not isinstance(metrics, str) else (metrics,)
     )
-    for metric in several:
+    for metric in checked:
         if isinstance(metric, str) and metric not in METRICS:
             k = metric.lower().removeprefix("top").lstrip("_-")
             top = metric.lower().startswith("top") and k.isdecimal()
@@ -56,7 +56,7 @@ def check_metrics(metrics: MetricLike | Sequence[MetricLike]) -> tuple[MetricLik
                 "metrics must be names, Metric objects or functions (outputs, targets) -> number, not "
                 f"{shown(metric)}; known names: {', '.join(METRICS)}"
             )
-    return tuple(several)
+    return tuple(checked)
 
 
 def check_mergeable(metrics: Sequence[MetricLike]) -> None:
@@ -92,17 +92,17 @@ class Measures:
 
     def copy(self) -> "Measures":
         """Return the same metrics before their first batch."""
-        other = Measures(self.given)
-        other.running = [
+        copied = Measures(self.given)
+        copied.running = [
             replace(metric) if isinstance(metric, Function) else deepcopy(metric) for metric in self.running
         ]
-        return other
+        return copied
 
     def update(self, outputs: Any, batch: Batch) -> None:
         """Update all metrics with one batch."""
         for name, metric in zip(self.names, self.running, strict=True):
-            what = f"metric {name}: update, given outputs {form(outputs)} and targets {form(batch.targets)},"
-            attempt(what, metric.update_batch, outputs, batch)
+            call_text = f"metric {name}: update, given outputs {form(outputs)} and targets {form(batch.targets)},"
+            attempt(call_text, metric.update_batch, outputs, batch)
 
     def merge(self, batches: Iterable[Sequence[Any]]) -> None:
         """Add what batches in other processes add to each metric, see `to_merge`."""
@@ -123,13 +123,13 @@ class Measures:
             for key, value in results.items():
                 if key in all_results or key in RESERVED:
                     raise PellucidError(f"metric {name}: another result is called {shown(key)}; choose another name")
-                all_results[key] = _plain(name, key, value)
+                all_results[key] = _as_float(name, key, value)
             if improves_downward(given):
                 self.lower.update(results)
         return all_results
 
 
-def _plain(metric: str, key: Any, value: Any) -> Any:
+def _as_float(metric: str, key: Any, value: Any) -> Any:
     """Return a result as a float, or a list unchanged."""
     if isinstance(value, list):
         return cast(list[Any], value)
@@ -167,7 +167,7 @@ def gives_probabilities(net: Layer, loss: Loss) -> bool:
 
 def ends_in_probabilities(net: Layer) -> bool:
     """Return whether a sigmoid or a softmax ends the network."""
-    return any(isinstance(end, Sigmoid | Softmax) for end in ends(net).values())
+    return any(isinstance(end, Sigmoid | Softmax) for end in last_layers(net).values())
 
 
 def default_metrics(loss: Loss, outputs: Any, targets: Any) -> tuple[MetricLike, ...]:

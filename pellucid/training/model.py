@@ -180,10 +180,10 @@ class BaseModel(Trainable, Predicting):
         and shard_optimizer: see `FitArguments`. Raises PellucidError for unfit data and run folders, NaN and infinity.
         """
         options = epochs, batch_size, augment, callbacks, run, resume, monitor, checkpoint_seconds, manifest, verbose
-        given = FitArguments(*options, accumulate, shards, exact, batch_norm, bucket_mb, shard_optimizer)
-        given.check(self.schedule, validation is not None)
+        arguments = FitArguments(*options, accumulate, shards, exact, batch_norm, bucket_mb, shard_optimizer)
+        arguments.check(self.schedule, validation is not None)
         data, held_out = self._ready(x, y, validation, steps_per_epoch)
-        with given.planned(self, self.preprocess, data, held_out) as plan:
+        with arguments.planned(self, self.preprocess, data, held_out) as plan:
             return Loop(self, plan).run().history
 
     @checked

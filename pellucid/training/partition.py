@@ -23,10 +23,10 @@ class Partition:
         ends = [*accumulate(tensor.numel() for tensor in weights)]
         self.spans: list[list[slice]] = []  # by process: the part of each tensor's values
         for rank in range(processes.count):
-            own = dealt(rank, processes.count, ends[-1] if ends else 0)
+            own_range = dealt(rank, processes.count, ends[-1] if ends else 0)
             spans: list[slice] = []
             for first, end in pairwise([0, *ends]):
-                start, stop = (min(max(bound, first), end) - first for bound in (own.start, own.stop))
+                start, stop = (min(max(bound, first), end) - first for bound in (own_range.start, own_range.stop))
                 spans.append(slice(start, stop))
             self.spans.append(spans)
 
@@ -34,7 +34,7 @@ class Partition:
         """Return this process's part of each tensor, 1-d: views of those that are in memory as the parameters are."""
         spans = self.spans[self.processes.rank]
         pairs = zip(tensors, self.weights, spans, strict=True)
-        return [_flat(_like(tensor, weight))[span] for tensor, weight, span in pairs]
+        return [_flat(_in_format_of(tensor, weight))[span] for tensor, weight, span in pairs]
 
     def share(self) -> None:
         """Send this process's part of the parameters to all others, in place."""
@@ -42,10 +42,10 @@ class Partition:
 
     def whole(self, state: State) -> State:
         """Return a whole state from the parts of all processes."""
-        found: State = {}
+        full_state: State = {}
         for name, value in state.items():
-            found[name] = value if isinstance(value, int) else self._collect(value, self.like(value))
-        return found
+            full_state[name] = value if isinstance(value, int) else self._collect(value, self.like(value))
+        return full_state
 
     def like(self, parts: Sequence[Tensor]) -> list[Tensor]:
         """Return new tensors of the shapes of the parameters, with the types of parts of a state."""
@@ -76,7 +76,7 @@ def _flat(tensor: Tensor) -> Tensor:
     return tensor.as_strided((tensor.numel(),), (1,))
 
 
-def _like(tensor: Tensor, weight: Tensor) -> Tensor:
+def _in_format_of(tensor: Tensor, weight: Tensor) -> Tensor:
     """Return a tensor in the memory format of another of its shape."""
     return tensor if tensor.stride() == weight.stride() else torch.empty_like(weight, dtype=tensor.dtype).copy_(tensor)
 
@@ -84,9 +84,9 @@ def _like(tensor: Tensor, weight: Tensor) -> Tensor:
 def check_elementwise(optimizer: Optimizer, state: State, parts: Sequence[Tensor]) -> None:
     """Raise PellucidError unless an optimizer updates each value by itself, from a state with a value for each."""
     kind = type(optimizer)
-    by = next(vars(found) for found in kind.__mro__ if vars(found).keys() & {"update", "elementwise"})
+    by = next(vars(base) for base in kind.__mro__ if vars(base).keys() & {"update", "elementwise"})
     values = (value for value in state.values() if not isinstance(value, int))
-    fits = all(one.shape == part.shape for value in values for one, part in zip(value, parts, strict=True))
+    fits = all(tensor.shape == part.shape for value in values for tensor, part in zip(value, parts, strict=True))
     if not by.get("elementwise") or not fits:
         raise PellucidError(
             f"fit: shard_optimizer: {kind.__name__} does not say that it updates each value by its own gradient and "

@@ -147,8 +147,10 @@ class FitArguments:
                 callbacks += [best, CSVLog(folder.metrics, folder.layers)]
             callbacks += progress
             seconds = self.checkpoint_seconds
-            many = shards, self.batch_norm, self.bucket_mb, self.shard_optimizer
-            yield FitPlan(data, held_out, epochs, batch_size, self.augment, callbacks, folder, hashes, seconds, *many)
+            sharding = shards, self.batch_norm, self.bucket_mb, self.shard_optimizer
+            yield FitPlan(
+                data, held_out, epochs, batch_size, self.augment, callbacks, folder, hashes, seconds, *sharding
+            )
 
     def _begin(self, folder: RunFolder, model: Learner, data: Source, held_out: Source | None, shards: int) -> None:
         """Write the manifest of a run folder; PellucidError for one with a training that is not to be resumed."""

@@ -54,8 +54,8 @@ def stopped(folder: RunFolder | None, where: str) -> KeyboardInterrupt:
     """Return the exception that ends a training on Ctrl-C, after everything is saved, and says how to resume."""
     if folder is None:  # with many processes only
         return KeyboardInterrupt(f"stopped {where}")
-    how = f"pellucid train --resume {folder.path}" if folder.recipe.exists() else "the same fit with resume=True"
-    return KeyboardInterrupt(f"stopped {where}; saved in {folder.path}; resume with {how}")
+    command = f"pellucid train --resume {folder.path}" if folder.recipe.exists() else "the same fit with resume=True"
+    return KeyboardInterrupt(f"stopped {where}; saved in {folder.path}; resume with {command}")
 
 
 @contextmanager

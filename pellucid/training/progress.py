@@ -100,8 +100,8 @@ def _columns(file: TextIO | None) -> int:
 
 def _clock(seconds: float) -> str:
     """Return a duration as text: 0:07, 12:34 or 1:02:03."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
+    minutes, seconds_left = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds_left:02}" if minutes >= 60 else f"{minutes}:{seconds_left:02}"
 
 
 def _metric(row: Row) -> str:

@@ -53,12 +53,12 @@ class Layout:
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """Return views of a flat tensor with the shapes and the memory formats of the tensors."""
-        found: dict[str, Tensor] = {}
+        views_by_path: dict[str, Tensor] = {}
         start = 0
         for path, form in self.forms.items():
-            found[path] = flat.as_strided(form.shape, form.stride(), start)
+            views_by_path[path] = flat.as_strided(form.shape, form.stride(), start)
             start += form.numel()
-        return found
+        return views_by_path
 
 
 class Filling:
@@ -93,9 +93,9 @@ class Buckets:
         paths = {id(tensor): path for path, tensor in grads.items()}
         if len(paths) < len(grads):
             handed = []
-        calls = Counter(path for path, _ in {(one.layer, one.call) for one in handed})
+        calls = Counter(path for path, _ in {(node.layer, node.call) for node in handed})
         # the path of each handed gradient; None for one that is to be taken from the result
-        self.order = [paths.get(id(one.grad)) if calls[one.layer] == 1 else None for one in handed]
+        self.order = [paths.get(id(node.grad)) if calls[node.layer] == 1 else None for node in handed]
         self.changes = [f"[buffer {k}]" for k in range(len(buffers))]
         early = {path: grads[path] for path in self.order if path is not None}
         tensors = {**early, **{path: grads[path] for path in grads if path not in early}}
@@ -129,7 +129,7 @@ class Reducer:
         count = processes.count
         self.nodes_of = [_nodes(dealt(rank, count, shards)) for rank in range(count)]
         # the sum of two numbers does not depend on their order
-        self.adds = not exact or (count == 2 and all(len(found) == 1 for found in self.nodes_of))
+        self.adds = not exact or (count == 2 and all(len(nodes) == 1 for nodes in self.nodes_of))
         self.last = dealt(processes.rank, count, shards)[-1]
         self._known: dict[tuple[str, ...], Buckets] = {}
         self._next: Buckets | None = None  # those of a network whose watch hands its gradients over
@@ -156,10 +156,10 @@ class Reducer:
         self._calls += 1
         for grad in leaves(dparams):
             order = () if self._early is None else self._early.order
-            found = order[len(self._handed)] if len(self._handed) < len(order) else None
+            expected_path = order[len(self._handed)] if len(self._handed) < len(order) else None
             self._handed.append(Handed(path, self._calls, grad))
-            if self._early is not None and found is not None:
-                self._put(self._early, found, grad)
+            if self._early is not None and expected_path is not None:
+                self._put(self._early, expected_path, grad)
 
     def add(self, dparams: Params) -> None:
         """End a shard: take those of its gradients that were not handed over, and the changes of its buffers."""
@@ -167,7 +167,7 @@ class Reducer:
         buckets = self._known.get(tuple(grads)) or self._learned(grads)
         self._buckets = self._buckets or buckets
         order = [] if self._early is None else self._early.order
-        early = {path: one.grad for path, one in zip(order, self._handed, strict=False) if path is not None}
+        early = {path: node.grad for path, node in zip(order, self._handed, strict=False) if path is not None}
         if buckets is not self._buckets or any(grads[path] is not grad for path, grad in early.items()):
             raise PellucidError("shards: the objective returned gradients of other parameters for another shard")
         for path, grad in grads.items():
@@ -204,15 +204,17 @@ class Reducer:
 
     def ended(self) -> list[Tensor]:
         """Wait for the exchanges that were begun; return their sums."""
-        second = [begun() for begun in self._begun]
+        second = [exchange() for exchange in self._begun]
         return [awaited() for awaited in second]
 
     def _learned(self, grads: Mapping[str, Tensor]) -> Buckets:
         """Return the buckets for gradients of these paths, which are the same in every step."""
-        found = self._known[tuple(grads)] = Buckets(grads, self._handed, self.buffers, self.size, self.processes.count)
-        if found.order:
-            self._next = found
-        return found
+        buckets = self._known[tuple(grads)] = Buckets(
+            grads, self._handed, self.buffers, self.size, self.processes.count
+        )
+        if buckets.order:
+            self._next = buckets
+        return buckets
 
     def _filling(self, buckets: Buckets, bucket: int) -> Filling:
         if bucket not in self._fillings:
@@ -241,20 +243,20 @@ class Reducer:
         In the order of the tree, each process adds one part of the values, which all are then sent.
         """
         if self.processes.count == 1:
-            alone = total(nodes)
-            return lambda: lambda: alone
+            sum_here = total(nodes)
+            return lambda: lambda: sum_here
         if self.adds:
             added = self.processes.adding(total(nodes))
             return lambda: added
         values = [node.value for node in nodes]
         sent = values[0] if len(values) == 1 else torch.stack(values)  # the values of a single node are not copied
-        counts = [len(found) for found in self.nodes_of]
+        counts = [len(nodes_of_shard) for nodes_of_shard in self.nodes_of]
         dealt_out = self.processes.dealing(sent.view(len(nodes), self.processes.count, -1), counts)
 
         def gather() -> Awaited:
             every: list[PartialSum] = []
-            places = (node for found in self.nodes_of for node in found)
-            for (level, position), value in zip(places, dealt_out(), strict=True):
+            all_nodes = (node for nodes_of_shard in self.nodes_of for node in nodes_of_shard)
+            for (level, position), value in zip(all_nodes, dealt_out(), strict=True):
                 append(every, PartialSum(level, position, value))
             rows = self.processes.gathering(total(every))
             return lambda: rows().view(-1)

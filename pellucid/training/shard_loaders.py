@@ -33,10 +33,10 @@ class ShardLoader:
     more shards than examples of a batch.
     """
 
-    def __init__(self, whole: Loader, own: range, shards: int) -> None:
+    def __init__(self, whole: Loader, own_shards: range, shards: int) -> None:
         if whole.batch_size < shards:
             raise PellucidError(f"fit: a batch of {whole.batch_size} has no {shards} shards; make it larger")
-        self.loaders = [replace(whole, rank=shard, world=shards) for shard in own]
+        self.loaders = [replace(whole, rank=shard, world=shards) for shard in own_shards]
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""

@@ -83,16 +83,16 @@ class ShardedStep:
             step.objective = step.objective.watched(_unwatched, self.reducer.watch)
 
     def __call__(
-        self, parts: Sequence[Batch], lr: float, number: int, asked: bool = False, due: bool = False
+        self, parts: Sequence[Batch], lr: float, number: int, stop: bool = False, due: bool = False
     ) -> StepLosses:
         """Update the parameters from the shards of step `number`, and return the losses of the whole batch by name.
 
-        asked: whether this process was asked to stop; it is agreed if one was. due: whether to check the parameters
+        stop: whether this process was asked to stop; it is agreed if one was. due: whether to check the parameters
         after this step, which the first process decides.
         Raises NotFiniteError for a loss of any shard that is NaN or infinite, and LostProcessError, which names the
         step.
         """
-        self.flags = float(asked), float(due)
+        self.flags = float(stop), float(due)
         try:
             return self._step(parts, lr, number)
         except LostProcessError as error:
@@ -104,14 +104,14 @@ class ShardedStep:
             self.step.parts.weight = self._factor(weights[0])
         factors = self._count(parts, weights, number)
         self._seed(number)
-        own = zip(parts, self.rngs, factors, strict=True)
-        turns = [_turns(self.step, part, lr, rng, factor) for part, rng, factor in own]
-        done: list[StepLosses] = []
+        own_parts = zip(parts, self.rngs, factors, strict=True)
+        turns = [_turns(self.step, part, lr, rng, factor) for part, rng, factor in own_parts]
+        losses_of_parts: list[StepLosses] = []
         while (turn := self._turn(turns, parts, weights)) is not None:
-            done.append(self.step.learn(*turn, lr))
+            losses_of_parts.append(self.step.learn(*turn, lr))
         if self.step.average is not None:
             self.step.average.update()
-        return mean_losses(done)
+        return mean_losses(losses_of_parts)
 
     def waits(self) -> Row:
         """Return the process that the others waited for in this epoch, and the longest wait in seconds; begin anew."""
@@ -148,9 +148,9 @@ class ShardedStep:
         rows: list[list[float]] = []
         names: tuple[str, ...] = ()
         for part, rng, weight in zip(parts, self.rngs, weights, strict=True):
-            found = self.step.counts(part, rng)
-            names = tuple(found)
-            rows.append([weight, *found.values()])
+            counts = self.step.counts(part, rng)
+            names = tuple(counts)
+            rows.append([weight, *counts.values()])
             for buffer, old in zip(self.buffers, before, strict=True):
                 buffer.copy_(old)
         of_all, *columns = zip(*self._gathered(rows, 1 + len(names)), strict=True)
@@ -173,7 +173,7 @@ class ShardedStep:
         tables = self.processes.gathered(table)
         self.waited += time.perf_counter() - started
         counts = [len(dealt(rank, count, self.shards)) for rank in range(count)]
-        every = torch.cat([found[:count] for found, count in zip(tables, counts, strict=True)])
+        every = torch.cat([rank_table[:count] for rank_table, count in zip(tables, counts, strict=True)])
         return cast(Any, every).tolist()
 
     def _turn(
@@ -186,18 +186,18 @@ class ShardedStep:
         for k, shard in enumerate(self.own):
             self.reducer.begin(shard, self._factor(weights[k]))
             try:
-                found = next(turns[k], None)
+                turn = next(turns[k], None)
             except NotFiniteError as error:
                 self.reducer.skip()
                 rows.append([*self.flags, len(parts[k].images), weights[k], *repeat(error.value, max(1, len(names)))])
                 continue
-            if found is None:
+            if turn is None:
                 return None
-            losses, like = found
+            losses, like = turn
             rows.append([*self.flags, len(parts[k].images), weights[k], *map(float, losses.values())])
             names = tuple(losses)
             self.reducer.add(like)
-            del found
+            del turn
         try:
             losses = self._agree(rows, names)
         except NotFiniteError:
@@ -208,16 +208,16 @@ class ShardedStep:
     def _agree(self, rows: list[list[float]], names: Sequence[str]) -> StepLosses:
         """Return the means of the losses over all shards, and set what the processes agree on."""
         all_rows = self._gathered(rows, COLUMNS + max(1, len(names)))
-        asked, due, examples, weights, *losses = zip(*all_rows, strict=True)
-        self.asked, self.due = any(asked), bool(due[0])
+        stop_requests, due, examples, weights, *losses = zip(*all_rows, strict=True)
+        self.asked, self.due = any(stop_requests), bool(due[0])
         for name, values in zip(names or ("loss",), losses, strict=False):
             for shard, value in enumerate(values):
                 if not math.isfinite(value):
                     raise NotFiniteError(name, value, shard)
         self.examples = int(sum(examples))
         self.weight = math.fsum(weights) or 1.0  # 0 where the loss ignores all examples
-        whole = LossDivisors([1.0] * self.shards, 1.0) if self.is_sum else LossDivisors(weights, self.weight)
-        return {name: self._counts.get(name, whole).mean(values) for name, values in zip(names, losses, strict=True)}
+        divisors = LossDivisors([1.0] * self.shards, 1.0) if self.is_sum else LossDivisors(weights, self.weight)
+        return {name: self._counts.get(name, divisors).mean(values) for name, values in zip(names, losses, strict=True)}
 
 
 def _unwatched(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
@@ -230,8 +230,8 @@ def _turns(
     """Yield the turns of one shard; nothing is computed before the first is asked for."""
     result = step.gradients(part, lr, rng, factors)
     if isinstance(result, tuple):
-        alone = [result]
+        single = [result]
         del result
-        yield alone.pop()  # not held here, so that the gradients are freed once they are added
+        yield single.pop()  # not held here, so that the gradients are freed once they are added
     else:
         yield from result

@@ -98,8 +98,16 @@ class TrainingStep:
         self.optimizers = optimizers = optimizers_of(optimizer, nets)
         decayed = owned(nets)
         self._updaters = {
-            name: Updater(name, self._learned, each, _proportion(each, optimizers), decayed, factors, keepers)
-            for name, each in optimizers.items()
+            name: Updater(
+                name,
+                self._learned,
+                own_optimizer,
+                _proportion(own_optimizer, optimizers),
+                decayed,
+                factors,
+                keepers,
+            )
+            for name, own_optimizer in optimizers.items()
         }
         self.states = {name: updater.state for name, updater in self._updaters.items()}
         single = isinstance(objective, Supervised) and isinstance(optimizer, Optimizer)
@@ -312,8 +320,10 @@ def optimizers_of(optimizer: Optimizers, nets: Mapping[str, Layer]) -> dict[str,
         return dict.fromkeys(nets, optimizer)
     unknown = next((name for name in optimizer if name not in nets), None)
     if unknown is not None:
-        known = f"networks: {', '.join(nets)}" if "" not in nets else "the model has one network; give one optimizer"
-        raise PellucidError(f"optimizer: no network {unknown!r}{nearest(unknown, nets) or f'; {known}'}")
+        known_nets = (
+            f"networks: {', '.join(nets)}" if "" not in nets else "the model has one network; give one optimizer"
+        )
+        raise PellucidError(f"optimizer: no network {unknown!r}{nearest(unknown, nets) or f'; {known_nets}'}")
     missing = [name for name in nets if name not in optimizer]
     if missing:
         raise PellucidError(f"optimizer: the network {missing[0]!r} has none; give each of {', '.join(nets)} one")
@@ -344,8 +354,8 @@ def training_of(
     """
     usable, _ = usable_precision(precision, device)
     unmodified = clip is None and usable != "bf16" and not frozen and not rates
-    plain = type(optimizer) is SGD and all(type(term) is L2 for term in regularizers)
-    return TrainingForm(frozenset(frozen), unmodified and plain)
+    is_plain_sgd = type(optimizer) is SGD and all(type(term) is L2 for term in regularizers)
+    return TrainingForm(frozenset(frozen), unmodified and is_plain_sgd)
 
 
 def shrinkage(regularizers: Sequence[Regularizer], examples: int, lr: float) -> float:
@@ -354,8 +364,8 @@ def shrinkage(regularizers: Sequence[Regularizer], examples: int, lr: float) -> 
     This is w ← Π (1 - lr λ) w - lr (g + Σ λ/n w), with Π over the decoupled terms and Σ over the others.
     """
     terms = [term for term in regularizers if isinstance(term, L2)]
-    kept = math.prod(1 - lr * term.lam for term in terms if term.decoupled)
-    return 1 - kept + sum(lr * term.lam / examples for term in terms if not term.decoupled)
+    factor = math.prod(1 - lr * term.lam for term in terms if term.decoupled)
+    return 1 - factor + sum(lr * term.lam / examples for term in terms if not term.decoupled)
 
 
 def owned(nets: Mapping[str, Layer], kinds: tuple[type[Layer], ...] = (Layer,)) -> set[str]:

@@ -35,7 +35,7 @@ class Tracker(Callback, ABC):
 
     def __init__(self, run: Path, project: str, settings: Mapping[str, Any]) -> None:
         self.run, self.project = run, project
-        self.settings: dict[str, Any] = {key: _plain(value) for key, value in settings.items()}
+        self.settings: dict[str, Any] = {key: _as_json(value) for key, value in settings.items()}
         self._unsent: list[Row] = []
         self._is_lost = False  # since a message said so
 
@@ -69,8 +69,8 @@ class Tracker(Callback, ABC):
             yield
         except Exception as error:  # of any kind: the libraries, and those behind them, raise errors of their own
             if not self._is_lost:
-                name, why = type(self).__name__, " ".join(str(error).split())[:300]
-                note(f"train.log: {name} cannot be reached ({why}); the training goes on")
+                name, reason = type(self).__name__, " ".join(str(error).split())[:300]
+                note(f"train.log: {name} cannot be reached ({reason}); the training goes on")
             self._is_lost = True
 
     def identity(self, make: Callable[[], str]) -> str:
@@ -130,7 +130,7 @@ class MLflow(Tracker):
             names = {name for row in training.history.rows for name, _ in _numbers(row)}
             names |= set(self._client.get_run(self._id).data.metrics)
             points = ((name, self._client.get_metric_history(self._id, name)) for name in names)
-            self._sent = {(name, point.step) for name, found in points for point in found}
+            self._sent = {(name, point.step) for name, sent_points in points for point in sent_points}
             self.send(training.history.rows)
 
     def send(self, rows: Sequence[Row]) -> None:
@@ -156,14 +156,14 @@ class MLflow(Tracker):
     def _begin(self) -> str:
         """Make a run with the settings, in the experiment named after the project, and return its id."""
         client, errors = self._client, import_module("mlflow.exceptions")
-        found = client.get_experiment_by_name(self.project)
+        existing = client.get_experiment_by_name(self.project)
         try:
-            experiment = client.create_experiment(self.project) if found is None else found.experiment_id
+            experiment = client.create_experiment(self.project) if existing is None else existing.experiment_id
         except errors.MlflowException:
-            found = client.get_experiment_by_name(self.project)
-            if found is None:  # not made by another run in the meantime
+            existing = client.get_experiment_by_name(self.project)
+            if existing is None:  # not made by another run in the meantime
                 raise
-            experiment = found.experiment_id
+            experiment = existing.experiment_id
         name = client.create_run(experiment, run_name=self.run.name).info.run_id
         entities: Any = import_module("mlflow.entities")
         for part in _parts([entities.Param(key, str(value)) for key, value in self.settings.items()]):
@@ -227,8 +227,8 @@ def _naming(name: str, kind: type[Exception]) -> Generator[None, None, None]:
     try:
         yield
     except kind as error:
-        why = " ".join(str(error).split())[:300]
-        raise PellucidError(f"train.log: {name}: {why}; check its settings, or leave it out") from error
+        reason = " ".join(str(error).split())[:300]
+        raise PellucidError(f"train.log: {name}: {reason}; check its settings, or leave it out") from error
 
 
 def _numbers(row: Row) -> Iterator[tuple[str, float]]:
@@ -240,7 +240,7 @@ def _parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
     return (values[k : k + MAX_BATCH] for k in range(0, len(values), MAX_BATCH))
 
 
-def _plain(value: Any) -> Any:
+def _as_json(value: Any) -> Any:
     """Return a setting as trackers take it: numbers and texts."""
     if isinstance(value, bool | int | float):
         return value

@@ -54,8 +54,8 @@ class Updater:
         if self._partition is None:
             update(groups, self.optimizer, regularizers, grads, self.state, rate)
             return
-        own = self._partition.own(self._partition.weights)
-        groups = [replace(group, weights=[own[k] for k in group.indices]) for group in groups]
+        own_weights = self._partition.own(self._partition.weights)
+        groups = [replace(group, weights=[own_weights[k] for k in group.indices]) for group in groups]
         update(groups, self.optimizer, regularizers, self._partition.own(grads), self.state, rate)
         self._partition.share()
 
@@ -71,9 +71,9 @@ class Updater:
         if self._partition is None:
             unpack(self.state, self.all_paths, part)
             return
-        whole: State = {
+        full_state: State = {
             name: value if isinstance(value, int) else self._partition.like(value) for name, value in self.state.items()
         }
-        unpack(whole, self.all_paths, part)
-        for name, value in whole.items():
+        unpack(full_state, self.all_paths, part)
+        for name, value in full_state.items():
             self.state[name] = value if isinstance(value, int) else self._partition.kept(value)

@@ -114,8 +114,8 @@ def try_rules(model: Learner, weights: Sequence[Tensor], now: Progress) -> None:
     for optimizer in model.optimizers.values() or [model.optimizer]:
         if type(optimizer) not in OPTIMIZERS.values():
             state = attempt(f"{type(optimizer).__name__}: init", optimizer.init, trial)
-            what = f"{type(optimizer).__name__}: update"
-            attempt(what, optimizer.update, trial, [torch.zeros_like(tensor) for tensor in trial], state, 0.0)
+            method_name = f"{type(optimizer).__name__}: update"
+            attempt(method_name, optimizer.update, trial, [torch.zeros_like(tensor) for tensor in trial], state, 0.0)
     schedule, name = model.schedule, type(model.schedule).__name__
     if type(schedule) not in SCHEDULES.values():
         factor = attempt(f"{name}: factor", schedule.factor, now, attempt(f"{name}: begin", schedule.begin))
@@ -165,11 +165,11 @@ def check_optimizer(optimizer: Optimizer, weights: Sequence[Tensor]) -> None:
     name, trial = type(optimizer).__name__, [torch.zeros_like(weight) for weight in weights]
     state = optimizer.init(trial)
     _check_state(name, state, len(trial))
-    begun = set(state)
+    initial_keys = set(state)
     optimizer.update(trial, [torch.zeros_like(weight) for weight in weights], state, 0.0)
     _check_state(name, state, len(trial))
-    if set(state) != begun:
-        key = sorted(set(state) ^ begun)[0]
+    if set(state) != initial_keys:
+        key = sorted(set(state) ^ initial_keys)[0]
         raise PellucidError(f"{name}: update adds or removes {key!r} in its state; let init return the whole state")
 
 
@@ -197,7 +197,7 @@ def _check_state(name: str, state: State, count: int) -> None:
             )
 
 
-def check_json(what: str, value: Any) -> None:
+def check_json(name: str, value: Any) -> None:
     """Raise PellucidError for a part of a training's state that JSON cannot represent exactly."""
     try:
         same = json.loads(json.dumps(value, allow_nan=False)) == value
@@ -205,7 +205,7 @@ def check_json(what: str, value: Any) -> None:
         same = False
     if not same:
         raise PellucidError(
-            f"{what} is {shown(value)}, which a checkpoint cannot restore; use finite numbers, "
+            f"{name} is {shown(value)}, which a checkpoint cannot restore; use finite numbers, "
             "texts, lists, dicts or None, and tensors only by name in a callback's state"
         )
 

@@ -38,14 +38,14 @@ def verify_model(model: Learner, batch: Batch, samples: int) -> GradientTable:
 
 def _verify_objective(model: Learner, objective: Objective, batch: Batch, samples: int) -> GradientTable:
     """Verify an objective, and each of its networks with the inputs and output gradients that it receives."""
-    found = verify_objective(objective, model.params, batch, directions=max(1, samples // 4), seed=model.seed)
-    if not found.calls:
+    objective_table = verify_objective(objective, model.params, batch, directions=max(1, samples // 4), seed=model.seed)
+    if not objective_table.calls:
         raise PellucidError(
             f"verify: {type(objective).__name__}.gradients passes no gradient to a network on this batch"
         )
     tables: list[tuple[str, GradientTable]] = []
     for name, net in objective.nets.items():
-        for call in (call for call in found.calls if call.name == name):
+        for call in (call for call in objective_table.calls if call.name == name):
             params, first = params_of(model.params, name), next(iter(tensors(call.x)))
             # The target is not used by this loss; it only has to be a tensor on the right device.
             table = verify(net, params, call.x, first, _Product(call.dy), samples=samples, seed=model.seed)
@@ -54,10 +54,10 @@ def _verify_objective(model: Learner, objective: Objective, batch: Batch, sample
         replace(row, path=f"{name}.{row.path}") for name, table in tables for row in table.rows if row.path != "loss"
     ]
     culprits = ((name, table.culprit) for name, table in tables if table.culprit is not None)
-    culprit = next((f"{name}.{path}" if path else name for name, path in culprits), found.culprit)
+    culprit = next((f"{name}.{path}" if path else name for name, path in culprits), objective_table.culprit)
     verified = dict(tables)
     notes = [f"not compared: {name}, which receives no gradient" for name in objective.nets if name not in verified]
-    return GradientTable((*rows, *found.rows), culprit, tuple(notes))
+    return GradientTable((*rows, *objective_table.rows), culprit, tuple(notes))
 
 
 @dataclass(frozen=True)

@@ -141,8 +141,8 @@ class Viewed(metaclass=Checked):
         """Return the number of layers and parameters, the shapes, the loss and the optimizer in one line."""
         ends = f"{shape_text(self.input_shape)} -> {shape_text(self.output_shape)}" if self.built else "no weights yet"
         count = f"{sizes(self.objective.nets, self.params)}, " if self.built else ""
-        what = self.objective.loss if isinstance(self.objective, Supervised) else self.objective
-        learning = f"{type(what).__name__}, {type(self.optimizer).__name__}"
+        loss_or_objective = self.objective.loss if isinstance(self.objective, Supervised) else self.objective
+        learning = f"{type(loss_or_objective).__name__}, {type(self.optimizer).__name__}"
         return f"<Model: {plural(len(self.layers), 'layer')}, {count}{ends}; {learning}>"
 
     def __str__(self) -> str:

@@ -36,12 +36,12 @@ def test_a_probability_of_zero_gives_finite_numbers_that_sum_to_one(dtype: torch
     assert float(calibrated[1, 0]) == float(calibrated[1, 1])
 
 
-def test_no_picture_gives_no_row():
+def test_an_empty_batch_gives_no_rows():
     assert Confidence(2.0, 0.5).calibrate(torch.zeros(0, 4)).shape == (0, 4)
 
 
 @pytest.mark.parametrize(
-    ("probabilities", "why"),
+    ("probabilities", "message"),
     [
         (torch.tensor([0.5, 0.5]), r"probabilities \(N, classes\)"),
         (torch.ones(2, 1), "at least two classes"),
@@ -51,24 +51,24 @@ def test_no_picture_gives_no_row():
         (torch.tensor([[3.0, 7.0]]), "from 0 to 1"),
     ],
 )
-def test_what_are_no_probabilities_is_refused(probabilities: torch.Tensor, why: str):
-    with pytest.raises(PellucidError, match=why):
+def test_invalid_probabilities_are_refused(probabilities: torch.Tensor, message: str):
+    with pytest.raises(PellucidError, match=message):
         Confidence(1.0, 0.5).calibrate(probabilities)
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf, 1e9, True, "1", None])
-def test_a_temperature_that_makes_no_sense_is_refused(temperature: Any):
+def test_invalid_temperatures_are_refused(temperature: Any):
     with pytest.raises(PellucidError, match="temperature must be a number from"):
         Confidence(temperature, 0.5)
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, math.nan, False, "0.5", None])
-def test_a_threshold_that_makes_no_sense_is_refused(threshold: Any):
+def test_invalid_thresholds_are_refused(threshold: Any):
     with pytest.raises(PellucidError, match="threshold must be a number from 0 to 1"):
         Confidence(1.0, threshold)
 
 
-def test_it_goes_through_json_unchanged():
+def test_a_confidence_is_restored_from_json():
     value = Confidence(1.7, 0.93)
     assert Confidence.from_json(json.loads(json.dumps(value.to_json()))) == value
 
@@ -84,12 +84,12 @@ def test_it_goes_through_json_unchanged():
         {"temperature": [], "threshold": 0.5},
     ],
 )
-def test_json_that_is_something_else_is_refused(value: Any):
+def test_other_json_is_refused(value: Any):
     with pytest.raises(PellucidError, match="confidence"):
         Confidence.from_json(value)
 
 
-def test_it_stays_with_the_weights(tmp_path: Path):
+def test_a_confidence_is_saved_with_the_weights(tmp_path: Path):
     model = Model(mlp((4, 3)), input_shape=(1, 2, 2))
     model.save(tmp_path / "without.safetensors")
     model.confidence = Confidence(1.5, 0.75)
@@ -99,7 +99,7 @@ def test_it_stays_with_the_weights(tmp_path: Path):
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_the_temperature_by_which_a_network_is_too_sure_is_found(temperature: float):
+def test_the_temperature_of_scaled_logits_is_recovered(temperature: float):
     assert fit_temperature(*drawn(40_000, temperature)) == pytest.approx(temperature, rel=0.03)
 
 
@@ -120,7 +120,7 @@ def test_the_temperature_is_where_scipy_finds_the_least_negative_log_likelihood(
 
 
 @pytest.mark.parametrize(("targets", "end"), [([1, 1, 1], 100.0), ([0, 0, 0], 0.01)])
-def test_the_temperature_keeps_within_its_bounds(targets: list[int], end: float):
+def test_the_temperature_is_limited_to_its_bounds(targets: list[int], end: float):
     rows = torch.tensor([[0.50001, 0.49999]] * 3 if end < 1 else [[0.9, 0.1]] * 3)
     assert fit_temperature(rows, torch.tensor(targets)) == pytest.approx(end, rel=1e-6)
 

@@ -42,7 +42,7 @@ def fitted(model: Model, n: int = 400) -> Model:
     return model
 
 
-def test_the_distance_is_mahalanobis_by_numpy() -> None:
+def test_the_distance_is_numpys_mahalanobis_distance() -> None:
     """Of no more features than axes the covariance is whole, and NumPy inverts it."""
     model = fitted(Model(mlp((16, 3)), input_shape=(1, 4, 4), classes=3))
     assert model.familiarity is not None
@@ -59,17 +59,17 @@ def test_the_distance_is_mahalanobis_by_numpy() -> None:
     z = other.numpy().reshape(20, -1).astype(np.float64) / blobs(400, 1)[0].numpy().reshape(400, -1).std(0)
     gaps = z[:, None] - means
     expected = np.sqrt(np.einsum("nkd,de,nke->nk", gaps, inverse, gaps).min(1))
-    found = model.distance(other)
-    assert found is not None
-    np.testing.assert_allclose(found.numpy() * depth.unit, expected, rtol=1e-4)
+    actual = model.distance(other)
+    assert actual is not None
+    np.testing.assert_allclose(actual.numpy() * depth.unit, expected, rtol=1e-4)
 
 
-def test_so_many_features_keep_a_few_axes() -> None:
+def test_many_features_are_reduced_to_the_principal_axes() -> None:
     model = Model(mlp((64, 3)), input_shape=(1, 8, 8), classes=3)
     x, y = torch.rand((200, 1, 8, 8), generator=rng(0)), torch.arange(200) % 3
-    found = fit_familiarity(model.net, model.params, (x, y), torch.rand((99, 1, 8, 8), generator=rng(1)))
-    assert found is not None
-    depth = found.depths[0]
+    familiarity = fit_familiarity(model.net, model.params, (x, y), torch.rand((99, 1, 8, 8), generator=rng(1)))
+    assert familiarity is not None
+    depth = familiarity.depths[0]
     assert depth.axes.shape == (MAX_AXES, 64)
     torch.testing.assert_close(depth.axes @ depth.axes.T, torch.eye(MAX_AXES), atol=1e-5, rtol=0)
     scaled = x.flatten(1).double() / x.flatten(1).double().std(0, correction=0)
@@ -79,7 +79,7 @@ def test_so_many_features_keep_a_few_axes() -> None:
     assert float(depth.variances[-1]) == pytest.approx(values[:-MAX_AXES].mean(), rel=1e-4)
 
 
-def test_maps_count_by_their_mean_and_deviation() -> None:
+def test_feature_maps_are_summarized_by_mean_and_deviation() -> None:
     model = fitted(conv_model())
     assert model.familiarity is not None
     assert [depth.path for depth in model.familiarity.depths] == ["conv", "scores"]
@@ -87,18 +87,18 @@ def test_maps_count_by_their_mean_and_deviation() -> None:
 
 
 @pytest.mark.parametrize("n", [20, 400])
-def test_threshold_leaves_at_most_one_percent_or_one_held_out_image_beyond(n: int) -> None:
+def test_at_most_one_percent_or_one_held_out_image_is_above_the_threshold(n: int) -> None:
     model = conv_model()
     x, y = blobs(400, 1)
     held = blobs(n, 2)[0]
-    found = fit_familiarity(model.net, model.params, (x, y), held)
-    assert found is not None
-    beyond = int((found.distance(model.net, model.params, held) > found.threshold).sum())
+    familiarity = fit_familiarity(model.net, model.params, (x, y), held)
+    assert familiarity is not None
+    beyond = int((familiarity.distance(model.net, model.params, held) > familiarity.threshold).sum())
     assert beyond == {20: 0, 400: 3}[n], "the fourth of 401 is the threshold, the largest of 21"
-    assert (found.alarms, found.held_out) == (beyond / n, n)
+    assert (familiarity.alarms, familiarity.held_out) == (beyond / n, n)
 
 
-def test_what_is_like_the_data_is_familiar_and_noise_is_not() -> None:
+def test_held_out_images_are_familiar_and_noise_is_not() -> None:
     model = fitted(conv_model())
     assert model.familiarity is not None
     like, noise = model.distance(blobs(600, 5)[0]), model.distance(torch.rand((50, 1, 4, 4), generator=rng(6)))
@@ -115,7 +115,7 @@ def test_features_that_overflow_are_infinitely_far() -> None:
     x = torch.full((3, 1, 4, 4), 1e38)
     assert model.distance(x).tolist() == [math.inf] * 3
     assert torch.isfinite(model.predict(x[:1])).all()
-    assert [one.unfamiliar for one in familiarity_scores(model, x)] == [True] * 3
+    assert [score.unfamiliar for score in familiarity_scores(model, x)] == [True] * 3
 
 
 def test_no_familiarity_is_fitted_without_enough_data_or_classes() -> None:
@@ -125,7 +125,7 @@ def test_no_familiarity_is_fitted_without_enough_data_or_classes() -> None:
     assert model.distance(x) is None
 
 
-def test_it_stays_with_the_weights_and_goes_when_these_change(tmp_path) -> None:
+def test_a_familiarity_is_saved_with_the_weights_and_dropped_when_they_change(tmp_path) -> None:
     model, path = fitted(conv_model()), tmp_path / "model.safetensors"
     x, y = blobs(30, 7)
     before = model.distance(x)
@@ -166,14 +166,14 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("said", WRONG)
-def test_a_file_that_says_something_else_is_refused(tmp_path, said: str) -> None:
+@pytest.mark.parametrize("message", WRONG)
+def test_a_file_with_an_invalid_familiarity_is_refused(tmp_path, message: str) -> None:
     path = tmp_path / "model.safetensors"
     fitted(conv_model()).save(path)
     tensors, about = read_weights(path)
-    WRONG[said](tensors, about)
+    WRONG[message](tensors, about)
     write_weights(path, tensors, about)
-    with pytest.raises(PellucidError, match=said):
+    with pytest.raises(PellucidError, match=message):
         Model.load(path)
 
 
@@ -198,7 +198,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_what_was_measured_of_other_weights_is_dropped(name: str) -> None:
+def test_a_familiarity_fitted_on_other_weights_is_dropped(name: str) -> None:
     model = fitted(conv_model())
     model.confidence = Confidence(2.0, 0.5)
     assert model.familiarity is not None

@@ -121,14 +121,14 @@ def broken(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[bool]:
 
 
 @pytest.mark.parametrize("words", PREDICT, ids=" ".join)
-def test_inference_names_broken_pictures_and_does_the_others(words: list[str], broken: bool, say: Say) -> None:
+def test_prediction_names_broken_pictures_and_continues(words: list[str], broken: bool, say: Say) -> None:
     said = say(*words, "--json")
     assert said.code == (2 if broken else 0)
-    found = json.loads(said.out)
-    rows = found.get("predictions") or found["pictures"]
+    values = json.loads(said.out)
+    rows = values.get("predictions") or values["pictures"]
     assert len(rows) == len(GOOD)
-    assert [one["image"] for one in found["skipped"]] == (BROKEN if broken else [])
-    assert said.err.count("\n") == len(found["skipped"])
+    assert [one["image"] for one in values["skipped"]] == (BROKEN if broken else [])
+    assert said.err.count("\n") == len(values["skipped"])
 
 
 def is_refusal(text: str) -> bool:
@@ -160,12 +160,12 @@ def test_measuring_refuses_broken_pictures(words: list[str], say: Say, tmp_path:
 def test_measuring_ignores_files_that_are_no_pictures(words: list[str], say: Say, tmp_path: Path) -> None:
     name = words[-1]
     WRITERS[name](tmp_path / name, False)
-    found = say(*words, "--json").json
-    assert found["n"] == (2 if name == "classes" else 1) * len(GOOD)
+    output = say(*words, "--json").json
+    assert output["n"] == (2 if name == "classes" else 1) * len(GOOD)
 
 
 @pytest.mark.parametrize("words", SHOW, ids=" ".join)
-def test_data_that_are_shown_or_converted_are_refused_by_name(words: list[str], broken: bool, say: Say) -> None:
+def test_showing_and_converting_refuse_broken_pictures_by_name(words: list[str], broken: bool, say: Say) -> None:
     said = say(*words)
     assert any(name in said.complaint for name in BROKEN) if broken else said.code == 0
 
@@ -174,16 +174,16 @@ def test_data_that_are_shown_or_converted_are_refused_by_name(words: list[str], 
 def test_lint_lists_all_broken_pictures(name: str, broken: bool, say: Say) -> None:
     said = say("data", "lint", name, "--json")
     assert said.code == (2 if broken else 0)
-    faults = [one for one in json.loads(said.out)["faults"] if one["effect"] == "refused"]
-    assert sorted(Path(one["file"]).name for one in faults) == (BROKEN if broken else [])
+    faults = [fault for fault in json.loads(said.out)["faults"] if fault["effect"] == "refused"]
+    assert sorted(Path(fault["file"]).name for fault in faults) == (BROKEN if broken else [])
 
 
-def test_lint_of_a_folder_without_pictures_is_a_mistake(say: Say, tmp_path: Path) -> None:
+def test_lint_of_a_folder_without_pictures_is_refused(say: Say, tmp_path: Path) -> None:
     (tmp_path / "notes.md").write_text("nothing")
     assert "neither annotations nor images" in say("data", "lint", str(tmp_path)).complaint
 
 
-def test_sources_have_the_pictures_only(broken: bool) -> None:
+def test_sources_contain_only_picture_files(broken: bool) -> None:
     if broken:
         with pytest.raises(PellucidError) as refused:
             load_folder("classes", 16)

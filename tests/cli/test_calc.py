@@ -14,54 +14,54 @@ TRUE = [
 ]
 
 
-def test_conv(say: Say):
+def test_conv_prints_the_output_size(say: Say):
     words = ("calc", "conv", "227", "11", "--stride", "4", "--channels", "3", "--filters", "96")
-    found = say(*words, "--json").json
-    assert found["output_shape"] == [96, 55, 55]
-    assert (found["output_size"], found["weights"], found["parameters"]) == (55, 34_848, 34_944)
+    output = say(*words, "--json").json
+    assert output["output_shape"] == [96, 55, 55]
+    assert (output["output_size"], output["weights"], output["parameters"]) == (55, 34_848, 34_944)
     assert "34,944" in say(*words).out
     assert say("calc", "conv", "10", "3", "--dilation", "2", "--json").json["output_size"] == 6
 
 
-def test_params(say: Say):
+def test_params_prints_the_parameter_counts(say: Say):
     words = ("calc", "params", "1x28x28", "Flatten, Dense(20)", "Dense(10), Dense(5)")
-    found = say(*words, "--json").json
-    assert (found["weights"], found["biases"], found["parameters"]) == (15_930, 35, 15_965)
-    assert found["hessian_entries"] == 15_965 * 15_966 // 2
+    output = say(*words, "--json").json
+    assert (output["weights"], output["biases"], output["parameters"]) == (15_930, 35, 15_965)
+    assert output["hessian_entries"] == 15_965 * 15_966 // 2
     assert "parameters: 15,965" in say(*words).out
 
 
-def test_receptive_field(say: Say):
+def test_receptive_field_prints_window_and_stride(say: Say):
     words = ("calc", "receptive-field", "Conv2d(1, 3)", "Conv2d(1, 3), MaxPool2d(2)")
-    found = say(*words, "--json").json
-    assert [row["field"] for row in found["layers"]] == [[3, 3], [5, 5], [6, 6]]
-    assert (found["receptive_field"], found["step"]) == ([6, 6], [2, 2])
+    output = say(*words, "--json").json
+    assert [row["field"] for row in output["layers"]] == [[3, 3], [5, 5], [6, 6]]
+    assert (output["receptive_field"], output["step"]) == ([6, 6], [2, 2])
     assert "5 x 5" in say(*words).out
 
 
-def test_iou(say: Say):
+def test_iou_prints_the_overlap(say: Say):
     words = ("calc", "iou", "189,201,185", "31,50,23")
-    found = say(*words, "--json").json
-    assert found["iou"] == pytest.approx([0.902, 0.397], abs=5e-4)
-    assert found["mean_iou"] == pytest.approx(0.65, abs=1e-3)
-    assert "for mean average precision (mAP)" in found["note"]
+    output = say(*words, "--json").json
+    assert output["iou"] == pytest.approx([0.902, 0.397], abs=5e-4)
+    assert output["mean_iou"] == pytest.approx(0.65, abs=1e-3)
+    assert "for mean average precision (mAP)" in output["note"]
     assert "for mean average precision (mAP)" in say(*words).out
 
 
-def test_map(say: Say, tmp_path: Path):
+def test_map_prints_the_average_precision(say: Say, tmp_path: Path):
     Path("found.csv").write_text(BOXES)
     Path("true.json").write_text(json.dumps(TRUE))
-    found = say("calc", "map", "found.csv", "true.json", "--json").json
-    assert found["classes"]["cat"] == {
+    output = say("calc", "map", "found.csv", "true.json", "--json").json
+    assert output["classes"]["cat"] == {
         "truths": 2, "detections": 2, "hits": 1, "area": 0.5, "eleven": pytest.approx(6 / 11)
     }  # fmt: skip
-    assert found["map"] == {"area": 0.5, "eleven": pytest.approx(6 / 11)}
+    assert output["map"] == {"area": 0.5, "eleven": pytest.approx(6 / 11)}
     assert say("calc", "map", "found.csv", "true.json", "--iou", "0.95", "--json").json["map"]["area"] == 0
     assert "0.5455" in say("calc", "map", "found.csv", "true.json").out
 
 
 @pytest.mark.parametrize(
-    ("words", "why"),
+    ("words", "message"),
     [
         (["conv", "3", "5"], "smaller than the window"),
         (["conv", "0", "1"], "at least 1"),
@@ -84,12 +84,12 @@ def test_map(say: Say, tmp_path: Path):
         (["map", "a.csv", "b.csv"], "a.csv"),
     ],
 )
-def test_bad_input_is_one_line(words: list[str], why: str, say: Say):
-    assert why in say("calc", *words).complaint
+def test_invalid_input_is_reported_in_one_line(words: list[str], message: str, say: Say):
+    assert message in say("calc", *words).complaint
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "why"),
+    ("name", "text", "message"),
     [
         ("p.csv", BOXES.replace("0.9", "high"), "box 1: score is 'high'"),
         ("p.csv", BOXES.replace("0.9", "nan"), "box 1: score is 'nan'"),
@@ -103,13 +103,13 @@ def test_bad_input_is_one_line(words: list[str], why: str, say: Say):
         ("p.json", json.dumps([{**TRUE[0], "score": True}]), "score is True"),
     ],
 )
-def test_a_bad_file_is_one_line(name: str, text: str, why: str, say: Say):
+def test_an_invalid_file_is_reported_in_one_line(name: str, text: str, message: str, say: Say):
     Path(name).write_text(text)
     Path("true.json").write_text(json.dumps(TRUE))
-    assert why in say("calc", "map", name, "true.json").complaint
+    assert message in say("calc", "map", name, "true.json").complaint
 
 
-def test_names_of_classes_are_data(say: Say):
+def test_class_names_are_read_as_text(say: Say):
     rows = [{**TRUE[0], "class": "esc\x1b[31m\n", "score": 0.5}]
     Path("p.json").write_text(json.dumps(rows))
     said = say("calc", "map", "p.json", "p.json")
@@ -118,7 +118,7 @@ def test_names_of_classes_are_data(say: Say):
     assert say("calc", "map", "p.json", "p.json", "--json").json["classes"]["esc\x1b[31m\n"]["hits"] == 1
 
 
-def test_map_needs_true_boxes(say: Say):
+def test_map_without_true_boxes_is_refused(say: Say):
     Path("p.csv").write_text(BOXES)
     Path("true.json").write_text("[]")
     assert "no true boxes" in say("calc", "map", "p.csv", "true.json").complaint

@@ -9,9 +9,9 @@ from tests.cli.conftest import Say
 
 
 def test_a_table_and_a_plot_are_written(say: Say, tmp_path: Path) -> None:
-    found = say("compare", "digits", "--only", "tree", "nearest-l2", "--out", str(tmp_path), "--json").json
-    assert [row["name"] for row in found["rows"]] == ["nearest-l2", "tree"]
-    assert json.loads((tmp_path / "comparison.json").read_bytes())["rows"] == found["rows"]
+    output = say("compare", "digits", "--only", "tree", "nearest-l2", "--out", str(tmp_path), "--json").json
+    assert [row["name"] for row in output["rows"]] == ["nearest-l2", "tree"]
+    assert json.loads((tmp_path / "comparison.json").read_bytes())["rows"] == output["rows"]
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
     text = say("compare", "digits", "--only", "tree", "--out", str(tmp_path)).out
     assert "decision tree" in text
@@ -20,7 +20,7 @@ def test_a_table_and_a_plot_are_written(say: Say, tmp_path: Path) -> None:
     assert "neighbours" not in text
 
 
-def test_a_file_in_the_place_of_the_folder_is_refused_before_any_work(say: Say, tmp_path: Path, monkeypatch) -> None:
+def test_a_file_in_place_of_the_output_folder_is_refused_before_training(say: Say, tmp_path: Path, monkeypatch) -> None:
     for name, work in (("pellucid.tasks.compare", "compare"), ("pellucid.lessons.lesson", "lesson")):
         monkeypatch.setattr(import_module(name), work, None)
     (tmp_path / "notes").write_text("")
@@ -30,13 +30,13 @@ def test_a_file_in_the_place_of_the_folder_is_refused_before_any_work(say: Say, 
             assert f"--out: {str(tmp_path / 'notes')!r} is a file; name a folder" in said
 
 
-def test_notes_are_about_the_rows_shown() -> None:
+def test_notes_refer_to_the_rows_of_the_table() -> None:
     def row(name: str, title: str, trained_on: int) -> Compared:
         return Compared(name, title, {}, trained_on, 0.9, 0.9, 1.0, 1.0, 1.0, 1000)
 
     rows = (row("nearest-l1", "L1", 10_000), row("nearest-l2", "L2", 60_000), row("tree", "tree", 60_000))
-    found = ClassifierComparison("mnist", 60_000, 10_000, 0, (*rows, row("conv", "conv net", 60_000)))
-    assert found.notes() == [
+    comparison = ClassifierComparison("mnist", 60_000, 10_000, 0, (*rows, row("conv", "conv net", 60_000)))
+    assert comparison.notes() == [
         "Hyperparameters chosen on 2,000 training images held out: L1; L2.",  # fewer than a sixth, 10,000
         "Trained on 10,000 images only: L1.",
         "Hyperparameters chosen on a sixth of the training images: tree.",

@@ -22,8 +22,8 @@ def runs(run_folder: Path, tmp_path: Path) -> tuple[Path, Path]:
     lines = (second / "metrics.csv").read_text().splitlines(keepends=True)
     (second / "metrics.csv").write_text("".join(lines[:-1]))
     for name, changes in (("results.json", {"accuracy": 0.5}), ("manifest.json", {"cpu": "a <abacus>"})):
-        found = json.loads((second / name).read_text())
-        (second / name).write_text(json.dumps({**found, **changes}))
+        values = json.loads((second / name).read_text())
+        (second / name).write_text(json.dumps({**values, **changes}))
     (second / "confusion.json").write_text(json.dumps({"classes": ["a", "0"], "counts": [[3, 1], [2, 4]]}))
     return first, second
 
@@ -36,13 +36,13 @@ def edit(file: Path, before: object, after: object) -> None:
 
 @pytest.mark.slow
 def test_only_differing_settings_are_listed(runs: tuple[Path, Path], say: Say, tmp_path: Path) -> None:
-    found = say("compare-runs", *map(str, runs), "--out", "page.html", "--json").json
-    assert found["page"] == "page.html"
-    assert [(one["name"], one["epochs"]) for one in found["runs"]] == [("first", 3), ("<b>second", 2)]
+    output = say("compare-runs", *map(str, runs), "--out", "page.html", "--json").json
+    assert output["page"] == "page.html"
+    assert [(run["name"], run["epochs"]) for run in output["runs"]] == [("first", 3), ("<b>second", 2)]
     lr = tomllib.loads((runs[0] / "recipe.toml").read_text())["optimizer"]["lr"]
-    assert found["recipes"] == {"optimizer.lr": [str(lr), "0.125"]}
-    assert set(found["manifests"]) == {"cpu"}
-    assert found["manifests"]["cpu"][1] == "a <abacus>"
+    assert output["recipes"] == {"optimizer.lr": [str(lr), "0.125"]}
+    assert set(output["manifests"]) == {"cpu"}
+    assert output["manifests"]["cpu"][1] == "a <abacus>"
     page = without_script((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert "<b>" not in page
     assert "<abacus>" not in page
@@ -53,16 +53,16 @@ def test_only_differing_settings_are_listed(runs: tuple[Path, Path], say: Say, t
 
 @pytest.mark.slow
 def test_classes_have_the_f1_of_scikit_learn(runs: tuple[Path, Path], say: Say) -> None:
-    found = say("compare-runs", *map(str, runs), "--json").json["classes"]
+    output = say("compare-runs", *map(str, runs), "--json").json["classes"]
     true, said = [0] * 4 + [1] * 6, [0, 0, 0, 1, 0, 0, 1, 1, 1, 1]
     expected = f1_score(true, said, average=None)
-    assert found["a"] == ["-", f"{100 * expected[0]:.1f} %"]
-    assert found["0"][1] == f"{100 * expected[1]:.1f} %"
-    assert found["mean"][1] == f"{100 * f1_score(true, said, average='macro'):.1f} %"
-    assert list(found)[-1] == "mean"
+    assert output["a"] == ["-", f"{100 * expected[0]:.1f} %"]
+    assert output["0"][1] == f"{100 * expected[1]:.1f} %"
+    assert output["mean"][1] == f"{100 * f1_score(true, said, average='macro'):.1f} %"
+    assert list(output)[-1] == "mean"
 
 
-def test_people_get_a_table_and_the_page(runs: tuple[Path, Path], say: Say, tmp_path: Path) -> None:
+def test_without_json_a_table_and_the_page_are_written(runs: tuple[Path, Path], say: Say, tmp_path: Path) -> None:
     said = say("compare-runs", *map(str, runs))
     assert said.code == 0, said.err
     lines = said.out.splitlines()
@@ -75,15 +75,15 @@ def test_people_get_a_table_and_the_page(runs: tuple[Path, Path], say: Say, tmp_
 def test_missing_values_of_a_run_are_reported(runs: tuple[Path, Path], say: Say, tmp_path: Path) -> None:
     for name in ("results.json", "confusion.json", "recipe.toml", "manifest.json"):
         (runs[1] / name).unlink()
-    found = say("compare-runs", *map(str, runs), "--json").json
-    assert found["runs"][1]["results"] == {}
-    assert found["recipes"]["train.epochs"] == ["3", "-"]
+    output = say("compare-runs", *map(str, runs), "--json").json
+    assert output["runs"][1]["results"] == {}
+    assert output["recipes"]["train.epochs"] == ["3", "-"]
     page = (tmp_path / "comparison.html").read_text(encoding="utf-8")
     assert "&lt;b&gt;second recorded no result" in page
     assert "&lt;b&gt;second recorded no confusion matrix" in page
 
 
-def test_a_run_that_stopped_at_nan_says_where(run_folder: Path, say: Say, tmp_path: Path) -> None:
+def test_the_row_of_a_run_stopped_by_nan_names_the_step(run_folder: Path, say: Say, tmp_path: Path) -> None:
     """The error of `pellucid train` is what `compare-runs` says: the layer and the step."""
     stopped = say("train", "digits", "train.epochs=2", "optimizer.lr=1e30", "--out", "stopped")
     assert stopped.code != 0
@@ -96,8 +96,8 @@ def test_a_run_that_stopped_at_nan_says_where(run_folder: Path, say: Say, tmp_pa
     value = "NaN," if " NaN" in message else "infinity,"  # which of both comes first depends on the processor
     assert row.split() == ["stopped", "-", value, "step", "2"]
     assert f"stopped/digits-1: {message}" in said.out
-    found = say(*arguments, "--json").json["runs"]
-    assert (found[0]["stopped"], found[1]["stopped"]["step"], found[1]["stopped"]["error"]) == (None, 2, message)
+    output = say(*arguments, "--json").json["runs"]
+    assert (output[0]["stopped"], output[1]["stopped"]["step"], output[1]["stopped"]["error"]) == (None, 2, message)
     page = (tmp_path / "comparison.html").read_text(encoding="utf-8")
     assert "training stopped in step 2 (epoch 1, batch 2): head.scores (Dense)" in page
     (tmp_path / "stopped/digits-1/error.json").write_text("{")
@@ -107,13 +107,13 @@ def test_a_run_that_stopped_at_nan_says_where(run_folder: Path, say: Say, tmp_pa
 def test_runs_of_one_name_are_distinguished_by_their_paths(run_folder: Path, say: Say, tmp_path: Path) -> None:
     for place in ("a", "b"):
         shutil.copytree(run_folder, tmp_path / place / "digits-1")
-    found = say("compare-runs", "a/digits-1", "b/digits-1", "--json").json
-    assert [one["name"] for one in found["runs"]] == ["a/digits-1", "b/digits-1"]
-    assert found["recipes"] == found["manifests"] == {}
+    output = say("compare-runs", "a/digits-1", "b/digits-1", "--json").json
+    assert [run["name"] for run in output["runs"]] == ["a/digits-1", "b/digits-1"]
+    assert output["recipes"] == output["manifests"] == {}
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "why"),
+    ("name", "text", "message"),
     [
         ("results.json", "[1]", "not a JSON object"),
         ("results.json", "{", "cannot be read"),
@@ -139,12 +139,14 @@ def test_runs_of_one_name_are_distinguished_by_their_paths(run_folder: Path, say
         ("layers.csv", "epoch,grad_norm\n1,3\n", "layers.csv: no column 'path' among"),
     ],
 )
-def test_damaged_files_are_one_line(name: str, text: str, why: str, runs: tuple[Path, Path], say: Say) -> None:
+def test_damaged_files_are_reported_in_one_line(
+    name: str, text: str, message: str, runs: tuple[Path, Path], say: Say
+) -> None:
     (runs[1] / name).write_text(text)
-    assert why in say("compare-runs", *map(str, runs)).complaint
+    assert message in say("compare-runs", *map(str, runs)).complaint
 
 
-def test_mistakes_are_one_line(run_folder: Path, say: Say, tmp_path: Path) -> None:
+def test_invalid_arguments_are_reported_in_one_line(run_folder: Path, say: Say, tmp_path: Path) -> None:
     run = str(run_folder)
     assert "two or more run folders" in say("compare-runs", run).complaint
     assert "same run folder is given twice" in say("compare-runs", run, f"{run}/").complaint

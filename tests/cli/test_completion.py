@@ -27,11 +27,11 @@ from tests.cli.conftest import Say
         (["predict", "mnist-lenet", "picture"], []),
     ],
 )
-def test_words_are_completed(words: list[str], expected: list[str]) -> None:
+def test_commands_options_and_names_are_completed(words: list[str], expected: list[str]) -> None:
     assert candidates(words) == expected
 
 
-def test_run_folders_are_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_folders_complete_a_model_argument(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "runs" / "mine-1").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert candidates(["evaluate", "runs/"]) == ["runs/mine-1"]

@@ -67,7 +67,7 @@ def saved(parts: Path, say: Say, tmp_path: Path) -> str:
     return "own.safetensors"
 
 
-def test_every_command_takes_the_parts_that_a_file_registers(say: Say, saved: str, parts: Path, seven: Path) -> None:
+def test_every_command_accepts_a_file_that_registers_classes(say: Say, saved: str, parts: Path, seven: Path) -> None:
     refused = say("evaluate", saved).complaint
     assert "no layer is called 'Factor'" in refused
     assert "--custom FILE.py" in refused
@@ -78,7 +78,7 @@ def test_every_command_takes_the_parts_that_a_file_registers(say: Say, saved: st
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("1 / 0", "--custom wrong.py raised ZeroDivisionError: division by zero"),
         ("import pellucid\npellucid.register(int)", "int"),
@@ -86,12 +86,12 @@ def test_every_command_takes_the_parts_that_a_file_registers(say: Say, saved: st
         (None, "--custom: no file 'wrong.py'; give the file that registers your own parts"),
     ],
 )
-def test_a_file_that_cannot_be_run_is_one_line(say: Say, text: str | None, said: str) -> None:
+def test_a_file_that_cannot_be_executed_is_reported_in_one_line(say: Say, text: str | None, message: str) -> None:
     if text is not None:
         Path("wrong.py").write_text(text)
-    assert said in say("recipes", "--custom", "wrong.py").complaint
+    assert message in say("recipes", "--custom", "wrong.py").complaint
 
 
 @pytest.mark.parametrize("words", [("--custom",), ("--custom", "model.safetensors"), ("--custom=",)])
-def test_what_is_no_file_of_code_is_refused(say: Say, words: tuple[str, ...]) -> None:
+def test_a_path_that_is_not_a_python_file_is_refused(say: Say, words: tuple[str, ...]) -> None:
     assert "--custom takes a file of Python code, FILE.py" in say("recipes", *words).complaint

@@ -27,9 +27,9 @@ def test_lint_lists_file_line_and_reason(say: Say, folder: Path):
     assert lines[-3:] == [
         "train: 2 images, 1 without objects, 1 object", "val: 1 image, 1 object", "voc: 2 faults: 1 dropped, 1 listed"
     ]  # fmt: skip
-    found = say("data", "lint", str(folder), "--json").json
-    assert found["counts"] == {"dropped": 1, "listed": 1}
-    assert found["faults"][0] | {"file": ""} == {
+    output = say("data", "lint", str(folder), "--json").json
+    assert output["counts"] == {"dropped": 1, "listed": 1}
+    assert output["faults"][0] | {"file": ""} == {
         "file": "", "line": 4, "reason": "box (5, 5, 5, 5) has no area", "effect": "dropped"
     }  # fmt: skip
 
@@ -45,13 +45,13 @@ def test_convert_reports_what_the_format_cannot_store(say: Say, folder: Path, tm
     said = say("data", "convert", str(folder), str(tmp_path / "out"), "--to", "coco")
     assert said.out.splitlines()[0] == "train: 2 images, 1 object"
     assert "1 object left out" in said.err
-    found = say("data", "convert", str(folder), str(tmp_path / "other"), "--to", "yolo", "--json").json
-    assert (found["from"], found["images"], found["lost"]) == ("voc", {"train": 2, "val": 1}, {})
+    output = say("data", "convert", str(folder), str(tmp_path / "other"), "--to", "yolo", "--json").json
+    assert (output["from"], output["images"], output["lost"]) == ("voc", {"train": 2, "val": 1}, {})
 
 
-def test_show_draws_a_sheet(say: Say, folder: Path, tmp_path: Path):
-    found = say("data", "show", str(folder), "--out", str(tmp_path / "sheet.png"), "--json").json
-    assert found["images"] == ["JPEGImages/a.png", "JPEGImages/b.png", "JPEGImages/c.png"]
+def test_show_writes_a_contact_sheet(say: Say, folder: Path, tmp_path: Path):
+    output = say("data", "show", str(folder), "--out", str(tmp_path / "sheet.png"), "--json").json
+    assert output["images"] == ["JPEGImages/a.png", "JPEGImages/b.png", "JPEGImages/c.png"]
     with Image.open(BytesIO((tmp_path / "sheet.png").read_bytes())) as picture:
         colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 24)}
     assert {(255, 0, 0), (0, 255, 0)} <= colours  # the images to train on
@@ -68,5 +68,5 @@ def test_show_draws_a_sheet(say: Say, folder: Path, tmp_path: Path):
         (["convert", "a", "b", "--to", "coco"], "a is missing"),
     ],
 )
-def test_mistakes(say: Say, words: list[str], hint: str):
+def test_invalid_arguments_are_refused(say: Say, words: list[str], hint: str):
     assert hint in say("data", *words).complaint

@@ -62,9 +62,9 @@ def test_each_part_is_shown_and_agrees_with_the_library(shown: tuple[list[str], 
     x = read_picture(run, digit)
     answer = run.predict(digit)[0]
     assert f"as {answer.label}, with {percent(answer.confidence or 0.0)}" in sections["answer"]
-    for found in examine(run, x, ("saliency", "lrp")).results:
-        assert found.method in sections["answer"]
-        assert "; ".join(f"{test}: {one.text}" for test, one in found.verdicts.items()) in sections["answer"]
+    for actual in examine(run, x, ("saliency", "lrp")).results:
+        assert actual.method in sections["answer"]
+        assert "; ".join(f"{test}: {one.text}" for test, one in actual.verdicts.items()) in sections["answer"]
 
     name, *numbers = re.findall(rf"\u2202C/\u2202(\S+, \d+\]) = ({NUMBER}) \u00d7 ({NUMBER}) = ({NUMBER})", lines[2])[0]
     first, second, product = (float(number.replace("\u2212", "-")) for number in numbers)
@@ -76,7 +76,7 @@ def test_each_part_is_shown_and_agrees_with_the_library(shown: tuple[list[str], 
     boxes = Model.load("bccd").predict(samples / "cells.jpg")[0]
     assert lines[3].startswith(f"found: {len(boxes.values['detections'])} objects")
     rows = {row[0]: row[1:] for row in table(sections["objects"])}
-    assert {name: int(found) for name, (found, *_) in rows.items()} == Counter(boxes.labels)
+    assert {name: int(actual) for name, (actual, *_) in rows.items()} == Counter(boxes.labels)
 
     assert sections["colours"].count("<img") == 3
     assert "grey" in sections["colours"]

@@ -53,7 +53,7 @@ def test_doctor_reports_the_faults_of_a_run(say: Say, ill: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_says_how_to_go_on_before_its_findings(say: Say, ill: Path, tmp_path: Path) -> None:
+def test_the_diagnosis_of_an_interrupted_run_begins_with_how_to_resume_it(say: Say, ill: Path, tmp_path: Path) -> None:
     cut = Path(shutil.copytree(ill, tmp_path / "cut"))
     (cut / "results.json").unlink()
     rows = (cut / "metrics.csv").read_text().splitlines(keepends=True)
@@ -62,7 +62,7 @@ def test_an_interrupted_run_says_how_to_go_on_before_its_findings(say: Say, ill:
     assert 0 < out.index("after epoch 1 of 2") < out.index(f"pellucid train --resume {cut}`") < out.index("dead-units")
 
 
-def test_a_history_from_elsewhere_is_one_line_of_complaint(say: Say, ill: Path, tmp_path: Path) -> None:
+def test_a_foreign_history_is_reported_in_one_line(say: Say, ill: Path, tmp_path: Path) -> None:
     odd = Path(shutil.copytree(ill, tmp_path / "odd"))
     (odd / "metrics.csv").write_text("a,b\n1,2\n")
     assert "metrics.csv: no column 'epoch' among a, b" in say("doctor", str(odd)).complaint
@@ -73,11 +73,11 @@ def test_a_history_from_elsewhere_is_one_line_of_complaint(say: Say, ill: Path, 
 @pytest.mark.slow
 @pytest.mark.usefixtures("examined")
 def test_json_is_the_diagnosis(say: Say, ill: Path, tmp_path: Path) -> None:
-    found = say("doctor", str(ill), "--json", "--html", "page.html").json
-    assert (found["model"], found["healthy"]) == (str(ill), False)
-    assert set(found["checks"]) == NAMES
-    assert found["left_out"] == {}
-    (dead,) = [one for one in found["findings"] if one["check"] == "dead-units"]
+    output = say("doctor", str(ill), "--json", "--html", "page.html").json
+    assert (output["model"], output["healthy"]) == (str(ill), False)
+    assert set(output["checks"]) == NAMES
+    assert output["left_out"] == {}
+    (dead,) = [finding for finding in output["findings"] if finding["check"] == "dead-units"]
     assert dead["path"] == "features.relu1"
     assert dead["evidence"]["dead"] > 0.4 * dead["evidence"]["units"]
     page = (tmp_path / "page.html").read_text("utf-8")
@@ -87,17 +87,17 @@ def test_json_is_the_diagnosis(say: Say, ill: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_remedies_are_tried_with_try(say: Say, ill: Path) -> None:
-    found = say("doctor", str(ill), "--try", "--json").json["findings"]
-    tried = [one["tried"] for one in found if one["tried"]]
+    output = say("doctor", str(ill), "--try", "--json").json["findings"]
+    tried = [one["tried"] for one in output if one["tried"]]
     assert tried
     assert any(one["accuracy"]["after"] > 0.9 for one in tried)
 
 
 def test_training_checks_are_skipped_for_a_model_without_a_run(say: Say, run_folder: Path) -> None:
     weights = str(run_folder / "weights/last.safetensors")
-    found = say("doctor", weights, "--json").json
-    assert set(found["checks"]) | set(found["left_out"]) == NAMES
-    assert "dead-units" in found["checks"]
+    output = say("doctor", weights, "--json").json
+    assert set(output["checks"]) | set(output["left_out"]) == NAMES
+    assert "dead-units" in output["checks"]
     assert "run folder" in say("doctor", weights, "--try").complaint
 
 
@@ -106,8 +106,8 @@ def test_a_folder_that_python_trained_into_is_a_model_with_a_history(say: Say, t
 
     digits = load("digits")
     net = Sequential(flatten=Flatten(), dense=Dense(10))
-    it = Model(net, preprocess={"data": "digits"})
-    it.fit(digits.train, epochs=1, batch_size=32, run=tmp_path / "mine", verbose=False)
+    model = Model(net, preprocess={"data": "digits"})
+    model.fit(digits.train, epochs=1, batch_size=32, run=tmp_path / "mine", verbose=False)
     assert say("doctor", "mine", "--json").json["checks"]
 
 
@@ -125,9 +125,9 @@ def test_the_training_of_a_folder_of_pictures_is_found(
     (tmp_path / "hands/a/bad.png").write_bytes(b"no")
     words = ("start.weights=", "network.width=2", "--size", "16", "train.precision=float32", "--epochs", "1")
     run = say("gestures", "train", "hands", *words, "--json").json["run"]
-    found = say("doctor", run, "--json").json
-    assert found["checks"]
-    assert found["notes"] == []
+    output = say("doctor", run, "--json").json
+    assert output["checks"]
+    assert output["notes"] == []
     (Path(run) / "results.json").unlink()
     (Path(run) / "metrics.csv").unlink()
     assert f"pellucid gestures train --resume {run}`" in say("doctor", run, "--json").json["notes"][0]
@@ -147,7 +147,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("words", MISTAKES)
-def test_mistakes(say: Say, run_folder: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_invalid_arguments_are_refused(say: Say, run_folder: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken/recipe.toml").write_text("not toml")
     given = [str(run_folder) if word == "RUN" else word for word in words]

@@ -29,10 +29,10 @@ def test_parts_are_computed_in_order_and_one_by_one_in_one_process():
         asked.append(part)
         return part * part
 
-    found = ALONE.shared(range(5), compute)
-    assert next(found) == 0
+    result = ALONE.shared(range(5), compute)
+    assert next(result) == 0
     assert asked == [0]
-    assert [*found] == [1, 4, 9, 16]
+    assert [*result] == [1, 4, 9, 16]
 
 
 @pytest.mark.parametrize(("rank", "own"), [(0, [0, 1]), (1, [2, 3, 4])])

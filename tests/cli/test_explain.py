@@ -16,7 +16,7 @@ USED = [method for method in METHODS if method != "rollout"]  # on networks with
 
 
 @pytest.mark.slow
-def test_all_methods_leave_a_picture_and_numbers(say: Say, seven: Path, tmp_path: Path) -> None:
+def test_all_methods_write_a_picture_and_its_values(say: Say, seven: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "folder"
     said = say("explain", "mnist-lenet", str(seven), "--method", "all", "--out", str(out))
     assert said.code == 0, said.err
@@ -39,29 +39,29 @@ def test_all_methods_leave_a_picture_and_numbers(say: Say, seven: Path, tmp_path
 
 
 @pytest.mark.slow
-def test_json_holds_the_checks(say: Say, seven: Path, tmp_path: Path) -> None:
-    found = say("explain", "mnist-lenet", str(seven), "--method", "all", "--json").json
-    assert list(found["methods"]) == USED
-    assert list(found["skipped"]) == ["rollout"]
-    integrated = found["methods"]["integrated_gradients"]
+def test_json_contains_the_checks(say: Say, seven: Path, tmp_path: Path) -> None:
+    output = say("explain", "mnist-lenet", str(seven), "--method", "all", "--json").json
+    assert list(output["methods"]) == USED
+    assert list(output["skipped"]) == ["rollout"]
+    integrated = output["methods"]["integrated_gradients"]
     assert integrated["gap"] < 0.05
     assert integrated["gap"] == pytest.approx(abs(integrated["sum"] / integrated["wanted"] - 1))
-    assert integrated["deletion"] < found["random"]["deletion"], "it names what counts sooner than chance"
-    assert integrated["insertion"] > found["random"]["insertion"]
+    assert integrated["deletion"] < output["random"]["deletion"], "it names what counts sooner than chance"
+    assert integrated["insertion"] > output["random"]["insertion"]
     said = {name: one["verdict"] for name, one in integrated["verdicts"].items()}
     assert said["sum"] == "adds up within 5 %"
     assert said["deletion"] == said["insertion"] == "better than random order on this image"
     assert integrated["verdicts"]["deletion"]["p"] == 1 / 20
-    assert "sum" not in found["methods"]["saliency"]["verdicts"]
-    relevant = found["methods"]["lrp"]
-    assert relevant["sum"] + sum(relevant["absorbed"].values()) == pytest.approx(found["score"], rel=1e-5)
-    assert found["methods"]["saliency"]["absorbed"] == {}
-    assert all(found["distances"][name][name] == 0 for name in USED)
-    assert all(distance >= 0 for row in found["distances"].values() for distance in row.values())
-    assert found["distances"]["lrp"]["gradcam"] == found["distances"]["gradcam"]["lrp"]
-    assert found["methods"]["saliency"]["wanted"] is None
-    assert all(Path(file).is_file() for file in found["files"])
-    assert Path(found["files"][0]).parent == Path(f"explanations/mnist-lenet-{seven.parent.name}-seven")
+    assert "sum" not in output["methods"]["saliency"]["verdicts"]
+    relevant = output["methods"]["lrp"]
+    assert relevant["sum"] + sum(relevant["absorbed"].values()) == pytest.approx(output["score"], rel=1e-5)
+    assert output["methods"]["saliency"]["absorbed"] == {}
+    assert all(output["distances"][name][name] == 0 for name in USED)
+    assert all(distance >= 0 for row in output["distances"].values() for distance in row.values())
+    assert output["distances"]["lrp"]["gradcam"] == output["distances"]["gradcam"]["lrp"]
+    assert output["methods"]["saliency"]["wanted"] is None
+    assert all(Path(file).is_file() for file in output["files"])
+    assert Path(output["files"][0]).parent == Path(f"explanations/mnist-lenet-{seven.parent.name}-seven")
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def few_orders(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_orders")
-def test_no_picture_takes_the_folder_of_another(say: Say, seven: Path, tmp_path: Path) -> None:
+def test_pictures_of_equal_names_are_written_to_different_folders(say: Say, seven: Path, tmp_path: Path) -> None:
     """Of equal file names in folders of classes, in parts, and for two targets, each leaves its own numbers."""
     files = [Path(name) for name in ("digits/7/0.png", "digits/1/0.png", "test/7/0.png", "0.png")]
     for k, file in enumerate(files):
@@ -81,8 +81,8 @@ def test_no_picture_takes_the_folder_of_another(say: Say, seven: Path, tmp_path:
             picture.rotate(3 * k, fillcolor=255).save(file)
 
     def folder(file: Path, *words: str) -> Path:
-        found = say("explain", "mnist-lenet", str(file), "--method", "saliency", *words, "--json").json
-        return Path(found["files"][0]).parent
+        output = say("explain", "mnist-lenet", str(file), "--method", "saliency", *words, "--json").json
+        return Path(output["files"][0]).parent
 
     root = Path("explanations")
     assert [folder(file) for file in files] == [
@@ -122,13 +122,13 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("words", MISTAKES)
-def test_mistakes(say: Say, seven: Path, words: tuple[str, ...]) -> None:
+def test_invalid_arguments_are_refused(say: Say, seven: Path, words: tuple[str, ...]) -> None:
     given = [word.format(file=seven) for word in words]
     method = () if "--method" in words else ("--method", "saliency")
     assert MISTAKES[words] in say("explain", "mnist-lenet", str(seven), *method, *given).complaint
 
 
-def test_a_page_takes_no_picture(say: Say, seven: Path) -> None:
+def test_a_picture_is_refused_with_the_page_of_a_network(say: Say, seven: Path) -> None:
     assert "without IMAGE" in say("explain", "mnist-lenet", str(seven), "--page", "page").complaint
     assert "give an IMAGE" in say("explain", "mnist-lenet").complaint
     assert "give an IMAGE" in say("explain", "mnist-lenet", str(seven), "--data", "mnist").complaint
@@ -141,11 +141,11 @@ def test_the_page_of_a_shipped_network_on_a_folder_of_pictures(say: Say, seven: 
     for k in range(3):
         with Image.open(seven) as picture:
             picture.rotate(4 * k, fillcolor=255).save(folder / f"{k}.png")
-    found = say("explain", "mnist-lenet", "--page", "page", "--data", str(tmp_path / "digits"), "--json").json
-    assert Path(found["page"]) == Path("page/index.html")
-    assert "relu2" in Path(found["page"]).read_text("utf-8")
-    assert [layer["field"] for layer in found["layers"]] == [[5, 5], [14, 14]]
-    assert found["n"] == 3
+    output = say("explain", "mnist-lenet", "--page", "page", "--data", str(tmp_path / "digits"), "--json").json
+    assert Path(output["page"]) == Path("page/index.html")
+    assert "relu2" in Path(output["page"]).read_text("utf-8")
+    assert [layer["field"] for layer in output["layers"]] == [[5, 5], [14, 14]]
+    assert output["n"] == 3
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_zero_epochs_of_retraining_are_refused(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_orders")
-def test_it_says_how_the_class_was_chosen(say: Say, seven: Path, tmp_path: Path) -> None:
+def test_the_output_says_how_the_class_was_chosen(say: Say, seven: Path, tmp_path: Path) -> None:
     """The predicted class is explained; where a folder names a class, it says whether that is the same."""
     for name, words in (("7", "predicted, as its folder says"), ("1", "predicted; its folder says 1")):
         file = tmp_path / name / "a.png"

@@ -16,8 +16,8 @@ def files(tmp_path):
     pixels = torch.randint(0, 256, (24, 32, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     Image.fromarray(pixels.numpy()).save(tmp_path / "one.png")
     small = {"width": 2, "levels": 2}
-    made = {"l1": l1(**small), "pix2pix": pix2pix(**small, field=16, discriminator_width=2)}
-    for name, net in made.items():
+    models = {"l1": l1(**small), "pix2pix": pix2pix(**small, field=16, discriminator_width=2)}
+    for name, net in models.items():
         model = Model(net, input_shape=(3, None, None), preprocess={"size": [12, 16]})
         model.save(tmp_path / f"{name}.safetensors")
     return tmp_path
@@ -25,16 +25,16 @@ def files(tmp_path):
 
 def test_maps_of_both_channels_and_the_doubted_patch_are_written(say: Say, files):
     out = files / "out"
-    found = say("explain", str(files / "pix2pix.safetensors"), str(files / "one.png"), "--pixel", "20,31", "--out",
+    output = say("explain", str(files / "pix2pix.safetensors"), str(files / "one.png"), "--pixel", "20,31", "--out",
                 str(out), "--json").json  # fmt: skip
-    assert (found["row"], found["column"], found["size"]) == (10, 15, [12, 16])
+    assert (output["row"], output["column"], output["size"]) == (10, 15, [12, 16])
     names = {
         f"{channel}-{method}.{kind}" for channel in "ab" for method in ("lrp", "saliency") for kind in ("png", "npz")
     }
     assert {path.name for path in out.iterdir()} == names | {"patch.png", "patch.npz"}
-    top, left, bottom, right = found["patch"]
+    top, left, bottom, right = output["patch"]
     with np.load(out / "patch.npz") as kept:
-        assert kept["scores"].min() == pytest.approx(found["score"])
+        assert kept["scores"].min() == pytest.approx(output["score"])
         outside = np.ones((12, 16), dtype=bool)
         outside[top:bottom, left:right] = False
         assert kept["map"].max() > 0
@@ -65,7 +65,7 @@ def test_a_regression_has_no_discriminator_and_prints_its_colour(say: Say, files
         ((), "give a pixel with --pixel ROW,COLUMN"),
     ],
 )
-def test_mistakes_say_what_to_do(say: Say, files, words, message):
+def test_invalid_arguments_are_refused_with_a_remedy(say: Say, files, words, message):
     said = say("explain", str(files / "l1.safetensors"), str(files / "one.png"), *words)
     assert said.code == 2
     assert message in said.err

@@ -8,17 +8,17 @@ from pellucid.layers import ReLU
 from tests.cli.conftest import Say
 
 
-def test_onnx_is_named_after_the_run_and_tells_the_difference(say: Say, run_folder: Path, tmp_path: Path):
-    found = say("export", str(run_folder), "--to", "onnx", "--json").json
-    assert (found["format"], found["files"]) == ("onnx", ["digits-1.onnx"])
-    assert 0 <= found["difference"] <= found["tolerance"] == 1e-5
+def test_the_onnx_file_is_named_after_the_run_and_its_difference_is_printed(say: Say, run_folder: Path, tmp_path: Path):
+    output = say("export", str(run_folder), "--to", "onnx", "--json").json
+    assert (output["format"], output["files"]) == ("onnx", ["digits-1.onnx"])
+    assert 0 <= output["difference"] <= output["tolerance"] == 1e-5
     assert (tmp_path / "digits-1.onnx").stat().st_size > 1000
 
 
 def test_a_whole_onnx_file_has_a_page_beside_it(say: Say, tmp_path: Path) -> None:
-    found = say("export", "mnist-lenet", "--to", "onnx", "--whole", "--json").json
-    assert found["files"] == ["mnist-lenet.onnx", "mnist-lenet.html"]
-    assert {file.name for file in tmp_path.iterdir()} == set(found["files"])
+    output = say("export", "mnist-lenet", "--to", "onnx", "--whole", "--json").json
+    assert output["files"] == ["mnist-lenet.onnx", "mnist-lenet.html"]
+    assert {file.name for file in tmp_path.iterdir()} == set(output["files"])
     assert "--whole is for ONNX files" in say("export", "mnist-lenet", "--to", "torch", "--whole").complaint
 
 
@@ -31,7 +31,7 @@ def test_torch_is_a_module_with_its_weights_beside_it(say: Say, run_folder: Path
     assert {file.name for file in tmp_path.glob("net*")} == {"net.py", "net_weights.safetensors"}
 
 
-def test_what_differs_is_not_left_behind(say: Say, monkeypatch, tmp_path: Path):
+def test_a_file_with_different_outputs_is_not_kept(say: Say, monkeypatch, tmp_path: Path):
     monkeypatch.setattr(ReLU, "onnx", lambda layer, n: n.last("Identity", n.x))
     said = say("export", "mnist-conv", "--to", "onnx")
     assert said.code == 1
@@ -42,7 +42,7 @@ def test_what_differs_is_not_left_behind(say: Say, monkeypatch, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("words", "why"),
+    ("words", "message"),
     [
         (("mnist-conv",), "the following arguments are required: --to"),
         (("mnist-conv", "--to", "onx"), "unknown format 'onx'; did you mean 'onnx'?"),
@@ -52,8 +52,8 @@ def test_what_differs_is_not_left_behind(say: Say, monkeypatch, tmp_path: Path):
         (("mnist-cnv", "--to", "torch"), "did you mean 'mnist-conv'?"),
     ],
 )
-def test_mistakes(words, why, say: Say):
-    assert why in say("export", *words).complaint
+def test_invalid_arguments_are_refused(words, message, say: Say):
+    assert message in say("export", *words).complaint
 
 
 def test_the_model_itself_is_not_overwritten(say: Say, run_folder: Path, tmp_path: Path):

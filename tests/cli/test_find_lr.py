@@ -5,14 +5,14 @@ from pathlib import Path
 from tests.cli.conftest import Say
 
 
-def test_a_rate_for_a_recipe_and_its_plot(say: Say, tmp_path: Path) -> None:
+def test_a_learning_rate_and_its_plot_are_written_for_a_recipe(say: Say, tmp_path: Path) -> None:
     said = say("find-lr", "digits", "--steps", "40", "--out", str(tmp_path / "lr.png"))
     assert said.code == 0, said.err
     assert "digits: the loss falls fastest at" in said.out
     assert "try optimizer.lr=" in said.out
     assert (tmp_path / "lr.png").read_bytes().startswith(b"\x89PNG")
-    found = say("find-lr", "digits", "--steps", "40", "--json").json
-    assert found["rates"][0] < found["suggestion"] <= found["lowest"] <= found["rates"][-1]
+    output = say("find-lr", "digits", "--steps", "40", "--json").json
+    assert output["rates"][0] < output["suggestion"] <= output["lowest"] <= output["rates"][-1]
     assert not Path("runs").exists()
 
 

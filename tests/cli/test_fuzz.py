@@ -80,7 +80,7 @@ def places(run_folder: Path, seven: Path, tmp_path: Path, monkeypatch: pytest.Mo
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(command_lines())
-def test_any_command_line_is_done_or_explained_in_one_line(places: dict[str, str], line: list[str]):
+def test_any_command_line_succeeds_or_is_refused_in_one_line(places: dict[str, str], line: list[str]):
     argv = [places.get(word, word) for word in line]
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

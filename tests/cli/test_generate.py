@@ -27,8 +27,8 @@ def pixels(path: Path) -> np.ndarray:
 
 def test_images_are_written_and_depend_on_the_seed(made: str, say: Say, tmp_path: Path) -> None:
     files = [tmp_path / f"{name}.png" for name in ("one", "again", "other")]
-    found = say("generate", made, "--n", "20", "--seed", "5", "--out", str(files[0]), "--json").json
-    assert found == {"model": made, "n": 20, "seed": 5, "shape": [1, 8, 8], "file": str(files[0])}
+    output = say("generate", made, "--n", "20", "--seed", "5", "--out", str(files[0]), "--json").json
+    assert output == {"model": made, "n": 20, "seed": 5, "shape": [1, 8, 8], "file": str(files[0])}
     said = say("generate", made, "--n", "20", "--seed", "5", "--out", str(files[1]))
     assert (said.code, said.out) == (0, f"wrote 20 images to {files[1]}\n")
     say("generate", made, "--n", "20", "--out", str(files[2]))
@@ -46,7 +46,9 @@ def test_images_are_written_and_depend_on_the_seed(made: str, say: Say, tmp_path
         (("--out", "a.jpg"), "end the name in .png"),
     ],
 )
-def test_mistakes_are_one_line(words: tuple[str, ...], complaint: str, made: str, say: Say) -> None:
+def test_invalid_arguments_are_reported_in_one_line(
+    words: tuple[str, ...], complaint: str, made: str, say: Say
+) -> None:
     assert complaint in say("generate", made, *words).complaint
 
 
@@ -54,11 +56,11 @@ def test_generate_refuses_a_classifier(say: Say) -> None:
     assert "is not a generator" in say("generate", "mnist-mlp-100").complaint
 
 
-def test_evaluate_judges_samples(made: str, say: Say) -> None:
-    found = say("evaluate", made, "--json").json
-    assert (found["data"], found["n"], found["classifier"], found["variety"]) == ("digits", 10_000, "", None)
-    assert found["parzen"]["samples"] == 10_000
-    assert found["parzen"]["points"] + found["parzen"]["chosen"] == 359
+def test_evaluate_measures_samples(made: str, say: Say) -> None:
+    output = say("evaluate", made, "--json").json
+    assert (output["data"], output["n"], output["classifier"], output["variety"]) == ("digits", 10_000, "", None)
+    assert output["parzen"]["samples"] == 10_000
+    assert output["parzen"]["points"] + output["parzen"]["chosen"] == 359
     said = say("evaluate", made)
     assert "Parzen log-likelihood" in said.out
     assert "distance to the nearest training image: samples" in said.out
@@ -66,6 +68,6 @@ def test_evaluate_judges_samples(made: str, say: Say) -> None:
     assert "is not a detector; leave --html out" in say("evaluate", made, "--html", "a.html").complaint
 
 
-def test_a_generator_predicts_no_classes(made: str, say: Say, tmp_path: Path) -> None:
+def test_predict_refuses_a_generator(made: str, say: Say, tmp_path: Path) -> None:
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     assert "use `pellucid generate`" in say("predict", made, str(tmp_path / "a.png")).complaint

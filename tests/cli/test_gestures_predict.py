@@ -30,7 +30,7 @@ def plain(tmp_path: Path) -> str:
     return "plain.safetensors"
 
 
-def test_pictures_for_people(say: Say, model: str, tmp_path: Path):
+def test_predictions_of_pictures_are_printed_as_text(say: Say, model: str, tmp_path: Path):
     picture(tmp_path / "red.png", RED)
     picture(tmp_path / "grey.png", GREY)
     said = say("gestures", "predict", model, "red.png", "grey.png")
@@ -46,25 +46,25 @@ def test_files_that_cannot_be_read_are_left_out_with_the_reason(say: Say, model:
     said = say("gestures", "predict", model, "zero.jpg", "red.png", "Thumbs.db", "red.png")
     assert (said.code, [line[:12] for line in said.out.splitlines()]) == (0, ["red.png: red"] * 2)
     assert [line.split()[2] for line in said.err.splitlines()] == ["zero.jpg", "Thumbs.db"]
-    found = say("gestures", "predict", model, "zero.jpg", "red.png", "--json").json
-    assert [one["image"] for one in found["predictions"]] == ["red.png"]
-    assert [one["image"] for one in found["skipped"]] == ["zero.jpg"]
+    output = say("gestures", "predict", model, "zero.jpg", "red.png", "--json").json
+    assert [prediction["image"] for prediction in output["predictions"]] == ["red.png"]
+    assert [one["image"] for one in output["skipped"]] == ["zero.jpg"]
     assert "zero.jpg is empty" in say("gestures", "predict", model, "zero.jpg", "Thumbs.db").complaint
 
 
-def test_pictures_as_json(say: Say, model: str, tmp_path: Path):
+def test_predictions_of_pictures_are_printed_as_json(say: Say, model: str, tmp_path: Path):
     picture(tmp_path / "red.png", RED)
     picture(tmp_path / "grey.png", GREY)
-    found = say("gestures", "predict", model, "red.png", "grey.png", "--json").json
-    assert found["confidence"] == {"temperature": 1.0, "threshold": 0.9}
-    red, grey = found["predictions"]
+    output = say("gestures", "predict", model, "red.png", "grey.png", "--json").json
+    assert output["confidence"] == {"temperature": 1.0, "threshold": 0.9}
+    red, grey = output["predictions"]
     assert (red["image"], red["answer"], red["label"]) == ("red.png", "red", "red")
     assert red["probability"] == pytest.approx(PURE, rel=1e-5)
     assert grey["answer"] is None
     assert sum(grey["probabilities"].values()) == pytest.approx(1)
 
 
-def test_a_model_without_a_confidence_says_so(say: Say, plain: str, tmp_path: Path):
+def test_predictions_of_a_model_without_a_fitted_confidence_say_so(say: Say, plain: str, tmp_path: Path):
     picture(tmp_path / "grey.png", GREY)
     said = say("gestures", "predict", plain, "grey.png")
     assert "unsure" not in said.out
@@ -72,7 +72,7 @@ def test_a_model_without_a_confidence_says_so(say: Say, plain: str, tmp_path: Pa
     assert say("gestures", "predict", plain, "grey.png", "--json").json["confidence"] is None
 
 
-def test_a_line_for_each_change_of_the_answer(say: Say, model: str, tmp_path: Path):
+def test_a_line_is_printed_for_each_change_of_the_predicted_class(say: Say, model: str, tmp_path: Path):
     animation(tmp_path / "a.gif", [RED] * 3 + [GREEN] * 2, 500)
     said = say("gestures", "predict", model, "--video", "a.gif", "--smoothing", "0")
     lines = said.out.splitlines()
@@ -83,24 +83,24 @@ def test_a_line_for_each_change_of_the_answer(say: Say, model: str, tmp_path: Pa
 
 def test_a_video_as_json_on_one_line(say: Say, model: str, tmp_path: Path):
     animation(tmp_path / "a.gif", [RED] * 4 + [GREY] * 2 + [BLUE] * 2)
-    found = say("gestures", "predict", model, "--video", "a.gif", "--smoothing", "0", "--every", "2", "--json").json
-    assert (found["frames"], found["dropped"], found["unsure"], found["stopped"]) == (4, 0, 1, False)
-    assert found["answers"] == {"red": 2, "blue": 1}
-    assert [(one["frame"], one["answer"]) for one in found["changes"]] == [(0, "red"), (4, None), (6, "blue")]
-    assert found["source"] == "a.gif"
+    output = say("gestures", "predict", model, "--video", "a.gif", "--smoothing", "0", "--every", "2", "--json").json
+    assert (output["frames"], output["dropped"], output["unsure"], output["stopped"]) == (4, 0, 1, False)
+    assert output["answers"] == {"red": 2, "blue": 1}
+    assert [(change["frame"], change["answer"]) for change in output["changes"]] == [(0, "red"), (4, None), (6, "blue")]
+    assert output["source"] == "a.gif"
 
 
-def test_a_folder_of_frames_has_no_times(say: Say, model: str, tmp_path: Path):
+def test_predictions_of_a_folder_of_frames_have_no_times(say: Say, model: str, tmp_path: Path):
     picture(tmp_path / "frames/1.png", RED)
     assert say("gestures", "predict", model, "--video", "frames").out.startswith("frame 0  red  (")
 
 
-def test_smoothing_outlasts_an_odd_frame(say: Say, model: str, tmp_path: Path):
+def test_smoothing_ignores_a_single_different_frame(say: Say, model: str, tmp_path: Path):
     animation(tmp_path / "a.gif", [RED] * 8 + [GREEN] + [RED] * 3)
     smooth = say("gestures", "predict", model, "--video", "a.gif", "--json").json
     rough = say("gestures", "predict", model, "--video", "a.gif", "--smoothing", "0", "--json").json
-    assert [one["answer"] for one in smooth["changes"]] == ["red"]
-    assert [one["answer"] for one in rough["changes"]] == ["red", "green", "red"]
+    assert [change["answer"] for change in smooth["changes"]] == ["red"]
+    assert [change["answer"] for change in rough["changes"]] == ["red", "green", "red"]
 
 
 def test_rows_go_into_a_csv_file(say: Say, model: str, tmp_path: Path):
@@ -114,11 +114,13 @@ def test_rows_go_into_a_csv_file(say: Say, model: str, tmp_path: Path):
 
 def test_rows_go_into_a_jsonl_file(say: Say, model: str, tmp_path: Path):
     animation(tmp_path / "a.gif", [RED, GREY])
-    found = say("gestures", "predict", model, "--video", "a.gif", "--smoothing", "0", "--out", "a.jsonl", "--json").json
+    output = say(
+        "gestures", "predict", model, "--video", "a.gif", "--smoothing", "0", "--out", "a.jsonl", "--json"
+    ).json
     rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert [row["answer"] for row in rows] == ["red", None]
     assert sum(rows[1]["probabilities"].values()) == pytest.approx(1)
-    assert found["out"] == "a.jsonl"
+    assert output["out"] == "a.jsonl"
 
 
 def film(count: int, end: type[BaseException]) -> Iterator[VideoFrame]:
@@ -144,7 +146,7 @@ def test_ctrl_c_ends_a_camera_with_its_summary(
     assert len((tmp_path / "a.jsonl").read_text().splitlines()) == 3
 
 
-def test_a_camera_that_is_unplugged_keeps_what_it_showed(say: Say, model: str, monkeypatch: pytest.MonkeyPatch):
+def test_the_frames_of_an_unplugged_camera_are_kept(say: Say, model: str, monkeypatch: pytest.MonkeyPatch):
     gone = PellucidError("camera 0 sends no more frames; check that it is plugged in")
 
     def unplugged(index: int, every: int) -> Iterator[VideoFrame]:
@@ -153,14 +155,14 @@ def test_a_camera_that_is_unplugged_keeps_what_it_showed(say: Say, model: str, m
 
     monkeypatch.setattr(command, "camera_frames", unplugged)
     said = say("gestures", "predict", model, "--camera", "0", "--json")
-    found = json.loads(said.out)
-    assert (said.code, found["frames"], found["stopped"]) == (2, 3, True)
+    values = json.loads(said.out)
+    assert (said.code, values["frames"], values["stopped"]) == (2, 3, True)
     assert said.err == f"pellucid: {gone}\n"
     said = say("gestures", "predict", model, "--camera", "0")
     assert (said.code, "3 frames" in said.out) == (2, True)
 
 
-def test_ctrl_c_before_the_first_frame(say: Say, model: str, monkeypatch: pytest.MonkeyPatch):
+def test_ctrl_c_before_the_first_frame_prints_0_frames(say: Say, model: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(command, "camera_frames", lambda index, every: film(0, KeyboardInterrupt))
     assert say("gestures", "predict", model, "--camera", "0").out == "0 frames, 0 dropped\n"
     assert say("gestures", "predict", model, "--camera", "0", "--json").json["fps"] is None
@@ -184,11 +186,13 @@ def test_ctrl_c_before_the_first_frame(say: Say, model: str, monkeypatch: pytest
         (["--camera", "0", "--smoothin", "0"], "did you mean '--smoothing'?"),
     ],
 )
-def test_a_mistake_is_one_line_that_helps(say: Say, model: str, words: list[str], hint: str):
+def test_an_invalid_argument_is_reported_in_one_line_with_a_remedy(say: Say, model: str, words: list[str], hint: str):
     assert hint in say("gestures", "predict", model, *words).complaint
 
 
-def test_without_opencv_a_camera_is_one_line(say: Say, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_camera_without_opencv_is_reported_in_one_line(
+    say: Say, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     def missing(name: str) -> None:
         raise ImportError(name)
 
@@ -199,5 +203,5 @@ def test_without_opencv_a_camera_is_one_line(say: Say, model: str, tmp_path: Pat
 
 
 @pytest.mark.skipif(find_spec("cv2") is None, reason="OpenCV is not installed: pip install -e .[camera]")
-def test_a_camera_that_is_not_there_is_one_line(say: Say, model: str):
+def test_a_missing_camera_is_reported_in_one_line(say: Say, model: str):
     assert "camera 63 cannot be opened" in say("gestures", "predict", model, "--camera", "63").complaint

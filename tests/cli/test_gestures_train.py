@@ -60,7 +60,7 @@ def test_json_is_one_object(say: Say, hands):
 
 
 @pytest.mark.usefixtures("no_report")
-def test_ctrl_c_says_how_to_go_on_and_that_works(say: Say, hands, monkeypatch):
+def test_ctrl_c_prints_the_command_that_resumes_the_run(say: Say, hands, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(ProgressLine, "on_epoch_end", lambda *_: signal.raise_signal(signal.SIGINT))
         stopped = say("gestures", "train", "hands", *SETTINGS, "--epochs", "2")
@@ -91,7 +91,7 @@ def test_ctrl_c_says_how_to_go_on_and_that_works(say: Say, hands, monkeypatch):
         (("--resume", "hands", "--epochs", "2"), "leave out all other arguments"),
     ],
 )
-def test_mistakes_are_one_line_and_leave_no_folder(say: Say, hands, words, complaint):
+def test_invalid_arguments_are_reported_in_one_line_and_leave_no_folder(say: Say, hands, words, complaint):
     own = ("start.weights=",) if words and words[0].startswith(("hands", "nowhere")) else ()
     own = () if "--resume" in words else own
     assert complaint in say("gestures", "train", *words, *own).complaint

@@ -20,14 +20,14 @@ from tests.cli.conftest import Say
 
 
 @pytest.mark.slow
-def test_train_tells_the_result_and_where_it_is(say: Say, tmp_path: Path):
-    found = say("train", "digits", "train.epochs=2", "--json", "optimizer.lr=0.01").json
-    assert found["recipe"] == "digits"
-    assert found["n"] == 359
-    assert found["epochs"] == 2
-    assert 0.5 < found["accuracy"] <= 1
-    assert (tmp_path / found["report"]).is_file()
-    assert json.loads((tmp_path / found["run"] / "results.json").read_text())["sha256"] == found["sha256"]
+def test_train_prints_the_result_and_the_run_folder(say: Say, tmp_path: Path):
+    output = say("train", "digits", "train.epochs=2", "--json", "optimizer.lr=0.01").json
+    assert output["recipe"] == "digits"
+    assert output["n"] == 359
+    assert output["epochs"] == 2
+    assert 0.5 < output["accuracy"] <= 1
+    assert (tmp_path / output["report"]).is_file()
+    assert json.loads((tmp_path / output["run"] / "results.json").read_text())["sha256"] == output["sha256"]
 
 
 @pytest.mark.usefixtures("no_report")
@@ -56,20 +56,20 @@ def test_a_recipe_may_name_a_second_one_for_comparison_and_both_are_resumed(say:
 
 @pytest.mark.slow
 def test_demo_reaches_its_accuracy_on_bundled_data(say: Say, tmp_path: Path):
-    found = say("demo", "--json").json
-    assert found["accuracy"] >= 0.96
-    assert (tmp_path / found["report"]).is_file()
-    assert (tmp_path / found["page"]).is_file()
+    output = say("demo", "--json").json
+    assert output["accuracy"] >= 0.96
+    assert (tmp_path / output["report"]).is_file()
+    assert (tmp_path / output["page"]).is_file()
 
 
 def test_evaluate_measures_the_data_the_model_was_trained_on(say: Say, run_folder: Path):
-    found = say("evaluate", str(run_folder), "--json").json
+    output = say("evaluate", str(run_folder), "--json").json
     trained = json.loads((run_folder / "results.json").read_text())
-    assert (found["n"], found["data"]) == (359, "digits")
-    assert found["accuracy"] == pytest.approx(trained["accuracy"])
-    assert sum(one["n"] for one in found["classes"]) == 359
-    weighted = sum(one["n"] * one["accuracy"] for one in found["classes"]) / 359
-    assert weighted == pytest.approx(found["accuracy"])
+    assert (output["n"], output["data"]) == (359, "digits")
+    assert output["accuracy"] == pytest.approx(trained["accuracy"])
+    assert sum(one["n"] for one in output["classes"]) == 359
+    weighted = sum(one["n"] * one["accuracy"] for one in output["classes"]) / 359
+    assert weighted == pytest.approx(output["accuracy"])
 
 
 def test_evaluate_takes_a_weights_file_and_a_folder_of_pictures(
@@ -77,15 +77,15 @@ def test_evaluate_takes_a_weights_file_and_a_folder_of_pictures(
 ):
     (tmp_path / "pictures/7").mkdir(parents=True)
     (tmp_path / "pictures/7/seven.png").write_bytes(seven.read_bytes())
-    found = say("evaluate", str(run_folder / "weights/last.safetensors"), "--data", "pictures", "--json").json
-    assert found["n"] == 1
+    output = say("evaluate", str(run_folder / "weights/last.safetensors"), "--data", "pictures", "--json").json
+    assert output["n"] == 1
 
 
 def test_predict_gives_label_and_probabilities(say: Say, run_folder: Path, seven: Path):
-    found = say("predict", str(run_folder), str(seven), "--json").json
-    assert set(found["probabilities"]) == set("0123456789")
-    assert sum(found["probabilities"].values()) == pytest.approx(1, abs=1e-5)
-    assert found["probability"] == found["probabilities"][found["label"]] == max(found["probabilities"].values())
+    output = say("predict", str(run_folder), str(seven), "--json").json
+    assert set(output["probabilities"]) == set("0123456789")
+    assert sum(output["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert output["probability"] == output["probabilities"][output["label"]] == max(output["probabilities"].values())
 
 
 def test_predict_writes_scores_without_per_cent(say: Say, seven: Path):
@@ -94,9 +94,9 @@ def test_predict_writes_scores_without_per_cent(say: Say, seven: Path):
         weight.copy_(torch.tensor([0.25, 8.0, -2.5]) if path.endswith("bias") else torch.zeros(()))
     model.save("scores.safetensors")
     assert say("predict", "scores.safetensors", str(seven)).out == f"{seven}: b  (scores: b 8, a 0.25, c -2.5)\n"
-    found = say("predict", "scores.safetensors", str(seven), "--json").json["predictions"][0]
-    assert (found["score"], found["scores"]) == (8, {"a": 0.25, "b": 8, "c": -2.5})
-    assert not {"probability", "probabilities"} & set(found)
+    result = say("predict", "scores.safetensors", str(seven), "--json").json["predictions"][0]
+    assert (result["score"], result["scores"]) == (8, {"a": 0.25, "b": 8, "c": -2.5})
+    assert not {"probability", "probabilities"} & set(result)
     assert "scores, no probabilities" in say("gestures", "predict", "scores.safetensors", str(seven)).complaint
 
 
@@ -105,15 +105,15 @@ def test_predict_reports_pictures_unlike_the_training_data(say: Say, seven: Path
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(noise)
     for words in (("predict",), ("gestures", "predict")):
-        found = say(*words, "signs", str(noise), "--json").json["predictions"][0]
-        assert found["unfamiliar"] is True
-        assert found["distance"] > found["distance_threshold"] > 0
+        output = say(*words, "signs", str(noise), "--json").json["predictions"][0]
+        assert output["unfamiliar"] is True
+        assert output["distance"] > output["distance_threshold"] > 0
         assert "; unlike anything it was trained on (distance " in say(*words, "signs", str(noise)).out
     model = Model.load(pretrained_file("mnist-lenet"))
     model.familiarity = None
     model.save(tmp_path / "without.safetensors")
-    found = say("predict", "without.safetensors", str(seven), "--json").json
-    assert (found["unfamiliar"], found["distance"], found["distance_threshold"]) == (None, None, None)
+    output = say("predict", "without.safetensors", str(seven), "--json").json
+    assert (output["unfamiliar"], output["distance"], output["distance_threshold"]) == (None, None, None)
     assert "unlike" not in say("predict", "without.safetensors", str(noise)).out
 
 
@@ -124,9 +124,9 @@ def test_training_ends_with_familiarity_fitted(run_folder: Path):
 
 
 def test_predict_lists_several_pictures(say: Say, run_folder: Path, seven: Path):
-    found = say("predict", str(run_folder), str(seven), str(seven), "--json").json
-    assert [one["image"] for one in found["predictions"]] == [str(seven)] * 2
-    assert found["skipped"] == []
+    output = say("predict", str(run_folder), str(seven), str(seven), "--json").json
+    assert [prediction["image"] for prediction in output["predictions"]] == [str(seven)] * 2
+    assert output["skipped"] == []
 
 
 def test_predict_skips_a_blank_picture_and_predicts_the_others(say: Say, run_folder: Path, seven: Path):
@@ -136,26 +136,26 @@ def test_predict_skips_a_blank_picture_and_predicts_the_others(say: Say, run_fol
     assert said.code == 2
     assert [line.split(": ")[0] for line in said.out.splitlines()] == [str(seven)] * 2
     assert [line.split()[1] for line in said.err.splitlines()] == ["blank.png", "empty.png"]
-    found = say("predict", str(run_folder), "blank.png", str(seven), "--json")
-    assert (found.code, found.out.count("\n")) == (2, 1)
-    assert [one["image"] for one in json.loads(found.out)["predictions"]] == [str(seven)]
-    assert json.loads(found.out)["skipped"] == [{"image": "blank.png", "reason": found.err[len("pellucid: ") : -1]}]
+    output = say("predict", str(run_folder), "blank.png", str(seven), "--json")
+    assert (output.code, output.out.count("\n")) == (2, 1)
+    assert [prediction["image"] for prediction in json.loads(output.out)["predictions"]] == [str(seven)]
+    assert json.loads(output.out)["skipped"] == [{"image": "blank.png", "reason": output.err[len("pellucid: ") : -1]}]
     assert say("predict", str(run_folder), "blank.png", "--json").out == ""
 
 
 @pytest.mark.parametrize("what", ["digits", "mnist-lenet", "run"])
 def test_summary_counts_parameters(what: str, say: Say, run_folder: Path):
-    found = say("summary", str(run_folder) if what == "run" else what, "--json").json
+    output = say("summary", str(run_folder) if what == "run" else what, "--json").json
     expected = {"digits": 4810, "mnist-lenet": 61706, "run": 4810}  # 61,706: LeCun et al. 1998 with full connections
-    assert found["parameters"] == expected[what]
-    assert sum(layer["parameters"] for layer in found["layers"]) == expected[what]
+    assert output["parameters"] == expected[what]
+    assert sum(layer["parameters"] for layer in output["layers"]) == expected[what]
 
 
 @pytest.mark.parametrize("what", ["xor", "run"])
 def test_verify_finds_every_gradient_right(what: str, say: Say, run_folder: Path):
-    found = say("verify", str(run_folder) if what == "run" else what, "--json", "--batch", "3").json
-    assert found["ok"]
-    assert {row["form"] for row in found["rows"]} == {"written", "training", "predicting"}
+    output = say("verify", str(run_folder) if what == "run" else what, "--json", "--batch", "3").json
+    assert output["ok"]
+    assert {row["form"] for row in output["rows"]} == {"written", "training", "predicting"}
 
 
 def test_verify_checks_the_network_as_the_recipe_trains_it(say: Say, monkeypatch: pytest.MonkeyPatch):
@@ -168,9 +168,9 @@ def test_verify_checks_the_network_as_the_recipe_trains_it(say: Say, monkeypatch
     monkeypatch.setattr(FusedDense, "backward", late)
     settings = "network.sizes=[64, 5, 10]", "--json", "--batch", "3"
     assert say("verify", "digits", "optimizer.name=adam", *settings).json["ok"]
-    found = say("verify", "digits", "optimizer.name=sgd", *settings)
-    assert found.code == 1
-    assert not json.loads(found.out)["ok"]
+    output = say("verify", "digits", "optimizer.name=sgd", *settings)
+    assert output.code == 1
+    assert not json.loads(output.out)["ok"]
 
 
 def test_verify_refuses_outputs_without_a_loss(say: Say, tmp_path: Path):
@@ -187,12 +187,12 @@ def test_verify_draws_as_many_classes_as_the_model_has_and_a_target_for_each_pla
 
 
 def test_data_list_and_recipes_list_every_name(say: Say, tmp_path: Path):
-    found = say("data", "list", "--json").json
-    assert found["root"] == str(tmp_path / "data")
-    assert {one["name"]: one["present"] for one in found["data"]}["digits"]
+    output = say("data", "list", "--json").json
+    assert output["root"] == str(tmp_path / "data")
+    assert {one["name"]: one["present"] for one in output["data"]}["digits"]
     assert say("data", "get", "digits", "--json").json["files"]
     assert say("data", "check", "--json").json["ok"]
-    assert any(one["name"] == "xor" for one in say("recipes", "--json").json["recipes"])
+    assert any(recipe["name"] == "xor" for recipe in say("recipes", "--json").json["recipes"])
     assert say("recipes", "xor", "--json").json["recipe"]["train"]["epochs"] == 1000
 
 
@@ -208,5 +208,5 @@ def test_recipes_explain_every_key(say: Say):
 
 
 def test_numbers_that_json_lacks_become_null():
-    found = plain({"a": math.nan, "b": [math.inf, 1.5], "c": Path("x"), 3: (True, None)})
-    assert found == {"a": None, "b": [None, 1.5], "c": "x", "3": [True, None]}
+    result = plain({"a": math.nan, "b": [math.inf, 1.5], "c": Path("x"), 3: (True, None)})
+    assert result == {"a": None, "b": [None, 1.5], "c": "x", "3": [True, None]}

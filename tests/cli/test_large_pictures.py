@@ -86,7 +86,7 @@ def test_a_picture_that_would_take_the_network_above_its_memory_is_refused() -> 
         model.outputs_for_picture((3, 4000, 5000))
 
 
-def test_the_memory_for_a_size_of_pictures_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_for_each_picture_size_is_estimated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counted: list[tuple[int, ...]] = []
 
     def count(objective: Objective, shape: tuple[int, ...]) -> object:
@@ -118,8 +118,8 @@ def test_a_grey_picture_is_resized_before_it_is_converted_to_the_same_pixels(tmp
     image = Image.fromarray(grey)
     image.save(tmp_path / "grey.png")
     expected = np.array(image.convert("RGB").resize((20, 11), Image.Resampling.BILINEAR))
-    found = load_image(tmp_path / "grey.png", size=(11, 20)).permute(1, 2, 0).numpy()
-    assert (found == expected).all()
+    actual = load_image(tmp_path / "grey.png", size=(11, 20)).permute(1, 2, 0).numpy()
+    assert (actual == expected).all()
 
 
 @pytest.mark.parametrize("words", [("predict", "train"), ("segment", "x"), ("doctor", "x")])

@@ -12,7 +12,7 @@ from tests.cli.conftest import Say
 
 
 @pytest.mark.slow
-def test_a_lesson_is_a_command(say: Say, tmp_path: Path):
+def test_every_lesson_runs_as_a_command(say: Say, tmp_path: Path):
     said = say("lesson", "universality", "--small", "--out", str(tmp_path), "--json").json
     assert said["steps"]["built"]["error below 0.1"]["hidden neurons"] == 81
     assert all(Path(path).read_bytes().startswith(b"\x89PNG") for path in said["figures"].values())
@@ -31,31 +31,31 @@ def test_an_unknown_lesson_is_refused(say: Say):
     "command", [("lesson", "pca"), ("lesson", "kmeans"), ("compare", "digits"), ("gestures", "train", "x")]
 )
 @pytest.mark.parametrize("seed", ["-1", "2147483648", "4294967290", "1.5", "one"])
-def test_a_number_that_is_not_a_seed_is_refused(say: Say, command: tuple[str, ...], seed: str):
+def test_an_invalid_seed_is_refused(say: Say, command: tuple[str, ...], seed: str):
     said = say(*command, "--seed", seed).complaint
     assert f"argument --seed: '{seed}' is not a seed; give a whole number from 0 to 2147483647" in said
 
 
 @pytest.mark.slow
-def test_the_largest_seed_is_one_for_every_random_draw(say: Say, tmp_path: Path):
+def test_the_largest_seed_is_accepted_by_every_generator(say: Say, tmp_path: Path):
     said = say("lesson", "kmeans", "--seed", "2147483647", "--out", str(tmp_path), "--json").json
     assert said["seed"] == 2147483647
 
 
 def test_a_notebook_is_written(say: Say, tmp_path: Path):
-    place = tmp_path / "lesson.ipynb"
-    assert say("lesson", "perceptron", "--notebook", str(place), "--json").json["notebook"] == str(place)
-    made = nbformat.reads(place.read_text(encoding="utf-8"), as_version=4)
-    nbformat.validate(made)
-    assert json.loads(place.read_text(encoding="utf-8"))["nbformat"] == 4
+    file = tmp_path / "lesson.ipynb"
+    assert say("lesson", "perceptron", "--notebook", str(file), "--json").json["notebook"] == str(file)
+    notebook = nbformat.reads(file.read_text(encoding="utf-8"), as_version=4)
+    nbformat.validate(notebook)
+    assert json.loads(file.read_text(encoding="utf-8"))["nbformat"] == 4
 
 
 def test_a_script_holds_the_code_of_the_lesson(say: Say, tmp_path: Path):
-    place = tmp_path / "lesson.py"
-    say("lesson", "universality", "--small", "--notebook", str(place))
+    file = tmp_path / "lesson.py"
+    say("lesson", "universality", "--small", "--notebook", str(file))
     names = {"__name__": "script"}
-    exec(compile(place.read_text(encoding="utf-8"), str(place), "exec"), names)
+    exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), names)
     assert names["result"].numbers  # of the last step, which the script has run
-    text = place.read_text(encoding="utf-8")
+    text = file.read_text(encoding="utf-8")
     assert text.startswith("# %% [markdown]\n# # ")
     assert text.count("# %%\n") > len(find_lesson("universality").STEPS)

@@ -26,7 +26,7 @@ HELP = [[name, "--help"] for name in cli.commands() if name != "scorecard"]  # s
 
 
 @pytest.mark.parametrize("lines", [[["--help"]], [["--version"]], [["nonsense"]], HELP], ids=lambda it: it[0][0])
-def test_nothing_heavy_is_imported_for_help_and_mistakes(lines: list[list[str]]):
+def test_help_and_errors_import_no_large_module(lines: list[list[str]]):
     code = (
         f"import sys; from pellucid.cli.main import main\nfor line in {lines!r}: main(line)\n"
         f"print(sys.modules.keys() & {HEAVY!r})"
@@ -56,7 +56,7 @@ def test_the_module_runs_as_a_process():
         (["train", "digits", ""], "DATA|key=value"),
     ],
 )
-def test_an_empty_word_is_no_path(words: list[str], what: str, say: Say, tmp_path: Path):
+def test_an_empty_path_is_refused(words: list[str], what: str, say: Say, tmp_path: Path):
     command = " ".join(words[:2] if words[0] in ("gestures", "data") else words[:1])
     assert say(*words).complaint.startswith(f"pellucid {command}: {what} is empty; see pellucid {command} --help")
     assert list(tmp_path.iterdir()) == []
@@ -70,7 +70,7 @@ def test_help_lists_every_command(words: list[str], say: Say):
 
 
 @pytest.mark.parametrize("command", cli.commands())
-def test_every_command_explains_itself(command: str, say: Say):
+def test_every_command_has_a_help_text(command: str, say: Say):
     said = say(command, "--help")
     assert said.code == 0
     assert said.out.startswith(f"usage: pellucid {command}")
@@ -121,25 +121,25 @@ def test_every_command_explains_itself(command: str, say: Say):
         (["data", "list", "mnist"], "one argument too many: 'mnist'"),
     ],
 )
-def test_a_mistake_is_exit_2_and_one_line_that_helps(words: list[str], hint: str, say: Say):
+def test_an_invalid_argument_has_exit_code_2_and_one_line_with_a_remedy(words: list[str], hint: str, say: Say):
     said = say(*words)
     assert hint in said.complaint
     assert said.out == ""
 
 
-def test_a_check_that_fails_lists_all_files_and_complains_of_the_first(say: Say):
+def test_data_check_lists_all_files_and_reports_the_first_damaged_one(say: Say):
     said = say("data", "check", "mnist")
     assert said.out.count("missing") == 4
     assert "run `pellucid data get mnist`" in said.complaint
 
 
-def test_a_file_that_cannot_be_written_is_the_users_to_mend(say: Say, tmp_path: Path):
+def test_a_file_that_cannot_be_written_has_exit_code_2(say: Say, tmp_path: Path):
     (tmp_path / "file").write_text("")
     assert "file" in say("train", "digits", "train.epochs=1", "--out", "file/runs").complaint
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("by zero"), RuntimeError("first\nsecond")])
-def test_a_fault_of_ours_is_exit_1_and_one_line(error: Exception, say: Say, monkeypatch: pytest.MonkeyPatch):
+def test_an_internal_error_has_exit_code_1_and_one_line(error: Exception, say: Say, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cli, "_read", _raiser(error))
     said = say("recipes")
     assert said.code == 1
@@ -155,7 +155,7 @@ def test_debug_shows_where_an_error_came_from(say: Say):
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "words"),
+    ("error", "code", "message"),
     [
         (KeyboardInterrupt(), 130, "stopped by Ctrl-C"),
         (KeyboardInterrupt("all is saved"), 130, "all is saved"),
@@ -169,13 +169,13 @@ def test_debug_shows_where_an_error_came_from(say: Say):
         (PellucidError("odd \ud800 \x1b[0m"), 2, "odd \\ud800 \\x1b[0m"),
     ],
 )
-def test_what_may_happen_around_us_is_one_line(
-    error: BaseException, code: int, words: str, say: Say, monkeypatch: pytest.MonkeyPatch
+def test_system_errors_are_reported_in_one_line(
+    error: BaseException, code: int, message: str, say: Say, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(cli, "_read", _raiser(error))
     said = say("recipes")
     assert said.code == code
-    assert words in said.err
+    assert message in said.err
     assert said.err.count("\n") == 1
 
 

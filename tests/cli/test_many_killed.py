@@ -73,8 +73,8 @@ def kill_one(started: "subprocess.Popen[str]", parts: Path, rng: random.Random) 
     while started.poll() is None:
         if len([*parts.glob("part-*")]) >= before + more:
             time.sleep(rng.random() * 0.3)
-            found = subprocess.run(["pgrep", "-P", str(started.pid)], capture_output=True, text=True, check=False)
-            ranks = [int(word) for word in found.stdout.split()]
+            result = subprocess.run(["pgrep", "-P", str(started.pid)], capture_output=True, text=True, check=False)
+            ranks = [int(word) for word in result.stdout.split()]
             if not ranks:
                 return False
             os.kill(rng.choice(ranks), signal.SIGKILL)
@@ -87,7 +87,9 @@ def kill_one(started: "subprocess.Popen[str]", parts: Path, rng: random.Random) 
     ("pictures", "kills"),
     [pytest.param(2_000, 3, marks=pytest.mark.slow), pytest.param(20_000, 10, marks=pytest.mark.long)],
 )
-def test_kills_lose_and_double_nothing_and_memory_is_flat(tmp_path: Path, pictures: int, kills: int) -> None:
+def test_killed_processes_neither_lose_nor_repeat_rows_and_memory_is_constant(
+    tmp_path: Path, pictures: int, kills: int
+) -> None:
     source = write_shards(tmp_path / "many", pictures)
     few = alone(write_shards(tmp_path / "few", pictures // 10), tmp_path / "few.jsonl")
     many = alone(source, tmp_path / "whole.jsonl")

@@ -85,8 +85,8 @@ def rows(file: Path) -> list[dict[str, Any]]:
 
 def files(folder: Path) -> dict[str, bytes]:
     """The written files; pages name the folder and the version, and arrays the time."""
-    found = sorted(file for file in folder.rglob("*") if file.is_file() and file.suffix in (".png", ".json"))
-    return {str(file.relative_to(folder)): file.read_bytes() for file in found}
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.suffix in (".png", ".json"))
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
 @pytest.mark.parametrize(
@@ -98,15 +98,15 @@ def test_rows_and_files_are_those_of_one_process(task: str, tmp_path: Path, caps
     outs = {count: tmp_path / f"out{count}" for count in (1, 2, 3)}
     for count, out in outs.items():
         assert as_processes(count, [*words, source, "--out", str(out)]) == [0] * count
-    found = rows(outs[1] / "results.jsonl")
+    table_rows = rows(outs[1] / "results.jsonl")
     names = sorted(str(file.relative_to(source)) for file in Path(source).rglob("*.png"))
-    assert [row["image"] for row in found] == names
-    assert [row["image"] for row in found if "error" in row] == ["b/3.png"]
+    assert [row["image"] for row in table_rows] == names
+    assert [row["image"] for row in table_rows if "error" in row] == ["b/3.png"]
     assert len([*(outs[1] / "parts").glob("part-*.jsonl")]) == 3
     for count in (2, 3):
         assert (outs[count] / "results.jsonl").read_bytes() == (outs[1] / "results.jsonl").read_bytes()
         assert files(outs[count] / "files") == files(outs[1] / "files")
-    named = [Path(value) for row in found for value in flat(row) if value.startswith("files/")]
+    named = [Path(value) for row in table_rows for value in flat(row) if value.startswith("files/")]
     assert len(named) >= COUNT - 1 or task == "classes"
     assert all((outs[1] / file).is_file() for file in named)
     out = capsys.readouterr()
@@ -150,16 +150,16 @@ def test_all_sources_give_the_same_rows(tmp_path: Path, say: Say) -> None:
             archive.write(source / name, name)
             shard.add(source / name, name)
     (source / "list.txt").write_text("\n".join(names))
-    found = {}
+    result = {}
     for kind in ("in.zip", "in.tar", "in/list.txt", "in"):
         out = tmp_path / f"{kind.replace('/', '-')}.jsonl"
         assert say(*words, str(tmp_path / kind), "--out", str(out)).code == 0
-        found[kind] = [{**row, "image": row["image"].removeprefix("in.tar:")} for row in rows(out)]
-        assert found[kind][4].pop("error").startswith(str(tmp_path / "in"))
-    assert found["in.zip"] == found["in.tar"] == found["in/list.txt"] == found["in"]
+        result[kind] = [{**row, "image": row["image"].removeprefix("in.tar:")} for row in rows(out)]
+        assert result[kind][4].pop("error").startswith(str(tmp_path / "in"))
+    assert result["in.zip"] == result["in.tar"] == result["in/list.txt"] == result["in"]
 
 
-def test_a_bucket_is_predicted(tmp_path: Path, say: Say) -> None:
+def test_pictures_of_a_bucket_are_predicted(tmp_path: Path, say: Say) -> None:
     fsspec = pytest.importorskip("fsspec")
     memory = fsspec.filesystem("memory")
     source = folder_of(TASKS["points"][1], tmp_path / "in")
@@ -208,7 +208,7 @@ def test_a_suffix_in_capitals_is_the_same_table(tmp_path: Path, say: Say) -> Non
     assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.JSONL").read_bytes()
 
 
-def test_parquet_without_pyarrow_is_one_line(tmp_path: Path, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_without_pyarrow_is_refused(tmp_path: Path, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     folder_of(digit, tmp_path / "in")
     said = say("predict", "mnist-lenet", str(tmp_path / "in"), "--out", str(tmp_path / "a.parquet"))
@@ -225,7 +225,7 @@ def begun(tmp_path: Path, say: Say) -> tuple[list[str], Path]:
     return words, tmp_path / "out"
 
 
-def test_only_missing_parts_are_done(begun: Any, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_call_computes_only_missing_parts(begun: Any, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     words, out = begun
     whole, written = (out / "results.jsonl").read_bytes(), files(out / "files")
     (out / "parts" / "part-00001.jsonl").unlink()
@@ -297,7 +297,7 @@ def test_a_job_takes_the_threads_with_which_it_was_begun(begun: Any, say: Say) -
         torch.set_num_threads(before)
 
 
-def test_what_cannot_be_done_in_parts_is_one_line(tmp_path: Path, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_that_cannot_be_divided_are_refused(tmp_path: Path, say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     source = str(folder_of(digit, tmp_path / "in"))
     (tmp_path / "hints.json").write_text("[]")
     monkeypatch.setenv("RANK", "0")
@@ -312,7 +312,7 @@ def test_what_cannot_be_done_in_parts_is_one_line(tmp_path: Path, say: Say, monk
 
 
 @pytest.mark.slow
-def test_hostile_archives_are_refused_and_bombs_are_rows(tmp_path: Path, say: Say) -> None:
+def test_malicious_archives_are_refused_and_bombs_are_rows_with_errors(tmp_path: Path, say: Say) -> None:
     with tarfile.open(tmp_path / "out.tar", "w") as shard:
         shard.addfile(tarfile.TarInfo("../../escaped.png"))
     with tarfile.open(tmp_path / "link.tar", "w") as shard:
@@ -329,21 +329,21 @@ def test_hostile_archives_are_refused_and_bombs_are_rows(tmp_path: Path, say: Sa
         shard.add(tmp_path / "bomb.png", "bomb.png")
         shard.add(tmp_path / "bomb.png", "$(touch x)`;'\x1b[31m <b>.png")
     assert say("segment", "camvid", str(tmp_path / "bomb.tar"), "--out", str(tmp_path / "o")).code == 0
-    found = rows(tmp_path / "o" / "results.jsonl")
-    assert len(found) == 2
-    assert all("30000x30000 pixels, above the limit" in row["error"] for row in found)
+    table_rows = rows(tmp_path / "o" / "results.jsonl")
+    assert len(table_rows) == 2
+    assert all("30000x30000 pixels, above the limit" in row["error"] for row in table_rows)
 
 
-def test_odd_names_stay_in_the_folder(tmp_path: Path, say: Say) -> None:
+def test_unusual_names_are_written_inside_the_folder(tmp_path: Path, say: Say) -> None:
     names = ["a b/ü?x=1#y.png", "a b/" + "l" * 200 + ".png", "-o.png", "c/d..png"]
     with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
         for number, name in enumerate(names):
             street(number, 64, 48)[0].save(tmp_path / "one.png")
             archive.write(tmp_path / "one.png", name)
     assert say("segment", "camvid", str(tmp_path / "in.zip"), "--out", str(tmp_path / "o")).code == 0
-    found = rows(tmp_path / "o" / "results.jsonl")
-    assert [row["image"] for row in found] == sorted(names)
-    assert all((tmp_path / "o" / file).is_file() for row in found for file in row["files"].values())
+    table_rows = rows(tmp_path / "o" / "results.jsonl")
+    assert [row["image"] for row in table_rows] == sorted(names)
+    assert all((tmp_path / "o" / file).is_file() for row in table_rows for file in row["files"].values())
     assert {file.parent.name for file in (tmp_path / "o" / "files").rglob("*.png")} == {"part-00000", "part-00001"}
 
 

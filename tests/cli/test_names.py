@@ -140,7 +140,7 @@ def test_unknown_names_are_reported_in_one_printable_line(command: str, name: st
 
 
 @pytest.mark.slow
-def test_training_on_a_folder_of_such_names_writes_a_report(pictures: Path, say: Say, tmp_path: Path):
+def test_training_on_a_folder_with_unprintable_names_writes_a_report(pictures: Path, say: Say, tmp_path: Path):
     recipe = ("data.size=16", "data.mode=L", "data.validation=0.2", "network.sizes=[256, 8, 10]", "train.epochs=1")
     said = say("train", "digits", f"data.name={pictures}", *recipe, "--out", NAMES[1])
     assert said.code == 0, said.err
@@ -188,7 +188,7 @@ sys.exit(0 if codes == [0, 2] else f"codes {codes}")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("encoding", [{"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}])
-def test_names_survive_a_terminal_of_few_characters(encoding: dict[str, str], model: str, pictures: Path):
+def test_names_are_printed_on_a_terminal_without_unicode(encoding: dict[str, str], model: str, pictures: Path):
     picture = os.fsencode(pictures / NAMES[1] / "0.png")
     words = [sys.executable, "-c", TWICE, "predict", os.fsencode(model), picture, b"ni\xc3\xb1o\xff.png"]
     environment = {**os.environ, **encoding, "COLUMNS": "80"}
@@ -199,7 +199,7 @@ def test_names_survive_a_terminal_of_few_characters(encoding: dict[str, str], mo
     assert not set(done.stdout + done.stderr) & {0x1B, 0x07, 0x9B}
 
 
-def test_a_folder_that_was_removed_under_our_feet_is_one_line(tmp_path: Path):
+def test_a_deleted_working_directory_is_reported_in_one_line(tmp_path: Path):
     (tmp_path / "gone").mkdir()
     command = f"cd {tmp_path}/gone && rmdir ../gone && exec {sys.executable} -m pellucid summary digits"
     done = subprocess.run(
@@ -251,26 +251,26 @@ ALLOWED = {"pellucid/command/out.py", "pellucid/text.py", "pellucid/command/prog
 
 
 def test_output_goes_through_say_and_printable_only():
-    found: list[str] = []
+    result: list[str] = []
     for file in (ROOT / "pellucid").rglob("*.py"):
         place = file.relative_to(ROOT).as_posix()
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             call = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
             if (call == "print" or call.endswith(("stdout.write", "stderr.write"))) and place not in ALLOWED:
-                found.append(f"{place}: {call}")
+                result.append(f"{place}: {call}")
             if call.endswith("savefig") and place != "pellucid/report/figures/style.py":
-                found.append(f"{place}: {call}")
+                result.append(f"{place}: {call}")
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = {node.module} if isinstance(node, ast.ImportFrom) else {one.name for one in node.names}
                 if names & {"html", "xml.sax.saxutils"} or ("markupsafe" in names and place != PAGES):
-                    found.append(f"{place}: {ast.unparse(node)}")
+                    result.append(f"{place}: {ast.unparse(node)}")
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and place != PAGES:
-                found += [
+                result += [
                     f"{place}: HTML in Python, which nothing escapes: {tag}" for tag in MARKUP.findall(node.value)
                 ]
             if call.endswith("Markup"):
-                found.append(f"{place}: {ast.unparse(node)}")
-    assert sorted(found) == [f"{PAGES}: {call}" for call in sorted(HTML)]
+                result.append(f"{place}: {ast.unparse(node)}")
+    assert sorted(result) == [f"{PAGES}: {call}" for call in sorted(HTML)]
 
 
 PAGES = "pellucid/report/page.py"
@@ -315,7 +315,7 @@ def test_templates_show_names_as_text_everywhere():
 
 
 @pytest.mark.parametrize("command", ["predict", "gestures predict", "gestures predict --video", "evaluate"])
-def test_answers_that_are_no_numbers_are_refused(command: str, pictures: Path, say: Say, tmp_path: Path):
+def test_outputs_that_are_not_finite_are_refused(command: str, pictures: Path, say: Say, tmp_path: Path):
     net = Sequential(flatten=Flatten(), dense=Dense(len(NAMES)))
     for key, scale in (("preprocess", 1.0), ("weights", 3e38)):
         numbers = {"mean": [3e38], "std": [1e-38]} if key == "preprocess" else {}

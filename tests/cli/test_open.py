@@ -38,11 +38,11 @@ def test_layers_parameters_outputs_and_what_was_left_out_are_printed(detector: P
     assert "input 3 x 2 x 5; outputs boxes, scores" in said.out
     assert "left out: NonMaxSuppression" in said.out
     assert f"wrote {place}" in said.out
-    found = say("open", str(detector), "--out", str(detector.parent), "--json").json
-    assert found["model"] == str(place)
-    assert found["cut"] == ["NonMaxSuppression"]
-    assert found["parameters"] == 16
-    assert (found["input_shape"], found["output_shape"]) == ([3, 2, 5], [[10, 4], [4, 10]])
+    output = say("open", str(detector), "--out", str(detector.parent), "--json").json
+    assert output["model"] == str(place)
+    assert output["cut"] == ["NonMaxSuppression"]
+    assert output["parameters"] == 16
+    assert (output["input_shape"], output["output_shape"]) == ([3, 2, 5], [[10, 4], [4, 10]])
 
 
 def test_a_saved_model_loads_in_a_new_process_with_equal_outputs(tmp_path: Path, say: Say) -> None:
@@ -79,14 +79,14 @@ def test_other_commands_take_the_model(tmp_path: Path, say: Say, monkeypatch: py
     torch.testing.assert_close(pellucid.Model.load("again.safetensors")(x), network(x).detach(), rtol=1e-5, atol=1e-5)
 
 
-def test_free_sizes_come_from_an_option(tmp_path: Path, say: Say) -> None:
+def test_free_axes_are_set_by_an_option(tmp_path: Path, say: Say) -> None:
     nodes = [node("Flatten", "x", "f"), node("Gemm", "fw", "y", transB=1)]
     path = write(tmp_path / "net.onnx", nodes, ["N", 3, "H", "W"], {"w": f32(4, 90)})
     assert say("open", str(path), "--out", str(tmp_path)).code == 2
     assert "input 3 x 5 x 6" in say("open", str(path), "--out", str(tmp_path), "--input", "3x5x6").out
 
 
-def test_what_cannot_be_opened_is_refused_in_one_line(tmp_path: Path, say: Say) -> None:
+def test_files_that_cannot_be_opened_are_refused_in_one_line(tmp_path: Path, say: Say) -> None:
     for words in (["none.onnx"], ["none.pt2"], ["net.pth"], ["none.onnx", "--out", str(tmp_path / "x.onnx")]):
         assert say("open", *words).complaint
     two = write(tmp_path / "two.onnx", [node("Add", "xz", "y")], {"x": ["N", 3], "z": ["N", 3]})

@@ -19,7 +19,7 @@ def script(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_program_that_the_shell_does_not_find_is_named_by_its_path(script: Path, monkeypatch: pytest.MonkeyPatch):
+def test_printed_commands_have_the_path_of_a_program_outside_of_path(script: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "argv", [".venv/bin/pellucid", "demo"])
     monkeypatch.setenv("PATH", "/nowhere")
     assert command() == ".venv/bin/pellucid"
@@ -27,7 +27,7 @@ def test_a_program_that_the_shell_does_not_find_is_named_by_its_path(script: Pat
     assert command() == "pellucid"
 
 
-def test_a_module_is_named_with_its_python(monkeypatch: pytest.MonkeyPatch):
+def test_printed_commands_name_python_if_the_module_was_run(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "argv", ["/lib/pellucid/__main__.py", "demo"])
     monkeypatch.setattr(sys, "orig_argv", ["my python/bin/python3", "-m", "pellucid", "demo"])
     assert command() == "'my python/bin/python3' -m pellucid"
@@ -37,6 +37,6 @@ def test_a_module_is_named_with_its_python(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_the_demo_says_how_to_go_on(say: Say, script: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_demo_prints_the_next_commands(say: Say, script: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "argv", [".venv/bin/pellucid", "demo"])
     assert "Next: .venv/bin/pellucid evaluate runs/digits-1\n" in say("demo").out

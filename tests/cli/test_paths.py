@@ -27,15 +27,15 @@ def test_forty_pictures_with_boxes_become_a_detector_for_a_video(say: Say, tmp_p
     pictures = [drawn(seed) for seed in range(100, 106)]  # not among those of the training
     frames = [picture for picture, _ in pictures]
     frames[0].save(tmp_path / "video.gif", save_all=True, append_images=frames[1:], duration=200)
-    found = say("detect", said.json["run"], str(tmp_path / "video.gif"), "--out", str(tmp_path / "found"), "--json")
-    frames_found = found.json["pictures"]
+    output = say("detect", said.json["run"], str(tmp_path / "video.gif"), "--out", str(tmp_path / "found"), "--json")
+    frames_found = output.json["pictures"]
     assert len(frames_found) == 6
-    with closing(video_frames(found.json["video"])) as shown:
+    with closing(video_frames(output.json["video"])) as shown:
         written = [*shown]
     assert [frame.number for frame in written] == [*range(6)]
     assert written[1].seconds == pytest.approx(0.2)
     for frame, (_, objects) in zip(frames_found, pictures, strict=True):
-        best = {one["class"]: one["box"] for one in reversed(frame["detections"])}
+        best = {detection["class"]: detection["box"] for detection in reversed(frame["detections"])}
         for name, place in objects:
             assert np.abs(np.array(best[name]) - np.array(place)).max() < 8, (frame, objects)
 

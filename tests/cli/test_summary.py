@@ -23,14 +23,14 @@ from tests.cli.conftest import Say
         (["googlenet", "auxiliary=true"], [3, 224, 224], 13_004_888),
     ],
 )
-def test_the_zoo_is_known(words: list[str], shape: list[int], parameters: int, say: Say):
-    found = say("summary", *words, "--json").json
-    assert (found["input_shape"], found["parameters"]) == (shape, parameters)
-    assert found["multiply_adds"] > 0
-    assert found["memory"] > 0
+def test_networks_are_summarized_by_name(words: list[str], shape: list[int], parameters: int, say: Say):
+    output = say("summary", *words, "--json").json
+    assert (output["input_shape"], output["parameters"]) == (shape, parameters)
+    assert output["multiply_adds"] > 0
+    assert output["memory"] > 0
 
 
-def test_no_weights_are_drawn(say: Say, monkeypatch: pytest.MonkeyPatch):
+def test_a_summary_draws_no_initial_weights(say: Say, monkeypatch: pytest.MonkeyPatch):
     drawn: list[torch.device] = []
 
     def init(self: Dense, shape: tuple[int, ...], rng: torch.Generator):
@@ -46,14 +46,14 @@ def test_no_weights_are_drawn(say: Say, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize(("name", "begins"), [("net.png", b"\x89PNG"), ("net.svg", b"<?xml")])
-def test_the_network_is_drawn(name: str, begins: bytes, say: Say, tmp_path: Path):
+def test_a_summary_draws_the_network(name: str, begins: bytes, say: Say, tmp_path: Path):
     assert say("summary", "lenet", "--draw", name, "--json").json["drawing"] == name
     assert (tmp_path / name).read_bytes().startswith(begins)
     assert f"wrote {name}" in say("summary", "mnist-lenet", "--draw", name).out
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["densenet12"], "did you mean 'densenet121'?"),
         (["vgg16", "clases=3"], "did you mean"),
@@ -72,10 +72,10 @@ def test_the_network_is_drawn(name: str, begins: bytes, say: Say, tmp_path: Path
         (["lenet", "--draw", "nowhere/net.png"], "is in a folder that does not exist"),
     ],
 )
-def test_mistakes_are_reported(words: list[str], said: str, say: Say):
+def test_mistakes_are_reported(words: list[str], message: str, say: Say):
     if words[0] == "free.safetensors":
         free().save(words[0])
-    assert said in say("summary", *words).complaint
+    assert message in say("summary", *words).complaint
 
 
 def free() -> Model:
@@ -84,15 +84,15 @@ def free() -> Model:
     return Model(net, input_shape=(3, None, None))
 
 
-def test_the_size_is_reported_and_chosen(say: Say):
+def test_the_input_size_is_printed_and_can_be_chosen(say: Say):
     free().save("free.safetensors")
     out = say("summary", "free.safetensors").out
     assert out.startswith("for one input of 3 x 224 x 224, which may have any size (--input chooses it)\n")
     out = say("summary", "free.safetensors", "--input", "3x64x40").out
     assert out.startswith("for one input of 3 x 64 x 40, which")
-    found = say("summary", "free.safetensors", "--input", "3x64x40", "--json").json
-    assert found["input_shape"] == [3, 64, 40]
-    assert found["multiply_adds"] == 64 * 40 * 2 * 27 + 16 * 10 * 5 * 2
+    output = say("summary", "free.safetensors", "--input", "3x64x40", "--json").json
+    assert output["input_shape"] == [3, 64, 40]
+    assert output["multiply_adds"] == 64 * 40 * 2 * 27 + 16 * 10 * 5 * 2
     assert say("summary", "lenet").out.startswith("for one input of 1 x 28 x 28\n")
 
 

@@ -10,14 +10,14 @@ from pellucid import Dense, Flatten, Model, Sequential
 from tests.cli.conftest import Say
 
 
-def test_it_shows_the_layers(say: Say, seven: Path) -> None:
+def test_trace_prints_the_layers(say: Say, seven: Path) -> None:
     said = say("trace", "mnist-lenet", str(seven))
     assert said.code == 0
     assert "class 9 (the second, since the loss of the predicted class, 7, is only " in said.out
     assert "Conv2d(16, 5)" in said.out
 
 
-def test_it_explains_and_moves_a_weight(say: Say, seven: Path, tmp_path: Path) -> None:
+def test_trace_explains_a_value_and_changes_a_weight(say: Say, seven: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     words = ("--target", "3", "--weight", "head.scores.weight[3, 17]", "--nudge", "0.1", "--html", str(page))
     said = say("trace", "mnist-mlp-100", str(seven), *words)
@@ -28,17 +28,17 @@ def test_it_explains_and_moves_a_weight(say: Say, seven: Path, tmp_path: Path) -
     assert "head.scores.weight[3, 17]" in page.read_text("utf-8")
 
 
-def test_json_is_the_tree(say: Say, seven: Path) -> None:
-    found = say(
+def test_json_is_the_tree_of_an_explanation(say: Say, seven: Path) -> None:
+    output = say(
         "trace", "mnist-mlp-100", str(seven), "--weight", "features.dense1.weight", "--nudge", "1e-4", "--json"
     ).json
-    links = found["explanation"]["links"]
-    assert found["target"] == "7"
+    links = output["explanation"]["links"]
+    assert output["target"] == "7"
     assert links[0]["derivative_by"].startswith("features.dense1.weight[")
     assert links[-1]["where"] == "loss"
-    assert found["explanation"]["exact"]
-    assert found["nudge"]["actual"] == pytest.approx(found["nudge"]["predicted"], rel=1e-2)
-    assert "features.dense1.dweight" in [one["name"] for one in found["trace"]["tensors"]]
+    assert output["explanation"]["exact"]
+    assert output["nudge"]["actual"] == pytest.approx(output["nudge"]["predicted"], rel=1e-2)
+    assert "features.dense1.dweight" in [tensor["name"] for tensor in output["trace"]["tensors"]]
 
 
 MISTAKES = {
@@ -57,7 +57,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("words", MISTAKES)
-def test_mistakes(say: Say, seven: Path, words: tuple[str, ...]) -> None:
+def test_invalid_arguments_are_refused(say: Say, seven: Path, words: tuple[str, ...]) -> None:
     assert MISTAKES[words] in say("trace", "mnist-mlp-100", str(seven), *words).complaint
 
 
@@ -72,7 +72,9 @@ def test_unwritable_page_path_is_refused_before_any_work(say: Say, tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["page"]
 
 
-def test_the_class_is_that_of_the_folder_or_the_one_that_teaches(say: Say, seven: Path, tmp_path: Path) -> None:
+def test_the_target_is_the_class_of_the_folder_or_one_with_a_loss_above_0(
+    say: Say, seven: Path, tmp_path: Path
+) -> None:
     labelled = tmp_path / "2" / "a.png"
     labelled.parent.mkdir()
     shutil.copy(seven, labelled)
@@ -92,6 +94,6 @@ def test_a_class_is_predicted_unless_its_loss_is_tiny(say: Say, tmp_path: Path) 
     for loss, outputs in (("binary_cross_entropy", 1), ("softmax_cross_entropy", 3)):
         model = Model(Sequential(Flatten(), Dense(outputs)), loss=loss, input_shape=(3, 8, 8))
         model.save(tmp_path / "model.safetensors")
-        found = say("trace", str(tmp_path / "model.safetensors"), str(tmp_path / "red.png"), "--json").json
+        output = say("trace", str(tmp_path / "model.safetensors"), str(tmp_path / "red.png"), "--json").json
         predicted = say("predict", str(tmp_path / "model.safetensors"), str(tmp_path / "red.png"), "--json").json
-        assert (found["target"], found["chosen"]) == (predicted["label"], "predicted")
+        assert (output["target"], output["chosen"]) == (predicted["label"], "predicted")

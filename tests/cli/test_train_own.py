@@ -131,7 +131,7 @@ def trained(say: Say, verb: str, data: Path, *settings: str) -> tuple[dict[str, 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize("write", [labelme, yolo])
-def test_own_boxes(write: Any, say: Say, tmp_path: Path) -> None:
+def test_training_on_a_users_boxes(write: Any, say: Say, tmp_path: Path) -> None:
     (tmp_path / "things").mkdir()
     data = write(tmp_path / "things")
     tables, run = trained(say, "detect", data, "data.size=96")
@@ -154,7 +154,7 @@ def test_a_detector_starts_from_the_shipped_one_but_for_its_classes(tmp_path: Pa
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_own_outlines_train_a_detector_of_masks(say: Say, tmp_path: Path) -> None:
+def test_training_on_a_users_outlines_gives_a_detector_of_masks(say: Say, tmp_path: Path) -> None:
     tables, run = trained(say, "detect", coco(tmp_path, points=False), "data.size=96")
     assert (tables["objective"]["model"], tables["start"]["weights"]) == ("mask_rcnn", "pennfudan")
     assert "mask_ap" in json.loads((run / "results.json").read_text())
@@ -170,7 +170,7 @@ def test_own_outlines_train_a_detector_of_masks(say: Say, tmp_path: Path) -> Non
         (255, "", 255, None),
     ],
 )
-def test_own_masks_of_two_sizes(
+def test_training_on_a_users_masks_of_two_sizes(
     void: int | None, names: str, ignored: int, classes: Any, say: Say, tmp_path: Path
 ) -> None:
     tables, run = trained(say, "segment", masks(tmp_path, void=void, names=names))
@@ -185,21 +185,21 @@ def test_own_masks_of_two_sizes(
 
 
 @pytest.mark.usefixtures("no_report")
-def test_own_key_points(say: Say, tmp_path: Path) -> None:
+def test_training_on_a_users_key_points(say: Say, tmp_path: Path) -> None:
     tables, _ = trained(say, "keypoints", coco(tmp_path, points=True), "data.size=64")
     assert (tables["network"]["points"], tables["augment"]["flip"]) == (3, True)  # left_edge and right_edge have sides
     assert tables["start"]["weights"] == "faces"
 
 
 @pytest.mark.usefixtures("no_report")
-def test_own_classes(say: Say, tmp_path: Path) -> None:
+def test_training_on_a_users_class_folders(say: Say, tmp_path: Path) -> None:
     tables, run = trained(say, "classify", folder(tmp_path), "data.size=32", "train.precision=float32")
     assert (tables["network"]["classes"], tables["start"]["weights"]) == (3, "cifar")
     assert Model.load(run / "weights" / "best.safetensors").classes == ("blue", "green", "red")
 
 
 @pytest.mark.usefixtures("no_report")
-def test_own_photos(say: Say, tmp_path: Path) -> None:
+def test_training_on_a_users_photos(say: Say, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     for k in range(10):
         drawn(k)[0].save(tmp_path / "photos" / f"{k}.png")
@@ -254,13 +254,13 @@ def outlined(root: Path, count: int = 8) -> Path:
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize("write", [outlined, lambda root: coco(root, points=False)], ids=["labelme", "coco"])
-def test_own_polygons_train_a_segmentation_model(write: Any, say: Say, tmp_path: Path) -> None:
+def test_training_on_a_users_polygons_gives_a_segmentation_model(write: Any, say: Say, tmp_path: Path) -> None:
     (tmp_path / "things").mkdir()
     data = write(tmp_path / "things")
     tables, run = trained(say, "segment", data)
     assert (tables["network"]["classes"], tables["loss"]["ignore"]) == (3, 255)
     assert Model.load(run / "weights" / "best.safetensors").classes == ("background", "ball", "box")
-    found = say("evaluate", str(run), "--data", str(data), "--json").json
-    assert [row["class"] for row in found["classes"]] == ["background", "ball", "box"]
-    assert found["n"] == 8
+    output = say("evaluate", str(run), "--data", str(data), "--json").json
+    assert [row["class"] for row in output["classes"]] == ["background", "ball", "box"]
+    assert output["n"] == 8
     assert "has no class 'background'" in say("evaluate", "camvid", "--data", str(data)).complaint

@@ -69,7 +69,7 @@ def test_get_keeps_a_file_that_is_right(say: Say, monkeypatch, tmp_path):
     assert say("weights", "get", "vgg16").out == f"kept: {path}\n"
 
 
-def test_show_tells_every_tensor(say: Say, file):
+def test_show_lists_every_tensor(say: Say, file):
     lines = say("weights", "show", str(file)).out.splitlines()
     assert ["conv.weight", "float32", "4x3x3x3"] in [line.split() for line in lines]
     assert ["steps", "int64", "number"] in [line.split() for line in lines]
@@ -77,14 +77,14 @@ def test_show_tells_every_tensor(say: Say, file):
     assert lines[-1] == "safetensors: 3 tensors, 110 values"
 
 
-def test_show_as_json(say: Say, file):
+def test_show_prints_json(say: Say, file):
     said = say("weights", "show", str(file), "--json").json
     assert {**said, "tensors": None} == {"file": str(file), "format": "safetensors", "numbers": 110, "tensors": None}
     assert {"name": "conv.weight", "dtype": "float32", "shape": [4, 3, 3, 3]} in said["tensors"]
 
 
 @pytest.mark.parametrize(
-    ("words", "why"),
+    ("words", "message"),
     [
         (("weights", "lst"), "no action 'lst'; did you mean 'list'?"),
         (("weights", "list", "vgg16"), "use: pellucid weights get vgg16"),
@@ -95,8 +95,8 @@ def test_show_as_json(say: Say, file):
         (("weights", "show", "none.pth"), "none.pth is missing; give a weights file"),
     ],
 )
-def test_mistakes(words, why, say: Say):
-    assert why in say(*words).complaint
+def test_invalid_arguments_are_refused(words, message, say: Say):
+    assert message in say(*words).complaint
 
 
 def test_a_damaged_file_is_refused_with_one_line(say: Say, file):
@@ -105,6 +105,6 @@ def test_a_damaged_file_is_refused_with_one_line(say: Say, file):
 
 
 def test_show_knows_pretrained_models_by_name(say: Say):
-    found = say("weights", "show", "mnist-lenet", "--json").json
-    assert found["numbers"] == 61_706  # LeCun et al. 1998, figure 2, with every map of C3 reading all six of S2
-    assert found["format"] == "safetensors"
+    output = say("weights", "show", "mnist-lenet", "--json").json
+    assert output["numbers"] == 61_706  # LeCun et al. 1998, figure 2, with every map of C3 reading all six of S2
+    assert output["format"] == "safetensors"

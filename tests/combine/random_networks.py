@@ -194,7 +194,7 @@ def graph(draw: Draw, shape: Shape, depth: int) -> tuple[Layer, Shape]:
         repeated = [old for old in repeated if len(nodes[old]) == 2]
         if len(same) > 1 and draw(maybe):
             sources = [source, draw(st.sampled_from(same))]
-            layer, shapes[name] = merge(draw, [shapes[one] for one in sources])
+            layer, shapes[name] = merge(draw, [shapes[source] for source in sources])
             nodes[name] = (layer, *sources)
         elif repeated and draw(maybe):
             old = draw(st.sampled_from(repeated))

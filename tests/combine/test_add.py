@@ -6,7 +6,7 @@ import torch
 from pellucid import Dense, Model, PellucidError, ReLU, Sequential
 
 
-def test_added_layers_are_named_and_drawn_as_given_ones() -> None:
+def test_added_layers_have_the_names_and_weights_of_layers_in_the_constructor() -> None:
     net, given = Sequential(), Sequential(Dense(5), ReLU(), Dense(2))
     for layer in (Dense(5), ReLU(), Dense(2)):
         net.add(layer)
@@ -16,7 +16,7 @@ def test_added_layers_are_named_and_drawn_as_given_ones() -> None:
     assert torch.equal(one(torch.ones(1, 3)), other(torch.ones(1, 3)))
 
 
-def test_a_name_that_is_taken_is_not_used_again() -> None:
+def test_an_added_layer_gets_an_unused_name() -> None:
     net = Sequential(dense1=Dense(5))
     net.add(Dense(2))
     assert list(net.layers) == ["dense1", "dense2"]

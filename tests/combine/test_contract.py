@@ -63,7 +63,7 @@ def test_backward_equals_a_central_difference(name: str) -> None:
 
 
 @networks
-def test_float32_and_layouts_give_the_same(sample: Sample) -> None:
+def test_float32_and_channels_last_give_equal_results(sample: Sample) -> None:
     params, x = sample.inputs()
     y, dy, dx, dparams = ours(sample.layer, params, x, sample.mode())
     spread = ours(sample.layer, params, tree_map(scattered, x), sample.mode(), tree_map(scattered, dy))
@@ -114,7 +114,7 @@ def flat(cache: Any) -> list[Any]:
 
 
 @networks
-def test_rebuilding_with_the_same_children_is_the_same(sample: Sample) -> None:
+def test_rebuilding_with_the_same_children_gives_an_equal_combinator(sample: Sample) -> None:
     net = sample.layer
     assert isinstance(net, Combinator)
     assert net.rebuild(net.layers) == net
@@ -137,5 +137,5 @@ class OwnBackward(Sequential):
 
 
 @pytest.mark.parametrize(("kind", "wiring"), [(Sequential, True), (OwnForward, False), (OwnBackward, False)])
-def test_a_combinator_with_a_pass_of_its_own_is_no_wiring(kind, wiring):
+def test_a_combinator_with_its_own_backward_pass_is_not_a_plain_container(kind, wiring):
     assert uses_flow(kind(dense=Dense(2))) is wiring

@@ -24,7 +24,7 @@ def test_layers_may_come_in_a_list() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ([Dense(3), ReLU], "Sequential: layer 2 is the class ReLU; give an object of it, such as ReLU(...)"),
         ([Dense(3), "relu"], "Sequential: layer 2 is 'relu', not a layer"),
@@ -32,10 +32,10 @@ def test_layers_may_come_in_a_list() -> None:
         ([Dense(3), [ReLU()]], "layer 2 is [ReLU()], not a layer"),
     ],
 )
-def test_what_is_no_layer_is_refused(given: Any, said: str) -> None:
+def test_children_that_are_not_layers_are_refused(given: Any, message: str) -> None:
     with pytest.raises(PellucidError) as caught:
         Sequential(given)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_paths_join_names() -> None:
@@ -104,7 +104,7 @@ def test_shared_holds_its_parameters_once() -> None:
         (lambda: Graph({"a": (3, "input")}, ("a",)), "'a' is 3, not a layer"),
     ],
 )
-def test_a_wrong_wiring(build: Callable[[], Layer], message: str) -> None:
+def test_graphs_with_invalid_connections_are_refused(build: Callable[[], Layer], message: str) -> None:
     with pytest.raises(PellucidError, match=message) as caught:
         build()
     assert "\n" not in str(caught.value)
@@ -118,7 +118,7 @@ def test_a_wrong_wiring(build: Callable[[], Layer], message: str) -> None:
         (Parallel((Dense(2), Dense(3)), Add()), (4,), "inputs of the same shape"),
     ],
 )
-def test_shapes_that_do_not_fit(net: Layer, shape: Any, message: str) -> None:
+def test_branches_with_different_shapes_are_refused(net: Layer, shape: Any, message: str) -> None:
     with pytest.raises(PellucidError, match=message) as caught:
         net.init(shape, torch.Generator())
     assert "\n" not in str(caught.value)

@@ -81,7 +81,7 @@ def test_every_layer_can_be_drawn() -> None:
 
 
 @pytest.mark.slow
-def test_the_draws_hold_every_layer_and_combinator() -> None:
+def test_random_networks_contain_every_layer_and_combinator() -> None:
     seen: set[type[Layer]] = set()
 
     @settings(max_examples=400, database=None, suppress_health_check=list(HealthCheck))

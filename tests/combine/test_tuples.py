@@ -23,13 +23,13 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_tuple_with_two_readers(name: str) -> None:
+def test_gradients_of_a_tuple_that_two_layers_read_are_summed(name: str) -> None:
     net: Layer = NETWORKS[name]
     sample = Sample(net, (3,))
     params, x = sample.inputs(5)
     _, dy, dx, dparams = ours(net, params, x, sample.mode())
-    _, wanted_dx, wanted = autograd(net, params, x, sample.mode(), dy)
+    _, wanted_dx, expected = autograd(net, params, x, sample.mode(), dy)
     assert torch.is_tensor(x)
-    assert dparams.keys() == wanted.keys()
-    for path, leaf in {**leaves(wanted_dx), **wanted}.items():
+    assert dparams.keys() == expected.keys()
+    for path, leaf in {**leaves(wanted_dx), **expected}.items():
         assert difference({**dx, **dparams}[path], leaf) < 1e-12, path

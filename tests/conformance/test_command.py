@@ -19,9 +19,9 @@ def test_a_part_as_json_is_one_object_and_writes_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["scorecard", "metrics", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert {frozenset(row) for row in found["rows"]} == {frozenset(KEYS)}
-    assert found["coverage"] == []
+    values = json.loads(capsys.readouterr().out)
+    assert {frozenset(row) for row in values["rows"]} == {frozenset(KEYS)}
+    assert values["coverage"] == []
     assert not list(tmp_path.iterdir())
 
 
@@ -45,7 +45,9 @@ def test_a_failing_case_is_reported_and_is_the_exit_code(
         (["opinfo", "--check"], "--check compares a run of everything"),
     ],
 )
-def test_mistakes_are_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_arguments_are_reported_in_one_line(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["scorecard", *words]) == 2
     error = capsys.readouterr().err
     assert said in error

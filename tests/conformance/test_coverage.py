@@ -65,7 +65,7 @@ def test_every_kind_of_public_part_is_covered() -> None:
     assert len(kinds["regularizer"]) == 4
 
 
-def test_a_part_that_nothing_checks_is_an_open_entry() -> None:
+def test_a_public_name_without_a_check_is_listed_as_open() -> None:
     everything = {part for part, _ in public()} - UNTOUCHED.keys()
     hole = [entry for entry in coverage(everything - {Dense}) if not entry.checked_by]
     assert [(entry.name, entry.kind, entry.file) for entry in hole] == [("Dense", "layer", "pellucid/layers/dense.py")]

@@ -43,8 +43,8 @@ def test_both_networks_are_the_same(family: Any) -> None:
     assert_close(ours, theirs, 1e-12)
 
 
-def test_a_slightly_wrong_rule_is_seen() -> None:
-    usual = next(one for one in zennit_side.usuals() if one.name == "EpsilonPlus")
+def test_a_slightly_wrong_rule_fails() -> None:
+    usual = next(usual for usual in zennit_side.usuals() if usual.name == "EpsilonPlus")
     assert zennit_side.compare(usual, RESNET, 0) <= zennit_side.TOLERANCE
     wrong = replace(usual, ours=rules.epsilon_plus(epsilon=1.01e-6))
     assert zennit_side.compare(wrong, RESNET, 0) > zennit_side.TOLERANCE
@@ -52,8 +52,8 @@ def test_a_slightly_wrong_rule_is_seen() -> None:
     assert zennit_side.compare(wrong, MOBILENET, 0) > zennit_side.TOLERANCE
 
 
-def test_a_slightly_wrong_method_is_seen() -> None:
-    method = next(one for one in captum_side.methods() if one.name == "IntegratedGradients riemann_left")
+def test_a_slightly_wrong_method_fails() -> None:
+    method = next(method for method in captum_side.methods() if method.name == "IntegratedGradients riemann_left")
     assert captum_side.compare(method, VGG, 0) <= method.tolerance
     wrong = replace(method, ours=lambda both: explain.integrated_gradients(
         both.net, both.params, both.x, both.target, steps=20, quadrature="middle", baseline=0.2))  # fmt: skip

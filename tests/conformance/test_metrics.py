@@ -45,7 +45,7 @@ def last_of_equals(target: Tensor, scores: Tensor, k: int) -> float:
         ("confusion_matrix", swapped, {"confusion_matrix", "precision_score", "recall_score"}),
     ],
 )
-def test_a_wrong_metric_is_seen(monkeypatch: pytest.MonkeyPatch, name: str, wrong: Any, suites: set[str]) -> None:
+def test_a_wrong_metric_fails(monkeypatch: pytest.MonkeyPatch, name: str, wrong: Any, suites: set[str]) -> None:
     monkeypatch.setattr(metrics, name, wrong)
     rows = [row for row in count(metrics.cases()) if row.failed]
     assert suites <= {row.suite.removeprefix("sklearn.metrics ") for row in rows}
@@ -82,7 +82,7 @@ def test_the_cases_are_as_many_as_check_estimator_runs() -> None:
     assert len(list(estimators.cases((GaussianNB(),)))) == len(ran)
 
 
-def test_every_public_estimator_is_put_to_the_checks() -> None:
+def test_every_public_estimator_is_checked() -> None:
     import pellucid.estimators
 
-    assert {type(one).__name__ for one in estimators.ESTIMATORS} == set(pellucid.estimators.__all__)
+    assert {type(estimator).__name__ for estimator in estimators.ESTIMATORS} == set(pellucid.estimators.__all__)

@@ -56,7 +56,7 @@ def test_no_layer_of_ours_that_pytorch_has_samples_for_is_left_out() -> None:
     assert ours & theirs <= taken
 
 
-def test_both_modes_are_drawn_as_often() -> None:
+def test_samples_are_drawn_equally_often_in_both_modes() -> None:
     names = [case.name for case in cases() if case.suite == "torch ModuleInfo nn.BatchNorm1d float64"]
     assert sum(name.startswith("training") for name in names) == sum(name.startswith("evaluation") for name in names)
     assert "training sample 0 affine" in names
@@ -93,7 +93,7 @@ def test_a_lazy_module_takes_its_shape_from_the_sample() -> None:
     assert run(module_trial(conv1d, double(nn.LazyConv1d(5, 3)), draw(2, 4, 7))) < 1e-14
 
 
-def test_running_statistics_are_compared_and_start_anew_each_time() -> None:
+def test_running_statistics_are_compared_and_reset_for_each_sample() -> None:
     module = double(nn.BatchNorm1d(4, momentum=0.3)).train()
     trial = module_trial(batch_norm, module, draw(6, 4))
     first, second = trial.theirs(), trial.theirs()
@@ -126,7 +126,7 @@ def test_the_switches_of_max_pooling_are_compared_too() -> None:
     assert run(trial) == 0
 
 
-def test_a_size_of_none_is_the_inputs_own() -> None:
+def test_a_size_of_none_is_the_size_of_the_input() -> None:
     module = nn.AdaptiveAvgPool2d((3, None))
     assert adaptive_avg_pool(module, draw(1, 3, 5, 6), axes=2).layer.size == (3, 6)  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -140,7 +140,7 @@ def test_a_size_of_none_is_the_inputs_own() -> None:
         (bce_with_logits, nn.BCEWithLogitsLoss(pos_weight=torch.tensor([2.0, 0.5, 1.0]))),
     ],
 )
-def test_a_loss_of_numbers_keeps_its_options(adapt: Callable[..., Trial], module: nn.Module) -> None:
+def test_options_of_a_regression_loss_are_passed_on(adapt: Callable[..., Trial], module: nn.Module) -> None:
     y, target = draw(4, 3), draw(4, 3, seed=1).sigmoid()
     assert run(adapt(double(module), y, target)) < 1e-14
 
@@ -154,7 +154,7 @@ def test_a_loss_of_numbers_keeps_its_options(adapt: Callable[..., Trial], module
         (multi_margin, nn.MultiMarginLoss(p=2, margin=0.5, weight=torch.tensor([1.0, 2.0, 0.5]))),
     ],
 )
-def test_a_loss_of_classes_keeps_its_options(adapt: Callable[..., Trial], module: nn.Module) -> None:
+def test_options_of_a_classification_loss_are_passed_on(adapt: Callable[..., Trial], module: nn.Module) -> None:
     assert run(adapt(double(module), draw(4, 3), torch.tensor([0, 2, 1, 0]))) < 1e-14
 
 
@@ -179,7 +179,7 @@ def test_an_option_lost_on_the_way_is_a_mismatch() -> None:
         ),
     ],
 )
-def test_what_we_do_not_have_is_named(adapt: Callable[[], Any], reason: str) -> None:
+def test_missing_modules_and_options_are_named(adapt: Callable[[], Any], reason: str) -> None:
     with pytest.raises(SkipCase, match=reason):
         adapt()
 

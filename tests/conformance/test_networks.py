@@ -32,7 +32,7 @@ def everything() -> list[Case]:
 
 
 @LIBRARIES
-def test_every_network_of_the_table_is_there(everything: list[Case]) -> None:
+def test_every_network_of_the_table_has_cases(everything: list[Case]) -> None:
     suites = list(dict.fromkeys(case.suite.rpartition(" ")[0] for case in everything if case.tolerance))
     names = ("VGG16", "VGG19", "ResNet50", "DenseNet121", "MobileNetV2", "InceptionV3")
     assert suites[:6] == [f"keras.applications {name}" for name in names]
@@ -64,16 +64,16 @@ def answered(net_bias: float) -> Answer:
 
 
 @LIBRARIES
-def test_a_wrong_weight_is_found_out(everything: list[Case]) -> None:
+def test_a_wrong_weight_fails(everything: list[Case]) -> None:
     network = Network("x", "0", resnet18, resnet18(), partial(answered, 1e-2), trains=True)
-    found = {case.name: case.check() > case.tolerance for case in network.cases()}
-    assert found["logits float32"]
-    assert found["logits float64"]
-    assert found["training, logits float64"]
+    result = {case.name: case.check() > case.tolerance for case in network.cases()}
+    assert result["logits float32"]
+    assert result["logits float64"]
+    assert result["training, logits float64"]
 
 
 @LIBRARIES
-def test_another_epsilon_is_found_out(everything: list[Case]) -> None:
+def test_another_epsilon_fails(everything: list[Case]) -> None:
     network = Network("x", "0", resnet18, resnet18(epsilon=1e-3), partial(answered, 0.0), trains=True)
     row = Row("x", "0", "x.py", resnet18)
     for case in network.cases():

@@ -21,7 +21,7 @@ from pellucid.optim import Momentum, Nesterov
 pytestmark = pytest.mark.slow
 
 RNG = np.random.default_rng(0)
-ASKED = {
+SUPPORTED = {
     "Conv",
     "ConvTranspose",
     "MaxPool",
@@ -101,24 +101,24 @@ def run_node(operator: str, *inputs: np.ndarray, outputs: int = 1, **attributes:
     return PellucidBackend.run_node(node, inputs)
 
 
-def test_every_case_of_every_operator_asked_for_is_there() -> None:
+def test_every_published_case_of_the_supported_operators_is_included() -> None:
     names = {(case.suite.split()[1], case.name) for case in all_cases()}
     assert len(names) == len(all_cases())
-    plain = {(one.kind, one.name): one for one in all_published() if len(one.model.graph.node) == 1}
-    asked = {key for key, one in plain.items() if one.model.graph.node[0].op_type in ASKED}
-    assert len(asked) > 350
-    assert asked <= names
-    bodies = {(one.kind, one.name) for one in all_published() if (one.kind, one.origin) in asked}
-    assert len(bodies) > len(asked)
+    single_node = {(one.kind, one.name): one for one in all_published() if len(one.model.graph.node) == 1}
+    supported = {key for key, one in single_node.items() if one.model.graph.node[0].op_type in SUPPORTED}
+    assert len(supported) > 350
+    assert supported <= names
+    bodies = {(one.kind, one.name) for one in all_published() if (one.kind, one.origin) in supported}
+    assert len(bodies) > len(supported)
     assert bodies <= names
 
 
-def test_the_table_has_no_operator_without_a_case_but_one() -> None:
+def test_every_operator_but_global_lp_pool_has_a_case() -> None:
     tried = {case.suite.split()[2] for case in all_cases()}
     assert set(OPERATORS) - tried == {"GlobalLpPool"}
 
 
-def test_a_case_checks_the_class_that_its_attributes_ask_for() -> None:
+def test_the_checked_class_depends_on_the_attributes_of_a_case() -> None:
     subjects = {case.name: case.subject for case in all_cases()}
     assert subjects["test_basic_conv_with_padding"] is Conv2d
     assert subjects["test_resize_upsample_sizes_cubic"] is Upsample
@@ -127,7 +127,7 @@ def test_a_case_checks_the_class_that_its_attributes_ask_for() -> None:
     assert subjects["test_operator_mm"] is Dense  # a constant, then Gemm
 
 
-def test_skips_say_what_is_missing() -> None:
+def test_skipped_cases_name_what_is_missing() -> None:
     reasons = dict(_reasons(all_cases()))
     assert reasons["test_maxpool_3d_default"] == "3-D image"
     assert reasons["test_roialign_mode_max"] == "option mode='max'"
@@ -138,8 +138,8 @@ def test_skips_say_what_is_missing() -> None:
     assert reasons["test_softmax_axis_0_expanded"] == "function body in primitive operators"
 
 
-def _reasons(some: tuple[Case, ...]) -> Iterator[tuple[str, str]]:
-    for case in some:
+def _reasons(cases_: tuple[Case, ...]) -> Iterator[tuple[str, str]]:
+    for case in cases_:
         row = Row(case.suite, case.version, case.file, case.subject)
         row.add(case)
         yield from ((case.name, reason) for reason in row.skips)
@@ -156,21 +156,21 @@ def _reasons(some: tuple[Case, ...]) -> Iterator[tuple[str, str]]:
         ("test_adam_multiple", "beta", 0.5),
     ],
 )
-def test_a_wrong_attribute_is_caught(name: str, attribute: str, wrong: object) -> None:
-    one = next(one for one in all_published() if one.name == name)
-    assert check(one) < 1e-5
+def test_a_wrong_attribute_gives_a_mismatch(name: str, attribute: str, wrong: object) -> None:
+    case = next(case for case in all_published() if case.name == name)
+    assert check(case) < 1e-5
     changed = onnx.ModelProto()
-    changed.CopyFrom(one.model)
+    changed.CopyFrom(case.model)
     (field,) = (field for field in changed.graph.node[0].attribute if field.name == attribute)
     field.CopyFrom(helper.make_attribute(attribute, wrong))
     try:
-        error = check(Published(one.kind, one.name, changed, one.data))
+        error = check(Published(case.kind, case.name, changed, case.data))
     except Mismatch:
         return
     assert error > 1e-4
 
 
-def test_an_attribute_that_nobody_reads_is_no_pass() -> None:
+def test_an_unknown_attribute_is_refused() -> None:
     node = helper.make_node("Relu", ["x"], ["y"])
     node.attribute.append(helper.make_attribute("slope", 0.1))
     with pytest.raises(onnx.checker.ValidationError, match="slope"):
@@ -182,22 +182,22 @@ def test_an_attribute_that_nobody_reads_is_no_pass() -> None:
         backend.run_node(pool, [torch.ones(1, 1, 4, 4)], 22)
 
 
-def test_a_model_of_two_nodes() -> None:
+def test_a_model_of_two_nodes_equals_pytorch() -> None:
     x, weight, bias = normal(2, 3, 8, 7), normal(4, 3, 3, 2), normal(4)
     nodes = [
         helper.make_node("Conv", ["x", "w", "b"], ["h"], strides=[2, 1], pads=[0, 1, 1, 0]),
         helper.make_node("LeakyRelu", ["h"], ["y"], alpha=0.25),
     ]
-    made = model(nodes, x, {"w": weight, "b": bias})
-    assert PellucidBackend.is_compatible(made)
-    (y,) = PellucidBackend.run_model(made, [x])
+    onnx_model = model(nodes, x, {"w": weight, "b": bias})
+    assert PellucidBackend.is_compatible(onnx_model)
+    (y,) = PellucidBackend.run_model(onnx_model, [x])
     padded = F.pad(torch.tensor(x), (1, 0, 0, 1))
     expected = F.leaky_relu(F.conv2d(padded, torch.tensor(weight), torch.tensor(bias), (2, 1)), 0.25)
     assert y.shape == (2, 4, 4, 7)
     np.testing.assert_allclose(y, expected.numpy(), rtol=0, atol=1e-5)
 
 
-def test_models_beyond_us_are_distinguished() -> None:
+def test_unsupported_models_are_skipped_with_a_reason() -> None:
     x = normal(2, 3)
     unknown = model([helper.make_node("Neg", ["x"], ["y"])], x, {})
     assert not PellucidBackend.is_compatible(unknown)
@@ -210,7 +210,7 @@ def test_models_beyond_us_are_distinguished() -> None:
     assert not PellucidBackend.supports_device("CUDA")
 
 
-def test_softmax_before_version_13_takes_all_later_axes_as_one() -> None:
+def test_softmax_before_opset_13_flattens_the_later_axes() -> None:
     x = normal(2, 3, 4)
     node = [helper.make_node("Softmax", ["x"], ["y"], axis=1)]
     expected = torch.tensor(x).flatten(1).softmax(1).view(2, 3, 4)
@@ -220,19 +220,19 @@ def test_softmax_before_version_13_takes_all_later_axes_as_one() -> None:
     np.testing.assert_allclose(new, torch.tensor(x).softmax(1), rtol=0, atol=1e-6)
 
 
-def test_half_precision_is_no_float32() -> None:
+def test_half_precision_is_skipped() -> None:
     with pytest.raises(SkipCase, match="dtype float16"):
         run_node("Relu", np.ones(3, np.float16))
 
 
-def test_double_is_computed_in_double() -> None:
+def test_float64_inputs_are_computed_in_float64() -> None:
     a, b = RNG.standard_normal((3, 4)), RNG.standard_normal((4, 5))
     (y,) = run_node("Gemm", a, b, alpha=0.5)
     assert y.dtype == np.float64
     np.testing.assert_allclose(y, (a @ b) / 2, rtol=0, atol=1e-14)
 
 
-def test_whole_numbers_are_moved_exactly() -> None:
+def test_integers_are_padded_exactly() -> None:
     x = np.array([[[[2**31 - 1, -7]]]], np.int32)
     (y,) = run_node("Pad", x, np.array([0, 0, 0, 1, 0, 0, 1, 0]), mode="edge")
     assert y.dtype == np.int32
@@ -240,16 +240,16 @@ def test_whole_numbers_are_moved_exactly() -> None:
 
 
 @pytest.mark.parametrize("order", [0, 1])
-def test_places_of_maxima_are_numbered_in_the_image_without_its_padding(order: int) -> None:
+def test_indices_of_maxima_refer_to_the_image_without_padding(order: int) -> None:
     x = normal(2, 3, 6, 5)
-    y, places = run_node("MaxPool", x, outputs=2, kernel_shape=[3, 2], pads=[2, 1, 0, 0], storage_order=order)
+    y, indices = run_node("MaxPool", x, outputs=2, kernel_shape=[3, 2], pads=[2, 1, 0, 0], storage_order=order)
     padded = F.pad(torch.tensor(x), (1, 0, 2, 0), value=-torch.inf)
     np.testing.assert_array_equal(y, F.max_pool2d(padded, (3, 2), 1))
     planes = x.swapaxes(2, 3) if order else x
-    np.testing.assert_array_equal(planes.flatten()[places], y)
+    np.testing.assert_array_equal(planes.flatten()[indices], y)
 
 
-def test_a_single_node_of_a_pool_over_everything() -> None:
+def test_global_pooling_of_a_single_node_equals_numpy() -> None:
     x = normal(2, 3, 4, 5)
     (y,) = run_node("GlobalLpPool", x, p=3)
     np.testing.assert_allclose(y[..., 0, 0], (np.abs(x) ** 3).sum((2, 3)) ** (1 / 3), rtol=1e-5)
@@ -257,16 +257,18 @@ def test_a_single_node_of_a_pool_over_everything() -> None:
     np.testing.assert_array_equal(row[..., 0], x[:, :, 0].max(2))
 
 
-def test_a_transposed_convolution_takes_off_more_behind_than_before() -> None:
+def test_a_transposed_convolution_crops_each_edge_by_its_padding() -> None:
     x, weight = normal(1, 2, 4, 5), normal(2, 3, 3, 3)
-    whole = F.conv_transpose2d(torch.tensor(x), torch.tensor(weight), stride=2).numpy()  # (1, 3, 9, 11)
-    (cut,) = run_node("ConvTranspose", x, weight, strides=[2, 2], pads=[0, 1, 2, 0])
-    np.testing.assert_allclose(cut, whole[:, :, :-2, 1:], rtol=0, atol=1e-5)
-    (grown,) = run_node("ConvTranspose", x, weight, strides=[2, 2], output_shape=[8, 12], auto_pad="SAME_UPPER")
-    np.testing.assert_allclose(grown, np.pad(whole, ((0, 0), (0, 0), (0, 0), (1, 0)))[:, :, :-1], rtol=0, atol=1e-5)
+    uncropped = F.conv_transpose2d(torch.tensor(x), torch.tensor(weight), stride=2).numpy()  # (1, 3, 9, 11)
+    (cropped,) = run_node("ConvTranspose", x, weight, strides=[2, 2], pads=[0, 1, 2, 0])
+    np.testing.assert_allclose(cropped, uncropped[:, :, :-2, 1:], rtol=0, atol=1e-5)
+    (padded,) = run_node("ConvTranspose", x, weight, strides=[2, 2], output_shape=[8, 12], auto_pad="SAME_UPPER")
+    np.testing.assert_allclose(
+        padded, np.pad(uncropped, ((0, 0), (0, 0), (0, 0), (1, 0)))[:, :, :-1], rtol=0, atol=1e-5
+    )
 
 
-def test_padding_that_does_not_count_is_left_out_of_means() -> None:
+def test_average_pooling_excludes_padding_unless_it_is_counted() -> None:
     x = np.array([[[[1.0, 2.0, 4.0]]]], np.float32)
     (y,) = run_node("AveragePool", x, kernel_shape=[1, 2], auto_pad="SAME_UPPER")
     assert y.tolist() == [[[[1.5, 3.0, 4.0]]]]
@@ -274,7 +276,7 @@ def test_padding_that_does_not_count_is_left_out_of_means() -> None:
     assert y.tolist() == [[[[1.5, 3.0, 2.0]]]]
 
 
-def test_the_nearest_pixel_at_a_tie_is_the_earlier_one() -> None:
+def test_nearest_resizing_rounds_ties_to_the_earlier_pixel() -> None:
     x = np.arange(4, dtype=np.float32).reshape(1, 1, 1, 4)
     empty = np.array([], np.float32)
     (y,) = run_node("Resize", x, empty, empty, np.array([1, 1, 1, 2]))  # 1/2 and 5/2, right between two pixels
@@ -283,17 +285,17 @@ def test_the_nearest_pixel_at_a_tie_is_the_earlier_one() -> None:
     assert y.flatten().tolist() == [1.0, 3.0]
 
 
-def test_a_step_of_adam_later_than_the_first() -> None:
+def test_a_later_update_of_adam_equals_its_formula() -> None:
     x, grad, mean, square = normal(5), normal(5), normal(5), normal(5) ** 2
     node = helper.make_node(
         "Adam", list("rtxgvh"), list("abc"), domain="ai.onnx.preview.training", alpha=0.9, beta=0.99, epsilon=0.01
     )
     inputs = [np.array(0.1, np.float32), np.array(3), x, grad, mean, square]
-    answers = _train(node, inputs)
+    results = _train(node, inputs)
     new_mean, new_square = 0.9 * mean + 0.1 * grad, 0.99 * square + 0.01 * grad**2
     rate = 0.1 * np.sqrt(1 - 0.99**3) / (1 - 0.9**3)  # operator Adam, opset 1 of ai.onnx.preview.training
     expected = [x - rate * new_mean / (np.sqrt(new_square) + 0.01), new_mean, new_square]
-    for ours, theirs in zip(answers, expected, strict=True):
+    for ours, theirs in zip(results, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
 
 
@@ -311,13 +313,13 @@ def _train(node: onnx.NodeProto, inputs: list[np.ndarray]) -> tuple[np.ndarray, 
     return PellucidBackend.run_model(helper.make_model(graph, opset_imports=imports), inputs)
 
 
-def test_a_layer_with_a_wrong_kernel_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = next(one for one in all_published() if one.name == "test_maxpool_2d_default")
-    honest = MaxPool2d.forward
+def test_a_layer_with_a_wrong_forward_pass_gives_a_mismatch(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = next(case for case in all_published() if case.name == "test_maxpool_2d_default")
+    forward = MaxPool2d.forward
 
     def doubled(self: MaxPool2d, params: dict, x: torch.Tensor, mode: object) -> tuple:
-        y, cache = honest(self, params, x, mode)
+        y, cache = forward(self, params, x, mode)
         return y * 1.001, cache
 
     monkeypatch.setattr(MaxPool2d, "forward", doubled)
-    assert check(one) > 1e-4
+    assert check(case) > 1e-4

@@ -83,7 +83,7 @@ def test_every_operator_that_resembles_ours_is_in_the_table_or_has_a_reason() ->
     assert alike - taken - NOT_OURS.keys() == set(), "put it into OPERATORS, or say why not"
 
 
-def test_no_reason_outlives_its_operator() -> None:
+def test_every_reason_belongs_to_an_existing_operator() -> None:
     theirs = set(map(title, op_db))
     assert NOT_OURS.keys() <= theirs
     assert not NOT_OURS.keys() & {operator.title for operator in OPERATORS}

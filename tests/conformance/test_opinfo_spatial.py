@@ -61,7 +61,7 @@ def test_a_wrong_sign_in_a_gradient_fails_every_sample(monkeypatch: pytest.Monke
         assert all("Mismatch" in failure for failure in row.failures)
 
 
-def test_a_gradient_off_by_a_billionth_is_seen_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_error_of_1e_9_of_a_gradient_fails_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(WrongConv2d, "factor", 1 + 1e-9)
     monkeypatch.setattr(convolutions, "Conv2d", WrongConv2d)
     double, single = rows_of(monkeypatch, convolutions, "nn.functional.conv2d")
@@ -78,7 +78,7 @@ class WrongSwitches(layers.MaxPool2d):
         return y, cache._replace(switches=(cache.switches - 1).clamp(0))
 
 
-def test_wrong_switches_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_switches_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pooling, "MaxPool2d", WrongSwitches)
     rows = rows_of(monkeypatch, pooling, "nn.functional.max_pool1d", every=40)
     assert all(row.failed > row.cases / 2 for row in rows)
@@ -92,7 +92,7 @@ class WrongShape(layers.Upsample):
         return y[..., :-1], cache
 
 
-def test_a_wrong_shape_is_a_failure_and_not_a_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_shape_is_a_failed_case(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resizing, "Upsample", WrongShape)
     double, _ = rows_of(monkeypatch, resizing, "nn.functional.upsample_bilinear")
     assert double.failed == double.cases
@@ -112,7 +112,7 @@ def test_a_wrong_shape_is_a_failure_and_not_a_crash(monkeypatch: pytest.MonkeyPa
         (convolutions, "nn.functional.conv_transpose2d", set()),
     ],
 )
-def test_what_is_left_out_is_counted_by_name(
+def test_omitted_samples_are_counted_by_reason(
     monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, reasons: set[str]
 ) -> None:
     rows = rows_of(monkeypatch, module, name)
@@ -120,7 +120,7 @@ def test_what_is_left_out_is_counted_by_name(
     assert all(row.passed + row.skipped == row.cases for row in rows)
 
 
-def test_a_trial_leaves_its_tensors_as_they_were() -> None:
+def test_a_trial_leaves_its_tensors_unchanged() -> None:
     tensors = torch.randn(2, 4, 5), torch.randn(6, 2, 3), torch.randn(6)
     before = [tensor.clone() for tensor in tensors]
     trial = convolutions.conv(lambda: F.conv1d(*tensors, padding=1, groups=2), *tensors, padding=1, groups=2, axes=1)
@@ -143,7 +143,7 @@ def test_a_sum_with_the_same_row_everywhere_goes_through_the_bias(monkeypatch: p
         assert row.failed == 3  # a row, a number, a row of ten; of a matrix, Add adds it
 
 
-def test_the_wrong_pixel_in_pytorchs_own_backward_pass_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wrong_pixel_of_pytorchs_backward_pass_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pooling, "MaxPool2d", WrongSwitches)
     for row in rows_of(monkeypatch, pooling, "max_pool2d_with_indices_backward", every=40):
         assert row.failed > row.cases / 2

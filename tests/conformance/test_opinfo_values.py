@@ -103,11 +103,11 @@ def test_a_softmax_with_half_a_jacobian_fails() -> None:
     x = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     for kind, error in ((Softmax, 0.0), (DiagonalSoftmax, 0.1)):
         for dim in (0, 1):
-            found = run(activations.softmax_along(kind)(lambda dim=dim: x.softmax(dim), x, dim))
-            assert found < 1e-14 if not error else found > error
+            result = run(activations.softmax_along(kind)(lambda dim=dim: x.softmax(dim), x, dim))
+            assert result < 1e-14 if not error else result > error
 
 
-def test_running_statistics_that_stay_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_running_statistics_that_are_not_updated_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(normalizations, "BatchNorm", SlowBatchNorm)
     for row in rows_of(monkeypatch, normalizations, "nn.functional.batch_norm"):
         assert row.failed == 2  # of the samples in training, those whose momentum is above 0
@@ -167,7 +167,7 @@ def test_a_wrong_weighted_mean_fails(
 
 
 def test_weights_below_0_are_turned_about_for_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
-    (operator,) = (one for one in functions.OPERATORS if one.name == "nn.functional.nll_loss")
+    (operator,) = (operator for operator in functions.OPERATORS if operator.name == "nn.functional.nll_loss")
     weight = torch.tensor([2.0, -3.0])
     options, changed = operator.options({"weight": weight, "reduction": "sum"})
     assert options["weight"].tolist() == [2, 3]
@@ -291,7 +291,7 @@ def test_a_wrong_dropout_fails(
         assert any(says in failure for failure in row.failures)
 
 
-def test_dropout_is_not_judged_by_zeros() -> None:
+def test_dropout_cannot_be_checked_on_inputs_with_zeros() -> None:
     x = torch.tensor([0.0, 1.0])
     with pytest.raises(Mismatch, match="cannot show"):
         dropout.alike(Dropout(), x, x)
@@ -309,7 +309,7 @@ def test_skips_name_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert skips(dropout, "nn.functional.dropout") == {"p=1, which leaves nothing": 6}
 
 
-def test_an_option_that_is_there_is_passed_on() -> None:
+def test_supported_options_are_passed_on() -> None:
     """Were label_smoothing or ignore_index lost on the way, these would differ."""
     rng = torch.Generator().manual_seed(3)
     y, target = torch.randn(6, 4, dtype=torch.float64, generator=rng), torch.tensor([0, 3, 1, 2, 3, 3])

@@ -59,7 +59,7 @@ def test_options_become_those_of_our_optimizers() -> None:
         (torch.optim.Adam, {"decoupled_weight_decay": True}, "option decoupled_weight_decay"),
     ],
 )
-def test_an_option_that_we_lack_is_named(kind: Any, options: dict[str, Any], named: str) -> None:
+def test_a_missing_option_is_named(kind: Any, options: dict[str, Any], named: str) -> None:
     with pytest.raises(SkipCase, match=named):
         steps.adopt(kind, options)
 
@@ -86,7 +86,7 @@ def test_a_wrong_step_or_a_slightly_wrong_rate_is_a_large_error(tree: str) -> No
     assert walk(Walker(Momentum(0.1, 0.5), L2(1e-8)), torchs, tree) > walks.TOLERANCE
 
 
-def test_a_wrong_epsilon_is_seen() -> None:
+def test_a_wrong_epsilon_fails() -> None:
     def torchs(params: list[Any]) -> torch.optim.Optimizer:
         return torch.optim.Adam(params, 0.1, eps=1e-8)
 
@@ -94,7 +94,7 @@ def test_a_wrong_epsilon_is_seen() -> None:
     assert walk(Walker(Adam(0.1, epsilon=1.001e-8)), torchs, "dense") > walks.TOLERANCE
 
 
-def test_where_the_rate_changes_ours_changes_with_it() -> None:
+def test_a_changed_learning_rate_is_applied() -> None:
     def torchs(params: list[Any]) -> torch.optim.Optimizer:
         return torch.optim.Adam(params, 0.1)
 
@@ -112,7 +112,7 @@ class OffByOne(Cosine):
 
 
 @pytest.mark.parametrize("wrong", [OffByOne(), Cosine(minimum=1e-9), Constant()], ids=repr)
-def test_a_wrong_schedule_is_seen(wrong: Schedule) -> None:
+def test_a_wrong_schedule_fails(wrong: Schedule) -> None:
     def torchs(optimizer: torch.optim.Optimizer) -> Any:
         return lr_scheduler.CosineAnnealingLR(optimizer, T_max=100)
 
@@ -129,7 +129,7 @@ def test_a_wrong_schedule_is_seen(wrong: Schedule) -> None:
         (lr_scheduler.PolynomialLR, "PolynomialLR"),
     ],
 )
-def test_a_scheduler_that_we_lack_is_named(make: Callable[[Any], Any], named: str) -> None:
+def test_a_missing_scheduler_is_named(make: Callable[[Any], Any], named: str) -> None:
     with pytest.raises(SkipCase, match=named):
         schedules.adopt(make(torch.optim.SGD([torch.zeros(1)], lr=LR)))
 
@@ -138,7 +138,7 @@ def failing(part: Iterator[Case], suite: str) -> list[str]:
     return [failure for row in count(case for case in part if case.suite == suite) for failure in row.failures]
 
 
-def test_clipping_that_clips_each_gradient_by_itself_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clipping_each_gradient_separately_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     def each(grads: list[Any], limit: float) -> Any:
         return torch.stack([clip_by_norm([grad], limit) for grad in grads]).norm()
 
@@ -155,7 +155,7 @@ def test_clipping_that_clips_each_gradient_by_itself_is_seen(monkeypatch: pytest
         ("shrink", "torch.optim AdamW weight_decay"),
     ],
 )
-def test_a_regularizer_that_does_nothing_is_seen(monkeypatch: pytest.MonkeyPatch, method: str, suite: str) -> None:
+def test_a_regularizer_without_effect_fails(monkeypatch: pytest.MonkeyPatch, method: str, suite: str) -> None:
     assert failing(regularizers.cases(), suite) == []
     monkeypatch.setattr(L2, method, lambda *given: None)
     failures = failing(regularizers.cases(), suite)

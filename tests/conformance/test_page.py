@@ -54,7 +54,7 @@ def test_the_page_tells_counts_bounds_reasons_and_what_no_suite_reaches(project:
     assert "Passed: 8 of PyTorch's own samples in float64 and float32, 2 ONNX backend cases" in text
 
 
-def test_the_readme_keeps_all_but_its_line(project: Path) -> None:
+def test_only_the_marked_line_of_the_readme_is_replaced(project: Path) -> None:
     text = (project / "README.md").read_text(encoding="utf-8")
     assert text.startswith("# Title\n\n<!-- scorecard")
     assert text.endswith("<!-- end of scorecard -->\n\nMore.\n")
@@ -75,19 +75,19 @@ def test_the_readme_keeps_all_but_its_line(project: Path) -> None:
         ("README.md", "More.", f"{committed.OPEN}\nPassed: 9,999.\n{committed.CLOSE}\n"),
     ],
 )
-def test_a_hand_edit_is_seen_without_a_run(project: Path, file: str, old: str, new: str) -> None:
+def test_a_manual_edit_of_the_page_is_found_without_a_run(project: Path, file: str, old: str, new: str) -> None:
     edit(project / file, old, new)
     assert committed.edits(project)
 
 
-def test_somebody_elses_page_is_not_written_over(tmp_path: Path) -> None:
+def test_a_page_that_the_command_did_not_write_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs/scorecard.md").write_text("# Football\n", encoding="utf-8")
     with pytest.raises(PellucidError, match="not a scorecard's page"):
         committed.check_place(tmp_path)
 
 
-def test_a_readme_with_one_mark_only_is_not_cut_off(tmp_path: Path) -> None:
+def test_a_readme_with_one_marker_is_not_truncated(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text(f"# A\n{committed.OPEN}\nold\n\n## Install\n", encoding="utf-8")
     with pytest.raises(PellucidError, match="between two marks"):
         committed.check_place(tmp_path)

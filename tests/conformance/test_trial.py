@@ -26,19 +26,19 @@ class ForgetsWeight(ReLU):
         return super().backward(params, cache, dy)[0], {}
 
 
-def test_a_right_layer_agrees() -> None:
+def test_a_correct_layer_passes() -> None:
     x = torch.linspace(-1, 1, 7)
     assert run(layer_trial(ReLU(), {}, x, x.relu)) == 0
 
 
-@pytest.mark.parametrize(("layer", "said"), [(WritesIntoX(), "wrote into x"), (WritesIntoDy(), "wrote into dy")])
-def test_what_writes_over_its_input_is_seen(layer: ReLU, said: str) -> None:
+@pytest.mark.parametrize(("layer", "message"), [(WritesIntoX(), "wrote into x"), (WritesIntoDy(), "wrote into dy")])
+def test_a_layer_that_overwrites_its_input_fails(layer: ReLU, message: str) -> None:
     x = torch.linspace(-1, 1, 7)
-    with pytest.raises(Mismatch, match=said):
+    with pytest.raises(Mismatch, match=message):
         run(layer_trial(layer, {}, x, x.relu))
 
 
-def test_a_gradient_that_is_not_handed_back_is_seen() -> None:
+def test_a_missing_gradient_fails() -> None:
     x, weight = torch.linspace(-1, 1, 7), torch.ones(1)
     with pytest.raises(Mismatch, match=r"gradients for \['x'\] instead of \['weight', 'x'\]"):
         run(layer_trial(ForgetsWeight(), {"weight": weight}, x, lambda: x.relu() * weight))
@@ -53,7 +53,7 @@ def test_a_gradient_that_is_not_handed_back_is_seen() -> None:
         torch.tensor([1.0, 1e-4], dtype=torch.float64),
     ],
 )
-def test_another_tensor_is_seen(ours: Tensor) -> None:
+def test_a_wrong_tensor_fails(ours: Tensor) -> None:
     with pytest.raises(Mismatch):
         gap("y", ours, torch.tensor([1.0, 1e-4]))
 

@@ -33,18 +33,18 @@ def pixels(x: torch.Tensor) -> np.ndarray:
         (with_saturation, ImageEnhance.Color),
     ],
 )
-def test_known_factors_are_pillows(noise, change, enhance, factor):
+def test_brightness_contrast_and_saturation_equal_pillows(noise, change, enhance, factor):
     expected = np.asarray(enhance(Image.fromarray(noise)).enhance(factor), np.float32)
-    found = pixels(change(batch(noise), torch.full((1, 1, 1, 1), factor)))
-    np.testing.assert_allclose(found, expected, atol=1.6)  # Pillow rounds in between
+    actual = pixels(change(batch(noise), torch.full((1, 1, 1, 1), factor)))
+    np.testing.assert_allclose(actual, expected, atol=1.6)  # Pillow rounds in between
 
 
 @pytest.mark.parametrize("turn", [-0.5, -0.13, 0.0, 0.2, 0.5])
-def test_known_turns_are_colorsys(noise, turn):
+def test_hue_turns_equal_colorsys(noise, turn):
     noise[0, 0] = noise[0, 0, 0]  # a grey pixel has no hue
     noise[0, 1] = 0
-    found = pixels(with_hue(batch(noise), torch.full((1, 1, 1), turn))) / 255
-    for row, found_row in zip(noise, found, strict=True):
+    result = pixels(with_hue(batch(noise), torch.full((1, 1, 1), turn))) / 255
+    for row, found_row in zip(noise, result, strict=True):
         for pixel, found_pixel in zip(row, found_row, strict=True):
             h, s, v = colorsys.rgb_to_hsv(*(pixel / 255))
             np.testing.assert_allclose(found_pixel, colorsys.hsv_to_rgb((h + turn) % 1.0, s, v), atol=1e-5)
@@ -78,14 +78,14 @@ def test_results_stay_in_range_and_pictures_differ(noise, change):
 
 
 @pytest.mark.parametrize("change", [saturation, hue])
-def test_colour_needs_colour(change):
+def test_hue_and_saturation_of_grey_images_are_refused(change):
     with pytest.raises(PellucidError, match=r"3 channels, got shape \(2, 1, 4, 4\)"):
         change(torch.zeros(2, 1, 4, 4), 0.1, generator(0))
     with pytest.raises(PellucidError, match="3 channels"):
         contrast(torch.zeros(2, 4, 4, 4), 0.1, generator(0))
 
 
-def test_each_picture_has_one_square_of_its_mean_colour() -> None:
+def test_cutout_fills_one_square_of_each_picture_with_its_mean_colour() -> None:
     x = torch.rand(200, 3, 20, 24, generator=generator(1))
     y = cutout(x, 6, generator(0))
     assert y.shape == x.shape
@@ -101,7 +101,7 @@ def test_each_picture_has_one_square_of_its_mean_colour() -> None:
     assert all(3 <= h <= 6 and 3 <= w <= 6 for h, w in sizes)  # half of it at least is within
 
 
-def test_every_pixel_is_covered_about_as_often_away_from_the_edges() -> None:
+def test_cutout_covers_inner_pixels_equally_often() -> None:
     x = torch.ones(20_000, 1, 12, 12)
     x[:, :, 0, 0] = 0.0  # so that no mean is 1
     covered = (cutout(x, 4, generator(0)) != x).float().mean((0, 1))[4:-4, 4:-4]
@@ -109,7 +109,7 @@ def test_every_pixel_is_covered_about_as_often_away_from_the_edges() -> None:
     assert float((covered - expected).abs().max()) < 4 * (expected / 20_000) ** 0.5
 
 
-def test_the_input_stays_and_the_seed_decides() -> None:
+def test_the_input_is_unchanged_and_the_result_depends_on_the_seed() -> None:
     x = torch.rand(5, 3, 8, 8, generator=generator(2))
     kept = x.clone()
     first = Augment(cutout=3)(x, generator(7))
@@ -118,6 +118,6 @@ def test_the_input_stays_and_the_seed_decides() -> None:
     assert not torch.equal(first, Augment(cutout=3)(x, generator(8)))
 
 
-def test_no_side_is_refused() -> None:
+def test_a_cutout_without_a_side_is_refused() -> None:
     with pytest.raises(PellucidError, match="side is 0"):
         cutout(torch.rand(1, 1, 4, 4), 0, generator(0))

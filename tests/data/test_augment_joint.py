@@ -49,7 +49,7 @@ def labels_of(batch: Batch) -> Batch:
 
 
 @pytest.mark.parametrize("fill", ["constant", "nearest", "reflect", "wrap"])
-def test_the_images_of_a_batch_have_the_bits_of_images_alone(fill):
+def test_images_augmented_with_targets_equal_images_augmented_alone(fill):
     augment = Augment(**{field.name: getattr(EVERYTHING, field.name) for field in fields(Augment)} | {"fill": fill})
     images = torch.rand(4, 3, H, W, generator=generator(0))
     alone = augment(images, generator(1))
@@ -65,9 +65,9 @@ def test_the_images_of_a_batch_have_the_bits_of_images_alone(fill):
             assert all(torch.equal(a.boxes, b.boxes) for a, b in zip(both.targets, again.targets, strict=True))
 
 
-def test_what_is_given_stays():
+def test_arguments_are_unchanged():
     batch = drawn(3, masks=True)
-    images, boxes = batch.images.clone(), [one.boxes.clone() for one in batch.targets]
+    images, boxes = batch.images.clone(), [target.boxes.clone() for target in batch.targets]
     points = [torch.ones(3, 2, 3) for _ in boxes]
     targets = [Objects(one.boxes, one.labels, one.masks, p) for one, p in zip(batch.targets, points, strict=True)]
     augment = Augment(rotate=30, flip=True, crop_padding=4, mosaic=1, elastic_alpha=20, swaps=((0, 1),))
@@ -77,35 +77,35 @@ def test_what_is_given_stays():
     assert all(bool((p == 1).all()) for p in points)
 
 
-def test_colours_touch_images_only():
+def test_colour_transforms_change_only_images():
     batch = labels_of(Batch(torch.rand(3, 3, H, W, generator=generator(4)) * 0.9, None))
-    found = Augment(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.3, cutout=9)(batch, generator(0))
-    assert found.targets is batch.targets
-    assert not torch.equal(found.images, batch.images)
+    augmented = Augment(brightness=0.5, contrast=0.5, saturation=0.5, hue=0.3, cutout=9)(batch, generator(0))
+    assert augmented.targets is batch.targets
+    assert not torch.equal(augmented.images, batch.images)
 
 
-def test_target_images_move_as_images_do():
+def test_target_images_are_moved_as_input_images():
     images = torch.rand(3, 3, H, W, generator=generator(5))
     augment = Augment(rotate=20, flip=True, elastic_alpha=20, crop_size=(30, 30), fill="reflect")
-    found = augment(Batch(images, 1 - images), generator(0))
-    torch.testing.assert_close(found.targets, 1 - found.images, atol=1e-5, rtol=0)
+    augmented = augment(Batch(images, 1 - images), generator(0))
+    torch.testing.assert_close(augmented.targets, 1 - augmented.images, atol=1e-5, rtol=0)
 
 
-def test_classes_and_numbers_stay():
+def test_class_and_regression_targets_are_unchanged():
     images = torch.rand(3, 1, H, W)
     for targets in (torch.tensor([1, 2, 3]), torch.rand(3, 10)):
-        found = Augment(rotate=20, flip=True)(Batch(images, targets), generator(0))
-        assert torch.equal(found.targets, targets)
+        augmented = Augment(rotate=20, flip=True)(Batch(images, targets), generator(0))
+        assert torch.equal(augmented.targets, targets)
 
 
-def test_masks_name_the_ignored_class_outside():
+def test_masks_have_the_ignored_class_outside_of_the_image():
     batch = Batch(torch.ones(20, 1, H, W), torch.ones(20, H, W, dtype=torch.int64))
     for ignore in (255, -100):
         augment = Augment(scale=(0.5, 0.7), crop_size=(40, 50), flip=True, ignore=ignore)
-        found = augment(batch, generator(0))
-        assert found.targets.unique().tolist() == sorted([1, ignore])
-        inside = found.images[:, 0] > 0.5
-        assert (inside == (found.targets == 1)).float().mean() > 0.999
+        augmented = augment(batch, generator(0))
+        assert augmented.targets.unique().tolist() == sorted([1, ignore])
+        inside = augmented.images[:, 0] > 0.5
+        assert (inside == (augmented.targets == 1)).float().mean() > 0.999
     assert Augment(shift=0.3, fill="nearest")(batch, generator(0)).targets.unique().tolist() == [1]
 
 
@@ -125,9 +125,9 @@ def test_boxes_stay_on_drawn_rectangles(seed, kind, masks):
         "all": Augment(flip=True, crop_padding=9, zoom=0.3, scale=(0.6, 1.4), crop_size=(40, 50), min_area=0),
     }[kind]
     batch = drawn(seed, masks=masks)
-    found, pixels = augment(batch, generator(seed)), augment(labels_of(batch), generator(seed)).targets
-    assert sum(map(len, found.targets)) > 0
-    for k, objects in enumerate(found.targets):
+    result, pixels = augment(batch, generator(seed)), augment(labels_of(batch), generator(seed)).targets
+    assert sum(map(len, result.targets)) > 0
+    for k, objects in enumerate(result.targets):
         for label, box in zip(objects.labels, objects.boxes, strict=True):
             seen = pixels[k] == label
             if int(seen.sum()) == 0:  # less than a pixel of it is left
@@ -148,13 +148,13 @@ def test_boxes_stay_on_drawn_rectangles(seed, kind, masks):
         (Augment(elastic_alpha=60, elastic_sigma=5, rotate=20, scale=(0.8, 1.2), min_area=0), 1.5),
     ],
 )
-def test_boxes_of_turned_and_bent_rectangles_hold_them_tightly(augment, bound):
+def test_boxes_enclose_rotated_and_deformed_rectangles_tightly(augment, bound):
     """Inside the image, the tight box of the moved corners or sides is that of the moved pixels."""
     compared = 0
     for seed in range(40):
         batch = drawn(seed)
-        found, pixels = augment(batch, generator(seed)), augment(labels_of(batch), generator(seed)).targets
-        for k, objects in enumerate(found.targets):
+        result, pixels = augment(batch, generator(seed)), augment(labels_of(batch), generator(seed)).targets
+        for k, objects in enumerate(result.targets):
             for label, box in zip(objects.labels, objects.boxes, strict=True):
                 seen = pixels[k] == label
                 if not bool(seen.any()):
@@ -175,12 +175,12 @@ def test_a_box_with_a_mask_is_the_box_of_its_mask():
     box, label = tight_boxes(disc), torch.tensor([1])
     assert box.tolist() == [[17, 9, 47, 39]]
     images = disc[None].float()
-    found = Augment(rotate=60)(Batch(images, [Objects(box, label, disc)]), generator(0)).targets[0]
-    assert float((found.boxes - box).abs().max()) <= 1
+    augmented = Augment(rotate=60)(Batch(images, [Objects(box, label, disc)]), generator(0)).targets[0]
+    assert float((augmented.boxes - box).abs().max()) <= 1
     plain = Augment(rotate=60)(Batch(images, [Objects(box, label)]), generator(0)).targets[0]
     assert float((plain.boxes - box).abs().max()) > 3
-    assert found.masks is not None
-    assert int(found.masks.sum()) == pytest.approx(int(disc.sum()), rel=0.03)
+    assert augmented.masks is not None
+    assert int(augmented.masks.sum()) == pytest.approx(int(disc.sum()), rel=0.03)
 
 
 def test_objects_that_are_cut_too_far_are_dropped():
@@ -188,20 +188,20 @@ def test_objects_that_are_cut_too_far_are_dropped():
     boxes = torch.tensor([[10.0, 0, 20, 20], [0, 10, 10, 20], [0, 0, 4, 50]])
     window = Window((40, 40), torch.tensor([[5, 5]]))
     for share, left in ((0.0, [0, 1]), (0.4, [0, 1]), (0.51, [0]), (0.75, [0]), (0.76, [])):
-        (found,) = move_objects([Objects(boxes, torch.arange(3))], [window], (50, 50), (), share)
-        assert found.labels.tolist() == left
-    (found,) = move_objects([Objects(boxes, torch.arange(3))], [window], (50, 50), (), 0.1)
-    assert found.boxes.tolist() == [[5, 0, 15, 15], [0, 5, 5, 15]]
+        (result,) = move_objects([Objects(boxes, torch.arange(3))], [window], (50, 50), (), share)
+        assert result.labels.tolist() == left
+    (result,) = move_objects([Objects(boxes, torch.arange(3))], [window], (50, 50), (), 0.1)
+    assert result.boxes.tolist() == [[5, 0, 15, 15], [0, 5, 5, 15]]
 
 
-def test_what_is_left_counts_over_all_steps():
+def test_the_remaining_area_is_that_after_all_transforms():
     """Half is cut on the left, then half of the rest on the right: a quarter is left, not a half."""
     there = [Window((40, 40), torch.tensor([[0, 10]])), Window((40, 5), torch.tensor([[0, 0]]))]
     objects = Objects(torch.tensor([[0.0, 0, 20, 20]]), torch.tensor([1]))
-    (found,) = move_objects([objects], there, (40, 40), (), 0.3)
-    assert len(found) == 0
-    (found,) = move_objects([objects], there, (40, 40), (), 0.25)
-    assert found.boxes.tolist() == [[0, 0, 5, 20]]
+    (result,) = move_objects([objects], there, (40, 40), (), 0.3)
+    assert len(result) == 0
+    (result,) = move_objects([objects], there, (40, 40), (), 0.25)
+    assert result.boxes.tolist() == [[0, 0, 5, 20]]
 
 
 @settings(max_examples=30, deadline=None)
@@ -219,15 +219,15 @@ def test_key_points_stay_on_drawn_dots(seed):
             images[k, 0, y - 3 : y + 3, x - 3 : x + 3] = slot + 1
             points[k, 0, slot] = torch.tensor([x, y, 2.0])
     box, label = torch.tensor([[0.0, 0, W, H]]), torch.tensor([1])
-    targets = [Objects(box, label, keypoints=one) for one in points]
+    targets = [Objects(box, label, keypoints=point) for point in points]
     chosen = torch.rand(4, generator=rng) < 0.5
     flip = Flip((H, W), chosen[:, None, None, None], 3)
     augment = Augment(rotate=40, shear=10, scale=(0.8, 1.4), crop_size=(40, 60), elastic_alpha=20, min_area=0)
     moved = move_objects(targets, [flip], (H, W), ((0, 3),), 0)
-    found = augment(Batch(flip.apply(images, "constant", 0), moved), generator(seed))
+    augmented = augment(Batch(flip.apply(images, "constant", 0), moved), generator(seed))
     pixels = augment(labels_of(Batch(flip.apply(images, "constant", 0), None)), generator(seed)).targets
     order = {True: [4, 2, 3, 1], False: [1, 2, 3, 4]}
-    for k, objects in enumerate(found.targets):
+    for k, objects in enumerate(augmented.targets):
         if not len(objects):
             continue
         for slot, (x, y, seen) in enumerate(objects.keypoints[0].tolist()):
@@ -244,9 +244,9 @@ def test_key_points_keep_cocos_conventions():
     points = torch.tensor([[[20.0, 10, 2], [30, 12, 1], [0, 0, 0], [3, 10, 2], [60, 10, 1]]])
     objects = Objects(torch.tensor([[10.0, 5, 50, 40]]), torch.tensor([1]), keypoints=points)
     window = Window((40, 45), torch.tensor([[2, 10]]))
-    (found,) = move_objects([objects], [window], (H, W), ((0, 1),), 0.1)
-    assert found.keypoints is not None
-    assert found.keypoints.tolist() == [[[10, 8, 2], [20, 10, 1], [0, 0, 0], [0, 0, 0], [0, 0, 0]]]
+    (result,) = move_objects([objects], [window], (H, W), ((0, 1),), 0.1)
+    assert result.keypoints is not None
+    assert result.keypoints.tolist() == [[[10, 8, 2], [20, 10, 1], [0, 0, 0], [0, 0, 0], [0, 0, 0]]]
 
 
 def test_mirror_images_exchange_left_and_right():
@@ -270,14 +270,14 @@ def test_images_without_objects_are_augmented():
     batch = drawn(0)
     none = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0, H, W, dtype=torch.bool))
     augment = Augment(rotate=20, flip=True, elastic_alpha=10, mosaic=1.0, crop_size=(20, 20))
-    found = augment(Batch(batch.images, [none] * 3), generator(0))
-    assert [len(one) for one in found.targets] == [0, 0, 0]
-    assert found.targets[0].boxes.shape == (0, 4)
-    assert found.targets[0].masks.shape == (0, 20, 20)
+    augmented = augment(Batch(batch.images, [none] * 3), generator(0))
+    assert [len(target) for target in augmented.targets] == [0, 0, 0]
+    assert augmented.targets[0].boxes.shape == (0, 4)
+    assert augmented.targets[0].masks.shape == (0, 20, 20)
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"scale": (2, 1)}, r"augment.scale is \(2, 1\); give the smallest and the largest factor"),
         ({"scale": (0, 1)}, "from 0.01 to 100"),
@@ -294,8 +294,8 @@ def test_images_without_objects_are_augmented():
         ({"min_area": -0.1}, "augment.min_area is -0.1; give a number from 0 to 1"),
     ],
 )
-def test_settings_without_sense_are_refused(settings, said):
-    with pytest.raises(PellucidError, match=said) as info:
+def test_invalid_settings_are_refused(settings, message):
+    with pytest.raises(PellucidError, match=message) as info:
         Augment(**settings)
     assert "\n" not in str(info.value)
 
@@ -306,7 +306,7 @@ POINTS = [Objects(BOX, LABEL, keypoints=torch.ones(1, 3, 3))] * 2
 
 
 @pytest.mark.parametrize(
-    ("augment", "targets", "said"),
+    ("augment", "targets", "message"),
     [
         (Augment(flip=True), torch.zeros(2, 9, 8, dtype=torch.uint8), "images are 8x9, but their masks are 9x8; give"),
         (Augment(flip=True), torch.zeros(2, 3, 4, 9), "images are 8x9, but their target images are 4x9; give both"),
@@ -334,8 +334,8 @@ POINTS = [Objects(BOX, LABEL, keypoints=torch.ones(1, 3, 3))] * 2
         ),
     ],
 )
-def test_targets_that_do_not_fit_are_refused_in_one_line(augment, targets, said):
-    with pytest.raises(PellucidError, match=said) as info:
+def test_targets_that_do_not_fit_are_refused_in_one_line(augment, targets, message):
+    with pytest.raises(PellucidError, match=message) as info:
         augment(Batch(IMAGES, targets), generator(0))
     assert "\n" not in str(info.value)
 

@@ -57,8 +57,8 @@ def test_labels_are_those_of_scipys_nearest_pixel(fill, bent):
     move = random_affine(labels.float(), generator(1), 30, 0.3, 20, 0.4, size=(33, 47))
     field = random_field(labels.float(), 40.0, 4.0, generator(2), (33, 47)) if bent else torch.zeros(2, 2, 33, 47)
     move = Resampling(move.size, move.shape, move.matrix, move.offset, field)
-    found = move.apply(labels, fill, 77)
-    assert found.dtype == torch.uint8
+    actual = move.apply(labels, fill, 77)
+    assert actual.dtype == torch.uint8
     rows, columns = np.mgrid[:33, :47]
     p = np.stack((columns - 23.0, rows - 16.0))  # from the centre
     for n in range(2):
@@ -68,7 +68,7 @@ def test_labels_are_those_of_scipys_nearest_pixel(fill, bent):
         expected = ndimage.map_coordinates(labels[n, 0].numpy(), q[::-1], order=0, mode=SCIPY_MODE[fill], cval=77)
         clear = (np.abs(q - 0.5 - np.round(q - 0.5)) > 1e-3).all(0)  # of ties, rounded either way
         assert clear.mean() > 0.98
-        np.testing.assert_array_equal(found[n, 0].numpy()[clear], expected[clear])
+        np.testing.assert_array_equal(actual[n, 0].numpy()[clear], expected[clear])
 
 
 def test_aspect_changes_the_ratio_of_sides_and_keeps_the_area():
@@ -84,7 +84,7 @@ def test_aspect_changes_the_ratio_of_sides_and_keeps_the_area():
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64, torch.bool])
-def test_types_of_masks_stay(dtype):
+def test_masks_keep_their_dtype(dtype):
     x = torch.randint(0, 2, (1, 1, H, W), generator=generator(3)).to(dtype)
     for move in every_kind(4):
         assert move.apply(x, "constant", False if dtype == torch.bool else 1).dtype == dtype
@@ -99,23 +99,23 @@ def test_large_labels_are_not_rounded():
 
 @settings(max_examples=30, deadline=None)
 @given(seeds, st.integers(0, 5))
-def test_masks_go_where_images_go(seed, kind):
+def test_masks_are_moved_as_images(seed, kind):
     """Where the image is all of one class after bilinear interpolation, the mask names that class."""
     labels = torch.zeros(1, 1, H, W, dtype=torch.int64)
     for k, (top, left) in enumerate(((3, 4), (8, 30), (22, 12)), 1):
         labels[..., top : top + 14, left : left + 15] = k
     move = every_kind(seed)[kind]
     shares = move.apply(torch.cat([(labels == k).float() for k in range(4)], 1), "constant", 0)
-    found = move.apply(labels, "constant", 255)
+    result = move.apply(labels, "constant", 255)
     pure = shares.amax(1) > 0.999
     assert pure.float().mean() > 0.3
-    assert torch.equal(found[:, 0][pure], shares.argmax(1)[pure])
-    assert bool((shares.sum(1)[found[:, 0] == 255] <= 0.5 + 1e-3).all())  # filled where most lies outside
+    assert torch.equal(result[:, 0][pure], shares.argmax(1)[pure])
+    assert bool((shares.sum(1)[result[:, 0] == 255] <= 0.5 + 1e-3).all())  # filled where most lies outside
 
 
 @settings(max_examples=40, deadline=None)
 @given(seeds, st.integers(0, 5), st.floats(12, 40), st.floats(12, 28))
-def test_points_stay_on_drawn_dots(seed, kind, x, y):
+def test_points_are_moved_as_drawn_dots(seed, kind, x, y):
     """A dot drawn about (x, y), in pixels whose centres lie at i + 0.5, has its centre where the point has gone."""
     v, u = torch.meshgrid(torch.arange(H) + 0.5, torch.arange(W) + 0.5, indexing="ij")
     dot = torch.exp(-((u - x) ** 2 + (v - y) ** 2) / (2 * 1.2**2))[None, None]
@@ -135,7 +135,7 @@ def test_points_stay_on_drawn_dots(seed, kind, x, y):
 
 @settings(max_examples=40, deadline=None)
 @given(affine_moves, seeds)
-def test_points_moved_and_moved_back_are_where_they_were(move, seed):
+def test_points_are_restored_by_the_inverse_transform(move, seed):
     points = torch.rand(1, 9, 2, generator=generator(seed)) * torch.tensor([W, H])
     inverse = torch.linalg.inv(move.matrix)
     back = Resampling(move.size, move.shape, inverse, -(inverse @ move.offset[:, :, None])[:, :, 0], None)
@@ -144,7 +144,7 @@ def test_points_moved_and_moved_back_are_where_they_were(move, seed):
 
 @settings(max_examples=25, deadline=None)
 @given(affine_moves)
-def test_a_smooth_image_moved_and_moved_back_is_itself(move):
+def test_a_smooth_image_is_restored_by_the_inverse_transform(move):
     picture = ndimage.gaussian_filter(np.random.default_rng(0).random((H, W)), 4.0)
     x = torch.tensor(picture, dtype=torch.float32)[None, None]
     x = (x - x.min()) / (x.max() - x.min())
@@ -180,11 +180,11 @@ def test_points_under_a_displacement_solve_its_equation(seed, alpha, sigma):
     """r + d(r) = q, with d read off by scipy at the solution."""
     move = displaced(seed, alpha, max(sigma, alpha**0.4))
     points = torch.rand(1, 30, 2, generator=generator(seed)) * torch.tensor([W - 8, H - 8]) + 4
-    found = move.points(points)[0].double().numpy()
+    result = move.points(points)[0].double().numpy()
     assert move.displacement is not None
     field = move.displacement[0].double().numpy()
-    d = np.stack([ndimage.map_coordinates(part, found.T[::-1] - 0.5, order=1, mode="nearest") for part in field], 1)
-    np.testing.assert_allclose(found + d, points[0].numpy(), atol=0.02)
+    d = np.stack([ndimage.map_coordinates(part, result.T[::-1] - 0.5, order=1, mode="nearest") for part in field], 1)
+    np.testing.assert_allclose(result + d, points[0].numpy(), atol=0.02)
 
 
 @settings(max_examples=30, deadline=None)
@@ -194,8 +194,8 @@ def test_areas_grow_by_the_square_of_the_zoom(angle, zoom, shear):
     move = mapped(angle, shear=shear, zoom=zoom)
     mask = torch.zeros(1, 1, H, W, dtype=torch.bool)
     mask[..., 13:27, 19:33] = True  # 14 x 14 about the centre: 21 pixels across at most after a zoom of 1.5
-    found = int(move.apply(mask, "constant", False).sum())
-    assert abs(found - 14 * 14 * zoom**2) < 2 * 14 * zoom * 1.07 + 1  # a row and a column of pixels, sheared
+    result = int(move.apply(mask, "constant", False).sum())
+    assert abs(result - 14 * 14 * zoom**2) < 2 * 14 * zoom * 1.07 + 1  # a row and a column of pixels, sheared
     corners = torch.tensor([[[19.0, 13.0], [33.0, 13.0], [33.0, 27.0], [19.0, 27.0]]])
     x, y = move.points(corners)[0].double().unbind(1)
     area = 0.5 * abs(float((x * y.roll(-1) - y * x.roll(-1)).sum()))  # the shoelace formula
@@ -208,26 +208,26 @@ def test_points_are_found_under_displacements_that_almost_fold():
     for seed in range(20):
         move = displaced(seed, 2.5 * 5**2, 5.0)
         points = torch.rand(1, 100, 2, generator=generator(seed)) * torch.tensor([W - 12, H - 12]) + 6
-        found, field = move.points(points)[0].double().numpy(), move.displacement
+        result, field = move.points(points)[0].double().numpy(), move.displacement
         assert field is not None
-        at = found.T[::-1] - 0.5
+        at = result.T[::-1] - 0.5
         d = np.stack([ndimage.map_coordinates(part, at, order=1, mode="nearest") for part in field[0].numpy()], 1)
-        errors.append(np.abs(found + d - points[0].numpy()).max(1))
+        errors.append(np.abs(result + d - points[0].numpy()).max(1))
     assert float((np.concatenate(errors) < 0.02).mean()) > 0.999
 
 
-def test_pixels_cover_whole_numbers_to_the_next():
+def test_pixel_k_covers_the_interval_from_k_to_k_plus_1():
     """The corners of the image are corners again: of a flip, of a window and of an enlargement."""
     corners = torch.tensor([[[0.0, 0.0], [W, H]]])
     assert Flip((H, W), torch.ones(1, 1, 1, 1, dtype=torch.bool), 3).points(corners).tolist() == [[[W, 0], [0, H]]]
     assert Window((H, W), torch.tensor([[2, 3]])).points(corners).tolist() == [[[-3, -2], [W - 3, H - 2]]]
-    found = mapped(zoom=2.0).points(corners)
-    torch.testing.assert_close(found, torch.tensor([[[-W / 2, -H / 2], [1.5 * W, 1.5 * H]]]))
+    result = mapped(zoom=2.0).points(corners)
+    torch.testing.assert_close(result, torch.tensor([[[-W / 2, -H / 2], [1.5 * W, 1.5 * H]]]))
     quarter = mapped(angle=90.0).points(torch.tensor([[[W / 2 + 5, H / 2]]]))  # counter-clockwise, so upwards
     torch.testing.assert_close(quarter, torch.tensor([[[W / 2, H / 2 - 5]]]))
 
 
-def test_windows_of_a_size_lie_at_whole_pixels_everywhere():
+def test_windows_of_a_fixed_size_lie_at_all_integer_positions():
     """Images of their own coordinates: every window is a copy of pixels, and every place comes."""
     v, u = torch.meshgrid(torch.arange(6.0), torch.arange(8.0), indexing="ij")
     x = torch.stack((u, v)).expand(900, 2, 6, 8)
@@ -241,7 +241,7 @@ def test_windows_of_a_size_lie_at_whole_pixels_everywhere():
     assert 40 < int(counts.min()) <= int(counts.max()) < 115
 
 
-def test_an_image_that_is_smaller_than_its_window_lies_whole_within_it():
+def test_a_smaller_image_lies_entirely_in_its_window():
     x = torch.rand(400, 1, 3, 4, generator=generator(1)) + 1
     y = random_affine(x, generator(2), size=(5, 7)).apply(x, "constant", 0)[:, 0]
     places = set()

@@ -27,7 +27,7 @@ def test_augment_without_settings_returns_the_batch_unchanged():
 
 
 @pytest.mark.parametrize("fill", ["constant", "nearest", "reflect", "wrap"])
-def test_the_same_seed_gives_the_same_bits_and_x_is_left_alone(fill):
+def test_equal_seeds_give_equal_bits_and_x_is_unchanged(fill):
     augment = Augment(**{f.name: getattr(EVERYTHING, f.name) for f in fields(Augment)} | {"fill": fill})
     x = batch()
     kept = x.clone()
@@ -70,7 +70,7 @@ def test_the_global_generator_is_not_touched():
         (Augment(hue=0.2), lambda x, rng: hue(x, 0.2, rng)),
     ],
 )
-def test_each_field_is_its_function(augment, alone):
+def test_each_setting_calls_its_function(augment, alone):
     assert torch.equal(augment(batch(), generator(4)), alone(batch(), generator(4)))
 
 
@@ -78,8 +78,8 @@ def test_elastic_alone_is_the_elastic_function_after_the_affine_draws():
     rng = generator(4)
     torch.rand(8, 5, generator=rng)
     expected = elastic(batch(), 20.0, 3.0, rng, "nearest")
-    found = Augment(elastic_alpha=20, elastic_sigma=3, fill="nearest")(batch(), generator(4))
-    torch.testing.assert_close(found, expected)
+    augmented = Augment(elastic_alpha=20, elastic_sigma=3, fill="nearest")(batch(), generator(4))
+    torch.testing.assert_close(augmented, expected)
 
 
 def test_the_fill_value_reaches_the_corners():
@@ -92,14 +92,14 @@ def test_the_fill_value_reaches_the_corners():
     [("rotate", -1.0), ("shear", 90.0), ("zoom", 1.0), ("hue", 0.6), ("crop_padding", -2), ("shift", float("nan")),
      ("elastic_sigma", 0.0), ("fill", "mirror"), ("rotate", "5"), ("rotate", True), ("flip", 1), ("crop_padding", 1.5)],
 )  # fmt: skip
-def test_values_without_sense_are_refused(field, value):
+def test_invalid_settings_are_refused(field, value):
     with pytest.raises(PellucidError) as info:
         Augment(**{field: value})
     assert str(value) in str(info.value)
     assert "\n" not in str(info.value)
 
 
-@pytest.mark.parametrize("field", [one.name for one in fields(Augment) if type(one.default) in (int, float)])
+@pytest.mark.parametrize("field", [field_.name for field_ in fields(Augment) if type(field_.default) in (int, float)])
 def test_every_number_has_a_bound(field):
     """A shift or zoom given in per cent, and a rotation of 9999 degrees, are mistakes."""
     with pytest.raises(PellucidError, match=rf"augment\.{field} is 9999; give a number from"):
@@ -108,7 +108,7 @@ def test_every_number_has_a_bound(field):
         read_recipe({"augment": {field: 9999}}, "recipe.toml", {})
 
 
-def test_a_range_where_one_number_is_taken():
+def test_a_range_is_refused_where_one_number_is_expected():
     with pytest.raises(PellucidError, match=r"augment.rotate is \(-10, 10\); give one number, the largest change"):
         Augment(rotate=(-10, 10))
     assert Augment(rotate=180, shift=1, shear=80, brightness=1).rotate == 180

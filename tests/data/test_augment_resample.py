@@ -61,15 +61,15 @@ def test_the_composed_map_is_scipys(fill):
     centre = (np.array(picture.shape) - 1) / 2
     offset = centre - inverse @ (centre + np.array([down, right]))
     expected = ndimage.affine_transform(picture, inverse, offset, order=1, mode=SCIPY_MODE[fill], cval=0.3)
-    found = ours(picture, fill, 0.3, angle=25, shear=12, zoom=1.2, right=right, down=down)
-    np.testing.assert_allclose(found, expected, atol=2e-5)
+    actual = ours(picture, fill, 0.3, angle=25, shear=12, zoom=1.2, right=right, down=down)
+    np.testing.assert_allclose(actual, expected, atol=2e-5)
 
 
 def test_shear_moves_lower_rows_right():
     picture = np.zeros((5, 9), np.float32)
     picture[:, 4] = 1
-    found = ours(picture, shear=45.0)
-    np.testing.assert_allclose(found, np.eye(5, 9, 2), atol=1e-5)
+    result = ours(picture, shear=45.0)
+    np.testing.assert_allclose(result, np.eye(5, 9, 2), atol=1e-5)
 
 
 def test_zoom_enlarges():
@@ -111,7 +111,7 @@ def test_angles_stay_in_their_range():
 
 
 @pytest.mark.parametrize(("alone", "name"), [(rotate, "rotate"), (shift, "shift"), (shear, "shear"), (zoom, "zoom")])
-def test_each_alone_is_the_composed_one_with_only_that(alone, name):
+def test_each_transform_equals_the_composed_one_with_only_its_setting(alone, name):
     x = torch.tensor(smooth_picture())[None, None].repeat(3, 1, 1, 1)
     assert torch.equal(alone(x, 0.2, generator(5)), affine(x, generator(5), **{name: 0.2}))
     assert not torch.allclose(alone(x, 0.2, generator(5)), x, atol=1e-6)
@@ -122,7 +122,7 @@ def test_affine_without_settings_returns_its_input():
     torch.testing.assert_close(affine(x, generator(0)), x)
 
 
-def test_unknown_fill_is_met_with_the_nearest():
+def test_an_unknown_fill_names_the_nearest():
     with pytest.raises(PellucidError, match="did you mean 'reflect'"):
         rotate(torch.zeros(1, 1, 4, 4), 5.0, generator(0), fill="reflct")  # type: ignore[arg-type]
 
@@ -141,11 +141,11 @@ def test_the_picture_is_sampled_at_the_displaced_places():
     for k in range(4):
         places = [rows + field[k, 1], columns + field[k, 0]]
         expected = ndimage.map_coordinates(x[k, 0].numpy(), places, order=1, mode="nearest")
-        found = elastic(x, 30.0, 4.0, generator(3), fill="nearest")[k, 0].numpy()
-        np.testing.assert_allclose(found, expected, atol=2e-5)
+        actual = elastic(x, 30.0, 4.0, generator(3), fill="nearest")[k, 0].numpy()
+        np.testing.assert_allclose(actual, expected, atol=2e-5)
 
 
-def test_the_field_is_as_strong_as_simards():
+def test_elastic_displacements_have_simards_strength():
     """White noise of variance alpha^2 / 3, smoothed in two dimensions, keeps 1 / (4 pi sigma^2) of it."""
     x = torch.zeros(200, 1, 64, 64)
     middle = random_field(x, 34.0, 4.0, generator(0))[:, :, 24:40, 24:40]

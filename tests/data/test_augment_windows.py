@@ -30,7 +30,7 @@ def test_half_of_the_pictures_are_mirrored(flip, axis):
 
 @pytest.mark.parametrize("fill", list(NUMPY_MODE))
 @pytest.mark.parametrize("size", [None, (2, 6)])
-def test_crops_are_windows_of_numpys_padding_and_every_window_comes(fill, size):
+def test_crops_are_windows_of_the_padded_image_and_all_of_them_occur(fill, size):
     x = torch.rand(1, 2, 4, 5, generator=generator(0)).repeat(1500, 1, 1, 1)
     padding = 6 if fill in ("wrap", "reflect") else 2  # further than the picture is wide
     options = {"constant_values": 0.5} if fill == "constant" else {}
@@ -46,7 +46,7 @@ def test_crops_are_windows_of_numpys_padding_and_every_window_comes(fill, size):
     assert {picture.numpy().tobytes() for picture in y} == windows
 
 
-def test_crop_places_are_uniform():
+def test_crop_positions_are_uniform():
     x = torch.arange(5.0).reshape(1, 1, 1, 5).repeat(5000, 1, 1, 1)
     y = random_crop(x, 0, generator(0), size=(1, 1)).flatten()
     assert torch.allclose(torch.bincount(y.long()) / 5000, torch.tensor(0.2), atol=0.025)
@@ -127,7 +127,7 @@ def test_windows_are_cut_anywhere():
         assert float((share.var(0) - 1 / 12).abs().max()) < 0.006
 
 
-def test_so_many_images_become_mosaics():
+def test_the_given_fraction_of_images_become_mosaics():
     x = numbered(1000)
     y = random_mosaic(x, 0.3, generator(2)).apply(x, "constant", 0)
     same = (y == x).flatten(1).all(1)
@@ -137,7 +137,7 @@ def test_so_many_images_become_mosaics():
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.booleans())
-def test_objects_stay_on_what_was_drawn(seed, masked):
+def test_objects_of_a_mosaic_lie_on_their_pixels(seed, masked):
     """Every object that is seen has a box, whose pixels are all of the object's number."""
     rng = generator(seed)
     images, targets = torch.zeros(4, 1, H, W), []
@@ -173,6 +173,6 @@ def test_objects_stay_on_what_was_drawn(seed, masked):
 
 def test_masks_and_images_get_the_same_mosaic():
     x = numbered(4)
-    found = Augment(mosaic=1.0)(Batch(x, (x[:, 0] * 10000 + x[:, 1] * 100 + x[:, 2]).long()), generator(3))
-    expected = found.images[:, 0] * 10000 + found.images[:, 1] * 100 + found.images[:, 2]
-    assert torch.equal(found.targets, expected.long())
+    augmented = Augment(mosaic=1.0)(Batch(x, (x[:, 0] * 10000 + x[:, 1] * 100 + x[:, 2]).long()), generator(3))
+    expected = augmented.images[:, 0] * 10000 + augmented.images[:, 1] * 100 + augmented.images[:, 2]
+    assert torch.equal(augmented.targets, expected.long())

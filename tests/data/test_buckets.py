@@ -88,9 +88,9 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_pictures_of_a_bucket_are_listed_and_read(bucket: None) -> None:
-    found = picture_list("s3://bucket/photos")
-    assert [found.name(k) for k in range(len(found))] == [f"s3://bucket/photos/{k}.png" for k in range(5)]
-    assert [one() for one in found.contents(range(5))] == [bytes([k]) * (k + 1) for k in range(5)]
+    pictures = picture_list("s3://bucket/photos")
+    assert [pictures.name(k) for k in range(len(pictures))] == [f"s3://bucket/photos/{k}.png" for k in range(5)]
+    assert [read() for read in pictures.contents(range(5))] == [bytes([k]) * (k + 1) for k in range(5)]
     with pytest.raises(PellucidError, match=r"s3://bucket/none\.png cannot be read"):
         picture_list("s3://bucket/none.png").read(0)
     with pytest.raises(PellucidError, match=r"contains no pictures|cannot be read"):

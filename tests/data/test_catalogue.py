@@ -60,7 +60,7 @@ def entry_for(folder: Path, monkeypatch: pytest.MonkeyPatch, **sums: str) -> Non
 
 
 @pytest.mark.parametrize("sums", [{}, {"sha256": "known"}])
-def test_idx_sets_are_loaded_and_any_changed_byte_is_seen(tmp_path, monkeypatch, sums):
+def test_idx_data_sets_are_loaded_and_a_changed_byte_is_found(tmp_path, monkeypatch, sums):
     folder = tmp_path / "fashion-mnist"
     idx_set(folder)
     entry_for(folder, monkeypatch, **sums)
@@ -85,15 +85,15 @@ def test_where_the_content_is_known_the_compression_does_not_matter(tmp_path, mo
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
-def test_missing_files_say_where_they_belong(tmp_path, name):
+def test_the_error_for_missing_files_names_their_folder(tmp_path, name):
     with pytest.raises(PellucidError) as info:
         load(name, root=tmp_path)
-    for words in (f"pellucid data get {name}", str(tmp_path / name / "train-images-idx3-ubyte.gz"), "http"):
-        assert words in str(info.value)
+    for message in (f"pellucid data get {name}", str(tmp_path / name / "train-images-idx3-ubyte.gz"), "http"):
+        assert message in str(info.value)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "signs"])
-def test_sets_without_a_site_say_where_they_belong(tmp_path, name):
+def test_the_error_for_data_sets_without_a_download_names_their_folder(tmp_path, name):
     with pytest.raises(PellucidError) as info:
         load(name, root=tmp_path)
     assert str(tmp_path / CATALOGUE[name].path) in str(info.value)
@@ -108,7 +108,7 @@ def test_image_sets_are_loaded_from_the_root(tree, tmp_path):
     assert tuple(parts.test.x.shape) == (1, 1, 3, 3)
 
 
-def test_a_path_is_an_image_folder(tree, tmp_path, monkeypatch):
+def test_a_path_is_loaded_as_an_image_folder(tree, tmp_path, monkeypatch):
     files = {f"{c}/{i}.png": picture_bytes((i, 0, 0)) for c in "ab" for i in range(5)}
     assert load(str(tree("mine", files))).train.classes == ("a", "b")
     assert len(load(str(tree("mine.zip", files))).test) == 2
@@ -119,17 +119,17 @@ def test_a_path_is_an_image_folder(tree, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "meant"), [("mnits", "mnist"), ("fashion", "fashion-mnist"), ("cifar", "cifar10")])
-def test_unknown_names_are_met_with_the_nearest(name, meant):
+def test_unknown_names_are_answered_with_the_nearest(name, meant):
     with pytest.raises(PellucidError, match=f"did you mean '{meant}'"):
         load(name)
 
 
-def test_size_belongs_to_image_folders():
+def test_a_size_is_accepted_for_image_folders_only():
     with pytest.raises(PellucidError, match="leave out size"):
         load("digits", size=(16, 16))
 
 
-def test_the_data_root_is_explicit_then_named_then_found_then_cached(tmp_path, monkeypatch):
+def test_the_data_root_is_the_argument_then_the_variable_then_a_folder_then_the_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("PELLUCID_DATA", "/named")
     assert data_root("/explicit") == Path("/explicit")
     assert data_root() == Path("/named")
@@ -145,7 +145,7 @@ def test_the_data_root_is_explicit_then_named_then_found_then_cached(tmp_path, m
 
 
 @pytest.mark.real
-def test_mnist(real):
+def test_mnist_has_its_published_counts(real):
     real("mnist")
     parts = load("mnist")
     assert (len(parts.train), len(parts.test)) == (60000, 10000)
@@ -156,7 +156,7 @@ def test_mnist(real):
 
 
 @pytest.mark.real
-def test_fashion_mnist(real):
+def test_fashion_mnist_has_its_published_counts(real):
     real("fashion-mnist")
     assert torch.bincount(load("fashion-mnist").train.y).tolist() == [6000] * 10
 
@@ -187,7 +187,7 @@ def test_get_downloads_missing_files_and_keeps_correct_ones(small_mnist, tmp_pat
     assert len(small_mnist.asked) == 5
 
 
-def test_get_and_check_of_the_other_kinds(tree, tmp_path):
+def test_get_and_check_handle_every_kind_of_data_set(tree, tmp_path):
     assert get("digits", tmp_path) == [("digits", "bundled")]
     assert check("digits", tmp_path) == [("digits", "ok")]
     with pytest.raises(PellucidError, match=str(tmp_path / "cifar10" / "cifar10.zip")):

@@ -62,7 +62,7 @@ def outcome(read: Callable[[], torch.Tensor], path: Path) -> torch.Tensor | None
 
 
 @pytest.mark.parametrize("name", ["damaged.idx", "damaged.idx.gz"])
-def test_idx(tmp_path, name):
+def test_damaged_idx_files_are_refused_or_read_unchanged(tmp_path, name):
     path, rng = tmp_path / name, np.random.default_rng(1)
     write_idx(path, ARRAY)
     whole = path.read_bytes()
@@ -70,15 +70,15 @@ def test_idx(tmp_path, name):
     for _ in range(200):
         data = damage(whole, rng)
         path.write_bytes(data)
-        found = outcome(lambda: read_idx(path), path)
-        if found is None:
+        outcome_ = outcome(lambda: read_idx(path), path)
+        if outcome_ is None:
             refused += 1
         elif name.endswith(".gz"):
-            assert torch.equal(found, ARRAY)  # only the gzip header's time or name can have changed
+            assert torch.equal(outcome_, ARRAY)  # only the gzip header's time or name can have changed
         else:
             # Length and header agree: it is an idx file of these very values.
-            assert data[4 + 4 * found.ndim :] == found.numpy().tobytes()
-            assert found.numel() * found.element_size() == len(data) - 4 - 4 * found.ndim
+            assert data[4 + 4 * outcome_.ndim :] == outcome_.numpy().tobytes()
+            assert outcome_.numel() * outcome_.element_size() == len(data) - 4 - 4 * outcome_.ndim
     assert refused > 100
 
 
@@ -89,28 +89,28 @@ def encoded(kind: str, picture: np.ndarray = PICTURE) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF"])
-def test_images(tmp_path, kind, capfd):
+def test_damaged_images_are_refused_or_read_as_pictures(tmp_path, kind, capfd):
     path, rng = tmp_path / f"damaged.{kind.lower()}", np.random.default_rng(2)
     whole = encoded(kind)
     refused = 0
     for _ in range(150):
         path.write_bytes(damage(whole, rng))
-        found = outcome(lambda: load_image(path), path)
-        if found is None:
+        outcome_ = outcome(lambda: load_image(path), path)
+        if outcome_ is None:
             refused += 1
             continue
-        assert found.dtype == torch.uint8
-        assert found.ndim == 3
-        assert found.shape[0] == 3
-        assert found.numel() > 0
+        assert outcome_.dtype == torch.uint8
+        assert outcome_.ndim == 3
+        assert outcome_.shape[0] == 3
+        assert outcome_.numel() > 0
         if kind == "PNG":
-            np.testing.assert_array_equal(found.permute(1, 2, 0).numpy(), PICTURE)
+            np.testing.assert_array_equal(outcome_.permute(1, 2, 0).numpy(), PICTURE)
     assert refused > 20
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_zips(tmp_path, method):
+def test_damaged_zips_are_refused_or_read_unchanged(tmp_path, method):
     path, rng = tmp_path / "damaged.zip", np.random.default_rng(3)
     with zipfile.ZipFile(path, "w", method) as archive:
         for name in ("a/1.png", "a/2.png", "b/1.png"):
@@ -122,16 +122,16 @@ def test_zips(tmp_path, method):
     for k in range(200):
         data = whole[:tail] + damage(whole[tail:], rng) if k % 2 else damage(whole, rng)
         path.write_bytes(data)
-        found = outcome(lambda: load_folder(path).x, path)
-        if found is None:
+        outcome_ = outcome(lambda: load_folder(path).x, path)
+        if outcome_ is None:
             refused += 1
         else:  # what is still listed is what was stored, and it can only have been renamed
             stored = {picture.numpy().tobytes() for picture in expected.x}
-            assert {picture.numpy().tobytes() for picture in found} <= stored
+            assert {picture.numpy().tobytes() for picture in outcome_} <= stored
     assert refused > 80
 
 
-def test_a_gzip_inside_a_gzip_is_no_idx(tmp_path):
+def test_a_gzip_inside_a_gzip_is_refused(tmp_path):
     path = tmp_path / "twice.gz"
     write_idx(path, ARRAY)
     path.write_bytes(gzip.compress(path.read_bytes()))
@@ -164,7 +164,7 @@ for read in (
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_a_pipe_in_an_image_folder_is_named_and_not_waited_for(tmp_path):
+def test_a_named_pipe_in_an_image_folder_is_reported(tmp_path):
     """In another process, which is ended if it waits for a writer."""
     for name in ("set/a", "set/b", "train", "trainannot"):
         (tmp_path / name).mkdir(parents=True)

@@ -60,7 +60,7 @@ def test_labels_may_be_names(y):
 
 
 @pytest.mark.parametrize(
-    ("y", "words"),
+    ("y", "message"),
     [
         (["cat", "dgo", "cat"], "y contains the unknown class 'dgo'; did you mean 'dog'?"),
         (["cat", 3, "dog"], "y contains 3; give one class name for each example, or integers from 0"),
@@ -69,10 +69,10 @@ def test_labels_may_be_names(y):
         (np.array([b"cat", b"dog", b"cat"]), "y contains b'cat'; give one class name"),
     ],
 )
-def test_class_names_that_do_not_match_the_labels_are_refused(y, words):
+def test_class_names_that_do_not_match_the_labels_are_refused(y, message):
     with pytest.raises(PellucidError) as caught:
         Dataset.from_arrays(np.zeros((3, 1, 2, 2), np.float32), y, classes=["cat", "dog"])
-    assert words in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ X = np.zeros((3, 1, 2, 2), np.float32)
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "words"),
+    ("x", "y", "message"),
     [
         (np.zeros((3, 2), np.int64), [0, 1, 0], "int64; give images as uint8"),
         (np.zeros((3, 1, 1, 2, 2), np.float32), [0, 1, 0], "give images as (N, C, H, W)"),
@@ -149,10 +149,10 @@ X = np.zeros((3, 1, 2, 2), np.float32)
         ([[1.0], [2.0, 3.0]], [0, 1], "x is not an array of numbers"),
     ],
 )
-def test_invalid_arrays_are_refused_in_one_line(x, y, words):
+def test_invalid_arrays_are_refused_in_one_line(x, y, message):
     with pytest.raises(PellucidError) as info:
         Dataset.from_arrays(x, y)
-    assert words in str(info.value)
+    assert message in str(info.value)
     assert "\n" not in str(info.value)
 
 

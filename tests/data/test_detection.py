@@ -57,21 +57,21 @@ def test_masks_are_padded_with_their_images(tree):
     files |= {"0.png": picture_bytes((9, 9, 9), (30, 20)), "1.png": picture_bytes((9, 9, 9), (15, 25))}
     batch = DetectionFolder(tree("set", files)).batch([0, 1], RNG)
     assert batch.images.shape == (2, 3, 25, 30)
-    assert [one.masks.shape for one in batch.targets] == [(1, 25, 30), (1, 25, 30)]
-    assert [int(one.masks.sum()) for one in batch.targets] == [100, 100]
+    assert [target.masks.shape for target in batch.targets] == [(1, 25, 30), (1, 25, 30)]
+    assert [int(target.masks.sum()) for target in batch.targets] == [100, 100]
 
 
-def test_what_is_left_out_is_counted(tree, capsys):
+def test_omitted_objects_are_counted(tree, capsys):
     path = tree("set", voc_set() | {"Annotations/a.xml": voc_xml(("cat", 5, 5, 5, 5, 0), ("dog", 9, 9, 2, 5, 0))})
     source = DetectionFolder(path, "train", classes=("cat", "dog"))
-    assert [len(one.instances) for one in source.records] == [0, 0]
+    assert [len(record.instances) for record in source.records] == [0, 0]
     message = capsys.readouterr().err
     assert "2 objects left out (first " in message
     assert "a.xml:4: box (5, 5, 5, 5) has no area" in message
 
 
 @pytest.mark.parametrize(
-    ("files", "part", "words"),
+    ("files", "part", "message"),
     [
         (
             {"Annotations/a.xml": b"<annotation>"},
@@ -87,8 +87,8 @@ def test_what_is_left_out_is_counted(tree, capsys):
         ({}, "", "no part ''; it has 'train', 'val'"),
     ],
 )
-def test_damaged_sets_are_refused(tree, files, part, words):
-    with pytest.raises(PellucidError, match=words):
+def test_damaged_sets_are_refused(tree, files, part, message):
+    with pytest.raises(PellucidError, match=message):
         DetectionFolder(tree("set", voc_set() | files), part, classes=("cat", "dog"))
 
 
@@ -110,13 +110,13 @@ def test_the_checksum_follows_annotations_and_not_the_place(tree):
     assert DetectionFolder(tree("two", {}), size=20).checksum != first
 
 
-def test_a_folder_is_loaded_in_its_parts(tree):
+def test_a_folder_is_loaded_in_its_splits(tree):
     path = tree("set", voc_set())
-    found = load(str(path), size=15)
-    assert isinstance(found, Splits)
-    assert (len(found.train), len(found.test)) == (2, 1)
-    assert found.test.classes == found.train.classes == ("cat", "dog")
-    assert found.test.size_of(0) == (10, 15)
+    loaded = load(str(path), size=15)
+    assert isinstance(loaded, Splits)
+    assert (len(loaded.train), len(loaded.test)) == (2, 1)
+    assert loaded.test.classes == loaded.train.classes == ("cat", "dog")
+    assert loaded.test.size_of(0) == (10, 15)
     with pytest.raises(PellucidError, match="on_error='skip' would drop annotated images"):
         load(str(path), on_error="skip")
 
@@ -124,15 +124,15 @@ def test_a_folder_is_loaded_in_its_parts(tree):
 def test_a_fifth_of_a_set_without_parts_is_held_out(tree):
     files = {f"{k}.xml": voc_xml(("dog", 1, 2, 3, 4, 0)) for k in range(10)}
     files |= {f"{k}.png": picture_bytes((k, 0, 0), (30, 20)) for k in range(10)}
-    found = load(str(tree("set", files)))
-    assert (len(found.train), len(found.test)) == (8, 2)
-    assert {*found.train.names} | {*found.test.names} == {f"{k}.png" for k in range(10)}
+    loaded = load(str(tree("set", files)))
+    assert (len(loaded.train), len(loaded.test)) == (8, 2)
+    assert {*loaded.train.names} | {*loaded.test.names} == {f"{k}.png" for k in range(10)}
 
 
 def test_a_recipe_loads_objects(tree):
     path = str(tree("set", voc_set()))
-    found = load_material(Data(path, size=15, limit=1), 0)
-    assert (len(found.train), found.validation, len(found.test)) == (1, None, 1)
+    material = load_material(Data(path, size=15, limit=1), 0)
+    assert (len(material.train), material.validation, len(material.test)) == (1, None, 1)
     assert len(load_material(Data(path, validation=0.5), 0).validation) == 1
     assert input_shape(Data(path, size=15)) == (3, 10, 15)
     with pytest.raises(PellucidError, match="contains annotated objects; give data with one class"):
@@ -144,7 +144,7 @@ def test_key_points_with_sides_are_mirrored_by_their_names():
     assert mirrored(["p0", "p1"]) is None
 
 
-def test_an_image_size_is_read_upright():
+def test_an_image_size_is_that_after_the_exif_rotation():
     from io import BytesIO
 
     from PIL import Image
@@ -156,7 +156,7 @@ def test_an_image_size_is_read_upright():
 
 
 @pytest.mark.real
-def test_mirrored_faces_are_faces(real):
+def test_mirrored_faces_have_their_key_points_exchanged(real):
     """The pairs of the 68 points, checked by the mean shape: it is nearly its own mirror image."""
     items = COCO(real("faces") / "train.json").dataset["annotations"]
     points = np.array([item["keypoints"] for item in items]).reshape(-1, 68, 3)[:, :, :2]

@@ -26,7 +26,7 @@ def failed(site: Site, path: Path, checksum: str = SUM, limit: int = LIMIT) -> s
     return str(info.value)
 
 
-def test_a_file_arrives_whole_with_progress(site, tmp_path):
+def test_a_file_is_downloaded_with_progress(site, tmp_path):
     path = tmp_path / "deep" / "er" / "file"
     seen: list[tuple[int, int | None]] = []
     fetch(site.url, path, "md5:" + hashlib.md5(DATA).hexdigest(), LIMIT, progress=lambda *now: seen.append(now))
@@ -36,7 +36,7 @@ def test_a_file_arrives_whole_with_progress(site, tmp_path):
     assert [n for n, _ in seen] == sorted(n for n, _ in seen)
 
 
-def test_a_part_is_resumed_by_range(site, tmp_path):
+def test_a_partial_download_is_resumed_by_a_range_request(site, tmp_path):
     (tmp_path / "file.part").write_bytes(DATA[:1000])
     fetch(site.url, tmp_path / "file", SUM, LIMIT)
     assert (tmp_path / "file").read_bytes() == DATA
@@ -51,14 +51,14 @@ def test_a_server_without_ranges_is_read_from_the_start(site, tmp_path):
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_a_cut_connection_is_taken_up_at_once(site, tmp_path, ranges):
+def test_an_interrupted_connection_is_resumed_at_once(site, tmp_path, ranges):
     site.ranges, site.cuts = ranges, [70_000, 20_000]
     fetch(site.url, tmp_path / "file", SUM, LIMIT)
     assert (tmp_path / "file").read_bytes() == DATA
     assert [ask.get("Range") for ask in site.asked] == [None, "bytes=70000-", f"bytes={90_000 if ranges else 20_000}-"]
 
 
-def test_after_three_cuts_the_part_waits_for_the_next_call(site, tmp_path):
+def test_after_three_interruptions_the_partial_file_is_kept_for_the_next_call(site, tmp_path):
     site.cuts = [1000, 1000, 1000]
     message = failed(site, tmp_path / "file")
     assert "cut at 3000 of 256000 bytes" in message
@@ -78,19 +78,19 @@ def test_a_new_version_is_read_from_the_start(site, tmp_path):
     assert left(tmp_path / "file") == ["file"]
 
 
-def test_a_whole_part_is_only_checked(site, tmp_path):
+def test_a_complete_partial_file_is_only_checked(site, tmp_path):
     (tmp_path / "file.part").write_bytes(DATA)
     fetch(site.url, tmp_path / "file", SUM, LIMIT)
     assert left(tmp_path / "file") == ["file"]
 
 
-def test_a_part_that_is_too_long_is_thrown_away(site, tmp_path):
+def test_a_partial_file_that_is_too_long_is_deleted(site, tmp_path):
     (tmp_path / "file.part").write_bytes(DATA + b"x")
     fetch(site.url, tmp_path / "file", SUM, LIMIT)
     assert (tmp_path / "file").read_bytes() == DATA
 
 
-def test_a_wrong_checksum_leaves_nothing(site, tmp_path):
+def test_a_wrong_checksum_leaves_no_file(site, tmp_path):
     site.etag = '"one"'
     assert "wrong checksum" in failed(site, tmp_path / "file", "md5:" + "0" * 32)
     assert not list(tmp_path.iterdir())
@@ -109,14 +109,14 @@ def test_more_than_the_limit_is_refused(site, tmp_path, length):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_answer_without_a_length_is_read_to_its_end(site, tmp_path):
+def test_a_response_without_a_length_is_read_to_its_end(site, tmp_path):
     site.length = False
     fetch(site.url, tmp_path / "file", SUM, LIMIT)
     assert (tmp_path / "file").read_bytes() == DATA
 
 
 @pytest.mark.parametrize("status", [404, 500])
-def test_a_refusal_is_reported(site, tmp_path, status):
+def test_an_http_error_is_reported(site, tmp_path, status):
     site.status = status
     message = failed(site, tmp_path / "file")
     assert f"responds with {status}" in message
@@ -131,7 +131,7 @@ def test_no_network_is_reported(site, tmp_path):
 
 
 @pytest.mark.parametrize("known", [b"\xff\xfe", b'"one', b'W/"one"', b"a\r\nHost: b", bytes(5000)])
-def test_a_part_with_an_etag_that_is_none_is_still_resumed(site, tmp_path, known):
+def test_a_partial_file_with_an_invalid_etag_is_resumed(site, tmp_path, known):
     (tmp_path / "file.part").write_bytes(DATA[:1000])
     (tmp_path / "file.part.etag").write_bytes(known)
     fetch(site.url, tmp_path / "file", SUM, LIMIT)
@@ -142,7 +142,7 @@ def test_a_part_with_an_etag_that_is_none_is_still_resumed(site, tmp_path, known
 
 @pytest.mark.parametrize("name", ["file.part", "file.part.etag"])
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
-def test_a_part_that_is_no_file_is_reported(site, tmp_path, name, make):
+def test_a_folder_in_place_of_the_partial_file_is_reported(site, tmp_path, name, make):
     make(tmp_path / name)
     assert f"{tmp_path / name} is not a file; remove it" in failed(site, tmp_path / "file")
 
@@ -160,7 +160,7 @@ def test_a_redirect_is_followed_to_the_web_only(site, tmp_path):
 
 
 @pytest.mark.parametrize("part", ["status", "headers", "body", "chunk"])
-def test_a_server_that_drips_is_given_up(site, tmp_path, part):
+def test_a_download_that_is_too_slow_is_stopped(site, tmp_path, part):
     site.drip = part
     start = time.monotonic()
     with pytest.raises(PellucidError, match="fewer than 1024 bytes a second") as info:
@@ -169,19 +169,19 @@ def test_a_server_that_drips_is_given_up(site, tmp_path, part):
     assert "\n" not in str(info.value)
 
 
-def test_a_slow_start_is_no_dripping(site, tmp_path):
+def test_a_slow_start_does_not_stop_a_download(site, tmp_path):
     site.pause = 0.5
     fetch(site.url, tmp_path / "file", SUM, LIMIT, timeout=0.7)
     assert (tmp_path / "file").read_bytes() == DATA
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/file", "nonsense"])
-def test_only_http_is_spoken(tmp_path, url):
+def test_only_http_and_https_are_accepted(tmp_path, url):
     with pytest.raises(PellucidError, match="not an http address"):
         fetch(url, tmp_path / "file", SUM, LIMIT)
 
 
-def test_a_checksum_must_be_one(tmp_path):
+def test_an_invalid_checksum_is_refused(tmp_path):
     with pytest.raises(PellucidError, match="md5:HEX"):
         fetch("http://127.0.0.1:9/", tmp_path / "file", "sha1:00", LIMIT)
 

@@ -39,18 +39,18 @@ def pillow(data, size=None):
 
 @pytest.mark.parametrize("name", ["plain", "packed.zip"])
 @pytest.mark.parametrize("size", [None, (6, 4)])
-def test_an_epoch_is_what_pillow_reads_in_the_order_of_the_seed(tree, name, size):
+def test_an_epoch_has_pillows_pixels_in_the_order_of_the_seed(tree, name, size):
     source = ImageFolder(tree(name, FILES), size=size)
     assert (len(source), source.classes, source.labels.tolist()) == (12, ("a", "b"), [0] * 6 + [1] * 6)
     order = torch.randperm(12, generator=torch.Generator().manual_seed(mix(5, 3))).tolist()
-    found = list(Loader(source, 5, seed=5, prefetch=3).epoch(3))
-    images, labels = torch.cat([b.images for b in found]), torch.cat([b.targets for b in found])
+    actual = list(Loader(source, 5, seed=5, prefetch=3).epoch(3))
+    images, labels = torch.cat([b.images for b in actual]), torch.cat([b.targets for b in actual])
     expected = np.stack([pillow(FILES[NAMES[k]], size) for k in order]).astype(np.float32) / np.float32(255)
     np.testing.assert_array_equal(images.numpy(), expected)
     assert labels.tolist() == ["ab".index(NAMES[k][0]) for k in order]
 
 
-def test_a_source_is_one_line(tree):
+def test_the_repr_of_a_source_is_one_line(tree):
     path = tree("plain", FILES)
     assert repr(ImageFolder(path, size=(6, 4))) == f"<ImageFolder {str(path)!r:.60}: 12 images of 6x4, 2 classes>"
 
@@ -79,7 +79,7 @@ def test_streamed_and_loaded_are_the_same_with_augmentation_and_from_any_batch(t
             assert torch.equal(a.targets, b.targets)
 
 
-def test_parts_share_the_classes_of_the_training_part(tree):
+def test_splits_have_the_classes_of_the_training_split(tree):
     red = picture_bytes((255, 0, 0))
     path = tree("parts", {"train/cat/a.png": red, "train/dog/b.png": red, "val/dog/c.png": red})
     assert (ImageFolder(path, "val").classes, ImageFolder(path, "val").labels.tolist()) == (("cat", "dog"), [1])
@@ -92,7 +92,7 @@ def test_parts_share_the_classes_of_the_training_part(tree):
         ImageFolder(unknown, "val")
 
 
-def test_a_damaged_file_is_named_when_it_is_used_or_left_out(tree):
+def test_a_damaged_file_is_named_when_read_or_skipped(tree):
     path = tree("bad", FILES | {"a/03.png": b"\x89PNG\r\n\x1a\n" + b"0" * 50})
     source = ImageFolder(path)
     assert len(source) == 13
@@ -108,7 +108,7 @@ def test_a_damaged_file_is_named_when_it_is_used_or_left_out(tree):
 
 
 @pytest.mark.parametrize("name", ["plain", "packed.zip"])
-def test_the_checksum_knows_names_contents_and_format_but_no_times(tree, name):
+def test_the_checksum_depends_on_names_contents_and_format_and_not_on_times(tree, name):
     path = tree(name, FILES)
     first = ImageFolder(path).checksum
     os.utime(path, (1, 1))
@@ -124,11 +124,11 @@ def test_the_checksum_knows_names_contents_and_format_but_no_times(tree, name):
 def test_the_fingerprint_of_a_large_file_covers_beginning_middle_and_end(tree):
     size = 10 * SAMPLE
     data = RNG.bytes(size)
-    found = {tree_at(tree("0", {"f": data})).fingerprint("f")}
+    result = {tree_at(tree("0", {"f": data})).fingerprint("f")}
     for at in (0, SAMPLE - 1, size // 2, size - SAMPLE, size - 1):
         edited = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
-        found.add(tree_at(tree(str(at + 1), {"f": edited})).fingerprint("f"))
-    assert len(found) == 6
+        result.add(tree_at(tree(str(at + 1), {"f": edited})).fingerprint("f"))
+    assert len(result) == 6
 
 
 MASKS = RNG.integers(0, 4, (3, 5, 8), dtype=np.uint8)
@@ -188,7 +188,7 @@ def test_images_of_different_sizes_pad_with_the_ignored_class(tree):
 
 
 @pytest.mark.parametrize(
-    ("change", "options", "words"),
+    ("change", "options", "message"),
     [
         ({"train/deep/9.jpg": FILES["b/11.jpg"]}, {}, r"9\.jpg has no mask in trainannot/"),
         ({"trainannot/deep/9.png": FILES["b/01.png"]}, {}, r"9\.png has no image in train/"),
@@ -199,9 +199,9 @@ def test_images_of_different_sizes_pad_with_the_ignored_class(tree):
         ({}, {"part": "val"}, "contains no images"),
     ],
 )
-def test_masks_that_do_not_fit_are_named(tree, change, options, words):
+def test_masks_that_do_not_fit_their_images_are_named(tree, change, options, message):
     path = tree("masks", PAIRS | change)
-    with pytest.raises(PellucidError, match=words):
+    with pytest.raises(PellucidError, match=message):
         list(Loader(MaskFolder(path, **options), 3, 0).epoch(0))
 
 
@@ -210,7 +210,7 @@ def test_an_ignored_class_beyond_the_names_is_accepted(tree):
     assert len(list(Loader(source, 3, 0).epoch(0))) == 1
 
 
-def test_a_source_of_ones_own_files_states_examples_alone(tree):
+def test_a_user_defined_source_of_files_defines_only_its_examples(tree):
     class Names(ImageFiles):
         def example(self, k):
             return self.image(k), self.names[k]
@@ -250,7 +250,7 @@ def test_each_image_and_mask_lies_at_the_top_left_and_all_else_is_padding(sizes,
                 assert batch.images[row, :, i, j].tolist() == (image[:, i, j].tolist() if inside else [0] * channels)
 
 
-def test_numbers_become_a_tensor_and_lists_stay():
+def test_numeric_targets_become_a_tensor_and_lists_remain_lists():
     image = torch.zeros(1, 2, 2)
     assert collate([(image, 1), (image, 4)]).targets.tolist() == [1, 4]
     assert collate([(image, 1.5), (image, 4)]).targets.dtype is torch.float32
@@ -259,7 +259,7 @@ def test_numbers_become_a_tensor_and_lists_stay():
     assert collate([(image, {"name": "a"}), (image, {"name": "b"})]).targets == [{"name": "a"}, {"name": "b"}]
 
 
-def test_masks_to_pad_need_a_class():
+def test_padding_masks_requires_an_ignored_class():
     pairs = [(torch.zeros(1, h, 2), torch.zeros(h, 2, dtype=torch.int64)) for h in (2, 3)]
     with pytest.raises(PellucidError, match="give the class `ignored` that the loss ignores"):
         collate(pairs)

@@ -43,7 +43,7 @@ def test_masks_beside_images_are_not_classes(tmp_path):
         load_folder(tmp_path)
 
 
-def test_folder_and_zip_hold_the_same(tree):
+def test_a_folder_and_its_zip_give_equal_data(tree):
     assert load_folder(tree("plain", CLASSES)).checksum == load_folder(tree("packed.zip", CLASSES)).checksum
 
 
@@ -56,14 +56,14 @@ def test_one_number_is_the_side_of_a_square(tree):
             load_folder(path, size=size)
 
 
-def test_size_and_mode(tree):
+def test_images_have_the_given_size_and_mode(tree):
     data = load_folder(tree("plain", CLASSES), size=(8, 5), mode="L")
     assert tuple(data.x.shape) == (3, 1, 8, 5)
     assert data.x[:, 0, 0, 0].tolist() == [76, 150, 29]  # luma of the three colours
 
 
 @pytest.mark.parametrize("name", ["plain", "packed.zip"])
-def test_train_and_val_are_the_parts(tree, name):
+def test_folders_train_and_val_are_the_splits(tree, name):
     parts = load_splits(tree(name, PARTS))
     assert parts.train.y.tolist() == [0, 1]
     assert parts.test.y.tolist() == [1]
@@ -71,12 +71,12 @@ def test_train_and_val_are_the_parts(tree, name):
     assert parts.test.x[0, :, 0, 0].tolist() == [0, 0, 255]
 
 
-def test_test_goes_before_val(tree):
+def test_the_folder_test_is_preferred_to_val(tree):
     parts = load_splits(tree("both", PARTS | {"test/cat/d.png": picture_bytes(RED)}))
     assert parts.test.y.tolist() == [0]
 
 
-def test_a_folder_around_everything_is_looked_through(tree):
+def test_a_single_enclosing_folder_is_skipped(tree):
     parts = load_splits(tree("wrapped.zip", {f"set/{name}": data for name, data in PARTS.items()}))
     assert (len(parts.train), len(parts.test)) == (2, 1)
 
@@ -89,12 +89,12 @@ def test_without_a_test_part_a_fifth_is_held_out(tree, prefix):
     assert torch.bincount(parts.test.y).tolist() == [2, 2]
 
 
-def test_a_class_may_be_called_train(tree):
+def test_a_class_folder_may_be_named_train(tree):
     files = {f"{c}/{i}.png": picture_bytes(RED) for c in ("train", "car") for i in range(2)}
     assert load_splits(tree("vehicles", files)).train.classes == ("car", "train")
 
 
-def test_litter_and_files_beside_the_classes_are_left_out(tree):
+def test_hidden_files_and_files_beside_the_class_folders_are_ignored(tree):
     litter = {
         "README.md": b"x",
         ".git/x/y": b"x",
@@ -109,7 +109,7 @@ BROKEN = CLASSES | {"dog/broken.png": CLASSES["cat/a.png"][:40], "dog/text.png":
 
 
 @pytest.mark.parametrize("name", ["plain", "packed.zip"])
-def test_an_unreadable_image_stops_the_load_or_is_listed(tree, name):
+def test_an_unreadable_image_is_an_error_or_is_listed(tree, name):
     path = tree(name, BROKEN)
     with pytest.raises(PellucidError, match=r"dog/broken\.png"):
         load_folder(path)
@@ -124,19 +124,19 @@ def test_nothing_readable_is_an_error_even_when_skipping(tree):
 
 
 @pytest.mark.parametrize(
-    ("files", "words"),
+    ("files", "message"),
     [
         ({"a.png": b""}, "no class folders"),
         (CLASSES | {"cat/wide.png": picture_bytes(RED, (7, 4))}, r"wide\.png is 4x7 but .*give a size"),
     ],
 )
 @pytest.mark.parametrize("name", ["plain", "packed.zip"])
-def test_trees_that_do_not_fit(tree, name, files, words):
-    with pytest.raises(PellucidError, match=words):
+def test_folders_without_classes_are_refused(tree, name, files, message):
+    with pytest.raises(PellucidError, match=message):
         load_folder(tree(name, files))
 
 
-def test_parts_that_do_not_fit(tree):
+def test_splits_with_different_classes_are_refused(tree):
     with pytest.raises(PellucidError, match="load_splits"):
         load_folder(tree("a", PARTS))
     with pytest.raises(PellucidError, match="fox is a class that is not in train/"):
@@ -154,7 +154,7 @@ def test_arguments_are_checked(tree, tmp_path):
         load_folder(tmp_path / "none")
 
 
-def test_a_file_that_is_no_zip(tmp_path):
+def test_a_file_that_is_not_a_zip_is_refused(tmp_path):
     (tmp_path / "a.zip").write_bytes(b"PK no")
     with pytest.raises(PellucidError, match=r"a\.zip is not a readable zip"):
         load_folder(tmp_path / "a.zip")
@@ -179,7 +179,7 @@ def test_a_member_that_declares_too_much_is_refused_unread(tree):
         load_folder(path)
 
 
-def test_a_member_that_is_longer_than_it_declares_is_not_read_out(tmp_path):
+def test_a_member_longer_than_its_declared_size_is_refused(tmp_path):
     path = tmp_path / "bomb.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("cat/a.png", bytes(50 << 20))
@@ -202,7 +202,7 @@ def test_two_members_of_one_name_are_refused(tmp_path):
 
 
 @pytest.mark.real
-def test_signs(real):
+def test_the_signs_data_set_has_its_published_counts(real):
     parts = load_splits(real("signs"), size=(32, 32))
     assert (len(parts.train), len(parts.test)) == (1428, 309)
     assert parts.train.classes == tuple("0123456789")

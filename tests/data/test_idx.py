@@ -26,7 +26,7 @@ def refused(path: Path, **options) -> str:
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_a_file_made_by_hand(tmp_path, pack):
+def test_a_hand_written_file_is_read(tmp_path, pack):
     path = tmp_path / "hand"  # gzip is told by content, not by name
     path.write_bytes(pack(BY_HAND))
     assert read_idx(path).tolist() == [[1, 2, 3], [250, 251, 252]]
@@ -51,7 +51,7 @@ def test_written_files_are_read_back(tmp_path, name, dtype):
     assert ((tmp_path / name).read_bytes()[:2] == b"\x1f\x8b") == name.endswith(".gz")
 
 
-def test_writing_is_the_format_and_repeatable(tmp_path):
+def test_written_bytes_follow_the_format_and_are_reproducible(tmp_path):
     tensor = torch.tensor([[1, 2, 3], [250, 251, 252]], dtype=torch.uint8)
     write_idx(tmp_path / "a", tensor)
     assert (tmp_path / "a").read_bytes() == BY_HAND
@@ -61,7 +61,7 @@ def test_writing_is_the_format_and_repeatable(tmp_path):
     assert (tmp_path / "a.gz").read_bytes() == first
 
 
-def test_what_idx_cannot_hold_is_not_written(tmp_path):
+def test_arrays_that_idx_cannot_store_are_refused(tmp_path):
     with pytest.raises(PellucidError, match="int64"):
         write_idx(tmp_path / "a", torch.zeros(3, dtype=torch.int64))
     with pytest.raises(PellucidError, match="shape"):
@@ -114,7 +114,7 @@ def test_one_wrong_bit_in_a_gzip_is_refused(tmp_path):
     assert "CRC" in refused(path)
 
 
-def test_a_gzip_bomb_costs_no_memory(tmp_path):
+def test_a_gzip_bomb_is_refused_in_little_memory(tmp_path):
     path = tmp_path / "bomb.gz"
     path.write_bytes(gzip.compress(BY_HAND + bytes(64 << 20)))
     tracemalloc.start()
@@ -138,7 +138,7 @@ def test_the_checksum_is_of_the_uncompressed_file(tmp_path):
 
 
 @pytest.mark.real
-def test_mnist(real):
+def test_mnist_files_have_their_published_shapes(real):
     folder = real("mnist")
     labels = read_idx(folder / "train-labels-idx1-ubyte.gz")
     assert labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]  # as printed in every tutorial

@@ -32,7 +32,7 @@ def refused(source, **options) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_is_read(kind, noise, tmp_path):
+def test_every_image_format_is_read(kind, noise, tmp_path):
     options = {"lossless": True} if kind == "WEBP" else {}
     data = encode(Image.fromarray(noise), kind, **options)
     (tmp_path / "picture").write_bytes(data)
@@ -60,7 +60,7 @@ def test_orientation_of_the_camera_is_applied(noise):
     np.testing.assert_array_equal(load_image(data).permute(1, 2, 0).numpy(), np.rot90(noise, -1))
 
 
-def test_transparency_lies_on_white():
+def test_transparent_pixels_are_drawn_on_white():
     pixels = np.zeros((1, 3, 4), np.uint8)
     pixels[0, :, 3] = (0, 255, 51)  # black: clear, solid, a fifth
     assert load_image(encode(Image.fromarray(pixels), "PNG"))[0, 0].tolist() == [255, 0, 204]
@@ -77,19 +77,19 @@ def drawn(ink: int, clear: int = 0) -> bytes:
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("clear", [0, 255])
 @pytest.mark.parametrize(("ink", "ground"), [(0, 255), (128, 255), (255, 0), (250, 0)])
-def test_transparency_lies_on_black_where_nothing_shows_on_white(ink, ground, clear, mode):
-    found = load_image(drawn(ink, clear), mode=mode)
-    assert found[:, 0, 0].unique().tolist() == [ground]
-    assert found[:, 3, 3].unique().tolist() == [ink]
+def test_white_transparent_drawings_are_drawn_on_black(ink, ground, clear, mode):
+    result = load_image(drawn(ink, clear), mode=mode)
+    assert result[:, 0, 0].unique().tolist() == [ground]
+    assert result[:, 3, 3].unique().tolist() == [ink]
 
 
-def test_nothing_but_transparency_and_plain_white_stay_white():
+def test_fully_transparent_and_white_images_are_white():
     clear = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
     white = Image.new("RGBA", (4, 4), (255, 255, 255, 255))
     assert all(load_image(encode(image, "PNG")).unique().tolist() == [255] for image in (clear, white))
 
 
-def test_palettes_and_their_clear_entry():
+def test_palettes_with_a_transparent_entry_are_read():
     image = Image.new("P", (2, 1))
     image.putpalette([10, 20, 30, 200, 0, 0])
     image.putdata([0, 1])
@@ -98,12 +98,12 @@ def test_palettes_and_their_clear_entry():
     assert load_image(encode(image, "PNG", transparency=b"\xff\x00"))[:, 0, 1].tolist() == [255, 255, 255]
 
 
-def test_sixteen_bits_keep_the_upper_eight():
+def test_images_of_16_bits_keep_the_upper_8():
     image = Image.fromarray(np.array([[0, 255, 256, 65535]], np.uint16))
     assert load_image(encode(image, "PNG"), mode="L")[0, 0].tolist() == [0, 0, 1, 255]
 
 
-def test_black_and_white_and_cmyk():
+def test_images_of_one_bit_and_cmyk_are_converted():
     assert load_image(encode(Image.new("1", (2, 2), 1), "PNG"))[:, 0, 0].tolist() == [255, 255, 255]
     assert load_image(encode(Image.new("CMYK", (2, 2)), "TIFF"))[:, 0, 0].tolist() == [255, 255, 255]
 
@@ -127,7 +127,7 @@ def png_header(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("size", [(8001, 8000), (20000, 20000), (2**31 - 1, 2**31 - 1)])
-def test_bombs_are_refused_from_their_header(size):
+def test_decompression_bombs_are_refused_from_their_header(size):
     message = refused(png_header(*size), name="bomb.png")
     assert "bomb.png" in message
     assert f"{size[0]}x{size[1]}" in message
@@ -147,7 +147,7 @@ def test_truncated_pictures_are_refused(kind):
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"%PDF-1.4", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"P6"])
-def test_what_is_no_picture_is_refused(data):
+def test_files_that_are_not_images_are_refused(data):
     assert "thing.png" in refused(data, name="thing.png")
 
 
@@ -155,7 +155,7 @@ def test_formats_that_are_not_listed_are_refused(noise):
     assert "PNG, JPEG" in refused(encode(Image.fromarray(noise), "ICO"), name="a.ico")
 
 
-def test_missing_files_folders_pipes_and_odd_names(tmp_path):
+def test_missing_files_folders_and_named_pipes_are_refused(tmp_path):
     assert f"{tmp_path / 'none.png'} is missing" in refused(tmp_path / "none.png")
     assert f"{tmp_path} is not a file" in refused(tmp_path)
     os.mkfifo(tmp_path / "pipe.png")
@@ -163,14 +163,14 @@ def test_missing_files_folders_pipes_and_odd_names(tmp_path):
     refused(Path("a\0b.png"))
 
 
-def test_mode_and_size_are_checked(noise):
+def test_invalid_modes_and_sizes_are_refused(noise):
     data = encode(Image.fromarray(noise), "PNG")
     assert "CMYK" in refused(data, mode="CMYK")
     assert "size" in refused(data, size=(0, 5))
     assert "size" in refused(data, size=(10**6, 10**6))
 
 
-def test_large_images_are_the_same_in_parts(monkeypatch):
+def test_large_images_resized_in_strips_have_equal_pixels(monkeypatch):
     """Grey, palette, transparent and turned images, and their resizing, in parts of 4 rows and as a whole."""
     rng = np.random.default_rng(0)
     turned = Image.Exif()
@@ -180,10 +180,10 @@ def test_large_images_are_the_same_in_parts(monkeypatch):
         image = Image.fromarray(values[..., 0] if channels == 1 else values).convert(mode)
         file = io.BytesIO()
         image.save(file, "PNG", exif=turned)
-        found = []
+        result = []
         for rows in (4, 1024):
             monkeypatch.setattr(images, "ROWS", rows)
             x = load_image(file.getvalue())
-            found.append((x, images.luma(x), images.resized(x, (7, 9)), load_channels(file.getvalue())))
-        assert found[0][0].shape == (3, 11, 19)
-        assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+            result.append((x, images.luma(x), images.resized(x, (7, 9)), load_channels(file.getvalue())))
+        assert result[0][0].shape == (3, 11, 19)
+        assert all(torch.equal(one, other) for one, other in zip(*result, strict=True))

@@ -28,8 +28,8 @@ def test_each_class_has_a_channel_and_the_last_is_for_none():
 def test_augmentation_moves_both():
     batch = LabelMaps.of(Arrays(PHOTOS, MASKS, ("sky", "road", "car")), "mine").batch([0, 1], torch.Generator())
     images = batch.images.float() / 255
-    found = Augment(flip=True)(Batch(images, batch.targets), torch.Generator().manual_seed(1))
-    for image, target, before, photo in zip(*found, images, batch.targets, strict=True):
+    augmented = Augment(flip=True)(Batch(images, batch.targets), torch.Generator().manual_seed(1))
+    for image, target, before, photo in zip(*augmented, images, batch.targets, strict=True):
         turned = torch.equal(image, before.flip(2))
         assert turned or torch.equal(image, before)
         assert torch.equal(target, photo.flip(2) if turned else photo)

@@ -30,20 +30,20 @@ def same(a: list[tuple[torch.Tensor, torch.Tensor]], b: list[tuple[torch.Tensor,
 
 
 @pytest.mark.parametrize("options", [{}, {"transform": lambda x: x}, {"augment": lambda x, rng: x}])
-def test_an_epoch_is_every_example_once_as_a_255th(options):
+def test_an_epoch_has_every_example_once_divided_by_255(options):
     loader = Loader(Arrays(X, Y), 10, seed=1, **options)
-    found = batches(loader)
-    assert [len(y) for _, y in found] == [10] * 10 + [3]
+    batch_list = batches(loader)
+    assert [len(y) for _, y in batch_list] == [10] * 10 + [3]
     assert len(loader) == 11
-    order = torch.cat([y for _, y in found])
+    order = torch.cat([y for _, y in batch_list])
     assert sorted(order.tolist()) == list(range(103))
     assert order.tolist() != list(range(103))
-    x = torch.cat([x for x, _ in found])
+    x = torch.cat([x for x, _ in batch_list])
     assert x.dtype == torch.float32
     np.testing.assert_array_equal(x.numpy(), X.numpy()[order.numpy()].astype(np.float32) / np.float32(255))
 
 
-def test_without_shuffling_the_order_is_kept_and_the_rest_may_be_dropped():
+def test_without_shuffling_the_order_is_kept_and_an_incomplete_batch_can_be_dropped():
     loader = Loader(Arrays(X, Y), 10, seed=1, shuffle=False, drop_last=True)
     assert torch.cat([y for _, y in loader.epoch(3)]).tolist() == list(range(100))
     assert len(loader) == 10
@@ -82,20 +82,20 @@ def test_the_order_is_uniform():
     augment=st.sampled_from([None, SHAKE]),
     epoch=st.integers(0, 10**9),
 )
-def test_an_epoch_taken_up_anywhere_has_the_same_bits(start, prefetch, augment, epoch):
+def test_an_epoch_resumed_at_any_batch_has_equal_bits(start, prefetch, augment, epoch):
     whole = batches(Loader(Arrays(X, Y), 10, seed=3, augment=augment), epoch)
     again = batches(Loader(Arrays(X, Y), 10, seed=3, augment=augment, prefetch=prefetch), epoch, start)
     assert same(whole[start:], again)
 
 
-def test_chunks_do_not_show(monkeypatch):
+def test_the_chunk_size_does_not_change_the_batches(monkeypatch):
     expected = batches(Loader(Arrays(X, Y), 3, seed=3))
     for size in (1, 500, 5000):
         monkeypatch.setattr("pellucid.data.loader._CHUNK_BYTES", size)
         assert same(batches(Loader(Arrays(X, Y), 3, seed=3)), expected)
 
 
-def test_every_batch_is_shaken_differently_and_every_epoch_too():
+def test_every_batch_and_epoch_is_augmented_differently():
     x = X[:1].repeat(40, 1, 1, 1)
     loader = Loader(Arrays(x, torch.zeros(40)), 10, seed=3, augment=SHAKE)
     seen = [picture for epoch in range(3) for batch, _ in loader.epoch(epoch) for picture in batch]
@@ -123,7 +123,7 @@ def test_ranks_share_each_batch(world, augment):
     """The ranks' rows, put together, are the rows that one machine sees; every rank has as many batches."""
     alone = batches(Loader(Arrays(X, Y), 10, seed=7), 2)
     ranks = [batches(Loader(Arrays(X, Y), 10, seed=7, rank=r, world=world, augment=augment), 2) for r in range(world)]
-    assert {len(found) for found in ranks} == {len(alone)}
+    assert {len(result) for result in ranks} == {len(alone)}
     for k, (_, y) in enumerate(alone):
         for r in range(world):
             assert ranks[r][k][1].tolist() == y[r::world].tolist()
@@ -159,7 +159,7 @@ def test_finishing_stops_the_threads_and_leaves_the_thread_count():
     assert seen == [before]
 
 
-def test_a_fault_in_the_background_reaches_the_consumer_and_stops_the_threads():
+def test_an_error_in_a_background_thread_is_raised_in_the_consumer():
     def faulty(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         raise PellucidError("no such picture")
 
@@ -180,22 +180,22 @@ def test_as_many_batches_are_prepared_at_a_time_as_there_are_threads(monkeypatch
     assert usable_processors() == 3
 
 
-def test_the_background_is_bounded():
-    made: list[int] = []
+def test_the_number_of_prefetched_batches_is_bounded():
+    prepared: list[int] = []
 
     def count(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        made.append(1)
+        prepared.append(1)
         return x
 
     iterator = Loader(Arrays(X, Y), 1, seed=0, augment=count, prefetch=3).epoch(0)
     next(iterator)
     time.sleep(0.05)
-    assert len(made) <= 5
+    assert len(prepared) <= 5
     iterator.close()
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ({"batch_size": 0}, "batch size 0"),
         ({"batch_size": 2, "world": 3}, "batch size 2"),
@@ -205,8 +205,8 @@ def test_the_background_is_bounded():
         ({"source": Arrays(X[:0], Y[:0])}, "do not fill one batch"),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused(options, words):
-    with pytest.raises(PellucidError, match=words):
+def test_sizes_that_do_not_fit_are_refused(options, message):
+    with pytest.raises(PellucidError, match=message):
         Loader(**({"source": Arrays(X, Y), "batch_size": 10, "seed": 0} | options))
 
 
@@ -229,17 +229,17 @@ class Squares:
 
 
 @pytest.mark.parametrize("prefetch", [0, 1, 4])
-def test_any_source_comes_in_the_documented_order_with_the_documented_draws(prefetch):
+def test_any_source_is_read_in_the_documented_order_with_the_documented_generators(prefetch):
     loader = Loader(Squares(), 10, seed=9, prefetch=prefetch)
     order = torch.randperm(103, generator=torch.Generator().manual_seed(mix(9, 2)))
-    found = batches(loader, 2)
-    assert [len(y) for _, y in found] == [10] * 10 + [3]
-    for k, (x, y) in enumerate(found):
+    batch_list = batches(loader, 2)
+    assert [len(y) for _, y in batch_list] == [10] * 10 + [3]
+    for k, (x, y) in enumerate(batch_list):
         take = order[10 * k : 10 * k + 10]
         assert torch.equal(y, take)
         rng = torch.Generator().manual_seed(mix(9, 2, k, 0))
         assert torch.equal(x[:, 0], take * take + torch.rand(len(take), 1, generator=rng)[:, 0])
-    assert same(batches(loader, 2, start=4), found[4:])
+    assert same(batches(loader, 2, start=4), batch_list[4:])
     assert not loader_threads()
 
 
@@ -250,15 +250,15 @@ def test_a_joint_augmentation_gets_the_whole_batch_before_the_transform():
         def __call__(self, batch, rng):
             return Batch(-batch.images, -batch.targets)
 
-    (found,) = Loader(
+    (result,) = Loader(
         Arrays(torch.ones(4, 2), torch.arange(4)), 4, 0, Negate(), False, transform=lambda x: x - 1
     ).epoch(0)
-    assert found.images.tolist() == [[-2.0, -2.0]] * 4
-    assert found.targets.tolist() == [0, -1, -2, -3]
+    assert result.images.tolist() == [[-2.0, -2.0]] * 4
+    assert result.targets.tolist() == [0, -1, -2, -3]
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"),
+    ("answer", "message"),
     [
         (lambda k: torch.zeros(len(k), 2), "return pellucid.data.Batch"),
         (lambda k: (torch.zeros(len(k), 2), torch.zeros(len(k)), 0), "return pellucid.data.Batch"),
@@ -266,16 +266,16 @@ def test_a_joint_augmentation_gets_the_whole_batch_before_the_transform():
         (lambda k: Batch(torch.zeros(len(k), 2), []), "10 images and 0 targets for 10 indices"),
     ],
 )
-def test_a_batch_of_other_examples_than_requested_is_refused(answer, words):
+def test_a_batch_of_other_examples_than_requested_is_refused(answer, message):
     class Wrong(Squares):
         def batch(self, indices, rng):
             return answer(indices)
 
-    with pytest.raises(PellucidError, match=f"Wrong.batch returned .*{words}"):
+    with pytest.raises(PellucidError, match=f"Wrong.batch returned .*{message}"):
         batches(Loader(Wrong(), 10, seed=0))
 
 
-def test_start_is_checked():
+def test_an_invalid_start_is_refused():
     loader = Loader(Arrays(X, Y), 10, seed=0)
     assert batches(loader, start=11) == []
     with pytest.raises(PellucidError, match="start is 12"):

@@ -60,13 +60,13 @@ def centres_inside(shapes: list[tuple[str, list[tuple[int, int]]]], classes: tup
 @pytest.mark.parametrize("write", [labelme, coco])
 def test_masks_are_those_of_an_independent_rasterisation(write: Any, tmp_path: Path) -> None:
     shapes = [("wall", RECTANGLE), ("roof", TRIANGLE), ("door", COVER)]
-    found = ObjectMasks(DetectionFolder(write(tmp_path / "set", shapes)))
-    assert found.classes == ("background", "door", "roof", "wall")
-    image, mask = found.example(0)
+    masks = ObjectMasks(DetectionFolder(write(tmp_path / "set", shapes)))
+    assert masks.classes == ("background", "door", "roof", "wall")
+    image, mask = masks.example(0)
     assert image.shape == (3, *SIZE)
     rows, columns = np.indices(SIZE)
     unambiguous = rows + columns != 59  # centres on the hypotenuse of the triangle are neither inside nor outside
-    expected = centres_inside(shapes, found.classes)
+    expected = centres_inside(shapes, masks.classes)
     np.testing.assert_array_equal(mask.numpy()[unambiguous], expected[unambiguous])
     _, door, roof, wall = torch.bincount(mask.flatten(), minlength=4).tolist()
     assert (door, wall) == (20 * 20, 10 * 10)  # the door covers the others
@@ -76,28 +76,28 @@ def test_masks_are_those_of_an_independent_rasterisation(write: Any, tmp_path: P
 def test_later_shapes_cover_earlier_ones(tmp_path: Path) -> None:
     one = [("wall", RECTANGLE), ("door", COVER)]
     for name, shapes in (("first", one), ("second", one[::-1])):
-        found = ObjectMasks(DetectionFolder(labelme(tmp_path / name, shapes)))
-        counts = torch.bincount(found.example(0)[1].flatten(), minlength=3).tolist()
+        masks = ObjectMasks(DetectionFolder(labelme(tmp_path / name, shapes)))
+        counts = torch.bincount(masks.example(0)[1].flatten(), minlength=3).tolist()
         door, wall = (400, 100) if name == "first" else (300, 200)
         assert counts == [SIZE[0] * SIZE[1] - door - wall, door, wall]
 
 
 def test_objects_named_background_are_background(tmp_path: Path) -> None:
     shapes = [("wall", RECTANGLE), ("background", COVER)]
-    found = ObjectMasks(DetectionFolder(labelme(tmp_path / "set", shapes)))
-    assert found.classes == ("background", "wall")
-    assert int(found.example(0)[1].sum()) == 100
+    masks = ObjectMasks(DetectionFolder(labelme(tmp_path / "set", shapes)))
+    assert masks.classes == ("background", "wall")
+    assert int(masks.example(0)[1].sum()) == 100
 
 
 def test_batches_have_masks_of_the_resized_images(tmp_path: Path) -> None:
-    found = ObjectMasks(DetectionFolder(coco(tmp_path / "set", [("wall", RECTANGLE)]), size=30), ignored=255)
-    batch = found.batch([0, 0], torch.Generator())
+    masks = ObjectMasks(DetectionFolder(coco(tmp_path / "set", [("wall", RECTANGLE)]), size=30), ignored=255)
+    batch = masks.batch([0, 0], torch.Generator())
     assert batch.images.shape == (2, 3, 20, 30)
     assert batch.targets.shape == (2, 20, 30)
     assert batch.targets.dtype is torch.int64
     assert int((batch.targets == 1).sum()) == 2 * 10 * 5
-    assert (found.sizes_vary, found.preprocess, len(found)) == (True, {"size": 30}, 1)
-    assert found.checksum != found.source.checksum
+    assert (masks.sizes_vary, masks.preprocess, len(masks)) == (True, {"size": 30}, 1)
+    assert masks.checksum != masks.source.checksum
 
 
 def test_objects_without_an_outline_are_refused(tmp_path: Path) -> None:

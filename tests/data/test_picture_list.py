@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from pellucid.data import addresses
-from pellucid.data.addresses import ahead, read_address
+from pellucid.data.addresses import read_address, read_ahead
 from pellucid.data.picture_list import PictureList, is_collection, picture_list
 from pellucid.errors import PellucidError
 
@@ -50,11 +50,11 @@ def tar(path: Path, files: dict[str, bytes]) -> Path:
     return path
 
 
-def content(found: PictureList) -> dict[str, bytes]:
-    numbers = range(len(found))
-    read = [one() for one in found.contents(numbers)]
+def content(result: PictureList) -> dict[str, bytes]:
+    numbers = range(len(result))
+    read = [one() for one in result.contents(numbers)]
     return {
-        found.name(k): one.read_bytes() if isinstance(one, Path) else one for k, one in zip(numbers, read, strict=True)
+        result.name(k): one.read_bytes() if isinstance(one, Path) else one for k, one in zip(numbers, read, strict=True)
     }
 
 
@@ -63,9 +63,9 @@ def test_a_folder_and_a_zip_are_sorted_and_without_hidden_files(folder: Path, tm
         for name, data in FILES.items():
             archive.writestr(name, data)
     for source in (folder, tmp_path / "in.zip"):
-        found = picture_list(str(source))
-        assert [*content(found).items()] == [(name, FILES[name]) for name in SORTED]
-        before = found.digest
+        pictures = picture_list(str(source))
+        assert [*content(pictures).items()] == [(name, FILES[name]) for name in SORTED]
+        before = pictures.digest
         assert picture_list(str(source)).digest == before
     (folder / "b" / "3.png").write_bytes(png(3))
     assert picture_list(str(folder)).digest != before
@@ -86,9 +86,9 @@ def test_tars_are_read_in_their_own_order(tmp_path: Path) -> None:
 
 def test_a_list_has_paths_relative_to_it(folder: Path) -> None:
     (folder / "list.txt").write_text("b/2.png\n\nmissing.png\na.png\n")
-    found = picture_list(str(folder / "list.txt"))
-    assert [found.name(k) for k in range(3)] == ["b/2.png", "missing.png", "a.png"]
-    assert found.read(0) == folder / "b" / "2.png"
+    pictures = picture_list(str(folder / "list.txt"))
+    assert [pictures.name(k) for k in range(3)] == ["b/2.png", "missing.png", "a.png"]
+    assert pictures.read(0) == folder / "b" / "2.png"
     one = picture_list(str(folder / "a.png"))
     assert (len(one), one.name(0), one.read(0)) == (1, "a.png", folder / "a.png")
 
@@ -146,11 +146,11 @@ def test_a_bucket_is_listed_below_a_folder(memory: Any) -> None:
     for name, data in FILES.items():
         memory.pipe(f"/bucket/photos/{name}", data)
     memory.pipe("/bucket/other.png", png(9))
-    found = picture_list("memory://bucket/photos")
+    pictures = picture_list("memory://bucket/photos")
     names = [f"memory://bucket/photos/{name}" for name in SORTED]
-    assert [*content(found)] == names
-    assert content(found)[names[-1]] == FILES["b/2.png"]
-    before = found.digest
+    assert [*content(pictures)] == names
+    assert content(pictures)[names[-1]] == FILES["b/2.png"]
+    before = pictures.digest
     memory.pipe("/bucket/photos/b/2.png", png(2) + b"more")
     assert picture_list("memory://bucket/photos").digest != before
     assert len(picture_list("memory://bucket/other.png")) == 1
@@ -277,8 +277,8 @@ def test_addresses_of_the_web_are_read_and_tried_again(site: str, folder: Path, 
     (folder / "lost.png").write_bytes(png(7))
     lines = [f"{site}/b/2.png?size=4", "a.png", f"{site}/lost.png", f"{site}/none.png"]
     (folder / "list.txt").write_text("\n".join(lines))
-    found = picture_list(str(folder / "list.txt"))
-    read = [*found.contents(range(4))]
+    pictures = picture_list(str(folder / "list.txt"))
+    read = [*pictures.contents(range(4))]
     assert [read[0](), read[1](), read[2]()] == [FILES["b/2.png"], folder / "a.png", png(7)]
     with pytest.raises(PellucidError, match=r"none\.png cannot be read") as caught:
         read[3]()
@@ -288,13 +288,13 @@ def test_addresses_of_the_web_are_read_and_tried_again(site: str, folder: Path, 
     assert picture_list(f"{site}/a.png").read(0) == FILES["a.png"]
 
 
-def test_an_endless_answer_is_cut_off(site: str, monkeypatch: Any) -> None:
+def test_an_endless_response_is_stopped_at_the_limit(site: str, monkeypatch: Any) -> None:
     monkeypatch.setattr(addresses, "MAX_BYTES", 3 << 20)
     with pytest.raises(PellucidError, match="more than 3145728 bytes"):
         read_address(f"{site}/endless.png", threading.Event())
 
 
-def test_what_needs_another_library_is_named(tmp_path: Path) -> None:
+def test_the_missing_library_for_a_bucket_is_named(tmp_path: Path) -> None:
     pytest.importorskip("fsspec")
     try:
         import s3fs  # type: ignore[import-not-found]  # noqa: F401
@@ -318,17 +318,17 @@ def test_tars_of_one_name_are_refused(tmp_path: Path) -> None:
         picture_list([names[0], names[0]])
 
 
-def test_at_most_some_pictures_are_read_ahead(monkeypatch: Any) -> None:
-    monkeypatch.setattr(addresses, "AHEAD", 5)
+def test_the_number_of_pictures_read_ahead_is_bounded(monkeypatch: Any) -> None:
+    monkeypatch.setattr(addresses, "MAX_READ_AHEAD", 5)
     begun: list[int] = []
-    found = ahead(lambda k: begun.append(k) or k, range(100), stop := threading.Event())
-    assert [next(found)() for _ in range(3)] == [0, 1, 2]
-    found.close()  # type: ignore[attr-defined]
+    result = read_ahead(lambda k: begun.append(k) or k, range(100), stop := threading.Event())
+    assert [next(result)() for _ in range(3)] == [0, 1, 2]
+    result.close()  # type: ignore[attr-defined]
     assert len(begun) <= 8
     assert stop.is_set()
 
 
-def test_nothing_is_tried_again_once_reading_ahead_has_stopped(monkeypatch: Any) -> None:
+def test_no_download_is_repeated_after_reading_ahead_has_stopped(monkeypatch: Any) -> None:
     monkeypatch.setattr(addresses, "PAUSE", 1000.0)
     stop = threading.Event()
     stop.set()

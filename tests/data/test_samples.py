@@ -41,7 +41,7 @@ def tensor(image: Image.Image) -> torch.Tensor:
 
 
 @pytest.mark.slow
-def test_every_sample_is_there_and_all_are_small(written: tuple[Path, tuple[Sample, ...]]):
+def test_every_sample_exists_and_is_small(written: tuple[Path, tuple[Sample, ...]]):
     folder, samples = written
     text = (folder / "README.md").read_text(encoding="utf-8")
     for sample in samples:
@@ -51,7 +51,7 @@ def test_every_sample_is_there_and_all_are_small(written: tuple[Path, tuple[Samp
     assert sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) < 4_000_000
 
 
-def test_the_pictures_are_the_same_each_time():
+def test_sample_pictures_are_written_reproducibly():
     for draw in (smear, people, street, face):
         first, again, other = (draw(seed)[0].tobytes() for seed in (1, 1, 2))
         assert first == again
@@ -82,21 +82,21 @@ def test_the_folders_are_read(written: tuple[Path, tuple[Sample, ...]]):
 
 def test_the_shipped_detector_finds_the_drawn_cells():
     image, boxes = smear(0)
-    found = ObjectFinder(shipped("bccd")).find([tensor(image)], 0.5)[0]
-    overlap = box_iou(torch.tensor([corners for _, *corners in boxes]), found.boxes)
+    result = ObjectFinder(shipped("bccd")).find([tensor(image)], 0.5)[0]
+    overlap = box_iou(torch.tensor([corners for _, *corners in boxes]), result.boxes)
     best, index = overlap.max(1)
-    right = (best > 0.5) & (found.labels[index] == torch.tensor([CELLS.index(name) for name, *_ in boxes]))
+    right = (best > 0.5) & (result.labels[index] == torch.tensor([CELLS.index(name) for name, *_ in boxes]))
     assert right.float().mean() > 0.8
-    assert len(found) <= len(boxes) + 1
+    assert len(result) <= len(boxes) + 1
 
 
 def test_the_shipped_detector_finds_the_drawn_people():
     image, masks = people(1)
-    found = ObjectFinder(shipped("pennfudan")).find([tensor(image)], 0.5)[0]
+    result = ObjectFinder(shipped("pennfudan")).find([tensor(image)], 0.5)[0]
     truth = torch.from_numpy(np.stack(masks))
-    assert found.masks is not None
-    overlap = (truth[:, None] & found.masks).sum((2, 3)) / (truth[:, None] | found.masks).sum((2, 3))
-    assert len(found) == len(masks)
+    assert result.masks is not None
+    overlap = (truth[:, None] & result.masks).sum((2, 3)) / (truth[:, None] | result.masks).sum((2, 3))
+    assert len(result) == len(masks)
     assert overlap.max(1).values.min() > 0.5
 
 
@@ -111,8 +111,8 @@ def test_the_shipped_segmentation_names_most_pixels_of_the_drawn_street():
 
 def test_the_shipped_key_points_lie_on_the_drawn_face():
     image, points = face(0)
-    found = KeypointFinder(shipped("faces"))([tensor(image)])[0][:, :2]
-    assert (found - torch.tensor(points)).norm(dim=1).mean() < 0.04 * image.width
+    result = KeypointFinder(shipped("faces"))([tensor(image)])[0][:, :2]
+    assert (result - torch.tensor(points)).norm(dim=1).mean() < 0.04 * image.width
 
 
 def test_the_shipped_classifiers_name_the_digit_and_the_hand(written: tuple[Path, tuple[Sample, ...]]):
@@ -121,6 +121,6 @@ def test_the_shipped_classifiers_name_the_digit_and_the_hand(written: tuple[Path
         model = shipped(name)
         predictor = task_of(model).predictor(model)
         image = predictor.read(folder / file)
-        (found,) = predictor.predict([(Picture("a", file, lambda image=image: image), image)])
-        assert not isinstance(found, PellucidError)
-        assert found.values["label"] == label
+        (result,) = predictor.predict([(Picture("a", file, lambda image=image: image), image)])
+        assert not isinstance(result, PellucidError)
+        assert result.values["label"] == label

@@ -9,7 +9,7 @@ from pellucid.data.tree import class_of, classes_of, files_of, open_tree, parts_
 from pellucid.errors import PellucidError
 
 
-def test_a_wrapped_tree_in_parts(tree):
+def test_a_tree_inside_one_folder_with_splits(tree):
     names = ["set/train/cat/a.png", "set/train/dog/deep/b.png", "set/val/cat/c.png", "set/train/README"]
     with open_tree(tree("wrapped.zip", dict.fromkeys(names, b"x"))) as files:
         root = root_of(files)
@@ -20,14 +20,14 @@ def test_a_wrapped_tree_in_parts(tree):
         assert class_of("set/train/dog/deep/b.png", "set/train/") == "dog"
 
 
-def test_a_plain_tree(tree):
+def test_a_tree_of_class_folders(tree):
     with open_tree(tree("plain", {"cat/a.png": b"x", "dog/b.png": b"x", "README": b"x"})) as files:
         assert root_of(files) == ""
         assert parts_of(files, "") == set()
         assert classes_of(files, "") == ("cat", "dog")
 
 
-def test_no_classes(tree):
+def test_a_tree_without_class_folders_is_refused(tree):
     with open_tree(tree("flat", {"a.png": b"x"})) as files, pytest.raises(PellucidError, match="no class folders"):
         classes_of(files, "")
 
@@ -58,7 +58,7 @@ def test_a_symbolic_link_in_a_zip_is_refused(tree):
 
 
 @pytest.mark.parametrize("name", ["plain", "packed.zip"])
-def test_an_empty_class_folder_is_reported_and_not_left_out(tree, name):
+def test_an_empty_class_folder_is_refused(tree, name):
     root = tree(name, {"train/cat/a.png": b"x", "train/dog/b.png": b"x"})
     if root.is_dir():
         (root / "train" / "eel").mkdir()

@@ -31,8 +31,8 @@ def autograd_of(detector, params, batch, losses_of):
     grads = torch.autograd.grad(total, list(flat.values()), allow_unused=True)
     for tensor in flat.values():
         tensor.requires_grad_(False)
-    found = {path: torch.zeros_like(w) if g is None else g for (path, w), g in zip(flat.items(), grads, strict=True)}
-    return {name: value.detach() for name, value in losses.items()}, found
+    result = {path: torch.zeros_like(w) if g is None else g for (path, w), g in zip(flat.items(), grads, strict=True)}
+    return {name: value.detach() for name, value in losses.items()}, result
 
 
 def box_at(offsets, anchor, deviations=(1.0, 1.0, 1.0, 1.0)):

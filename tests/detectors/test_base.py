@@ -17,18 +17,18 @@ def decided():
     return small_single_stage().decide(Candidates(BOXES, SCORES, torch.arange(5), (40, 40)))
 
 
-def test_each_candidate_has_a_fate_for_each_class():
+def test_each_candidate_has_a_reason_for_each_class():
     decision = decided()
-    found = decision.detections
-    assert found.scores.tolist() == [SCORES[0, 0], SCORES[2, 1], SCORES[1, 1]]
-    assert found.labels.tolist() == [0, 1, 1]  # box 1 is suppressed by box 0 as class 0, and detected as class 1
+    result = decision.detections
+    assert result.scores.tolist() == [SCORES[0, 0], SCORES[2, 1], SCORES[1, 1]]
+    assert result.labels.tolist() == [0, 1, 1]  # box 1 is suppressed by box 0 as class 0, and detected as class 1
     assert decision.chosen.tolist() == [0, 2, 1]
-    assert torch.equal(found.boxes, BOXES[[0, 2, 1]])
+    assert torch.equal(result.boxes, BOXES[[0, 2, 1]])
     low, high, gone = Fate.LOW_SCORE, Fate.DETECTED, Fate.SUPPRESSED
     assert decision.fates.tolist() == [[high, low], [gone, high], [low, high], [gone, low], [low, low]]
 
 
-def test_a_box_without_area_is_no_detection():
+def test_a_box_without_area_is_removed():
     boxes = torch.tensor([[40.0, 5, 40, 9], [3, 4, 9, 9], [3, 40, 9, 40]])  # cut at the border of 40 x 40 pixels
     scores = torch.tensor([[0.9], [0.8], [0.01]])
     decision = small_single_stage().decide(Candidates(boxes, scores, torch.arange(3), (40, 40)))
@@ -36,7 +36,7 @@ def test_a_box_without_area_is_no_detection():
     assert decision.fates.tolist() == [[Fate.NO_AREA], [Fate.DETECTED], [Fate.LOW_SCORE]]
 
 
-def test_limits_of_candidates_and_detections_are_fates_too(monkeypatch):
+def test_limits_of_candidates_and_detections_are_given_as_reasons(monkeypatch):
     monkeypatch.setattr(detectors, "MAX_CANDIDATES", 3)
     monkeypatch.setattr(detectors, "MAX_DETECTIONS", 1)
     decision = decided()
@@ -47,7 +47,7 @@ def test_limits_of_candidates_and_detections_are_fates_too(monkeypatch):
     assert fates.count(Fate.OVER_LIMIT) == 1  # 0.7
 
 
-def test_no_candidate_leads_to_no_detection():
+def test_an_image_without_candidates_has_no_detections():
     empty = Candidates(torch.zeros(0, 4), torch.zeros(0, 2), torch.zeros(0).long(), (40, 40))
     decision = small_single_stage().decide(empty)
     assert len(decision.detections) == 0
@@ -60,5 +60,5 @@ def test_maps_are_joined_in_the_order_of_maps_rows_columns_and_anchors():
     assert y.shape == (2, 14, 3)
     assert y[1, 2 * (1 * 3 + 2) + 1].tolist() == maps[0][1, 3:, 1, 2].tolist()  # row 1, column 2, anchor 1
     assert y[0, 12].tolist() == maps[1][0, :3, 0, 0].tolist()
-    for found, one in zip(split_maps(y, maps), maps, strict=True):
-        assert torch.equal(found, one)
+    for result, one in zip(split_maps(y, maps), maps, strict=True):
+        assert torch.equal(result, one)

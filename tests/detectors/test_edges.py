@@ -73,9 +73,9 @@ def test_unusual_sets_of_objects_have_finite_losses_and_gradients(family, name):
 def test_tiny_images_have_detections_inside_them(family, size):
     detector = FAMILIES[family]()
     params = parameters(detector)
-    (found,) = detector.predict(params, torch.rand(1, 3, *size, dtype=torch.float64))
+    (result,) = detector.predict(params, torch.rand(1, 3, *size, dtype=torch.float64))
     limits = torch.tensor([size[1], size[0]] * 2)
-    assert bool(((found.boxes >= 0) & (found.boxes <= limits)).all())
+    assert bool(((result.boxes >= 0) & (result.boxes <= limits)).all())
     empty = Batch(torch.rand(1, 3, *size, dtype=torch.float64), [objects([], detector)])
     losses, _ = detector.gradients(params, empty, Mode(True, torch.Generator().manual_seed(0)))
     assert all(bool(value.isfinite()) for value in losses.values())
@@ -84,7 +84,7 @@ def test_tiny_images_have_detections_inside_them(family, size):
 def coarse(detector):
     """The same detector on maps of the strides 32 and 64, for large images in little time."""
     nodes = {"fine": (Conv2d(8, 1, stride=32), "input"), "coarse": (Conv2d(8, 3, stride=2, padding=1), "fine")}
-    values = {one.name: getattr(detector, one.name) for one in fields(detector)}
+    values = {field_.name: getattr(detector, field_.name) for field_ in fields(detector)}
     changes = {name: replace(layer, scale=1 / 32) for name, layer in values.items() if name.endswith("align")}
     changes |= {"backbone": Graph(nodes, ("fine", "coarse"))}
     changes |= {name: {"strides": (32, 64), "stride": 64}[name] for name in values if name in ("strides", "stride")}
@@ -93,19 +93,19 @@ def coarse(detector):
 
 @pytest.mark.real
 @pytest.mark.parametrize("family", FAMILIES)
-def test_candidates_cover_a_large_image(family):
+def test_anchors_cover_a_large_image(family):
     detector = coarse(FAMILIES[family]())
     if family == "fast":
         detector = replace(detector, stride=512)
     params = parameters(detector, (3, 64, 64))
     params = map_tree(torch.Tensor.float, params)
     image = torch.linspace(0, 1, 6000).expand(1, 3, 4000, 6000)
-    (found,) = detector.candidates(params, image)
-    boxes = found.boxes
-    assert found.size == (4000, 6000)
+    (result,) = detector.candidates(params, image)
+    boxes = result.boxes
+    assert result.size == (4000, 6000)
     assert bool(((boxes >= 0) & (boxes <= torch.tensor([6000.0, 4000.0] * 2))).all())
     assert len(boxes) < 1000 or bool((boxes.amax(0)[2:] > torch.tensor([5500.0, 3500.0])).all())
-    assert len(detector.decide(found).detections) <= 100
+    assert len(detector.decide(result).detections) <= 100
 
 
 def classified(boxes, proposals, size=SIDE):
@@ -118,9 +118,9 @@ def classified(boxes, proposals, size=SIDE):
 def test_linear_classifiers_of_one_pixel_and_of_500_boxes():
     for boxes in ([[10.0, 12.0, 11.0, 13.0]], many(500)):
         image, detector = classified(boxes, windows(SIDE))
-        found = detector.predict(image, windows(SIDE), threshold=-torch.inf)
-        assert bool(found.boxes.isfinite().all())
-        assert bool(((found.boxes >= 0) & (found.boxes <= torch.tensor([46.0, 33.0] * 2))).all())
+        predictions = detector.predict(image, windows(SIDE), threshold=-torch.inf)
+        assert bool(predictions.boxes.isfinite().all())
+        assert bool(((predictions.boxes >= 0) & (predictions.boxes <= torch.tensor([46.0, 33.0] * 2))).all())
         for size in ((1, 1), (7, 90)):
             tiny = detector.predict(torch.rand(3, *size), windows(size), threshold=-torch.inf)
             assert bool((tiny.boxes[:, 2:] <= torch.tensor([size[1], size[0]])).all())

@@ -23,20 +23,20 @@ def in_ssd(detector, batch):
         anchors = detector.anchors([tuple(size) for size in sizes], (0, 0)).double()
         of_class, of_box, count = 0 * y.sum(), y.new_zeros(()), 0  # depends on y also without positives
         for outputs, one in zip(y, batch.targets, strict=True):
-            found = assign_bipartite(anchors, one.boxes.double())
-            logits, positive = outputs[:, :3], found.positive.nonzero()[:, 0].tolist()
+            assignment = assign_bipartite(anchors, one.boxes.double())
+            logits, positive = outputs[:, :3], assignment.positive.nonzero()[:, 0].tolist()
             costs = -logits.detach().log_softmax(1)[:, 0]
             rest = sorted(set(range(len(anchors))) - set(positive), key=lambda k: -costs[k].item())
             for k in positive:
-                index = int(found.matched[k])
+                index = int(assignment.matched[k])
                 x0, y0, x1, y1 = one.boxes[index].double()
                 a0, b0, a1, b1 = anchors[k]
                 wide, high = a1 - a0, b1 - b0
-                wanted = torch.stack([
+                expected = torch.stack([
                     (x0 + x1 - a0 - a1) / 2 / wide / 0.1, (y0 + y1 - b0 - b1) / 2 / high / 0.1,
                     ((x1 - x0) / wide).log() / 0.2, ((y1 - y0) / high).log() / 0.2,
                 ])  # fmt: skip
-                of_box = of_box + F.smooth_l1_loss(outputs[k, 3:], wanted, reduction="sum")
+                of_box = of_box + F.smooth_l1_loss(outputs[k, 3:], expected, reduction="sum")
                 of_class = of_class - logits[k].log_softmax(0)[1 + one.labels[index]]
             for k in rest[: 3 * len(positive)]:
                 of_class = of_class - logits[k].log_softmax(0)[0]
@@ -63,7 +63,7 @@ def in_yolo3(detector, batch):
                 half = size * torch.stack([w, h]).exp() / 2
                 boxes.append(torch.cat([centre - half, centre + half]))
             predicted, shapes = torch.stack(boxes).detach(), [torch.tensor(k) for k in detector.shapes]
-            found = assign_best_anchor(
+            assignment = assign_best_anchor(
                 anchors,
                 shapes,
                 sizes,
@@ -72,11 +72,11 @@ def in_yolo3(detector, batch):
                 predicted,
             )
             for k in range(len(anchors)):
-                target = y.new_ones(()) if found.positive[k] else y.new_zeros(())
-                if found.positive[k] or found.negative[k]:
+                target = y.new_ones(()) if assignment.positive[k] else y.new_zeros(())
+                if assignment.positive[k] or assignment.negative[k]:
                     of_object = of_object + F.binary_cross_entropy_with_logits(outputs[k, 4], target)
-            for k in found.positive.nonzero()[:, 0].tolist():
-                index = int(found.matched[k])
+            for k in assignment.positive.nonzero()[:, 0].tolist():
+                index = int(assignment.matched[k])
                 box, anchor, s = one.boxes[index].double(), anchors[k], strides[k]
                 corner = (anchor[:2] + anchor[2:] - s) / 2
                 inside = ((box[:2] + box[2:]) / 2 - corner) / s
@@ -101,10 +101,10 @@ def in_yolo1(detector, batch):
         height, width = batch.images.shape[2:]
         of_box, of_object, background, of_class = (y.new_zeros(()) for _ in range(4))
         for outputs, one in zip(y, batch.targets, strict=True):
-            found = assign_grid((rows, columns), 8, one.boxes.double())
+            assignment = assign_grid((rows, columns), 8, one.boxes.double())
             for cell, numbers in enumerate(outputs):
                 boxes = numbers[:10].view(2, 5)
-                index = int(found.matched[cell])
+                index = int(assignment.matched[cell])
                 best = -1
                 if index >= 0:
                     truth, corner = one.boxes[index].double(), torch.tensor([cell % columns, cell // columns]) * 8

@@ -52,54 +52,64 @@ def test_odd_objects_leave_all_gradients_finite(target):
         assert float(losses["box"]) == float(losses["rpn_box"]) == 0
 
 
-def test_images_of_one_pixel_have_candidates():
+def test_images_of_one_pixel_have_proposals():
     detector = small_faster()
     params = parameters(detector)
-    (found,) = detector.candidates(params, torch.rand(1, 3, 1, 1).double())
-    assert found.size == (1, 1)
-    assert bool(((found.boxes >= 0) & (found.boxes <= 1)).all())
+    (result,) = detector.candidates(params, torch.rand(1, 3, 1, 1).double())
+    assert result.size == (1, 1)
+    assert bool(((result.boxes >= 0) & (result.boxes <= 1)).all())
     assert len(detector.predict(params, torch.rand(1, 3, 1, 1).double())) == 1
 
 
 def test_a_quarter_of_the_regions_may_have_an_object():
     batch = drawn()
     proposals = [torch.rand(40, 4, generator=torch.Generator().manual_seed(k)).double() * 20 for k in range(4)]
-    proposals = [torch.cat([one[:, :2], one[:, :2] + one[:, 2:] + 1], 1) for one in proposals]
-    found = draw_regions(proposals, batch.targets, 2, 12, 0.25, torch.Generator().manual_seed(0))
-    truth, labels = torch.cat([one.boxes for one in batch.targets]), torch.cat([one.labels for one in batch.targets])
+    proposals = [torch.cat([proposal[:, :2], proposal[:, :2] + proposal[:, 2:] + 1], 1) for proposal in proposals]
+    drawn_regions = draw_regions(proposals, batch.targets, 2, 12, 0.25, torch.Generator().manual_seed(0))
+    truth, labels = (
+        torch.cat([target.boxes for target in batch.targets]),
+        torch.cat([target.labels for target in batch.targets]),
+    )
     for image in range(4):
-        mine = found.regions[:, 0] == image
-        assert int((found.objects[mine] >= 0).sum()) == (3 if image < 3 else 0)
+        mine = drawn_regions.regions[:, 0] == image
+        assert int((drawn_regions.objects[mine] >= 0).sum()) == (3 if image < 3 else 0)
         assert int(mine.sum()) == 12
-    assert torch.equal(found.target_boxes[found.positive], truth[found.objects[found.positive]].double())
-    assert torch.equal(found.labels[found.positive], labels[found.objects[found.positive]])
-    assert found.labels[found.objects < 0].unique().tolist() == [2]
+    assert torch.equal(
+        drawn_regions.target_boxes[drawn_regions.positive],
+        truth[drawn_regions.objects[drawn_regions.positive]].double(),
+    )
+    assert torch.equal(
+        drawn_regions.labels[drawn_regions.positive], labels[drawn_regions.objects[drawn_regions.positive]]
+    )
+    assert drawn_regions.labels[drawn_regions.objects < 0].unique().tolist() == [2]
 
 
 def test_background_is_near_an_object_or_in_an_image_without_any():
     one = Objects(torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([1]))
     proposals = torch.tensor([[0.0, 0, 3, 1], [0, 0, 5, 5], [20, 20, 30, 30]])  # IoU 0.03, 0.25 and 0
-    found = draw_regions([proposals, proposals], [one, NOTHING], 2, 8, 0.25, torch.Generator().manual_seed(0), 0.1)
-    boxes = found.regions[found.objects < 0]
+    drawn_regions = draw_regions(
+        [proposals, proposals], [one, NOTHING], 2, 8, 0.25, torch.Generator().manual_seed(0), 0.1
+    )
+    boxes = drawn_regions.regions[drawn_regions.objects < 0]
     assert boxes[boxes[:, 0] == 0, 1:].tolist() == [[0, 0, 5, 5]]
     assert sorted(boxes[boxes[:, 0] == 1, 1:].tolist()) == sorted(proposals.tolist())
 
 
 def test_proposals_are_cut_at_the_borders_and_have_an_area():
     boxes = torch.tensor([[-5.0, -5.0, 5.0, 5.0], [-9.0, 0.0, -1.0, 4.0], [-4.0, -5.0, 5.0, 5.0], [6.0, 6.0, 9.0, 9.0]])
-    found, anchors = propose(boxes, torch.tensor([0.4, 0.9, 0.3, 0.2]), (8, 10), 5)
-    assert found.tolist() == [[0.0, 0.0, 5.0, 5.0], [6.0, 6.0, 9.0, 8.0]]  # the third is a copy of the first
+    result, anchors = propose(boxes, torch.tensor([0.4, 0.9, 0.3, 0.2]), (8, 10), 5)
+    assert result.tolist() == [[0.0, 0.0, 5.0, 5.0], [6.0, 6.0, 9.0, 8.0]]  # the third is a copy of the first
     assert anchors.tolist() == [0, 3]
     assert len(propose(boxes, torch.tensor([0.4, 0.9, 0.3, 0.2]), (8, 10), 1)[0]) == 1
 
 
 def trained(detector, source, epochs, lr=3e-3, metrics=None):
     """Return the average precision at IoU 0.5 on the images that the detector has learned."""
-    it = Model(detector, optimizer=AdamW(lr), seed=1, metrics=metrics or [AveragePrecision()])
-    it.fit(source, epochs=epochs, batch_size=4, verbose=False)
-    return it.evaluate(source)
+    model = Model(detector, optimizer=AdamW(lr), seed=1, metrics=metrics or [AveragePrecision()])
+    model.fit(source, epochs=epochs, batch_size=4, verbose=False)
+    return model.evaluate(source)
 
 
 @pytest.mark.real
-def test_four_images_are_learned_by_heart():
+def test_the_detector_overfits_four_images():
     assert trained(small_faster(16, units=64), Rectangles(4), 200)["ap50"] == 1.0

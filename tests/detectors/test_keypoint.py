@@ -31,7 +31,7 @@ def small_points(channels=8, size=6):
 
 def pointed(batch):
     """Give each object three points: two of its corners, just inside, and one that is not labelled."""
-    return Batch(batch.images, [with_points(one) for one in batch.targets])
+    return Batch(batch.images, [with_points(target) for target in batch.targets])
 
 
 def with_points(one):
@@ -45,7 +45,7 @@ def points_loss(detector, targets):
     """Return a function from the finest map to the loss of the points, one by one."""
 
     def losses(finest, params, regions):
-        points, values = torch.cat([one.keypoints for one in targets]).double(), []
+        points, values = torch.cat([target.keypoints for target in targets]).double(), []
         for index in regions.positive.tolist():
             region = regions.regions[index : index + 1]
             pooled = reference_forward(detector.point_align, {}, (finest, region), Mode(True))
@@ -70,7 +70,7 @@ def test_losses_and_gradients_are_those_of_automatic_differentiation():
     assert_close(leaves(dparams), gradients, 1e-8, "gradients")
 
 
-def test_points_outside_of_their_region_and_unlabelled_ones_do_not_count():
+def test_points_outside_of_their_region_and_unlabelled_points_are_ignored():
     it = Objects(
         torch.tensor([[0.0, 0.0, 8.0, 8.0]]), torch.tensor([0]),
         keypoints=torch.tensor([[[1.0, 3.0, 2.0], [8.0, 8.0, 1.0], [8.1, 8.0, 2.0], [0.0, 0.0, 0.0]]]),
@@ -100,14 +100,14 @@ class Pointed(Rectangles):
 
 
 @pytest.mark.real
-def test_four_images_are_learned_by_heart():
-    it = Model(small_points(16), optimizer=AdamW(3e-3), seed=1, metrics=["ap"])
+def test_the_detector_overfits_four_images():
+    model = Model(small_points(16), optimizer=AdamW(3e-3), seed=1, metrics=["ap"])
     source = Pointed(4)
-    it.fit(source, epochs=200, batch_size=4, verbose=False)
-    assert it.evaluate(source)["ap50"] == 1.0
+    model.fit(source, epochs=200, batch_size=4, verbose=False)
+    assert model.evaluate(source)["ap50"] == 1.0
     batch, distances = source.batch(range(3), None), []
-    for found, truth in zip(it.predict(batch.images), batch.targets, strict=True):
+    for result, truth in zip(model.predict(batch.images), batch.targets, strict=True):
         for box, points in zip(truth.boxes, truth.keypoints, strict=True):
-            nearest = (found.boxes - box).abs().sum(1).argmin()
-            distances.append((found.keypoints[nearest, :2, :2] - points[:2, :2]).norm(dim=1))
+            nearest = (result.boxes - box).abs().sum(1).argmin()
+            distances.append((result.keypoints[nearest, :2, :2] - points[:2, :2]).norm(dim=1))
     assert torch.cat(distances).mean() < 2  # pixels

@@ -43,14 +43,14 @@ def ovals(objects, size):
 
 def masked(batch):
     size = tuple(batch.images.shape[2:])
-    return Batch(batch.images, [ovals(one, size) for one in batch.targets])
+    return Batch(batch.images, [ovals(target, size) for target in batch.targets])
 
 
 def mask_loss(detector, targets):
     """Return a function from the finest map to the loss of the masks, region by region."""
 
     def losses(finest, params, regions):
-        masks = torch.cat([one.masks for one in targets])
+        masks = torch.cat([target.masks for target in targets])
         values = []
         for index in regions.positive.tolist():
             region = regions.regions[index : index + 1]
@@ -80,21 +80,21 @@ def test_the_target_of_a_region_is_the_part_of_the_mask_in_it():
     mask[0, 2:6, 2:6] = True
     it = Objects(torch.tensor([[2.0, 2.0, 6.0, 6.0]]), torch.tensor([0]), mask)
     regions = torch.tensor([[0.0, 0.0, 0.0, 4.0, 4.0], [0.0, 2.0, 2.0, 6.0, 6.0]])
-    found = mask_targets([NOTHING, it], torch.tensor([0, 0]), regions, (4, 4))
-    assert found[0].tolist() == [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]
-    assert found[1].tolist() == [[1.0] * 4] * 4
+    result = mask_targets([NOTHING, it], torch.tensor([0, 0]), regions, (4, 4))
+    assert result[0].tolist() == [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]
+    assert result[1].tolist() == [[1.0] * 4] * 4
 
 
 def test_a_pasted_mask_is_bilinear_in_its_box():
     masks = torch.rand(1, 4, 4, generator=torch.Generator().manual_seed(0)).double()
     box = torch.tensor([[2.0, 1.0, 12.0, 7.0]]).double()
-    found = paste(masks, box, (9, 14))
+    result = paste(masks, box, (9, 14))
     for row in range(9):
         for column in range(14):
             u, v = (column + 0.5 - 2) / 10 * 4 - 0.5, (row + 0.5 - 1) / 6 * 4 - 0.5
             inside = 2 <= column < 12 and 1 <= row < 7
             u, v = min(max(u, 0.0), 3.0), min(max(v, 0.0), 3.0)
-            assert bool(found[0, row, column]) == (inside and float(bilinear(masks, v, u)) >= 0.5)
+            assert bool(result[0, row, column]) == (inside and float(bilinear(masks, v, u)) >= 0.5)
     assert paste(masks[:0], box[:0], (9, 14)).shape == (0, 9, 14)
 
 
@@ -119,6 +119,6 @@ class Ovals(Rectangles):
 
 
 @pytest.mark.real
-def test_four_images_are_learned_by_heart():
-    found = trained(small_mask(16), Ovals(4), 200, metrics=["ap", "mask_ap"])
-    assert found["ap50"] == found["mask_ap50"] == 1.0
+def test_the_detector_overfits_four_images():
+    result = trained(small_mask(16), Ovals(4), 200, metrics=["ap", "mask_ap"])
+    assert result["ap50"] == result["mask_ap50"] == 1.0

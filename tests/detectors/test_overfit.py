@@ -31,16 +31,16 @@ class Repeated(Rectangles):
         return super().example(k % 4)
 
 
-def measured(found, targets):
+def measured(result, targets):
     """Return the average precision at an IoU of 0.5."""
     metric = AveragePrecision()
-    metric.update(found, list(targets))
+    metric.update(result, list(targets))
     return metric.compute()["ap50"]
 
 
 @pytest.mark.real
 @pytest.mark.parametrize("family", FAMILIES)
-def test_four_images_are_learned_by_heart(family):
+def test_every_detector_overfits_four_images(family):
     make, steps, lr = FAMILIES[family]
     model, batch = Model(make(16), optimizer=AdamW(lr), seed=1, metrics=()), Rectangles(4).batch(range(4), None)
     model.fit(Repeated(4 * steps), epochs=1, batch_size=4, verbose=False)
@@ -48,9 +48,9 @@ def test_four_images_are_learned_by_heart(family):
 
 
 @pytest.mark.real
-def test_linear_classifiers_of_features_learn_four_images_by_heart(monkeypatch: pytest.MonkeyPatch):
+def test_linear_classifiers_of_features_overfit_four_images(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(rcnn, "RIDGE_ALPHA", 10.0)  # the default is for the proposals of many images, not of four
     images, targets, proposals = scenes(range(4))
     detector = rcnn.RCNN(AvgPool2d(2), {}, 2, side=48).fit(images, targets, proposals)
-    found = [detector.predict(image, boxes, -torch.inf) for image, boxes in zip(images, proposals, strict=True)]
-    assert measured(found, targets) == 1.0
+    result = [detector.predict(image, boxes, -torch.inf) for image, boxes in zip(images, proposals, strict=True)]
+    assert measured(result, targets) == 1.0

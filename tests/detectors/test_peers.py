@@ -13,6 +13,6 @@ from pellucid.layers import Mode
 def test_the_same_network_on_the_same_images_has_the_same_loss(name):
     job, detector = JOBS[f"detect-{name}"], DETECTORS[name]()
     params, _ = detector.init(job.shape, torch.Generator().manual_seed(0))
-    found, _ = detector.gradients(params, scenes(job), Mode(True, torch.Generator().manual_seed(0)))
-    total = detector.total({key: float(value) for key, value in found.items()})
+    result, _ = detector.gradients(params, scenes(job), Mode(True, torch.Generator().manual_seed(0)))
+    total = detector.total({key: float(value) for key, value in result.items()})
     assert float(torch_detect.make(job).loss().detach()) == pytest.approx(total, rel=1e-5)

@@ -26,7 +26,7 @@ def jittered(objects, rng):
 def scenes(numbers):
     rng = torch.Generator().manual_seed(7)
     images, targets = zip(*(Rectangles().example(k) for k in numbers), strict=True)
-    return [image.float() / 255 for image in images], targets, [jittered(one, rng) for one in targets]
+    return [image.float() / 255 for image in images], targets, [jittered(target, rng) for target in targets]
 
 
 def test_a_warped_box_has_its_pixels_in_the_middle_and_context_around():
@@ -48,15 +48,15 @@ def fitted():
 
 def recall(detector, move):
     """Return the share of objects in new images that a detection of their class overlaps, and the mean IoU of these."""
-    found, overlaps = 0, []
+    result, overlaps = 0, []
     images, targets, proposals = scenes(range(16, 24))
     for image, truth, boxes in zip(images, targets, proposals, strict=True):
         it = detector.predict(image, boxes, threshold=-1.0, move=move)
         for box, label in zip(truth.boxes, truth.labels, strict=True):
             iou = box_iou(box[None], it.boxes[it.labels == label])
             best = float(iou.max()) if iou.numel() else 0.0
-            found, overlaps = found + (best >= 0.5), [*overlaps, best]
-    return found / len(overlaps), sum(overlaps) / len(overlaps)
+            result, overlaps = result + (best >= 0.5), [*overlaps, best]
+    return result / len(overlaps), sum(overlaps) / len(overlaps)
 
 
 @pytest.mark.slow
@@ -69,12 +69,12 @@ def test_rectangles_are_found_and_regression_improves_their_boxes(fitted):
 
 def test_scores_are_sorted_and_empty_images_have_no_detection(fitted):
     images, _, proposals = scenes([16])
-    found = fitted.predict(images[0], proposals[0], threshold=-5.0)
-    assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
+    predictions = fitted.predict(images[0], proposals[0], threshold=-5.0)
+    assert predictions.scores.tolist() == sorted(predictions.scores.tolist(), reverse=True)
     assert len(fitted.predict(images[0], proposals[0][:0])) == 0
 
 
-def test_a_box_out_of_the_image_is_no_detection(fitted):
+def test_a_box_outside_of_the_image_is_removed(fitted):
     images, _, proposals = scenes([16])
     height, width = images[0].shape[1:]
     outside = proposals[0] + torch.tensor([float(2 * width), 0, 2 * width, 0])
@@ -83,7 +83,7 @@ def test_a_box_out_of_the_image_is_no_detection(fitted):
     assert len(fitted.decide(x, outside, (height, width), threshold=-5.0, move=False)) == 0
 
 
-def test_what_lies_in_a_crowd_is_no_negative_example(monkeypatch):
+def test_regions_in_a_crowd_are_no_negative_examples(monkeypatch):
     learned = []
     monkeypatch.setattr("pellucid.detectors.rcnn._svm", lambda yes, no: learned.append(len(no)) or LinearSVC().fit(
         np.concatenate([yes, no]), np.arange(len(yes) + len(no)) < len(yes)))  # fmt: skip

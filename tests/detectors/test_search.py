@@ -14,17 +14,17 @@ def written(folder, value):
     return path
 
 
-def test_boxes_are_by_the_name_of_the_file(tmp_path):
-    found = read_proposals(written(tmp_path, {"images/a.jpg": [[1, 2, 3.5, 4], [0, 0, 9, 9]], "b.jpg": []}))
-    assert {name: boxes.tolist() for name, boxes in found.items()} == {
+def test_proposals_are_stored_by_file_name(tmp_path):
+    proposals = read_proposals(written(tmp_path, {"images/a.jpg": [[1, 2, 3.5, 4], [0, 0, 9, 9]], "b.jpg": []}))
+    assert {name: boxes.tolist() for name, boxes in proposals.items()} == {
         "a.jpg": [[1, 2, 3.5, 4], [0, 0, 9, 9]],
         "b.jpg": [],
     }
-    assert found["b.jpg"].shape == (0, 4)
+    assert proposals["b.jpg"].shape == (0, 4)
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         ("{", "cannot be read as proposals"),
         ("[" * 100_000, "cannot be read as proposals"),
@@ -37,8 +37,8 @@ def test_boxes_are_by_the_name_of_the_file(tmp_path):
     ],
     ids=["json", "deep", "list", "number", "order", "three", "nan", "twice"],
 )
-def test_other_files_are_refused_in_one_line(tmp_path, value, said):
-    with pytest.raises(PellucidError, match=said) as error:
+def test_other_files_are_refused_in_one_line(tmp_path, value, message):
+    with pytest.raises(PellucidError, match=message) as error:
         read_proposals(written(tmp_path, value))
     assert "\n" not in str(error.value)
     with pytest.raises(PellucidError, match="cannot be read"):

@@ -36,11 +36,11 @@ def losses_in_pytorch(detector, batch):
         counts = [height * width for height, width in sizes]
         score, box, count = 0.0, y.new_zeros(()), 0
         for outputs, one in zip(y, batch.targets, strict=True):
-            found = assign_atss(anchors, counts, one.boxes.double(), crowd=one.crowd)
-            learned = found.positive | found.negative
+            assignment = assign_atss(anchors, counts, one.boxes.double(), crowd=one.crowd)
+            learned = assignment.positive | assignment.negative
             quality = torch.zeros(len(anchors), detector.classes, dtype=torch.float64)
-            for place in found.positive.nonzero()[:, 0].tolist():
-                index = int(found.matched[place])
+            for place in assignment.positive.nonzero()[:, 0].tolist():
+                index = int(assignment.matched[place])
                 decoded = box_at(outputs[place, detector.classes :], anchors[place])
                 iou, giou = iou_and_giou(decoded, one.boxes[index].double())
                 quality[place, int(one.labels[index])] = iou.detach()
@@ -80,7 +80,7 @@ def test_unusual_boxes_have_the_right_gradients(boxes):
     compare(small_single_stage(4), Batch(images, [Objects(boxes, torch.arange(len(boxes)) % 2)]))
 
 
-def test_a_batch_without_objects_teaches_the_scores_alone():
+def test_a_batch_without_objects_has_gradients_of_the_scores_only():
     images = drawn(1).images
     losses, dparams = small_single_stage().gradients(
         parameters(small_single_stage()), Batch(images, [Objects(torch.zeros(0, 4), torch.zeros(0).long())]), Mode(True)
@@ -89,7 +89,7 @@ def test_a_batch_without_objects_teaches_the_scores_alone():
     assert not dparams["head"]["layer"]["out"]["bias"][2:].any()
 
 
-def test_nothing_is_learned_in_crowds():
+def test_anchors_in_crowds_have_no_gradient():
     crowd = Objects(torch.tensor([[-99.0, -99.0, 99.0, 99.0]]), torch.tensor([0]), crowd=torch.tensor([True]))
     losses, dparams = small_single_stage().gradients(
         parameters(small_single_stage()), Batch(drawn(1).images, [crowd]), Mode(True)
@@ -103,13 +103,13 @@ def model(metrics=("ap",)):
     return Model(small_single_stage(), optimizer=AdamW(5e-3), input_shape=(3, None, None), **settings)
 
 
-def test_it_learns_to_find_rectangles():
+def test_a_single_stage_detector_learns_to_find_rectangles():
     one = model(metrics=())
     history = one.fit(Rectangles(4), epochs=25, batch_size=2, verbose=False)
     assert history["train_box_loss"][-1] < 0.5 * history["train_box_loss"][0]
     batch = Rectangles(4).batch(range(3), None)
-    for found, truth in zip(one.predict(batch.images), batch.targets, strict=True):
-        assert (box_iou(truth.boxes, found.boxes[:10]) > 0.5).any(1).all()
+    for result, truth in zip(one.predict(batch.images), batch.targets, strict=True):
+        assert (box_iou(truth.boxes, result.boxes[:10]) > 0.5).any(1).all()
 
 
 def test_a_training_is_saved_loaded_and_resumed_exactly(tmp_path):
@@ -132,15 +132,15 @@ def test_a_training_is_saved_loaded_and_resumed_exactly(tmp_path):
     assert loaded.evaluate(data) == whole.evaluate(data)
 
 
-def test_images_have_any_size():
+def test_images_of_any_size_are_accepted():
     one = model()
     for size in ((1, 1), (5, 70), (64, 48)):
-        (found,) = one.predict(torch.rand(1, 3, *size))
-        assert not len(found) or bool((found.boxes[:, 2:] <= torch.tensor([size[1], size[0]])).all())
+        (result,) = one.predict(torch.rand(1, 3, *size))
+        assert not len(result) or bool((result.boxes[:, 2:] <= torch.tensor([size[1], size[0]])).all())
 
 
 @pytest.mark.parametrize(
-    ("targets", "said"),
+    ("targets", "message"),
     [
         ([torch.zeros(3, 4)], "SingleStage takes a list with the Objects of each image as targets"),
         ([Objects(torch.zeros(1, 4), torch.tensor([2]))], "image 0 has classes 2 to 2, but the detector has 2"),
@@ -150,6 +150,6 @@ def test_images_have_any_size():
         ),
     ],
 )
-def test_other_targets_are_refused(targets, said):
-    with pytest.raises(PellucidError, match=said):
+def test_other_targets_are_refused(targets, message):
+    with pytest.raises(PellucidError, match=message):
         small_single_stage().check((), targets)

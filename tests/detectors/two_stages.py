@@ -76,8 +76,8 @@ def reference(detector, params, batch, first_losses, further=None):
     y = reference_forward(detector.rpn, params["rpn"], maps, Mode(True))
     rows = torch.cat([one.permute(0, 2, 3, 1).reshape(len(one), -1, 5) for one in y], 1)
     generic = Batch(batch.images, unlabelled(batch.targets))
-    found = first_losses(detector.proposer, generic)(rows, [one.shape[2:] for one in y])
-    losses = {f"rpn_{name}": value for name, value in found.items()}
+    actual = first_losses(detector.proposer, generic)(rows, [one.shape[2:] for one in y])
+    losses = {f"rpn_{name}": value for name, value in actual.items()}
     pooled = reference_forward(detector.align, {}, (maps[0], drawn_.regions), Mode(True))
     scores = reference_forward(detector.head, params["head"], pooled, Mode(True))
     losses["class"] = F.cross_entropy(scores[:, :-4], drawn_.labels)
@@ -86,9 +86,11 @@ def reference(detector, params, batch, first_losses, further=None):
         scores, drawn_.labels, drawn_.target_boxes, drawn_.regions[:, 1:], strict=True
     ):
         if label < detector.classes:
-            size, wanted = region[2:] - region[:2], truth[2:] - truth[:2]
+            size, expected = region[2:] - region[:2], truth[2:] - truth[:2]
             middle = (truth[:2] + truth[2:] - region[:2] - region[2:]) / 2
-            offsets = torch.cat([middle / size, (wanted / size).log()]) / torch.tensor(DEVIATIONS, dtype=torch.float64)
+            offsets = torch.cat([middle / size, (expected / size).log()]) / torch.tensor(
+                DEVIATIONS, dtype=torch.float64
+            )
             distance = distance + F.smooth_l1_loss(row[-4:], offsets, reduction="sum")
     losses["box"] = distance / len(scores)
     if further is not None:

@@ -28,7 +28,7 @@ def test_the_first_example_of_a_page_runs(name: str, tmp_path: Path, monkeypatch
     code = re.findall(r"^```python\n(.*?)^```$", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)[0]
     names: dict[str, object] = {"__name__": "page"}
     exec(compile(code, name, "exec"), names)
-    accuracies = [float(found) for found in re.findall(r"(?<![\d.])0\.\d{8,}", capsys.readouterr().out)]
+    accuracies = [float(result) for result in re.findall(r"(?<![\d.])0\.\d{8,}", capsys.readouterr().out)]
     assert max(accuracies) > 0.9
 
 

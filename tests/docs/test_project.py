@@ -58,6 +58,6 @@ def test_every_tool_is_pinned():
     """Every dependency and extra stands in constraints.txt, except those that the Makefile does not install."""
     pins = {line.split("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().split()}
     extras = PROJECT["project"]["optional-dependencies"]
-    wanted = {word for words in (PROJECT["project"]["dependencies"], *extras.values()) for word in words}
-    names = {re.split(r"[>=<\[]", word)[0].lower() for word in wanted} - {"pellucid"}
+    expected = {word for words in (PROJECT["project"]["dependencies"], *extras.values()) for word in words}
+    names = {re.split(r"[>=<\[]", word)[0].lower() for word in expected} - {"pellucid"}
     assert names <= pins

@@ -63,10 +63,10 @@ def test_the_search_finds_a_page_opened_from_the_disk(opened: str, site: Path, b
     page.goto((site / opened).as_uri())
     page.locator(".md-search__input").click()
     page.keyboard.type("grad-cam", delay=20)
-    found = page.locator(".md-search-result__link").first
-    found.wait_for(timeout=10_000)
-    assert "Maps" in found.inner_text()
-    found.click()
+    result = page.locator(".md-search-result__link").first
+    result.wait_for(timeout=10_000)
+    assert "Maps" in result.inner_text()
+    result.click()
     page.wait_for_url("**/maps/cam.html*")
     page.close()
     assert [url for url in requests if not url.startswith(("file:", "data:", "about:"))] == []

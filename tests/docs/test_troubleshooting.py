@@ -11,14 +11,14 @@ MESSAGES = re.findall(r"^- `([^`]+)`", PAGE, re.MULTILINE)
 
 def texts(tree: ast.AST) -> list[str]:
     """The strings of a module, with ... for each value in an f-string."""
-    found: list[str] = []
+    result: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
             parts = (part.value if isinstance(part, ast.Constant) else "..." for part in node.values)
-            found.append("".join(map(str, parts)))
+            result.append("".join(map(str, parts)))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            found.append(node.value)
-    return found
+            result.append(node.value)
+    return result
 
 
 def test_every_message_is_in_the_code():

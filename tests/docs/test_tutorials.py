@@ -45,11 +45,11 @@ def test_the_code_of_a_tutorial_runs(page: Path, tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize("page", NOTEBOOKS)
 def test_a_tutorial_runs_as_a_notebook(page: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    made = HOOK.execute(page.read_text(encoding="utf-8"))
-    nbformat.validate(made)
-    code = [cell for cell in made.cells if cell.cell_type == "code"]
+    result = HOOK.execute(page.read_text(encoding="utf-8"))
+    nbformat.validate(result)
+    code = [cell for cell in result.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
-    shown = HOOK.page_of(made)
+    shown = HOOK.page_of(result)
     assert all(f"```python\n{cell.source}\n```" in shown for cell in code)
     assert sum("```text\n" in HOOK.outputs(cell) for cell in code) >= 3
 
@@ -58,8 +58,8 @@ def test_a_tutorial_runs_as_a_notebook(page: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("name", LESSONS)
 def test_a_lesson_runs_in_full_as_a_notebook(name: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    made = HOOK.execute(markdown(name))
-    shown = [HOOK.outputs(cell) for cell in made.cells if cell.cell_type == "code"]
+    result = HOOK.execute(markdown(name))
+    shown = [HOOK.outputs(cell) for cell in result.cells if cell.cell_type == "code"]
     assert sum("```text\n" in one for one in shown) == len(find_lesson(name).STEPS)
     assert any("data:image/png" in one for one in shown)
 
@@ -69,14 +69,14 @@ def test_there_are_at_least_four():
 
 
 def test_a_page_becomes_cells_and_their_outputs_its_text():
-    made = nbformat.from_dict(notebook("# One\n\n```python\nprint(1)\n```\n\ntwo\n\n```sh\nls\n```\n"))
-    assert [(cell.cell_type, cell.source) for cell in made.cells] == [
+    result = nbformat.from_dict(notebook("# One\n\n```python\nprint(1)\n```\n\ntwo\n\n```sh\nls\n```\n"))
+    assert [(cell.cell_type, cell.source) for cell in result.cells] == [
         ("markdown", "# One"),
         ("code", "print(1)"),
         ("markdown", "two\n\n```sh\nls\n```"),
     ]
-    nbformat.validate(made)
-    code = made.cells[1]
+    nbformat.validate(result)
+    code = result.cells[1]
     code["outputs"] = [
         nbformat.v4.new_output("stream", name="stdout", text="1\n"),
         nbformat.v4.new_output("display_data", data={"image/png": "aGk=\n", "text/plain": "<Figure>"}),

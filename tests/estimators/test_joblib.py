@@ -23,7 +23,7 @@ def search() -> GridSearchCV:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning", "ignore::ResourceWarning")
 @pytest.mark.parametrize("backend", ["loky", "threading"])
-def test_two_workers_find_what_one_finds(backend: str):
+def test_two_workers_give_the_results_of_one(backend: str):
     alone = search()
     with parallel_config(backend, n_jobs=2):
         both = search()
@@ -69,6 +69,6 @@ def test_threads_that_train_at_once_leave_the_number_of_threads_unchanged():
 
     before = torch.get_num_threads()
     with parallel_config("threading", n_jobs=4):
-        found = Parallel()(delayed(train)(seed) for seed in range(8))
+        result = Parallel()(delayed(train)(seed) for seed in range(8))
     assert torch.get_num_threads() == before
-    assert found == [train(seed) for seed in range(8)]
+    assert result == [train(seed) for seed in range(8)]

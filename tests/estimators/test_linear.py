@@ -34,20 +34,20 @@ def test_coefficients_are_those_of_scikit_learn(ours, theirs, weights) -> None:
     np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-6)
 
 
-def test_of_several_solutions_the_smallest_is_found() -> None:
+def test_the_solution_of_minimum_norm_is_found() -> None:
     wide = np.random.default_rng(0).normal(size=(10, 30))
     expected = np.linalg.pinv(wide) @ Y[:10]
     for solver in ("svd", "normal"):
-        found = LinearRegression(solver, fit_intercept=False).fit(wide, Y[:10])
-        np.testing.assert_allclose(found.coef_, expected, rtol=1e-6)
+        fitted = LinearRegression(solver, fit_intercept=False).fit(wide, Y[:10])
+        np.testing.assert_allclose(fitted.coef_, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("solver", ["normal", "svd"])
 def test_a_penalty_keeps_features_of_every_scale(solver: str) -> None:
     """Orthogonal columns x of ±s, four examples: w = Σ x y / (4 s² + alpha), here 12/5 and 0."""
     x = np.array([[1e9, 1.0], [1e9, -1.0], [-1e9, 1.0], [-1e9, -1.0]])
-    found = Ridge(1.0, solver=solver).fit(x, 3 * x[:, 1])
-    np.testing.assert_allclose(found.coef_, [0.0, 2.4], rtol=1e-12, atol=1e-15)
+    fitted = Ridge(1.0, solver=solver).fit(x, 3 * x[:, 1])
+    np.testing.assert_allclose(fitted.coef_, [0.0, 2.4], rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("condition", [1e4, 1e5, 1e6])
@@ -61,12 +61,12 @@ def test_the_smallest_solution_is_that_of_numpy_for_large_condition_numbers(kind
     for solver in ("svd", "normal") if shape == (10, 30) else ("svd",):  # "normal" squares the condition number
         estimator = kind(solver=solver) if kind is LinearRegression else kind(0.0, solver=solver)
         exact = np.linalg.pinv(x) @ y
-        found = estimator.set_params(fit_intercept=False).fit(x, y).coef_
-        assert np.linalg.norm(found - exact) <= 1e-8 * np.linalg.norm(exact)
+        result = estimator.set_params(fit_intercept=False).fit(x, y).coef_
+        assert np.linalg.norm(result - exact) <= 1e-8 * np.linalg.norm(exact)
         centred = x - x.mean(0)
         exact = np.linalg.pinv(centred, rcond=1e-12) @ (y - y.mean())
-        found = estimator.set_params(fit_intercept=True).fit(x, y).coef_
-        assert np.linalg.norm(found - exact) <= 1e-8 * np.linalg.norm(exact)
+        result = estimator.set_params(fit_intercept=True).fit(x, y).coef_
+        assert np.linalg.norm(result - exact) <= 1e-8 * np.linalg.norm(exact)
 
 
 @pytest.mark.parametrize("alpha", [1e-300, 1e-12, 1e-6, 1.0, 1e3])
@@ -77,8 +77,8 @@ def test_a_penalty_of_any_size_beside_equal_examples_has_the_solution_of_weighte
     root = np.sqrt([2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])
     weighted, target = x * root[:, None], root * np.r_[(y[:2] + y[8:]) / 2, y[2:8]]
     exact = weighted.T @ np.linalg.solve(weighted @ weighted.T + alpha * np.eye(8), target)
-    found = Ridge(alpha, solver="svd", fit_intercept=False).fit(np.r_[x, x[:2]], y).coef_
-    np.testing.assert_allclose(found, exact, rtol=1e-7)
+    result = Ridge(alpha, solver="svd", fit_intercept=False).fit(np.r_[x, x[:2]], y).coef_
+    np.testing.assert_allclose(result, exact, rtol=1e-7)
 
 
 UNPENALIZED = [
@@ -97,9 +97,9 @@ def test_least_squares_keeps_features_of_every_scale(estimator, small: float) ->
     """Rescaled features have rescaled coefficients: those of NumPy's lstsq on the features of scale 1."""
     scale = np.array([1.0, 1.0, small, 1.0, small])
     exact = np.linalg.lstsq(np.c_[X, np.ones(60)], Y, rcond=None)[0]
-    found = estimator.fit(X * scale, Y)
-    np.testing.assert_allclose(found.coef_ * scale, exact[:-1], rtol=1e-9)
-    np.testing.assert_allclose(found.intercept_, exact[-1], rtol=1e-9)
+    fitted = estimator.fit(X * scale, Y)
+    np.testing.assert_allclose(fitted.coef_ * scale, exact[:-1], rtol=1e-9)
+    np.testing.assert_allclose(fitted.intercept_, exact[-1], rtol=1e-9)
 
 
 @pytest.mark.parametrize("estimator", UNPENALIZED, ids=repr)
@@ -107,9 +107,9 @@ def test_least_squares_keeps_features_of_every_scale(estimator, small: float) ->
 def test_equal_columns_share_a_coefficient_beside_a_feature_of_small_scale(estimator, small: float) -> None:
     columns = np.c_[X[:, 0], X[:, 0], small * X[:, 1], np.full(60, 0.1)]
     exact = np.linalg.lstsq(np.c_[X[:, :2], np.ones(60)], Y, rcond=None)[0]
-    found = estimator.fit(columns, Y)
-    np.testing.assert_allclose(found.coef_, [exact[0] / 2, exact[0] / 2, exact[1] / small, 0], rtol=1e-6, atol=1e-12)
-    np.testing.assert_allclose(found.intercept_, exact[2], rtol=1e-8)
+    fitted = estimator.fit(columns, Y)
+    np.testing.assert_allclose(fitted.coef_, [exact[0] / 2, exact[0] / 2, exact[1] / small, 0], rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(fitted.intercept_, exact[2], rtol=1e-8)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-10, 1e-20])
@@ -127,7 +127,7 @@ def test_a_penalty_below_rounding_gives_equal_columns_equal_coefficients() -> No
     np.testing.assert_allclose(Ridge(1e-30).fit(x, 3 * x[:, 0]).coef_, [1.5, 1.5], rtol=1e-9)
 
 
-def test_batch_descent_reaches_the_normal_equation_and_stochastic_descent_comes_near() -> None:
+def test_batch_gradient_descent_reaches_the_normal_equation_and_stochastic_descent_approaches_it() -> None:
     exact = LinearRegression("normal").fit(LINE, NOISY)
     batch = LinearRegression("batch", learning_rate=0.1, epochs=1000).fit(LINE, NOISY)  # Géron 2019, chapter 4
     assert batch.coef_ == pytest.approx(exact.coef_, rel=1e-8)
@@ -149,7 +149,7 @@ def test_the_steps_of_stochastic_descent_are_those_of_its_schedule() -> None:
 
 
 @pytest.mark.parametrize("kind", [LinearRegression, Ridge, ElasticNet, Lasso])
-def test_a_rate_of_zero_leaves_the_first_weights(kind) -> None:
+def test_a_learning_rate_of_zero_keeps_the_initial_weights(kind) -> None:
     fitted = kind(solver="batch", learning_rate=0.0, epochs=2).fit(X, Y)
     assert (fitted.coef_.tolist(), fitted.intercept_) == ([0.0] * 5, 0.0)
 
@@ -166,7 +166,7 @@ def test_stochastic_descent_does_not_diverge_for_large_features(solver: str) -> 
     assert far.coef_[0] == pytest.approx(exact[0], rel=1.0)
 
 
-def test_too_high_a_rate_diverges_with_an_error_of_values() -> None:
+def test_a_diverging_learning_rate_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="learning rate"):
         LinearRegression("batch", learning_rate=50.0).fit(LINE, NOISY)
 
@@ -198,7 +198,7 @@ def test_the_lasso_of_correlated_features_is_at_its_minimum() -> None:
 
 
 @pytest.mark.parametrize("ratio", [1.0, 0.5])
-def test_descent_with_a_soft_threshold_ends_near_the_sparse_minimum(ratio: float) -> None:
+def test_proximal_gradient_descent_approaches_the_sparse_minimum(ratio: float) -> None:
     ours = ElasticNet(5.0, l1_ratio=ratio, solver="batch", epochs=300).fit(X, Y)
     theirs = linear_model.ElasticNet(5.0, l1_ratio=ratio, tol=1e-10).fit(X, Y)
     np.testing.assert_array_equal(ours.coef_ == 0, theirs.coef_ == 0)

@@ -30,42 +30,42 @@ def exact(**options) -> linear_model.LogisticRegression:
 )
 def test_coefficients_are_those_of_scikit_learn(ours, x, y, weighted: bool, intercept: bool) -> None:
     weights = np.random.default_rng(0).random(len(y)) if weighted else None
-    found = ours(0.5, fit_intercept=intercept).fit(x, y, weights)
+    fitted = ours(0.5, fit_intercept=intercept).fit(x, y, weights)
     expected = exact(C=0.5, fit_intercept=intercept).fit(x, y, weights)
-    np.testing.assert_allclose(found.coef_, expected.coef_, rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(found.intercept_, expected.intercept_, rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(found.predict_proba(x), expected.predict_proba(x), atol=1e-6)
-    np.testing.assert_array_equal(found.predict(x), expected.predict(x))
+    np.testing.assert_allclose(fitted.coef_, expected.coef_, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(fitted.intercept_, expected.intercept_, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(fitted.predict_proba(x), expected.predict_proba(x), atol=1e-6)
+    np.testing.assert_array_equal(fitted.predict(x), expected.predict(x))
 
 
-def test_several_classes_of_a_logistic_regression_are_one_against_the_rest() -> None:
+def test_logistic_regression_of_several_classes_is_one_versus_rest() -> None:
     expected = OneVsRestClassifier(exact()).fit(IRIS, NAMES)
-    found = LogisticRegression().fit(IRIS, NAMES)
-    np.testing.assert_allclose(found.predict_proba(IRIS), expected.predict_proba(IRIS), atol=1e-6)
-    np.testing.assert_allclose(found.decision_function(IRIS), expected.decision_function(IRIS), atol=1e-5)
+    fitted = LogisticRegression().fit(IRIS, NAMES)
+    np.testing.assert_allclose(fitted.predict_proba(IRIS), expected.predict_proba(IRIS), atol=1e-6)
+    np.testing.assert_allclose(fitted.decision_function(IRIS), expected.decision_function(IRIS), atol=1e-5)
 
 
 def test_two_classes_of_a_softmax_regression_have_an_output_each() -> None:
     """‖w1‖² + ‖w2‖² with w1 = -w2 = w/2 is half of ‖w‖²: the logistic regression of twice C."""
-    found, expected = SoftmaxRegression(0.5).fit(CELLS, TUMOURS), exact(C=1.0).fit(CELLS, TUMOURS)
-    assert found.coef_.shape == (2, 30)
-    np.testing.assert_allclose(found.coef_[1] - found.coef_[0], expected.coef_[0], atol=1e-6)
-    np.testing.assert_allclose(found.decision_function(CELLS), expected.decision_function(CELLS), atol=1e-5)
+    actual, expected = SoftmaxRegression(0.5).fit(CELLS, TUMOURS), exact(C=1.0).fit(CELLS, TUMOURS)
+    assert actual.coef_.shape == (2, 30)
+    np.testing.assert_allclose(actual.coef_[1] - actual.coef_[0], expected.coef_[0], atol=1e-6)
+    np.testing.assert_allclose(actual.decision_function(CELLS), expected.decision_function(CELLS), atol=1e-5)
 
 
 def test_without_a_penalty_the_gradient_of_the_likelihood_vanishes() -> None:
     x, y = IRIS[50:, :2], KINDS[50:] - 1  # these overlap
-    found = LogisticRegression(math.inf).fit(x, y)
-    slope = expit(x @ found.coef_[0] + found.intercept_[0]) - y
+    fitted = LogisticRegression(math.inf).fit(x, y)
+    slope = expit(x @ fitted.coef_[0] + fitted.intercept_[0]) - y
     np.testing.assert_allclose(np.c_[x, np.ones(100)].T @ slope / 100, 0, atol=1e-6)
 
 
 def test_probabilities_are_those_of_the_coefficients_and_the_network() -> None:
-    found = SoftmaxRegression(max_iter=100, tol=1.0).fit(IRIS, NAMES)
-    expected = softmax(IRIS @ found.coef_.T + found.intercept_, axis=1)
-    np.testing.assert_allclose(found.predict_proba(IRIS), expected)
-    np.testing.assert_allclose(found.model_.predict(IRIS), expected)
-    assert found.model_.classes == ("setosa", "versicolor", "virginica")
+    fitted = SoftmaxRegression(max_iter=100, tol=1.0).fit(IRIS, NAMES)
+    expected = softmax(IRIS @ fitted.coef_.T + fitted.intercept_, axis=1)
+    np.testing.assert_allclose(fitted.predict_proba(IRIS), expected)
+    np.testing.assert_allclose(fitted.model_.predict(IRIS), expected)
+    assert fitted.model_.classes == ("setosa", "versicolor", "virginica")
 
 
 def test_too_few_steps_are_warned_of() -> None:
@@ -75,7 +75,7 @@ def test_too_few_steps_are_warned_of() -> None:
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_there_are_as_many_steps_as_allowed(weighted: bool) -> None:
+def test_training_stops_at_the_maximum_number_of_steps(weighted: bool) -> None:
     """Nesterov's method in NumPy: the gradient at w + m v, with the rate 1/L and the momentum m of scheme 2.2.11."""
     weights = np.random.default_rng(0).random(len(CELLS)) + 0.5 if weighted else np.ones(len(CELLS))
     x, penalty = CELLS[:, :3], 1 / weights.sum()
@@ -86,33 +86,33 @@ def test_there_are_as_many_steps_as_allowed(weighted: bool) -> None:
         ahead = w + (1 - q) / (1 + q) * v
         slope = x.T @ (weights / weights.sum() * (expit(x @ ahead) - TUMOURS)) + penalty * ahead
         w, v = ahead - slope / steepest, ahead - slope / steepest - w
-        found = LogisticRegression(max_iter=step, fit_intercept=False).fit(x, TUMOURS, weights if weighted else None)
-        assert found.n_iter_ == found.history_.last["step"] == step
-        np.testing.assert_allclose(found.coef_[0], w + (1 - q) / (1 + q) * v, rtol=1e-10)
-    found = LogisticRegression(max_iter=103, tol=0.0).fit(CELLS, TUMOURS)
-    assert (found.n_iter_, found.history_["epoch"], found.history_["step"]) == (103, [1, 2, 3], [50, 100, 103])
+        fitted = LogisticRegression(max_iter=step, fit_intercept=False).fit(x, TUMOURS, weights if weighted else None)
+        assert fitted.n_iter_ == fitted.history_.last["step"] == step
+        np.testing.assert_allclose(fitted.coef_[0], w + (1 - q) / (1 + q) * v, rtol=1e-10)
+    fitted = LogisticRegression(max_iter=103, tol=0.0).fit(CELLS, TUMOURS)
+    assert (fitted.n_iter_, fitted.history_["epoch"], fitted.history_["step"]) == (103, [1, 2, 3], [50, 100, 103])
 
 
 @pytest.mark.parametrize("count", [0, -5, 2.5])
-def test_a_wrong_number_of_steps_is_an_error_of_values(count) -> None:
+def test_an_invalid_number_of_steps_is_a_value_error(count) -> None:
     with pytest.raises(ValueError, match="max_iter must be a whole number of at least 1"):
         LogisticRegression(max_iter=count).fit(IRIS, KINDS)
 
 
 @pytest.mark.parametrize("y", [np.zeros(150), np.full(150, "one")])
-def test_one_class_is_an_error_of_values(y) -> None:
+def test_a_single_class_is_a_value_error(y) -> None:
     for estimator in (LogisticRegression(), SoftmaxRegression()):
         with pytest.raises(ValueError, match="only one class"):
             estimator.fit(IRIS, y)
 
 
-def test_a_strength_of_zero_is_an_error_of_values() -> None:
+def test_a_penalty_strength_of_zero_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="C must be above 0"):
         LogisticRegression(0.0).fit(IRIS, KINDS)
 
 
 @pytest.mark.parametrize("estimator", [LogisticRegression(), SoftmaxRegression()], ids=repr)
-def test_pellucids_tools_take_the_network(estimator) -> None:
+def test_the_fitted_network_can_be_verified_and_explained(estimator) -> None:
     model = estimator.fit(IRIS, NAMES).model_
     assert model.verify(IRIS[:4], NAMES[:4]).ok
     maps = model.explain(IRIS[:3], "input_x_gradient", target=1).numpy()
@@ -123,8 +123,8 @@ def test_pellucids_tools_take_the_network(estimator) -> None:
 
 
 def test_boundaries_and_coefficients_are_drawn() -> None:
-    found = SoftmaxRegression().fit(IRIS[:, 2:], NAMES)
-    plot = found.plot(IRIS[:, 2:], NAMES).axes[0]
+    fitted = SoftmaxRegression().fit(IRIS[:, 2:], NAMES)
+    plot = fitted.plot(IRIS[:, 2:], NAMES).axes[0]
     assert (plot.get_xlabel(), plot.get_ylabel()) == ("x0", "x1")
-    widths = [bar.get_width() for bar in found.plot_coefficients().axes[0].patches]
-    assert widths == pytest.approx(sorted(np.linalg.norm(found.coef_, axis=0), reverse=True))
+    widths = [bar.get_width() for bar in fitted.plot_coefficients().axes[0].patches]
+    assert widths == pytest.approx(sorted(np.linalg.norm(fitted.coef_, axis=0), reverse=True))

@@ -74,14 +74,14 @@ class Largest(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         """Run the operation."""
-        found = func(*args, **(kwargs or {}))
-        for one in found if isinstance(found, tuple) else (found,):
+        result = func(*args, **(kwargs or {}))
+        for one in result if isinstance(result, tuple) else (result,):
             self.bytes = max(self.bytes, one.nbytes if isinstance(one, torch.Tensor) else 0)
-        return found
+        return result
 
 
 @pytest.mark.parametrize("metric", ["l1", "l2"])
-def test_no_table_of_all_distances_is_held(metric: str, monkeypatch) -> None:
+def test_distances_are_computed_in_blocks(metric: str, monkeypatch) -> None:
     """Blocks of 2^16 bytes instead of 400 x 2,000 x 4, beside the points in float32; an outlier changes nothing."""
     points, queries = RNG.normal(size=(2000, 8)), RNG.normal(size=(400, 8))
     points[0] *= 1e4
@@ -95,13 +95,13 @@ def test_no_table_of_all_distances_is_held(metric: str, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int64, np.uint16, np.uint64, bool, np.float16, np.longdouble, ">f8"])
-def test_every_type_of_numbers_is_taken(dtype) -> None:
+def test_every_numeric_dtype_is_accepted(dtype) -> None:
     points = np.array([[0, 0], [1, 0], [1, 1]]).astype(dtype)
     distances, indices = KNeighborsClassifier(2).fit(points, [0, 1, 1]).kneighbors(points[2:])
     assert (distances.tolist(), indices.tolist()) == ([[0.0, 1.0]], [[2, 1]])
 
 
-def test_equal_votes_go_to_the_first_class() -> None:
+def test_ties_between_classes_go_to_the_first_class() -> None:
     fitted = KNeighborsClassifier(2).fit([[0.0], [1.0]], ["later", "earlier"])
     assert fitted.predict([[0.1]]).tolist() == ["earlier"]
     assert fitted.predict_proba([[0.1]]).tolist() == [[0.5, 0.5]]
@@ -119,7 +119,7 @@ def test_more_neighbours_than_points_is_an_error_of_values() -> None:
     ("count", "error", "message"),
     [(0, ValueError, "at least 1"), (-1, ValueError, "at least 1"), (2.5, TypeError, "whole number")],
 )
-def test_a_wrong_number_of_neighbours_is_refused_in_each_call(count, error: type[Exception], message: str) -> None:
+def test_an_invalid_number_of_neighbours_is_refused_in_each_call(count, error: type[Exception], message: str) -> None:
     fitted = KNeighborsClassifier(1).fit([[0.0], [1.0], [2.0]], [0, 1, 1])
     with pytest.raises(error, match=message):
         fitted.kneighbors([[0.5]], count)

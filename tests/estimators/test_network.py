@@ -36,7 +36,7 @@ SICK, PROGRESS = load_diabetes(return_X_y=True)
 LINEAR = Sequential(Dense(3))
 
 
-def test_training_is_that_of_the_model() -> None:
+def test_an_estimator_trains_as_the_model_does() -> None:
     fitted = NetworkClassifier(LINEAR, optimizer=SGD(0.1), epochs=3, batch_size=50, random_state=0).fit(IRIS, NAMES)
     model = Model(LINEAR, optimizer=SGD(0.1), input_shape=(4,), seed=fitted.model_.seed, precision="float64")
     model.fit(IRIS, KINDS, epochs=3, batch_size=50, verbose=False)
@@ -107,7 +107,7 @@ def test_two_classes_are_decided_by_the_boundary_of_the_loss(net, loss: str, bou
     ids=["plain", "l2", "elastic", "decay"],
 )
 @pytest.mark.parametrize("kind", [NetworkClassifier, NetworkRegressor])
-def test_an_integer_weight_is_as_many_copies(kind, regularizer) -> None:
+def test_an_integer_sample_weight_equals_copies_of_the_sample(kind, regularizer) -> None:
     x, y = (IRIS, KINDS) if kind is NetworkClassifier else (SICK[:150], PROGRESS[:150] / 100)
     weights = np.random.default_rng(0).integers(0, 4, len(x))
     options = {"regularizer": regularizer, "epochs": 20, "batch_size": 1000, "random_state": 0}
@@ -151,8 +151,8 @@ def test_a_weighted_loss_is_the_mean_of_its_rows_with_copies(loss, outputs: int,
     target = target.double() if target.is_floating_point() else target
     rows = torch.arange(6).repeat_interleave(weights.long())
     value, dy = loss(y[rows], target[rows])
-    found, dfound = Weighted(loss, not target.is_floating_point())(y, with_weights(target, weights * 6 / 10))
-    assert found.item() == pytest.approx(value.item())
+    result, dfound = Weighted(loss, not target.is_floating_point())(y, with_weights(target, weights * 6 / 10))
+    assert result.item() == pytest.approx(value.item())
     torch.testing.assert_close(dfound, torch.zeros_like(y).index_add_(0, rows, dy))
 
 
@@ -224,7 +224,7 @@ def test_predictions_are_computed_in_batches_that_fit_into_memory(monkeypatch) -
     assert sizes == 2 * [*18 * [8], 6]
 
 
-def test_pellucids_tools_take_the_network() -> None:
+def test_the_fitted_network_can_be_verified_and_explained() -> None:
     for fitted, y in (
         (NetworkClassifier(epochs=5, random_state=0).fit(IRIS, NAMES), NAMES),
         (NetworkRegressor(epochs=5, random_state=0).fit(IRIS, IRIS[:, 0]), IRIS[:, 0]),

@@ -41,7 +41,7 @@ def test_the_loss_counts_an_output_of_zero_as_a_mistake() -> None:
     assert dy[:, 0].tolist() == pytest.approx([-1 / 3, 0.0, -1 / 3])
 
 
-def test_pellucids_tools_take_the_network() -> None:
+def test_the_fitted_network_can_be_verified_and_explained() -> None:
     fitted = Perceptron(max_iter=5, random_state=0).fit(IRIS, KINDS)
     assert fitted.model_.verify(IRIS[:4], KINDS[:4]).ok
     np.testing.assert_allclose(

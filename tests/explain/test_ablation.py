@@ -35,13 +35,13 @@ def test_accuracies_without_units_are_those_counted_by_hand() -> None:
     assert [row.name for row in table] == ["nothing", "hidden[0]", "hidden[1]", "hidden"]
 
 
-def test_a_mean_in_place_of_a_unit() -> None:
+def test_a_unit_can_be_replaced_by_its_mean() -> None:
     # The mean of unit 0 is 1.25: class 0 then has 2.5, above the 1 of class 2 and below the 6 of class 1.
     table = ablation_table(HAND, PARAMS, IMAGES, LABELS, [[Removal("hidden", (0,))]], by="mean")
     assert table[1].accuracy == 0.75
 
 
-def test_every_layer_can_go_by_itself() -> None:
+def test_every_layer_can_be_removed_alone() -> None:
     net, params, x = made("vgg")
     table = ablation_table(net, params, x, torch.tensor([0, 1]), prepare=lambda x: x)
     assert [row.name for row in table] == ["nothing", "conv1", "conv2"]
@@ -50,12 +50,12 @@ def test_every_layer_can_go_by_itself() -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_an_empty_edit_leaves_the_score_unchanged(name: str) -> None:
+def test_removing_nothing_leaves_the_score_unchanged(name: str) -> None:
     net, params, x = made(name)
     assert_close(ablated(net, params, x, {"": lambda y: y}), reference_forward(net, params, x, Mode()), 1e-12)
 
 
-def test_a_branch_that_is_0_leaves_the_skip() -> None:
+def test_a_removed_branch_leaves_the_shortcut() -> None:
     net, params, x = made("resnet")
     children = dict(net.layers)
     without = Sequential(**{**children, "block1": Sequential(sum=Identity(), relu=ReLU())})
@@ -147,7 +147,7 @@ def test_unknown_names_are_refused() -> None:
         ablation_table(HAND, PARAMS, IMAGES, LABELS, by="median")
 
 
-def test_the_network_stays_as_it_is() -> None:
+def test_the_network_is_unchanged() -> None:
     before = PARAMS["hidden"]["weight"].clone()
     ablation_table(HAND, PARAMS, normal((3, 1, 1, 2), torch.Generator().manual_seed(0)).float(), LABELS[:3])
     assert torch.equal(PARAMS["hidden"]["weight"], before)

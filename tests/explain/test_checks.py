@@ -43,12 +43,18 @@ def test_a_linear_score_falls_by_the_weights_in_order() -> None:
     assert deletion(NET, PARAMS, X, 0, -BEST, steps=4).scores.tolist() == [[10, 9, 7, 4, 0]]
 
 
-def test_and_rises_by_them() -> None:
+def test_a_linear_score_rises_by_the_weights_in_order() -> None:
     curve = insertion(NET, PARAMS, X, 0, BEST, start=torch.zeros(1, 1, 1, 1), steps=2)
     assert curve.scores.tolist() == [[0, 7, 10]]
 
 
-def test_probabilities_are_read_of_the_outputs() -> None:
+def test_the_fractions_of_a_curve_are_exact_in_float64() -> None:
+    x = torch.ones(1, 1, 1, 3, dtype=torch.float64)
+    params = {"flat": {}, "scores": {"weight": torch.ones(2, 3, dtype=torch.float64)}}
+    assert deletion(NET, params, x, 0, x, steps=3).parts.tolist() == [0, 1 / 3, 2 / 3, 1]
+
+
+def test_curves_of_probabilities_are_computed_from_the_outputs() -> None:
     curve = deletion(NET, PARAMS, X, 0, BEST, steps=1, read=lambda y: y.softmax(1))
     assert_close(curve.scores, torch.tensor([[10.0, 0.0]]).sigmoid(), 1e-6)
 
@@ -64,29 +70,29 @@ def test_a_map_of_another_size_is_reported() -> None:
         deletion(NET, PARAMS, X, 0, torch.ones(1, 1, 3, 3))
 
 
-def test_the_parts_of_a_map_are_counted() -> None:
+def test_the_connected_parts_of_a_map_are_counted() -> None:
     map_ = torch.tensor([[[[1.0, -5.0], [2.0, 1.0]]], [[[1.0, 0.0], [0.0, 3.0]]]])
     mask = torch.tensor([[[True, True], [False, False]], [[False, False], [False, True]]])
-    found = planted(map_, mask)
-    assert found.inside.tolist() == [0.25, 0.75]
-    assert found.area.tolist() == [0.5, 0.25]
-    assert found.hit.tolist() == [False, True]
+    result = planted(map_, mask)
+    assert result.inside.tolist() == [0.25, 0.75]
+    assert result.area.tolist() == [0.5, 0.25]
+    assert result.hit.tolist() == [False, True]
 
 
-def test_a_map_without_positive_values_has_0_inside() -> None:
+def test_a_map_without_positive_values_has_score_0_inside_a_mask() -> None:
     assert planted(-torch.ones(1, 1, 2, 2), torch.ones(1, 2, 2)).inside.tolist() == [0]
 
 
-def test_a_network_that_looks_for_a_bar_is_explained_by_the_bar() -> None:
+def test_the_map_of_a_bar_detector_lies_on_the_bar() -> None:
     net = Sequential(conv=Conv2d(1, 3, padding=1), relu=ReLU(), mean=AdaptiveAvgPool2d(1), flat=Flatten(), out=Dense(1))
     params = net.init((1, 12, 12), torch.Generator().manual_seed(0))[0]
     params["conv"] = {"weight": torch.tensor([[[[-1.0, 2, -1]] * 3]]).view(1, 1, 3, 3), "bias": torch.tensor([-3.0])}
     params["out"] = {"weight": torch.ones(1, 1), "bias": torch.zeros(1)}
     x, mask = torch.zeros(1, 1, 12, 12), torch.zeros(1, 12, 12, dtype=torch.bool)
     x[0, 0, 4:9, 7], mask[0, 4:9, 7] = 1, True
-    found = planted(occlusion(net, params, x, 0, square=1, stride=1), mask)
-    assert found.inside.item() == 1
-    assert found.hit.all()
+    result = planted(occlusion(net, params, x, 0, square=1, stride=1), mask)
+    assert result.inside.item() == 1
+    assert result.hit.all()
 
 
 def test_a_mask_of_another_size_is_reported() -> None:
@@ -94,7 +100,7 @@ def test_a_mask_of_another_size_is_reported() -> None:
         planted(torch.ones(1, 1, 2, 2), torch.ones(1, 3, 3))
 
 
-def test_layers_lose_their_weights_from_the_top() -> None:
+def test_weights_are_randomized_from_the_last_layer() -> None:
     net, params, _ = made("resnet")
     before = {name: tensor.clone() for name, tensor in flatten(params).items()}
     steps = list(cascade(net, params))
@@ -115,11 +121,11 @@ def test_layers_lose_their_weights_from_the_top() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in flatten(params).items()), "the network itself"
 
 
-def test_saliency_changes_and_the_image_itself_does_not() -> None:
+def test_saliency_depends_on_the_weights_and_the_image_as_map_does_not() -> None:
     net, params, x = made("vgg")
-    found = randomisation(net, params, lambda weights: saliency(net, weights, x, 0))
-    assert [one.path for one in found] == ["scores", "conv2", "conv1"]
-    assert float(found[-1].likeness.max()) < 0.8
+    correlations = randomisation(net, params, lambda weights: saliency(net, weights, x, 0))
+    assert [one.path for one in correlations] == ["scores", "conv2", "conv1"]
+    assert float(correlations[-1].likeness.max()) < 0.8
 
     def edges(weights: dict[str, Tensor]) -> Tensor:
         return x
@@ -138,8 +144,8 @@ def test_the_correlation_is_scipys(ties: bool) -> None:
     a, b = normal((3, 5, 4), rng), normal((3, 5, 4), rng)
     if ties:
         a, b = a.round(), b.round()
-    for n, found in enumerate(rank_correlation(a, b).tolist()):
-        assert found == pytest.approx(spearmanr(a[n].flatten().numpy(), b[n].flatten().numpy()).statistic, abs=1e-12)
+    for n, result in enumerate(rank_correlation(a, b).tolist()):
+        assert result == pytest.approx(spearmanr(a[n].flatten().numpy(), b[n].flatten().numpy()).statistic, abs=1e-12)
 
 
 def test_the_distance_of_an_order_to_itself_is_0_and_to_its_reverse_2() -> None:
@@ -166,8 +172,8 @@ def test_relevance_is_conserved_where_there_are_no_biases() -> None:
     params = randomized(net.init((2, 6, 6), rng)[0], rng)
     x = normal((2, 2, 6, 6), rng)
     relevance = lrp(net, params, x, 1, "epsilon", epsilon=1e-12)
-    found = conservation(net, params, x, 1, relevance)
-    assert float(found.gap.max()) < 1e-6
+    result = conservation(net, params, x, 1, relevance)
+    assert float(result.gap.max()) < 1e-6
     assert_close(conservation(net, params, x, 1, 2 * relevance).gap, torch.ones(2, dtype=torch.float64), 1e-6)
 
 
@@ -179,13 +185,13 @@ def test_integrated_gradients_are_complete_and_half_of_them_are_not() -> None:
     assert_close(half.gap, torch.full((2,), 0.5, dtype=torch.float64), 0.02)
 
 
-def test_a_sum_of_0_that_should_be_0_has_no_gap() -> None:
+def test_the_relative_gap_of_two_zero_sums_is_0() -> None:
     net, params, x = made("vgg")
     assert completeness(net, params, x, 0, torch.zeros_like(x), x).gap.tolist() == [0, 0]
     assert completeness(net, params, x, 0, torch.ones_like(x), x).gap.isinf().all()
 
 
-def test_sums_that_are_not_numbers_are_not_perfect() -> None:
+def test_the_gap_of_a_nan_sum_is_not_0() -> None:
     nan, inf = torch.nan, torch.inf
     gap = SumCheck(torch.tensor([nan, 1, nan, inf, 2]), torch.tensor([1, nan, 0, inf, 2])).gap
     assert gap[:4].isnan().all()

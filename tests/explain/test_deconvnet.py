@@ -41,7 +41,7 @@ def test_a_map_is_reconstructed_from_its_strongest_activation() -> None:
         assert_close(deconvnet(NET, params, x, f"relu2[{index}]"), expected, 1e-12)
 
 
-def test_the_size_of_the_activation_is_a_factor_of_the_picture() -> None:
+def test_the_reconstruction_is_proportional_to_the_activation() -> None:
     rng = torch.Generator().manual_seed(1)
     params = randomized(NET.init((2, 8, 8), rng)[0], rng)
     x = normal((1, 2, 8, 8), rng)
@@ -51,18 +51,18 @@ def test_the_size_of_the_activation_is_a_factor_of_the_picture() -> None:
     assert float(ratio.mean()) > 0
 
 
-def test_a_gelu_rectifies_what_comes_back_as_a_relu_does() -> None:
+def test_gelu_rectifies_the_signal_as_relu_does() -> None:
     rng = torch.Generator().manual_seed(2)
     net = Sequential(conv1=Conv2d(3, 3), gelu=GELU(), conv2=Conv2d(2, 3))
     params = randomized(net.init((1, 7, 7), rng)[0], rng)
     top = torch.zeros(1, 2, 3, 3, dtype=torch.float64)
     top[0, 1, 1, 2] = 1
     down = torch.relu(F.conv_transpose2d(top, params["conv2"]["weight"]))
-    found = deconvnet(net, params, normal((1, 1, 7, 7), rng), "conv2[1, 1, 2]", activation=False)
-    assert_close(found, F.conv_transpose2d(down, params["conv1"]["weight"]), 1e-12)
+    result = deconvnet(net, params, normal((1, 1, 7, 7), rng), "conv2[1, 1, 2]", activation=False)
+    assert_close(result, F.conv_transpose2d(down, params["conv1"]["weight"]), 1e-12)
 
 
-def test_a_class_sends_1_down_whatever_its_score_is() -> None:
+def test_the_signal_of_a_class_begins_with_1() -> None:
     rng = torch.Generator().manual_seed(3)
     params = randomized(NET.init((2, 8, 8), rng)[0], rng)
     params["scores"]["bias"] -= 100

@@ -27,7 +27,7 @@ def trained(run: Path) -> Model:
     return model
 
 
-def test_the_weights_of_the_epochs_that_are_asked_for_stay(tmp_path: Path) -> None:
+def test_weights_of_the_requested_epochs_are_kept(tmp_path: Path) -> None:
     model = trained(tmp_path)
     weights = epoch_weights(model, tmp_path)
     assert list(weights) == [0, 1, 3]
@@ -41,20 +41,20 @@ def test_means_and_strongest_activations_are_those_of_each_epoch(tmp_path: Path)
     model = trained(tmp_path)
     weights = epoch_weights(model, tmp_path)
     images = digits(60, 90).x
-    (found,) = evolution(NET, weights, images, ["relu"], lambda x: x, maps=2)
+    (result,) = evolution(NET, weights, images, ["relu"], lambda x: x, maps=2)
     cut = Sequential(conv=NET.layers["conv"], relu=NET.layers["relu"])
     for k, params in enumerate(weights.values()):
         y = reference_forward(cut, params, images, Mode())
-        assert torch.allclose(found.means[k].float(), y.mean((0, 2, 3)), atol=1e-6)
-        for number, row in zip(found.maps, found.strongest, strict=True):
+        assert torch.allclose(result.means[k].float(), y.mean((0, 2, 3)), atol=1e-6)
+        for number, row in zip(result.maps, result.strongest, strict=True):
             assert torch.allclose(row[k].value, y[:, number].max(), atol=1e-6)
             assert row[k].map == number
-    assert set(found.maps) == set(found.means[-1].topk(2).indices.tolist())
-    assert len(growth(found).axes) == 2 * 3
-    assert len(means(found).axes[0].lines) >= 3
+    assert set(result.maps) == set(result.means[-1].topk(2).indices.tolist())
+    assert len(growth(result).axes) == 2 * 3
+    assert len(means(result).axes[0].lines) >= 3
 
 
-def test_what_is_missing_or_does_not_fit_is_reported(tmp_path: Path) -> None:
+def test_missing_epochs_and_other_networks_are_reported(tmp_path: Path) -> None:
     model = trained(tmp_path)
     with pytest.raises(PellucidError, match=r"train\.keep"):
         evolution(NET, {}, torch.zeros(1, 1, 8, 8), ["relu"], lambda x: x)

@@ -57,8 +57,8 @@ def guided_leaf(path: str, layer: Layer, params: Any, x: Any, y: Any, dy: Tensor
     read = tuple(one.detach().requires_grad_() for one in (x if several else (x,)))
     with torch.enable_grad():
         y = reference_forward(layer, params, read if several else read[0], Mode())
-    found = torch.autograd.grad(y, read, dy)
-    return found if several else found[0]
+    gradients = torch.autograd.grad(y, read, dy)
+    return gradients if several else gradients[0]
 
 
 @pytest.mark.parametrize(("name", "given", "path"), LAYERS)
@@ -68,7 +68,7 @@ def test_grad_cam_plus_plus_weighs_by_the_higher_derivatives_of_the_exponential(
     """Chattopadhyay et al. 2018, equation 10, with derivatives of exp(score) taken one after the other."""
     classes = torch.tensor([1, 2])
     net, params, x, a, score = maps(name, path, classes)
-    found = gradcam_plus_plus(net, params, x, classes, given, upsample=False)
+    actual = gradcam_plus_plus(net, params, x, classes, given, upsample=False)
     for n in range(2):
         factor = torch.exp(score[n])
         (first,) = torch.autograd.grad(factor, a, create_graph=True)
@@ -82,7 +82,7 @@ def test_grad_cam_plus_plus_weighs_by_the_higher_derivatives_of_the_exponential(
             alpha = d2 / below if below else 0.0
             weights[k] += alpha * max(float(first[n, k, i, j].detach()), 0.0)
         expected = torch.relu(torch.einsum("c,chw->hw", weights, a.detach()[n])) / factor.detach()
-        assert_close(found[n, 0], expected, 1e-9)
+        assert_close(actual[n, 0], expected, 1e-9)
 
 
 def test_the_last_maps_are_those_before_pooling() -> None:
@@ -91,13 +91,13 @@ def test_the_last_maps_are_those_before_pooling() -> None:
         assert torch.equal(gradcam(net, params, x, 0), gradcam(net, params, x, 0, path))
 
 
-def test_a_target_inside_is_explained_by_maps_before_it() -> None:
+def test_an_inner_target_is_explained_by_maps_before_it() -> None:
     net, params, x = made("vgg")
     assert gradcam(net, params, x, "conv2[1]", "relu1").shape == (2, 1, 6, 6)
 
 
 @pytest.mark.parametrize(
-    ("name", "layer", "told"),
+    ("name", "layer", "message"),
     [
         ("vgg", "relu3", "no layer 'relu3'; did you mean 'relu"),
         ("vgg", "scores", "'scores' outputs no feature maps"),
@@ -105,13 +105,13 @@ def test_a_target_inside_is_explained_by_maps_before_it() -> None:
         ("siamese", "shared.layer.conv", "runs more than once"),
     ],
 )
-def test_layers_without_maps_of_their_own_are_reported(name: str, layer: str, told: str) -> None:
+def test_layers_without_maps_of_their_own_are_reported(name: str, layer: str, message: str) -> None:
     net, params, x = made(name)
-    with pytest.raises(PellucidError, match=told):
+    with pytest.raises(PellucidError, match=message):
         gradcam(net, params, x, 0, layer)
 
 
-def test_maps_behind_the_target_have_no_part_in_it() -> None:
+def test_maps_after_the_target_are_refused() -> None:
     net, params, x = made("vgg")
     with pytest.raises(PellucidError, match="does not depend on the layer 'relu2'"):
         gradcam(net, params, x, "conv1[0]", "relu2")

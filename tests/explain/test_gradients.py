@@ -19,7 +19,7 @@ def gradient(net: Any, params: Any, x: Tensor, classes: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_saliency_is_the_size_of_the_gradient_of_each_examples_class(name: str) -> None:
+def test_saliency_is_the_absolute_gradient_of_each_examples_class(name: str) -> None:
     net, params, x = made(name, examples=3)
     classes = torch.tensor([2, 0, 2])
     expected = gradient(net, params, x, classes)
@@ -28,7 +28,7 @@ def test_saliency_is_the_size_of_the_gradient_of_each_examples_class(name: str) 
     assert_close(input_x_gradient(net, params, x, [2, 0, 2]), x * expected, 1e-11)
 
 
-def test_one_class_serves_all_and_none_is_the_best_of_each() -> None:
+def test_one_target_class_applies_to_all_examples_and_none_to_the_best_of_each() -> None:
     net, params, x = made("gated", examples=8)
     assert_close(saliency(net, params, x, 1), gradient(net, params, x, torch.tensor([1] * 8)).abs(), 1e-11)
     best = reference_forward(net, params, x, Mode()).argmax(1)
@@ -62,7 +62,7 @@ def test_a_batch_is_explained_as_its_examples_one_by_one(method: str, options: d
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("method", ["saliency", "guided_backprop", "deconvnet", "lrp"])
-def test_nothing_that_is_given_is_changed(name: str, method: str) -> None:
+def test_arguments_are_unchanged(name: str, method: str) -> None:
     net, params, x = made(name)
     before, same = made(name)[1:]
     explain(net, params, x, method, 0)

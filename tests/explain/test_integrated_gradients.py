@@ -14,12 +14,12 @@ from tests.oracle import assert_close
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_it_adds_up_to_what_the_score_gained(name: str) -> None:
+def test_integrated_gradients_sum_to_the_increase_of_the_score(name: str) -> None:
     net, params, x = made(name)
     baseline = 0.1 * torch.ones_like(x)
-    found = integrated_gradients(net, params, x, 1, baseline, steps=400)
+    attribution = integrated_gradients(net, params, x, 1, baseline, steps=400)
     gained = scores(net, params, x, 1) - scores(net, params, baseline, 1)
-    assert_close(found.flatten(1).sum(1), gained, 2e-3)
+    assert_close(attribution.flatten(1).sum(1), gained, 2e-3)
 
 
 def power(factors: int) -> tuple[Layer, Any]:
@@ -33,9 +33,9 @@ X = torch.tensor([[2.0, -1.0], [0.5, 3.0]]).double()
 
 
 @pytest.mark.parametrize("quadrature", QUADRATURES)
-def test_every_quadrature_is_exact_where_it_should_be(quadrature: str) -> None:
+def test_every_quadrature_is_exact_for_its_polynomials(quadrature: str) -> None:
     """The integral of 3 a^2 x^3 da from 0 to 1 is x^3."""
-    found = integrated_gradients(*power(3), X, 0, steps=10, quadrature=quadrature)
+    attribution = integrated_gradients(*power(3), X, 0, steps=10, quadrature=quadrature)
     places = {
         "left": [k / 10 for k in range(10)],
         "middle": [(k + 0.5) / 10 for k in range(10)],
@@ -47,7 +47,7 @@ def test_every_quadrature_is_exact_where_it_should_be(quadrature: str) -> None:
         factor = 3 * (sum((k / 9) ** 2 for k in range(1, 9)) + 0.5) / 9
     else:
         factor = 1.0
-    assert_close(found, factor * X**3, 1e-12)
+    assert_close(attribution, factor * X**3, 1e-12)
 
 
 def test_gauss_legendre_is_exact_up_to_degree_2n_minus_1() -> None:
@@ -64,7 +64,7 @@ def test_batch_size_does_not_change_the_result() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"quadrature": "gauss"}, "must be one of .* not 'gauss'; did you mean 'gauss_legendre'"),
         ({"steps": 0}, "steps must be a whole number of at least 1"),
@@ -77,9 +77,9 @@ def test_batch_size_does_not_change_the_result() -> None:
         ({"baseline": torch.full((6,), torch.inf)}, "NaN or infinity"),
     ],
 )
-def test_invalid_options_are_refused(options: dict[str, Any], told: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
     net, params, x = made("vgg")
-    with pytest.raises(PellucidError, match=told):
+    with pytest.raises(PellucidError, match=message):
         integrated_gradients(net, params, x, 0, **options)
 
 

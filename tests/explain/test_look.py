@@ -36,23 +36,23 @@ def small(channels: int = 1) -> tuple[Model, Dataset]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_page_stands_by_itself_and_says_what_it_shows(channels: int, tmp_path: Path) -> None:
+def test_the_page_is_self_contained_and_describes_its_figures(channels: int, tmp_path: Path) -> None:
     model, data = small(channels)
-    found = look(model, data, "small")
-    assert [layer.path for layer in found.layers] == ["conv1", "conv2"]
-    assert [layer.output for layer in found.layers] == ["act", "relu"]
-    assert [layer.field for layer in found.layers] == [(4, 4), (8, 8)]
-    assert found.layers[1].silent >= 1
-    assert 5 not in [one.map for one in found.layers[1].top]
-    assert len(found.layers[1].top) <= 16
-    assert found.accuracy == model.evaluate(data)["accuracy"]
-    assert found.ablations[0].accuracy == found.accuracy
-    assert [row.name for row in found.ablations] == ["nothing", "conv1", "conv2", "dense"]
-    assert all(best.scores[-1] > best.scores[0] for _, best in found.best)
-    for _, best in found.best:
+    result = look(model, data, "small")
+    assert [layer.path for layer in result.layers] == ["conv1", "conv2"]
+    assert [layer.output for layer in result.layers] == ["act", "relu"]
+    assert [layer.field for layer in result.layers] == [(4, 4), (8, 8)]
+    assert result.layers[1].silent >= 1
+    assert 5 not in [one.map for one in result.layers[1].top]
+    assert len(result.layers[1].top) <= 16
+    assert result.accuracy == model.evaluate(data)["accuracy"]
+    assert result.ablations[0].accuracy == result.accuracy
+    assert [row.name for row in result.ablations] == ["nothing", "conv1", "conv2", "dense"]
+    assert all(best.scores[-1] > best.scores[0] for _, best in result.best)
+    for _, best in result.best:
         assert 0 <= float(best.x.min()) <= float(best.x.max()) <= 1
 
-    index = write_page(tmp_path / "page", found)
+    index = write_page(tmp_path / "page", result)
     text = index.read_text("utf-8")
     HTMLParser().feed(text)
     assert not re.search(r'(src|href)="(?!#|data:)', text), "nothing from elsewhere"
@@ -79,7 +79,7 @@ def test_the_page_says_whose_epochs_it_shows(tmp_path: Path) -> None:
         assert words in " ".join(text.split())
 
 
-def test_the_activation_after_a_convolution_is_what_its_maps_put_out() -> None:
+def test_maps_are_shown_after_the_activation_of_the_convolution() -> None:
     model, _ = small()
     assert after(model.net, "conv1") == "act"
     bare = Sequential(conv1=Conv2d(2, 1), conv2=Conv2d(2, 1), relu=ReLU())
@@ -114,8 +114,8 @@ def test_in_a_graph_the_activation_must_read_the_convolution_alone() -> None:
         "sum": (Add(), "conv2", "act"), "relu": (ReLU(), "sum"), "conv3": (Conv2d(2, 1), "relu"),
     }  # fmt: skip
     net = Sequential(graph=Graph(nodes, ("conv3",)), relu=ReLU())
-    found = [after(net, f"graph.{name}") for name in ("conv1", "conv2", "conv3")]
-    assert found == ["graph.act.relu", "graph.conv2", "graph.conv3"]
+    result = [after(net, f"graph.{name}") for name in ("conv1", "conv2", "conv3")]
+    assert result == ["graph.act.relu", "graph.conv2", "graph.conv3"]
 
 
 def test_a_network_without_convolutions_has_no_such_page() -> None:

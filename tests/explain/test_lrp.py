@@ -132,20 +132,20 @@ def test_relevance_adds_up_where_every_output_has_contributions_of_both_signs(ru
     net = Sequential(conv=Conv2d(30, 3), relu=ReLU(), conv2=Conv2d(30, 2), relu2=ReLU(), flat=Flatten(), out=Dense(3))
     params = randomized(net.init((4, 6, 6), rng)[0], rng)
     x = normal((2, 4, 6, 6), rng)
-    found = lrp(net, params, x, TARGET, relevance(rule, rule))
-    assert_close(found.flatten(1).sum(1), scores(net, params, x, TARGET), 1e-9)
+    result = lrp(net, params, x, TARGET, relevance(rule, rule))
+    assert_close(result.flatten(1).sum(1), scores(net, params, x, TARGET), 1e-9)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("rule", LOSSLESS, ids=str)
 def test_relevance_adds_up_to_the_score_where_biases_take_nothing(name: str, rule: Any) -> None:
     net, params, x = made(name, seed=1)
-    found = lrp(net, params, x, TARGET, relevance(rule, Epsilon(1e-12, bias=False), 1e-12))
-    assert_close(found.flatten(1).sum(1), scores(net, params, x, TARGET), 1e-6)
+    result = lrp(net, params, x, TARGET, relevance(rule, Epsilon(1e-12, bias=False), 1e-12))
+    assert_close(result.flatten(1).sum(1), scores(net, params, x, TARGET), 1e-6)
 
 
 @pytest.mark.parametrize("name", ["vgg", "resnet", "u-net"])
-def test_what_is_missing_is_what_the_biases_contributed(name: str) -> None:
+def test_the_missing_relevance_is_that_of_the_biases(name: str) -> None:
     net, params, x = made(name, seed=2)
 
     def biasless(tree: Any) -> Any:
@@ -165,11 +165,11 @@ def _walk(tree: Any, path: str = "") -> list[tuple[str, Any]]:
     return [(path, tree), *(one for key, value in tree.items() if isinstance(value, dict) for one in _walk(value, key))]
 
 
-def test_relevance_of_a_unit_inside_is_that_of_the_network_up_to_it() -> None:
+def test_relevance_of_an_inner_unit_is_that_of_the_network_up_to_it() -> None:
     net, params, x = made("vgg")
-    found = lrp(net, params, x, "conv2[1, 2, 0]", relevance(Epsilon(1e-12, bias=False), Epsilon()))
-    assert_close(found.flatten(1).sum(1), scores(net, params, x, "conv2[1, 2, 0]"), 1e-6)
-    assert torch.count_nonzero(found[:, :, :, 5:]) == 0  # beyond what the unit sees
+    result = lrp(net, params, x, "conv2[1, 2, 0]", relevance(Epsilon(1e-12, bias=False), Epsilon()))
+    assert_close(result.flatten(1).sum(1), scores(net, params, x, "conv2[1, 2, 0]"), 1e-6)
+    assert torch.count_nonzero(result[:, :, :, 5:]) == 0  # beyond what the unit sees
 
 
 def test_a_layer_named_by_path_takes_its_own_rule() -> None:
@@ -195,14 +195,14 @@ def mistakes() -> list[tuple[dict[str, Any], str]]:
     ]
 
 
-@pytest.mark.parametrize(("options", "told"), mistakes())
-def test_mistakes_are_reported(options: dict[str, Any], told: str) -> None:
+@pytest.mark.parametrize(("options", "message"), mistakes())
+def test_mistakes_are_reported(options: dict[str, Any], message: str) -> None:
     net, params, x = made("vgg")
-    with pytest.raises(PellucidError, match=told):
+    with pytest.raises(PellucidError, match=message):
         lrp(net, params, x, 0, **options)
 
 
 @pytest.mark.parametrize("make", [lambda entrance: relevance(Epsilon(), Epsilon())])
-def test_a_composite_of_ones_own_is_a_function(make: Callable[..., Any]) -> None:
+def test_a_user_defined_composite_is_a_function(make: Callable[..., Any]) -> None:
     net, params, x = made("resnet")
     assert torch.equal(lrp(net, params, x, 1, make), lrp(net, params, x, 1, "epsilon"))

@@ -20,20 +20,20 @@ PARAMS = {"flat": {}, "scores": {"weight": WEIGHT, "bias": torch.tensor([0.25, 0
 
 
 def test_a_linear_score_is_largest_in_the_corner_that_its_signs_name() -> None:
-    found = maximize(LINEAR, PARAMS, 0, (1, 2, 2), steps=400, low=-0.5, high=1.0)
-    assert found.x.flatten().tolist() == [1, -0.5, 1, -0.5]
-    assert found.scores[-1] == pytest.approx(1 + 1 + 0.5 + 0.05 + 0.25)
-    assert len(found.scores) == 401
-    assert all(after >= before for before, after in zip(found.scores, found.scores[1:], strict=False))
+    maximum = maximize(LINEAR, PARAMS, 0, (1, 2, 2), steps=400, low=-0.5, high=1.0)
+    assert maximum.x.flatten().tolist() == [1, -0.5, 1, -0.5]
+    assert maximum.scores[-1] == pytest.approx(1 + 1 + 0.5 + 0.05 + 0.25)
+    assert len(maximum.scores) == 401
+    assert all(after >= before for before, after in zip(maximum.scores, maximum.scores[1:], strict=False))
 
 
-def test_decay_holds_the_picture_where_the_step_and_the_loss_are_even() -> None:
-    found = maximize(LINEAR, PARAMS, 0, (1, 2, 2), steps=300, rate=0.2, decay=0.1, start=0.5)
+def test_decay_converges_to_the_known_maximum() -> None:
+    maximum = maximize(LINEAR, PARAMS, 0, (1, 2, 2), steps=300, rate=0.2, decay=0.1, start=0.5)
     direction = WEIGHT[0] / WEIGHT[0].square().mean().sqrt()
-    assert_close(found.x.flatten(), 0.5 + 0.2 * 0.9 / 0.1 * direction, 1e-5)
+    assert_close(maximum.x.flatten(), 0.5 + 0.2 * 0.9 / 0.1 * direction, 1e-5)
 
 
-def test_variation_is_the_gradient_of_the_squared_differences() -> None:
+def test_the_variation_penalty_is_the_gradient_of_the_squared_differences() -> None:
     x = normal((2, 2, 4, 5), torch.Generator().manual_seed(0)).requires_grad_()
     total = x.diff(dim=2).square().sum() + x.diff(dim=3).square().sum()
     (expected,) = torch.autograd.grad(total, x)
@@ -61,25 +61,27 @@ def test_the_same_seed_gives_the_same_picture() -> None:
 def test_the_activation_rises_far_above_that_of_real_pictures(target: int | str) -> None:
     model = Model.load(weights_file("mnist-lenet"))
     digits = held_out(model, None).x[:500].float() / 255
-    found = maximize(model.net, model.params, target, (1, 28, 28), steps=40, low=0.0, high=1.0, start=0.5)
+    maximum = maximize(model.net, model.params, target, (1, 28, 28), steps=40, low=0.0, high=1.0, start=0.5)
     real = scores(model.net, model.params, digits, target)
-    assert found.scores[-1] > 1.3 * float(real.max())
-    assert found.scores[-1] > 3 * float(real.mean())
-    assert 0 <= float(found.x.min()) <= float(found.x.max()) <= 1
+    assert maximum.scores[-1] > 1.3 * float(real.max())
+    assert maximum.scores[-1] > 3 * float(real.mean())
+    assert 0 <= float(maximum.x.min()) <= float(maximum.x.max()) <= 1
     again = upto(model.net, "features.conv2") if isinstance(target, str) else model.net
-    assert again.forward(model.params, found.x, Mode())[0].isfinite().all()
+    assert again.forward(model.params, maximum.x, Mode())[0].isfinite().all()
 
 
-def test_a_first_filter_is_answered_most_by_white_where_it_is_positive() -> None:
+def test_the_maximum_of_a_first_filter_is_white_where_its_weights_are_positive() -> None:
     model = Model.load(weights_file("mnist-lenet"))
-    found = maximize(model.net, model.params, "features.conv1[2, 9, 9]", (1, 28, 28), 100, low=0.0, high=1.0, start=0.5)
+    maximum = maximize(
+        model.net, model.params, "features.conv1[2, 9, 9]", (1, 28, 28), 100, low=0.0, high=1.0, start=0.5
+    )
     weight, bias = model.weights["features.conv1.weight"][2], model.weights["features.conv1.bias"][2]
-    assert found.scores[-1] == pytest.approx(float(weight.clamp_min(0).sum() + bias), abs=1e-4)
-    assert torch.equal(found.x[0, 0, 7:12, 7:12] > 0.5, weight[0] > 0)
+    assert maximum.scores[-1] == pytest.approx(float(weight.clamp_min(0).sum() + bias), abs=1e-4)
+    assert torch.equal(maximum.x[0, 0, 7:12, 7:12] > 0.5, weight[0] > 0)
 
 
 @pytest.mark.parametrize(
-    ("target", "options", "told"),
+    ("target", "options", "message"),
     [
         (None, {}, "target must be a class or a unit"),
         (0, {"steps": 0}, "steps must be a whole number of at least 1"),
@@ -87,12 +89,12 @@ def test_a_first_filter_is_answered_most_by_white_where_it_is_positive() -> None
         (5, {}, "classes from 0 to 1"),
     ],
 )
-def test_invalid_arguments_are_refused(target: int | None, options: dict, told: str) -> None:
-    with pytest.raises(PellucidError, match=told):
+def test_invalid_arguments_are_refused(target: int | None, options: dict, message: str) -> None:
+    with pytest.raises(PellucidError, match=message):
         maximize(LINEAR, PARAMS, target, (1, 2, 2), **options)
 
 
-def test_a_network_of_vectors_has_no_picture() -> None:
+def test_a_network_of_vectors_is_refused() -> None:
     net = Sequential(scores=Dense(2))
     params, _ = net.init((4,), torch.Generator().manual_seed(0))
     with pytest.raises(PellucidError, match=r"an image shape \(C, H, W\), not \(4,\)"):

@@ -21,30 +21,30 @@ def softmax(y: Tensor) -> Tensor:
 def area(net: object, params: object, x: Tensor, target: int, order: np.ndarray) -> float:
     """The area under the curve of one image (C, H, W) by the trapezoidal rule, 20 steps."""
     counts = [round(part) for part in np.linspace(0, order.size, 21)]
-    found = []
+    result = []
     for count in counts:
         image = x.clone().flatten(1)
         image[:, order[:count]] = 0
         y = reference_forward(net, params, image.view(1, *x.shape), Mode())  # pyright: ignore
-        found.append(float(torch.softmax(y, 1)[0, target]))
-    return float(np.trapezoid(found, np.array(counts) / order.size))
+        result.append(float(torch.softmax(y, 1)[0, target]))
+    return float(np.trapezoid(result, np.array(counts) / order.size))
 
 
 def test_composites_are_ordered_by_the_area_under_their_deletion_curves() -> None:
     net, params, x = made("resnet")
     candidates = (("epsilon", {}), ("epsilon_plus", {}), ("cp_lrp", {"gamma": 0.25}))
-    found = measure_composites(net, params, x, TARGET, candidates, read=softmax)
+    actual = measure_composites(net, params, x, TARGET, candidates, read=softmax)
     expected = {}
     for name, options in candidates:
         maps = lrp(net, params, x, TARGET, name, **options).sum(1).flatten(1).numpy()
-        orders = [np.argsort(-one, kind="stable") for one in maps]
+        orders = [np.argsort(-map_, kind="stable") for map_ in maps]
         areas = [area(net, params, x[k], int(TARGET[k]), orders[k]) for k in range(2)]
         expected[name] = sum(areas) / 2
-    assert [row.name for row in found.rows] == sorted(expected, key=lambda name: expected[name])
-    for row in found.rows:
+    assert [row.name for row in actual.rows] == sorted(expected, key=lambda name: expected[name])
+    for row in actual.rows:
         assert row.area == pytest.approx(expected[row.name], rel=1e-7)  # fractions of pixels are float32
-    assert found.best is found.rows[0]
-    lines = str(found).splitlines()
+    assert actual.best is actual.rows[0]
+    lines = str(actual).splitlines()
     assert len(lines) == 5
     assert sum("random order" in line for line in lines) == 1
     assert any(line.startswith("cp_lrp, gamma=0.25 ") for line in lines)
@@ -52,12 +52,12 @@ def test_composites_are_ordered_by_the_area_under_their_deletion_curves() -> Non
 
 def test_random_orders_are_not_better_than_themselves() -> None:
     net, params, x = made("vgg")
-    found = measure_composites(net, params, x, TARGET, (("epsilon", {}),), read=softmax, orders=40)
+    result = measure_composites(net, params, x, TARGET, (("epsilon", {}),), read=softmax, orders=40)
     rng = np.random.default_rng(1)
     areas = [area(net, params, x[k], int(TARGET[k]), rng.permutation(36)) for k in (0, 1) for _ in range(60)]
     spread = float(np.std(areas)) / 40**0.5
-    assert abs(found.random - float(np.mean(areas))) < 5 * spread
-    assert found.n == 2
+    assert abs(result.random - float(np.mean(areas))) < 5 * spread
+    assert result.n == 2
 
 
 def test_without_a_candidate_that_fits_the_reason_is_named() -> None:

@@ -19,11 +19,11 @@ OF_ATTENTION = ("rollout",)  # methods for networks with attention
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_every_method_explains_every_network(method: str, name: str, dtype: torch.dtype) -> None:
     net, params, x = made(name)
-    found = explain(net, cast(params, dtype), x.to(dtype), method)
-    assert found.shape == ((2, 1, 6, 6) if method in MAPS else x.shape)
-    assert found.dtype is dtype
-    assert found.isfinite().all()
-    assert found.abs().sum() > 0
+    explanation = explain(net, cast(params, dtype), x.to(dtype), method)
+    assert explanation.shape == ((2, 1, 6, 6) if method in MAPS else x.shape)
+    assert explanation.dtype is dtype
+    assert explanation.isfinite().all()
+    assert explanation.abs().sum() > 0
 
 
 def test_rollout_needs_attention() -> None:
@@ -33,7 +33,7 @@ def test_rollout_needs_attention() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "options", "told"),
+    ("method", "options", "message"),
     [
         ("salience", {}, "no method 'salience'; did you mean 'saliency'"),
         ("saliency", {"steps": 3}, "saliency has no option 'steps'; known: signed"),
@@ -41,13 +41,13 @@ def test_rollout_needs_attention() -> None:
         ("gradcam", {"layr": "conv1"}, "gradcam has no option 'layr'; did you mean 'layer'"),
     ],
 )
-def test_unknown_names_are_refused(method: str, options: dict[str, Any], told: str) -> None:
+def test_unknown_names_are_refused(method: str, options: dict[str, Any], message: str) -> None:
     net, params, x = made("vgg")
-    with pytest.raises(PellucidError, match=told):
+    with pytest.raises(PellucidError, match=message):
         explain(net, params, x, method, 0, **options)
 
 
-def test_whole_numbers_are_no_input() -> None:
+def test_integer_inputs_are_refused() -> None:
     net, params, x = made("vgg")
     with pytest.raises(PellucidError, match="networks do not support int64"):
         explain(net, params, x.long(), "saliency", 0)

@@ -50,16 +50,16 @@ def check(net: Layer, shape: tuple[int, int, int], side: int) -> None:
     for k, (top, left, bottom, right) in enumerate(places):
         variants[k, :, top:bottom, left:right] = filled[:, top:bottom, left:right]
     runs = Near(net, params, image, filled)
-    found = torch.cat([runs.run(some, side, 2) for some in torch.tensor(places).split(5)])
-    assert_close(found, reference_forward(net, params, variants, Mode()), 1e-11)
+    result = torch.cat([runs.run(some, side, 2) for some in torch.tensor(places).split(5)])
+    assert_close(result, reference_forward(net, params, variants, Mode()), 1e-11)
 
 
 @pytest.mark.parametrize("side", [1, 4, 7])
 @pytest.mark.parametrize("name", STACKS)
-def test_what_the_square_does_not_reach_stays(name: str, side: int) -> None:
+def test_only_outputs_in_reach_of_the_square_are_computed_again(name: str, side: int) -> None:
     check(STACKS[name], (2, 23, 26), side)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_other_networks_are_computed_as_ever(name: str) -> None:
+def test_unsupported_networks_are_computed_in_full(name: str) -> None:
     check(NETWORKS[name], SHAPE, 2)

@@ -39,22 +39,22 @@ def slow(net: Any, params: Any, x: Tensor, side: int, step: int, fill: float) ->
 @pytest.mark.parametrize("name", NETWORKS)
 def test_each_square_is_one_forward_pass(name: str) -> None:
     net, params, x = made(name)
-    found = occlude(net, params, x, target=[1, 2], square=3, stride=2, fill=0.5, batch=3)
-    assert found.score.shape == (2, 3, 3)  # the third square is cut off
-    assert found.predicted is not None
+    occluded = occlude(net, params, x, target=[1, 2], square=3, stride=2, fill=0.5, batch=3)
+    assert occluded.score.shape == (2, 3, 3)  # the third square is cut off
+    assert occluded.predicted is not None
     outputs = slow(net, params, x, 3, 2, 0.5)
     assert len(outputs) == 2 * 9
     for (n, top, left), y in outputs.items():
         at = n, top // 2, left // 2
-        assert_close(found.score[at], y[[1, 2][n]], 1e-11)
-        assert int(found.predicted[at]) == int(y.argmax())
-    assert found.corners[2, 1].tolist() == [4, 2, 6, 5]
-    assert_close(found.baseline, reference_forward(net, params, x, Mode())[[0, 1], [1, 2]], 1e-11)
+        assert_close(occluded.score[at], y[[1, 2][n]], 1e-11)
+        assert int(occluded.predicted[at]) == int(y.argmax())
+    assert occluded.corners[2, 1].tolist() == [4, 2, 6, 5]
+    assert_close(occluded.baseline, reference_forward(net, params, x, Mode())[[0, 1], [1, 2]], 1e-11)
 
 
 def test_a_pixel_has_the_mean_fall_of_the_squares_that_hide_it() -> None:
     net, params, x = made("vgg")
-    found = occlusion(net, params, x, target=0, square=3, stride=2, fill=-1.0)
+    result = occlusion(net, params, x, target=0, square=3, stride=2, fill=-1.0)
     outputs = slow(net, params, x, 3, 2, -1.0)
     whole = reference_forward(net, params, x, Mode())
     for n in range(2):
@@ -65,35 +65,35 @@ def test_a_pixel_has_the_mean_fall_of_the_squares_that_hide_it() -> None:
                     for (one, top, left), y in outputs.items()
                     if one == n and top <= row < top + 3 and left <= column < left + 3
                 ]
-                assert_close(found[n, 0, row, column], torch.stack(falls).mean(), 1e-11)
+                assert_close(result[n, 0, row, column], torch.stack(falls).mean(), 1e-11)
 
 
 @pytest.mark.skipif(find_spec("captum") is None, reason="Captum is not installed: pip install captum")
 @pytest.mark.parametrize(("side", "step"), [(2, 1), (3, 2), (4, 4), (6, 5)])
-def test_captum_finds_the_same(side: int, step: int) -> None:
+def test_occlusion_equals_captums(side: int, step: int) -> None:
     from captum.attr import Occlusion
 
     net, params, x = made("resnet")
     judge = Occlusion(lambda images: reference_forward(net, params, images, Mode()))
     expected = judge.attribute(x, (2, side, side), strides=(2, step, step), target=torch.tensor([1, 2]), baselines=0.25)
-    found = occlusion(net, params, x, torch.tensor([1, 2]), side, step, fill=0.25)
-    assert_close(found.expand(x.shape), expected, 1e-7)  # Captum adds up in float32
+    actual = occlusion(net, params, x, torch.tensor([1, 2]), side, step, fill=0.25)
+    assert_close(actual.expand(x.shape), expected, 1e-7)  # Captum adds up in float32
 
 
 def test_the_effect_on_a_map_is_that_on_its_total_activation() -> None:
     net, params, x = made("vgg")
-    found = occlude(net, params, x, "relu2[1, :, :]", square=2, stride=2)
+    occluded = occlude(net, params, x, "relu2[1, :, :]", square=2, stride=2)
     for (n, top, left), y in slow(upto(net, "relu2"), params, x, 2, 2, 0.0).items():
-        assert_close(found.score[n, top // 2, left // 2], y[1].sum(), 1e-11)
-    assert found.predicted is None
+        assert_close(occluded.score[n, top // 2, left // 2], y[1].sum(), 1e-11)
+    assert occluded.predicted is None
 
 
-def test_what_is_read_of_the_outputs_may_be_probabilities() -> None:
+def test_occlusion_of_probabilities_uses_the_given_function_of_the_outputs() -> None:
     net, params, x = made("vgg")
-    found = occlude(net, params, x, 1, 2, 2, read=lambda y: y.softmax(1))
+    occluded = occlude(net, params, x, 1, 2, 2, read=lambda y: y.softmax(1))
     for (n, top, left), y in slow(net, params, x, 2, 2, 0.0).items():
-        assert_close(found.score[n, top // 2, left // 2], y.softmax(0)[1], 1e-11)
-    assert float(found.baseline.max()) < 1
+        assert_close(occluded.score[n, top // 2, left // 2], y.softmax(0)[1], 1e-11)
+    assert float(occluded.baseline.max()) < 1
 
 
 def test_the_best_class_is_that_of_the_whole_image() -> None:
@@ -102,16 +102,16 @@ def test_the_best_class_is_that_of_the_whole_image() -> None:
     assert_close(occlusion(net, params, x, None, 3, 3), occlusion(net, params, x, best, 3, 3), 1e-12)
 
 
-def test_a_linear_network_loses_what_the_square_hides() -> None:
+def test_the_score_of_a_linear_network_falls_by_the_hidden_contributions() -> None:
     net = Sequential(flat=Flatten(), scores=Dense(1, bias=False))
     weight = torch.arange(1.0, 17.0)[None]
-    found = occlusion(net, {"flat": {}, "scores": {"weight": weight}}, torch.ones(1, 1, 4, 4), 0, square=2, stride=2)
+    actual = occlusion(net, {"flat": {}, "scores": {"weight": weight}}, torch.ones(1, 1, 4, 4), 0, square=2, stride=2)
     expected = torch.tensor([[14.0, 22.0], [46.0, 54.0]]).repeat_interleave(2, 0).repeat_interleave(2, 1)
-    assert torch.equal(found[0, 0], expected)
+    assert torch.equal(actual[0, 0], expected)
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"square": 7}, "a square of 7 pixels exceeds the image"),
         ({"square": 2, "stride": 3}, "leaves pixels that no square of 2 hides"),
@@ -119,9 +119,9 @@ def test_a_linear_network_loses_what_the_square_hides() -> None:
         ({"batch": 0}, "at least 1"),
     ],
 )
-def test_invalid_arguments_are_refused(options: dict[str, int], told: str) -> None:
+def test_invalid_arguments_are_refused(options: dict[str, int], message: str) -> None:
     net, params, x = made("vgg")
-    with pytest.raises(PellucidError, match=told):
+    with pytest.raises(PellucidError, match=message):
         occlusion(net, params, x, 0, **options)
 
 

@@ -53,8 +53,8 @@ def test_a_pixel_is_in_the_field_if_it_can_change_the_unit(name: str) -> None:
     x = normal((1, 2, 11, 12), rng)
     y = reference_forward(net, params, x, Mode())
     variants = x.repeat(11 * 12, 1, 1, 1)
-    for place in range(11 * 12):
-        variants[place, :, place // 12, place % 12] += torch.tensor([0.7, -1.3])
+    for index in range(11 * 12):
+        variants[index, :, index // 12, index % 12] += torch.tensor([0.7, -1.3])
     changed = (reference_forward(net, params, variants, Mode()) - y).abs() > 1e-12  # (pixels, C, h, w)
     for row, column in [(0, 0), (out[1] // 2, out[2] // 2), (out[1] - 1, out[2] - 1), (0, out[2] // 2)]:
         rows, columns = changed[:, 1, row, column].view(11, 12).nonzero().t()
@@ -63,7 +63,7 @@ def test_a_pixel_is_in_the_field_if_it_can_change_the_unit(name: str) -> None:
         assert receptive_fields(run).tolist() == [[int(one) for one in expected]]
 
 
-def test_maxima_count_whole_windows() -> None:
+def test_receptive_fields_of_maxima_contain_whole_windows() -> None:
     first = {"conv1": Conv2d(2, 5, padding=2), "relu1": ReLU(), "pool1": MaxPool2d(2)}
     net = Sequential(**first, conv2=Conv2d(3, 5), pool2=MaxPool2d(3, 2))
     params, _ = net.init((1, 28, 28), torch.Generator().manual_seed(0))
@@ -75,7 +75,7 @@ def test_maxima_count_whole_windows() -> None:
     assert upto(net, "pool2") == net
 
 
-def test_contrast_is_normalized_in_a_window() -> None:
+def test_contrast_normalization_extends_the_receptive_field() -> None:
     net = Sequential(LocalContrastNorm(5), Conv2d(1, 3))
     params, _ = net.init((2, 12, 12), torch.Generator().manual_seed(0))
     run = forward_to(net, params, torch.rand(1, 2, 12, 12), "conv2d1[0, 4, 5]")

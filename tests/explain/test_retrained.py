@@ -5,7 +5,7 @@ import torch
 
 from pellucid.combine import Parallel, Sequential
 from pellucid.errors import PellucidError
-from pellucid.explain.retrained import NetworkVariant, changed, default_variants, retrained
+from pellucid.explain.retrained import NetworkVariant, changed_net, default_variants, retrained
 from pellucid.layers import AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dense, Flatten, Identity, Layer, ReLU
 from pellucid.model import Model
 from pellucid.nested import leaves
@@ -21,13 +21,13 @@ def count(net: Layer) -> int:
     return sum(leaf.numel() for leaf in leaves(net.init((1, 8, 8), torch.Generator().manual_seed(0))[0]))
 
 
-def test_variants_have_the_parameters_that_arithmetic_gives_them() -> None:
+def test_variants_have_the_parameter_counts_of_the_arithmetic() -> None:
     def size(maps1: int, maps2: int, hidden: int) -> int:
         convolutions = (9 + 1) * maps1 + (9 * maps1 + 1) * maps2
         return convolutions + (36 * maps2 + 1) * hidden + (hidden + 1) * 10
 
-    found = {one.name: count(changed(NET, one)) for one in default_variants(NET)}
-    assert found == {
+    result = {variant.name: count(changed_net(NET, variant)) for variant in default_variants(NET)}
+    assert result == {
         "conv1": (9 + 1) * 6 + (36 * 6 + 1) * 8 + 90,
         "block.conv2": 40 + (64 * 4 + 1) * 8 + 90,
         "hidden": 40 + 222 + (216 + 1) * 10,
@@ -38,16 +38,16 @@ def test_variants_have_the_parameters_that_arithmetic_gives_them() -> None:
     }
 
 
-def test_training_anew_learns_and_leaves_the_model_alone() -> None:
+def test_retraining_learns_and_leaves_the_model_unchanged() -> None:
     images = digits(0, 300)
     flat = Model(NET, input_shape=tuple(images.x.shape[1:]), classes=images.classes)
     before = flat.sha256()
-    found = retrained(flat, images, digits(300, 400), 30, [NetworkVariant("hidden", ("hidden",), 0.0)])
+    variants = retrained(flat, images, digits(300, 400), 30, [NetworkVariant("hidden", ("hidden",), 0.0)])
     assert flat.sha256() == before
-    assert [row.variant.name for row in found.rows] == ["nothing", "hidden"]
-    assert all(row.accuracy is not None and row.accuracy > 0.3 for row in found.rows)
-    assert list(found.weights) == list(range(31))
-    first, last = (found.weights[epoch]["conv1"]["weight"] for epoch in (0, 30))
+    assert [row.variant.name for row in variants.rows] == ["nothing", "hidden"]
+    assert all(row.accuracy is not None and row.accuracy > 0.3 for row in variants.rows)
+    assert list(variants.weights) == list(range(31))
+    first, last = (variants.weights[epoch]["conv1"]["weight"] for epoch in (0, 30))
     assert not torch.equal(first, last)
     # From the same seed, an untrained model's weights are those of epoch 0.
     assert torch.equal(first, flat.params["conv1"]["weight"])
@@ -88,6 +88,6 @@ def test_a_network_that_cannot_be_trained_is_reported_in_its_row() -> None:
 
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(PellucidError, match=r"no layer 'block\.conv9'; did you mean 'conv2'"):
-        changed(NET, NetworkVariant("?", ("block.conv9",), 0.0))
+        changed_net(NET, NetworkVariant("?", ("block.conv9",), 0.0))
     with pytest.raises(PellucidError, match="size of a ReLU cannot be changed"):
-        changed(NET, NetworkVariant("?", ("relu1",), 2.0))
+        changed_net(NET, NetworkVariant("?", ("relu1",), 2.0))

@@ -94,16 +94,16 @@ def test_captum_does_not_guide_rectifiers_that_are_functions() -> None:
 
     both = small()
     module = Functional(both.module)
-    found = GuidedBackprop(module).attribute(both.x.clone(), target=both.target).detach()
+    result = GuidedBackprop(module).attribute(both.x.clone(), target=both.target).detach()
     gradient = Saliency(module).attribute(both.x.clone(), both.target, abs=False).detach()
     guided = GuidedBackprop(both.module).attribute(both.x.clone(), target=both.target).detach()
-    assert torch.equal(found, gradient)
+    assert torch.equal(result, gradient)
     assert_close(guided_backprop(both.net, both.params, both.x, both.target), guided, 1e-12)
     assert difference(guided, gradient) > 1e-3
 
 
 @captum
-def test_captum_halves_nothing_at_a_plus_sign() -> None:
+def test_captum_gives_both_inputs_of_a_plus_sign_all_the_relevance() -> None:
     """y = w (x + x2): each input of the sum gets all the relevance, so that there is twice the score; ours shares."""
     from captum.attr import LRP
 

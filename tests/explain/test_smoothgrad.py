@@ -13,7 +13,7 @@ from tests.explain.networks import made
 from tests.oracle import assert_close
 
 
-def test_without_noise_it_is_the_gradient() -> None:
+def test_smoothgrad_without_noise_is_the_gradient() -> None:
     net, params, x = made("vgg")
     plain = saliency(net, params, x, 1, signed=True)
     assert_close(smoothgrad(net, params, x, 1, samples=3, noise=0.0), plain, 1e-12)
@@ -21,7 +21,7 @@ def test_without_noise_it_is_the_gradient() -> None:
     assert_close(smoothgrad(net, params, x, 1, samples=3, noise=0.0, kind="variance"), 0 * plain, 1e-12)
 
 
-def test_the_deviation_of_the_noise_is_a_part_of_each_images_range() -> None:
+def test_the_standard_deviation_of_the_noise_is_relative_to_each_images_range() -> None:
     """The gradient of sum x^2 is 2 x: over noise of deviation s its mean is 2 x and its variance 4 s^2."""
     net = Sequential(square=Parallel((Identity(), Identity()), Multiply()), flat=Flatten(), sum=Dense(1, bias=False))
     params = {
@@ -44,24 +44,24 @@ def test_the_deviation_of_the_noise_is_a_part_of_each_images_range() -> None:
 
 def test_a_seed_gives_the_same_noise_in_every_dtype() -> None:
     net, params, x = made("vgg", examples=1)
-    found = smoothgrad(net, params, x, 0, samples=5, seed=3)
-    assert torch.equal(found, smoothgrad(net, params, x, 0, samples=5, seed=3))
-    assert not torch.equal(found, smoothgrad(net, params, x, 0, samples=5, seed=4))
+    attribution = smoothgrad(net, params, x, 0, samples=5, seed=3)
+    assert torch.equal(attribution, smoothgrad(net, params, x, 0, samples=5, seed=3))
+    assert not torch.equal(attribution, smoothgrad(net, params, x, 0, samples=5, seed=4))
     single = {name: {key: value.float() for key, value in part.items()} for name, part in params.items()}
-    assert_close(smoothgrad(net, single, x.float(), 0, samples=5, seed=3), found, 1e-4)
+    assert_close(smoothgrad(net, single, x.float(), 0, samples=5, seed=3), attribution, 1e-4)
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"kind": "median"}, "kind must be one of mean, square, variance"),
         ({"samples": 0}, "samples must be a whole number"),
         ({"noise": -0.1}, "noise must be a number of at least 0"),
     ],
 )
-def test_invalid_options_are_refused(options: dict[str, Any], told: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
     net, params, x = made("vgg")
-    with pytest.raises(PellucidError, match=told):
+    with pytest.raises(PellucidError, match=message):
         smoothgrad(net, params, x, 0, **options)
 
 

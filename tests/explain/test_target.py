@@ -65,7 +65,7 @@ def test_units_and_maps_are_named_by_path_and_index(target: str, chosen: Any) ->
     assert_close(saliency(net, params, x, target, signed=True), autograd(part, params, x, Mode(), dy)[1][""], 1e-11)
 
 
-def test_a_head_of_several_is_named_by_its_path() -> None:
+def test_one_of_several_heads_is_named_by_its_path() -> None:
     rng = torch.Generator().manual_seed(0)
     net = Sequential(flat=Flatten(), heads=Fork(a=Dense(3), b=Dense(4)))
     params, x = randomized(net.init(SHAPE, rng)[0], rng), normal((2, *SHAPE), rng)
@@ -76,7 +76,7 @@ def test_a_head_of_several_is_named_by_its_path() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "told"),
+    ("target", "message"),
     [
         (3, "classes from 0 to 2, not 3"),
         (-1, "classes from 0 to 2, not -1"),
@@ -100,13 +100,13 @@ def test_a_head_of_several_is_named_by_its_path() -> None:
         ("conv2[]", "is not a unit"),
     ],
 )
-def test_invalid_arguments_are_refused(target: Any, told: str) -> None:
+def test_invalid_arguments_are_refused(target: Any, message: str) -> None:
     net, params, x = made("vgg")
-    with pytest.raises(PellucidError, match=told):
+    with pytest.raises(PellucidError, match=message):
         saliency(net, params, x, target)
 
 
-def test_maps_at_the_end_are_no_classes() -> None:
+def test_feature_map_outputs_are_refused_as_class_scores() -> None:
     rng = torch.Generator().manual_seed(0)
     net = Sequential(conv=Conv2d(3, 1))
     params, x = randomized(net.init(SHAPE, rng)[0], rng), normal((2, *SHAPE), rng)

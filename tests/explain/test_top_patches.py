@@ -14,10 +14,10 @@ from tests.references import reference_forward
 def test_the_nine_strongest_are_found_with_their_deconvolutions() -> None:
     net, params, _ = made("vgg")
     images = normal((40, 2, 6, 6), torch.Generator().manual_seed(3))
-    found = top_patches(net, params, images, "relu2", maps=[2, 0], count=9, prepare=lambda x: x, batch=7)
-    assert [one.map for one in found] == [2, 0]
+    patches = top_patches(net, params, images, "relu2", maps=[2, 0], count=9, prepare=lambda x: x, batch=7)
+    assert [one.map for one in patches] == [2, 0]
     y = reference_forward(upto(net, "relu2"), params, images, Mode())
-    for one in found:
+    for one in patches:
         strongest = y[:, one.map].flatten(1).amax(1)
         assert one.images.tolist() == sorted(range(40), key=lambda n: -float(strongest[n]))[:9]
         assert_close(one.value, strongest[one.images], 1e-12)
@@ -46,9 +46,9 @@ def test_a_patch_is_planted_and_found() -> None:
 
 def test_units_of_a_dense_layer_see_the_whole_image() -> None:
     net, params, x = made("resnet")
-    found = top_patches(net, params, x, "scores", count=1, prepare=lambda x: x)
-    assert len(found) == 3
-    assert all(one.corners.tolist() == [[0, 0, 6, 6]] for one in found)
+    patches = top_patches(net, params, x, "scores", count=1, prepare=lambda x: x)
+    assert len(patches) == 3
+    assert all(one.corners.tolist() == [[0, 0, 6, 6]] for one in patches)
 
 
 def test_unknown_names_are_refused() -> None:

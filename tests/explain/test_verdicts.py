@@ -21,12 +21,12 @@ RANDOM = [0.30 + k / 100 for k in range(ORDERS)]
 def test_a_curve_is_better_than_all_random_ones_or_no_better(area: float, passed: bool, said: str, p: float) -> None:
     low = against_random(area, RANDOM, low_is_good=True)
     high = against_random(-area, [-one for one in RANDOM], low_is_good=False)
-    for found in (low, high):
-        assert (found.passed, found.text) == (passed, said)
-        assert found.p == pytest.approx(p)
+    for result in (low, high):
+        assert (result.passed, result.text) == (passed, said)
+        assert result.p == pytest.approx(p)
 
 
-def test_one_in_twenty_without_sense_is_called_better() -> None:
+def test_one_random_order_in_twenty_is_called_better() -> None:
     rng = random.Random(0)
     draws = 4000
     better = sum(
@@ -37,17 +37,17 @@ def test_one_in_twenty_without_sense_is_called_better() -> None:
 
 
 def test_equal_orders_have_no_verdict() -> None:
-    found = against_random(0.5, [0.5] * ORDERS, low_is_good=True)
-    assert (found.passed, found.text) == (None, "all orders have the same result")
+    result = against_random(0.5, [0.5] * ORDERS, low_is_good=True)
+    assert (result.passed, result.text) == (None, "all orders have the same result")
 
 
-def test_sums_may_be_off_by_a_twentieth() -> None:
+def test_sums_within_five_percent_are_accepted() -> None:
     assert adds_up(1.05, 1.0, 0.05).passed
-    found = adds_up(1.2, 1.0, 0.2)
-    assert (found.passed, found.text) == (False, "does not add up: 1.2, not 1")
+    result = adds_up(1.2, 1.0, 0.2)
+    assert (result.passed, result.text) == (False, "does not add up: 1.2, not 1")
 
 
-def test_a_map_that_shuffled_weights_leave_as_it_was_shows_the_picture() -> None:
+def test_a_map_unchanged_by_shuffled_weights_shows_the_image_only() -> None:
     assert needs_weights({"top": 0.9, "bottom": 0.2}).passed
     assert needs_weights({"top": 0.1, "bottom": 0.72}).passed is False  # 0.72 squared is more than a half
     assert needs_weights({"bottom": 0.70}).passed

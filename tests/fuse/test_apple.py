@@ -22,13 +22,13 @@ class Apple(Tensor):
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = super().__torch_function__(func, types, args, kwargs or {})
-        if isinstance(found, Tensor) and found.dtype is torch.float64:
+        result = super().__torch_function__(func, types, args, kwargs or {})
+        if isinstance(result, Tensor) and result.dtype is torch.float64:
             raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64")
-        return found
+        return result
 
 
-def test_this_cpu_refuses_float64() -> None:
+def test_the_simulated_apple_tensor_refuses_float64() -> None:
     with pytest.raises(TypeError, match="float64"):
         torch.ones(2).as_subclass(Apple).double()
 

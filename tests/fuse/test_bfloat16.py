@@ -15,7 +15,7 @@ NET = Sequential(
 
 
 @pytest.mark.parametrize("train", [True, False])
-def test_normalized_activations_are_computed_again_in_bfloat16(train: bool) -> None:
+def test_normalized_activations_are_recomputed_in_bfloat16(train: bool) -> None:
     rng = torch.Generator().manual_seed(3)
     params = randomized(NET.init((2, 9, 9), rng)[0], rng)
     params["norm"]["running_var"] *= 3  # far from 1, so that its powers differ
@@ -31,6 +31,8 @@ def test_normalized_activations_are_computed_again_in_bfloat16(train: bool) -> N
 
     _, dparams = backward(fused, half, cache, dy, consume=True)
 
-    found = leaves(dparams)
-    assert {path: leaf.dtype for path, leaf in found.items()} == {path: leaves(half)[path].dtype for path in found}
-    assert_close(found, expected, 0.05, "dparams")
+    leaves_by_path = leaves(dparams)
+    assert {path: leaf.dtype for path, leaf in leaves_by_path.items()} == {
+        path: leaves(half)[path].dtype for path in leaves_by_path
+    }
+    assert_close(leaves_by_path, expected, 0.05, "dparams")

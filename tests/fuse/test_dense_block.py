@@ -66,7 +66,7 @@ def given(net: Layer) -> tuple[Any, torch.Tensor]:
 @pytest.mark.parametrize("train", [True, False])
 @pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("name", NETS)
-def test_outputs_and_gradients_are_those_of_the_layers_as_written(
+def test_outputs_and_gradients_equal_those_of_the_unfused_layers(
     name: str, form: torch.memory_format, train: bool
 ) -> None:
     net = NETS[name]
@@ -80,7 +80,7 @@ def test_outputs_and_gradients_are_those_of_the_layers_as_written(
 
 
 @pytest.mark.parametrize("train", [True, False])
-def test_running_statistics_move_as_those_of_the_layers_as_written(train: bool) -> None:
+def test_running_statistics_equal_those_of_the_unfused_layers(train: bool) -> None:
     params, x = given(BLOCK)
     fused = copy.deepcopy(params)
     BLOCK.forward(params, x, Mode(train))
@@ -89,7 +89,7 @@ def test_running_statistics_move_as_those_of_the_layers_as_written(train: bool) 
 
 
 @pytest.mark.parametrize("own_dy", [True, False])
-def test_the_dy_that_arrives_is_written_over_only_where_nobody_else_reads_it(own_dy: bool) -> None:
+def test_dy_is_overwritten_only_if_no_other_layer_reads_it(own_dy: bool) -> None:
     params, x = given(BLOCK)
     (block,) = (layer for layer in fuse(BLOCK).layers.values() if isinstance(layer, DenseBlock))  # pyright: ignore
     block = DenseBlock(block.rows, own_dy)
@@ -102,7 +102,7 @@ def test_the_dy_that_arrives_is_written_over_only_where_nobody_else_reads_it(own
 
 
 @pytest.mark.parametrize("train", [True, False])
-def test_a_block_in_bfloat16_computes_what_it_computes_in_float64(train: bool) -> None:
+def test_a_block_in_bfloat16_agrees_with_float64(train: bool) -> None:
     rng = torch.Generator().manual_seed(3)
     net = Sequential(stem=Conv2d(4, 1), block=BLOCK)
     params, _ = given(net)
@@ -118,9 +118,11 @@ def test_a_block_in_bfloat16_computes_what_it_computes_in_float64(train: bool) -
         expected_y, _, expected = autograd(net, wide, x.double(), Mode(train), dy.double())
         assert_close(y, expected_y, 0.02, "y")
         _, dparams = backward(one, half, cache, dy, consume=True)
-        found = leaves(dparams)
-        assert {path: leaf.dtype for path, leaf in found.items()} == {path: leaves(half)[path].dtype for path in found}
-        off = [(found[path].double() - leaf).norm() / (leaf.norm() + 1) for path, leaf in expected.items()]
+        leaves_by_path = leaves(dparams)
+        assert {path: leaf.dtype for path, leaf in leaves_by_path.items()} == {
+            path: leaves(half)[path].dtype for path in leaves_by_path
+        }
+        off = [(leaves_by_path[path].double() - leaf).norm() / (leaf.norm() + 1) for path, leaf in expected.items()]
         far.append(torch.stack(off).square().mean())
     # Sums of products that mostly cancel are far off in half precision, as they are written and fused.
     assert far[1] < 1.5 * far[0]
@@ -133,7 +135,7 @@ def halved(params: Any, which: set[str], path: str = "") -> Any:
 
 
 @pytest.mark.parametrize("batch", [0, 1])
-def test_one_value_per_channel_has_no_variance_to_train_on(batch: int) -> None:
+def test_training_on_one_value_per_channel_is_refused(batch: int) -> None:
     net = NETS["last"]
     params, _ = Sample(net, (2, 1, 1)).inputs()
     with pytest.raises(PellucidError, match="has no variance to train on"):
@@ -187,7 +189,7 @@ def kept(depth: int, fused: bool) -> int:
     return sum(held.values()) // 4
 
 
-def test_what_is_kept_grows_with_the_depth_and_as_written_with_its_square() -> None:
+def test_the_cache_grows_linearly_with_the_depth_and_unfused_quadratically() -> None:
     added = {fused: [kept(depth + 4, fused) - kept(depth, fused) for depth in (4, 8, 12)] for fused in (True, False)}
     assert max(added[True]) < 1.02 * min(added[True])
     assert added[False][2] > 1.5 * added[False][0]

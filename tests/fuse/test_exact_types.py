@@ -52,10 +52,10 @@ def twice(kind: type[Layer]) -> type[Layer]:
 
     def forward(self: Any, params: Params, x: Any, mode: Mode) -> tuple[Any, Any]:
         y, kept = kind.forward(self, params, x, mode)
-        return tree_map(lambda one: 2 * one, y), kept
+        return tree_map(lambda leaf: 2 * leaf, y), kept
 
     def backward(self: Any, params: Params, cache: Any, dy: Any) -> tuple[Any, Params]:
-        return kind.backward(self, params, cache, tree_map(lambda one: 2 * one, dy))
+        return kind.backward(self, params, cache, tree_map(lambda leaf: 2 * leaf, dy))
 
     return type(f"Twice{kind.__name__}", (kind,), {"forward": forward, "backward": backward})
 
@@ -66,10 +66,10 @@ def rewired(kind: type[Combinator]) -> type[Layer]:
 
     def flow(self: Any, params: Params, x: Any, mode: Mode, step: Any) -> tuple[Any, Any]:
         y, kept = kind.flow(self, params, x, mode, step)
-        return tree_map(lambda one: 2 * one, y), kept
+        return tree_map(lambda leaf: 2 * leaf, y), kept
 
     def sweep(self: Any, params: Params, cache: Any, dy: Any, back: Any) -> tuple[Any, Params]:
-        return kind.sweep(self, params, cache, tree_map(lambda one: 2 * one, dy), back)
+        return kind.sweep(self, params, cache, tree_map(lambda leaf: 2 * leaf, dy), back)
 
     return type(f"Rewired{kind.__name__}", (kind,), {"flow": flow, "sweep": sweep})
 
@@ -109,22 +109,22 @@ def patterns() -> dict[str, Layer]:
 
 def with_subclass(net: Layer, kind: type[Layer], made: Callable[[type[Any]], type[Layer]]) -> Layer | None:
     """Return the network with a subclass in the place of each layer of exactly one kind; None where there is none."""
-    found = False
+    result = False
 
     def change(layer: Layer) -> Layer:
-        nonlocal found
+        nonlocal result
         if isinstance(layer, Combinator):
             layer = layer.rebuild({name: change(child) for name, child in layer.layers.items()})
         if type(layer) is not kind:
             return layer
-        found = True
+        result = True
         new = object.__new__(made(kind))
         for name, value in vars(layer).items():
             object.__setattr__(new, name, value)
         return new
 
     changed = change(net)
-    return changed if found else None
+    return changed if result else None
 
 
 FUSED = (Sequential, Parallel, Graph, Fork, Shared, *LAYERS)
@@ -161,11 +161,11 @@ def test_a_subclass_trains_as_written(net: Layer) -> None:
         before = tree_map(torch.clone, params)
         y, expected = learned(net, before, x, train)
         own = tree_map(torch.clone, params)
-        fused_y, found = learned(fuse(net), own, x, train)
+        fused_y, actual = learned(fuse(net), own, x, train)
         assert difference(fused_y, y) < 1e-11
-        assert found.keys() == expected.keys()
+        assert actual.keys() == expected.keys()
         for path, one in expected.items():
-            assert difference(found[path], one) < 1e-11, path
+            assert difference(actual[path], one) < 1e-11, path
         for path, one in leaves(before).items():  # running statistics too
             assert difference(leaves(own)[path], one) < 1e-11, path
         rate = Rate(0.5, 0.25)
@@ -203,8 +203,8 @@ def test_relevance_adds_up_to_the_score_of_a_subclass(kind: type[Layer]) -> None
     leaves(params)["out.bias"].zero_()
     for name in ("running_mean", "bias"):
         leaves(params)[f"norm.{name}"].zero_()  # nothing but weights takes part
-    found = lrp(net, params, x, 0, "epsilon", epsilon=0.0, stabilizer=0.0)
-    assert difference(found.flatten(1).sum(1), net.forward(params, x, Mode())[0][:, 0]) < 1e-10
+    relevance = lrp(net, params, x, 0, "epsilon", epsilon=0.0, stabilizer=0.0)
+    assert difference(relevance.flatten(1).sum(1), net.forward(params, x, Mode())[0][:, 0]) < 1e-10
 
 
 def test_epsilon_refuses_a_subclass_of_batch_normalization() -> None:
@@ -223,8 +223,8 @@ def test_explanations_take_a_subclass_as_written(net: Layer) -> None:
     assert difference(net.pull(params, cache, torch.ones_like(y)), expected) < 1e-11
     filled = x[0].clone()
     filled[:, 2:4, 3:5] = 0
-    found = Near(net, params, x[0], filled).run(torch.tensor([[2, 3, 4, 5]]), 2, 1)
-    assert difference(found, net.forward(params, filled[None], Mode())[0]) < 1e-11
+    actual = Near(net, params, x[0], filled).run(torch.tensor([[2, 3, 4, 5]]), 2, 1)
+    assert difference(actual, net.forward(params, filled[None], Mode())[0]) < 1e-11
 
 
 @pytest.mark.parametrize("kind", [Conv2d, MaxPool2d, BatchNorm, Flatten])
@@ -242,11 +242,13 @@ def test_every_combinator_keeps_the_type_and_fields_of_a_subclass_when_it_is_reb
             super().__init__(first=Dense(width), second=Dense(2))
             object.__setattr__(self, "width", width)
 
-    made = map_layers(Block(7), lambda layer: layer)
-    assert made == Block(7)
-    assert type(made) is Block
+    result = map_layers(Block(7), lambda layer: layer)
+    assert result == Block(7)
+    assert type(result) is Block
     for kind in (Sequential, Parallel, Graph, Fork, Shared):
-        subclass = next(net for net in (with_subclass(one, kind, rewired) for one in patterns().values()) if net)
+        subclass = next(
+            net for net in (with_subclass(pattern, kind, rewired) for pattern in patterns().values()) if net
+        )
         assert map_layers(subclass, lambda layer: layer) == subclass
 
 
@@ -264,15 +266,15 @@ class Scale(Layer):
         return dy * params["scale"][:, None, None], {"scale": (dy * cache[0]).sum((0, 2, 3))}
 
 
-def test_a_users_layer_at_the_entrance_learns() -> None:
+def test_a_user_defined_first_layer_is_trained() -> None:
     net = Sequential(scale=Scale(), conv=Conv2d(2, 3), flat=Flatten(), out=Dense(3))
     params, x = prepared(net)
     _, expected = learned(net, params, x, True)
-    _, found = learned(fuse(net), params, x, True)
-    assert found.keys() == expected.keys()
-    assert difference(found["scale.scale"], expected["scale.scale"]) < 1e-11
+    _, actual = learned(fuse(net), params, x, True)
+    assert actual.keys() == expected.keys()
+    assert difference(actual["scale.scale"], expected["scale.scale"]) < 1e-11
     frozen = freeze(net, params, {"scale.scale", "conv.weight", "conv.bias"})
-    _, found = learned(fuse(frozen), params, x, True)
-    assert {path: one.shape for path, one in found.items()} == {
+    _, actual = learned(fuse(frozen), params, x, True)
+    assert {path: one.shape for path, one in actual.items()} == {
         path: one.shape for path, one in expected.items() if path.startswith("out")
     }

@@ -59,12 +59,12 @@ def test_a_fused_form_equals_the_reference_and_its_autograd(sample: Sample) -> N
     assert_close(dparams, expected_dparams, 1e-10, "dparams")
 
 
-def test_every_form_is_tried() -> None:
+def test_every_fused_form_has_a_sample() -> None:
     assert {type(sample.layer): type(form(sample.layer)) for sample in samples} == KINDS
 
 
 @pytest.mark.parametrize("sample", samples, ids=str)
-def test_an_empty_batch_is_no_mistake(sample: Sample) -> None:
+def test_an_empty_batch_gives_empty_outputs_and_zero_gradients(sample: Sample) -> None:
     params, x = sample.inputs()
     y, _, dx, dparams = ours(form(sample.layer), params, x[:0], Mode())
     assert y.shape[0] == 0
@@ -73,7 +73,7 @@ def test_an_empty_batch_is_no_mistake(sample: Sample) -> None:
 
 
 @pytest.mark.parametrize("layer", [Dense(3), Dense(3, bias=False)], ids=repr)
-def test_dx_is_left_out_where_nobody_needs_it(layer: Dense) -> None:
+def test_a_dense_layer_omits_dx_if_it_is_not_needed(layer: Dense) -> None:
     params, x = Sample(layer, (4,)).inputs()
     fused = FusedDense(layer, need_dx=False)
     y, cache = fused.forward(params, x, Mode())
@@ -84,7 +84,7 @@ def test_dx_is_left_out_where_nobody_needs_it(layer: Dense) -> None:
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_convolution_leaves_dx_out_where_nobody_needs_it(bias: bool) -> None:
+def test_a_convolution_omits_dx_if_it_is_not_needed(bias: bool) -> None:
     layer = Conv2d(3, 2, bias=bias)
     params, x = Sample(layer, (2, 4, 5)).inputs()
     fused = FusedConv2d(layer, need_dx=False)
@@ -96,46 +96,46 @@ def test_a_convolution_leaves_dx_out_where_nobody_needs_it(bias: bool) -> None:
 
 
 @pytest.mark.parametrize("layer", [Dense(3), Conv2d(3, 2), Conv2d(3, 1, bias=False)], ids=repr)
-def test_what_does_not_learn_hands_back_dx_alone(layer: Dense | Conv2d) -> None:
+def test_a_frozen_layer_returns_only_dx(layer: Dense | Conv2d) -> None:
     params, x = Sample(layer, (4,) if isinstance(layer, Dense) else (2, 4, 5)).inputs()
     fused = FusedDense(layer, True, FROZEN) if isinstance(layer, Dense) else FusedConv2d(layer, True, FROZEN)
     _, dy, dx, dparams = ours(fused, params, x, Mode())
     assert dparams == {}
     assert_close(dx, autograd(layer, params, x, Mode(), dy)[1], 1e-10, "dx")
-    assert kept_numbers(fused, params, x) <= 1  # of x, dx needs the shape alone
+    assert cached_values(fused, params, x) <= 1  # of x, dx needs the shape alone
 
 
-def kept_numbers(layer: Layer, params: Params, x: Tensor) -> int:
+def cached_values(layer: Layer, params: Params, x: Tensor) -> int:
     """Return how many numbers a layer's cache holds in memory."""
     _, cache = layer.forward(params, x, Mode(True))
     return sum(leaf.untyped_storage().nbytes() // leaf.element_size() for leaf in leaves(cache).values())
 
 
-@pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
-def test_dx_lies_in_memory_as_dy_does_where_nothing_learns(form: torch.memory_format) -> None:
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_dx_of_a_frozen_convolution_has_the_memory_format_of_dy(memory_format: torch.memory_format) -> None:
     layer = Conv2d(3, 3, padding=1)
     params, x = Sample(layer, (4, 5, 6)).inputs()
-    params, x = cast(params, torch.float32), x.float().contiguous(memory_format=form)
-    params["weight"] = params["weight"].contiguous(memory_format=form)
+    params, x = cast(params, torch.float32), x.float().contiguous(memory_format=memory_format)
+    params["weight"] = params["weight"].contiguous(memory_format=memory_format)
     fused = FusedConv2d(layer, True, FROZEN)
     y, cache = fused.forward(params, x, Mode())
-    dy = cotangent(y).contiguous(memory_format=form)
+    dy = cotangent(y).contiguous(memory_format=memory_format)
     dx, _ = fused.backward(params, cache, dy)
     assert dx is not None
-    assert dx.is_contiguous(memory_format=form)
-    wide = cast(params, torch.float64)
-    assert_close(dx, autograd(layer, wide, x.double(), Mode(), dy.double())[1][""], 1e-5, "dx")
+    assert dx.is_contiguous(memory_format=memory_format)
+    params64 = cast(params, torch.float64)
+    assert_close(dx, autograd(layer, params64, x.double(), Mode(), dy.double())[1][""], 1e-5, "dx")
 
 
-def test_zeros_are_put_around_channels_without_keeping_any() -> None:
+def test_fused_channel_padding_caches_no_values() -> None:
     layer = form(PadChannels(1, 2))
-    assert kept_numbers(layer, {}, torch.ones(2, 3, 4, 4)) == 0
-    assert kept_numbers(layer.layer, {}, torch.ones(2, 3, 4, 4)) == 96  # as written, rules read it
+    assert cached_values(layer, {}, torch.ones(2, 3, 4, 4)) == 0
+    assert cached_values(layer.layer, {}, torch.ones(2, 3, 4, 4)) == 96  # as written, rules read it
 
 
 @pytest.mark.parametrize("shrink", [0.0, 0.01])
 @pytest.mark.parametrize("layer", [Conv2d(3, 2), Conv2d(4, 1, bias=False), Conv2d(4, 3, groups=2)], ids=repr)
-def test_a_convolution_learns_in_the_sweep_what_gradient_descent_learns(layer: Conv2d, shrink: float) -> None:
+def test_a_convolution_that_updates_in_the_backward_pass_equals_gradient_descent(layer: Conv2d, shrink: float) -> None:
     params, x = Sample(layer, (2, 5, 6)).inputs()
     rate = Rate()
     rate.set(0.3, shrink)
@@ -143,49 +143,51 @@ def test_a_convolution_learns_in_the_sweep_what_gradient_descent_learns(layer: C
     y, cache = fused.forward(params, x, Mode())
     dy = cotangent(y)
     _, expected_dx, dparams = autograd(layer, params, x, Mode(), dy)
-    wanted = {"weight": (1 - shrink) * params["weight"] - 0.3 * dparams["weight"]}
+    expected = {"weight": (1 - shrink) * params["weight"] - 0.3 * dparams["weight"]}
     if layer.bias:
-        wanted["bias"] = params["bias"] - 0.3 * dparams["bias"]
+        expected["bias"] = params["bias"] - 0.3 * dparams["bias"]
 
-    dx, rest = fused.backward(params, cache, dy)
+    dx, remaining_dparams = fused.backward(params, cache, dy)
 
-    assert rest == {}
+    assert remaining_dparams == {}
     assert_close(dx, expected_dx[""], 1e-10, "dx")
-    assert_close(params, wanted, 1e-12, "params")
+    assert_close(params, expected, 1e-12, "params")
 
 
 @pytest.mark.parametrize("layer", [Conv2d(6, 1), Conv2d(6, 1, bias=False, padding=1), Conv2d(6, 1, stride=2)], ids=repr)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_a_window_of_one_pixel_is_the_same_in_every_kernel(dtype: torch.dtype, layer: Conv2d) -> None:
+def test_convolutions_of_one_pixel_agree_in_every_dtype(dtype: torch.dtype, layer: Conv2d) -> None:
     params, x = Sample(layer, (4, 7, 6)).inputs()
     params, x = cast(params, dtype), x.to(dtype)
     y, dy, dx, dparams = ours(form(layer), params, x, Mode())
-    wide = cast(params, torch.float64)
-    expected_y, expected_dx, expected = autograd(layer, wide, x.double(), Mode(), dy.double())
+    params64 = cast(params, torch.float64)
+    expected_y, expected_dx, expected_dparams = autograd(layer, params64, x.double(), Mode(), dy.double())
     tolerance = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 0.02}[dtype]
     assert_close(y, expected_y, tolerance, "y")
-    assert_close({**dx, **dparams}, {**expected_dx, **expected}, tolerance, "gradients")
+    assert_close({**dx, **dparams}, {**expected_dx, **expected_dparams}, tolerance, "gradients")
 
 
-def shares(one: Tensor, other: Tensor) -> bool:
+def shares_memory(one: Tensor, other: Tensor) -> bool:
     return one.data_ptr() == other.data_ptr()
 
 
-@pytest.mark.parametrize("over_dy", [False, True])
-@pytest.mark.parametrize("over_x", [False, True])
+@pytest.mark.parametrize("overwrite_dy", [False, True])
+@pytest.mark.parametrize("overwrite_x", [False, True])
 @pytest.mark.parametrize("kind", [ReLU, ReLU6, Sigmoid, Tanh])
-def test_an_activation_writes_over_what_it_may_and_nothing_else(kind: type[Layer], over_x: bool, over_dy: bool) -> None:
+def test_an_activation_overwrites_only_the_tensors_that_it_may(
+    kind: type[Layer], overwrite_x: bool, overwrite_dy: bool
+) -> None:
     x = torch.linspace(-8, 8, 33, dtype=torch.float64).view(3, 11)  # with both kinks of ReLU6
-    given = x.clone()
-    fused = FusedActivation(kind, over_x, over_dy)
-    y, cache = fused.forward({}, given, Mode())
+    x_given = x.clone()
+    fused = FusedActivation(kind, overwrite_x, overwrite_dy)
+    y, cache = fused.forward({}, x_given, Mode())
     dy = cotangent(y)
-    arrived = dy.clone()
-    dx, dparams = fused.backward({}, cache, arrived)
+    dy_given = dy.clone()
+    dx, dparams = fused.backward({}, cache, dy_given)
     expected_y, expected_dx, _ = autograd(kind(), {}, x, Mode(), dy)
     assert_close(y, expected_y, 1e-15, "y")
     assert_close(dx, expected_dx[""], 1e-15, "dx")
     assert dparams == {}
-    assert (shares(y, given), shares(dx, arrived)) == (over_x, over_dy)
-    assert over_x or torch.equal(given, x)
-    assert over_dy or torch.equal(arrived, dy)
+    assert (shares_memory(y, x_given), shares_memory(dx, dy_given)) == (overwrite_x, overwrite_dy)
+    assert overwrite_x or torch.equal(x_given, x)
+    assert overwrite_dy or torch.equal(dy_given, dy)

@@ -50,7 +50,7 @@ def test_a_frozen_layer_has_the_dx_of_evaluation_and_no_gradients(layer: Layer, 
 @pytest.mark.parametrize("over_dy", [False, True])
 @pytest.mark.parametrize("over_x", [False, True])
 @pytest.mark.parametrize("shape", [(4,), (4, 3, 5)])
-def test_a_frozen_norm_keeps_nothing_and_writes_over_what_it_may(
+def test_a_frozen_norm_caches_nothing_and_overwrites_only_the_tensors_that_it_may(
     shape: tuple[int, ...], over_x: bool, over_dy: bool
 ) -> None:
     norm = BatchNorm(epsilon=0.1)
@@ -94,7 +94,7 @@ START = Sequential(
 LEARNS = Sequential(conv=Conv2d(2, 3), norm=BatchNorm(), relu=ReLU(), flatten=Flatten(), dense=Dense(3))
 
 
-def test_nothing_is_kept_of_the_frozen_layers_that_a_network_begins_with() -> None:
+def test_the_frozen_first_layers_cache_nothing() -> None:
     net = Sequential(start=START, learns=LEARNS)
     params, x = Sample(net, (2, 8, 7)).inputs()
     frozen = freeze(net, params, {path for path in leaves(params) if path.startswith("start")})
@@ -125,7 +125,7 @@ def branching(start: Layer, learns: Layer) -> Graph:
     return Graph(nodes, ("sum",))
 
 
-def test_a_graph_computes_no_gradient_before_its_first_layers_that_learn() -> None:
+def test_a_graph_computes_no_gradient_before_its_first_trained_layers() -> None:
     net = branching(START, Conv2d(2, 1))
     params, x = Sample(net, (2, 8, 7)).inputs()
     learned = {"one.weight", "one.bias", "other.weight", "other.bias"}
@@ -140,12 +140,12 @@ def test_a_graph_computes_no_gradient_before_its_first_layers_that_learn() -> No
     assert_close(y, expected_y, 1e-11, "y")
     dx, dparams = backward(fused, params, cache, dy, consume=True)
     assert dx is None
-    found = leaves(dparams)
-    assert found.keys() == learned
-    assert_close(found, {path: expected[path] for path in learned}, 1e-10, "dparams")
+    leaves_by_path = leaves(dparams)
+    assert leaves_by_path.keys() == learned
+    assert_close(leaves_by_path, {path: expected[path] for path in learned}, 1e-10, "dparams")
 
 
-def test_a_network_behind_another_one_hands_back_the_gradient_of_its_input() -> None:
+def test_a_frozen_network_with_need_dx_returns_dx() -> None:
     net = Graph({"one": (Conv2d(2, 1), "a"), "sum": (Add(), "one", "b")}, ("sum",), ("a", "b"))
     params, x = Sample(net, ((2, 3, 3), (2, 3, 3))).inputs()
     fused = fuse(freeze(net, params, leaves(params)), need_dx=True)
@@ -156,7 +156,7 @@ def test_a_network_behind_another_one_hands_back_the_gradient_of_its_input() -> 
     assert leaves(dparams) == {}
 
 
-def test_the_first_layer_that_learns_behind_a_frozen_start_computes_no_dx() -> None:
+def test_the_first_trained_layer_after_frozen_ones_computes_no_dx() -> None:
     net = Sequential(one=Conv2d(3, 1), other=Conv2d(3, 1), learns=Conv2d(2, 1))
     params, _ = Sample(net, (2, 4, 4)).inputs()
     fused = fuse(freeze(net, params, {"one.weight", "one.bias", "other.weight", "other.bias"}))
@@ -165,7 +165,7 @@ def test_the_first_layer_that_learns_behind_a_frozen_start_computes_no_dx() -> N
     assert not fused.layers["learns"].need_dx
 
 
-def test_other_parameters_are_made_ready_anew() -> None:
+def test_other_parameters_are_prepared_again() -> None:
     params, x = Sample(START, (2, 8, 7)).inputs()
     other = tree_map(lambda leaf: leaf + 0.1, params)
     start = FrozenStart(START)
@@ -175,7 +175,7 @@ def test_other_parameters_are_made_ready_anew() -> None:
         assert start.backward(one, cache, y) == (None, {})
 
 
-def test_values_that_change_in_place_are_made_ready_anew() -> None:
+def test_parameters_changed_in_place_are_prepared_again() -> None:
     params, x = Sample(START, (2, 8, 7)).inputs()
     start = FrozenStart(START)
     for path in [*leaves(params), "conv.weight"]:
@@ -185,7 +185,7 @@ def test_values_that_change_in_place_are_made_ready_anew() -> None:
     assert_close(start.forward(params, x, Mode(True))[0], reference_forward(START, params, x, Mode()), 1e-12, "other")
 
 
-def test_values_whose_changes_pytorch_does_not_count_are_made_ready_at_every_pass() -> None:
+def test_parameters_without_a_version_counter_are_prepared_in_every_pass() -> None:
     """Those that were made in inference mode."""
     params, x = Sample(START, (2, 8, 7)).inputs()
     with torch.inference_mode():
@@ -197,11 +197,11 @@ def test_values_whose_changes_pytorch_does_not_count_are_made_ready_at_every_pas
             assert_close(y, reference_forward(START, params, x, Mode()), 1e-12, "y")
 
 
-def test_what_is_ready_is_used_as_long_as_the_values_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[object] = []
+def test_prepared_parameters_are_reused_while_they_are_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared: list[object] = []
 
     def counted(net: Layer, params: object) -> object:
-        made.append(params)
+        prepared.append(params)
         return inference(net, params)
 
     monkeypatch.setattr("pellucid.fuse.start.inference", counted)
@@ -209,10 +209,10 @@ def test_what_is_ready_is_used_as_long_as_the_values_are_the_same(monkeypatch: p
     start = FrozenStart(START)
     for one in (params, params, {**params}, params):  # another dict of the same tensors is no change
         start.forward(one, x, Mode(True))
-    assert len(made) == 1
+    assert len(prepared) == 1
 
 
-def test_a_frozen_layer_behind_one_that_learns_computes_dx_alone() -> None:
+def test_a_frozen_layer_after_a_trained_one_computes_only_dx() -> None:
     inside = Sequential(conv=Conv2d(3, 3), norm=BatchNorm(), relu=ReLU(), last=Conv2d(2, 1), pool=AvgPool2d(2))
     net = Sequential(first=Conv2d(2, 1), still=inside)
     params, x = Sample(net, (2, 8, 7)).inputs()

@@ -68,7 +68,9 @@ def compare(net: Layer, params: Any, x: Any, mode: Any, dy: Any) -> None:
 @pytest.mark.slow
 @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(network=networks(), train=st.booleans(), batch=st.integers(2, 3))
-def test_random_networks_fused_are_the_same(network: tuple[Layer, Any], train: bool, batch: int) -> None:
+def test_fused_random_networks_give_equal_outputs_and_gradients(
+    network: tuple[Layer, Any], train: bool, batch: int
+) -> None:
     net, shape = network
     sample = Sample(net, shape, train=train, make=inputs)
     params, x = sample.inputs(batch)
@@ -124,7 +126,7 @@ def vision_networks(draw: Any) -> Layer:
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(net=vision_networks(), train=st.booleans())
-def test_vision_networks_fused_are_the_same(net: Layer, train: bool) -> None:
+def test_fused_vision_networks_give_equal_outputs_and_gradients(net: Layer, train: bool) -> None:
     params, x, dy = vision_inputs(net)
     compare(net, params, x, lambda: Mode(train=train), dy)
 
@@ -142,7 +144,7 @@ def vision_inputs(net: Layer) -> tuple[Any, torch.Tensor, torch.Tensor]:
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(net=vision_networks(), data=st.data())
-def test_networks_of_which_parts_are_frozen_learn_the_same_fused(net: Layer, data: st.DataObject) -> None:
+def test_fused_networks_with_frozen_parts_have_equal_gradients(net: Layer, data: st.DataObject) -> None:
     params, x, dy = vision_inputs(net)
     paths = sorted(leaves(params).keys() - buffer_paths(net))
     groups = sorted({path.rpartition(".")[0] for path in paths})
@@ -165,18 +167,18 @@ def test_networks_of_which_parts_are_frozen_learn_the_same_fused(net: Layer, dat
 
 @pytest.mark.parametrize("rows", [3, 40])
 @pytest.mark.parametrize("shape", [(7,), (2, 5), (300,)])
-def test_dense_learns_in_the_sweep_what_gradient_descent_learns(rows: int, shape: tuple[int, ...]) -> None:
+def test_dense_that_updates_in_the_backward_pass_equals_gradient_descent(rows: int, shape: tuple[int, ...]) -> None:
     net = Sequential(Dense(6), Sigmoid(), Dense(4, bias=False))
     rng = torch.Generator().manual_seed(0)
     params, out = net.init(shape, rng)
     params = tree_map(torch.Tensor.double, params)
     x = torch.randn(rows, *shape, dtype=torch.float64, generator=rng)
     dy = torch.randn(rows, *out, dtype=torch.float64, generator=rng)
-    wanted = {}
+    expected = {}
     _, dparams = learned(net, params, x, Mode(), dy)
     for path, leaf in leaves(params).items():
         decay = 0.01 if path.endswith("weight") else 0.0
-        wanted[path] = (1 - decay) * leaf - 0.3 * dparams[path]
+        expected[path] = (1 - decay) * leaf - 0.3 * dparams[path]
 
     rate = Rate()
     rate.set(0.3, 0.01)
@@ -184,7 +186,7 @@ def test_dense_learns_in_the_sweep_what_gradient_descent_learns(rows: int, shape
 
     assert not rest
     for path, leaf in leaves(params).items():
-        torch.testing.assert_close(leaf, wanted[path], rtol=1e-12, atol=1e-13)
+        torch.testing.assert_close(leaf, expected[path], rtol=1e-12, atol=1e-13)
 
 
 def test_a_typical_network_takes_every_fused_form() -> None:

@@ -64,7 +64,7 @@ def check(net: Layer, params: Any, x: Any, dtype: torch.dtype = torch.float64) -
 
 
 @pytest.mark.parametrize("layer", [Conv2d(4, 3, padding="same"), Conv2d(4, 3, stride=2), Conv2d(4, 1)], ids=str)
-def test_images_of_a_second_size_and_another_number_get_the_same(layer: Conv2d) -> None:
+def test_other_image_and_batch_sizes_give_equal_predictions(layer: Conv2d) -> None:
     """The weight is laid out for the first size that comes."""
     net = Sequential(conv=layer, norm=BatchNorm(), relu=ReLU())
     params, _ = Sample(net, (3, 9, 9)).inputs()
@@ -74,7 +74,7 @@ def test_images_of_a_second_size_and_another_number_get_the_same(layer: Conv2d) 
         assert_close(run(x), reference_forward(net, params, x.double(), Mode()), 1e-5, f"y of {shape}")
 
 
-def test_what_is_laid_out_is_a_copy() -> None:
+def test_the_fused_parameters_are_a_copy() -> None:
     net = Sequential(conv=Conv2d(4, 3))
     params, x = Sample(net, (3, 9, 9)).inputs()
     params, x = cast(params, torch.float32), x.float()
@@ -86,14 +86,14 @@ def test_what_is_laid_out_is_a_copy() -> None:
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(network=networks())
-def test_random_networks_predict_the_same(network: tuple[Layer, Any]) -> None:
+def test_fused_random_networks_give_equal_predictions(network: tuple[Layer, Any]) -> None:
     net, shape = network
     check(net, *Sample(net, shape, make=inputs).inputs(2))
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(net=vision_networks())
-def test_vision_networks_predict_the_same(net: Layer) -> None:
+def test_fused_vision_networks_give_equal_predictions(net: Layer) -> None:
     params, x, _ = vision_inputs(net)
     check(net, params, x)
 
@@ -114,7 +114,9 @@ BEHIND = [[], [BatchNorm(epsilon=0.1)], [ReLU6()], [BatchNorm(epsilon=0.2), ReLU
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("behind", BEHIND, ids=repr)
 @pytest.mark.parametrize("layer", CONVOLUTIONS, ids=repr)
-def test_a_convolution_takes_in_its_norm_and_activation(layer: Conv2d, behind: list[Layer], dtype: torch.dtype) -> None:
+def test_a_convolution_is_fused_with_its_norm_and_activation(
+    layer: Conv2d, behind: list[Layer], dtype: torch.dtype
+) -> None:
     net = Sequential(layer, Sequential(*behind))
     params, x = Sample(net, (2, 6, 7)).inputs()
     check(net, params, 3 * x, dtype)
@@ -126,7 +128,7 @@ ACTIVATIONS = [ReLU(), ReLU6(), LeakyReLU(0.2), ELU(0.7), GELU(), GELU("tanh"), 
 
 
 @pytest.mark.parametrize("layer", ACTIVATIONS, ids=repr)
-def test_an_activation_writes_over_what_nobody_else_reads(layer: Layer) -> None:
+def test_an_activation_overwrites_tensors_that_no_other_layer_reads(layer: Layer) -> None:
     params, x = Sample(Sequential(Dense(4), layer), (3,)).inputs()
     check(Sequential(Dense(4), layer), params, 5 * x)
     run = inference(Sequential(Dense(4), Flatten(), layer), {**params, "flatten1": {}}).run
@@ -137,12 +139,12 @@ def test_an_activation_writes_over_what_nobody_else_reads(layer: Layer) -> None:
     assert_close(y, reference_forward(layer, {}, x, Mode()), 1e-15, "y")
 
 
-def test_every_activation_that_is_written_over_is_tried() -> None:
+def test_every_overwriting_activation_has_a_sample() -> None:
     assert {type(layer) for layer in ACTIVATIONS} == set(OVER)
 
 
 @pytest.mark.parametrize("first", [ReLU(), BatchNorm(), Flatten(), Softmax()], ids=repr)
-def test_what_is_given_is_not_written_over(first: Layer) -> None:
+def test_the_network_input_is_not_overwritten(first: Layer) -> None:
     net = Sequential(Identity(), first, Dropout(), ReLU(), Sigmoid())
     params, x = Sample(net, (2, 3, 3)).inputs()
     check(net, params, x)
@@ -167,7 +169,9 @@ BLOCKS = {
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("after", [[], [ReLU()], [ReLU6(), BatchNorm()], [GELU()], [Sigmoid(), Conv2d(2, 1)]], ids=repr)
 @pytest.mark.parametrize("name", BLOCKS)
-def test_branches_are_summed_in_the_kernel_or_in_place(name: str, after: list[Layer], dtype: torch.dtype) -> None:
+def test_branches_are_summed_by_the_convolution_kernel_or_in_place(
+    name: str, after: list[Layer], dtype: torch.dtype
+) -> None:
     block, kind = BLOCKS[name]
     net = Sequential(stem=Conv2d(3, 1), block=block, after=Sequential(*after))
     params, x = Sample(net, (2, 5, 6)).inputs()
@@ -179,7 +183,7 @@ def test_branches_are_summed_in_the_kernel_or_in_place(name: str, after: list[La
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_dense_layers_grow_one_tensor(dtype: torch.dtype) -> None:
+def test_layers_of_a_dense_block_write_into_one_tensor(dtype: torch.dtype) -> None:
     inside = Sequential(
         n1=BatchNorm(), a1=ReLU(), c1=Conv2d(4, 1), n2=BatchNorm(), a2=ReLU6(), c2=Conv2d(2, 3, padding=1)
     )
@@ -196,12 +200,12 @@ def test_dense_layers_grow_one_tensor(dtype: torch.dtype) -> None:
     assert runs[1].over  # nobody else reads the maps
 
 
-def test_several_inputs_and_outputs_pass_unharmed() -> None:
+def test_networks_with_several_inputs_and_outputs_give_equal_predictions() -> None:
     net = Sequential(Fork(a=Sequential(Conv2d(2, 1), ReLU()), b=ReLU(), c=Identity()))
     check(net, *Sample(net, (2, 4, 4)).inputs())
 
 
-def test_images_lie_channels_last_on_the_way() -> None:
+def test_intermediate_images_are_channels_last() -> None:
     net = Sequential(Conv2d(16, 3), ReLU(), Conv2d(16, 3, stride=2))
     params, _ = net.init((3, 12, 12), torch.Generator().manual_seed(0))
     y = inference(net, params)(torch.randn(2, 3, 12, 12))
@@ -249,8 +253,8 @@ NODES = {
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize(("outputs", "left"), [(("out",), 2), (("out", "relu"), 2), (("conv", "out"), 3)])
-def test_nodes_in_a_row_that_nobody_else_reads_are_one(outputs: tuple[str, ...], left: int, dtype: torch.dtype) -> None:
+def test_consecutive_nodes_with_one_reader_are_joined(outputs: tuple[str, ...], left: int, dtype: torch.dtype) -> None:
     net = Graph(NODES, outputs)
     params, x = Sample(net, (2, 4, 5)).inputs()
     check(net, params, x, dtype)
-    assert sum(isinstance(one, Affine) for one in parts(inference(net, params))) == left
+    assert sum(isinstance(part, Affine) for part in parts(inference(net, params))) == left

@@ -59,24 +59,24 @@ def run(sizes, weights, shape):
     ("sizes", "weights"), [([3, 3], [1.0, 1.0]), ([5, 1, 2], [2.0, 7.0, 0.5]), ([4, 0], [4.0, 1.0])]
 )
 def test_the_parts_have_the_statistics_and_gradients_of_the_whole_batch(sizes, weights, shape):
-    x, dy, params, found = run(sizes, weights, shape)
+    x, dy, params, result = run(sizes, weights, shape)
     x.requires_grad_(True)
     weight, bias = (params[name].clone().requires_grad_(True) for name in ("weight", "bias"))
     means, variances = params["running_mean"].clone(), params["running_var"].clone()
     y = F.batch_norm(x, means, variances, weight, bias, True, 0.3, 1e-5)
     dx, dweight, dbias = torch.autograd.grad(y, [x, weight, bias], dy)
-    ys, dxs, dparams, owns = zip(*found, strict=True)
+    ys, dxs, dparams, owns = zip(*result, strict=True)
     close = {"rtol": 1e-12, "atol": 1e-12}
     torch.testing.assert_close(torch.cat(ys), y.detach(), **close)
     torch.testing.assert_close(torch.cat(dxs), dx, **close)
-    torch.testing.assert_close(sum(one["weight"] for one in dparams), dweight, **close)
-    torch.testing.assert_close(sum(one["bias"] for one in dparams), dbias, **close)
+    torch.testing.assert_close(sum(dparam["weight"] for dparam in dparams), dweight, **close)
+    torch.testing.assert_close(sum(dparam["bias"] for dparam in dparams), dbias, **close)
     for own in owns:
         torch.testing.assert_close(own["running_mean"], means, **close)
         torch.testing.assert_close(own["running_var"], variances, **close)
 
 
-def test_one_value_of_all_parts_has_no_variance():
+def test_a_batch_with_one_value_per_channel_over_all_parts_is_refused():
     with pytest.raises(PellucidError, match="all parts of the batch together have one value per channel"):
         run([1], [1.0], (4,))
 

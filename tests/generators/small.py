@@ -79,10 +79,10 @@ def gradients_of(loss: Callable[[Params], Tensor], params: Params, *names: str) 
     learned = {path: leaf.requires_grad_() for path, leaf in flatten(copied).items() if "running" not in path}
     learned = {path: leaf for path, leaf in learned.items() if path.partition(".")[0] in names}
     value = loss(copied)
-    found = torch.autograd.grad(value, list(learned.values()), allow_unused=True)
+    gradients = torch.autograd.grad(value, list(learned.values()), allow_unused=True)
     return value.detach(), {
         path: torch.zeros_like(leaf) if one is None else one
-        for (path, leaf), one in zip(learned.items(), found, strict=True)
+        for (path, leaf), one in zip(learned.items(), gradients, strict=True)
     }
 
 

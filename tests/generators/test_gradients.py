@@ -55,23 +55,23 @@ def generator_loss(kind: str, fake: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("kind", ["non_saturating", "least_squares", "hinge"])
-def test_gan(kind: str) -> None:
-    made = gan(kind, {"discriminator": 2.0, "generator": 0.5})
-    params, batch = initialized(made)
+def test_gradients_of_a_gan_equal_autograd(kind: str) -> None:
+    objective = gan(kind, {"discriminator": 2.0, "generator": 0.5})
+    params, batch = initialized(objective)
     (z,) = noise((6, LATENT))
     start = {name: {**net} for name, net in params.items()}
 
     def judged(p: Params) -> Tensor:
-        fake = run(made.generator, p["generator"], z).detach()
-        real = run(made.discriminator, p["discriminator"], 2 * batch.images - 1)
-        return 2 * discriminator_loss(kind, real, run(made.discriminator, p["discriminator"], fake))
+        fake = run(objective.generator, p["generator"], z).detach()
+        real = run(objective.discriminator, p["discriminator"], 2 * batch.images - 1)
+        return 2 * discriminator_loss(kind, real, run(objective.discriminator, p["discriminator"], fake))
 
     def fooled(p: Params) -> Tensor:
-        fake = run(made.generator, p["generator"], z)
-        return 0.5 * generator_loss(kind, run(made.discriminator, p["discriminator"], fake))
+        fake = run(objective.generator, p["generator"], z)
+        return 0.5 * generator_loss(kind, run(objective.discriminator, p["discriminator"], fake))
 
     first = gradients_of(judged, start, "discriminator")
-    turns = iter(made.gradients(params, batch, mode()))
+    turns = iter(objective.gradients(params, batch, mode()))
     losses, dparams = next(turns)
     assert torch.isclose(2 * losses["discriminator"], first[0])
     assert_equal(dparams, first[1])
@@ -90,21 +90,21 @@ def penalty(net: object, p: Params, x: Tensor) -> Tensor:
     return g.flatten(1).norm(dim=1)
 
 
-def test_wgan_gp() -> None:
-    made = wgan_gp(2, {"critic": 2.0, "penalty": 0.3, "generator": 0.5})
-    params, batch = initialized(made)
+def test_gradients_of_a_wgan_with_gradient_penalty_equal_autograd() -> None:
+    objective = wgan_gp(2, {"critic": 2.0, "penalty": 0.3, "generator": 0.5})
+    params, batch = initialized(objective)
     rng = torch.Generator().manual_seed(5)
-    turns = iter(made.gradients(params, batch, mode()))
+    turns = iter(objective.gradients(params, batch, mode()))
     for images in (2 * batch.images - 1).chunk(2):
         z = torch.randn(3, LATENT, generator=rng, dtype=torch.float64)
         share = torch.rand(3, 1, 1, 1, generator=rng, dtype=torch.float64)
         values = {}
 
         def criticised(p: Params, z=z, share=share, images=images, values=values) -> Tensor:
-            fake = run(made.generator, p["generator"], z).detach()
+            fake = run(objective.generator, p["generator"], z).detach()
             critic = p["critic"]
-            values["critic"] = run(made.critic, critic, fake).mean() - run(made.critic, critic, images).mean()
-            norms = penalty(made.critic, critic, share * images + (1 - share) * fake)
+            values["critic"] = run(objective.critic, critic, fake).mean() - run(objective.critic, critic, images).mean()
+            norms = penalty(objective.critic, critic, share * images + (1 - share) * fake)
             values["penalty"] = 10 * ((norms - 1) ** 2).mean()
             return 2 * values["critic"] + 0.3 * values["penalty"]
 
@@ -116,7 +116,7 @@ def test_wgan_gp() -> None:
         params["critic"]["conv1"]["weight"].mul_(1.1)
     z = torch.randn(3, LATENT, generator=rng, dtype=torch.float64)
     value, expected = gradients_of(
-        lambda p: -0.5 * run(made.critic, p["critic"], run(made.generator, p["generator"], z)).mean(),
+        lambda p: -0.5 * run(objective.critic, p["critic"], run(objective.generator, p["generator"], z)).mean(),
         params, "generator",
     )  # fmt: skip
     losses, dparams = next(turns)
@@ -124,21 +124,21 @@ def test_wgan_gp() -> None:
     assert_equal(dparams, expected)
 
 
-def test_r1() -> None:
-    made = r1_gan({"penalty": 0.3})
-    params, batch = initialized(made)
+def test_gradients_of_the_r1_penalty_equal_autograd() -> None:
+    objective = r1_gan({"penalty": 0.3})
+    params, batch = initialized(objective)
     (z,) = noise((6, LATENT))
     images = 2 * batch.images - 1
 
     def judged(p: Params) -> Tensor:
-        net = made.discriminator
-        fake = run(made.generator, p["generator"], z).detach()
+        net = objective.discriminator
+        fake = run(objective.generator, p["generator"], z).detach()
         smooth = 3 / 2 * (penalty(net, p["discriminator"], images) ** 2).mean()
         real, fake = (run(net, p["discriminator"], one) for one in (images, fake))
         return discriminator_loss("non_saturating", real, fake) + 0.3 * smooth
 
     value, expected = gradients_of(judged, params, "discriminator")
-    losses, dparams = next(iter(made.gradients(params, batch, mode())))
+    losses, dparams = next(iter(objective.gradients(params, batch, mode())))
     assert torch.isclose(losses["discriminator"] + 0.3 * losses["penalty"], value)
     assert_equal(dparams, expected)
 
@@ -151,40 +151,42 @@ def discrepancy(x: Tensor, y: Tensor, bandwidths: tuple[float, ...]) -> Tensor:
     return (mean(x, x) - 2 * mean(x, y) + mean(y, y)).sqrt()
 
 
-def test_gmmn() -> None:
-    made = gmmn()
-    params, batch = initialized(made)
+def test_gradients_of_a_gmmn_equal_autograd() -> None:
+    objective = gmmn()
+    params, batch = initialized(objective)
     (u,) = noise((6, LATENT), prior="uniform")
 
     def loss(p: Params) -> Tensor:
         return 1000 * discrepancy(
-            run(made.generator, p["generator"], 2 * u - 1).flatten(1), batch.images.flatten(1), made.bandwidths
+            run(objective.generator, p["generator"], 2 * u - 1).flatten(1),
+            batch.images.flatten(1),
+            objective.bandwidths,
         )
 
     value, expected = gradients_of(loss, params, "generator")
-    losses, dparams = made.gradients(params, batch, mode())
+    losses, dparams = objective.gradients(params, batch, mode())
     assert torch.isclose(1000 * losses["mmd"], value)
     assert_equal(dparams, expected)
 
 
-def test_gmmn_of_codes() -> None:
-    made = code_gmmn(noise=0.3)
-    params, batch = initialized(made)
+def test_gradients_of_a_gmmn_of_codes_equal_autograd() -> None:
+    objective = code_gmmn(noise=0.3)
+    params, batch = initialized(objective)
     rng = torch.Generator().manual_seed(5)
     kept = torch.rand(6, 1, 8, 8, generator=rng) >= 0.3
     z = 2 * torch.rand(6, LATENT, generator=rng, dtype=torch.float64) - 1
     bce = torch.nn.BCEWithLogitsLoss(reduction="sum")
 
     def restored(p: Params) -> Tensor:
-        codes = run(made.encoder, p["encoder"], batch.images * kept).sigmoid()
-        return bce(run(made.decoder, p["decoder"], codes), batch.images) / 6
+        codes = run(objective.encoder, p["encoder"], batch.images * kept).sigmoid()
+        return bce(run(objective.decoder, p["decoder"], codes), batch.images) / 6
 
     def matched(p: Params) -> Tensor:
-        codes = run(made.encoder, p["encoder"], batch.images).sigmoid().detach()
-        return 1000 * discrepancy(run(made.generator, p["generator"], z), codes, made.bandwidths)
+        codes = run(objective.encoder, p["encoder"], batch.images).sigmoid().detach()
+        return 1000 * discrepancy(run(objective.generator, p["generator"], z), codes, objective.bandwidths)
 
     first = gradients_of(restored, params, "encoder", "decoder")
-    turns = iter(made.gradients(params, batch, mode()))
+    turns = iter(objective.gradients(params, batch, mode()))
     losses, dparams = next(turns)
     assert torch.isclose(losses["reconstruction"], first[0])
     assert_equal(dparams, first[1])
@@ -195,30 +197,30 @@ def test_gmmn_of_codes() -> None:
     assert_equal(dparams, second[1])
 
 
-def test_vae() -> None:
-    made = vae({"kl": 0.7})
-    params, batch = initialized(made)
+def test_gradients_of_a_vae_equal_autograd() -> None:
+    objective = vae({"kl": 0.7})
+    params, batch = initialized(objective)
     (noises,) = noise((6, LATENT))
 
     def bound(p: Params) -> Tensor:
-        mean, log_variance = run(made.encoder, p["encoder"], batch.images).chunk(2, 1)
+        mean, log_variance = run(objective.encoder, p["encoder"], batch.images).chunk(2, 1)
         posterior = torch.distributions.Normal(mean, (log_variance / 2).exp())
-        logits = run(made.generator, p["generator"], mean + (log_variance / 2).exp() * noises)
+        logits = run(objective.generator, p["generator"], mean + (log_variance / 2).exp() * noises)
         kl = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0)).sum()
         return (BCE(logits, batch.images, reduction="sum") + 0.7 * kl) / 6
 
     value, expected = gradients_of(bound, params, "generator", "encoder")
-    losses, dparams = made.gradients(params, batch, mode())
+    losses, dparams = objective.gradients(params, batch, mode())
     assert torch.isclose(losses["reconstruction"] + 0.7 * losses["kl"], value)
     assert_equal(dparams, expected)
 
 
 @pytest.mark.parametrize(("count", "turns"), [(1, 5), (4, 5), (6, 5), (9, 5)])
-def test_the_critic_has_all_its_turns_with_small_batches(count: int, turns: int) -> None:
-    made = wgan_gp(5)
-    params, _ = made.init((1, 8, 8), torch.Generator().manual_seed(0))
+def test_the_critic_is_updated_in_every_turn_with_small_batches(count: int, turns: int) -> None:
+    objective = wgan_gp(5)
+    params, _ = objective.init((1, 8, 8), torch.Generator().manual_seed(0))
     batch = Batch(torch.rand(count, 1, 8, 8), torch.zeros(count))
-    yielded = list(made.gradients(params, batch, Mode(True, torch.Generator().manual_seed(1))))
+    yielded = list(objective.gradients(params, batch, Mode(True, torch.Generator().manual_seed(1))))
     assert [*yielded[-1][0]] == ["generator"]
     assert len(yielded) - 1 == turns
     assert [sorted(losses) for losses, _ in yielded[:-1]] == [["critic", "penalty"]] * turns

@@ -26,7 +26,7 @@ def test_every_family_is_known_to_recipes_and_files() -> None:
 
 
 @each_family
-def test_it_trains_saves_and_loads(family: str, tmp_path) -> None:
+def test_a_generator_trains_saves_and_loads(family: str, tmp_path) -> None:
     model = Model(FAMILIES[family](), optimizer=Adam(0.002), average=0.9)
     history = model.fit(digits(0, 60), epochs=2, batch_size=20, validation=digits(60, 80), verbose=False)
     names = [name for name in history.rows[0] if name.startswith("val_") and name.endswith("_loss")]
@@ -57,10 +57,10 @@ def test_watched_networks_give_the_same_gradients(family: str) -> None:
     seen: list[str] = []
     watched = objective.watched(lambda path, *_: seen.append(path))
     losses, expected = merged(objective.gradients(params, batch, Mode(True, seeded(torch.device("cpu")))))
-    others, found = merged(watched.gradients(again, batch, Mode(True, seeded(torch.device("cpu")))))
+    others, actual = merged(watched.gradients(again, batch, Mode(True, seeded(torch.device("cpu")))))
     assert losses == others
     for path, leaf in flatten(expected).items():
-        assert torch.equal(flatten(found)[path], leaf), path
+        assert torch.equal(flatten(actual)[path], leaf), path
     assert {path.partition(".")[0] for path in seen} == set(objective.nets)
 
 
@@ -70,9 +70,9 @@ def test_the_fused_form_of_a_gan_gives_the_same_gradients() -> None:
     again = map_tree(torch.clone, params)
     assert objective.fused().generator == fuse(objective.generator)
     _, expected = merged(objective.gradients(params, batch, Mode(True, seeded(torch.device("cpu")))))
-    _, found = merged(objective.fused().gradients(again, batch, Mode(True, seeded(torch.device("cpu")))))
+    _, actual = merged(objective.fused().gradients(again, batch, Mode(True, seeded(torch.device("cpu")))))
     for path, leaf in flatten(expected).items():
-        torch.testing.assert_close(flatten(found)[path], leaf, rtol=1e-11, atol=1e-13)
+        torch.testing.assert_close(flatten(actual)[path], leaf, rtol=1e-11, atol=1e-13)
 
 
 @pytest.mark.parametrize("family", ["gan", "wgan_gp", "r1_gan", "gmmn", "code_gmmn", "vae"])
@@ -100,8 +100,8 @@ def test_a_resumed_training_ends_in_the_same_weights(tmp_path) -> None:
 
 
 @pytest.mark.real
-def test_a_training_killed_over_and_over_ends_in_the_same_weights(tmp_path) -> None:
+def test_a_repeatedly_killed_training_ends_in_the_same_weights(tmp_path) -> None:
     whole = killed.train(tmp_path / "whole")
-    found, steps = killed_and_resumed(killed.train, tmp_path / "killed", kills=2)
-    assert found == whole
+    result, steps = killed_and_resumed(killed.train, tmp_path / "killed", kills=2)
+    assert result == whole
     assert steps == sorted(set(steps))

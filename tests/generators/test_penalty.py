@@ -64,7 +64,7 @@ PENALTIES: dict[str, tuple[Penalty, Callable[[Tensor], Tensor]]] = {
 def test_the_gradients_are_those_of_autograds_double_backward(name: str, kind: str) -> None:
     net, params, x = begun(name)
     penalty, expected_value = PENALTIES[kind]
-    found = gradient_penalty(net, params, x, penalty, Mode(True))
+    actual = gradient_penalty(net, params, x, penalty, Mode(True))
 
     learned = {path: leaf.clone().requires_grad_() for path, leaf in flatten(params).items()}
     point = x.clone().requires_grad_()
@@ -74,9 +74,9 @@ def test_the_gradients_are_those_of_autograds_double_backward(name: str, kind: s
     value = expected_value(norms)
     expected = torch.autograd.grad(value, list(learned.values()), allow_unused=True)
 
-    torch.testing.assert_close(found.value, value.detach())
-    torch.testing.assert_close(found.norms, norms.detach())
-    own = flatten(found.dparams)
+    torch.testing.assert_close(actual.value, value.detach())
+    torch.testing.assert_close(actual.norms, norms.detach())
+    own = flatten(actual.dparams)
     for path, gradient in zip(learned, expected, strict=True):
         if path.endswith("bias"):
             assert path not in own
@@ -89,26 +89,26 @@ def test_the_gradients_are_those_of_autograds_double_backward(name: str, kind: s
 
 def nested(net: Layer, flat: dict[str, Tensor]) -> Params:
     """The leaves as the tree that the network takes, with an empty one for each layer that learns nothing."""
-    found: Params = {}
+    result: Params = {}
     for path, _ in walk(net):
-        at = found
+        at = result
         for part in path.split(".") if path else []:
             at = at.setdefault(part, {})
     for path, leaf in flat.items():
         *above, name = path.split(".")
-        at = found
+        at = result
         for part in above:
             at = at[part]
         at[name] = leaf
-    return found
+    return result
 
 
-def test_a_gradient_of_zero_has_a_penalty_and_no_direction() -> None:
+def test_a_gradient_of_zero_has_a_penalty_and_zero_parameter_gradients() -> None:
     net, shape = NETS["dense"]
     params = map_tree(torch.zeros_like, net.init(shape, torch.Generator())[0])
-    found = gradient_penalty(net, params, torch.ones(3, *shape), one_centred(10.0), Mode(True))
-    assert float(found.value) == 10.0
-    assert all(bool((leaf == 0).all()) for leaf in flatten(found.dparams).values())
+    penalty = gradient_penalty(net, params, torch.ones(3, *shape), one_centred(10.0), Mode(True))
+    assert float(penalty.value) == 10.0
+    assert all(bool((leaf == 0).all()) for leaf in flatten(penalty.dparams).values())
 
 
 @pytest.mark.parametrize(

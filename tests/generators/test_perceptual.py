@@ -56,7 +56,7 @@ def test_the_generator_of_pix2pix_learns_by_it_and_the_features_do_not():
     params, _ = net.init((3, 16, 16), torch.Generator().manual_seed(0))
     params = map_tree(torch.Tensor.double, params) | {"features": drawn()}
     batch, mode = Batch((IMAGES[0] + 1) / 2, (IMAGES[1] + 1) / 2), Mode(True, torch.Generator().manual_seed(1))
-    before, (_, without), (losses, found) = (
+    before, (_, without), (losses, result) = (
         flatten(params["features"]),
         *(list(one.gradients(params, batch, mode))[1] for one in (plain, net)),
     )
@@ -64,8 +64,8 @@ def test_the_generator_of_pix2pix_learns_by_it_and_the_features_do_not():
     value, dmade = perceptual_distance(NET, params["features"], made, IMAGES[1])
     torch.testing.assert_close(losses["perceptual"], value)
     extra = 3 * torch.nn.grad.conv2d_weight(batch.images, params["generator"]["weight"].shape, dmade, padding=1)
-    torch.testing.assert_close(found["generator"]["weight"], without["generator"]["weight"] + extra)
-    assert "features" not in found
+    torch.testing.assert_close(result["generator"]["weight"], without["generator"]["weight"] + extra)
+    assert "features" not in result
     assert all(torch.equal(flatten(params["features"])[path], value) for path, value in before.items())
 
 

@@ -27,12 +27,12 @@ def test_fifty_steps_have_the_losses_of_plain_pytorch():
     fill(twin.judge, params["discriminator"])
     optimizers = {name: Adam(rate, 0.5) for name, rate in zip(mine.nets, RATES, strict=True)}
     step = TrainingStep(mine, params, optimizers, examples=len(images), precision="float64")
-    found, wanted = [], []
+    actual, expected = [], []
     for number, batch in enumerate(images.split(2)):
         losses = step(Batch(batch, None), RATES[0], torch.Generator().manual_seed(number))
-        found.append((losses["discriminator"], losses["generator"], losses["l1"]))
+        actual.append((losses["discriminator"], losses["generator"], losses["l1"]))
         draw_from(twin.generator, torch.Generator().manual_seed(number))
         lab = rgb_to_lab(batch)
-        wanted.append(twin.step(lab[:, :1] / LIGHTNESS - 1, lab[:, 1:] / CHROMA))
-    torch.testing.assert_close(torch.tensor(found), torch.tensor(wanted), rtol=0, atol=1e-6)
-    assert abs(wanted[0][2] - wanted[-1][2]) > 0.01  # which learned
+        expected.append(twin.step(lab[:, :1] / LIGHTNESS - 1, lab[:, 1:] / CHROMA))
+    torch.testing.assert_close(torch.tensor(actual), torch.tensor(expected), rtol=0, atol=1e-6)
+    assert abs(expected[0][2] - expected[-1][2]) > 0.01  # which learned

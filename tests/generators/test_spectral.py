@@ -19,10 +19,10 @@ from tests.generators.small import LATENT, assert_equal, gradients_of, initializ
 @pytest.mark.parametrize("shape", [(3, 7), (7, 3), (1, 5), (4, 4)])
 def test_the_largest_singular_value_is_that_of_the_svd(shape: tuple[int, int]) -> None:
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    found = largest(matrix)
-    assert found.value == pytest.approx(float(torch.linalg.svdvals(matrix)[0]))
-    torch.testing.assert_close(matrix @ found.right, found.value * found.left)
-    torch.testing.assert_close(matrix.t() @ found.left, found.value * found.right)
+    result = largest(matrix)
+    assert result.value == pytest.approx(float(torch.linalg.svdvals(matrix)[0]))
+    torch.testing.assert_close(matrix @ result.right, result.value * result.left)
+    torch.testing.assert_close(matrix.t() @ result.left, result.value * result.right)
 
 
 def divided(params: Params) -> Params:
@@ -53,29 +53,29 @@ def test_normalized_weights_have_the_spectral_norm_1_and_the_others_stay() -> No
 
 def test_weights_of_zero_stay_zero() -> None:
     params = {"dense": {"weight": torch.zeros(3, 4), "bias": torch.ones(3)}}
-    new, found = normalized(params)
+    new, result = normalized(params)
     assert not bool(new["dense"]["weight"].any())
     gradient = {"dense": {"weight": torch.ones(3, 4)}}
-    assert bool((restored(gradient, new, found)["dense"]["weight"] == 1).all())
+    assert bool((restored(gradient, new, result)["dense"]["weight"] == 1).all())
 
 
 def test_both_turns_of_a_gan_have_autograds_gradients() -> None:
     discriminator = dcgan_discriminator(8, 4, norm=False)
-    made = GAN(dcgan_generator(8, 1, 4), LATENT, discriminator, loss="hinge", spectral=True)
-    params, batch = initialized(made)
+    gan = GAN(dcgan_generator(8, 1, 4), LATENT, discriminator, loss="hinge", spectral=True)
+    params, batch = initialized(gan)
     z = torch.randn(6, LATENT, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     images = 2 * batch.images - 1
 
     def judged(p: Params) -> Tensor:
-        judge, fake = divided(p["discriminator"]), run(made.generator, p["generator"], z).detach()
+        judge, fake = divided(p["discriminator"]), run(gan.generator, p["generator"], z).detach()
         real, fake = (run(discriminator, judge, one) for one in (images, fake))
         return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
 
     def fooled(p: Params) -> Tensor:
-        return -run(discriminator, divided(p["discriminator"]), run(made.generator, p["generator"], z)).mean()
+        return -run(discriminator, divided(p["discriminator"]), run(gan.generator, p["generator"], z)).mean()
 
     start = map_tree(torch.clone, params)
-    turns = iter(made.gradients(params, batch, Mode(True, torch.Generator().manual_seed(5))))
+    turns = iter(gan.gradients(params, batch, Mode(True, torch.Generator().manual_seed(5))))
     for loss, net in ((judged, "discriminator"), (fooled, "generator")):
         value, expected = gradients_of(loss, start, net)
         losses, dparams = next(turns)

@@ -44,11 +44,11 @@ def by_autograd(net: Translator, params, batch, mode):
     leaves = map_tree(torch.clone, params)
     for path, leaf in flatten(leaves).items():
         leaf.requires_grad_(path.split(".")[-1] in ("weight", "bias"))
-    x, wanted = net.pair(batch, mode())
+    x, expected = net.pair(batch, mode())
     y = reference_forward(net.generator, leaves["generator"], x, Mode(True))
     if isinstance(net, type(SMALL["zhang"])):
         centres = colour_table().centres.double()
-        ab = F.avg_pool2d(wanted * CHROMA, 2).round()
+        ab = F.avg_pool2d(expected * CHROMA, 2).round()
         distance = (ab.permute(0, 2, 3, 1)[..., None, :] - centres).square().sum(-1)  # (N, h, w, Q)
         near, nearest = distance.topk(5, largest=False)
         share = torch.zeros_like(distance).scatter(3, nearest, (near / -50).softmax(3))
@@ -58,7 +58,7 @@ def by_autograd(net: Translator, params, batch, mode):
         cost = -(share * y.permute(0, 2, 3, 1).log_softmax(3)).sum(3)
         return flatten(leaves), {"generator": (weight[nearest[..., 0]] * cost).mean()}
     if not isinstance(net, type(SMALL["pix2pix"])):
-        error = y - wanted
+        error = y - expected
         return flatten(leaves), {
             "generator": error.abs().mean() if net.loss == SMALL["l1"].loss else 0.5 * error.square().mean()
         }
@@ -66,12 +66,12 @@ def by_autograd(net: Translator, params, batch, mode):
     def judge(one):
         return reference_forward(net.discriminator, leaves["discriminator"], torch.cat([x, one], 1), Mode(True))
 
-    real, made, fooled = judge(wanted), judge(y.detach()), judge(y)
+    real, made, fooled = judge(expected), judge(y.detach()), judge(y)
     if net.gan == "hinge":
         sides = F.relu(1 - real).mean() + F.relu(1 + made).mean(), -fooled.mean()
     else:
         sides = ((real - 1) ** 2 + made**2).mean() / 2, ((fooled - 1) ** 2).mean() / 2
-    return flatten(leaves), {"discriminator": 0.5 * sides[0], "generator": sides[1] + 100 * (y - wanted).abs().mean()}
+    return flatten(leaves), {"discriminator": 0.5 * sides[0], "generator": sides[1] + 100 * (y - expected).abs().mean()}
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -84,16 +84,16 @@ def test_gradients_are_those_of_automatic_differentiation(name):
 
     leaves, costs = by_autograd(net, params, batch, mode)
     held = map_tree(torch.clone, params)
-    found = flatten(merged(net.gradients(held, batch, mode()))[1])
+    tensors = flatten(merged(net.gradients(held, batch, mode()))[1])
     fused = flatten(merged(net.fused().gradients(map_tree(torch.clone, params), batch, mode()))[1])
     for side, cost in costs.items():
-        paths = [path for path in found if path.startswith(side)]
-        wanted = torch.autograd.grad(cost, [leaves[path] for path in paths], retain_graph=True)
-        for path, leaf in zip(paths, wanted, strict=True):
-            torch.testing.assert_close(found[path], leaf, rtol=1e-7, atol=1e-9)
+        paths = [path for path in tensors if path.startswith(side)]
+        expected = torch.autograd.grad(cost, [leaves[path] for path in paths], retain_graph=True)
+        for path, leaf in zip(paths, expected, strict=True):
+            torch.testing.assert_close(tensors[path], leaf, rtol=1e-7, atol=1e-9)
             torch.testing.assert_close(fused[path], leaf, rtol=1e-7, atol=1e-9)
     learned = {path for path in leaves if path.split(".")[-1] in ("weight", "bias")}
-    assert found.keys() == learned
+    assert tensors.keys() == learned
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -101,25 +101,25 @@ def test_images_of_any_size_are_padded_and_cropped(name):
     net, images = SMALL[name], photos(2, 13, 18)
     params = drawn(net)
     _, out = net.init((3, 13, 18), torch.Generator())
-    found = net.predict(params, images)
-    assert found.shape == (2, *out) == (2, 2, 13, 18)
+    predictions = net.predict(params, images)
+    assert predictions.shape == (2, *out) == (2, 2, 13, 18)
     padded = F.pad(images, (0, -18 % net.multiple, 0, -13 % net.multiple), "replicate")
-    torch.testing.assert_close(found, net.predict(params, padded)[:, :, :13, :18])
+    torch.testing.assert_close(predictions, net.predict(params, padded)[:, :, :13, :18])
     evaluated = net.evaluator(params, 2)(Batch(images, None))
-    torch.testing.assert_close(evaluated.outputs, found)
-    wanted = merged(net.gradients(params, Batch(images, None), Mode()))[0]
-    assert evaluated.losses.keys() == wanted.keys()
-    for key, value in wanted.items():
+    torch.testing.assert_close(evaluated.outputs, predictions)
+    expected = merged(net.gradients(params, Batch(images, None), Mode()))[0]
+    assert evaluated.losses.keys() == expected.keys()
+    for key, value in expected.items():
         torch.testing.assert_close(evaluated.losses[key], value)
 
 
-def test_colours_are_predicted_from_lightness_alone():
+def test_colours_depend_only_on_lightness():
     net = SMALL["l1"]
     params, images = drawn(net), photos()
     lab = rgb2lab(images.permute(0, 2, 3, 1).numpy())
-    x, wanted = net.pair(Batch(images, None), Mode())
+    x, expected = net.pair(Batch(images, None), Mode())
     np.testing.assert_allclose(x[:, 0] * LIGHTNESS + LIGHTNESS, lab[..., 0], atol=0.02)
-    np.testing.assert_allclose(wanted.permute(0, 2, 3, 1) * CHROMA, lab[..., 1:], atol=0.05)
+    np.testing.assert_allclose(expected.permute(0, 2, 3, 1) * CHROMA, lab[..., 1:], atol=0.05)
     shade = torch.rand(1, 1, 16, 16, dtype=torch.float64)
     torch.testing.assert_close(net.predict(params, shade), net.predict(params, shade.expand(1, 3, 16, 16)))
 
@@ -128,11 +128,11 @@ def test_colours_are_predicted_from_lightness_alone():
 def test_colours_of_rgb_generators_are_those_of_the_images_that_they_make(name):
     net = SMALL[name]
     params, images = drawn(net), photos()
-    x, wanted = net.pair(Batch(images, None), Mode())
-    torch.testing.assert_close(wanted, 2 * images - 1)
+    x, expected = net.pair(Batch(images, None), Mode())
+    torch.testing.assert_close(expected, 2 * images - 1)
     torch.testing.assert_close(x, SMALL["hinted" if net.hints else "l1"].pair(Batch(images, None), Mode()).x)
-    made = (net.generator.forward(params["generator"], x, Mode())[0].clamp(-1, 1) + 1) / 2
-    lab = rgb2lab(made.permute(0, 2, 3, 1).numpy())
+    result = (net.generator.forward(params["generator"], x, Mode())[0].clamp(-1, 1) + 1) / 2
+    lab = rgb2lab(result.permute(0, 2, 3, 1).numpy())
     np.testing.assert_allclose(net.predict(params, images).permute(0, 2, 3, 1), lab[..., 1:], atol=0.05)
 
 
@@ -148,14 +148,14 @@ def test_bins_are_the_grid_points_nearest_to_colours():
 
 def test_encodings_are_gaussians_over_the_nearest_bins():
     colours = torch.tensor([[0.0, 0.0], [3.0, -4.0], [80.0, 67.0], [-86.0, 83.0]], dtype=torch.float64)
-    found = encode(colours.T[None, :, None])  # an image of one row
+    result = encode(colours.T[None, :, None])  # an image of one row
     centres = colour_table().centres.double()
     for k, colour in enumerate(colours):
         distance = (centres - colour).norm(dim=1)
         near = distance.sort().values[:5]
-        torch.testing.assert_close(distance[found.bins[0, :, 0, k]], near)
+        torch.testing.assert_close(distance[result.bins[0, :, 0, k]], near)
         weights = torch.exp(-(near**2) / (2 * 5**2))
-        torch.testing.assert_close(found.shares[0, :, 0, k], weights / weights.sum(), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(result.shares[0, :, 0, k], weights / weights.sum(), rtol=1e-5, atol=1e-6)
 
 
 def test_the_annealed_mean_goes_from_the_mean_to_the_mode():
@@ -189,12 +189,12 @@ def test_hints_are_dots_of_true_colours():
     assert torch.equal(dots, again)
 
 
-def test_with_noise_evaluation_measures_what_is_predicted():
+def test_evaluation_with_noise_uses_the_predictions_with_noise():
     net, images = pix2pix(width=2, levels=2, field=1, discriminator_width=2, noise=True), photos().float()
     params, _ = net.init(tuple(images.shape[1:]), torch.Generator().manual_seed(0))
-    found = net.evaluator(params, len(images))(Batch(images, None))
-    torch.testing.assert_close(found.outputs, net.predict(params, images))
-    assert set(found.losses) == {"discriminator", "generator", "l1"}
+    result = net.evaluator(params, len(images))(Batch(images, None))
+    torch.testing.assert_close(result.outputs, net.predict(params, images))
+    assert set(result.losses) == {"discriminator", "generator", "l1"}
 
 
 def test_a_hint_changes_the_prediction_and_needs_a_model_with_hints():
@@ -208,7 +208,7 @@ def test_a_hint_changes_the_prediction_and_needs_a_model_with_hints():
         SMALL["l1"].predict(drawn(SMALL["l1"]), images, hints)
 
 
-def test_noise_keeps_dropout_and_leaves_the_statistics():
+def test_noise_applies_dropout_and_leaves_the_running_statistics():
     net = pix2pix(width=2, levels=5, field=16, discriminator_width=2, noise=True)
     params = drawn(net, (3, 32, 32))
     before = map_tree(torch.clone, params)
@@ -225,13 +225,13 @@ def test_noise_keeps_dropout_and_leaves_the_statistics():
 def test_images_are_made_of_maps_of_labels():
     net = pix2pix(to="image", width=2, levels=2, field=16, discriminator_width=2)
     params = drawn(net, (5, 8, 12))
-    maps, wanted = torch.rand(2, 5, 8, 12).double(), torch.rand(2, 3, 8, 12).double()
-    losses, dparams = merged(net.gradients(params, Batch(maps, wanted), Mode(True, torch.Generator())))
+    maps, expected = torch.rand(2, 5, 8, 12).double(), torch.rand(2, 3, 8, 12).double()
+    losses, dparams = merged(net.gradients(params, Batch(maps, expected), Mode(True, torch.Generator())))
     assert losses.keys() == {"discriminator", "generator", "l1"}
     assert dparams.keys() == {"generator", "discriminator"}
-    made = net.predict(params, maps)
-    assert made.shape == wanted.shape
-    assert 0 <= made.min() <= made.max() <= 1
+    predictions = net.predict(params, maps)
+    assert predictions.shape == expected.shape
+    assert 0 <= predictions.min() <= predictions.max() <= 1
     with pytest.raises(PellucidError, match=r"takes images .* as targets, not"):
         net.check((3, 8, 12), torch.zeros(2, dtype=torch.int64))
 
@@ -263,6 +263,6 @@ def test_colorizers_learn_save_and_load(name, tmp_path):
         ),
     ],
 )  # fmt: skip
-def test_mistakes_say_what_to_do(make, message):
+def test_invalid_arguments_are_refused_with_a_remedy(make, message):
     with pytest.raises(PellucidError, match=message):
         make()

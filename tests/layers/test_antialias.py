@@ -19,7 +19,7 @@ def test_an_image_is_resized_as_by_pillow(kind: str, size: tuple[int, int]) -> N
     torch.testing.assert_close(y[0, 0], torch.from_numpy(np.array(expected)), rtol=0, atol=1e-5)
 
 
-def test_a_shrunken_image_shows_every_pixel() -> None:
+def test_every_pixel_contributes_to_an_antialiased_smaller_image() -> None:
     """Without, a bilinear image of a third the size would read one row of three."""
     x = torch.zeros(1, 1, 9, 9)
     x[:, :, ::3] = 1

@@ -115,7 +115,7 @@ def test_bfloat16_agrees_roughly_and_statistics_stay_float32(sample: Sample) -> 
 
 
 @samples
-def test_channels_last_images_give_the_same(sample: Sample) -> None:
+def test_channels_last_images_give_equal_outputs_and_gradients(sample: Sample) -> None:
     def reordered(leaf: Tensor) -> Tensor:
         return leaf.contiguous(memory_format=torch.channels_last) if leaf.dim() == 4 else leaf
 
@@ -123,7 +123,7 @@ def test_channels_last_images_give_the_same(sample: Sample) -> None:
 
 
 @samples
-def test_non_contiguous_tensors_give_the_same(sample: Sample) -> None:
+def test_non_contiguous_tensors_give_equal_outputs_and_gradients(sample: Sample) -> None:
     compare_layouts(sample, scattered)
 
 
@@ -137,7 +137,7 @@ def compare_layouts(sample: Sample, change: Any) -> None:
 
 
 @samples
-def test_an_expanded_dy_gives_the_same(sample: Sample) -> None:
+def test_an_expanded_dy_gives_equal_gradients(sample: Sample) -> None:
     """A mean hands back one number for a whole image, expanded in memory."""
     params, x = sample.inputs()
     y = ours(sample.layer, params, x, sample.mode())[0]
@@ -149,7 +149,7 @@ def test_an_expanded_dy_gives_the_same(sample: Sample) -> None:
 
 
 @pytest.mark.parametrize("sample", [sample for sample in SAMPLES if not sample.train], ids=str)
-def test_an_empty_batch_is_no_mistake(sample: Sample) -> None:
+def test_an_empty_batch_gives_empty_outputs_and_zero_gradients(sample: Sample) -> None:
     """A detector may find nothing; its second stage then receives no images, and no gradient comes of it."""
     params, x = sample.inputs()
     none = tree_map(lambda leaf: leaf[:0], x)
@@ -235,7 +235,7 @@ def test_hyperparameters_are_stored_as_given(sample: Sample) -> None:
 
 @pytest.mark.parametrize("sample", each_once())
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8, torch.bool, torch.complex64, torch.float16])
-def test_types_that_nothing_computes_in_are_refused(sample: Sample, dtype: torch.dtype) -> None:
+def test_unsupported_dtypes_are_refused(sample: Sample, dtype: torch.dtype) -> None:
     params, x = sample.inputs()
     unfit = tree_map(lambda leaf: leaf.to(dtype) if leaf.is_floating_point() else leaf, x)
     with pytest.raises(PellucidError, match=str(dtype).removeprefix("torch.")) as caught:

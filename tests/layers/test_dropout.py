@@ -9,7 +9,7 @@ def training(seed: int) -> Mode:
     return Mode(train=True, rng=torch.Generator().manual_seed(seed))
 
 
-def test_the_rate_is_the_share_of_zeros_and_the_mean_stays() -> None:
+def test_zeros_have_the_fraction_rate_and_the_mean_is_preserved() -> None:
     x = torch.ones(200, 500)
     for rate in (0.1, 0.5, 0.8):
         y, _ = Dropout(rate).forward({}, x, training(1))
@@ -20,28 +20,28 @@ def test_the_rate_is_the_share_of_zeros_and_the_mean_stays() -> None:
         assert abs(y.double().mean().item() - 1) < 5 * spread / (1 - rate)
 
 
-def test_the_seed_decides_the_draw() -> None:
+def test_the_mask_depends_on_the_seed() -> None:
     x = torch.randn(4, 30)
     first, _ = Dropout().forward({}, x, training(3))
     assert torch.equal(Dropout().forward({}, x, training(3))[0], first)
     assert not torch.equal(Dropout().forward({}, x, training(4))[0], first)
 
 
-def test_a_generator_goes_on_from_draw_to_draw() -> None:
+def test_successive_masks_of_one_generator_differ() -> None:
     mode = training(5)
     x = torch.ones(4, 30)
     first, second = (Dropout().forward({}, x, mode)[0] for _ in range(2))
     assert not torch.equal(first, second)
 
 
-def test_the_gradient_passes_where_the_values_passed() -> None:
+def test_dy_is_scaled_by_the_mask_of_the_forward_pass() -> None:
     x = torch.ones(5, 40)
     y, cache = Dropout(0.25).forward({}, x, training(7))
     dx, _ = Dropout(0.25).backward({}, cache, torch.ones(5, 40))
     assert torch.equal(dx, y)
 
 
-def test_evaluation_hands_on_x_and_dy() -> None:
+def test_in_evaluation_x_and_dy_are_returned_unchanged() -> None:
     x, dy = torch.randn(3, 4), torch.randn(3, 4)
     y, cache = Dropout(0.9).forward({}, x, Mode())
     assert torch.equal(y, x)
@@ -49,13 +49,13 @@ def test_evaluation_hands_on_x_and_dy() -> None:
     assert cache.mask.untyped_storage().nbytes() == 1
 
 
-def test_the_mask_takes_a_byte_a_value() -> None:
+def test_the_mask_takes_one_byte_per_element() -> None:
     x = torch.randn(3, 4, dtype=torch.float64)
     _, cache = Dropout(0.9).forward({}, x, training(1))
     assert cache.mask.untyped_storage().nbytes() == x.numel()
 
 
-def test_whole_channels_pass_or_none_of_their_pixels() -> None:
+def test_channel_dropout_keeps_or_drops_whole_channels() -> None:
     x = torch.ones(50, 40, 3, 5)
     y, cache = Dropout(0.3, channels=True).forward({}, x, training(2))
     assert torch.equal(y, y[:, :, :1, :1].expand_as(y))

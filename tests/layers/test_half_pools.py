@@ -47,7 +47,7 @@ def close(actual: Tensor, expected: Tensor, roundings: float) -> None:
 
 @pytest.mark.parametrize("dtype", HALF)
 @pytest.mark.parametrize("dilation", [1, 2])
-def test_the_mean_of_the_largest_numbers_is_finite(dtype: torch.dtype, dilation: int) -> None:
+def test_the_mean_of_the_largest_float16_values_is_finite(dtype: torch.dtype, dilation: int) -> None:
     x = torch.full((1, 2, 7, 7), 60000.0, dtype=dtype)
     y, _ = AvgPool2d(3, 1, dilation=dilation).forward({}, x, Mode())
     assert torch.equal(y, torch.full_like(y, x[0, 0, 0, 0].item()))
@@ -67,7 +67,7 @@ def test_the_mean_of_the_largest_numbers_is_finite(dtype: torch.dtype, dilation:
     ],
     ids=repr,
 )
-def test_pools_round_once(layer: Any, size: tuple[int, int], dtype: torch.dtype) -> None:
+def test_pooling_in_half_precision_rounds_once(layer: Any, size: tuple[int, int], dtype: torch.dtype) -> None:
     rng = torch.Generator().manual_seed(0)
     x = (300 * torch.randn(size, generator=rng)).to(dtype)  # whose cubes float16 has not
     y, cache = layer.forward({}, x[None, None], Mode())

@@ -53,7 +53,7 @@ def test_orthogonal_rows_or_columns(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(short @ short.T, torch.eye(short.shape[0]).double(), atol=1e-5, rtol=0)
 
 
-def test_the_seed_decides_the_draw() -> None:
+def test_initial_weights_depend_on_the_seed() -> None:
     first, second, other = (Dense(5).init((7,), torch.Generator().manual_seed(seed))[0]["weight"] for seed in (1, 1, 2))
     assert torch.equal(first, second)
     assert not torch.equal(first, other)
@@ -63,7 +63,7 @@ def test_the_seed_decides_the_draw() -> None:
     ("layer", "shape"),
     [(Dense(400), (300,)), (Conv2d(64, 3), (32, 12, 12)), (ConvTranspose2d(32, 4, stride=2), (64, 8, 8))],
 )
-def test_he_keeps_the_second_moment_twice_that_of_the_input(layer: Dense, shape: tuple[int, ...]) -> None:
+def test_he_initialization_doubles_the_second_moment_of_the_input(layer: Dense, shape: tuple[int, ...]) -> None:
     """Behind ReLU, which halves it, the signal neither grows nor fades (He et al. 2015, equation 9)."""
     rng = torch.Generator().manual_seed(0)
     params, _ = layer.init(shape, rng)
@@ -74,7 +74,7 @@ def test_he_keeps_the_second_moment_twice_that_of_the_input(layer: Dense, shape:
 
 
 @pytest.mark.parametrize("shape", [(8, 3, 3, 3), (3, 5, 1, 3), (4, 4, 5, 5)])
-def test_dirac_windows_are_those_of_pytorch_and_hand_channels_on(shape: tuple[int, ...]) -> None:
+def test_dirac_kernels_equal_pytorchs_and_copy_the_channels(shape: tuple[int, ...]) -> None:
     weight = draw("dirac", shape, math.prod(shape[1:]), shape[0], torch.Generator().manual_seed(0))
     same = min(shape[:2])
     assert torch.equal(weight[:same], torch.nn.init.dirac_(torch.empty(shape))[:same])
@@ -84,14 +84,14 @@ def test_dirac_windows_are_those_of_pytorch_and_hand_channels_on(shape: tuple[in
     assert torch.equal(y[:, :same], x[:, :same])
 
 
-def test_dirac_of_a_matrix_is_the_identity_first() -> None:
+def test_dirac_of_a_matrix_begins_with_the_identity() -> None:
     weight = draw("dirac", (5, 3), 3, 5, torch.Generator().manual_seed(0))
     assert torch.equal(weight[:3], torch.eye(3))
 
 
 @pytest.mark.parametrize("groups", [1, 3])
 @pytest.mark.parametrize("stride", [2, 4, 8])
-def test_bilinear_windows_with_pixels_in_the_middle_are_pytorchs_resizing(stride: int, groups: int) -> None:
+def test_bilinear_kernels_of_even_size_equal_pytorchs_resizing(stride: int, groups: int) -> None:
     layer = ConvTranspose2d(
         3, 2 * stride, stride=stride, padding=stride // 2, groups=groups, bias=False, init_weight="bilinear"
     )
@@ -105,7 +105,7 @@ def test_bilinear_windows_with_pixels_in_the_middle_are_pytorchs_resizing(stride
 
 
 @pytest.mark.parametrize("stride", [2, 3, 8])
-def test_bilinear_windows_with_pixels_at_the_corner_are_pytorchs_resizing(stride: int) -> None:
+def test_bilinear_kernels_of_odd_size_equal_pytorchs_resizing(stride: int) -> None:
     layer = ConvTranspose2d(
         3,
         2 * stride - 1,

@@ -37,7 +37,7 @@ from tests.layers.elementwise import ELEMENTWISE
     ids=lambda layer: type(layer).__name__,
 )
 @pytest.mark.parametrize("train", [False, True])
-def test_channels_last_stays(layer: Layer, train: bool) -> None:
+def test_channels_last_inputs_give_channels_last_outputs(layer: Layer, train: bool) -> None:
     params, _ = layer.init((4, 6, 8), torch.Generator())
     x = torch.randn(3, 4, 6, 8).contiguous(memory_format=torch.channels_last)
     mode = Mode(train=train, rng=torch.Generator())

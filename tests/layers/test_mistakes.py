@@ -78,7 +78,7 @@ from pellucid.layers import Layer, Mode
         (lambda: layers.Concat(axis=0), "axis"),
     ],
 )
-def test_a_hyperparameter_that_means_nothing(build: Callable[[], Layer], message: str) -> None:
+def test_invalid_hyperparameters_are_refused(build: Callable[[], Layer], message: str) -> None:
     with pytest.raises(PellucidError, match=message) as caught:
         build()
     assert "\n" not in str(caught.value)
@@ -132,7 +132,7 @@ def test_a_hyperparameter_that_means_nothing(build: Callable[[], Layer], message
         (layers.Crop(), ((2, 3, 4), (2, 3, 5)), "3x4 cannot be cropped to 3x5"),
     ],
 )
-def test_an_input_shape_that_does_not_fit(layer: Layer, shape: Any, message: str) -> None:
+def test_input_shapes_that_do_not_fit_are_refused(layer: Layer, shape: Any, message: str) -> None:
     with pytest.raises(PellucidError, match=message) as caught:
         layer.init(shape, torch.Generator())
     assert "\n" not in str(caught.value)
@@ -172,14 +172,14 @@ def test_dropout_without_a_generator_is_refused_in_training_only() -> None:
     assert layers.Dropout().forward({}, torch.ones(2, 3), Mode())[0].equal(torch.ones(2, 3))
 
 
-def test_max_pooling_refuses_at_run_time_too_a_window_that_sees_nothing() -> None:
+def test_max_pooling_of_a_window_in_the_padding_is_refused_in_the_forward_pass() -> None:
     layer = layers.MaxPool2d(2, stride=2, padding=1, dilation=2)
     layer.init((1, 5, 5), torch.Generator())
     with pytest.raises(PellucidError, match="along its width of 1"):
         layer.forward({}, torch.zeros(1, 1, 5, 1), Mode())
 
 
-def test_average_pooling_refuses_at_run_time_too_a_mean_of_nothing() -> None:
+def test_average_pooling_of_a_window_in_the_padding_is_refused_in_the_forward_pass() -> None:
     layer = layers.AvgPool2d(2, stride=2, padding=1, dilation=2, count_include_pad=False)
     layer.init((1, 5, 5), torch.Generator())
     with pytest.raises(PellucidError, match="along its width of 1"):

@@ -9,7 +9,7 @@ from pellucid.errors import PellucidError
 from pellucid.layers import Mode, Multiply
 
 
-def test_a_gate_scales_its_channel_and_hears_from_all_its_pixels() -> None:
+def test_the_gradient_of_a_gate_is_the_sum_over_its_channel() -> None:
     x = torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]])  # (1, 2, 1, 2)
     gate = torch.tensor([10.0, 100.0]).view(1, 2, 1, 1)
     y, cache = Multiply().forward({}, (x, gate), Mode())
@@ -28,13 +28,13 @@ def test_a_gate_scales_its_channel_and_hears_from_all_its_pixels() -> None:
         (((1, 1), (1, 1)), (1, 1)),
     ],
 )
-def test_the_common_shape(shapes: Any, common: tuple[int, ...]) -> None:
+def test_the_output_has_the_broadcast_shape(shapes: Any, common: tuple[int, ...]) -> None:
     assert Multiply().init(shapes, torch.Generator()) == ({}, common)
     xs = tuple(torch.ones(2, *shape) for shape in shapes)
     assert Multiply().forward({}, xs, Mode())[0].shape == (2, *common)
 
 
 @pytest.mark.parametrize("shapes", [((3, 4, 5), (2, 1, 1)), ((3, 4, 5), (3,)), ((3, 4, 5),), (3, 4, 5)])
-def test_shapes_that_do_not_meet(shapes: Any) -> None:
+def test_shapes_that_cannot_be_broadcast_are_refused(shapes: Any) -> None:
     with pytest.raises(PellucidError, match="Multiply takes two or more inputs"):
         Multiply().init(shapes, torch.Generator())

@@ -32,7 +32,7 @@ def test_a_subclass_with_its_own_backward_pulls_by_it(kind: type[Layer]) -> None
 
 
 @pytest.mark.parametrize("layer", [Conv2d(64, 3, padding=1), ConvTranspose2d(64, 3, padding=1)], ids=str)
-def test_pull_asks_the_kernel_for_nothing_else(
+def test_pull_requests_only_dx_from_the_kernel(
     layer: Conv2d | ConvTranspose2d, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params, _ = layer.init((8, 4, 4), torch.Generator().manual_seed(0))

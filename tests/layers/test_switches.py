@@ -6,7 +6,7 @@ import torch
 from pellucid.layers import MaxPool2d, MaxUnpool2d, Mode
 
 
-def test_of_equal_values_the_first_in_reading_order_takes_the_gradient() -> None:
+def test_the_first_of_equal_maxima_in_reading_order_receives_the_gradient() -> None:
     x = torch.tensor([[[[5.0, 5.0, 1.0], [5.0, 5.0, 1.0], [1.0, 1.0, 1.0]]]])
     y, cache = MaxPool2d(2, stride=1).forward({}, x, Mode())
     assert y.flatten().tolist() == [5, 5, 5, 5]
@@ -15,7 +15,7 @@ def test_of_equal_values_the_first_in_reading_order_takes_the_gradient() -> None
     assert dx.flatten().tolist() == [1, 1, 0, 1, 1, 0, 0, 0, 0]
 
 
-def test_padding_never_wins() -> None:
+def test_padding_is_never_the_maximum() -> None:
     x = torch.full((1, 1, 2, 2), -7.0)
     y, cache = MaxPool2d(2, padding=1).forward({}, x, Mode())
     assert y.flatten().tolist() == [-7] * 4
@@ -30,7 +30,7 @@ def test_the_cache_keeps_no_copy_of_the_image() -> None:
 
 
 @pytest.mark.parametrize("size", [(6, 8), (7, 9)])
-def test_unpooling_puts_every_maximum_back(size: tuple[int, int]) -> None:
+def test_unpooling_writes_every_maximum_to_its_position(size: tuple[int, int]) -> None:
     x = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0)) + 1
     y, cache = MaxPool2d(2).forward({}, x, Mode())
     layer = MaxUnpool2d(2, size=size)
@@ -44,7 +44,7 @@ def test_unpooling_puts_every_maximum_back(size: tuple[int, int]) -> None:
     assert dswitches is None
 
 
-def test_unpooling_is_the_way_back_of_a_gradient() -> None:
+def test_unpooling_equals_the_backward_pass_of_pooling() -> None:
     """Without overlap, max pooling's backward and unpooling by its switches are one map (Zeiler and Fergus)."""
     x, dy = torch.randn(2, 3, 6, 6), torch.randn(2, 3, 3, 3)
     _, cache = MaxPool2d(2).forward({}, x, Mode())

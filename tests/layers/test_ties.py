@@ -24,7 +24,7 @@ def test_the_gradient_at_the_kink(layer: Layer, at: float, slope: float) -> None
     assert dx.item() == 3 * slope
 
 
-def test_the_norm_of_nothing_has_gradient_zero() -> None:
+def test_lp_pooling_of_a_window_of_zeros_has_gradient_zero() -> None:
     for p in (1.0, 2.0, 3.0):
         layer = LpPool2d(2, p=p)
         _, cache = layer.forward({}, torch.zeros(1, 1, 4, 4), Mode())
@@ -32,14 +32,14 @@ def test_the_norm_of_nothing_has_gradient_zero() -> None:
         assert torch.equal(dx, torch.zeros(1, 1, 4, 4))
 
 
-def test_a_product_with_a_zero_in_it() -> None:
+def test_the_gradient_of_a_product_with_a_zero_factor() -> None:
     xs = torch.tensor([[0.0]]), torch.tensor([[2.0]]), torch.tensor([[5.0]])
     _, cache = Multiply().forward({}, xs, Mode())
     dx, _ = Multiply().backward({}, cache, torch.tensor([[1.0]]))
     assert [one.item() for one in dx] == [10, 0, 0]
 
 
-def test_an_image_of_one_grey_has_no_contrast() -> None:
+def test_contrast_normalization_of_a_constant_image_is_zero() -> None:
     """Neither the mean nor the deviation of nothing but one grey leaves anything, up to the very edge."""
     layer = LocalContrastNorm(size=5)
     y, cache = layer.forward({}, torch.full((1, 2, 7, 6), 0.5, dtype=torch.float64), Mode())
@@ -48,7 +48,7 @@ def test_an_image_of_one_grey_has_no_contrast() -> None:
     assert dx.isfinite().all()
 
 
-def test_a_deviation_that_is_the_average_is_divided_by_for_itself() -> None:
+def test_deviations_equal_to_their_mean_are_divided_by_themselves() -> None:
     """Two channels apart by the same everywhere: every pixel is ±1 and stays so, whatever becomes of its contrast."""
     layer = LocalContrastNorm(size=1)
     grey = torch.tensor([[1.0, -2.0], [3.0, 0.5]], dtype=torch.float64)

@@ -14,9 +14,9 @@ from tests.oracle import Sample, assert_close, is_many, leaves, tree_map
 
 def having(trait: Trait) -> Any:
     """Parametrize a test over the samples of layers with a trait."""
-    found = [sample for sample in SAMPLES if trait in sample.layer.traits]
-    assert found
-    return pytest.mark.parametrize("sample", found, ids=str)
+    samples = [sample for sample in SAMPLES if trait in sample.layer.traits]
+    assert samples
+    return pytest.mark.parametrize("sample", samples, ids=str)
 
 
 def run(sample: Sample, params: Any, x: Any) -> Any:
@@ -24,7 +24,7 @@ def run(sample: Sample, params: Any, x: Any) -> Any:
 
 
 @having(Trait.ELEMENTWISE)
-def test_an_output_depends_on_its_own_input_alone(sample: Sample) -> None:
+def test_elementwise_outputs_depend_on_one_input_element(sample: Sample) -> None:
     params, x = sample.inputs()
     y = run(sample, params, x)
     changed = x.clone()
@@ -35,7 +35,7 @@ def test_an_output_depends_on_its_own_input_alone(sample: Sample) -> None:
 
 
 @having(Trait.LINEAR)
-def test_outputs_of_sums_are_sums_of_outputs(sample: Sample) -> None:
+def test_linear_layers_map_sums_to_sums(sample: Sample) -> None:
     params, x = sample.inputs()
     other = tree_map(lambda leaf: leaf.flip(-1) * 1.5, x)
     pairs = zip(x, other, strict=True) if is_many(sample.shape) else ()
@@ -45,7 +45,7 @@ def test_outputs_of_sums_are_sums_of_outputs(sample: Sample) -> None:
 
 
 @having(Trait.WEIGHTED)
-def test_a_bias_is_all_that_layers_with_weights_add(sample: Sample) -> None:
+def test_weighted_layers_are_linear_up_to_their_bias(sample: Sample) -> None:
     params, x = sample.inputs()
     idle = {name: torch.zeros_like(value) if name == "weight" else value for name, value in params.items()}
     assert "weight" in params
@@ -56,7 +56,7 @@ def test_a_bias_is_all_that_layers_with_weights_add(sample: Sample) -> None:
 
 
 @having(Trait.RESHAPE)
-def test_reshaping_changes_no_value(sample: Sample) -> None:
+def test_reshaping_layers_change_no_value(sample: Sample) -> None:
     params, x = sample.inputs()
     assert torch.equal(run(sample, params, x).flatten(), x.flatten())
 
@@ -69,7 +69,7 @@ def test_rectifiers_return_what_is_positive(sample: Sample) -> None:
 
 
 @having(Trait.SMOOTH_RECTIFIER | Trait.ELEMENTWISE)
-def test_smooth_rectifiers_are_near_to_rectifiers(sample: Sample) -> None:
+def test_smooth_rectifiers_are_close_to_relu(sample: Sample) -> None:
     x = torch.tensor([[30.0, -30.0]], dtype=torch.float64)
     y = run(sample, {}, x)
     assert_close(y[:, :1], x[:, :1], 1e-6, "y")
@@ -77,7 +77,7 @@ def test_smooth_rectifiers_are_near_to_rectifiers(sample: Sample) -> None:
 
 
 @having(Trait.RESAMPLE)
-def test_resampling_keeps_the_channels_and_learns_nothing(sample: Sample) -> None:
+def test_resampling_layers_keep_channels_and_have_no_parameters(sample: Sample) -> None:
     params, x = sample.inputs()
     image = x[0] if is_many(sample.shape) else x
     y = run(sample, params, x)
@@ -92,13 +92,13 @@ def test_a_norm_has_the_shape_of_its_input(sample: Sample) -> None:
     assert run(sample, params, x).shape == x.shape
 
 
-def test_layers_that_learn_are_those_with_learned_values() -> None:
+def test_trainable_layers_are_those_with_parameters() -> None:
     learning = {type(sample.layer) for sample in SAMPLES if set(sample.inputs()[0]) - set(sample.layer.buffers)}
     assert learning == {type(sample.layer) for sample in SAMPLES if Trait.LEARNS in sample.layer.traits}
 
 
-def test_merges_are_the_layers_that_take_several_inputs_of_values() -> None:
-    merging = {type(one.layer) for one in SAMPLES if is_many(one.shape) and len(leaves(floats(one))) > 1}
+def test_merge_layers_are_those_with_several_inputs() -> None:
+    merging = {type(sample.layer) for sample in SAMPLES if is_many(sample.shape) and len(leaves(floats(sample))) > 1}
     assert merging == {type(sample.layer) for sample in SAMPLES if Trait.MERGE in sample.layer.traits}
 
 
@@ -118,7 +118,7 @@ def is_expanded(x: Tensor) -> bool:
 @pytest.mark.parametrize("batch", [2, 20])
 @pytest.mark.parametrize("train", [False, True])
 @having(Trait.NEW_OUTPUT)
-def test_memory_that_is_called_new_is_new(sample: Sample, train: bool, batch: int) -> None:
+def test_layers_with_new_outputs_share_no_memory_with_their_inputs(sample: Sample, train: bool, batch: int) -> None:
     layer = sample.layer
     params, x = sample.inputs(batch)
     y, cache = layer.forward(params, x, Mode(train=train))
@@ -133,7 +133,7 @@ def test_memory_that_is_called_new_is_new(sample: Sample, train: bool, batch: in
 
 
 @having(Trait.VIEW)
-def test_a_view_shares_memory_both_ways(sample: Sample) -> None:
+def test_views_share_memory_in_the_forward_and_the_backward_pass(sample: Sample) -> None:
     params, x = sample.inputs()
     x = x.contiguous()
     y, cache = sample.layer.forward(params, x, Mode())

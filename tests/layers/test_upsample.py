@@ -31,7 +31,7 @@ def back(layer: Upsample, length: int) -> Tensor:
 @pytest.mark.parametrize("antialias", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("length", "scale"), [*SHORT, (3, 2.2), (5, 0.5), (4, 2)])
-def test_what_a_pixel_weighs_forward_it_weighs_backward(kind: str, antialias: bool, length: int, scale: float) -> None:
+def test_backward_uses_the_weights_of_the_forward_pass(kind: str, antialias: bool, length: int, scale: float) -> None:
     layer = Upsample((scale, 1), kind=kind, antialias=antialias and kind in ("bilinear", "bicubic"))
     torch.testing.assert_close(back(layer, length), weights(layer, length), rtol=0, atol=1e-14)
 
@@ -48,7 +48,7 @@ def test_what_a_pixel_weighs_forward_it_weighs_backward(kind: str, antialias: bo
     ],
 )
 @pytest.mark.parametrize(("length", "scale"), SHORT)
-def test_an_axis_that_stays_as_long_is_copied(
+def test_an_axis_of_unchanged_size_is_copied(
     kind: str, align_corners: bool, antialias: bool, length: int, scale: float
 ) -> None:
     layer = Upsample((scale, 1), kind=kind, align_corners=align_corners, antialias=antialias)
@@ -56,19 +56,19 @@ def test_an_axis_that_stays_as_long_is_copied(
 
 
 @pytest.mark.parametrize(("length", "scale"), SHORT)
-def test_nearest_exact_reads_by_the_scale_all_the_same(length: int, scale: float) -> None:
+def test_nearest_exact_uses_the_given_scale(length: int, scale: float) -> None:
     read = [math.floor((i + 0.5) / scale) for i in range(length)]
     assert weights(Upsample((scale, 1), kind="nearest-exact"), length).argmax(1).tolist() == read
 
 
 @pytest.mark.parametrize("scale", [2.0, 2.1, 2.3])
-def test_nearest_reads_half_the_row_where_the_size_doubles(scale: float) -> None:
+def test_nearest_repeats_each_pixel_where_the_size_doubles(scale: float) -> None:
     assert weights(Upsample((scale, 1)), 3).argmax(1).tolist() == [0, 0, 1, 1, 2, 2]
 
 
 @pytest.mark.parametrize(("length", "scale"), SHORT)
 @pytest.mark.parametrize("across", [1.0, 1.1, 0.5, 2.0])
-def test_bicubic_reads_by_the_scale_as_pytorch_does(length: int, scale: float, across: float) -> None:
+def test_bicubic_uses_the_given_scale_as_pytorch_does(length: int, scale: float, across: float) -> None:
     x = torch.randn(2, 3, length, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     y, _ = Upsample((scale, across), kind="bicubic").forward({}, x, Mode())
     torch.testing.assert_close(y, F.interpolate(x, scale_factor=(scale, across), mode="bicubic"), rtol=0, atol=1e-13)

@@ -17,7 +17,7 @@ def sees_nothing(length: int, kernel: int, stride: int, padding: int, dilation: 
     return any(not any(row[start : start + reach : dilation]) for start in range(0, len(row) - reach + 1, stride))
 
 
-def test_windows_are_refused_exactly_where_one_sees_nothing() -> None:
+def test_pooling_is_refused_only_if_a_window_lies_in_the_padding() -> None:
     refused = 0
     for length, kernel, stride, dilation in product(range(1, 7), range(1, 5), range(1, 4), range(1, 7)):
         for padding in range(kernel // 2 + 1):
@@ -33,7 +33,7 @@ def test_windows_are_refused_exactly_where_one_sees_nothing() -> None:
     assert refused > 5
 
 
-def test_the_width_is_looked_at_too() -> None:
+def test_windows_in_the_padding_of_the_width_are_refused() -> None:
     layer = MaxPool2d((1, 2), 1, (0, 1), (1, 2))
     with pytest.raises(PellucidError, match="along its width of 1"):
         layer.forward({}, torch.ones(1, 1, 3, 1), Mode())

@@ -18,9 +18,9 @@ def by_autograd(seed: int, count: int) -> tuple[dict[str, torch.Tensor], dict[st
     z2 = a1 @ params["dense2.weight"].T + params["dense2.bias"]
     leaves = {**params, "dense1": z1, "dense2": z2, "a1": a1}
     cost = (z2.sigmoid() - y).square().sum() / (2 * count)
-    found = torch.autograd.grad(cost, list(leaves.values()), retain_graph=True)
+    gradients = torch.autograd.grad(cost, list(leaves.values()), retain_graph=True)
     output = torch.autograd.grad(z2.sigmoid()[0, 0], list(leaves.values()), allow_unused=True, materialize_grads=True)
-    return dict(zip(leaves, found, strict=True)), dict(zip(leaves, output, strict=True))
+    return dict(zip(leaves, gradients, strict=True)), dict(zip(leaves, output, strict=True))
 
 
 @pytest.mark.parametrize("seed", [0, 3])
@@ -36,7 +36,7 @@ def test_every_equation_gives_the_gradient(seed):
     assert numbers["largest gap to the library's backward pass"] < 1e-14
 
 
-def test_there_are_three_ways_to_raise_an_output():
+def test_an_output_is_raised_by_bias_weight_or_activation():
     numbers = three_ways(Setting()).numbers
     _, expected = by_autograd(0, 1)
     params = weights(0)

@@ -19,7 +19,7 @@ def numbers(step):
 
 
 def test_overlaps_by_hand():
-    found = numbers("overlap")
+    values = numbers("overlap")
     expected = {
         "40 x 40, moved by 10": (900, 2300, 900 / 2300 - 200 / 2500),
         "20 x 20, moved by 10": (100, 700, 100 / 700 - 200 / 900),
@@ -27,27 +27,27 @@ def test_overlaps_by_hand():
         "apart": (0, 1025, -(3600 - 1025) / 3600),
     }
     for name, (common, union, giou) in expected.items():
-        assert found[name] == pytest.approx(
+        assert values[name] == pytest.approx(
             {"intersection": common, "union": union, "IoU": common / union, "GIoU": giou}, abs=1e-6
         )
 
 
 def test_the_nine_anchors_are_those_of_the_reference_code():
-    found = numbers("anchors")
-    assert found["as printed with the reference code"] == [
+    values = numbers("anchors")
+    assert values["as printed with the reference code"] == [
         [-83, -39, 100, 56], [-175, -87, 192, 104], [-359, -183, 376, 200],
         [-55, -55, 72, 72], [-119, -119, 136, 136], [-247, -247, 264, 264],
         [-35, -79, 52, 96], [-79, -167, 96, 184], [-167, -343, 184, 360],
     ]  # fmt: skip
-    assert found["anchors of a map of 38 x 50"] == 9 * 38 * 50
-    assert found["width x height"][3:6] == ["128 x 128", "256 x 256", "512 x 512"]
+    assert values["anchors of a map of 38 x 50"] == 9 * 38 * 50
+    assert values["width x height"][3:6] == ["128 x 128", "256 x 256", "512 x 512"]
 
 
 def test_receptive_fields_are_those_of_the_paper():
-    found = numbers("fields")
-    assert found["with the head's convolution"] == 228  # Ren et al. 2015, section 3.1
-    assert found["the last map of VGG-16"] == 228 - 2 * 16
-    assert found["share of the anchor that is seen"] == pytest.approx([1, (228 / 256) ** 2, (228 / 512) ** 2])
+    values = numbers("fields")
+    assert values["with the head's convolution"] == 228  # Ren et al. 2015, section 3.1
+    assert values["the last map of VGG-16"] == 228 - 2 * 16
+    assert values["share of the anchor that is seen"] == pytest.approx([1, (228 / 256) ** 2, (228 / 512) ** 2])
 
 
 def iou(a, b):
@@ -58,44 +58,44 @@ def iou(a, b):
 def test_anchors_are_assigned_as_by_a_double_loop():
     objects = [(20, 22, 62, 60), (90, 60, 112, 122)]
     anchors = [(16 * c - 12, 16 * r - 12, 16 * c + 28, 16 * r + 28) for r in range(8) for c in range(10)]
-    table = [[iou(anchor, one) for one in objects] for anchor in anchors]
-    found = numbers("assignment")
+    table = [[iou(anchor, object_) for object_ in objects] for anchor in anchors]
+    values = numbers("assignment")
     best = [max(row[k] for row in table) for k in range(2)]
-    assert found["highest IoU of each object"] == pytest.approx(best)
+    assert values["highest IoU of each object"] == pytest.approx(best)
     assert best[0] >= 0.7 > best[1] > 0.3
     first = sum(row[0] >= 0.7 for row in table)
-    assert found["IoU of 0.7"]["positive anchors of each object"] == [first, 0]
+    assert values["IoU of 0.7"]["positive anchors of each object"] == [first, 0]
     second = sum(row[1] == best[1] for row in table)
-    assert found["IoU of 0.7, or the best"]["positive anchors of each object"] == [first, second]
-    assert found["IoU of 0.7"]["background"] == sum(max(row) < 0.3 for row in table)
-    assert min(found["ATSS"]["positive anchors of each object"]) > 0
+    assert values["IoU of 0.7, or the best"]["positive anchors of each object"] == [first, second]
+    assert values["IoU of 0.7"]["background"] == sum(max(row) < 0.3 for row in table)
+    assert min(values["ATSS"]["positive anchors of each object"]) > 0
 
 
 def test_suppression_goes_from_the_best_downwards():
-    found = numbers("suppression")
+    values = numbers("suppression")
     boxes = [(10, 50), (15, 55), (30, 70), (38, 78), (56, 96)]  # all as tall
     kept = []
     for k, (low, high) in enumerate(boxes):
         common = [max(min(high, boxes[j][1]) - max(low, boxes[j][0]), 0) for j in kept]
         if all(one / (80 - one) <= 0.5 for one in common):
             kept.append(k)
-    assert found["kept"] == [k + 1 for k in kept] == [1, 3, 5]
-    assert found["IoU with each other"][0][2] == pytest.approx(20 / 60, abs=0.005)
+    assert values["kept"] == [k + 1 for k in kept] == [1, 3, 5]
+    assert values["IoU with each other"][0][2] == pytest.approx(20 / 60, abs=0.005)
 
 
 def test_average_precision_in_fractions():
-    found = numbers("precision")
-    assert found["precision"] == pytest.approx([1, 1 / 2, 2 / 3, 3 / 4, 3 / 5])
-    assert found["recall"] == pytest.approx([1 / 4, 1 / 4, 1 / 2, 3 / 4, 3 / 4])
+    values = numbers("precision")
+    assert values["precision"] == pytest.approx([1, 1 / 2, 2 / 3, 3 / 4, 3 / 5])
+    assert values["recall"] == pytest.approx([1 / 4, 1 / 4, 1 / 2, 3 / 4, 3 / 4])
     at = {Fraction(1, 4): Fraction(1), Fraction(3, 4): Fraction(3, 4)}
 
     def mean(count):
         levels = [Fraction(k, count - 1) for k in range(count)]
         return sum(next((at[r] for r in sorted(at) if r >= level), Fraction(0)) for level in levels) / count
 
-    assert found["average precision"] == pytest.approx(0.625)
-    assert found["at 11 recalls"] == pytest.approx(float(mean(11)))
-    assert found["at 101 recalls"] == pytest.approx(float(mean(101)), abs=1e-6)
+    assert values["average precision"] == pytest.approx(0.625)
+    assert values["at 11 recalls"] == pytest.approx(float(mean(11)))
+    assert values["at 101 recalls"] == pytest.approx(float(mean(101)), abs=1e-6)
 
 
 def test_every_step_is_drawn():

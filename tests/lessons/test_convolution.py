@@ -23,13 +23,13 @@ def numbers(step: str) -> Mapping[str, Any]:
 
 
 def test_a_kernel_slides_as_in_scipy():
-    found = numbers("sliding")
+    values = numbers("sliding")
     kernel = np.array([[-1, 0, 1]] * 3)
-    expected = correlate2d(np.array(found["patch"]), kernel, "valid")
-    assert found["output"] == expected.tolist()
-    assert found["first position by hand"] == expected[0, 0]
+    expected = correlate2d(np.array(values["patch"]), kernel, "valid")
+    assert values["output"] == expected.tolist()
+    assert values["first position by hand"] == expected[0, 0]
     grey = load_sample_image("china.jpg").mean(2)[198:210, 100:112] / 255  # two pixels of the photo for one
-    assert found["patch"] == (9 * grey.reshape(6, 2, 6, 2).mean((1, 3))).round().tolist()
+    assert values["patch"] == (9 * grey.reshape(6, 2, 6, 2).mean((1, 3))).round().tolist()
 
 
 def test_filters_are_those_of_scipy():
@@ -45,7 +45,7 @@ def test_filters_are_those_of_scipy():
     assert numbers("filters")["mean of |output|"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_sizes():
+def test_output_sizes_by_hand():
     assert numbers("sizes") == {
         "7 pixels": {"K 3": 5, "K 3, P 1": 7, "K 3, S 2": 3, "K 3, S 3, P 1": 3},
         "227, K 11, S 4": 55,
@@ -53,7 +53,7 @@ def test_sizes():
     assert numbers("dilated") == {"10 pixels, K 3": {"D 1": 8, "D 2": 6, "D 4": 2}, "pixels read": [9, 9, 9]}
 
 
-def test_counts_are_those_of_the_facts():
+def test_parameter_counts_by_hand():
     assert numbers("weights") == {
         "AlexNet's first layer: weights": 34_848,
         "with biases": 34_944,
@@ -64,9 +64,9 @@ def test_counts_are_those_of_the_facts():
     }
 
 
-def test_a_dense_layer_has_45_times_the_numbers_of_a_convolution():
-    found = numbers("weights")
-    assert round(found["784-30"] / found["two layers of 5 x 5, with biases"][0]) == 45
+def test_a_dense_layer_has_45_times_the_parameters_of_a_convolution():
+    values = numbers("weights")
+    assert round(values["784-30"] / values["two layers of 5 x 5, with biases"][0]) == 45
 
 
 def test_receptive_fields_by_hand():
@@ -81,11 +81,11 @@ def test_receptive_fields_by_hand():
 
 
 def test_pooling_by_numpy():
-    found = numbers("pooling")
-    blocks = np.array(found["input"]).reshape(2, 2, 2, 2).transpose(0, 2, 1, 3).reshape(2, 2, 4)
-    assert found["max"] == blocks.max(2).tolist()
-    assert found["average"] == blocks.mean(2).tolist()
-    assert np.array(found["L2"]) == pytest.approx(np.linalg.norm(blocks, axis=2), rel=1e-6)
+    values = numbers("pooling")
+    blocks = np.array(values["input"]).reshape(2, 2, 2, 2).transpose(0, 2, 1, 3).reshape(2, 2, 4)
+    assert values["max"] == blocks.max(2).tolist()
+    assert values["average"] == blocks.mean(2).tolist()
+    assert np.array(values["L2"]) == pytest.approx(np.linalg.norm(blocks, axis=2), rel=1e-6)
 
 
 def test_a_transposed_convolution_adds_up_kernels():

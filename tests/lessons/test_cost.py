@@ -18,7 +18,7 @@ def test_the_gradients_are_those_of_the_closed_forms():
     assert numbers["cross-entropy gradient at 0.98"] == pytest.approx(0.98)
 
 
-def test_the_cross_entropy_leaves_saturation_first():
+def test_cross_entropy_learns_faster_than_quadratic_loss_from_saturation():
     results = lesson("cost", small=True).results
     saturated, usual = results["saturated"].numbers, results["accuracies"].numbers
     quadratic, entropy = (saturated[f"{name}: test accuracy after epochs 1, 5 and the last"] for name in COSTS)

@@ -25,11 +25,11 @@ def test_a_batch_path_is_that_of_numpy():
     for _ in range(6):
         expected.append(point)
         point = point - 0.1 * columns.T @ (columns @ point - y[:, 0]) / 100
-    found = fit_line(*line_data(3), 100, 5, 3).numpy()
-    assert np.allclose(found, expected, rtol=0, atol=1e-5)
+    actual = fit_line(*line_data(3), 100, 5, 3).numpy()
+    assert np.allclose(actual, expected, rtol=0, atol=1e-5)
 
 
-def test_more_steps_come_closer_and_do_not_settle():
+def test_stochastic_descent_comes_closer_with_more_steps_without_converging():
     numbers = batches(Setting()).numbers
     x, y = (tensor.double().numpy() for tensor in line_data(0))
     best = np.polynomial.polynomial.polyfit(x[:, 0], y[:, 0], 1)

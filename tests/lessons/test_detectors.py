@@ -19,46 +19,46 @@ def numbers(step):
 
 
 @pytest.mark.slow
-def test_windows_by_counting():
+def test_the_number_of_sliding_windows_by_counting():
     """Around each of 6 x 8 cells stand five sizes and three shapes; of the large image, each of 38 x 50 cells."""
-    found = numbers("sliding")
-    assert found["windows of this image"] == 6 * 8 * 15
-    assert found["windows of an image of 600 x 800"] == 28_500
+    values = numbers("sliding")
+    assert values["windows of this image"] == 6 * 8 * 15
+    assert values["windows of an image of 600 x 800"] == 28_500
     one, whole = 28_500 * 3 * 3, 19 * 25  # cells of MobileNetV2's last map, most of whose work goes with their number
-    assert found["multiply-adds of these over those of the image"] == pytest.approx(one / whole, rel=0.02)
-    assert round(found["multiply-adds of these over those of the image"]) == 543
-    assert 0 < found["with an IoU of 0.5 with an object"] < 30
+    assert values["multiply-adds of these over those of the image"] == pytest.approx(one / whole, rel=0.02)
+    assert round(values["multiply-adds of these over those of the image"]) == 543
+    assert 0 < values["with an IoU of 0.5 with an object"] < 30
 
 
 @pytest.mark.slow
 def test_regression_moves_boxes_nearer_to_the_objects():
-    found = numbers("rcnn")
-    assert found["proposals"] == 720
-    assert min(found["IoU with each object, boxes as proposed"]) >= 0.5
-    assert sum(found["IoU, boxes moved"]) > sum(found["IoU with each object, boxes as proposed"])
+    values = numbers("rcnn")
+    assert values["proposals"] == 720
+    assert min(values["IoU with each object, boxes as proposed"]) >= 0.5
+    assert sum(values["IoU, boxes moved"]) > sum(values["IoU with each object, boxes as proposed"])
 
 
 def test_shared_features_are_equal_inside_and_differ_at_the_borders():
-    found = numbers("sharing")
+    values = numbers("sharing")
     work = 9 * 3 * 16 + 9 * 16 * 16  # multiply-adds of both convolutions for a pixel
-    assert found["multiply-adds, each window by itself"] == 720 * 16 * 16 * work
-    assert found["multiply-adds, one map for all"] == 48 * 64 * work
-    assert found["largest difference, two pixels inside"] < 1e-5
-    assert found["largest difference at the borders"] > 0.1
+    assert values["multiply-adds, each window by itself"] == 720 * 16 * 16 * work
+    assert values["multiply-adds, one map for all"] == 48 * 64 * work
+    assert values["largest difference, two pixels inside"] < 1e-5
+    assert values["largest difference at the borders"] > 0.1
 
 
 def test_learned_proposals_lie_on_the_objects():
-    found = numbers("proposing")
-    assert found["anchors"] == 12 * 16 + 6 * 8
-    assert len(found["scores of the proposals"]) == len(TRUTH) == 3
-    assert min(found["IoU of each object with its best proposal"]) > 0.5
+    values = numbers("proposing")
+    assert values["anchors"] == 12 * 16 + 6 * 8
+    assert len(values["scores of the proposals"]) == len(TRUTH) == 3
+    assert min(values["IoU of each object with its best proposal"]) > 0.5
 
 
 def test_the_cell_of_an_object_holds_its_centre():
-    found = numbers("grid")
+    values = numbers("grid")
     centres = ((TRUTH.boxes[:, :2] + TRUTH.boxes[:, 2:]) / 2).tolist()
-    assert found["cell of each object"] == [int(y // 8) * 8 + int(x // 8) for x, y in centres]
-    assert min(found["IoU of each object with its best detection"]) > 0.4
+    assert values["cell of each object"] == [int(y // 8) * 8 + int(x // 8) for x, y in centres]
+    assert min(values["IoU of each object with its best detection"]) > 0.4
 
 
 def test_every_step_is_drawn():

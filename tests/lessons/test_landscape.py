@@ -38,7 +38,7 @@ def test_the_error_of_the_approximation_is_cubic():
     assert all(7 < ratio < 9.5 for ratio in numbers["ratios"])  # 8 in the limit
 
 
-def test_arrangements_are_distinct_and_equal():
+def test_permuted_networks_are_distinct_and_have_equal_outputs():
     numbers = symmetries(SMALL).numbers
     assert numbers["arrangements"] == 6 * 8
     assert numbers["smallest distance"] > 0.1

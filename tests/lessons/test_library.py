@@ -30,7 +30,7 @@ def test_weights_are_equal_after_every_step(step):
 
 
 @pytest.mark.real
-def test_both_learn_what_they_should():
+def test_both_implementations_reach_the_expected_accuracy():
     assert sixty_lines(Setting()).numbers["mean squared error"] < 0.0005
     assert book(Setting()).numbers["test accuracy"] > 0.93
 
@@ -60,7 +60,7 @@ def test_the_book_s_gradients_are_those_of_autograd():
         assert np.allclose(mine, expected.numpy(), atol=1e-15)
 
 
-def test_another_rate_makes_a_gap():
+def test_another_learning_rate_gives_different_weights():
     weight, bias = np.ones((1, 2)), np.zeros(1)
     beside = PellucidNetwork(Sequential(Dense(1), Sigmoid()), [(weight, bias)])
     beside.step(np.ones((1, 2)), np.zeros((1, 1)), 0.1, [(weight, bias)])
@@ -68,7 +68,7 @@ def test_another_rate_makes_a_gap():
     assert beside.gaps == [pytest.approx(0.1 * a * a * (1 - a))]
 
 
-def test_mistakes_are_reported_here_only():
+def test_pellucid_reports_the_errors_that_the_60_lines_do_not():
     numbers = what_is_missing(SMALL).numbers
     losses = [row["loss of the 60 lines"] for row in numbers.values()]
     assert losses[0] == losses[2] == "nan"

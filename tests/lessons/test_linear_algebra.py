@@ -16,7 +16,7 @@ def small(step: str, *names: str, limit: float = 1e-10) -> bool:
     return all(abs(RESULTS[step].numbers[name]) < limit for name in names)
 
 
-def test_norms():
+def test_norms_equal_numpys():
     numbers = RESULTS["norms"].numbers
     assert [numbers[f"‖(3, 4)‖ by {name}"] for name in ("L1", "L2", "L∞")] == [7, 5, 4]
     assert numbers["inequalities hold for 1,000 vectors"]
@@ -29,7 +29,7 @@ def test_eigenvectors_of_a_symmetric_matrix():
     assert small("eigenvectors", "A v - λ v", "Q Λ Qᵀ - A", "sum of λ - trace", "product of λ - determinant")
 
 
-def test_singular_values():
+def test_singular_values_equal_numpys():
     numbers = RESULTS["decomposition"].numbers
     assert numbers["singular values"] == pytest.approx(svdvals([[1.5, 1.0], [-0.5, 1.2]]).tolist())
     assert numbers["longest image of a unit vector"] == pytest.approx(numbers["singular values"][0], rel=1e-3)
@@ -46,7 +46,7 @@ def test_the_pseudoinverse_is_least_squares():
     assert small("pseudoinverse", "X X⁺ X - X", "Xᵀ (y - X w)", "X⁺ - inverse(XᵀX) Xᵀ")
 
 
-def test_components_of_digits():
+def test_principal_components_of_digits():
     from sklearn.decomposition import PCA
 
     numbers = RESULTS["digits"].numbers

@@ -38,7 +38,7 @@ def accuracies(x: Any, y: Any, queries: Any, answers: Any, metric: str, ks: list
     apart = np.stack([(np.abs(x - query) ** power).sum(1) for query in queries])
     ordered = y[apart.argsort(1, kind="stable")]
     votes = (np.array([np.bincount(row[:k], minlength=10).argmax() for row in ordered]) for k in ks)
-    return [float((found == answers).mean()) for found in votes]
+    return [float((result == answers).mean()) for result in votes]
 
 
 def test_the_distance_of_the_facts():
@@ -56,21 +56,21 @@ def test_boundaries_are_those_of_scikit_learn():
             model = KNeighborsClassifier(k, metric=name).fit(x[:150], y[:150])
             scores = model.score(x[:150], y[:150]), model.score(x[150:], y[150:])
             expected[f"{metric}, k = {k}"] = dict(zip(("training", "1,000 new points"), scores, strict=True))
-    found = numbers("decisions")["accuracy"]
-    assert found == expected
+    values = numbers("decisions")["accuracy"]
+    assert values == expected
     for metric in ("L1", "L2"):
-        assert found[f"{metric}, k = 1"]["training"] == 1
-        assert found[f"{metric}, k = 15"]["1,000 new points"] > found[f"{metric}, k = 1"]["1,000 new points"] + 0.05
+        assert values[f"{metric}, k = 1"]["training"] == 1
+        assert values[f"{metric}, k = 15"]["1,000 new points"] > values[f"{metric}, k = 1"]["1,000 new points"] + 0.05
 
 
 def test_k_is_chosen_on_validation_images_only():
-    found, (x, y, test_x, test_y) = numbers("choosing"), digits()
+    result, (x, y, test_x, test_y) = numbers("choosing"), digits()
     cut = 3 * len(x) // 4
     for metric in ("l1", "l2"):
-        assert found[metric] == accuracies(x[:cut], y[:cut], x[cut:], y[cut:], metric, found["k"])
-    metric, k = found["chosen"].split(", k = ")
-    assert found[metric][found["k"].index(int(k))] == max(found["l1"] + found["l2"])
-    assert [found["test accuracy"]] == accuracies(x, y, test_x, test_y, metric, [int(k)])
+        assert result[metric] == accuracies(x[:cut], y[:cut], x[cut:], y[cut:], metric, result["k"])
+    metric, k = result["chosen"].split(", k = ")
+    assert result[metric][result["k"].index(int(k))] == max(result["l1"] + result["l2"])
+    assert [result["test accuracy"]] == accuracies(x, y, test_x, test_y, metric, [int(k)])
 
 
 def test_templates_classify_as_scikit_learns_logistic_regression():

@@ -19,12 +19,12 @@ def learned() -> Mapping[str, Any]:
 
 def outputs(weight: float, bias: float, factor) -> list[float]:
     """Return the outputs of 301 epochs for input 1, target 0 and rate 0.15; the gradient is a factor(a)."""
-    found = []
+    result = []
     for _ in range(301):
         a = 1 / (1 + np.exp(-(weight + bias)))
-        found.append(a)
+        result.append(a)
         weight, bias = weight - 0.15 * a * factor(a), bias - 0.15 * a * factor(a)
-    return found
+    return result
 
 
 COSTS = {"quadratic": lambda a: a * (1 - a), "cross-entropy": lambda a: 1.0}
@@ -35,10 +35,10 @@ COSTS = {"quadratic": lambda a: a * (1 - a), "cross-entropy": lambda a: 1.0}
 def test_the_neuron_learns_as_its_equations_say(cost, weight, bias):
     name = f"{cost}, w = {weight:g}, b = {bias:g}"
     expected = outputs(weight, bias, COSTS[cost])
-    found = learned()[name]
-    assert found["first"] == pytest.approx(expected[0], abs=1e-6)
-    assert found["after 150 epochs"] == pytest.approx(expected[150], abs=1e-5)
-    assert found["last"] == pytest.approx(expected[300], abs=1e-5)
+    actual = learned()[name]
+    assert actual["first"] == pytest.approx(expected[0], abs=1e-6)
+    assert actual["after 150 epochs"] == pytest.approx(expected[150], abs=1e-5)
+    assert actual["last"] == pytest.approx(expected[300], abs=1e-5)
     a = expected[0]
     assert derivatives(Setting()).numbers[name] == pytest.approx(a * COSTS[cost](a), rel=1e-5)
 

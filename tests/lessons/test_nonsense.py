@@ -17,14 +17,14 @@ def test_calibration_is_that_of_numpy_and_scipy():
     _, fitted, measured = halves(setting)
     (p, y), (q, t) = (tuple(one.double().numpy() for one in pair) for pair in (fitted, measured))
     y, t = y.astype(int), t.astype(int)
-    found = minimize_scalar(
+    result = minimize_scalar(
         lambda log: -log_softmax(np.log(p) / np.exp(log), 1)[range(len(y)), y].mean(), bounds=(-3, 3), method="bounded",
         options={"xatol": 1e-7},
     )  # fmt: skip
     before, after = overconfident(setting).numbers, temperature(setting).numbers
-    assert after["temperature"] == pytest.approx(np.exp(found.x), rel=1e-4)
+    assert after["temperature"] == pytest.approx(np.exp(result.x), rel=1e-4)
     assert before["ECE"] == after["ECE before"] == pytest.approx(error(q, t))
-    assert after["ECE"] == pytest.approx(error(softmax(np.log(q) / np.exp(found.x), 1), t), abs=1e-4)
+    assert after["ECE"] == pytest.approx(error(softmax(np.log(q) / np.exp(result.x), 1), t), abs=1e-4)
     assert before["accuracy"] == after["accuracy"] == (q.argmax(1) == t).mean()
     assert after["temperature"] > 1
     assert after["ECE"] < before["ECE"]

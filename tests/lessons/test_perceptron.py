@@ -20,14 +20,14 @@ def test_gates_are_learned():
         "NAND": [int(not (a and b)) for a, b in BITS],
     }
     for name, table in tables.items():
-        found = numbers[name]
-        assert found["outputs"] == table
-        sums = np.array(BITS) @ found["weights"] + found["bias"]
+        result = numbers[name]
+        assert result["outputs"] == table
+        sums = np.array(BITS) @ result["weights"] + result["bias"]
         assert (sums > 0).astype(int).tolist() == table
-        assert found["mistakes by epoch"][-1] == 0
+        assert result["mistakes by epoch"][-1] == 0
 
 
-def test_nand_gates_add():
+def test_a_circuit_of_nand_gates_adds_two_bits():
     numbers = adder(Setting()).numbers
     assert numbers["nand"] == [int(not (a and b)) for a, b in BITS]
     assert [2 * c + s for c, s in zip(numbers["carry"], numbers["sum"], strict=True)] == [a + b for a, b in BITS]

@@ -43,41 +43,41 @@ def test_closed_forms_and_batch_descent_agree_and_stochastic_descent_ends_near()
     y = 5 + 7 * x + rng.normal(size=100)
     design = np.c_[np.ones(100), x]
     exact = np.linalg.lstsq(design, y)[0]
-    found = {name: np.array(theta) for name, theta in numbers("line").items()}
+    result = {name: np.array(theta) for name, theta in numbers("line").items()}
     theta = np.zeros(2)
     for _ in range(1000):  # descent by hand
         theta -= 0.1 * 2 / 100 * design.T @ (design @ theta - y)
     for name in ("normal", "svd", "batch"):
-        assert found[name] == pytest.approx(exact, abs=1e-8)
-    assert found["batch"] == pytest.approx(theta, abs=1e-8)
-    assert 1e-4 < np.linalg.norm(found["sgd"] - exact) < 0.2
+        assert result[name] == pytest.approx(exact, abs=1e-8)
+    assert result["batch"] == pytest.approx(theta, abs=1e-8)
+    assert 1e-4 < np.linalg.norm(result["sgd"] - exact) < 0.2
 
 
 def test_polynomials_under_and_overfit_as_scikit_learns():
-    found = numbers("polynomials")["root mean squared error"]
+    values = numbers("polynomials")["root mean squared error"]
     x, y = parabola(0, 100)
     new_x, new_y = parabola(1000, 1000)
     for degree in (1, 2, 10):
         model = polynomial(degree).fit(x, y)
         errors = [np.sqrt(np.mean((model.predict(a) - b) ** 2)) for a, b in ((x, y), (new_x, new_y))]
-        assert list(found[f"degree {degree}"].values()) == pytest.approx(errors, rel=1e-6)
-    training, new = ([found[f"degree {degree}"][kind] for degree in (1, 2, 10, 90)] for kind in found["degree 1"])
+        assert list(values[f"degree {degree}"].values()) == pytest.approx(errors, rel=1e-6)
+    training, new = ([values[f"degree {degree}"][kind] for degree in (1, 2, 10, 90)] for kind in values["degree 1"])
     assert training == sorted(training, reverse=True)
     assert min(new) == new[1] < 1.1
     assert min(new[0], new[3]) > 1.5
 
 
 def test_learning_curves_are_scikit_learns():
-    found = numbers("learning_curves")
+    values = numbers("learning_curves")
     for degree in (1, 2):
         _, training, validation = learning_curve(
-            polynomial(degree), *parabola(0, 100), train_sizes=found["points"], cv=3,
+            polynomial(degree), *parabola(0, 100), train_sizes=values["points"], cv=3,
             scoring="neg_root_mean_squared_error", shuffle=True, random_state=0,
         )[:3]  # fmt: skip
-        curves = found[f"degree {degree}"]
+        curves = values[f"degree {degree}"]
         assert curves["training"] == pytest.approx(-training.mean(1), rel=1e-6)
         assert curves["validation"] == pytest.approx(-validation.mean(1), rel=1e-6)
-    line, high = found["degree 1"], found["degree 10"]
+    line, high = values["degree 1"], values["degree 10"]
     assert line["validation"][-1] - line["training"][-1] < 0.3  # both curves meet ...
     assert line["training"][-1] > 1.5  # ... far above the noise of 1
     gaps = np.subtract(high["validation"], high["training"])

@@ -16,7 +16,7 @@ def mixture(x: np.ndarray | float) -> np.ndarray | float:
     return sum(weight * norm(mean, deviation).cdf(x) for weight, mean, deviation in PEAKS)
 
 
-def test_the_exponential_distribution() -> None:
+def test_samples_follow_the_exponential_distribution() -> None:
     numbers = exponential(Setting()).numbers
     u = torch.rand(10_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64).numpy()
     x = expon(scale=1 / RATE).ppf(u)
@@ -27,12 +27,12 @@ def test_the_exponential_distribution() -> None:
         assert numbers["Kolmogorov's distance"][f"{count:,} draws"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_table_is_the_inverse() -> None:
+def test_the_table_is_the_inverse_distribution_function() -> None:
     u = np.linspace(0.01, 0.99, 25)
     expected = [brentq(lambda x, at=at: mixture(x) - at, -6, 6) for at in u]
-    found = draw_bumps(torch.from_numpy(u))
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-    np.testing.assert_allclose(bumps(found), u, atol=1e-5)
+    actual = draw_bumps(torch.from_numpy(u))
+    np.testing.assert_allclose(actual, expected, atol=1e-4)
+    np.testing.assert_allclose(bumps(actual), u, atol=1e-5)
     numbers = table(Setting()).numbers
     assert numbers["mean of the bumps"] == pytest.approx(0.35 * -1.2 + 0.65 * 0.9)
     assert numbers["largest |F(F⁻¹(u)) - u|"] < 1e-5
@@ -55,7 +55,7 @@ def test_an_image_is_drawn_pixel_by_pixel() -> None:
 
 
 @pytest.mark.slow
-def test_the_network_comes_near_the_distribution() -> None:
+def test_the_network_approximates_the_distribution() -> None:
     numbers = learned(Setting(small=True)).numbers
     assert numbers["Kolmogorov's distance before"] > 0.3
     assert numbers["Kolmogorov's distance after"] < 0.12

@@ -31,7 +31,7 @@ def test_the_numbers_are_those_of_scipy():
 
 
 @pytest.mark.real
-def test_softmax_and_sigmoids_are_alike_on_mnist(on_mnist: Callable[[str], Lesson]):
+def test_softmax_and_sigmoid_outputs_have_similar_accuracy_on_mnist(on_mnist: Callable[[str], Lesson]):
     numbers = on_mnist("softmax").results["accuracies"].numbers
     assert numbers["data"] == "mnist"
     check_accuracies(numbers, 0.945)

@@ -14,9 +14,9 @@ def test_the_margin_is_the_widest():
     x, y = make_blobs(60, centers=[[-2, -1], [2, 1]], cluster_std=0.8, random_state=0)
     t = 2 * y - 1
     inside = {"type": "ineq", "fun": lambda v: t * (x @ v[:2] + v[2]) - 1}
-    found = minimize(lambda v: v[:2] @ v[:2] / 2, [1.0, 1.0, 0.0], constraints=inside, method="SLSQP", tol=1e-12)
+    result = minimize(lambda v: v[:2] @ v[:2] / 2, [1.0, 1.0, 0.0], constraints=inside, method="SLSQP", tol=1e-12)
     numbers = RESULTS["margin"].numbers
-    assert numbers["width of the margin"] == pytest.approx(2 / np.linalg.norm(found.x[:2]), rel=1e-4)
+    assert numbers["width of the margin"] == pytest.approx(2 / np.linalg.norm(result.x[:2]), rel=1e-4)
     assert numbers["twice the smallest distance"] == pytest.approx(numbers["width of the margin"], rel=1e-4)
     assert numbers["t f(x) of the support vectors"] == pytest.approx([1] * numbers["support vectors"], abs=1e-3)
     for name in ("w - Σ alpha t x", "Σ alpha t", "w - w of the support vectors alone"):

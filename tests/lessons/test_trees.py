@@ -11,7 +11,7 @@ from pellucid.lessons import lesson
 RESULTS = lesson("trees").results
 
 
-def test_the_first_question_is_the_best_of_all():
+def test_the_first_split_has_the_lowest_impurity_of_all():
     iris = load_iris()
     x, y = iris.data[:, 2:], iris.target
 
@@ -37,7 +37,7 @@ def test_deep_trees_overfit():
     assert first < deepest < highest
 
 
-def test_votes_are_better_than_one_tree():
+def test_a_vote_of_trees_is_more_accurate_than_one_tree():
     numbers = RESULTS["bagging"].numbers
     one, bagged, forest = (
         numbers[f"{name}: test accuracy"] for name in ("one tree", "100 trees, bagged", "random forest")

@@ -14,7 +14,7 @@ def sigmoid(z):
     return 1 / (1 + np.exp(-np.clip(z, -700, 700)))
 
 
-def test_a_neuron_is_a_step():
+def test_a_neuron_with_large_weights_approximates_a_step():
     for name, distance in steps_and_bumps(Setting()).numbers.items():
         assert distance == pytest.approx(sigmoid(-0.02 * float(name.removeprefix("w = "))), rel=1e-6)
 
@@ -28,7 +28,7 @@ def bent(x):
 
 
 @pytest.mark.parametrize("error", [1.0, 0.3, 0.03])
-def test_the_error_is_kept(error):
+def test_the_approximation_error_is_within_the_given_bound(error):
     x = np.random.default_rng(1).random(5000)
     for learned, expected in ((target, function(x)), (bent, np.abs(8.1 * (x - 0.37)))):
         net, params = approximate(learned, SLOPE, error)
@@ -40,14 +40,14 @@ def test_the_error_is_kept(error):
         assert hidden["weight"].shape == (math.ceil(8.1 / error), 1)
 
 
-def test_the_slope_is_a_bound():
+def test_the_slope_bounds_the_change_of_the_function():
     x = np.linspace(0, 1, 100_001)
     assert np.abs(np.diff(function(x)) / np.diff(x)).max() < SLOPE
     assert np.allclose(target(torch.from_numpy(x)).numpy(), function(x), atol=1e-14)
 
 
 def test_the_networks_are_within_their_errors():
-    for name, found in built(Setting()).numbers.items():
+    for name, result in built(Setting()).numbers.items():
         error = float(name.removeprefix("error below "))
-        assert found["largest error"] < error
-        assert found["hidden neurons"] == math.ceil(8.1 / error)
+        assert result["largest error"] < error
+        assert result["hidden neurons"] == math.ceil(8.1 / error)

@@ -51,8 +51,8 @@ def heat_maps(y: Tensor, target: Tensor, stride: int, sigma: float, l1: float) -
 def coordinates(y: Tensor, target: Tensor, height: float, width: float) -> Tensor:
     """Compare the labelled points with PyTorch's l1_loss."""
     seen = target[..., 2] > 0
-    found = (y.view(len(y), -1, 2)[seen] + 0.5) * torch.tensor([width, height])
-    return sum(F.l1_loss(found[:, at] / side, target[seen][:, at] / side) for at, side in ((0, width), (1, height)))
+    result = (y.view(len(y), -1, 2)[seen] + 0.5) * torch.tensor([width, height])
+    return sum(F.l1_loss(result[:, at] / side, target[seen][:, at] / side) for at, side in ((0, width), (1, height)))
 
 
 KEYPOINT_CASES: dict[str, Case] = {

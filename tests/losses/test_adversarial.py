@@ -26,17 +26,17 @@ def test_losses_and_gradients_are_those_of_the_papers(name):
     real, fake = (3 * torch.randn(shape, generator=rng, dtype=torch.float64) for shape in ((4, 1, 3, 2), (5, 1, 2, 2)))
     real.requires_grad_()
     fake.requires_grad_()
-    wanted, wanted_made = by_definition(name, real, fake)
-    found = ADVERSARIAL[name].discriminator(real.detach(), fake.detach())
-    torch.testing.assert_close(found.value, wanted.detach())
-    for mine, theirs in zip(found[1:], torch.autograd.grad(wanted, (real, fake)), strict=True):
+    expected, wanted_made = by_definition(name, real, fake)
+    actual = ADVERSARIAL[name].discriminator(real.detach(), fake.detach())
+    torch.testing.assert_close(actual.value, expected.detach())
+    for mine, theirs in zip(actual[1:], torch.autograd.grad(expected, (real, fake)), strict=True):
         torch.testing.assert_close(mine, theirs)
     value, dfake = ADVERSARIAL[name].generator(fake.detach())
     torch.testing.assert_close(value, wanted_made.detach())
     torch.testing.assert_close(dfake, torch.autograd.grad(wanted_made, fake)[0])
 
 
-def test_sides_that_cannot_tell_have_the_known_value():
+def test_equal_scores_of_real_and_generated_images_have_the_known_loss():
     nothing = torch.zeros(2, 1)
     assert ADVERSARIAL["non_saturating"].discriminator(nothing, nothing).value.item() == pytest.approx(2 * math.log(2))
     assert ADVERSARIAL["least_squares"].discriminator(nothing, nothing).value == 0.5
@@ -46,8 +46,8 @@ def test_sides_that_cannot_tell_have_the_known_value():
 @pytest.mark.parametrize("name", ADVERSARIAL)
 def test_extreme_scores_are_finite_and_half_precision_is_computed_in_float32(name):
     far = torch.tensor([-1e4, 1e4])
-    found = ADVERSARIAL[name].discriminator(far, far)
-    assert all(bool(one.isfinite().all()) for one in found)
+    result = ADVERSARIAL[name].discriminator(far, far)
+    assert all(bool(one.isfinite().all()) for one in result)
     half = torch.tensor([0.3, -0.7, 2.0]).bfloat16()
     value, dhalf = ADVERSARIAL[name].generator(half)
     assert value.dtype is torch.float32
@@ -55,6 +55,6 @@ def test_extreme_scores_are_finite_and_half_precision_is_computed_in_float32(nam
     assert value == ADVERSARIAL[name].generator(half.float())[0]
 
 
-def test_no_scores_are_an_error():
+def test_an_empty_batch_of_scores_is_refused():
     with pytest.raises(PellucidError, match="without scores has no adversarial loss; leave it out"):
         ADVERSARIAL["hinge"].generator(torch.zeros(0, 1))

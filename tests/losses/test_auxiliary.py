@@ -64,7 +64,7 @@ def test_bfloat16_outputs_are_compared_in_float32() -> None:
     torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=0)
 
 
-def test_evaluation_and_prediction_go_by_the_main_output() -> None:
+def test_evaluation_and_prediction_use_the_main_output() -> None:
     loss, y = AuxiliaryCrossEntropy(), (logits(0), logits(1))
     assert loss.main_output(y) is y[0]
     torch.testing.assert_close(
@@ -76,7 +76,7 @@ def test_evaluation_and_prediction_go_by_the_main_output() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: AuxiliaryCrossEntropy(0.0), "weight must be a number above 0, not 0.0"),
         (lambda: AuxiliaryCrossEntropy(label_smoothing=2.0), "label_smoothing must be from 0 to 1"),
@@ -86,8 +86,8 @@ def test_evaluation_and_prediction_go_by_the_main_output() -> None:
         (lambda: AuxiliaryCrossEntropy()((logits(0)[:0], logits(1)[:0]), classes()[:0]), "without examples"),
     ],
 )
-def test_what_does_not_fit_is_told(make, said) -> None:
-    with pytest.raises(PellucidError, match=said) as it:
+def test_outputs_and_targets_that_do_not_fit_are_refused(make, message) -> None:
+    with pytest.raises(PellucidError, match=message) as it:
         make()
     assert "\n" not in str(it.value)
 
@@ -97,22 +97,22 @@ def small() -> Sequential:
     return network_with_auxiliaries(features, {"scores": Dense(10)}, {"auxiliary": ("relu1", Dense(10))})
 
 
-def test_a_model_learns_by_it_and_is_judged_by_its_main_output(tmp_path) -> None:
+def test_a_model_trains_on_all_outputs_and_is_evaluated_on_the_main_one(tmp_path) -> None:
     model = pellucid.Model(small(), "auxiliary_cross_entropy", pellucid.SGD(0.3), input_shape=(1, 8, 8))
     data = digits()
     before = {path: leaf.clone() for path, leaf in flatten(model.params).items()}
     model.fit(data, epochs=4, batch_size=20, verbose=False)
     assert all(not torch.equal(leaf, before[path]) for path, leaf in flatten(model.params).items())
-    found = model.evaluate(data)
+    evaluation = model.evaluate(data)
     main, _ = model.net.forward(model.params, data.x, Mode())[0]
-    assert found["loss"] == pytest.approx(F.cross_entropy(main, data.y).item(), rel=1e-5)
-    assert found["accuracy"] == pytest.approx((main.argmax(1) == data.y).double().mean().item())
-    assert found["accuracy"] > 0.8
+    assert evaluation["loss"] == pytest.approx(F.cross_entropy(main, data.y).item(), rel=1e-5)
+    assert evaluation["accuracy"] == pytest.approx((main.argmax(1) == data.y).double().mean().item())
+    assert evaluation["accuracy"] > 0.8
     torch.testing.assert_close(model.predict(data.x), main.softmax(1))
     model.save(tmp_path / "it.safetensors")
     again = pellucid.Model.load(tmp_path / "it.safetensors")
     assert again.loss == AuxiliaryCrossEntropy()
-    assert again.evaluate(data) == found
+    assert again.evaluate(data) == evaluation
     assert model.verify(data.x[:4], data.y[:4]).ok
 
 
@@ -126,7 +126,7 @@ def test_googlenet_is_compared_at_its_three_outputs() -> None:
         loss.check(shapes, torch.tensor([0, 6]))
 
 
-def test_a_recipe_names_it() -> None:
+def test_a_recipe_can_choose_the_auxiliary_loss() -> None:
     settings = {"loss.name": "auxiliary_cross_entropy", "loss.weight": 0.4, "loss.label_smoothing": 0.1}
     recipe = pellucid.load_recipe("mnist-lenet", {**settings, "network.model": "googlenet", "network.auxiliary": True})
     assert recipe.build("loss") == AuxiliaryCrossEntropy(0.4, label_smoothing=0.1)

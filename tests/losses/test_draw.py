@@ -17,13 +17,13 @@ CASES = {  # losses, shapes of outputs, and shapes of the targets of an example
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_targets_are_valid(name: str) -> None:
+def test_drawn_targets_are_valid(name: str) -> None:
     loss, outputs, shape = CASES[name]
-    found = loss.draw(9, outputs, (3, 8, 10), torch.Generator().manual_seed(0))
-    assert found is not None
-    assert found.shape == (9, *shape)
-    loss.check(outputs, found)
-    assert len(found.unique()) > 1
+    result = loss.draw(9, outputs, (3, 8, 10), torch.Generator().manual_seed(0))
+    assert result is not None
+    assert result.shape == (9, *shape)
+    loss.check(outputs, result)
+    assert len(result.unique()) > 1
 
 
 def test_key_points_are_labelled_and_inside_the_image() -> None:
@@ -35,7 +35,7 @@ def test_key_points_are_labelled_and_inside_the_image() -> None:
     assert bool((visible > 0).all())
 
 
-def test_outputs_that_do_not_fit_have_no_targets() -> None:
+def test_no_targets_are_drawn_for_outputs_of_unsuitable_shape() -> None:
     rng = torch.Generator()
     assert SoftmaxCrossEntropy().draw(3, ((5,), (5,)), (3, 8, 10), rng) is None
     with pytest.raises(PellucidError, match="the network has one output"):

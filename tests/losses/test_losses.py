@@ -57,7 +57,7 @@ def test_value_and_gradient_are_those_of_pytorch_in_float64(name: str) -> None:
 
 
 @each_case
-def test_in_float32_and_inference_mode_they_agree_to_its_precision(name: str) -> None:
+def test_values_and_gradients_in_float32_and_inference_mode_agree_with_float64(name: str) -> None:
     loss, y, target, oracle = CASES[name]
     with torch.inference_mode():
         value, dy = loss(y.float(), in_dtype(target, torch.float32))
@@ -90,7 +90,7 @@ def test_gradient_predicts_the_change_along_a_random_direction(name: str) -> Non
 
 
 @each_case
-def test_value_differentiates_to_the_stated_gradient(name: str) -> None:
+def test_the_gradient_equals_autograd_of_the_value(name: str) -> None:
     loss, y, target, _ = CASES[name]
     if name in KINKS:
         y = y + 0.3 * outputs(*y.shape, seed=5)
@@ -100,7 +100,7 @@ def test_value_differentiates_to_the_stated_gradient(name: str) -> None:
 
 
 @each_case
-def test_arguments_stay_as_they_are_and_memory_format_does_not_matter(name: str) -> None:
+def test_arguments_are_unchanged_and_memory_format_does_not_matter(name: str) -> None:
     loss, y, target, _ = CASES[name]
     before = (y.clone(), target.clone())
     value, dy = loss(y, target)
@@ -145,7 +145,7 @@ def test_extreme_outputs_have_finite_values_and_gradients(loss: Loss, size: floa
         assert dy.isfinite().all()
 
 
-def test_hopeless_and_perfect_outputs_cost_what_the_formula_says() -> None:
+def test_the_loss_of_the_worst_and_the_best_outputs_equals_the_formula() -> None:
     y = torch.tensor([[1e4, -1e4]])
     assert SoftmaxCrossEntropy()(y, torch.tensor([1]))[0].item() == pytest.approx(2e4)
     assert SoftmaxCrossEntropy()(y, torch.tensor([0]))[0].item() == 0
@@ -170,7 +170,7 @@ def test_numbers_worked_by_hand() -> None:
 
 
 @pytest.mark.parametrize("reduction", get_args(Reduction))
-def test_a_batch_in_which_everything_is_ignored_costs_nothing(reduction: Reduction) -> None:
+def test_a_batch_of_ignored_targets_has_a_loss_of_zero(reduction: Reduction) -> None:
     for loss in (
         SoftmaxCrossEntropy(ignore=9, reduction=reduction),
         NegativeLogLikelihood(ignore=9, reduction=reduction),
@@ -183,7 +183,7 @@ def test_a_batch_in_which_everything_is_ignored_costs_nothing(reduction: Reducti
         assert not dy.any()
 
 
-def test_small_integer_types_are_classes_too() -> None:
+def test_small_integer_dtypes_are_accepted_as_classes() -> None:
     rows, images = (outputs(7, CLASSES), classes(7)), (outputs(*IMAGE), classes(*PIXELS))
     for name in (
         "quadratic",
@@ -202,7 +202,7 @@ def test_small_integer_types_are_classes_too() -> None:
                 assert torch.equal(ours[1], expected[1])
 
 
-def test_predictions_are_what_the_output_means() -> None:
+def test_predictions_are_probabilities_or_values_of_the_outputs() -> None:
     y = outputs(4, CLASSES)
     assert torch.equal(Quadratic().predict(y), y)
     assert torch.equal(L1().predict(y), y)
@@ -254,7 +254,7 @@ def test_giou_refuses_inverted_targets() -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-15, 1e15])
-def test_giou_depends_on_no_unit_of_length(scale: float) -> None:
+def test_giou_does_not_depend_on_the_unit_of_length(scale: float) -> None:
     y, target = torch.tensor([[0.0, 0.0, 2.0, 2.0]]), torch.tensor([[1.0, 1.0, 3.0, 2.0]])
     value, dy = GIoU()(y * scale, target * scale)
     assert value.item() == pytest.approx(2 - 1 / 5 - 5 / 6)

@@ -25,14 +25,14 @@ def mean_kernel(a: Tensor, b: Tensor) -> float:
     return sum(kernel(one, other) for one in a for other in b) / (len(a) * len(b))
 
 
-def test_it_is_the_double_loop() -> None:
+def test_mmd_equals_a_double_loop() -> None:
     x, y = sample(4, 0), sample(6, 1, mean=0.5)
     value, _ = mmd(x, y, BANDWIDTHS)
     expected = math.sqrt(mean_kernel(x, x) - 2 * mean_kernel(x, y) + mean_kernel(y, y))
     assert float(value) == pytest.approx(expected, rel=1e-10)
 
 
-def test_the_gradient_is_autograds() -> None:
+def test_the_gradient_equals_autograd() -> None:
     x, y = sample(5, 0).requires_grad_(), sample(7, 1, mean=0.5)
 
     def mean(a: Tensor, b: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ def of_gaussians(distance: float, variance: float, size: int) -> float:
 
 
 @pytest.mark.parametrize(("mean", "deviation"), [(1.0, 1.0), (0.0, 2.0), (0.5, 0.7)])
-def test_gaussians_in_closed_form(mean: float, deviation: float) -> None:
+def test_mmd_of_gaussians_equals_the_closed_form(mean: float, deviation: float) -> None:
     """The biased estimate's expectation has the terms i = j, whose kernel is 1 for each bandwidth."""
     n, size = 1500, 2
     value, _ = mmd(sample(n, 0, size=size), sample(n, 1, mean, deviation, size), BANDWIDTHS)
@@ -63,7 +63,7 @@ def test_gaussians_in_closed_form(mean: float, deviation: float) -> None:
     assert float(value**2) == pytest.approx(biased, rel=0.1)
 
 
-def test_equal_samples_have_none_and_no_gradient() -> None:
+def test_mmd_and_gradient_of_equal_samples_are_zero() -> None:
     x = sample(5, 0)
     value, dx = mmd(x, x)
     assert float(value) < 1e-7

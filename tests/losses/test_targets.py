@@ -119,7 +119,7 @@ def test_a_wrong_number_of_weights_is_refused_by_every_loss(loss: Loss) -> None:
         loss(outputs(3, CLASSES), torch.tensor([0, 1, 1]))
 
 
-def test_a_yes_needs_one_weight_or_one_for_each_output() -> None:
+def test_positive_weights_are_one_or_one_for_each_output() -> None:
     with pytest.raises(PellucidError, match="2 pos_weight for 5 classes"):
         BinaryCrossEntropy(pos_weight=(1.0, 2.0))(outputs(3, CLASSES), torch.tensor([0, 1, 1]))
     with pytest.raises(PellucidError, match="1 class_weights for 0 classes"):
@@ -178,7 +178,7 @@ def test_key_points_that_do_not_fit_are_refused(
         loss.check(outputs, targets)
 
 
-def test_a_batch_without_labelled_points_costs_nothing() -> None:
+def test_a_batch_without_labelled_points_has_a_loss_of_zero() -> None:
     for loss, y in ((HeatMaps(), outputs(2, 3, 4, 5)), (Coordinates(), outputs(2, 6))):
         value, dy = loss(y, torch.zeros(2, 3, 3))
         assert value.item() == 0
@@ -186,7 +186,7 @@ def test_a_batch_without_labelled_points_costs_nothing() -> None:
         assert loss.total_weight(torch.zeros(2, 3, 3)) == 0
 
 
-def test_a_batch_counts_by_its_labelled_points() -> None:
+def test_batches_are_weighted_by_their_number_of_labelled_points() -> None:
     target = torch.ones(2, 3, 3)
     target[0, :2] = 0
     y = outputs(2, 3, 4, 5)
@@ -195,7 +195,7 @@ def test_a_batch_counts_by_its_labelled_points() -> None:
         torch.testing.assert_close(sum(parts) / loss.total_weight(target), loss(y, target)[0])
 
 
-def test_images_without_pixels_are_refused_as_well() -> None:
+def test_heat_maps_without_pixels_are_refused() -> None:
     for loss in (SoftmaxCrossEntropy(), NegativeLogLikelihood(), Quadratic(reduction="mean")):
         with pytest.raises(PellucidError, match="leave it out"):
             loss(outputs(2, 3, 0, 4), torch.zeros(2, 0, 4, dtype=torch.long))
@@ -235,6 +235,6 @@ def test_images_without_pixels_are_refused_as_well() -> None:
         lambda: Coordinates((0, 5)),
     ],
 )
-def test_hyperparameters_that_mean_nothing_are_refused(make: Callable[[], Loss]) -> None:
+def test_invalid_hyperparameters_are_refused(make: Callable[[], Loss]) -> None:
     with pytest.raises(PellucidError):
         make()

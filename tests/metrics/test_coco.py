@@ -49,7 +49,7 @@ def test_figures_have_the_names_and_the_order_of_the_program() -> None:
     assert set(evaluated((found(), at()))) == set(FIGURES)
 
 
-def test_a_true_box_that_is_found_counts_whatever_its_number() -> None:
+def test_a_detected_object_counts_for_any_id() -> None:
     """pycocotools takes a truth with the number 0 for none, so that its average precision is 0 here."""
     perfect = evaluated((found((0, 0, 40, 40)), at((0, 0, 40, 40))))
     assert perfect["ap"] == perfect["ar1"] == perfect["ap_medium"] == 1.0
@@ -79,7 +79,7 @@ def test_average_precision_by_hand() -> None:
     assert curves.recall.tolist() == [1.0] * 10
 
 
-def test_matching_follows_the_order_of_scores_and_prefers_truths_that_count() -> None:
+def test_matching_follows_the_scores_and_prefers_objects_that_are_not_ignored() -> None:
     overlaps = torch.tensor([[0.6, 0.9, 0.6], [0.7, 0.9, 0.0], [0.55, 0.55, 0.55]], dtype=torch.float64)
     ignored = torch.tensor([[False, True, False]])
     once = match(overlaps, torch.tensor([0.5, 0.65]), ignored, torch.tensor([False, False, False]))
@@ -115,7 +115,7 @@ def test_classes_are_averaged() -> None:
         only = Drawn(
             [truth.take(truth.labels == label) for truth in drawn.objects],
             [areas[truth.labels == label] for areas, truth in zip(drawn.areas, drawn.objects, strict=True)],
-            [one.take(one.labels == label) for one in drawn.detections],
+            [detection.take(detection.labels == label) for detection in drawn.detections],
         )
         assert value == pytest.approx(expected("boxes", only)[0], abs=1e-9)
 
@@ -153,7 +153,7 @@ def test_key_point_similarity_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "detections", "objects", "why"),
+    ("kind", "detections", "objects", "message"),
     [
         ("masks", found((0, 0, 1, 1)), at((0, 0, 1, 1)), "detections of an image have no masks"),
         ("keypoints", found((0, 0, 1, 1)), at((0, 0, 1, 1)), "detections of an image have none"),
@@ -171,8 +171,8 @@ def test_key_point_similarity_by_hand() -> None:
         ),
     ],
 )
-def test_what_is_missing_is_named(kind: str, detections: Detections, objects: Objects, why: str) -> None:
-    with pytest.raises(PellucidError, match=why):
+def test_missing_fields_are_named(kind: str, detections: Detections, objects: Objects, message: str) -> None:
+    with pytest.raises(PellucidError, match=message):
         Coco(kind).add(detections, objects)
 
 

@@ -73,10 +73,10 @@ def test_colourfulness_in_closed_form():
 
 def test_the_histogram_counts_every_pixel():
     lab = torch.tensor([[50.0, 4.9, -4.9], [50.0, 5.1, 14.9], [50.0, 400.0, -400.0]]).T[None, :, None]
-    found = ab_histogram(lab)
-    assert found.shape == (23, 23)
-    assert found.sum() == 3
-    assert found[11, 11] == found[12, 12] == found[22, 0] == 1
+    result = ab_histogram(lab)
+    assert result.shape == (23, 23)
+    assert result.sum() == 3
+    assert result[11, 11] == result[12, 12] == result[22, 0] == 1
 
 
 def test_overlap_of_histograms():
@@ -87,25 +87,25 @@ def test_overlap_of_histograms():
 
 @pytest.mark.parametrize("size", [1, 3, 8])
 def test_colours_agree_with_scikit_image(images, ab, size):
-    found = fed(Colours(), ab, images, size)
+    result = fed(Colours(), ab, images, size)
     true, grey, ours = last(images), recoloured(images, ab * 0), recoloured(images, ab)
-    assert found["psnr"] == pytest.approx(-10 * np.log10(((ours - true) ** 2).mean()), abs=1e-3)
-    assert found["psnr_grey"] == pytest.approx(-10 * np.log10(((grey - true) ** 2).mean()), abs=1e-3)
+    assert result["psnr"] == pytest.approx(-10 * np.log10(((ours - true) ** 2).mean()), abs=1e-3)
+    assert result["psnr_grey"] == pytest.approx(-10 * np.log10(((grey - true) ** 2).mean()), abs=1e-3)
     histograms = [shares(rgb2lab(one)[..., 1:]) for one in (true, ours, grey)]
-    assert found["ab_overlap"] == pytest.approx(np.minimum(histograms[0], histograms[1]).sum(), abs=1e-9)
-    assert found["ab_overlap_grey"] == pytest.approx(np.minimum(histograms[0], histograms[2]).sum(), abs=1e-9)
-    assert found["colourfulness"] == pytest.approx(np.mean([by_hasler(one) for one in ours]), abs=0.01)
-    assert found["colourfulness_true"] == pytest.approx(np.mean([by_hasler(one) for one in true]), abs=1e-4)
-    assert found["psnr"] > found["psnr_grey"]
+    assert result["ab_overlap"] == pytest.approx(np.minimum(histograms[0], histograms[1]).sum(), abs=1e-9)
+    assert result["ab_overlap_grey"] == pytest.approx(np.minimum(histograms[0], histograms[2]).sum(), abs=1e-9)
+    assert result["colourfulness"] == pytest.approx(np.mean([by_hasler(one) for one in ours]), abs=0.01)
+    assert result["colourfulness_true"] == pytest.approx(np.mean([by_hasler(one) for one in true]), abs=1e-4)
+    assert result["psnr"] > result["psnr_grey"]
 
 
 @pytest.mark.parametrize("size", [1, 3, 8])
 def test_delta_e_agrees_with_scikit_image(images, ab, size):
-    found = fed(DeltaE(), ab, images, size)
+    actual = fed(DeltaE(), ab, images, size)
     true = rgb2lab(last(images))
     for name, one in (("delta_e", ab), ("delta_e_grey", ab * 0)):
         expected = deltaE_ciede2000(rgb2lab(recoloured(images, one)), true).mean()
-        assert found[name] == pytest.approx(expected, abs=1e-3)
+        assert actual[name] == pytest.approx(expected, abs=1e-3)
     assert DeltaE.lower_is_better
 
 

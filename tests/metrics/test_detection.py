@@ -20,8 +20,8 @@ def by_definition(hits: list[bool], truths: int) -> tuple[float, float]:
     for n, hit in enumerate(hits, 1):
         points.append(((points[-1][0] if points else 0) + hit, 0.0))
         points[-1] = points[-1][0], points[-1][0] / n
-    highest = [max((p for found, p in points if found >= k), default=0.0) for k in range(truths + 1)]
-    eleven = [max((p for found, p in points if 10 * found >= level * truths), default=0.0) for level in range(11)]
+    highest = [max((p for result, p in points if result >= k), default=0.0) for k in range(truths + 1)]
+    eleven = [max((p for result, p in points if 10 * result >= level * truths), default=0.0) for level in range(11)]
     return sum(highest[1:]) / truths, sum(eleven) / 11
 
 
@@ -61,12 +61,12 @@ def test_detections_are_matched_in_the_order_of_their_scores():
         Box("b", "dog", (0, 0, 10, 10), 0.5),  # IoU 25 / 175
         Box("b", "owl", (0, 0, 1, 1), 0.5),  # a class without true boxes
     ]
-    found = mean_average_precision(predicted, TRUE)
+    result = mean_average_precision(predicted, TRUE)
     area, eleven = by_definition([True, False, True, False], 3)
-    assert found.classes["cat"] == (3, 4, 2, pytest.approx(area), pytest.approx(eleven))
-    assert found.classes["dog"] == (1, 1, 0, 0, 0)
-    assert found.classes["owl"] == (0, 1, 0, None, None)
-    assert (found.area, found.eleven) == (pytest.approx(area / 2), pytest.approx(eleven / 2))
+    assert result.classes["cat"] == (3, 4, 2, pytest.approx(area), pytest.approx(eleven))
+    assert result.classes["dog"] == (1, 1, 0, 0, 0)
+    assert result.classes["owl"] == (0, 1, 0, None, None)
+    assert (result.area, result.eleven) == (pytest.approx(area / 2), pytest.approx(eleven / 2))
     assert mean_average_precision(predicted, TRUE, 1 / 7).classes["dog"].hits == 1
     assert mean_average_precision(predicted, TRUE, 0.82).classes["cat"].hits == 1
 
@@ -78,7 +78,7 @@ def test_perfect_detections_score_1_and_none_score_0():
 
 
 @pytest.mark.parametrize(
-    ("predicted", "true", "threshold", "why"),
+    ("predicted", "true", "threshold", "message"),
     [
         ([], [], 0.5, "no true boxes"),
         ([], TRUE, 0.0, "threshold"),
@@ -86,8 +86,8 @@ def test_perfect_detections_score_1_and_none_score_0():
         ([Box("a", "cat", (5, 0, 0, 1), 0.5)], TRUE, 0.5, "x0 <= x1"),
     ],
 )
-def test_impossible_boxes_are_refused(predicted: list[Box], true: list[Box], threshold: float, why: str):
-    with pytest.raises(PellucidError, match=why):
+def test_impossible_boxes_are_refused(predicted: list[Box], true: list[Box], threshold: float, message: str):
+    with pytest.raises(PellucidError, match=message):
         mean_average_precision(predicted, true, threshold)
 
 
@@ -99,8 +99,8 @@ def devkit(detections: list[Detections], objects: list[Objects], label: int) -> 
         boxes = mine.boxes.numpy() - np.array([0, 0, 1, 1])  # numbers of the last pixels
         truths[image] = boxes, mine.crowd.numpy(), np.zeros(len(boxes), bool)
         count += int((~mine.crowd).sum())
-    scored = [(float(s), image, box.numpy() - np.array([0, 0, 1, 1])) for image, found in enumerate(detections)
-              for s, box, c in zip(found.scores, found.boxes, found.labels, strict=True) if c == label]  # fmt: skip
+    scored = [(float(s), image, box.numpy() - np.array([0, 0, 1, 1])) for image, result in enumerate(detections)
+              for s, box, c in zip(result.scores, result.boxes, result.labels, strict=True) if c == label]  # fmt: skip
     right, wrong = [], []
     for _, image, box in sorted(scored, key=lambda entry: -entry[0]):
         best, which = -np.inf, -1
@@ -120,8 +120,8 @@ def devkit(detections: list[Detections], objects: list[Objects], label: int) -> 
         wrong.append(not right[-1])
         if hit:
             seen[which] = True
-    found = np.cumsum(right)
-    return (found / count).tolist(), (found / np.maximum(found + np.cumsum(wrong), 1)).tolist()
+    result = np.cumsum(right)
+    return (result / count).tolist(), (result / np.maximum(result + np.cumsum(wrong), 1)).tolist()
 
 
 @pytest.mark.parametrize("seed", [0, 3, 6, 21, 24])
@@ -142,7 +142,7 @@ def test_voc_average_precision_is_that_of_the_program(seed: int):
         assert one.eleven == pytest.approx(np.mean(highest))
 
 
-def test_voc_asks_for_more_than_the_threshold():
+def test_voc_counts_only_overlaps_above_the_threshold():
     half, label = torch.tensor([[0.0, 0.0, 10.0, 5.0]]), torch.tensor([0])
     truth = Objects(torch.tensor([[0.0, 0.0, 10.0, 10.0]]), label)
     assert voc_average_precision([Detections(half, torch.ones(1), label)], [truth])[0].hits == 0
@@ -150,16 +150,16 @@ def test_voc_asks_for_more_than_the_threshold():
     assert voc_average_precision([more], [truth])[0].hits == 1
 
 
-def test_voc_needs_one_of_each_for_every_image():
+def test_voc_needs_detections_and_objects_for_every_image():
     with pytest.raises(PellucidError, match="0 detections and 1 objects"):
         voc_average_precision([], draw("boxes", 0).objects[:1])
 
 
 def test_iou_of_areas():
     """The numbers of ../shared/facts/learn.md, which are often called mAP."""
-    found = iou_of_areas((189, 31), (201, 50), (185, 23))
-    assert found.tolist() == pytest.approx([0.902, 0.397], abs=5e-4)
-    assert round(found.mean().item(), 2) == 0.65
+    result = iou_of_areas((189, 31), (201, 50), (185, 23))
+    assert result.tolist() == pytest.approx([0.902, 0.397], abs=5e-4)
+    assert round(result.mean().item(), 2) == 0.65
     assert iou_of_areas(0, 0, 0).isnan()
     for areas in ((1, 2, 3), (2, 2, -1)):
         with pytest.raises(PellucidError, match="common area"):

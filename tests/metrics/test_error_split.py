@@ -12,10 +12,10 @@ from pellucid.metrics.error_split import CROWDING, confusion, error_split, recal
 from tests.metrics.scene import DETECTIONS, OBJECTS
 
 
-def ap50(found: Detections, truth: Objects = OBJECTS) -> float:
+def ap50(actual: Detections, truth: Objects = OBJECTS) -> float:
     """Return pycocotools' AP50 of one image."""
     areas = (truth.boxes[:, 2:] - truth.boxes[:, :2]).prod(1)
-    return float(expected("boxes", Drawn([truth], [areas], [found]))[1])
+    return float(expected("boxes", Drawn([truth], [areas], [actual]))[1])
 
 
 def without(*indices: int) -> torch.Tensor:
@@ -51,8 +51,8 @@ def test_of_several_detections_of_a_missed_object_the_best_is_repaired() -> None
     """The second is removed: making both hits would find the object twice."""
     truth = OBJECTS.take(torch.tensor([0]))
     boxes = torch.tensor([[20.0, 0.0, 60.0, 40.0], [-20.0, 0.0, 20.0, 40.0]])
-    found = Detections(boxes, torch.tensor([0.5, 0.9]), torch.tensor([0, 0]))
-    base, kinds = error_split([found], [truth])
+    detections = Detections(boxes, torch.tensor([0.5, 0.9]), torch.tensor([0, 0]))
+    base, kinds = error_split([detections], [truth])
     assert base == 0.0
     assert kinds["place"] == (2, 1.0)
 
@@ -77,14 +77,14 @@ def test_recall_by_size_and_crowding() -> None:
     assert groups["crowding"]["apart"] == (7, 3)
     boxes = torch.tensor([[0.0, 0, 40, 40], [32, 0, 72, 40], [0, 60, 40, 100], [10, 60, 50, 100], [0, 200, 100, 300]])
     truth = Objects(boxes, torch.zeros(5, dtype=torch.long))  # shares 1/5, 1/5, 3/4, 3/4, 0
-    found = Detections(boxes[[0, 2, 4]], torch.tensor([0.9, 0.8, 0.4]), torch.zeros(3, dtype=torch.long))
-    groups = recall_by_group([found], [truth])
+    detections = Detections(boxes[[0, 2, 4]], torch.tensor([0.9, 0.8, 0.4]), torch.zeros(3, dtype=torch.long))
+    groups = recall_by_group([detections], [truth])
     assert groups["crowding"] == {"apart": (1, 0), "touching": (2, 1), "crowded": (2, 1)}
     assert list(groups["crowding"]) == list(CROWDING)
     assert groups["size"]["large"] == (1, 0)
 
 
-def test_the_interval_is_that_of_drawn_images() -> None:
+def test_the_interval_is_that_of_resampled_images() -> None:
     """Half of 40 images are found: the recall of a drawn set is a binomial mean, whose deviation is sqrt(1/4 / 40)."""
     box, label = torch.tensor([[0.0, 0.0, 40.0, 40.0]]), torch.tensor([0])
     truth, hit = Objects(box, label), Detections(box, torch.ones(1), label)

@@ -34,39 +34,39 @@ def test_examples_that_the_loss_ignores_are_measured_by_no_metric(loss, ignore: 
         metrics=(*NAMES, rows_of),
         input_shape=(1, 2, 2),
     )
-    found = model.evaluate(x, y, batch_size=10)
+    evaluation = model.evaluate(x, y, batch_size=10)
     kept = y != ignore
     scores, target = model(x)[kept].double().softmax(1), y[kept]  # of log-probabilities too
     said = scores.argmax(1)
-    assert found["accuracy"] == pytest.approx(oracle.accuracy_score(target, said))
+    assert evaluation["accuracy"] == pytest.approx(oracle.accuracy_score(target, said))
     for name, score in (
         ("precision", oracle.precision_score),
         ("recall", oracle.recall_score),
         ("macro_f1", oracle.f1_score),
     ):
-        assert found[name] == pytest.approx(score(target, said, average="macro", zero_division=0)), name
+        assert evaluation[name] == pytest.approx(score(target, said, average="macro", zero_division=0)), name
     right, mean = calibration_curve(said == target, scores.max(1).values, n_bins=15)
     counts = np.histogram(scores.max(1).values, np.linspace(0, 1, 16))[0]
-    assert found["ece"] == pytest.approx((abs(right - mean) * counts[counts > 0]).sum() / len(target))
-    assert found["mae"] == pytest.approx(oracle.mean_absolute_error(np.eye(CLASSES)[target], scores))
-    assert found["rows_of"] == int(kept.sum())
-    assert found["loss"] == pytest.approx(oracle.log_loss(target, scores, labels=range(CLASSES)), rel=1e-5)
+    assert evaluation["ece"] == pytest.approx((abs(right - mean) * counts[counts > 0]).sum() / len(target))
+    assert evaluation["mae"] == pytest.approx(oracle.mean_absolute_error(np.eye(CLASSES)[target], scores))
+    assert evaluation["rows_of"] == int(kept.sum())
+    assert evaluation["loss"] == pytest.approx(oracle.log_loss(target, scores, labels=range(CLASSES)), rel=1e-5)
 
 
-def test_data_that_the_loss_ignores_altogether_are_refused() -> None:
+def test_data_with_only_ignored_examples_are_refused() -> None:
     net = Sequential(flat=Flatten(), scores=Dense(CLASSES))
     model = Model(net, SoftmaxCrossEntropy(ignore=-1), metrics=("accuracy", rows_of), input_shape=(1, 2, 2))
     with pytest.raises(PellucidError, match="the loss ignores all 3 examples"):
         model.evaluate(torch.rand(3, 1, 2, 2), torch.full((3,), -1))
 
 
-def test_multilabel_training_shows_the_share_of_right_outputs() -> None:
+def test_multilabel_training_reports_the_fraction_of_correct_outputs() -> None:
     rng = torch.Generator().manual_seed(2)
     x, y = torch.rand(60, 1, 2, 2, generator=rng), torch.randint(0, 2, (60, CLASSES), generator=rng).float()
     model = Model(Sequential(flat=Flatten(), scores=Dense(CLASSES)), "binary_cross_entropy")
     history = model.fit(x, y, epochs=2, batch_size=20, validation=(x[:30], y[:30]), verbose=False)
-    wanted = 1 - oracle.hamming_loss(y[:30].numpy(), (model.predict(x[:30]) >= 0.5).numpy())
-    assert history.last["val_accuracy"] == pytest.approx(wanted)
+    expected = 1 - oracle.hamming_loss(y[:30].numpy(), (model.predict(x[:30]) >= 0.5).numpy())
+    assert history.last["val_accuracy"] == pytest.approx(expected)
     weight, bias = model.weights["scores.weight"], model.weights["scores.bias"]
     weight.zero_()
     bias.fill_(9.0)  # yes to all, and nothing is right

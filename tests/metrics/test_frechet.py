@@ -36,7 +36,7 @@ def test_fewer_examples_than_features():
     assert frechet_distance(first, first) == pytest.approx(0, abs=1e-6)
 
 
-def test_one_feature_is_a_distance_of_numbers():
+def test_the_distance_of_one_feature_equals_the_scalar_formula():
     first, second = torch.tensor([[1.0], [3.0]]), torch.tensor([[2.0], [10.0]])  # variances 2 and 32
     assert frechet_distance(first, second) == pytest.approx(16 + (32**0.5 - 2**0.5) ** 2)
 

@@ -49,14 +49,14 @@ def test_top_k(samples: tuple[Tensor, Tensor], k: int) -> None:
     assert top_k(target, scores, k) == pytest.approx(expected)
 
 
-def test_of_equal_scores_the_first_class_wins_so_that_top_1_is_accuracy() -> None:
+def test_top_1_equals_accuracy_for_equal_scores() -> None:
     target, scores = torch.tensor([0, 1, 2, 1]), torch.tensor([[1.0, 1, 0], [1, 1, 0], [3, 3, 3], [0, 2, 2]])
     assert top_k(target, scores, 1) == accuracy(target, scores.argmax(1)) == 0.5
     assert top_k(target, scores, 2) == 0.75
     assert top_k(torch.tensor([0]), torch.tensor([[float("nan"), 0.0, 1.0]]), 2) == 0
 
 
-def test_among_all_classes_every_target_is_found(samples: tuple[Tensor, Tensor]) -> None:
+def test_top_k_of_all_classes_is_1(samples: tuple[Tensor, Tensor]) -> None:
     assert top_k(*samples, CLASSES) == 1
 
 
@@ -105,7 +105,7 @@ def test_small_integer_types_do_not_overflow() -> None:
         (torch.zeros(0).long(), torch.zeros(0).long()),
     ],
 )
-def test_targets_and_predictions_that_do_not_pair_are_refused(target: Tensor, predicted: Tensor) -> None:
+def test_targets_and_predictions_of_different_length_are_refused(target: Tensor, predicted: Tensor) -> None:
     with pytest.raises(PellucidError, match="one of each"):
         accuracy(target, predicted)
     with pytest.raises(PellucidError, match="one of each"):
@@ -151,15 +151,15 @@ def test_reliability_bins_are_those_of_scikit_learn(samples: tuple[Tensor, Tenso
     target, probabilities = samples[0], samples[1].softmax(1)
     sure, said = probabilities.max(1)
     accuracies, confidences = calibration_curve((said == target).numpy(), sure.numpy(), n_bins=15)  # leaves empty out
-    found = reliability(target, probabilities)
-    held = found.count > 0
-    np.testing.assert_allclose(found.accuracy[held].numpy(), accuracies, rtol=1e-12)
-    np.testing.assert_allclose(found.confidence[held].numpy(), confidences, rtol=1e-12)
-    assert np.array_equal(found.count.numpy(), np.histogram(sure.numpy(), 15, (0, 1))[0])
-    assert not found.accuracy[~held].any()
+    bins = reliability(target, probabilities)
+    held = bins.count > 0
+    np.testing.assert_allclose(bins.accuracy[held].numpy(), accuracies, rtol=1e-12)
+    np.testing.assert_allclose(bins.confidence[held].numpy(), confidences, rtol=1e-12)
+    assert np.array_equal(bins.count.numpy(), np.histogram(sure.numpy(), 15, (0, 1))[0])
+    assert not bins.accuracy[~held].any()
 
 
-def test_sure_and_always_right_is_perfectly_calibrated_and_always_wrong_is_the_opposite() -> None:
+def test_calibration_error_of_certain_predictions_is_0_if_correct_and_1_if_wrong() -> None:
     sure = torch.eye(3)
     assert calibration_error(torch.tensor([0, 1, 2]), sure) == 0
     assert calibration_error(torch.tensor([1, 2, 0]), sure) == 1
@@ -168,7 +168,7 @@ def test_sure_and_always_right_is_perfectly_calibrated_and_always_wrong_is_the_o
 
 
 @pytest.mark.parametrize(
-    ("scores", "bins", "why"),
+    ("scores", "bins", "message"),
     [
         (torch.ones(3), 15, "give \\(n, classes\\)"),
         (torch.ones(3, 1), 15, "at least two classes"),
@@ -178,6 +178,6 @@ def test_sure_and_always_right_is_perfectly_calibrated_and_always_wrong_is_the_o
         (torch.ones(2, 2) / 2, 15, "one of each"),
     ],
 )
-def test_scores_that_tell_no_confidence_are_refused(scores: Tensor, bins: int, why: str) -> None:
-    with pytest.raises(PellucidError, match=why):
+def test_scores_that_are_not_probabilities_are_refused(scores: Tensor, bins: int, message: str) -> None:
+    with pytest.raises(PellucidError, match=message):
         reliability(torch.zeros(3).long(), scores, bins)

@@ -12,21 +12,21 @@ from pellucid.errors import PellucidError
 from pellucid.metrics.generation import BANDWIDTHS, log_densities, parzen, variety
 
 
-def test_variety_is_scipys() -> None:
+def test_variety_equals_scipys_entropies() -> None:
     rng = np.random.default_rng(0)
     p = rng.dirichlet(np.full(6, 0.3), 500)
     p[:, 5] /= 50  # rarely the answer
     p /= p.sum(1, keepdims=True)
-    found = variety(torch.from_numpy(p))
+    scores = variety(torch.from_numpy(p))
     shares = np.bincount(p.argmax(1), minlength=6) / 500
-    assert found.shares == pytest.approx(shares)
-    assert found.covered == (shares >= 0.01).sum() == 5
-    assert found.entropy == pytest.approx(entropy(shares))
-    assert found.score == pytest.approx(math.exp(entropy(p, p.mean(0)[None], axis=1).mean()))
-    assert found.confidence == pytest.approx(p.max(1).mean())
+    assert scores.shares == pytest.approx(shares)
+    assert scores.covered == (shares >= 0.01).sum() == 5
+    assert scores.entropy == pytest.approx(entropy(shares))
+    assert scores.score == pytest.approx(math.exp(entropy(p, p.mean(0)[None], axis=1).mean()))
+    assert scores.confidence == pytest.approx(p.max(1).mean())
 
 
-def test_the_extremes() -> None:
+def test_variety_of_collapsed_and_of_evenly_distributed_samples() -> None:
     collapsed = torch.eye(10)[[3] * 40]
     assert (variety(collapsed).covered, variety(collapsed).entropy) == (1, 0)
     assert variety(collapsed).score == pytest.approx(1)
@@ -41,8 +41,8 @@ def test_the_extremes() -> None:
 def test_log_densities_are_those_of_scikit_learn() -> None:
     rng = np.random.default_rng(1)
     samples, points = rng.normal(size=(700, 4)), rng.normal(size=(9, 4))
-    found = log_densities(torch.from_numpy(points), torch.from_numpy(samples), [0.2, 0.7])
-    for row, bandwidth in zip(found, (0.2, 0.7), strict=True):
+    actual = log_densities(torch.from_numpy(points), torch.from_numpy(samples), [0.2, 0.7])
+    for row, bandwidth in zip(actual, (0.2, 0.7), strict=True):
         expected = KernelDensity(bandwidth=bandwidth).fit(samples).score_samples(points)
         np.testing.assert_allclose(row, expected, rtol=1e-8)
 
@@ -50,11 +50,11 @@ def test_log_densities_are_those_of_scikit_learn() -> None:
 def test_the_bandwidth_is_the_best_for_the_validation_images() -> None:
     rng = np.random.default_rng(2)
     samples, held, test = (torch.from_numpy(rng.normal(size=(n, 1, 2, 2)) / 3) for n in (300, 50, 80))
-    found = parzen(samples, held, test)
+    actual = parzen(samples, held, test)
     flat = [one.flatten(1).numpy() for one in (samples, held, test)]
     scores = [KernelDensity(bandwidth=s).fit(flat[0]).score(flat[1]) for s in BANDWIDTHS]
-    assert found.bandwidth == BANDWIDTHS[int(np.argmax(scores))]
-    expected = KernelDensity(bandwidth=found.bandwidth).fit(flat[0]).score_samples(flat[2])
-    assert found.mean == pytest.approx(expected.mean())
-    assert found.error == pytest.approx(expected.std(ddof=1) / math.sqrt(80))
-    assert (found.samples, found.points, found.chosen) == (300, 80, 50)
+    assert actual.bandwidth == BANDWIDTHS[int(np.argmax(scores))]
+    expected = KernelDensity(bandwidth=actual.bandwidth).fit(flat[0]).score_samples(flat[2])
+    assert actual.mean == pytest.approx(expected.mean())
+    assert actual.error == pytest.approx(expected.std(ddof=1) / math.sqrt(80))
+    assert (actual.samples, actual.points, actual.chosen) == (300, 80, 50)

@@ -38,7 +38,7 @@ def colours(rng: torch.Generator) -> Batch:
 
 def objects(rng: torch.Generator) -> Batch:
     """Some objects of an image, found inexactly; each with a mask and the 17 key-points of a person."""
-    found, truth = list[Detections](), list[Objects]()
+    result, truth = list[Detections](), list[Objects]()
     for n in torch.randint(0, 5, (3,), generator=rng).tolist():
         corner = torch.randint(0, 20, (n, 2), generator=rng).float()
         boxes = torch.cat([corner, corner + 5 + 10 * torch.rand(n, 2, generator=rng)], 1)
@@ -48,8 +48,8 @@ def objects(rng: torch.Generator) -> Batch:
         truth.append(Objects(boxes, labels, masks=mask, keypoints=points))
         moved = boxes + torch.randn(n, 4, generator=rng)
         scores = torch.rand(n, generator=rng)
-        found.append(Detections(moved, scores, labels, masks=mask.roll(1, 2), keypoints=points + 1))
-    return Batch(found, truth)  # type: ignore[arg-type]
+        result.append(Detections(moved, scores, labels, masks=mask.roll(1, 2), keypoints=points + 1))
+    return Batch(result, truth)  # type: ignore[arg-type]
 
 
 DATA = {
@@ -82,8 +82,8 @@ def test_batches_merged_one_by_one_have_the_bits_of_one_metric(name: str) -> Non
         whole.update(outputs, targets)
     assert merged(metric, [[batch] for batch in batches]) == whole.compute()
     in_parts = merged(metric, [batches[:3], [], batches[3:]])  # floats are added in another order
-    for key, wanted in whole.compute().items():
-        assert in_parts[key] == (wanted if isinstance(wanted, list) else pytest.approx(wanted, rel=1e-12)), key
+    for key, expected in whole.compute().items():
+        assert in_parts[key] == (expected if isinstance(expected, list) else pytest.approx(expected, rel=1e-12)), key
 
 
 def test_functions_get_all_outputs_in_order() -> None:
@@ -110,7 +110,7 @@ class Widest(Metric):
         return {"widest": self.widest}
 
 
-def test_a_metric_that_does_not_say_how_is_not_mergeable() -> None:
+def test_a_metric_without_merge_is_not_mergeable() -> None:
     assert not mergeable(Widest())
     assert mergeable(lambda outputs, targets: 0.0)
 

@@ -30,20 +30,20 @@ def test_average_precision_is_that_of_pycocotools(name: str, kind: str, size: in
         areas if truth.masks is None else truth.masks.sum((1, 2)).double()
         for truth, areas in zip(drawn.objects, drawn.areas, strict=True)
     ]
-    found = fed(metric, drawn.detections, drawn.objects, size)
+    actual = fed(metric, drawn.detections, drawn.objects, size)
     ap, ap50, *_ = expected(kind, drawn)
-    assert found[name] == pytest.approx(ap, abs=1e-9)
-    assert found[f"{name}50"] == pytest.approx(ap50, abs=1e-9)
-    by_class = [value for value in found[name.replace("ap", "class_ap")] if value is not None]
+    assert actual[name] == pytest.approx(ap, abs=1e-9)
+    assert actual[f"{name}50"] == pytest.approx(ap50, abs=1e-9)
+    by_class = [value for value in actual[name.replace("ap", "class_ap")] if value is not None]
     assert sum(by_class) / len(by_class) == pytest.approx(ap, abs=1e-9)
 
 
 def test_classes_without_objects_have_no_average_precision() -> None:
     box = torch.tensor([[0.0, 0.0, 4.0, 4.0]])
-    found = Detections(box.repeat(2, 1), torch.tensor([0.9, 0.8]), torch.tensor([2, 0]))
-    result = fed(AveragePrecision(), [found], [Objects(box, torch.tensor([2]))], 1)
+    detections = Detections(box.repeat(2, 1), torch.tensor([0.9, 0.8]), torch.tensor([2, 0]))
+    result = fed(AveragePrecision(), [detections], [Objects(box, torch.tensor([2]))], 1)
     assert result == {"ap": 1.0, "ap50": 1.0, "class_ap": [None, None, 1.0]}
-    empty = fed(AveragePrecision(), [found], [Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long))], 1)
+    empty = fed(AveragePrecision(), [detections], [Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long))], 1)
     assert math.isnan(empty["ap"])
     assert empty["class_ap"] == []
 
@@ -75,17 +75,17 @@ def test_the_normalised_error_is_a_loop(size: int) -> None:
     assert fed(NME(), outputs, points, size) == pytest.approx({"nme": wanted, "nme_missed": 0.0})
     scored = torch.cat([outputs, torch.rand(5, 68, 1)], 2)
     pairs = zip(objects, scored, strict=True)
-    found = [Detections(one.boxes + 3, torch.ones(1), one.labels, None, points[None]) for one, points in pairs]
-    assert fed(NME(), found, objects, size)["nme"] == pytest.approx(wanted)
+    actual = [Detections(one.boxes + 3, torch.ones(1), one.labels, None, points[None]) for one, points in pairs]
+    assert fed(NME(), actual, objects, size)["nme"] == pytest.approx(wanted)
 
 
-def test_the_unit_of_a_models_metrics_is_found() -> None:
+def test_the_unit_length_of_a_models_metrics_is_found() -> None:
     assert unit_points(["accuracy", NME((3, 4))]) == (3, 4)
     assert unit_points(["nme"]) is None
     assert unit_points(["accuracy", AveragePrecision()]) is None
 
 
-def test_other_points_may_be_the_unit() -> None:
+def test_other_points_may_define_the_unit_length() -> None:
     outputs, objects = faces(1)
     objects[0].keypoints[0, [0, 16], 2] = 2.0
     wanted = error(outputs[0], objects[0].keypoints[0], 0, 16)
@@ -97,16 +97,16 @@ def test_each_object_gets_the_detection_that_covers_it_best() -> None:
     boxes = torch.tensor(
         [[0.0, 0.0, 90.0, 90.0], [100.0, 0.0, 190.0, 90.0], [300.0, 0.0, 390.0, 90.0], [0, 0, 400, 400]]
     )
-    keypoints = torch.cat([one.keypoints for one in objects]).repeat(2, 1, 1)
+    keypoints = torch.cat([object_.keypoints for object_ in objects]).repeat(2, 1, 1)
     crowd = torch.tensor([False, False, False, True])
     truth = Objects(boxes, torch.zeros(4, dtype=torch.long), None, keypoints, crowd)
-    found = Detections(
+    detections = Detections(
         boxes[[1, 0]] + 2, torch.tensor([0.9, 0.8]), torch.zeros(2, dtype=torch.long), None,
         torch.cat([outputs, torch.ones(2, 68, 1)], 2)[[1, 0]],
     )  # fmt: skip
     wanted = sum(error(p, one.keypoints[0]) for p, one in zip(outputs, objects, strict=True)) / 2
-    assert fed(NME(), [found], [truth], 1) == pytest.approx({"nme": wanted, "nme_missed": 1 / 3})
-    nothing = found.take(torch.zeros(2, dtype=torch.bool))
+    assert fed(NME(), [detections], [truth], 1) == pytest.approx({"nme": wanted, "nme_missed": 1 / 3})
+    nothing = detections.take(torch.zeros(2, dtype=torch.bool))
     missed = fed(NME(), [nothing], [truth], 1)
     assert math.isnan(missed["nme"])
     assert missed["nme_missed"] == 1.0
@@ -116,7 +116,7 @@ BOX = Objects(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([0]))
 
 
 @pytest.mark.parametrize(
-    ("metric", "outputs", "targets", "why"),
+    ("metric", "outputs", "targets", "message"),
     [
         (AveragePrecision(), [], [torch.zeros(1)], "targets must be a list of Objects"),
         (AveragePrecision(), torch.zeros(1, 3), [BOX], "outputs must be a list of Detections, one per image, for 1"),
@@ -128,13 +128,15 @@ BOX = Objects(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([0]))
         (NME((3, 3)), torch.zeros(1, 68, 2), faces(1)[1], "points 3 and 3 are not labelled or coincide"),
     ],
 )
-def test_what_does_not_fit_is_named(metric: Metric, outputs: list | Tensor, targets: list, why: str) -> None:
-    with pytest.raises(PellucidError, match=why):
+def test_outputs_and_targets_that_do_not_fit_are_named(
+    metric: Metric, outputs: list | Tensor, targets: list, message: str
+) -> None:
+    with pytest.raises(PellucidError, match=message):
         metric.update(outputs, targets)
 
 
 @pytest.mark.parametrize("name", ["ap", "mask_ap", "nme"])
-def test_a_fresh_copy_has_seen_nothing(name: str) -> None:
+def test_a_fresh_copy_is_empty(name: str) -> None:
     drawn, metric = draw("masks", 4), METRICS[name]()
     outputs, objects = faces(3)
     given = (outputs, objects) if name == "nme" else (drawn.detections, drawn.objects)
@@ -143,7 +145,7 @@ def test_a_fresh_copy_has_seen_nothing(name: str) -> None:
         metric.compute()
 
 
-def test_points_other_than_a_faces_are_measured_by_the_box_around_them() -> None:
+def test_errors_of_points_other_than_a_faces_are_relative_to_their_bounding_box() -> None:
     truth = torch.tensor([[[0.0, 0.0, 2.0], [30.0, 0.0, 2.0], [30.0, 40.0, 2.0], [500.0, 500.0, 0.0]]])
     metric = fresh(NME())
     metric.update(truth + torch.tensor([0.0, 5.0, 0.0]), truth)

@@ -35,7 +35,7 @@ def near(mask: Tensor, seed: int = 2) -> Tensor:
 
 @pytest.mark.parametrize("size", [1, 2, 7])
 @pytest.mark.parametrize("classes", [CLASSES, 3])  # with 3, two classes never occur
-def test_batches_add_up_to_scikit_learn(size: int, classes: int) -> None:
+def test_metrics_over_batches_equal_scikit_learns(size: int, classes: int) -> None:
     true = masks(7, 9, 8, classes=classes)
     y = outputs(7, CLASSES, 9, 8)
     if classes == 3:
@@ -43,15 +43,15 @@ def test_batches_add_up_to_scikit_learn(size: int, classes: int) -> None:
     metric = MeanIoU(IGNORED)
     for batch in zip(y.split(size), true.to(torch.uint8).split(size), strict=True):
         metric.update(*batch)
-    found = metric.compute()
+    values = metric.compute()
     kept = true != IGNORED
     t, said = true[kept], y.argmax(1)[kept]
-    assert found["miou"] == pytest.approx(oracle.jaccard_score(t, said, average="macro"), rel=1e-12)
-    assert found["pixel_accuracy"] == pytest.approx(oracle.accuracy_score(t, said), rel=1e-12)
+    assert values["miou"] == pytest.approx(oracle.jaccard_score(t, said, average="macro"), rel=1e-12)
+    assert values["pixel_accuracy"] == pytest.approx(oracle.accuracy_score(t, said), rel=1e-12)
     occur = {*t.tolist(), *said.tolist()}
     by_class = oracle.jaccard_score(t, said, average=None, labels=sorted(occur)).tolist()
-    assert [one for one in found["class_iou"] if one is not None] == pytest.approx(by_class, rel=1e-12)
-    assert [found["class_iou"][c] is not None for c in range(CLASSES)] == [c in occur for c in range(CLASSES)]
+    assert [one for one in values["class_iou"] if one is not None] == pytest.approx(by_class, rel=1e-12)
+    assert [values["class_iou"][c] is not None for c in range(CLASSES)] == [c in occur for c in range(CLASSES)]
     assert torch.equal(metric.matrix, torch.tensor(oracle.confusion_matrix(t, said, labels=range(CLASSES))))
 
 
@@ -67,14 +67,14 @@ def boundary_f1(said: Tensor, true: Tensor, reach: float) -> float:
     height, width = true.shape
 
     def outline(mask: Tensor, c: int) -> list[tuple[int, int]]:
-        found = []
+        result = []
         for i in range(height):
             for j in range(width):
                 around = [(i - 1, j), (i + 1, j), (i, j - 1), (i, j + 1)]
                 there = [int(mask[p]) for p in around if 0 <= p[0] < height and 0 <= p[1] < width]
                 if int(mask[i, j]) == c and any(other not in (c, -1) for other in there):
-                    found.append((i, j))
-        return found
+                    result.append((i, j))
+        return result
 
     scores = []
     for c in range(CLASSES):
@@ -82,8 +82,8 @@ def boundary_f1(said: Tensor, true: Tensor, reach: float) -> float:
         if not ours and not theirs:
             continue
         right = sum(any(math.dist(p, q) <= reach for q in theirs) for p in ours)
-        found = sum(any(math.dist(p, q) <= reach for q in ours) for p in theirs)
-        precision, recall = right / max(len(ours), 1), found / max(len(theirs), 1)
+        result = sum(any(math.dist(p, q) <= reach for q in ours) for p in theirs)
+        precision, recall = right / max(len(ours), 1), result / max(len(theirs), 1)
         scores.append(2 * precision * recall / (precision + recall) if precision + recall else 0.0)
     return sum(scores) / len(scores)
 
@@ -103,7 +103,7 @@ def test_boundary_f1_is_that_of_a_double_loop(tolerance: float) -> None:
     assert 0 < sum(expected) / 3 < 1
 
 
-def test_a_perfect_answer_scores_1_everywhere() -> None:
+def test_a_perfect_prediction_scores_1_in_every_metric() -> None:
     true = masks(2, 9, 9).clamp(max=CLASSES - 1)
     y = torch.nn.functional.one_hot(true, CLASSES).movedim(3, 1).double()
     for metric in (MeanIoU(), BoundaryF1()):
@@ -111,7 +111,7 @@ def test_a_perfect_answer_scores_1_everywhere() -> None:
         assert all(value == 1.0 for value in metric.compute().values() if isinstance(value, float))
 
 
-def test_a_batch_of_ignored_pixels_counts_nothing() -> None:
+def test_a_batch_of_ignored_pixels_changes_no_metric() -> None:
     true, y = masks(3, 9, 8), outputs(3, CLASSES, 9, 8)
     metric, other = MeanIoU(IGNORED), MeanIoU(IGNORED)
     for one in (metric, other):
@@ -120,7 +120,7 @@ def test_a_batch_of_ignored_pixels_counts_nothing() -> None:
     assert metric.compute() == other.compute()
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_masks_and_outputs_that_do_not_fit_are_refused() -> None:
     for metric in (MeanIoU(IGNORED), BoundaryF1(IGNORED)):
         with pytest.raises(PellucidError, match="do not fit"):
             metric.update(outputs(2, CLASSES, 4, 4), masks(2, 4, 5))

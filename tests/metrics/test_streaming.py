@@ -69,9 +69,9 @@ def test_batches_add_up_to_scikit_learn(name: str, seed: int, n: int, size: int,
         outputs = targets + torch.randn(n, width, generator=rng, dtype=torch.float64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # one class only, and the like
-        wanted = {**OF_CLASSES, **OF_NUMBERS}[name](targets, outputs)
-    found = fed(METRICS[name](), outputs, targets, size)[name]
-    assert found == (wanted if name == "confusion" else pytest.approx(wanted, rel=1e-9, abs=1e-12))
+        expected = {**OF_CLASSES, **OF_NUMBERS}[name](targets, outputs)
+    actual = fed(METRICS[name](), outputs, targets, size)[name]
+    assert actual == (expected if name == "confusion" else pytest.approx(expected, rel=1e-9, abs=1e-12))
 
 
 @pytest.mark.parametrize("k", [1, 3, 7])
@@ -80,12 +80,12 @@ def test_top_k_is_named_by_its_k(k: int) -> None:
     targets, outputs = torch.randint(0, 7, (50,), generator=rng), torch.randn(50, 7, generator=rng)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of all 7, all are found
-        wanted = oracle.top_k_accuracy_score(targets, outputs, k=k, labels=range(7))
-    assert fed(TopK(k), outputs, targets, 8) == {f"top{k}": pytest.approx(wanted)}
+        expected = oracle.top_k_accuracy_score(targets, outputs, k=k, labels=range(7))
+    assert fed(TopK(k), outputs, targets, 8) == {f"top{k}": pytest.approx(expected)}
 
 
 @pytest.mark.parametrize("given_k", [0, 1.5, True, "3"])
-def test_a_k_that_is_no_number_of_classes_is_refused(given_k) -> None:
+def test_a_k_below_1_or_above_the_classes_is_refused(given_k) -> None:
     with pytest.raises(PellucidError, match="TopK: k must be a whole number of at least 1"):
         TopK(given_k)
 
@@ -99,7 +99,7 @@ def test_one_output_is_two_classes() -> None:
     assert fed(ECE(4), outputs, targets, 3)["ece"] == pytest.approx(ece(targets, both, 4))
 
 
-def test_targets_as_numbers_for_each_class_are_read_as_outputs_are() -> None:
+def test_accuracy_accepts_class_indices_and_one_hot_targets() -> None:
     targets = torch.tensor([0, 2, 1])
     outputs = torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.3, 0.5], [0.6, 0.4, 0.0]])
     for form in (targets, torch.eye(3)[targets], torch.eye(3)[targets].long()):
@@ -112,10 +112,10 @@ def test_accuracy_of_multilabel_targets_is_that_of_the_outputs(seed: int, n: int
     rng = torch.Generator().manual_seed(seed)
     outputs, targets = torch.rand(n, width, generator=rng), torch.randint(0, 2, (n, width), generator=rng)
     targets[0] = 0  # no class; batches of one-hot rows may follow
-    wanted = 1 - oracle.hamming_loss(targets, outputs >= 0.5)
+    expected = 1 - oracle.hamming_loss(targets, outputs >= 0.5)
     for form in (targets, targets.float(), targets.bool()):
-        assert fed(Accuracy(), outputs, form, size)["accuracy"] == pytest.approx(wanted)
-        assert fed(Accuracy(), outputs.flip(0), form.flip(0), size)["accuracy"] == pytest.approx(wanted)
+        assert fed(Accuracy(), outputs, form, size)["accuracy"] == pytest.approx(expected)
+        assert fed(Accuracy(), outputs.flip(0), form.flip(0), size)["accuracy"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", sorted({*OF_CLASSES} - {"accuracy"}))
@@ -130,28 +130,28 @@ def test_other_metrics_of_classes_refuse_multilabel_targets(name: str) -> None:
 def test_soft_targets_that_sum_to_one_are_single_classes() -> None:
     targets = torch.tensor([[0.6, 0.3, 0.1], [0.2, 0.2, 0.6], [0.1, 0.8, 0.1]])
     outputs = torch.tensor([[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.3, 0.4, 0.3]])
-    wanted = oracle.accuracy_score(targets.argmax(1), outputs.argmax(1))
-    assert fed(Accuracy(), outputs, targets, 2)["accuracy"] == pytest.approx(wanted)
+    expected = oracle.accuracy_score(targets.argmax(1), outputs.argmax(1))
+    assert fed(Accuracy(), outputs, targets, 2)["accuracy"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("metric", [MAE, RMSE, R2])
-def test_numbers_of_one_output_may_lack_its_axis_and_classes_are_one_hot(metric) -> None:
+def test_regression_metrics_accept_targets_without_output_axis_and_class_indices(metric) -> None:
     outputs, targets = torch.tensor([[1.0], [2.5], [4.0]]), torch.tensor([1.5, 2.0, 3.0])
     name = metric.__name__.lower()
-    wanted = OF_NUMBERS[name](targets[:, None], outputs)
-    assert fed(metric(), outputs, targets, 2)[name] == pytest.approx(wanted)
+    expected = OF_NUMBERS[name](targets[:, None], outputs)
+    assert fed(metric(), outputs, targets, 2)[name] == pytest.approx(expected)
     scores, classes = torch.tensor([[0.8, 0.1], [0.3, 0.6], [0.9, 0.4]]), torch.tensor([0, 1, 1])
-    wanted = OF_NUMBERS[name](torch.eye(2)[classes], scores)
-    assert fed(metric(), scores, classes, 2)[name] == pytest.approx(wanted)
+    expected = OF_NUMBERS[name](torch.eye(2)[classes], scores)
+    assert fed(metric(), scores, classes, 2)[name] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
-    ("outputs", "targets", "wanted"),
+    ("outputs", "targets", "expected"),
     [([1.0, 2.0], [3.0, 3.0], 0.0), ([3.0, 3.0], [3.0, 3.0], 1.0), ([5.0, 6.0, 7.0], [1.0, 2.0, 3.0], -23.0)],
 )
-def test_r2_of_constant_and_of_bad_predictions(outputs, targets, wanted) -> None:
-    assert oracle.r2_score(targets, outputs) == wanted
-    assert fed(R2(), torch.tensor(outputs)[:, None], torch.tensor(targets), 1)["r2"] == pytest.approx(wanted)
+def test_r2_of_constant_predictions_is_0_and_of_bad_ones_is_negative(outputs, targets, expected) -> None:
+    assert oracle.r2_score(targets, outputs) == expected
+    assert fed(R2(), torch.tensor(outputs)[:, None], torch.tensor(targets), 1)["r2"] == pytest.approx(expected)
 
 
 def test_r2_of_one_example_is_undefined() -> None:
@@ -162,12 +162,12 @@ def test_r2_keeps_its_digits_far_from_zero() -> None:
     rng = torch.Generator().manual_seed(0)
     targets = torch.randn(5000, 1, generator=rng, dtype=torch.float64) + 1e8
     outputs = targets + torch.randn(5000, 1, generator=rng, dtype=torch.float64) / 10
-    wanted = oracle.r2_score(targets, outputs)
-    assert fed(R2(), outputs, targets, 64)["r2"] == pytest.approx(wanted, abs=1e-6)
+    expected = oracle.r2_score(targets, outputs)
+    assert fed(R2(), outputs, targets, 64)["r2"] == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", sorted({*METRICS} - OF_MASKS - OF_OBJECTS - OF_IMAGES))
-def test_a_fresh_copy_has_seen_nothing_and_the_original_learns_nothing(name: str) -> None:
+def test_a_fresh_copy_is_empty_and_does_not_change_the_original(name: str) -> None:
     metric = METRICS[name]()
     outputs, targets = torch.eye(6), torch.arange(6)
     first = fed(fresh(metric), outputs, targets, 4)
@@ -178,7 +178,7 @@ def test_a_fresh_copy_has_seen_nothing_and_the_original_learns_nothing(name: str
 
 
 @pytest.mark.parametrize(
-    ("metric", "outputs", "targets", "said"),
+    ("metric", "outputs", "targets", "message"),
     [
         (Accuracy(), torch.zeros(2, 3, 4), torch.zeros(2), "metrics of classes are for outputs"),
         (Accuracy(), torch.zeros(2, 3), torch.zeros(2, 4), "targets (2, 4) do not fit outputs (2, 3)"),
@@ -195,7 +195,9 @@ def test_a_fresh_copy_has_seen_nothing_and_the_original_learns_nothing(name: str
         (ECE(), torch.full((2, 3), 2.0), torch.tensor([0, 1]), "give probabilities"),
     ],
 )
-def test_what_does_not_fit_is_said(metric: Metric, outputs: Tensor, targets: Tensor, said: str) -> None:
+def test_outputs_and_targets_that_do_not_fit_are_refused(
+    metric: Metric, outputs: Tensor, targets: Tensor, message: str
+) -> None:
     with pytest.raises(PellucidError) as caught:
         metric.update(outputs, targets)
-    assert said in str(caught.value)
+    assert message in str(caught.value)

@@ -9,7 +9,7 @@ from pellucid.metrics.verdicts import DetectionVerdict, classify_detections
 from tests.metrics.scene import DETECTIONS, OBJECTS
 
 
-def test_every_kind_of_error() -> None:
+def test_every_kind_of_error_is_recognized() -> None:
     image = classify_detections(DETECTIONS, OBJECTS)
     expected = [
         ("hit", 0, 0.9), ("duplicate", 0, 0.95), ("hit", 1, 0.6), ("class", 2, 1.0), ("place", 3, 1 / 3),

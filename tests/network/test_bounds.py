@@ -93,15 +93,15 @@ TOO_LARGE = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TOO_LARGE)
-def test_a_network_that_takes_too_much_is_refused_at_once(name):
-    net, shape, what = TOO_LARGE[name]
+def test_a_network_above_the_memory_limit_is_refused_before_it_is_built(name):
+    net, shape, message = TOO_LARGE[name]
     start = time.process_time()
-    with pytest.raises(PellucidError, match=what):
+    with pytest.raises(PellucidError, match=message):
         within_bounds(net, shape)
     assert paces(time.process_time() - start) < 400
 
 
-def test_the_layer_is_named():
+def test_the_layer_above_the_limit_is_named():
     with pytest.raises(
         PellucidError, match=r"^body\.pad: takes the network to 17,.* above 536,870,912; make it smaller.* .*is \(1, 1"
     ):
@@ -143,11 +143,11 @@ REAL = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "net", "shape"), REAL, ids=[name for name, *_ in REAL])
-def test_real_networks_are_within_the_bounds_and_keep_their_shapes(name, net, shape):
+def test_published_networks_are_within_the_limits(name, net, shape):
     params, out = within_bounds(net, shape)
     with torch.device("meta"):
-        _, wanted = net.init(shape, torch.Generator())
-    assert out == wanted
+        _, expected = net.init(shape, torch.Generator())
+    assert out == expected
     assert all(tensor.is_meta for tensor in _leaves(params))
 
 
@@ -170,7 +170,7 @@ class Opaque(Layer):
         raise NotImplementedError
 
 
-def test_a_layer_of_somebody_else_counts_by_its_output():
+def test_a_user_defined_layer_is_counted_by_its_output():
     assert within_bounds(Sequential(Opaque(), Reshape((2, -1))), (3, 2))[1] == (2, 12)
     with pytest.raises(PellucidError, match=r"opaque13: takes the network to .* bytes of memory"):
         within_bounds(Sequential(*[Opaque() for _ in range(20)]), (3, 2))
@@ -181,7 +181,7 @@ class Block(Sequential):
 
 
 @pytest.mark.parametrize("kind", [Sequential, Block])
-def test_what_is_inside_a_combinator_of_somebody_else_counts(kind):
+def test_layers_inside_a_user_defined_combinator_are_counted(kind):
     net = Sequential(block=kind(pad=Pad2d(20_000), pool=AvgPool2d(4_000, 4_000)), flatten=Flatten(), scores=Dense(2))
     with pytest.raises(PellucidError, match=r"^block\.pad: takes the network to .* bytes of memory"):
         within_bounds(net, (1, 28, 28))
@@ -199,7 +199,7 @@ class Scaled(Sequential):
         return params["scale"] * y, cache
 
 
-def test_a_combinator_of_somebody_else_may_have_weights_of_its_own():
+def test_weights_of_a_user_defined_combinator_are_counted():
     params, out = within_bounds(Sequential(block=Scaled(dense=Dense(4)), scores=Dense(2)), (3,))
     assert out == (2,)
     assert params["block"]["scale"].shape == (4,)
@@ -259,7 +259,7 @@ def test_weights_of_another_kind_than_the_network_has_are_refused_before_the_fir
         fit(model, tmp_path / "run")
 
 
-def test_limits_can_be_raised_for_files_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits_can_be_raised_for_trusted_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounds, "MAX_VALUES", 15)
     raise_them = "output values for one input, above 15; make it smaller, or raise the limits .* PELLUCID_LIMITS=10"
     with pytest.raises(PellucidError, match=f"not loaded again: .*{raise_them}"):
@@ -273,7 +273,7 @@ def test_limits_can_be_raised_for_files_of_ones_own(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("value", ["", "many", "0", "0.5", "-3", "nan", "inf"])
-def test_a_limit_that_is_no_factor_is_one_line(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_an_invalid_limit_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("PELLUCID_LIMITS", value)
     with pytest.raises(PellucidError, match="PELLUCID_LIMITS must be a number of at least 1, not "):
         within_bounds(Identity(), (1, 2, 2))

@@ -11,11 +11,11 @@ from pellucid.network.counts import counts, output_size, read_layers, receptive_
 
 
 def count(shape: tuple[int, ...], *layers: str) -> tuple[int, int]:
-    found = counts(read_layers(", ".join(layers)), shape)
-    return found.weights, found.biases
+    network_counts = counts(read_layers(", ".join(layers)), shape)
+    return network_counts.weights, network_counts.biases
 
 
-def test_the_first_layer_of_alexnet():
+def test_the_first_layer_of_alexnet_has_the_published_counts():
     (row,) = counts(read_layers("Conv2d(96, 11, stride=4)"), (3, 227, 227)).rows
     assert row.shape == (96, 55, 55)
     assert (row.weights, row.weights + row.biases) == (34_848, 34_944)
@@ -23,12 +23,12 @@ def test_the_first_layer_of_alexnet():
     assert count((3, 227, 227), "Conv2d(96, 11, stride=4, bias=False)") == (34_848, 0)
 
 
-def test_a_fully_connected_network():
+def test_counts_of_a_fully_connected_network():
     assert count((1, 28, 28), "Flatten", "Dense(20)", "Dense(10)", "Dense(5)") == (15_930, 35)
     assert counts(read_layers("Dense(30)"), (784,)).parameters == 23_550
 
 
-def test_maps_of_a_convolution_look_at_all_maps_below():
+def test_a_convolution_has_weights_for_all_input_channels():
     rows = counts(read_layers("Conv2d(20, 5), Conv2d(10, 5)"), (1, 28, 28)).rows
     assert [row.weights + row.biases for row in rows] == [520, 5_010]  # not 260: that forgets the 20 maps below
 
@@ -39,12 +39,12 @@ def test_stacks_of_small_kernels_have_fewer_weights(layers: tuple[str, ...], fac
     assert count((c, 20, 20), *(f"Conv2d({c}, {k}, bias=False)" for k in layers)) == (factor * c**2, 0)
 
 
-def test_second_derivatives():
-    found = counts(read_layers("Dense(3), Dense(2)"), (2,))
-    w = found.parameters
+def test_the_number_of_second_derivatives_is_the_square_of_the_parameters():
+    network_counts = counts(read_layers("Dense(3), Dense(2)"), (2,))
+    w = network_counts.parameters
     assert w == 17
-    assert found.hessian_entries == len([(i, j) for i in range(w) for j in range(i, w)])
-    assert found.quadratic_parameters == w + found.hessian_entries
+    assert network_counts.hessian_entries == len([(i, j) for i in range(w) for j in range(i, w)])
+    assert network_counts.quadratic_parameters == w + network_counts.hessian_entries
 
 
 def test_norms_have_weights_and_biases():
@@ -68,7 +68,7 @@ def test_output_sizes_are_pytorchs(size: int, kernel: int, stride: int, padding:
     assert output_size(size, kernel, stride, padding, dilation) == y.shape[2]
 
 
-def test_output_sizes_of_the_facts():
+def test_output_sizes_by_hand():
     assert output_size(227, 11, 4) == 55
     assert output_size(10, 3, dilation=2) == 6
 
@@ -82,7 +82,7 @@ def test_output_sizes_of_the_facts():
         (Conv2d(2, (1, 3)), LpPool2d((2, 3), stride=(2, 1)), Conv2d(2, (3, 1), stride=(1, 2))),
     ],
 )
-def test_receptive_fields_are_what_outputs_depend_on(layers: tuple):
+def test_receptive_fields_contain_the_inputs_with_nonzero_gradients(layers: tuple):
     """The gradient of one output with respect to an image, by PyTorch, is not 0 in exactly that window."""
     net = Sequential(*layers)
     shape = (1, 80, 80)
@@ -107,25 +107,25 @@ def _mode():
     return Mode()
 
 
-def test_stacks_of_small_kernels_see_as_much():
+def test_stacks_of_small_kernels_have_the_receptive_field_of_a_large_one():
     one, two = receptive_field(read_layers("Conv2d(1, 3), Conv2d(1, 3)"))
     assert (one.field, two.field) == ((3, 3), (5, 5))
     assert receptive_field(read_layers("Conv2d(1, 3), " * 3))[-1].field == (7, 7)
 
 
-def test_a_layer_that_looks_at_everything_has_no_window():
+def test_a_global_layer_has_no_window():
     with pytest.raises(PellucidError, match=r"dense1: .* Dense"):
         receptive_field(Sequential(Conv2d(1, 3), Dense(2)))
 
 
-def test_layers_are_read_as_they_are_written_in_python():
+def test_layers_are_parsed_from_python_expressions():
     net = read_layers("Conv2d(20, (5, 3), padding='same', bias=False), ReLU, ReLU(), Flatten, Dense(units=10)")
     layers = (Conv2d(20, (5, 3), padding="same", bias=False), ReLU(), ReLU(), Flatten(), Dense(10))
     assert tuple(net.children.values()) == layers
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("text", "message"),
     [
         ("", "not a list of layers"),
         ("Dense(", "not a list of layers"),
@@ -144,11 +144,11 @@ def test_layers_are_read_as_they_are_written_in_python():
         ("(" * 500 + ")" * 500, "not a list of layers"),
     ],
 )
-def test_other_text_is_refused(text: str, why: str):
-    with pytest.raises(PellucidError, match=why):
+def test_other_text_is_refused(text: str, message: str):
+    with pytest.raises(PellucidError, match=message):
         read_layers(text)
 
 
-def test_a_layer_that_cannot_follow_is_refused():
+def test_a_layer_that_does_not_fit_its_input_is_refused():
     with pytest.raises(PellucidError, match="conv2d1"):
         counts(read_layers("Conv2d(3, 3)"), (784,))

@@ -19,8 +19,12 @@ def texts(figure: Figure) -> list[str]:
 
 def boxes(figure: Figure) -> list[tuple[float, float, float, float]]:
     """Return (left, top, right, bottom) of everything that has an outline."""
-    found = [one for one in figure.axes[0].patches if isinstance(one, FancyBboxPatch) and one.get_linewidth() == 0.7]
-    return [(one.get_x(), one.get_y(), one.get_x() + one.get_width(), one.get_y() + one.get_height()) for one in found]
+    patches = [
+        patch for patch in figure.axes[0].patches if isinstance(patch, FancyBboxPatch) and patch.get_linewidth() == 0.7
+    ]
+    return [
+        (one.get_x(), one.get_y(), one.get_x() + one.get_width(), one.get_y() + one.get_height()) for one in patches
+    ]
 
 
 NETWORKS: dict[str, tuple[Layer, Any]] = {
@@ -47,24 +51,24 @@ NETWORKS: dict[str, tuple[Layer, Any]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
-def test_boxes_lie_apart_or_inside_one_another_and_in_the_picture(name: str) -> None:
+def test_boxes_are_disjoint_or_nested_and_inside_the_picture(name: str) -> None:
     figure = draw_network(*NETWORKS[name])
-    found = boxes(figure)
+    result = boxes(figure)
     width, height = figure.get_size_inches() * 72
-    assert found
-    for index, (left, top, right, bottom) in enumerate(found):
+    assert result
+    for index, (left, top, right, bottom) in enumerate(result):
         assert left >= 0
         assert top >= 0
         assert right <= width + 1e-6
         assert bottom <= height + 1e-6
-        for x, y, u, v in found[:index]:
+        for x, y, u, v in result[:index]:
             apart = u <= left or right <= x or v <= top or bottom <= y
             inside = x <= left and y <= top and right <= u and bottom <= v
             assert apart or inside
     assert png(figure).startswith(b"\x89PNG")
 
 
-def test_a_residual_network_says_what_its_blocks_do() -> None:
+def test_drawn_residual_blocks_are_described() -> None:
     said = texts(draw_network(resnet18(), (3, 224, 224)))
     for words in ("stem", "stage4", "conv  7 x 7 / 2, 64", "block1 to block2, 2 times", "+", "scores  1000"):
         assert words in said
@@ -80,7 +84,7 @@ def test_branches_have_their_names_and_auxiliaries_say_what_they_read() -> None:
     assert {"input: inception4a", "input: inception4d"} <= set(said)
 
 
-def test_equal_blocks_on_maps_of_other_sizes_are_drawn_each() -> None:
+def test_equal_blocks_are_drawn_separately_for_each_map_size() -> None:
     said = texts(draw_network(vgg16(), (3, 224, 224)))
     assert {"block4", "block5"} <= set(said)
     assert said.count("conv1  3 x 3, 512") == 2

@@ -21,7 +21,7 @@ def three_classes() -> Dataset:
 
 
 @pytest.mark.parametrize("net", [mlp((64, 8, 10)), mlp((64, 2)), mlp((64, 1))])
-def test_outputs_that_are_not_as_many_as_the_classes_are_refused_before_training(net):
+def test_another_number_of_outputs_than_classes_is_refused_before_training(net):
     model = Model(net)
     with pytest.raises(
         PellucidError, match=r"values, but the data have 3 classes \(ant, bee, cow\); end the .*Dense\(3"
@@ -36,7 +36,7 @@ def test_outputs_that_are_not_as_many_as_the_classes_are_refused_before_training
     assert built.sha256() == before
 
 
-def test_classes_that_the_model_is_reported_count_too():
+def test_classes_given_to_the_model_are_checked():
     with pytest.raises(PellucidError, match=r"outputs 3 values, but the data have 2 classes \(a, b\)"):
         Model(mlp((64, 3)), classes=["a", "b"]).fit(digits().x, digits().y % 2, epochs=1, batch_size=9, verbose=False)
     with pytest.raises(
@@ -45,7 +45,7 @@ def test_classes_that_the_model_is_reported_count_too():
         Model(mlp((64, 3)), classes=12, input_shape=(1, 8, 8))
 
 
-def test_one_output_may_tell_two_classes_apart_and_regressions_have_none():
+def test_one_output_is_accepted_for_two_classes_and_regressions_need_no_classes():
     two = Dataset.from_arrays(digits().x, digits().y % 2, ("even", "odd"))
     assert Model(mlp((64, 1)), Quadratic(), SGD(0.1)).fit(two, epochs=1, batch_size=50, verbose=False)
     numbers = torch.rand(300, 4)
@@ -70,7 +70,7 @@ def test_maps_have_a_channel_for_each_class_and_several_outputs_are_left_alone()
         (Dense(2), "the network: Dense"),
     ],
 )
-def test_raw_scores_are_refused_by_the_loss_of_log_probabilities(net, where):
+def test_logits_are_refused_for_the_loss_of_log_probabilities(net, where):
     with pytest.raises(PellucidError, match=rf"^{where} is followed by NegativeLogLikelihood, .*LogSoftmax"):
         Model(net, "nll")
 
@@ -87,7 +87,7 @@ def test_raw_scores_are_refused_by_the_loss_of_log_probabilities(net, where):
         Graph({"a": (LogSoftmax(), "input"), "same": (Identity(), "a")}, ("same",)),
     ],
 )
-def test_log_probabilities_and_what_is_not_known_pass(net):
+def test_log_probabilities_and_merged_branches_are_accepted(net):
     assert Model(net, NegativeLogLikelihood()).net == net
 
 
@@ -105,8 +105,8 @@ def test_an_activation_that_the_loss_contains_is_refused_at_the_end_of_a_graph_t
     assert Model(graph, Quadratic()).net == graph
 
 
-def test_log_softmax_and_its_loss_learn_what_softmax_cross_entropy_learns():
+def test_log_softmax_with_its_loss_trains_as_softmax_cross_entropy():
     data, models = digits(), (Model(mlp((64, 10), output="log_softmax"), "nll"), Model(mlp((64, 10))))
-    found = [model.fit(data, epochs=2, batch_size=50, verbose=False)["train_loss"] for model in models]
-    assert found[0] == pytest.approx(found[1], rel=1e-4)
+    result = [model.fit(data, epochs=2, batch_size=50, verbose=False)["train_loss"] for model in models]
+    assert result[0] == pytest.approx(result[1], rel=1e-4)
     assert torch.allclose(models[0].predict(data), models[1].predict(data), atol=1e-4)

@@ -45,7 +45,7 @@ def test_the_range_of_images_is_read_without_a_copy_for_each_value(dtype):
     assert copies.count == 0
 
 
-def test_any_size_is_predicted_and_the_file_keeps_it(tmp_path):
+def test_images_of_any_size_are_predicted_before_and_after_saving(tmp_path):
     model = pixelwise()
     assert (model.input_shape, model.output_shape) == (ANY, (4, None, None))
     assert "3 x any x any -> 4 x any x any" in repr(model)
@@ -60,7 +60,7 @@ def test_any_size_is_predicted_and_the_file_keeps_it(tmp_path):
         assert torch.equal(same.predict(x), model.predict(x))
 
 
-def test_one_side_may_be_free():
+def test_either_height_or_width_may_be_free():
     model = Model(Sequential(c=Conv2d(2, 3)), input_shape=(3, None, 9), metrics=())
     assert (model.output_shape, model.predict(torch.rand(1, 3, 5, 9)).shape) == ((2, None, 7), (1, 2, 3, 7))
     with pytest.raises(PellucidError, match=r"the network takes \(3, None, 9\)"):
@@ -87,7 +87,7 @@ class Scenes:
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
-def test_padding_costs_nothing_in_an_evaluation(batch_size):
+def test_padding_of_a_batch_does_not_change_an_evaluation(batch_size):
     model, scenes = pixelwise(), Scenes()
     costs = [F.cross_entropy(torch_scores(model, x[None]), y[None], reduction="sum") for x, y in scenes.pairs]
     mean = float(sum(costs)) / sum(y.numel() for _, y in scenes.pairs)
@@ -98,9 +98,9 @@ def test_training_and_prediction_on_images_of_different_sizes():
     model, scenes = pixelwise(), Scenes()
     history = model.fit(scenes, validation=scenes, epochs=30, batch_size=2, verbose=False)
     assert history["val_loss"][-1] < history["val_loss"][0]
-    found = model.predict(scenes, batch_size=1)
-    assert [tuple(one.shape) for one in found] == [(4, *y.shape) for _, y in scenes.pairs]
-    torch.testing.assert_close(found[1], torch_scores(model, scenes.pairs[1][0][None]).softmax(1)[0])
+    predictions = model.predict(scenes, batch_size=1)
+    assert [tuple(one.shape) for one in predictions] == [(4, *y.shape) for _, y in scenes.pairs]
+    torch.testing.assert_close(predictions[1], torch_scores(model, scenes.pairs[1][0][None]).softmax(1)[0])
 
 
 def test_global_pooling_makes_a_classifier_of_any_size():
@@ -110,7 +110,7 @@ def test_global_pooling_makes_a_classifier_of_any_size():
     assert model.predict(torch.rand(2, 3, 11, 8)).shape == (2, 5)
 
 
-def test_a_network_that_needs_one_size_is_refused_by_its_parameter():
+def test_a_network_with_weights_for_one_size_is_refused_naming_the_parameter():
     with pytest.raises(PellucidError, match=r"input_shape \(3, None, None\): scores.weight is .* for 256; give fixed"):
         Model(Sequential(flat=Flatten(), scores=Dense(5)), input_shape=ANY)
 

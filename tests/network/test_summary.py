@@ -37,12 +37,12 @@ def lenet() -> Sequential:
 
 
 def test_lenet_counts_by_hand() -> None:
-    found = summary(lenet(), None, (1, 28, 28))
-    rows = {row.path: row for row in found.rows}
+    table = summary(lenet(), None, (1, 28, 28))
+    rows = {row.path: row for row in table.rows}
     assert list(rows) == list(lenet().children)
     # (1 25 + 1) 6, (6 25 + 1) 16, (400 + 1) 120, (120 + 1) 84, (84 + 1) 10: the 61,706 of LeNet-5 with full connections
     assert [rows[name].parameters for name in ("conv1", "conv2", "fc1", "fc2", "out")] == [156, 2416, 48120, 10164, 850]
-    assert found.parameters == 61_706
+    assert table.parameters == 61_706
     # 28² 6 25, 10² 16 150, 400 120, 120 84, 84 10
     assert [rows[name].multiply_adds for name in ("conv1", "conv2", "fc1", "fc2", "out")] == [
         117_600,
@@ -51,7 +51,7 @@ def test_lenet_counts_by_hand() -> None:
         10_080,
         840,
     ]
-    assert found.multiply_adds == 416_520
+    assert table.multiply_adds == 416_520
     assert rows["pool1"].multiply_adds == 0
     assert rows["conv1"].shape == (6, 28, 28)
     assert rows["pool2"].shape == (16, 5, 5)
@@ -66,7 +66,7 @@ def test_memory_counts_each_storage_once() -> None:
     assert rows["out"].memory == 40
 
 
-def test_the_first_convolution_of_alexnet() -> None:
+def test_the_first_convolution_of_alexnet_has_the_published_counts() -> None:
     # Krizhevsky et al. 2012: 96 kernels of 11 x 11 x 3, stride 4, on 227 x 227: 34,848 weights, 55 x 55 outputs
     row = summary(Sequential(conv1=Conv2d(96, 11, stride=4)), None, (3, 227, 227)).rows[0]
     assert row.parameters == 34_848 + 96
@@ -75,7 +75,7 @@ def test_the_first_convolution_of_alexnet() -> None:
     assert row.layer == "Conv2d(96, 11, stride=4)"
 
 
-def test_grouped_and_transposed_convolutions() -> None:
+def test_operations_of_grouped_and_transposed_convolutions() -> None:
     grouped = summary(Conv2d(8, 3, groups=4, bias=False), None, (4, 10, 10)).rows[0]
     assert grouped.parameters == 8 * 1 * 9
     assert grouped.multiply_adds == 8 * 8 * 8 * 9  # 8 x 8 outputs in 8 maps, 9 weights each
@@ -95,7 +95,7 @@ def test_a_network_in_double_precision_has_outputs_of_eight_bytes() -> None:
     assert (row.multiply_adds, row.memory) == (12, 4 * 8)
 
 
-def test_several_inputs_outputs_and_uses() -> None:
+def test_a_summary_lists_several_inputs_outputs_and_calls() -> None:
     net = Sequential(fork=Fork(a=Dense(3), b=Dense(3)), arm=Shared(Dense(4)), join=Concat())
     rows = {row.path: row for row in summary(net, None, (5,)).rows}
     arm = rows["arm.layer"]
@@ -107,7 +107,7 @@ def test_several_inputs_outputs_and_uses() -> None:
     assert summary(graph, None, ((3,), (3,))).rows[0].shape == (3,)
 
 
-def test_given_parameters_stay_as_they_are() -> None:
+def test_given_parameters_are_unchanged() -> None:
     net = Sequential(norm=BatchNorm(), flat=Flatten(), out=Dense(2))
     params, _ = net.init((2, 3, 3), torch.Generator().manual_seed(0))
     before = {name: value.clone() for name, value in params["norm"].items()}
@@ -115,25 +115,25 @@ def test_given_parameters_stay_as_they_are() -> None:
     assert all(torch.equal(before[name], value) for name, value in params["norm"].items())
 
 
-def test_text_and_json() -> None:
-    found = summary(lenet(), None, (1, 28, 28))
-    lines = str(found).splitlines()
+def test_a_summary_is_aligned_text_and_json() -> None:
+    table = summary(lenet(), None, (1, 28, 28))
+    lines = str(table).splitlines()
     assert len(lines) == 1 + 12 + 1
     assert lines[0].split() == ["path", "layer", "output", "parameters", "multiply-adds", "memory"]
     assert lines[-1].split()[:3] == ["total", "61,706", "416,520"]
     ends = {line.index(number) + len(number) for line, number in ((lines[1], " 156"), (lines[4], "2,416"))}
     assert ends == {lines[0].index("parameters") + len("parameters")}
-    plain = json.loads(json.dumps(found.to_json()))
+    plain = json.loads(json.dumps(table.to_json()))
     assert plain["parameters"] == 61_706
     assert plain["layers"][0]["shape"] == [6, 28, 28]
 
 
-def test_layers_are_written_as_one_would_type_them() -> None:
+def test_layers_are_printed_as_python_expressions() -> None:
     assert describe(ReLU()) == "ReLU"
     assert describe(Conv2d(6, 5, padding="same", bias=False)) == "Conv2d(6, 5, padding='same', bias=False)"
 
 
-def test_bytes_in_readable_units() -> None:
+def test_bytes_are_printed_in_readable_units() -> None:
     assert [bytes_text(n) for n in (0, 1023, 1024, 1536, 5 << 20, 3 << 30)] == [
         "0 B",
         "1,023 B",

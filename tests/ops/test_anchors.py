@@ -28,11 +28,11 @@ def test_the_nine_anchors_are_those_printed():
 
 def test_anchors_of_two_maps_are_shifted_row_by_row():
     bases = [torch.tensor([[0.0, 0.0, 4.0, 4.0], [1.0, 1.0, 3.0, 3.0]]), torch.tensor([[0.0, 0.0, 8.0, 6.0]])]
-    found = grid_anchors(bases, [(2, 3), (1, 2)], [4, (6, 8)])
+    result = grid_anchors(bases, [(2, 3), (1, 2)], [4, (6, 8)])
     first = [
         [4 * c + a, 4 * r + a, 4 * c + b, 4 * r + b] for r in range(2) for c in range(3) for a, b in ((0, 4), (1, 3))
     ]
-    assert found.tolist() == [*first, [0, 0, 8, 6], [8, 0, 16, 6]]
+    assert result.tolist() == [*first, [0, 0, 8, 6], [8, 0, 16, 6]]
 
 
 def test_ssd300_has_8732_priors():

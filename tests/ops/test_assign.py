@@ -31,17 +31,17 @@ def names(reason: torch.Tensor) -> list[str]:
     return [Reason(code).name for code in reason.tolist()]
 
 
-def test_every_reason_is_explained():
+def test_every_reason_of_an_assignment_has_a_text():
     assert set(REASONS) == set(Reason)
 
 
 def test_thresholds_and_best_anchors_are_those_of_a_loop():
     anchors, boxes = drawn(400, seed=3), drawn(12, seed=4)
-    found = assign_by_iou(anchors, boxes, 0.5, 0.3, floor=0.05, best=True)
+    assignment = assign_by_iou(anchors, boxes, 0.5, 0.3, floor=0.05, best=True)
     table = [[iou(a, b) for b in boxes.tolist()] for a in anchors.tolist()]
     best = [max(row[k] for row in table) for k in range(12)]
     seen = set()
-    for row, matched, reason in zip(table, found.matched.tolist(), names(found.reason), strict=True):
+    for row, matched, reason in zip(table, assignment.matched.tolist(), names(assignment.reason), strict=True):
         top = max(row)
         is_best = any(row[k] == best[k] > 0 for k in range(12))
         expected = (
@@ -59,64 +59,64 @@ def test_thresholds_and_best_anchors_are_those_of_a_loop():
         assert matched == (row.index(top) if top >= 0.5 or is_best else -1)
         seen.add(expected)
     assert seen == {"OVERLAP", "BEST", "FAR", "BETWEEN", "BACKGROUND"}
-    assert torch.equal(found.negative, found.reason == Reason.BACKGROUND)
+    assert torch.equal(assignment.negative, assignment.reason == Reason.BACKGROUND)
 
 
 def test_a_box_that_overlaps_no_anchor_does_not_tie_with_all():
     anchors = grid(10, 4, 8.0)
     boxes = torch.tensor([[100.0, 100.0, 120.0, 120.0], [3.0, 3.0, 3.0, 3.0]]).double()
-    for found in (
+    for result in (
         assign_by_iou(anchors, boxes, best=True),
         assign_bipartite(anchors, boxes),
         assign_atss(anchors, [16], boxes),
     ):
-        assert not found.positive.any()
+        assert not result.positive.any()
 
 
-def test_a_pixel_has_its_best_anchors():
+def test_a_box_of_one_pixel_is_assigned_to_its_best_anchor():
     anchors, pixel = grid(10, 4, 8.0, 4.0), torch.tensor([[14.0, 25.0, 15.0, 26.0]]).double()
-    for found in (assign_by_iou(anchors, pixel, best=True), assign_bipartite(anchors, pixel)):
-        assert found.positive.nonzero()[:, 0].tolist() == [2 * (2 * 4 + 1) + 1]  # the small anchor of row 2, column 1
-        assert names(found.reason[found.positive]) == ["BEST"]
+    for result in (assign_by_iou(anchors, pixel, best=True), assign_bipartite(anchors, pixel)):
+        assert result.positive.nonzero()[:, 0].tolist() == [2 * (2 * 4 + 1) + 1]  # the small anchor of row 2, column 1
+        assert names(result.reason[result.positive]) == ["BEST"]
 
 
 @pytest.mark.parametrize("crowd", [None, torch.zeros(0, dtype=torch.bool)])
 def test_without_objects_everything_is_background(crowd: torch.Tensor | None):
     anchors = grid(10, 4, 8.0)
-    for found in (
+    for result in (
         assign_by_iou(anchors, NOTHING, best=True, crowd=crowd),
         assign_bipartite(anchors, NOTHING, crowd=crowd),
         assign_atss(anchors, [16], NOTHING, crowd=crowd),
         assign_grid((4, 4), 10, NOTHING, crowd=crowd),
         assign_best_anchor(anchors, [torch.tensor([[8.0, 8.0]])], [(4, 4)], [10], NOTHING, anchors, crowd=crowd),
     ):
-        assert found.matched.tolist() == [-1] * 16
-        assert found.negative.all()
+        assert result.matched.tolist() == [-1] * 16
+        assert result.negative.all()
 
 
 def test_anchors_in_crowds_are_ignored():
     anchors = grid(10, 4, 8.0)
     boxes = torch.tensor([[0.0, 0.0, 20.0, 20.0], [31.0, 31.0, 39.0, 39.0]]).double()
     crowd = torch.tensor([True, False])
-    for found in (
+    for result in (
         assign_by_iou(anchors, boxes, best=True, crowd=crowd),
         assign_bipartite(anchors, boxes, crowd=crowd),
         assign_atss(anchors, [16], boxes, crowd=crowd),
         assign_grid((4, 4), 10, boxes, crowd=crowd),
         assign_best_anchor(anchors, [torch.tensor([[8.0, 8.0]])], [(4, 4)], [10], boxes, crowd=crowd),
     ):
-        assert (found.reason == Reason.CROWD).nonzero()[:, 0].tolist() == [0, 1, 4, 5]
-        assert found.positive.nonzero()[:, 0].tolist() == [15]
-        assert found.matched[15] == 1
+        assert (result.reason == Reason.CROWD).nonzero()[:, 0].tolist() == [0, 1, 4, 5]
+        assert result.positive.nonzero()[:, 0].tolist() == [15]
+        assert result.matched[15] == 1
 
 
 def test_anchors_beyond_the_image_are_ignored():
     anchors = grid(10, 3, 8.0, 14.0)
-    found = assign_by_iou(anchors, torch.tensor([[-2.0, -2.0, 12.0, 12.0]]).double(), best=True, size=(30, 28))
-    outside = (found.reason == Reason.OUTSIDE).view(3, 3, 2)
+    assignment = assign_by_iou(anchors, torch.tensor([[-2.0, -2.0, 12.0, 12.0]]).double(), best=True, size=(30, 28))
+    outside = (assignment.reason == Reason.OUTSIDE).view(3, 3, 2)
     assert outside[:, :, 0].tolist() == [[False, False, True]] * 3  # 21 + 8 > 28
     assert outside[:, :, 1].sum() == 8
-    assert found.positive.nonzero()[:, 0].tolist() == [0]
+    assert assignment.positive.nonzero()[:, 0].tolist() == [0]
 
 
 def test_adaptive_thresholds_are_those_of_a_loop():
@@ -124,7 +124,7 @@ def test_adaptive_thresholds_are_those_of_a_loop():
     boxes = torch.tensor(
         [[5, 5, 25, 30], [40, 20, 90, 80], [42, 22, 60, 44], [0, 0, 96, 96], [70.2, 70.2, 71.1, 71.3]]
     ).double()
-    found = assign_atss(anchors, [144, 36, 9], boxes, nearest=5)
+    assignment = assign_atss(anchors, [144, 36, 9], boxes, nearest=5)
     best = [(-1, 0.0)] * len(anchors)
     rows = anchors.tolist()
     for k, box in enumerate(boxes.tolist()):
@@ -139,10 +139,10 @@ def test_adaptive_thresholds_are_those_of_a_loop():
             inside = box[0] < x < box[2] and box[1] < y < box[3]
             if overlap >= threshold and inside and overlap > best[i][1]:
                 best[i] = (k, overlap)
-    assert found.matched.tolist() == [k for k, _ in best]
-    assert {0, 1, 2, 3} <= set(found.matched.tolist())
-    assert names(found.reason[found.positive]) == ["NEAR"] * int(found.positive.sum())
-    assert {"LOW", "OFF_CENTRE", "NOT_NEAR"} <= set(names(found.reason[found.negative]))
+    assert assignment.matched.tolist() == [k for k, _ in best]
+    assert {0, 1, 2, 3} <= set(assignment.matched.tolist())
+    assert names(assignment.reason[assignment.positive]) == ["NEAR"] * int(assignment.positive.sum())
+    assert {"LOW", "OFF_CENTRE", "NOT_NEAR"} <= set(names(assignment.reason[assignment.negative]))
 
 
 def distance(a: list[float], b: list[float]) -> float:
@@ -152,7 +152,7 @@ def distance(a: list[float], b: list[float]) -> float:
 def test_bipartite_pairs_are_those_of_the_greedy_loop():
     anchors, boxes = drawn(200, seed=5), drawn(15, seed=6)
     boxes = torch.cat([boxes, boxes[:3] + 0.01])  # rivals for one anchor
-    found = assign_bipartite(anchors, boxes, threshold=0.4)
+    assignment = assign_bipartite(anchors, boxes, threshold=0.4)
     table = {(i, k): iou(a, b) for i, a in enumerate(anchors.tolist()) for k, b in enumerate(boxes.tolist())}
     own = {}
     left = dict(table)
@@ -163,8 +163,8 @@ def test_bipartite_pairs_are_those_of_the_greedy_loop():
     for i in range(len(anchors)):
         row = [table[i, k] for k in range(len(boxes))]
         expected = own.get(i, row.index(max(row)) if max(row) >= 0.4 else -1)
-        assert found.matched[i] == expected
-        assert Reason(int(found.reason[i])).name == (
+        assert assignment.matched[i] == expected
+        assert Reason(int(assignment.reason[i])).name == (
             "BEST" if i in own else "OVERLAP" if expected >= 0 else "BACKGROUND"
         )
     assert len(own) == 18
@@ -172,17 +172,17 @@ def test_bipartite_pairs_are_those_of_the_greedy_loop():
 
 def test_many_equal_boxes_each_get_an_anchor():
     anchors = grid(4, 8, 8.0)
-    found = assign_bipartite(anchors, torch.tensor([[8.0, 8.0, 16.0, 16.0]]).double().repeat(9, 1))
-    assert sorted(found.matched[found.reason == Reason.BEST].tolist()) == list(range(9))
+    assignment = assign_bipartite(anchors, torch.tensor([[8.0, 8.0, 16.0, 16.0]]).double().repeat(9, 1))
+    assert sorted(assignment.matched[assignment.reason == Reason.BEST].tolist()) == list(range(9))
 
 
-def test_a_cell_learns_the_first_box_whose_centre_it_holds():
+def test_a_cell_is_assigned_the_first_box_with_its_centre_inside():
     boxes = torch.tensor(
         [[12.0, 2.0, 16.0, 8.0], [11.0, 1.0, 15.0, 9.0], [0.0, 0.0, 40.0, 30.0], [39.0, 29.0, 41.0, 31.0]]
     )
-    found = assign_grid((3, 4), 10, boxes)
-    assert found.matched.tolist() == [-1, 0, -1, -1, -1, -1, 2, -1, -1, -1, -1, 3]
-    assert names(found.reason)[1] == "CELL"
+    assignment = assign_grid((3, 4), 10, boxes)
+    assert assignment.matched.tolist() == [-1, 0, -1, -1, -1, -1, 2, -1, -1, -1, -1, 3]
+    assert names(assignment.reason)[1] == "CELL"
 
 
 def test_the_best_anchor_is_that_of_the_most_similar_shape():
@@ -198,15 +198,15 @@ def test_the_best_anchor_is_that_of_the_most_similar_shape():
     )
     predicted = anchors.clone()
     predicted[3] = torch.tensor([0.0, 0.0, 19.0, 8.0])  # IoU 8/9 with the second box
-    found = assign_best_anchor(anchors, shapes, sizes, strides, boxes, predicted, 0.85)
+    assignment = assign_best_anchor(anchors, shapes, sizes, strides, boxes, predicted, 0.85)
     # Box 0: square, cell (2, 1); box 1: wide, cell (0, 0); box 2: the large one, whose map begins at 32, cell (1, 1);
     # box 3: the anchor of box 0.
-    assert {i: k for i, k in enumerate(found.matched.tolist()) if k >= 0} == {2 * 9: 0, 1: 1, 35: 2}
-    assert names(found.reason[[18, 1, 35]]) == ["SHAPE"] * 3
-    assert (found.reason == Reason.PREDICTED).nonzero()[:, 0].tolist() == [3]
+    assert {i: k for i, k in enumerate(assignment.matched.tolist()) if k >= 0} == {2 * 9: 0, 1: 1, 35: 2}
+    assert names(assignment.reason[[18, 1, 35]]) == ["SHAPE"] * 3
+    assert (assignment.reason == Reason.PREDICTED).nonzero()[:, 0].tolist() == [3]
 
 
-def test_samples_have_at_most_their_share_of_positives():
+def test_samples_have_at_most_the_given_fraction_of_positives():
     anchors, boxes = drawn(500, seed=3), drawn(12, seed=4)
     assignment = assign_by_iou(anchors, boxes, 0.3, 0.3)
     positives = int(assignment.positive.sum())

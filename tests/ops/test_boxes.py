@@ -48,12 +48,12 @@ def test_giou_and_diou_of_two_boxes_by_hand():
     assert paired_diou(box, other).tolist() == pytest.approx([1.0, 1 / 3 - 1 / 13, -16 / 40, 1 / 4 - 0.5 / 8])
 
 
-def test_two_points_in_one_place_are_no_nan():
+def test_distances_of_boxes_without_area_are_finite():
     point = torch.zeros(1, 4)
     assert [f(point, point).item() for f in (paired_giou, paired_diou, coverage, box_iou)] == [0.0] * 4
 
 
-def test_centres_and_clipped_boxes():
+def test_centres_and_clipped_boxes_by_hand():
     boxes = torch.tensor([[-2.0, 1.0, 4.0, 9.0], [7.0, 8.0, 9.0, 9.0]])
     assert centres(boxes).tolist() == [[1.0, 5.0], [8.0, 8.5]]
     assert clip(boxes, (5, 6)).tolist() == [[0.0, 1.0, 4.0, 5.0], [6.0, 5.0, 6.0, 5.0]]

@@ -72,19 +72,19 @@ def test_colours_outside_the_gamut_keep_lightness_and_hue():
     rng = torch.Generator().manual_seed(0)
     lab = torch.rand(2, 3, 100, 100, generator=rng) * torch.tensor([100.0, 260, 260])[:, None, None]
     lab[:, 1:] -= 130
-    found = into_gamut(lab)
-    rgb = lab_to_rgb(found)
+    result = into_gamut(lab)
+    rgb = lab_to_rgb(result)
     assert rgb.min() > -2e-4
     assert rgb.max() < 1 + 2e-4
     in_8_bits = by_skimage(rgb2lab, (rgb.clamp(0, 1) * 255).round().double() / 255)
     assert (in_8_bits[:, 0] - lab[:, 0]).abs().max() <= 0.5
-    assert torch.equal(found[:, 0], lab[:, 0])
-    across = found[:, 1] * lab[:, 2] - found[:, 2] * lab[:, 1]
+    assert torch.equal(result[:, 0], lab[:, 0])
+    across = result[:, 1] * lab[:, 2] - result[:, 2] * lab[:, 1]
     assert across.abs().max() < 0.05  # of products up to 130 x 130
-    assert ((found[:, 1:] * lab[:, 1:]) >= 0).all()
+    assert ((result[:, 1:] * lab[:, 1:]) >= 0).all()
     already = ((lab_to_rgb(lab) >= 0) & (lab_to_rgb(lab) <= 1)).all(1, keepdim=True).expand_as(lab)
     assert 0 < already.sum() < already.numel()
-    assert torch.equal(found[already], lab[already])
+    assert torch.equal(result[already], lab[already])
 
 
 def test_the_chroma_is_the_largest_of_the_gamut():
@@ -95,8 +95,8 @@ def test_the_chroma_is_the_largest_of_the_gamut():
     there = torch.stack([lab_to_rgb(scaled(face, factor)) for factor in factors])  # (factors, 1, 3, 1, colours)
     crossed_once = (((there < 0) | (there > 1)).any(2)[:, 0, 0] == (factors > 1)[:, None]).all(0)
     assert crossed_once.sum() > 300
-    found = into_gamut(scaled(face, 1.5))
-    torch.testing.assert_close(found[..., crossed_once], face[..., crossed_once], rtol=0, atol=0.25)
+    result = into_gamut(scaled(face, 1.5))
+    torch.testing.assert_close(result[..., crossed_once], face[..., crossed_once], rtol=0, atol=0.25)
 
 
 def scaled(lab, factor):
@@ -104,8 +104,8 @@ def scaled(lab, factor):
 
 
 def test_lightness_outside_of_0_to_100_is_limited():
-    found = into_gamut(pixels((-3.0, 5.0, 5.0), (104.0, -5.0, 5.0)))
-    torch.testing.assert_close(found, pixels((0.0, 0, 0), (100.0, 0, 0)), rtol=0, atol=0.02)
+    rgb = into_gamut(pixels((-3.0, 5.0, 5.0), (104.0, -5.0, 5.0)))
+    torch.testing.assert_close(rgb, pixels((0.0, 0, 0), (100.0, 0, 0)), rtol=0, atol=0.02)
 
 
 @pytest.mark.parametrize(("first", "second", "expected"), SHARMA)

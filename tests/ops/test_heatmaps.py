@@ -22,9 +22,9 @@ def test_a_gaussian_is_normalized_cut_at_three_sigma_and_centred_on_its_point() 
 
 def test_one_hot_is_the_cell_that_holds_the_point_and_points_outside_are_on_the_border() -> None:
     points = torch.tensor([[0.0, 0.0], [2.99, 1.0], [3.0, 2.0], [-4.0, 1.5], [9.0, 9.0]])
-    found = heatmaps.gaussians(points, (2, 3), 0.0).flatten(1)
-    assert found.argmax(1).tolist() == [0, 5, 5, 3, 5]
-    assert found.sum(1).tolist() == [1] * 5
+    tensors = heatmaps.gaussians(points, (2, 3), 0.0).flatten(1)
+    assert tensors.argmax(1).tolist() == [0, 5, 5, 3, 5]
+    assert tensors.sum(1).tolist() == [1] * 5
     assert heatmaps.inside(points, (2, 3)).tolist()[3:] == [[0.0, 1.5], [3.0, 2.0]]
 
 
@@ -54,7 +54,7 @@ def test_the_logarithm_of_a_gaussian_has_its_maximum_exactly_at_its_centre() -> 
     torch.testing.assert_close(heatmaps.taylor(tilted), centre, atol=1e-9, rtol=0)
 
 
-def test_no_parabola_has_no_shift() -> None:
+def test_a_maximum_without_a_parabola_is_not_shifted() -> None:
     maps = torch.zeros(2, 4, 4)
     maps[1, 0, 2] = 5.0  # on the border
     assert heatmaps.taylor(maps).tolist() == [[0.5, 0.5], [2.5, 0.5]]
@@ -62,26 +62,28 @@ def test_no_parabola_has_no_shift() -> None:
     assert heatmaps.quarter(single).tolist() == heatmaps.taylor(single).tolist() == [[0.5, 0.5]]
 
 
-def test_the_mass_within_a_radius() -> None:
+def test_the_mass_within_a_radius_is_the_sum_of_its_cells() -> None:
     p = torch.full((1, 4, 5), 0.05)
     assert heatmaps.mass_within(p, torch.tensor([[2.5, 2.0]]), 1.0).item() == pytest.approx(0.1)
     assert heatmaps.mass_within(p, torch.tensor([[2.5, 1.5]]), 1.0).item() == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("decode", ["expectation", "quarter", "taylor"])
-def test_a_map_made_of_its_target_is_decoded_to_the_point(decode: str) -> None:
+def test_the_heat_map_of_a_point_is_decoded_to_the_point(decode: str) -> None:
     """To within what the decoding can tell: an eighth of a cell for a quarter's shift, exactly for the parabola."""
     rng = torch.Generator().manual_seed(1)
     points = 20 + 70 * torch.rand(3, 40, 2, generator=rng, dtype=torch.float64)  # of an image of 112 pixels
     logits = heatmaps.gaussians(points / 4, (28, 28), 1.0).clamp_min(1e-12).log()
-    found = HeatMaps(decode=decode).predict(logits)  # type: ignore[arg-type]
-    assert found.shape == (3, 40, 3)
+    predictions = HeatMaps(decode=decode).predict(logits)  # type: ignore[arg-type]
+    assert predictions.shape == (3, 40, 3)
     most = {"expectation": 0.2, "quarter": 1.1, "taylor": 1e-6}[decode]  # pixels
-    assert float((found[..., :2] - points).abs().max()) < most
-    assert bool((found[..., 2] > 0.95).all())
+    assert float((predictions[..., :2] - points).abs().max()) < most
+    assert bool((predictions[..., 2] > 0.95).all())
 
 
 def test_coordinates_are_fractions_of_the_sides_from_the_centre() -> None:
     y = torch.tensor([[0.0, 0.0, -0.5, 0.5, 0.25, -0.1]])
-    found = Coordinates((40, 60)).predict(y)
-    assert found.tolist()[0] == [pytest.approx(row) for row in ([30.0, 20.0, 1.0], [0.0, 40.0, 1.0], [45.0, 16.0, 1.0])]
+    predictions = Coordinates((40, 60)).predict(y)
+    assert predictions.tolist()[0] == [
+        pytest.approx(row) for row in ([30.0, 20.0, 1.0], [0.0, 40.0, 1.0], [45.0, 16.0, 1.0])
+    ]

@@ -27,12 +27,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 def masks(count: int) -> list[np.ndarray]:
     """Return random masks of odd sizes, some empty, some full, some of few long runs."""
     rng = np.random.default_rng(0)
-    found = [np.zeros((1, 1), bool), np.ones((1, 1), bool), np.ones((1, 7), bool), np.zeros((7, 1), bool)]
+    result = [np.zeros((1, 1), bool), np.ones((1, 1), bool), np.ones((1, 7), bool), np.zeros((7, 1), bool)]
     for k in range(count):
         height, width = rng.integers(1, 60, 2)
         mask = rng.random((height, width)) < rng.random()
-        found.append(mask.repeat(9, 0).repeat(5, 1) if k % 3 == 0 else mask)
-    return found
+        result.append(mask.repeat(9, 0).repeat(5, 1) if k % 3 == 0 else mask)
+    return result
 
 
 def test_compressed_run_lengths_equal_pycocotools():
@@ -43,7 +43,7 @@ def test_compressed_run_lengths_equal_pycocotools():
         assert np.array_equal(decode_rle(text, mask.shape).numpy(), mask)
 
 
-def test_long_runs():
+def test_long_runs_equal_pycocotools():
     mask = np.zeros((2100, 1800), bool)
     mask[3:2000, 7:1700] = True
     text = coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"].decode()
@@ -51,14 +51,16 @@ def test_long_runs():
     assert np.array_equal(decode_rle(text, mask.shape).numpy(), mask)
 
 
-def test_run_lengths_go_down_the_columns_and_begin_outside():
+def test_run_lengths_are_column_major_and_begin_with_the_background():
     mask = torch.tensor([[True, False], [True, True]])
     assert run_lengths(mask) == [0, 2, 1, 1]
     assert torch.equal(from_run_lengths([0, 2, 1, 1], (2, 2)), mask)
     assert run_lengths(torch.zeros(2, 2, dtype=torch.bool)) == [4]
-    for found in masks(30):
-        plain = coco.frPyObjects({"size": [*found.shape], "counts": run_lengths(torch.from_numpy(found))}, *found.shape)
-        assert np.array_equal(coco.decode(plain), found)
+    for result in masks(30):
+        plain = coco.frPyObjects(
+            {"size": [*result.shape], "counts": run_lengths(torch.from_numpy(result))}, *result.shape
+        )
+        assert np.array_equal(coco.decode(plain), result)
 
 
 @pytest.mark.parametrize("step", [0, 0.1, 1])  # of the grid of the corners
@@ -97,7 +99,7 @@ def test_polygons_of_fewer_points_are_refused(polygon):
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8, 1.0])  # of the pixels: parts, holes, and parts within holes
-def test_outlines_are_filled_to_the_mask_itself(share):
+def test_filled_outlines_equal_the_mask(share):
     rng = np.random.default_rng(2)
     for _ in range(60):
         height, width = (int(side) for side in rng.integers(1, 20, 2))
@@ -141,6 +143,6 @@ def test_parts_of_an_outline_are_drawn_like_the_whole(monkeypatch):
     test_polygons_equal_pycocotools(0)
 
 
-def test_length_of_outlines():
+def test_the_length_of_outlines_is_the_sum_of_their_sides():
     assert outline_length([[0, 0, 10, 0, 10, 5, 0, 5], [1, 1, 2, 1, 2, 3]]) == 10 + 5 + 10 + 5 + 1 + 2 + 2
     assert outline_length([]) == 0

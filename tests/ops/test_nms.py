@@ -52,14 +52,14 @@ def test_the_first_boxes_suppress_later_ones(size: float, threshold: float):
 
 
 @pytest.mark.parametrize("step", [1.0, 3.0, 4.5])
-def test_a_chain_of_boxes_that_each_overlap_the_next(step: float):
+def test_a_chain_of_overlapping_boxes_is_suppressed_as_by_the_greedy_loop(step: float):
     left = step * torch.arange(200.0, dtype=torch.float64)
     boxes = torch.stack([left, 0 * left, left + 10, 0 * left + 10], 1)
     scores = torch.linspace(1, 0.1, 200, dtype=torch.float64)
     assert nms(boxes, scores, 0.35).tolist() == greedy(boxes, scores, 0.35)
 
 
-def test_labels_are_suppressed_apart():
+def test_boxes_of_different_labels_do_not_suppress_each_other():
     boxes, scores = drawn(300, size=50.0), scores_of(300)
     labels = torch.arange(300) % 3
     kept = batched_nms(boxes, scores, labels, 0.3)
@@ -85,7 +85,7 @@ def test_boxes_that_none_of_the_first_kept_ones_overlaps_have_no_suppressor() ->
     assert suppressors(boxes, torch.tensor([0]), 0.5).tolist() == [-1, 0, -1, -1]
 
 
-def test_boxes_without_area_and_no_boxes():
+def test_boxes_without_area_and_empty_inputs_are_accepted():
     points = torch.zeros(3, 4)
     assert nms(points, torch.tensor([0.1, 0.3, 0.2]), 0.5).tolist() == [1, 2, 0]
     assert nms(points[:0], torch.zeros(0), 0.5).tolist() == []

@@ -5,7 +5,7 @@ import torch
 from pellucid.optim import foreach
 
 
-def test_runs_cover_all_values_within_the_bound(monkeypatch):
+def test_runs_cover_all_values_within_the_size_limit(monkeypatch):
     monkeypatch.setattr(foreach, "MAX_RUN", 10)
     shapes = [(3,), (7,), (1,), (8, 3), (4,), (2, 16), (), (0,), (6,)]
     first = [torch.rand(shape) for shape in shapes]

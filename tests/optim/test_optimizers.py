@@ -132,7 +132,7 @@ def gradients_of(params: list[Tensor], step: int) -> list[Tensor]:
         return gradients(params, step)
 
 
-def test_only_what_it_is_given_decays_whatever_its_shape() -> None:
+def test_weight_decay_applies_to_the_given_paths_of_any_shape() -> None:
     scale, weight = torch.ones(3, 8, 8), torch.ones(2, 5)  # the scale of a LayerNorm over images has three axes
     optimizer = AdamW(lr=0.1, weight_decay=0.5)
     state = optimizer.init([scale, weight])
@@ -167,7 +167,7 @@ def test_update_leaves_gradients_alone_and_changes_parameters_in_place(kind: typ
 
 
 @each_pair
-def test_a_run_resumed_from_its_packed_state_goes_on_to_the_bit(name: str) -> None:
+def test_steps_from_a_restored_state_are_bit_identical(name: str) -> None:
     optimizer = PAIRS[name][0]
 
     def go(params: list[Tensor], state: dict[str, list[Tensor] | int], steps: range) -> None:
@@ -186,7 +186,7 @@ def test_a_run_resumed_from_its_packed_state_goes_on_to_the_bit(name: str) -> No
     assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
 
 
-def test_a_gradient_that_never_changes_has_no_variance_and_gives_no_nan() -> None:
+def test_a_constant_gradient_gives_finite_updates() -> None:
     optimizer = RMSprop(lr=0.1, rho=0.5, epsilon=1.0, centered=True)
     param, grad = torch.zeros(64), torch.rand(64, generator=torch.Generator().manual_seed(0)) + 0.1
     state = optimizer.init([param])
@@ -197,7 +197,7 @@ def test_a_gradient_that_never_changes_has_no_variance_and_gives_no_nan() -> Non
     torch.testing.assert_close(before - param, 0.1 * grad, rtol=1e-2, atol=0)
 
 
-def test_packed_state_is_named_by_what_it_is_and_by_the_parameter() -> None:
+def test_packed_state_is_named_by_moment_and_parameter() -> None:
     params = start()
     assert pack(SGD().init(params), PATHS) == {}
     assert list(pack(Momentum().init(params), PATHS)) == [

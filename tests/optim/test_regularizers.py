@@ -29,7 +29,7 @@ def weights() -> list[Tensor]:
 
 
 @each_sample
-def test_the_gradient_of_the_cost_is_added(regularizer: Regularizer) -> None:
+def test_the_gradient_of_the_penalty_is_added(regularizer: Regularizer) -> None:
     leaves = [weight.requires_grad_() for weight in weights()]
     expected = torch.autograd.grad(regularizer.cost(leaves, N), leaves)
     grads = [torch.ones_like(weight) for weight in weights()]
@@ -38,7 +38,7 @@ def test_the_gradient_of_the_cost_is_added(regularizer: Regularizer) -> None:
         torch.testing.assert_close(grad, 1 + by_cost, rtol=1e-12, atol=1e-14)
 
 
-def test_costs_are_the_formulas() -> None:
+def test_penalties_equal_their_formulas() -> None:
     values = torch.cat([weight.flatten() for weight in weights()])
     assert L2(5.0).cost(weights(), N).item() == pytest.approx(5 / (2 * N) * (values**2).sum().item())
     assert L1(0.3).cost(weights(), N).item() == pytest.approx(0.3 / N * values.abs().sum().item())
@@ -46,7 +46,7 @@ def test_costs_are_the_formulas() -> None:
     assert both.item() == pytest.approx(L1(0.3).cost(weights(), N).item() + L2(5.0).cost(weights(), N).item())
 
 
-def test_a_weight_of_zero_feels_no_l1() -> None:
+def test_l1_has_gradient_zero_at_zero() -> None:
     grads = [torch.zeros(1, 2)]
     L1(1.0).add_gradient([torch.tensor([[0.0, -2.0]])], grads, 10)
     assert grads[0].tolist() == [[0.0, pytest.approx(-0.1)]]
@@ -72,7 +72,7 @@ def test_decoupled_l1_is_the_soft_threshold_which_never_crosses_zero() -> None:
     assert any((weight == 0).any() for weight in shrunk)
 
 
-def test_decoupled_elastic_net_is_one_after_the_other() -> None:
+def test_decoupled_elastic_net_is_l1_followed_by_l2() -> None:
     shrunk, expected = weights(), weights()
     shrink_weights([ElasticNet(0.3, 0.2, decoupled=True)], shrunk, lr=0.25)
     for weight, before in zip(shrunk, expected, strict=True):
@@ -81,7 +81,7 @@ def test_decoupled_elastic_net_is_one_after_the_other() -> None:
 
 
 @each_sample
-def test_as_a_cost_term_weights_stay_and_gradients_change(regularizer: Regularizer) -> None:
+def test_a_coupled_penalty_changes_gradients_and_not_weights(regularizer: Regularizer) -> None:
     kept, grads, expected = weights(), weights(), weights()
     add_penalties([regularizer], kept, grads, N)
     shrink_weights([regularizer], kept, lr=0.1)

@@ -82,7 +82,7 @@ def test_a_hundred_rates_are_those_of_torch(name: str) -> None:
 
 
 @each_pair
-def test_the_step_alone_decides_so_that_resuming_is_exact(name: str) -> None:
+def test_rates_depend_only_on_the_step(name: str) -> None:
     schedule = PAIRS[name][0]
     points = [Progress(step, STEPS, EPOCH) for step in range(STEPS)]
     in_order = [schedule.factor(now, {}) for now in points]
@@ -101,7 +101,7 @@ def test_the_step_alone_decides_so_that_resuming_is_exact(name: str) -> None:
         ),
     ],
 )
-def test_a_plateau_is_what_torch_calls_one(ours: ReduceOnPlateau, options: dict[str, float]) -> None:
+def test_plateaus_are_those_of_torch(ours: ReduceOnPlateau, options: dict[str, float]) -> None:
     oracle = optimizer()
     scheduler = theirs.ReduceLROnPlateau(oracle, eps=0, **options)  # type: ignore[arg-type]
     rng = random.Random(0)
@@ -117,7 +117,7 @@ def test_a_plateau_is_what_torch_calls_one(ours: ReduceOnPlateau, options: dict[
     assert len(factors) > 2  # it did drop
 
 
-def test_what_a_plateau_remembers_is_plain_numbers_and_enough_to_resume() -> None:
+def test_the_state_of_a_plateau_is_plain_numbers_and_resumes_exactly() -> None:
     ours = ReduceOnPlateau(patience=1, cooldown=2)
     losses = [3.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0]
     memory = ours.begin()
@@ -130,7 +130,7 @@ def test_what_a_plateau_remembers_is_plain_numbers_and_enough_to_resume() -> Non
     assert memory["factor"] < 1
 
 
-def test_observing_changes_only_what_is_returned() -> None:
+def test_observing_returns_a_new_state_and_leaves_the_old_one() -> None:
     ours = ReduceOnPlateau(patience=0)
     memory = ours.begin()
     ours.observe(memory, math.inf)
@@ -146,14 +146,14 @@ def test_warm_up_before_a_plateau_warms_up_and_then_drops() -> None:
     assert schedule.factor(Progress(20, 100, 10), memory) == 0.5
 
 
-def test_schedules_that_watch_the_validation_loss_say_so() -> None:
+def test_schedules_declare_whether_they_need_the_validation_loss() -> None:
     assert ReduceOnPlateau().watches
     assert Warmup(3, ReduceOnPlateau()).watches
     assert not any(schedule.watches for schedule, _ in PAIRS.values())
 
 
 @pytest.mark.parametrize("schedule", [*(pair[0] for pair in PAIRS.values()), ReduceOnPlateau()], ids=repr)
-def test_what_is_remembered_is_json_from_the_start(schedule: Schedule) -> None:
+def test_the_initial_state_is_json(schedule: Schedule) -> None:
     memory = schedule.begin()
     assert json.loads(json.dumps(memory, allow_nan=False)) == memory
 

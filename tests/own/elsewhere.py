@@ -26,8 +26,8 @@ def refused_then_loaded(path: Path) -> tuple[str, list[tuple[str, dict[str, Any]
         refusal = str(error)
     from tests.own import counting
 
-    found = []
+    result = []
     for custom in ([], [counting.DensityLoss, counting.CountError]):
         model = Model.load(path, custom=custom)
-        found.append((model.sha256(), model.evaluate(counting.Blobs(8))))
-    return refusal, found
+        result.append((model.sha256(), model.evaluate(counting.Blobs(8))))
+    return refusal, result

@@ -83,7 +83,7 @@ def double(model):
     return {path: weight.double() for path, weight in model.weights.items()}
 
 
-def test_it_trains_saves_loads_and_verifies(model, tmp_path):
+def test_a_user_defined_activation_trains_saves_loads_and_verifies(model, tmp_path):
     model.save(tmp_path / "own.safetensors")
     same = Model.load(tmp_path / "own.safetensors")
     assert same.net == network()
@@ -93,10 +93,10 @@ def test_it_trains_saves_loads_and_verifies(model, tmp_path):
     assert model.verify(test.x[:4], test.y[:4]).ok
 
 
-def test_its_form_that_predicts_computes_the_same(model):
+def test_its_fused_form_gives_equal_predictions(model):
     x = digits(300, 310).x
-    found = inference(model.net, model.params)(x.clone())
-    torch.testing.assert_close(found, reference(model.weights, x)[0], rtol=1e-4, atol=1e-5)
+    result = inference(model.net, model.params)(x.clone())
+    torch.testing.assert_close(result, reference(model.weights, x)[0], rtol=1e-4, atol=1e-5)
 
 
 def test_a_trace_takes_its_derivative_apart(model):
@@ -134,13 +134,13 @@ def test_a_drawing_puts_it_into_the_box_of_the_layer_before():
     assert not any(text.startswith("act1") for text in texts)
 
 
-def test_relevance_passes_through_it(model):
+def test_relevance_passes_through_the_activation(model):
     x = digits(300, 302).x.double()
     weights = double(model)
     logits, hidden = reference(weights, x)
     target = logits.argmax(1)
     params = {name: {key: value.double() for key, value in part.items()} for name, part in model.params.items()}
-    found = lrp(model.net, params, x, target, composite="epsilon", epsilon=1e-9)
+    actual = lrp(model.net, params, x, target, composite="epsilon", epsilon=1e-9)
 
     # by matrices: R_i = x_i Σ_j w_ij R_j / z_j for each layer with weights, and unchanged through activations
     def shared(weight, below, z, relevance):
@@ -154,10 +154,10 @@ def test_relevance_passes_through_it(model):
     relevance = shared(weights["dense.weight"], maps, z, relevance).view(after.shape)
     back = F.conv_transpose2d(relevance / after, weights["conv.weight"], stride=2)
     expected = x * F.pad(back, (0, 8 - back.shape[3], 0, 8 - back.shape[2]))
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-7)
 
 
-def test_receptive_fields_go_through_it():
+def test_receptive_fields_pass_through_the_activation():
     net = Sequential(conv=Conv2d(2, 3, padding=1), act=Softplus(), conv2=Conv2d(1, 3, padding=1))
     params, _ = net.init((1, 9, 9), torch.Generator().manual_seed(0))
     run = forward_to(net, params, torch.randn(1, 1, 9, 9), "conv2[0, 4, 4]")

@@ -44,7 +44,7 @@ class Residual(Combinator):
         return dx + more, {"body": dparams, "merge": {}}
 
 
-def test_a_combinator_lives_as_ours_do(tmp_path, monkeypatch):
+def test_a_user_defined_combinator_trains_saves_loads_and_explains(tmp_path, monkeypatch):
     monkeypatch.setattr("pellucid.registry.REGISTERED", dict(REGISTERED))
     pellucid.register(Residual, Scale)
     body = Sequential(conv=Conv2d(1, 3, padding=1), scale=Scale())

@@ -40,7 +40,7 @@ def test_the_map_of_an_example_sums_to_its_count_and_the_index_alone_draws_it():
     assert torch.equal(alone.targets[0], some.targets[17])
 
 
-def test_it_learns_to_count(trained):
+def test_a_user_defined_task_learns_to_count(trained):
     result = trained.evaluate(HELD_OUT)
     images, maps = HELD_OUT.batch(range(64), torch.Generator())
     apart = trained.predict(images).sum((1, 2, 3)) - maps.sum((1, 2, 3))
@@ -73,16 +73,16 @@ def test_a_killed_training_resumes_to_the_same_weights(trained, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_new_process_loads_it_by_custom_or_by_registration(trained, tmp_path):
+def test_a_new_process_loads_the_model_by_custom_or_by_registration(trained, tmp_path):
     trained.save(tmp_path / "own.safetensors")
-    code, (refusal, found) = forked(elsewhere.refused_then_loaded, tmp_path / "own.safetensors")
+    code, (refusal, result) = forked(elsewhere.refused_then_loaded, tmp_path / "own.safetensors")
     assert code == 0
     assert "pellucid.register(DensityLoss)" in refusal
-    assert found == 2 * [(trained.sha256(), trained.evaluate(counting.Blobs(8)))]
+    assert result == 2 * [(trained.sha256(), trained.evaluate(counting.Blobs(8)))]
 
 
 @pytest.mark.parametrize("size", [(48, 80), (33, 47)])
-def test_it_counts_in_images_of_another_size(trained, size):
+def test_images_of_another_size_are_counted(trained, size):
     examples = [counting.draw(index, size, seed=5) for index in range(8)]
     counts = torch.stack([density for _, density in examples]).sum((1, 2, 3))
     answers = trained.predict(torch.stack([image for image, _ in examples]))
@@ -146,7 +146,7 @@ def test_a_run_of_fit_is_resumed_from_python(trained, run, capsys):
     assert "resume=True" in capsys.readouterr().err
 
 
-def test_mistakes_with_sources_and_files_are_answered_with_what_to_do(trained, run):
+def test_errors_about_sources_and_files_say_what_to_do(trained, run):
     class NoClasses(counting.Blobs):
         classes = ()
 

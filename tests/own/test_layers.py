@@ -32,7 +32,7 @@ class Noise(Scale):
         return dy, {}
 
 
-def test_what_a_layer_draws_depends_on_the_seed_and_the_step_alone():
+def test_random_values_of_a_layer_depend_only_on_seed_and_step():
     first, second, other = (Model(net(Noise()), optimizer=SGD(0.1), seed=seed) for seed in (1, 1, 2))
     for one in (first, second, other):
         torch.randn(3)  # what others draw makes no difference
@@ -40,7 +40,7 @@ def test_what_a_layer_draws_depends_on_the_seed_and_the_step_alone():
     assert first.sha256() == second.sha256() != other.sha256()
 
 
-def test_a_layer_that_may_draw_is_not_taken_for_frozen_features():
+def test_features_of_a_layer_with_random_values_are_not_cached():
     def trained(front):
         model = Model(net(front, conv=Conv2d(2, 3)), optimizer=SGD(0.1), input_shape=(1, 8, 8))
         model.freeze("conv.*")
@@ -63,7 +63,7 @@ class Decay(Constant):
         return 0.0
 
 
-def test_a_subclass_of_the_constant_schedule_is_asked():
+def test_a_subclass_of_the_constant_schedule_is_called_in_every_step():
     model = Model(net(Scale()), optimizer=SGD(0.1), schedule=Decay(), input_shape=(1, 8, 8))
     before = model.sha256()
     model.fit(digits(), epochs=1, batch_size=30, verbose=False)
@@ -99,13 +99,13 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("said", WRONG)
-def test_a_wrong_form_in_onnx_is_refused_and_names_the_layer(tmp_path, said):
-    error, write = WRONG[said]
+@pytest.mark.parametrize("message", WRONG)
+def test_a_wrong_form_in_onnx_is_refused_and_names_the_layer(tmp_path, message):
+    error, write = WRONG[message]
     model = Model(net(writing(write)()), input_shape=(1, 8, 8))
     with pytest.raises(error) as caught:
         to_onnx(model, tmp_path / "m.onnx")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
 
@@ -131,7 +131,7 @@ class Silent(Scale):
     onnx = Layer.onnx
 
 
-def test_what_has_no_form_is_named(tmp_path):
+def test_layers_that_cannot_be_exported_are_named(tmp_path):
     model = Model(net(Silent()), input_shape=(1, 8, 8))
     with pytest.raises(PellucidError, match="no ONNX operators for the layers Silent; use pellucid's own, or"):
         to_onnx(model, tmp_path / "m.onnx")

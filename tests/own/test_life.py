@@ -33,7 +33,7 @@ def focal(y, target):
 
 
 @pytest.mark.slow
-def test_the_users_parts_live_as_ours_do(tmp_path):
+def test_user_defined_classes_train_save_load_and_resume(tmp_path):
     # fit, two kill -9, each resumed, against the hash of the training that nobody killed
     expected = killed.train(tmp_path / "whole")
     last = tmp_path / "run/weights/last.safetensors"
@@ -49,16 +49,16 @@ def test_the_users_parts_live_as_ours_do(tmp_path):
     assert (best["best"], best["best_epoch"]) == (min(held), 1 + held.index(min(held)))
 
     # load and save in a new process, where nothing is registered
-    code, (sha256, found) = forked(elsewhere.saved_again, last, tmp_path / "again.safetensors")
+    code, (sha256, actual) = forked(elsewhere.saved_again, last, tmp_path / "again.safetensors")
     assert code == 0
     model = Model.load(tmp_path / "again.safetensors", custom=parts.PARTS)
     assert sha256 == model.sha256() == expected
-    assert found == model.evaluate(digits(300, 350))
+    assert actual == model.evaluate(digits(300, 350))
     test = digits(300, 350)
     logits = reference(model.weights, test.x)
-    assert found["errors"] == pytest.approx((logits.argmax(1) != test.y).double().mean().item())
-    assert found["loss"] == pytest.approx(focal(logits, test.y).item(), rel=1e-5)
-    assert found["spread"] == pytest.approx(logits.std().item(), rel=1e-5)
+    assert actual["errors"] == pytest.approx((logits.argmax(1) != test.y).double().mean().item())
+    assert actual["loss"] == pytest.approx(focal(logits, test.y).item(), rel=1e-5)
+    assert actual["spread"] == pytest.approx(logits.std().item(), rel=1e-5)
 
     # verify, trace and explain, against PyTorch's autograd
     x, y = test.x[:4], test.y[:4]

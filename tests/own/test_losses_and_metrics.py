@@ -39,8 +39,8 @@ def test_a_regression_has_the_mean_absolute_error_in_its_history():
     it = Model(Sequential(d=Dense(1)), "l1", seed=2)
     history = it.fit(x, y, epochs=3, batch_size=20, validation=(x[:20], y[:20]), verbose=False)
     assert "val_accuracy" not in history.last
-    wanted = oracle.mean_absolute_error(y[:20], it.predict(x[:20]))
-    assert history.last["val_mae"] == pytest.approx(wanted, rel=1e-5)
+    expected = oracle.mean_absolute_error(y[:20], it.predict(x[:20]))
+    assert history.last["val_mae"] == pytest.approx(expected, rel=1e-5)
 
 
 class OneLogit(Loss):
@@ -74,10 +74,10 @@ def test_one_output_is_split_at_the_middle_of_what_it_is(loss, ends):
     it = Model(Sequential([Dense(1), *ends]), loss, input_shape=(1,))
     for weight in it.weights.values():
         weight.fill_(0.4)  # the logit is 0.4 x + 0.4: above 0 for all x but -1, above 1/2 from 0.25
-    found = it.evaluate(x, y)
+    evaluation = it.evaluate(x, y)
     said = (0.4 * x[:, 0] + 0.4 >= 0).long()
-    assert found["accuracy"] == pytest.approx(oracle.accuracy_score(y, said))
-    assert found["macro_f1"] == pytest.approx(oracle.f1_score(y, said, average="macro"))
+    assert evaluation["accuracy"] == pytest.approx(oracle.accuracy_score(y, said))
+    assert evaluation["macro_f1"] == pytest.approx(oracle.f1_score(y, said, average="macro"))
     assert predictions(it, it.fitting(examples(x, y))).accuracy == pytest.approx(oracle.accuracy_score(y, said))
 
 
@@ -95,9 +95,9 @@ def test_a_loss_of_numbers_on_classes_has_the_accuracy_too():
 def test_ignored_examples_count_in_no_accuracy():
     it = model(SoftmaxCrossEntropy(ignore=3), input_shape=(1, 8, 8))
     kept = digits().y != 3
-    wanted = oracle.accuracy_score(digits().y[kept], it.predict(digits().x[kept]).argmax(1))
-    assert predictions(it, it.fitting(examples(digits()))).accuracy == pytest.approx(wanted)
-    assert it.evaluate(digits())["accuracy"] == pytest.approx(wanted)
+    expected = oracle.accuracy_score(digits().y[kept], it.predict(digits().x[kept]).argmax(1))
+    assert predictions(it, it.fitting(examples(digits()))).accuracy == pytest.approx(expected)
+    assert it.evaluate(digits())["accuracy"] == pytest.approx(expected)
 
 
 def test_two_partial_functions_are_two_metrics():
@@ -105,14 +105,14 @@ def test_two_partial_functions_are_two_metrics():
         return oracle.fbeta_score(targets, outputs.argmax(1), beta=beta, average="macro")
 
     it = model(metrics=[partial(f_beta, beta=1), partial(f_beta, beta=2)], input_shape=(1, 8, 8))
-    found = it.evaluate(digits())
+    evaluation = it.evaluate(digits())
     said = it.predict(digits().x).argmax(1)
     for beta in (1, 2):
-        wanted = oracle.fbeta_score(digits().y, said, beta=beta, average="macro")
-        assert found[f"f_beta(beta={beta})"] == pytest.approx(wanted)
+        expected = oracle.fbeta_score(digits().y, said, beta=beta, average="macro")
+        assert evaluation[f"f_beta(beta={beta})"] == pytest.approx(expected)
 
 
-def test_one_method_is_a_loss():
+def test_a_loss_needs_only_the_method_compute():
     assert Loss.__abstractmethods__ == {"compute"}
     it = model(OwnFocal())
     assert it.metrics == ("accuracy",)
@@ -135,15 +135,15 @@ def test_verify_finds_a_wrong_gradient_of_a_loss():
 
 
 @pytest.mark.parametrize(
-    ("y", "said"),
+    ("y", "message"),
     [
         (torch.tensor([0, 10, 1]), "the targets contain classes 0 to 10, but the network has outputs for 0 to 9"),
         (torch.tensor([0, -1, 1]), "the targets contain classes -1 to 1"),
         (torch.tensor([0.0, float("nan"), 1.0]), "targets must be finite"),
     ],
 )
-def test_targets_are_checked_though_the_loss_does_not(y, said):
-    with pytest.raises(PellucidError, match=said):
+def test_targets_are_checked_though_the_loss_does_not(y, message):
+    with pytest.raises(PellucidError, match=message):
         model(OwnFocal()).fit(torch.rand(3, 1, 8, 8), y, epochs=1, batch_size=3, verbose=False)
 
 
@@ -169,10 +169,10 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("said", WRONG)
-def test_what_compute_must_return_is_reported_before_the_first_step(said):
-    with pytest.raises(PellucidError, match=said):
-        model(answering(WRONG[said])).fit(digits(), epochs=1, batch_size=300, callbacks=[Steps()], verbose=False)
+@pytest.mark.parametrize("message", WRONG)
+def test_what_compute_must_return_is_reported_before_the_first_step(message):
+    with pytest.raises(PellucidError, match=message):
+        model(answering(WRONG[message])).fit(digits(), epochs=1, batch_size=300, callbacks=[Steps()], verbose=False)
 
 
 class Twice(Metric):
@@ -207,15 +207,15 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("said", MISTAKES)
-def test_mistakes_of_metrics_are_reported_before_the_first_step(said):
-    it = model(metrics=MISTAKES[said])
+@pytest.mark.parametrize("message", MISTAKES)
+def test_errors_of_metrics_are_raised_before_the_first_step(message):
+    it = model(metrics=MISTAKES[message])
     with pytest.raises(PellucidError) as caught:
         it.fit(digits(), epochs=1, batch_size=30, callbacks=[Steps()], verbose=False)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_a_class_is_no_metric():
+def test_a_class_is_refused_as_metric():
     with pytest.raises(PellucidError, match=r"metrics: Errors is a class; give an object of it, Errors\(...\)"):
         model(metrics=[Errors])
 
@@ -228,11 +228,11 @@ def test_a_function_sees_all_outputs_at_once_and_numbers_of_any_kind_count():
         return oracle.fbeta_score(targets, outputs.argmax(1), beta=2, average="macro")
 
     it = model(metrics=[f_beta, named("as_tensor", torch.tensor(2)), named("whole", 3)], input_shape=(1, 8, 8))
-    found = it.evaluate(digits(), batch_size=7)
+    evaluation = it.evaluate(digits(), batch_size=7)
     said = it.predict(digits().x).argmax(1)
     assert seen == [300]
-    assert found["f_beta"] == pytest.approx(oracle.fbeta_score(digits().y, said, beta=2, average="macro"))
-    assert (found["as_tensor"], found["whole"]) == (2.0, 3.0)
+    assert evaluation["f_beta"] == pytest.approx(oracle.fbeta_score(digits().y, said, beta=2, average="macro"))
+    assert (evaluation["as_tensor"], evaluation["whole"]) == (2.0, 3.0)
 
 
 def test_a_function_gets_lists_where_images_differ_in_size():
@@ -268,11 +268,11 @@ def test_confusion_is_in_evaluations_and_in_no_column():
     assert {"val_precision", "train_ece"} <= set(history.last)
     assert not [name for name in history.last if "confusion" in name]
     said = it.predict(digits(300, 350).x).argmax(1)
-    wanted = oracle.confusion_matrix(digits(300, 350).y, said, labels=range(10)).tolist()
-    assert it.evaluate(digits(300, 350))["confusion"] == wanted
+    expected = oracle.confusion_matrix(digits(300, 350).y, said, labels=range(10)).tolist()
+    assert it.evaluate(digits(300, 350))["confusion"] == expected
 
 
-def test_what_is_not_finite_is_missing_in_the_history(tmp_path):
+def test_values_that_are_not_finite_are_missing_in_the_history(tmp_path):
     history = model(metrics=[giving({"never": float("nan"), "ever": 1.0})])
     # not registered, and so in memory only
     rows = history.fit(digits(), epochs=1, batch_size=30, verbose=False).rows

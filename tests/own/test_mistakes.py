@@ -77,13 +77,13 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize("said", LAYERS)
-def test_a_layer(said: str) -> None:
+@pytest.mark.parametrize("message", LAYERS)
+def test_errors_of_a_user_defined_layer_name_it(message: str) -> None:
     with pytest.raises(PellucidError) as caught:
-        fit(LAYERS[said], callbacks=[Steps()])
-    assert said in str(caught.value)
-    if "raised" in said:
-        assert type(caught.value.__cause__).__name__ in said or caught.value.__cause__.__cause__ is not None
+        fit(LAYERS[message], callbacks=[Steps()])
+    assert message in str(caught.value)
+    if "raised" in message:
+        assert type(caught.value.__cause__).__name__ in message or caught.value.__cause__.__cause__ is not None
 
 
 def test_verify_names_a_forward_pass_in_place() -> None:
@@ -94,7 +94,7 @@ def test_verify_names_a_forward_pass_in_place() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 20])  # few and many inputs run in different forms of the network
-def test_the_forward_pass_of_a_layer_that_was_never_trained(count: int) -> None:
+def test_errors_of_an_untrained_layer_name_it(count: int) -> None:
     raises = scale(forward=lambda self, params, x, mode: (x.scaled(), x))
     net = Sequential(block=Sequential(mine=raises), flat=Flatten(), scores=Dense(10))
     model, data = Model(net), digits(end=count)
@@ -124,7 +124,7 @@ def test_the_parameters_of_a_layer_that_no_output_depends_on_need_no_gradient() 
     Model(net).fit(digits(), epochs=1, batch_size=100, verbose=False)
 
 
-def test_what_is_right_trains_with_shared_forms_and_one_example() -> None:
+def test_correct_layers_train_with_shared_layers_and_one_example() -> None:
     fit(Scale(2.0, noise=0.1))
     body = Sequential(scale=Scale(), relu=ReLU())
     fit(Parallel((Identity(), body), Add()))
@@ -140,7 +140,7 @@ class Dropping(Residual):
         return dx, {name: {} for name in dparams}
 
 
-def test_a_combinator_that_drops_gradients() -> None:
+def test_a_combinator_that_drops_gradients_is_refused() -> None:
     assert issubclass(Dropping, Combinator)
     body = Sequential(scale=Scale())
     with pytest.raises(PellucidError, match=r"block\.mine\.body\.scale\.factor: a combinator's sweep .* drops its"):
@@ -163,9 +163,9 @@ class ForOne(Loss):
         return of_first(y, target)
 
 
-def test_a_loss() -> None:
-    said = r"Raises: compute, given outputs \(2, 10\) torch.float32 and targets \(2,\) torch.int64, raised RuntimeE"
-    with pytest.raises(PellucidError, match=said) as caught:
+def test_errors_of_a_user_defined_loss_name_it() -> None:
+    message = r"Raises: compute, given outputs \(2, 10\) torch.float32 and targets \(2,\) torch.int64, raised RuntimeE"
+    with pytest.raises(PellucidError, match=message) as caught:
         fit(Scale(), Raises(), callbacks=[Steps()])
     assert isinstance(caught.value.__cause__, RuntimeError)
     with pytest.raises(PellucidError, match=r"ForOne: the gradient must be \(2, 10\) torch.float32 like the outputs"):
@@ -187,14 +187,14 @@ class Recorded(Loss):
         return (y**2).mean(), leaf.grad
 
 
-def test_a_loss_that_leaves_its_gradient_to_pytorch() -> None:
+def test_a_loss_that_uses_pytorchs_gradient_must_enable_it() -> None:
     model = fit(Identity(), Recorded())
     assert model.verify(digits().x[:3], digits().y[:3]).ok
     with pytest.raises(PellucidError, match=r"PyTorch gradients are off here: use `with torch\.inference_mode\(False"):
         fit(Identity(), Recorded(on=False))
 
 
-def test_a_metric() -> None:
+def test_errors_of_a_user_defined_metric_name_it() -> None:
     def top(outputs, targets):
         return (outputs.argmax(1) == targets[:, 0]).float().mean()
 
@@ -241,7 +241,7 @@ def test_verify_names_the_layer_that_raises_and_the_one_that_writes_into_dy() ->
         (pellucid.Loss, "lacks the methods compute(self, y, target) of Loss; write them"),
     ],
 )
-def test_a_class_without_its_methods(kind: Any, said: str) -> None:
+def test_a_class_without_its_abstract_methods_is_refused(kind: Any, said: str) -> None:
     with pytest.raises(PellucidError) as caught:
         type("Mine", (kind,), {})(0.1) if kind is pellucid.Optimizer else type("Mine", (kind,), {})()
     assert str(caught.value).startswith(f"Mine {said}")
@@ -272,16 +272,16 @@ class Wrong(pellucid.Regularizer):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"optimizer": Descent(0.1)}, r"Descent: update raised TypeError: .*update\(\) takes 4 positional arguments"),
         ({"schedule": Shrinking()}, "Shrinking: the factor of the learning rate must be a number, not None"),
         ({"regularizer": Wrong()}, r"Wrong: cost must return a tensor of one number, not \(10, 64\)"),
     ],
 )
-def test_an_optimizer_a_schedule_and_a_regularizer(options: Any, said: str) -> None:
+def test_errors_of_user_defined_optimizers_schedules_and_regularizers_name_them(options: Any, message: str) -> None:
     model = Model(Sequential(Flatten(), Dense(10)), **options)
-    with pytest.raises(PellucidError, match=said):
+    with pytest.raises(PellucidError, match=message):
         model.fit(digits(), epochs=1, callbacks=[Steps()], verbose=False)
 
 
@@ -295,7 +295,7 @@ def test_an_optimizer_a_schedule_and_a_regularizer(options: Any, said: str) -> N
         ("on_epochs_end", "on_epoch_end"),
     ],
 )
-def test_a_hook_that_is_never_called(hook: str, meant: str) -> None:
+def test_a_callback_with_an_unknown_method_is_refused(hook: str, meant: str) -> None:
     callback = type("Mine", (Callback,), {hook: lambda self, training: None})()
     with pytest.raises(PellucidError, match=rf"Mine: {hook} is not a hook, .*; did you mean '{meant}'\?"):
         fit(Identity(), callbacks=[callback])
@@ -319,7 +319,7 @@ class Broken(Rows):
 
 
 @pytest.mark.parametrize("validation", [None, 0.25])
-def test_a_source(validation: float | None) -> None:
+def test_errors_of_a_user_defined_source_name_it(validation: float | None) -> None:
     net, options = Sequential(Flatten(), Dense(10)), {"epochs": 1, "validation": validation, "verbose": False}
     history = Model(net).fit(Rows(), **options)
     same = Model(net).fit(digits(end=100).x, digits(end=100).y, **options)
@@ -337,13 +337,13 @@ class Items:
 
 
 @pytest.mark.parametrize(
-    ("x", "said"),
+    ("x", "message"),
     [
         (Items(), r"x is a Items; give a DataLoader of it"),
         ([(torch.zeros(2, 1, 8, 8), torch.zeros(2))] * 2, "x is a list of batches; give a function"),
         (torch.zeros(2, 1, 8, 8), "x has no targets; give a Dataset, or x and y"),
     ],
 )
-def test_data_without_targets(x: Any, said: str) -> None:
-    with pytest.raises(PellucidError, match=said):
+def test_data_without_targets_are_refused(x: Any, message: str) -> None:
+    with pytest.raises(PellucidError, match=message):
         Model(Sequential(Flatten(), Dense(10))).fit(x, epochs=1, verbose=False)

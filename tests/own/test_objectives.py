@@ -71,14 +71,14 @@ def test_a_weighted_sum_of_losses_over_two_networks_learns_what_autograd_learns(
     learner = torch.optim.Adam(flatten(theirs).values(), 0.01)
     for batch in batches():
         with torch.inference_mode():
-            found = step(batch, 0.01)
+            update = step(batch, 0.01)
         y, told = student(batch.images, theirs["student"]), teacher(batch.images, theirs["teacher"])
         losses = {
             "hard": F.cross_entropy(y, batch.targets),
             "soft": F.cross_entropy(y, told.softmax(1).detach()),
             "teacher": F.cross_entropy(told, batch.targets),
         }
-        assert found == pytest.approx({name: value.item() for name, value in losses.items()}, rel=1e-10)
+        assert update == pytest.approx({name: value.item() for name, value in losses.items()}, rel=1e-10)
         learner.zero_grad()
         (losses["hard"] + 0.5 * losses["soft"] + 2.0 * losses["teacher"]).backward()
         torch.nn.utils.clip_grad_norm_(flatten(theirs).values(), 0.1)
@@ -106,7 +106,7 @@ def test_networks_in_turns_learn_what_autograd_learns():
     try:
         for number, batch in enumerate(batches()):
             with torch.inference_mode():
-                found = step(batch, 0.01, torch.Generator().manual_seed(number))
+                update = step(batch, 0.01, torch.Generator().manual_seed(number))
             z = torch.randn(20, 4, generator=torch.Generator().manual_seed(number))
             made = generator(z, theirs["generator"])
             scores = discriminator(torch.cat([batch.images, made.detach()]), theirs["discriminator"])
@@ -119,7 +119,7 @@ def test_networks_in_turns_learn_what_autograd_learns():
             learners[0].zero_grad()
             second.backward()
             learners[0].step()
-            assert found == pytest.approx({"discriminator": first.item(), "generator": second.item()}, rel=1e-9)
+            assert update == pytest.approx({"discriminator": first.item(), "generator": second.item()}, rel=1e-9)
     finally:
         torch.set_default_dtype(torch.float32)
     for path, tensor in flatten(theirs).items():
@@ -138,11 +138,11 @@ def test_each_loss_has_its_columns_and_the_total_is_their_weighted_sum(tmp_path)
             hard, soft, taught = (row[name] for name in names)
             assert row[f"{role}_loss"] == pytest.approx(hard + 0.5 * soft + taught)
     y, told = (net(held.x, model.params[name]) for net, name in ((student, "student"), (teacher, "teacher")))
-    found = model.evaluate(held)
-    assert found["hard_loss"] == pytest.approx(F.cross_entropy(y, held.y).item(), rel=1e-5)
-    assert found["soft_loss"] == pytest.approx(F.cross_entropy(y, told.softmax(1)).item(), rel=1e-5)
-    assert found["accuracy"] == pytest.approx((y.argmax(1) == held.y).float().mean().item())
-    assert history["val_hard_loss"][-1] == pytest.approx(found["hard_loss"])
+    evaluation = model.evaluate(held)
+    assert evaluation["hard_loss"] == pytest.approx(F.cross_entropy(y, held.y).item(), rel=1e-5)
+    assert evaluation["soft_loss"] == pytest.approx(F.cross_entropy(y, told.softmax(1)).item(), rel=1e-5)
+    assert evaluation["accuracy"] == pytest.approx((y.argmax(1) == held.y).float().mean().item())
+    assert history["val_hard_loss"][-1] == pytest.approx(evaluation["hard_loss"])
     same = Model.load(tmp_path / "run" / "weights" / "last.safetensors")
     assert same.objective == model.objective
     assert torch.equal(same.predict(held.x), model.predict(held.x))
@@ -161,10 +161,10 @@ def test_a_frozen_teacher_stays_and_the_student_learns():
 
 
 @pytest.mark.slow
-def test_two_networks_killed_over_and_over_end_in_the_hash_of_the_undisturbed_run(tmp_path):
+def test_repeatedly_killed_training_of_two_networks_ends_in_the_same_weights(tmp_path):
     whole = two_networks.train(tmp_path / "whole")
-    found, steps = killed_and_resumed(two_networks.train, tmp_path / "killed", kills=2)
-    assert found == whole
+    result, steps = killed_and_resumed(two_networks.train, tmp_path / "killed", kills=2)
+    assert result == whole
     assert steps == sorted(set(steps))
     rows = [History.read(tmp_path / name).rows for name in ("whole", "killed")]
     for one, other in zip(*rows, strict=True):
@@ -241,7 +241,7 @@ class Wrong(Distill):
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "message"),
     [
         (lambda losses, dparams: (losses, {"studnt": dparams["student"]}), "'studnt.scores.weight', which is not a p"),
         (lambda losses, dparams: ({"hard": torch.ones(2)}, dparams), "the loss 'hard' must be a tensor of one number"),
@@ -250,17 +250,17 @@ class Wrong(Distill):
         (lambda losses, dparams: losses, "must return (losses, dparams)"),
     ],
 )
-def test_what_gradients_must_return_is_checked_before_the_first_step(monkeypatch, answer, said):
+def test_what_gradients_must_return_is_checked_before_the_first_step(monkeypatch, answer, message):
     monkeypatch.setattr(Wrong, "answer", staticmethod(answer))
     model = Model(Wrong(**distill().nets), optimizer=SGD(0.1))
     with pytest.raises(PellucidError) as caught:
         model.fit(digits(), epochs=1, batch_size=100, verbose=False)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: Model(gan(), optimizer={"generator": "adam"}), "the network 'discriminator' has none"),
         (lambda: Model(gan(), optimizer={"genrator": "adam"}), "no network 'genrator'; did you mean 'generator'"),
@@ -276,10 +276,10 @@ def test_what_gradients_must_return_is_checked_before_the_first_step(monkeypatch
         ),
     ],
 )
-def test_mistakes_are_named(make, said):
+def test_invalid_objectives_are_refused(make, message):
     with pytest.raises(PellucidError) as caught:
         make()
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 class Brightness(Metric):
@@ -325,16 +325,16 @@ class InPlace(Distill):
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "message"),
     [
         (Misshapen, r"Misshapen\.predict returned \(2, 1\) torch.float32 for 2 images, but its init returned \(10,\)"),
         (Raising, r"Raising\.gradients raised KeyError: 'pupil'"),
         (InPlace, r"InPlace changes batch\.images"),
     ],
 )
-def test_mistakes_are_named_before_the_first_step(kind, said):
+def test_mistakes_are_named_before_the_first_step(kind, message):
     whole = distill()
-    with pytest.raises(PellucidError, match=said):
+    with pytest.raises(PellucidError, match=message):
         Model(kind(whole.student, whole.teacher)).fit(digits(), epochs=1, verbose=False)
 
 

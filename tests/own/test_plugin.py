@@ -43,9 +43,9 @@ def bar(degrees: float, size: int = 32) -> Image.Image:
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with data, while the plugin is installed: on the path, with the metadata that an installer writes."""
-    place = tmp_path_factory.mktemp("site")
+    folder = tmp_path_factory.mktemp("site")
     project = tomllib.loads((FOLDER / "pyproject.toml").read_text())["project"]
-    about = place / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    about = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
     about.mkdir()
     (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
     ((group, entries),) = project["entry-points"].items()
@@ -59,7 +59,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(shipped_files, "_OF_PLUGINS", [])
         patch.setattr(plugins, "_LOADED", [])
         patch.syspath_prepend(str(FOLDER))
-        patch.syspath_prepend(str(place))
+        patch.syspath_prepend(str(folder))
         importlib.invalidate_caches()
         work = tmp_path_factory.mktemp("work")
         patch.chdir(work)
@@ -88,7 +88,7 @@ def test_a_recipe_of_the_plugin_is_known_by_name(installed: Path, say: Say) -> N
     assert '[objective]\nmodel = "angle"' in say("recipes", "upright").out
 
 
-def test_it_trains_on_own_data_and_shows_its_own_figures(installed: Path, say: Say) -> None:
+def test_the_plugin_trains_on_its_data_and_draws_its_figures(installed: Path, say: Say) -> None:
     said = say("train", "turned", "turned", "train.epochs=1", "--out", "own")
     assert said.code == 0, said.err
     assert re.search(r"turned-turned: mean error \d+\.\d\d degrees, loss ", said.out)
@@ -97,12 +97,12 @@ def test_it_trains_on_own_data_and_shows_its_own_figures(installed: Path, say: S
     assert "size = 24" in Path("own/turned-turned-1/recipe.toml").read_text(encoding="utf-8")
 
 
-def test_it_learns_angles(run: Path, say: Say) -> None:
-    found = say("evaluate", str(run), "--worst", "3", "--json").json
-    assert found["n"] == 40
-    assert found["angle_error"] < 30  # by chance, 90 degrees
-    assert found["angle_error"] == pytest.approx(json.loads((run / "results.json").read_text())["angle_error"])
-    assert len(found["worst"]) == 3
+def test_the_plugin_learns_angles(run: Path, say: Say) -> None:
+    output = say("evaluate", str(run), "--worst", "3", "--json").json
+    assert output["n"] == 40
+    assert output["angle_error"] < 30  # by chance, 90 degrees
+    assert output["angle_error"] == pytest.approx(json.loads((run / "results.json").read_text())["angle_error"])
+    assert len(output["worst"]) == 3
     assert "is not a model of angles; leave --worst out" in say("evaluate", "signs", "--worst", "3").complaint
 
 
@@ -126,10 +126,10 @@ def test_a_run_that_ctrl_c_stopped_ends_with_the_same_weights(
     assert resumed["sha256"] == json.loads((run / "results.json").read_text())["sha256"]
 
 
-def test_it_predicts_on_images_folders_and_videos(run: Path, installed: Path, say: Say) -> None:
+def test_the_plugin_predicts_on_images_folders_and_videos(run: Path, installed: Path, say: Say) -> None:
     bar(90).save("up.png")
-    found = say("predict", str(run), "up.png", "--json").json["pictures"][0]
-    assert abs(found["degrees"] - 90) < 45
+    result = say("predict", str(run), "up.png", "--json").json["pictures"][0]
+    assert abs(result["degrees"] - 90) < 45
     frames = [bar(degrees) for degrees in (0, 90)]
     frames[0].save("video.gif", save_all=True, append_images=frames[1:])
     Path("frames").mkdir()
@@ -147,10 +147,10 @@ def test_its_sections_are_in_the_report(run: Path) -> None:
     assert '<section id="angles"' in page
 
 
-def test_it_explains(run: Path, installed: Path, say: Say) -> None:
+def test_the_plugin_explains_a_prediction(run: Path, installed: Path, say: Say) -> None:
     bar(45).save("diagonal.png")
-    found = say("explain", str(run), "diagonal.png", "--out", "maps", "--json").json
-    assert {Path(file).name for file in found["files"]} == {"saliency.png", "saliency.npz"}
+    output = say("explain", str(run), "diagonal.png", "--out", "maps", "--json").json
+    assert {Path(file).name for file in output["files"]} == {"saliency.png", "saliency.npz"}
 
 
 def test_the_studio_explains_it(run: Path, installed: Path) -> None:
@@ -163,9 +163,9 @@ def test_the_studio_explains_it(run: Path, installed: Path) -> None:
     model = Model.load(run / "weights/best.safetensors")
     (cosine, sine), degrees = aimed["logits"], float(model.predict(picture)[0, 0])
     assert np.rad2deg(np.arctan2(sine, cosine)) % 360 == pytest.approx(degrees, abs=3)  # the picture has 8 bits
-    found = tab.ask("explain.run", method="lrp")
-    assert found["expected"] == pytest.approx(sine, rel=1e-5)
-    assert found["tensors"]["map"].shape == picture.shape[2:]
+    answer = tab.ask("explain.run", method="lrp")
+    assert answer["expected"] == pytest.approx(sine, rel=1e-5)
+    assert answer["tensors"]["map"].shape == picture.shape[2:]
 
 
 def test_the_studio_trains_it(run: Path, installed: Path) -> None:
@@ -174,7 +174,8 @@ def test_the_studio_trains_it(run: Path, installed: Path) -> None:
     assert {"name": "upright", "about": "How far a picture is turned"} in opened["recipes"]
     assert run.name in opened["runs"]
     fields = {
-        one["key"]: one for one in tab.ask("train.recipe", recipe="upright", settings=["optimizer.lr=1"])["fields"]
+        field_["key"]: field_
+        for field_ in tab.ask("train.recipe", recipe="upright", settings=["optimizer.lr=1"])["fields"]
     }
     assert (fields["objective.width"]["value"], fields["optimizer.lr"]["value"]) == (8, 1)
     assert "angle" in fields["objective.model"]["choices"]
@@ -212,8 +213,8 @@ def test_a_browser_shows_it_in_train_and_explain(
 
 
 def test_the_doctor_examines_it(run: Path, installed: Path, say: Say) -> None:
-    found = say("doctor", str(run), "--data", "turned", "--json").json
-    assert (found["checks"], found["findings"]) == (["one-sided-angles"], [])
+    output = say("doctor", str(run), "--data", "turned", "--json").json
+    assert (output["checks"], output["findings"]) == (["one-sided-angles"], [])
     Path("upwards").mkdir()
     for k in range(20):
         bar(80 + k).save(f"upwards/{k}.png")
@@ -222,7 +223,7 @@ def test_the_doctor_examines_it(run: Path, installed: Path, say: Say) -> None:
     assert finding["check"] == "one-sided-angles"
 
 
-def test_it_is_written_as_onnx(run: Path, installed: Path, say: Say) -> None:
+def test_a_model_of_the_plugin_is_exported_to_onnx(run: Path, installed: Path, say: Say) -> None:
     assert say("export", str(run), "--to", "onnx", "--out", "angles.onnx").code == 0
     model = Model.load(run / "weights/best.safetensors")
     x = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -231,7 +232,7 @@ def test_it_is_written_as_onnx(run: Path, installed: Path, say: Say) -> None:
     torch.testing.assert_close(degrees[:, None], model.predict(x), atol=1e-2, rtol=0)
 
 
-def test_its_own_command_runs(installed: Path, say: Say) -> None:
+def test_the_command_of_the_plugin_runs(installed: Path, say: Say) -> None:
     bar(0).save("flat.png")
     assert say("turn", "flat.png", "90", "turned.png").out == "wrote turned.png\n"
     with Image.open("turned.png") as turned:
@@ -239,14 +240,16 @@ def test_its_own_command_runs(installed: Path, say: Say) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "what"),
+    ("line", "message"),
     [("0.png", "line 1 has 1 values; write FILE,DEGREES"), ("0.png,left", "line 1: 'left' is no angle")],
 )
-def test_what_is_wrong_in_its_data_is_one_line(line: str, what: str, installed: Path, say: Say) -> None:
+def test_invalid_data_of_the_plugin_are_reported_in_one_line(
+    line: str, message: str, installed: Path, say: Say
+) -> None:
     Path("bad").mkdir(exist_ok=True)
     bar(0).save("bad/0.png")
     Path("bad/angles.csv").write_text(f"{line}\n")
-    assert what in say("train", "upright", "data.name=bad").complaint
+    assert message in say("train", "upright", "data.name=bad").complaint
 
 
 def test_a_command_that_exists_is_refused(monkeypatch: pytest.MonkeyPatch, say: Say) -> None:

@@ -98,7 +98,7 @@ def test_register_is_a_decorator():
     assert from_config({"type": "Mine"}) == Mine()
 
 
-def test_a_class_that_is_defined_again_takes_its_own_place():
+def test_a_redefined_class_replaces_the_former_one():
     def cell():
         @pellucid.register
         class Again(Plain):
@@ -121,9 +121,9 @@ def test_of_two_models_each_may_have_its_own_class_of_one_name(tmp_path):
     model.custom = (one,)
     model.save(tmp_path / "m.safetensors")
     for kind in (one, Other):
-        found = Model.load(tmp_path / "m.safetensors", custom=[kind])
-        assert type(found.net.children["same"]) is kind
-        found.save(tmp_path / "again.safetensors")  # and can be saved by what it was loaded with
+        loaded = Model.load(tmp_path / "m.safetensors", custom=[kind])
+        assert type(loaded.net.children["same"]) is kind
+        loaded.save(tmp_path / "again.safetensors")  # and can be saved by what it was loaded with
 
 
 class HasInit(Plain):
@@ -160,16 +160,16 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("said", REFUSED)
-def test_what_cannot_be_registered_is_refused(said):
+@pytest.mark.parametrize("message", REFUSED)
+def test_classes_that_cannot_be_registered_are_refused(message):
     with pytest.raises(PellucidError) as caught:
-        pellucid.register(REFUSED[said])
-    assert said in str(caught.value)
+        pellucid.register(REFUSED[message])
+    assert message in str(caught.value)
     with pytest.raises(PellucidError):
-        from_config({"type": "ReLU"}, custom=[REFUSED[said]])
+        from_config({"type": "ReLU"}, custom=[REFUSED[message]])
 
 
-def test_one_class_is_no_list_of_them(tmp_path):
+def test_a_single_class_in_place_of_a_list_is_refused(tmp_path):
     small_mlp(input_shape=(1, 8, 8)).save(tmp_path / "m.safetensors")
     with pytest.raises(PellucidError, match=r"custom takes a list of classes, \[Scale, ...\], not <class"):
         Model.load(tmp_path / "m.safetensors", custom=Scale)
@@ -184,7 +184,7 @@ def test_a_name_that_another_class_has_is_refused():
         from_config({"type": "ReLU"}, custom=[Scale, type("Scale", (Plain,), {})])
 
 
-def test_what_is_given_to_each_training_anew_is_only_checked():
+def test_a_constructor_argument_that_is_not_a_field_is_refused():
     class Bare(Lion):
         def __init__(self, power):
             super().__init__()
@@ -195,7 +195,7 @@ def test_what_is_given_to_each_training_anew_is_only_checked():
     assert not registry.REGISTERED
 
 
-def test_loading_takes_what_register_takes(tmp_path):
+def test_loading_accepts_the_classes_that_register_accepts(tmp_path):
     class Bare(Lion):
         def __init__(self, power):
             super().__init__()
@@ -273,10 +273,10 @@ class Steps(Callback):
         raise AssertionError("a step was taken")
 
 
-@pytest.mark.parametrize("said", UNSAVED)
+@pytest.mark.parametrize("message", UNSAVED)
 @pytest.mark.parametrize("how", ["run", "callback", "save"])
-def test_unsavable_parts_are_refused_before_the_first_step(tmp_path, said, how):
-    layer = UNSAVED[said]
+def test_unsavable_parts_are_refused_before_the_first_step(tmp_path, message, how):
+    layer = UNSAVED[message]
     model = Model(Sequential(flat=Flatten(), x=layer, d=Dense(10)))
     if type(layer) is HasInit:
         model.custom = (HasInit,)
@@ -293,11 +293,11 @@ def test_unsavable_parts_are_refused_before_the_first_step(tmp_path, said, how):
 
     with pytest.raises(PellucidError) as caught:
         write()
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_a_fit_without_a_file_trains_whatever_it_is():
+def test_a_training_without_a_run_folder_accepts_unregistered_classes():
     model = Model(
         Sequential(flat=Flatten(), x=HasInit(2.0), d=Dense(10)), OwnFocal(), metrics=[lambda outputs, targets: 0.5]
     )
@@ -349,13 +349,13 @@ UNSAVED_STATE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("said", UNSAVED_STATE)
-def test_state_that_no_checkpoint_can_give_back_is_reported_before_the_first_step(tmp_path, said):
-    optimizer, called = UNSAVED_STATE[said]
+@pytest.mark.parametrize("message", UNSAVED_STATE)
+def test_state_that_no_checkpoint_can_give_back_is_reported_before_the_first_step(tmp_path, message):
+    optimizer, called = UNSAVED_STATE[message]
     model = Model(small_mlp().net, optimizer=optimizer)
     with pytest.raises(PellucidError) as caught:
         model.fit(digits(0, 50), epochs=1, batch_size=50, callbacks=[*called, Steps()], run=tmp_path, verbose=False)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_resumed_training_must_have_the_same_metrics_and_fields(tmp_path):
@@ -376,6 +376,6 @@ def test_a_resumed_training_must_have_the_same_metrics_and_fields(tmp_path):
 
 def test_a_description_larger_than_a_file_may_have_is_reported_before_the_first_step(tmp_path, monkeypatch):
     monkeypatch.setattr("pellucid.run.weights.MAX_HEADER_SIZE", 2000)
-    it = Model(Sequential(flat=Flatten(), **{f"layer{k}": ReLU() for k in range(100)}, scores=Dense(10)))
+    model = Model(Sequential(flat=Flatten(), **{f"layer{k}": ReLU() for k in range(100)}, scores=Dense(10)))
     with pytest.raises(PellucidError, match=r"the model cannot be written: its description takes .* the limit of 2000"):
-        it.fit(digits(), epochs=1, run=tmp_path / "run", callbacks=[Steps()], verbose=False)
+        model.fit(digits(), epochs=1, run=tmp_path / "run", callbacks=[Steps()], verbose=False)

@@ -9,10 +9,10 @@ from PIL import Image
 def folder(root: Path, each: int = 20, size: int = 16) -> Path:
     """Draw CLASS/IMAGE files below `root`, and return it."""
     rng = np.random.default_rng(0)
-    for place, name in enumerate(("blue", "green", "red")):
+    for index, name in enumerate(("blue", "green", "red")):
         (root / name).mkdir()
         for number in range(each):
             pixels = rng.integers(0, 120, (size, size, 3))
-            pixels[..., 2 - place] += 100
+            pixels[..., 2 - index] += 100
             Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{number}.png")
     return root

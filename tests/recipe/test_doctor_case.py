@@ -40,7 +40,7 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path / "pictures"
 
 
-def test_a_run_tells_all_of_its_training(run: Path) -> None:
+def test_a_case_of_a_run_has_all_of_its_training(run: Path) -> None:
     it = case_of_run(run)
     assert it.model.sha256() == json.loads((run / "results.json").read_text())["sha256"]
     assert it.model.optimizer == Adam(0.004)
@@ -58,7 +58,7 @@ def test_a_run_tells_all_of_its_training(run: Path) -> None:
     assert not torch.equal(moved, it.train.x[:4])
 
 
-def test_it_begins_where_the_run_began(run: Path) -> None:
+def test_the_case_begins_with_the_initial_weights_of_the_run(run: Path) -> None:
     it = case_of_run(run)
     fresh = Model(it.model.net, seed=3, input_shape=(1, 8, 8))
     assert it.initial.sha256() == fresh.sha256()
@@ -71,14 +71,14 @@ def test_it_begins_where_the_run_began(run: Path) -> None:
 @pytest.mark.slow
 def test_a_run_without_weights_is_reported(run: Path, tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_bytes((run / "recipe.toml").read_bytes())
-    found = diagnose(case_of_run(tmp_path), checks=[]).to_json()
-    assert not found["trained"]
-    assert "not trained yet" in found["notes"][0]
-    assert found["notes"][1].startswith("stopped before the end of epoch 1 of 2,")
+    values = diagnose(case_of_run(tmp_path), checks=[]).to_json()
+    assert not values["trained"]
+    assert "not trained yet" in values["notes"][0]
+    assert values["notes"][1].startswith("stopped before the end of epoch 1 of 2,")
     assert diagnose(case_of_run(run), checks=[]).to_json()["notes"] == []
 
 
-def test_a_run_that_was_interrupted_says_where_and_how_to_go_on(run: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_names_its_epoch_and_how_to_resume(run: Path, tmp_path: Path) -> None:
     cut = Path(shutil.copytree(run, tmp_path / "cut"))
     (cut / "results.json").unlink()
     assert case_of_run(cut).notes == ()  # it made all of its epochs and was not measured yet
@@ -89,7 +89,7 @@ def test_a_run_that_was_interrupted_says_where_and_how_to_go_on(run: Path, tmp_p
     assert note.endswith(f"resume with `pellucid train --resume {cut}`")
 
 
-def test_a_run_cut_short_in_its_first_epoch_tells_its_steps(run: Path, tmp_path: Path) -> None:
+def test_a_run_stopped_in_its_first_epoch_has_its_steps(run: Path, tmp_path: Path) -> None:
     cut = Path(shutil.copytree(run, tmp_path / "cut"))
     for name in ("results.json", "metrics.csv", "layers.csv"):
         (cut / name).unlink()
@@ -99,7 +99,7 @@ def test_a_run_cut_short_in_its_first_epoch_tells_its_steps(run: Path, tmp_path:
 
 
 @pytest.mark.usefixtures("no_report")
-def test_the_folder_that_a_recipe_names_is_not_followed_but_told_with_the_option_that_names_it(
+def test_the_data_folder_of_a_recipe_is_not_read_and_the_option_for_it_is_named(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -144,7 +144,7 @@ def test_a_history_that_no_training_wrote_is_refused(
     assert "\n" not in str(error.value)
 
 
-def test_a_run_that_broke_says_why_and_is_examined_from_its_beginning(tmp_path: Path) -> None:
+def test_a_diverged_run_names_the_reason_and_is_examined_from_its_beginning(tmp_path: Path) -> None:
     settings = {**SHORT, "optimizer.name": "sgd", "optimizer.lr": 1e20}
     with pytest.raises(PellucidError, match="training stopped in step") as stop:
         train("digits", out=tmp_path, progress=False, **settings)
@@ -166,7 +166,7 @@ def test_a_run_that_broke_says_why_and_is_examined_from_its_beginning(tmp_path: 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_a_run_taken_up_again_has_not_stopped(tmp_path: Path) -> None:
+def test_a_resumed_run_is_not_reported_as_stopped(tmp_path: Path) -> None:
     with pytest.raises(PellucidError):
         train("digits", out=tmp_path, progress=False, **SHORT, **{"optimizer.name": "sgd", "optimizer.lr": 1e20})
     run = tmp_path / "digits-1"
@@ -178,7 +178,7 @@ def test_a_run_taken_up_again_has_not_stopped(tmp_path: Path) -> None:
     assert not (run / "error.json").exists()
 
 
-def test_other_data_can_be_asked_about(run: Path, pictures: Path) -> None:
+def test_a_case_of_other_data_can_be_built(run: Path, pictures: Path) -> None:
     it = case_of_run(run, str(pictures))
     assert it.validation is not None
     assert (len(it.train), len(it.validation)) == (8, 2)
@@ -187,7 +187,7 @@ def test_other_data_can_be_asked_about(run: Path, pictures: Path) -> None:
         case_of_run(run, "digts")
 
 
-def test_what_is_no_run_is_refused(run: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run_is_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(PellucidError, match=r"no recipe\.toml"):
         case_of_run(tmp_path)
     (tmp_path / "weights").mkdir()
@@ -197,7 +197,7 @@ def test_what_is_no_run_is_refused(run: Path, tmp_path: Path) -> None:
         case_of_run(tmp_path)
 
 
-def test_a_model_alone_tells_its_data_and_not_its_training(run: Path) -> None:
+def test_a_case_of_a_model_has_its_data_and_no_training(run: Path) -> None:
     it = case_of_model(Model.load(run / "weights/best.safetensors"))
     digits = load("digits")
     assert it.validation is not None
@@ -212,7 +212,7 @@ def test_a_folder_of_other_pictures_is_numbered_as_the_model_does(run: Path, pic
 
 
 def test_a_model_that_names_no_data_needs_some(run: Path) -> None:
-    it = Model(case_of_run(run).model.net, input_shape=(1, 8, 8))
+    model = Model(case_of_run(run).model.net, input_shape=(1, 8, 8))
     with pytest.raises(PellucidError, match="--data"):
-        splits_for(it)
-    assert len(splits_for(it, "digits").train) == 1438
+        splits_for(model)
+    assert len(splits_for(model, "digits").train) == 1438

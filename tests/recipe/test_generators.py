@@ -78,9 +78,9 @@ def test_annotated_images_are_read_without_their_objects(tmp_path: Path) -> None
     }
     (tmp_path / "train.json").write_text(json.dumps(coco))
     source = DetectionFolder(tmp_path)
-    found = images_alone(source)
-    assert isinstance(found, Arrays)
-    assert torch.equal(found.x, torch.from_numpy(pixels).movedim(-1, 1))
-    assert (found.y.tolist(), found.classes) == ([0, 0, 0], None)
+    result = images_alone(source)
+    assert isinstance(result, Arrays)
+    assert torch.equal(result.x, torch.from_numpy(pixels).movedim(-1, 1))
+    assert (result.y.tolist(), result.classes) == ([0, 0, 0], None)
     digits = load("digits").train
     assert images_alone(digits) is digits

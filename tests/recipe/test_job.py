@@ -28,7 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.mark.slow
-def test_the_run_folder_holds_what_is_promised(run: Run):
+def test_the_run_folder_has_all_documented_files(run: Run):
     for name in ("manifest.json", "metrics.csv", "layers.csv", "results.json", "report.html", "figures/loss.png"):
         assert (run.path / name).is_file(), name
     assert run.path.name == "digits-1"
@@ -45,9 +45,9 @@ def test_the_run_folder_holds_what_is_promised(run: Run):
 @pytest.mark.slow
 def test_the_result_is_that_of_the_best_weights_on_the_test_images(run: Run):
     best = Model.load(run.path / "weights/best.safetensors")
-    found = best.evaluate(load("digits").test)
+    evaluation = best.evaluate(load("digits").test)
     assert run.metrics["weights"] == "best"
-    assert (run.metrics["accuracy"], run.metrics["n"]) == (found["accuracy"], 359)
+    assert (run.metrics["accuracy"], run.metrics["n"]) == (evaluation["accuracy"], 359)
     assert run.metrics["sha256"] == best.sha256() == run.model.sha256()
 
 
@@ -58,7 +58,7 @@ def test_the_same_recipe_gives_the_same_weights(run: Run, tmp_path: Path):
 
 
 @pytest.mark.usefixtures("no_report")
-def test_another_seed_gives_others(run: Run, tmp_path: Path):
+def test_another_seed_gives_other_weights(run: Run, tmp_path: Path):
     other = train("digits", out=tmp_path, progress=False, **{"train.epochs": 1, "recipe.seed": 8})
     assert other.metrics["sha256"] != run.metrics["sha256"]
 
@@ -84,7 +84,7 @@ def test_a_finished_run_is_extended_as_if_it_had_been_longer_from_the_start(tmp_
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_the_manifest_calls_test_images_what_they_are(tmp_path: Path):
+def test_the_manifest_says_whether_the_weights_were_chosen_on_test_images(tmp_path: Path):
     run = train("digits", out=tmp_path, progress=False, **{"train.epochs": 1})
     manifest = json.loads((run.path / "manifest.json").read_text())
     splits = load("digits")
@@ -110,7 +110,7 @@ def stopped_after_the_first(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_report")
-def test_resuming_a_run_trains_what_was_to_follow_it_with_the_same_overrides(
+def test_resuming_a_run_trains_its_following_run_with_the_same_overrides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     stopped_after_the_first(tmp_path, monkeypatch)
@@ -123,7 +123,7 @@ def test_resuming_a_run_trains_what_was_to_follow_it_with_the_same_overrides(
 
 
 @pytest.mark.usefixtures("no_report")
-def test_a_following_run_that_is_gone_is_trained_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_deleted_following_run_is_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     stopped_after_the_first(tmp_path, monkeypatch)
     shutil.rmtree(tmp_path / "xor-1")
     monkeypatch.setattr(resuming, "load_recipe", lambda name: load_recipe(name, {} if "digits" in str(name) else ONE))
@@ -138,9 +138,9 @@ def test_standardized_images_are_standardized_in_the_loaded_model_too(tmp_path: 
     assert run.metrics["accuracy"] > 0.5
 
 
-def test_mistakes_leave_no_folder_behind(tmp_path: Path):
-    said = "digits: the network outputs 9 values, but the data have 10 classes .*; end network.sizes with 10"
-    with pytest.raises(PellucidError, match=said):
+def test_refused_recipes_leave_no_folder(tmp_path: Path):
+    message = "digits: the network outputs 9 values, but the data have 10 classes .*; end network.sizes with 10"
+    with pytest.raises(PellucidError, match=message):
         train("digits", out=tmp_path / "runs", **{"network.sizes": [64, 9]})
     assert not (tmp_path / "runs").exists()
 
@@ -151,7 +151,7 @@ def test_a_complete_recipe_takes_no_overrides(run: Run):
 
 
 @pytest.mark.usefixtures("no_report")
-def test_the_number_of_threads_is_given_back(tmp_path: Path):
+def test_the_number_of_threads_is_restored(tmp_path: Path):
     before = torch.get_num_threads()
     train("xor", out=tmp_path, progress=False, **{"train.epochs": 1, "recipe.threads": before + 1})
     assert torch.get_num_threads() == before

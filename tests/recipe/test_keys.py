@@ -27,16 +27,16 @@ TABLE = {table.name: table for table in recipe_keys()}
 @pytest.mark.parametrize("name", shipped_files.recipe_names())
 def test_every_key_of_every_recipe_is_there_with_its_default(name):
     for table, values in load_recipe(name).tables().items():
-        found = {key.name: key for key in TABLE[table].keys}
+        result = {key.name: key for key in TABLE[table].keys}
         if table in NAMED:
             chosen = values[NAMED[table][0]]
-            found |= {key.name: key for choice in TABLE[table].choices if choice.name == chosen for key in choice.keys}
-        assert list(found) == list(values)
+            result |= {key.name: key for choice in TABLE[table].choices if choice.name == chosen for key in choice.keys}
+        assert list(result) == list(values)
         text = str(TABLE[table])
         assert all(f"  {key}  " in text for key in values)
 
 
-def test_tables_and_names_are_complete():
+def test_the_list_of_keys_has_all_tables_and_names():
     assert tuple(TABLE) == TABLES
     for table, (key, known) in NAMED.items():
         assert TABLE[table].keys[0].name == key
@@ -44,7 +44,7 @@ def test_tables_and_names_are_complete():
         assert all(f'{key} = "{name}"' in str(TABLE[table]) for name in known)
 
 
-def test_defaults_are_those_of_a_recipe_that_sets_nothing(tmp_path):
+def test_listed_defaults_are_those_of_an_empty_recipe(tmp_path):
     (tmp_path / "mine.toml").write_text("[network]\nsizes = [64, 10]\n")
     tables = load_recipe(tmp_path / "mine.toml").tables()
     for table in PLAIN:
@@ -67,7 +67,7 @@ def test_keys_have_types_and_descriptions():
 
 
 def test_keys_are_written_as_json():
-    found = json.loads(json.dumps([table.to_json() for table in TABLE.values()]))
-    assert found[1]["keys"][0] == {"name": "name", "type": "text", "default": "digits", "required": False}
-    sizes = found[TABLES.index("network")]["choices"][0]["keys"][0]
+    values = json.loads(json.dumps([table.to_json() for table in TABLE.values()]))
+    assert values[1]["keys"][0] == {"name": "name", "type": "text", "default": "digits", "required": False}
+    sizes = values[TABLES.index("network")]["choices"][0]["keys"][0]
     assert sizes == {"name": "sizes", "type": "a list of whole numbers", "default": None, "required": True}

@@ -77,7 +77,7 @@ def measured(run: Run) -> list[list[object]]:
 
 
 @pytest.mark.slow
-def test_pictures_without_parts_end_in_the_same_weights_results_and_confusion(plain: Path, tmp_path: Path) -> None:
+def test_streamed_pictures_without_splits_give_equal_weights_and_results(plain: Path, tmp_path: Path) -> None:
     settings = {
         "data.name": str(plain), "data.validation": 0.2, "data.limit": 40, "data.standardize": True,
         "start.whiten": "features.stem.conv",
@@ -90,7 +90,7 @@ def test_pictures_without_parts_end_in_the_same_weights_results_and_confusion(pl
 
 
 @pytest.mark.usefixtures("no_report")
-def test_pictures_in_parts_and_grey_with_augmentation(parts: Path, tmp_path: Path) -> None:
+def test_streamed_grey_pictures_in_splits_give_equal_weights(parts: Path, tmp_path: Path) -> None:
     settings = {"data.name": str(parts), "data.mode": "L", "augment.flip": True, "augment.rotate": 10.0}
     memory, streamed = both("digits", tmp_path, **{**SMALL, **settings})
     assert measured(memory) == measured(streamed)
@@ -98,7 +98,7 @@ def test_pictures_in_parts_and_grey_with_augmentation(parts: Path, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("no_report")
-def test_masks(roads: Path, tmp_path: Path) -> None:
+def test_streamed_masks_give_equal_weights(roads: Path, tmp_path: Path) -> None:
     memory, streamed = both("camvid-unet", tmp_path, roads, **ROADS)
     assert measured(memory) == measured(streamed)
 
@@ -117,7 +117,7 @@ def test_familiarity_is_fitted_on_the_same_images(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_an_interrupted_run_goes_on_exactly_and_reads_no_images_into_memory(
+def test_an_interrupted_streamed_run_is_resumed_exactly_without_loading_images(
     plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*args: object) -> None:
@@ -152,12 +152,12 @@ def test_the_doctor_reads_a_streamed_run_into_memory(plain: Path, tmp_path: Path
     assert len(case_of_run(run.path, str(plain)).train) == 48
 
 
-def test_the_parts_are_sources(plain: Path, parts: Path, roads: Path) -> None:
+def test_the_splits_of_streamed_data_are_sources(plain: Path, parts: Path, roads: Path) -> None:
     table = Data(str(plain), size=12, stream=True, validation=0.25, limit=32)
-    found, arrays = load_material(table, 3), load_arrays(table, 3)
-    assert isinstance(found.train, Subset)
-    assert isinstance(found.train.source, ImageFolder)  # one subset of the files, not a subset of subsets
-    assert [len(part) for part in (found.train, found.validation or (), found.test)] == [24, 8, 12]
+    result, arrays = load_material(table, 3), load_arrays(table, 3)
+    assert isinstance(result.train, Subset)
+    assert isinstance(result.train.source, ImageFolder)  # one subset of the files, not a subset of subsets
+    assert [len(part) for part in (result.train, result.validation or (), result.test)] == [24, 8, 12]
     assert len(arrays.train) == 24
     assert isinstance(load_material(Data(str(parts), size=12, stream=True), 0).train, ImageFolder)
     assert isinstance(load_material(Data("camvid", stream=True), 0, roads).train, MaskFolder)
@@ -178,8 +178,8 @@ def test_masks_of_a_folder_are_those_of_the_catalogue(roads: Path) -> None:
 def test_a_fifth_of_masks_without_another_part_is_held_out(roads: Path, tmp_path: Path, stream: bool) -> None:
     for name in ("train", "trainannot"):
         shutil.copytree(roads / "camvid" / name, tmp_path / name)
-    found = load_material(Data(str(tmp_path), stream=stream), 0)
-    assert [len(part) for part in (found.train, found.test)] == [8, 2]
+    result = load_material(Data(str(tmp_path), stream=stream), 0)
+    assert [len(part) for part in (result.train, result.test)] == [8, 2]
     for name in ("train", "trainannot"):
         (tmp_path / name).rename(tmp_path / name.replace("train", "street"))
     with pytest.raises(PellucidError, match="has masks for street, but none to train on; name these folders train and"):
@@ -224,7 +224,7 @@ def test_the_doctor_reads_the_masks_that_a_model_names(roads: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({}, "data.stream: digits has no image files to decode on demand; leave it out"),
         ({"data.name": "xor"}, "data.stream: xor has no image files"),
@@ -233,7 +233,7 @@ def test_the_doctor_reads_the_masks_that_a_model_names(roads: Path, tmp_path: Pa
         ({"data.name": "signs", "data.size": 8}, "signs is missing; it has no download site in this form: put it at "),
     ],
 )
-def test_data_that_cannot_be_streamed(settings: dict[str, object], said: str, tmp_path: Path) -> None:
+def test_data_that_cannot_be_streamed_are_refused(settings: dict[str, object], message: str, tmp_path: Path) -> None:
     recipe = load_recipe("digits", {**settings, "data.stream": True})
-    with pytest.raises(PellucidError, match=said):
+    with pytest.raises(PellucidError, match=message):
         load_material(recipe.data, 0, tmp_path)

@@ -17,7 +17,7 @@ from pellucid.run.folder import RunFolder
 
 
 @pytest.mark.slow
-def test_pictures_after_epochs_that_double_and_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_previews_are_drawn_after_epochs_1_2_4_and_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings: dict[str, Any] = {"train.epochs": 5, "recipe.threads": 1}
     run = pellucid.train("digits", out=tmp_path, progress=False, **settings)
     written = RunFolder(run.path).previews()
@@ -31,7 +31,7 @@ def test_pictures_after_epochs_that_double_and_the_last(tmp_path: Path, monkeypa
     assert not RunFolder(other.path).previews()
 
 
-def test_a_generator_has_no_pictures_of_inputs(tmp_path: Path) -> None:
+def test_a_generator_has_no_previews_of_inputs(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"data.name": "digits", "objective.size": 8, "train.epochs": 1, "recipe.threads": 1}
     run = pellucid.train("mnist-dcgan", out=tmp_path, progress=False, **settings)
     assert not RunFolder(run.path).previews()
@@ -41,8 +41,8 @@ GREY = torch.full((3, 40, 60), 90, dtype=torch.uint8)
 
 
 def test_boxes_are_drawn_in_the_colour_of_their_class() -> None:
-    found = Predicted({}, "", boxes=torch.tensor([[10.0, 8, 50, 32]]), scores=torch.tensor([0.9]), labels=("dog",))
-    image, title = with_prediction(GREY, found, ("cat", "dog"))
+    predicted = Predicted({}, "", boxes=torch.tensor([[10.0, 8, 50, 32]]), scores=torch.tensor([0.9]), labels=("dog",))
+    image, title = with_prediction(GREY, predicted, ("cat", "dog"))
     scale = image.shape[1] // 60
     colour = [round(255 * part) for part in to_rgb(class_colour(1, 2))]
     assert title == ""

@@ -53,7 +53,7 @@ def test_the_complete_toml_writes_every_key_of_every_table(tmp_path: Path):
     assert tables["loss"]["class_weights"] == "none"
 
 
-def test_nielsens_first_network_is_what_his_chapter_1_says():
+def test_nielsens_first_network_has_the_settings_of_his_chapter_1():
     recipe = load_recipe("mnist-mlp")
     assert recipe.network.arguments["sizes"] == (784, 30, 10)
     assert recipe.network.arguments["init_weight"] == recipe.network.arguments["init_bias"] == "normal"
@@ -91,14 +91,14 @@ MEASURED = {"colorize": "colours", "photo": "psnr", "camvid": "miou", "bccd": "a
 
 
 @pytest.mark.parametrize("name", shipped_files.recipe_names())
-def test_every_built_in_recipe_measures_what_its_task_is_judged_by(name: str):
+def test_every_built_in_recipe_has_the_metrics_of_its_task(name: str):
     recipe = load_recipe(name)
     if isinstance(recipe.build("objective"), Generator):
         assert recipe.train.keep  # its samples over the epochs
         return
     first, *_, last = name.split("-") if "-" in name else (name, name)
-    wanted = MEASURED.get(last) or MEASURED.get(first, "accuracy")
-    assert wanted in (recipe.build("loss").metrics if recipe.train.metrics is None else recipe.train.metrics)
+    expected = MEASURED.get(last) or MEASURED.get(first, "accuracy")
+    assert expected in (recipe.build("loss").metrics if recipe.train.metrics is None else recipe.train.metrics)
 
 
 def test_another_optimizer_does_not_inherit_the_rate_of_the_first():
@@ -110,7 +110,7 @@ def test_units_are_limited_by_name():
     assert recipe.build("regularizer") == MaxNorm(3.0)
 
 
-def test_a_schedule_that_watches_is_fine_with_something_to_watch():
+def test_a_plateau_schedule_with_validation_data_is_accepted():
     changes = {"schedule.name": "warmup", "schedule.steps": 3, "schedule.then": "reduce_on_plateau"}
     assert load_recipe("digits", {**changes, "data.validation": 0.1}).build("schedule").watches
 
@@ -163,7 +163,7 @@ def test_a_schedule_after_a_warm_up_is_given_by_name_or_table(tmp_path: Path):
         ("[schedule]\nname = 'warmup'\nsteps = 3\nthen = 5\n", "schedule.then takes the name of a schedule"),
     ],
 )
-def test_mistakes_in_a_file_are_one_line_that_names_it(text: str, message: str, tmp_path: Path):
+def test_errors_in_a_file_are_reported_in_one_line_with_its_name(text: str, message: str, tmp_path: Path):
     path = written(tmp_path, text if "[network]" in text else text + "[network]\nsizes = [64, 10]\n")
     with pytest.raises(PellucidError) as error:
         load_recipe(path)

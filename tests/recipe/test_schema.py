@@ -18,13 +18,13 @@ def test_every_built_in_recipe_is_valid() -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "why"),
+    ("recipe", "message"),
     [
         ("[train]\nepoch = 3", "'epoch' was unexpected"),
         ("[trian]\nepochs = 3", "'trian' was unexpected"),
         ("[optimizer]\nname = 'adm'", "'adm' is not one of"),
     ],
 )
-def test_mistakes_are_refused(recipe: str, why: str) -> None:
+def test_invalid_recipes_are_refused(recipe: str, message: str) -> None:
     (error,) = SCHEMA.iter_errors(tomllib.loads(recipe))
-    assert why in error.message
+    assert message in error.message

@@ -48,7 +48,7 @@ def recipe(data: Path, **more: object):
     return load_recipe("digits", {**SMALL, "data.name": str(data), **more})
 
 
-def test_features_begin_as_they_were_and_scores_are_drawn(data: Path, backbone: Path) -> None:
+def test_features_are_loaded_and_the_head_is_drawn(data: Path, backbone: Path) -> None:
     images = load(str(data), size=(16, 16)).train
     model = build_model(recipe(data, **{"start.weights": str(backbone)}), images)
     trained = Model.load(backbone / "weights" / "best.safetensors")
@@ -66,20 +66,20 @@ def two_twigs(left: str, right: str, filters: int = 4, relu_first: bool = False)
     return Sequential(features=Sequential(**parts), head=Sequential(flat=Flatten()))
 
 
-def test_features_of_a_version_with_other_names_of_layers(tmp_path: Path) -> None:
+def test_features_of_an_earlier_version_with_other_layer_names_are_loaded(tmp_path: Path) -> None:
     file, shape = tmp_path / "old.safetensors", (3, 8, 8)
     old = Model(two_twigs("old", "older"), input_shape=shape)
     old.save(file)
-    found = flatten(trained_features(str(file), two_twigs("left", "right"), shape).params)
-    assert list(found) == [f"twigs.{path}" for path in ("left.weight", "left.bias", "right.weight", "right.bias")]
-    for tensor, own in zip(found.values(), old.weights.values(), strict=True):
+    tensors = flatten(trained_features(str(file), two_twigs("left", "right"), shape).params)
+    assert list(tensors) == [f"twigs.{path}" for path in ("left.weight", "left.bias", "right.weight", "right.bias")]
+    for tensor, own in zip(tensors.values(), old.weights.values(), strict=True):
         assert torch.equal(tensor, own)
     for other in (two_twigs("left", "right", 5), two_twigs("left", "right", relu_first=True)):
         with pytest.raises(PellucidError, match="differ from this network's"):
             trained_features(str(file), other, shape)
 
 
-def test_standardize_measures_anew(data: Path, backbone: Path) -> None:
+def test_standardize_recomputes_mean_and_standard_deviation(data: Path, backbone: Path) -> None:
     images = load(str(data), size=(16, 16)).train
     half = images.subset(range(len(images) // 2))
     model = build_model(recipe(data, **{"start.weights": str(backbone), "data.standardize": True}), half)
@@ -89,7 +89,7 @@ def test_standardize_measures_anew(data: Path, backbone: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_report")
-def test_frozen_features_stay_and_rates_count(data: Path, backbone: Path, tmp_path: Path) -> None:
+def test_frozen_features_are_unchanged_and_learning_rates_apply(data: Path, backbone: Path, tmp_path: Path) -> None:
     settings = {"start.weights": str(backbone), "train.frozen": ["features.*"], "train.rates": ["head.*=0.5"]}
     run = train(recipe(data, **settings), out=tmp_path, progress=False)
     trained = Model.load(backbone / "weights" / "best.safetensors")
@@ -117,12 +117,12 @@ def test_a_published_file_gives_features_and_scaling(tmp_path: Path) -> None:
     given = Path(__file__).parents[3] / "shared" / "data" / "weights" / "mobilenet_v2_imagenet_no_top.h5"
     if not given.is_file():
         pytest.skip("the published MobileNetV2 weights are not on this machine")
-    found = trained_features(str(given), net, (3, 32, 32))
+    result = trained_features(str(given), net, (3, 32, 32))
     with h5py.File(given) as file:
         kernel = np.array(file["Conv1/Conv1/kernel:0"])  # (kH, kW, in, out)
-    stem = next(tensor for tensor in flatten(found.params).values() if tensor.shape == (32, 3, 3, 3))
+    stem = next(tensor for tensor in flatten(result.params).values() if tensor.shape == (32, 3, 3, 3))
     np.testing.assert_array_equal(stem.numpy(), kernel.transpose(3, 2, 0, 1))
-    assert (found.mean, found.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert (result.mean, result.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     with pytest.raises(PellucidError, match=r"multiples of 32, not 100 x 96; set data\.size"):
         trained_features(str(given), net, (3, 100, 96))
 
@@ -138,22 +138,22 @@ def test_a_published_file_gives_features_and_scaling(tmp_path: Path) -> None:
 )
 def test_networks_start_from_the_shipped_backbone_by_name(net: Layer, shape: tuple[int, int, int]) -> None:
     shipped = Model.load(shipped_files.pretrained_file("backbone"))
-    found = trained_features("backbone", net, shape)
-    assert (found.mean, found.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    for path, tensor in flatten(found.params).items():
+    result = trained_features("backbone", net, shape)
+    assert (result.mean, result.std) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    for path, tensor in flatten(result.params).items():
         assert torch.equal(tensor, shipped.weights[f"features.{plain_path(path)}"]), path
 
 
 @pytest.mark.parametrize("name", ["bccd-single", "bccd-ssd", "bccd-yolo3", "pennfudan-mask"])
 def test_detectors_start_from_the_shipped_backbone_by_name(name: str) -> None:
     objective = load_recipe(name).build("objective")
-    found = trained_objective("backbone", objective, (3, 64, 64))
+    result = trained_objective("backbone", objective, (3, 64, 64))
     shipped = Model.load(shipped_files.pretrained_file("backbone"))
     images = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     x = (images - 0.5) / 0.5
     assert objective.start_net is not None
-    maps = objective.start_net.forward(found.params, x, Mode())[0]
-    assert [one.shape[-1] for one in maps] == [8, 4, 2]
+    maps = objective.start_net.forward(result.params, x, Mode())[0]
+    assert [map_.shape[-1] for map_ in maps] == [8, 4, 2]
     # Detectors pad both sides, and have folded batch normalization and no last convolution.
     net, params = features(mobilenet_v2(epsilon=1e-3)), shipped.params["features"]
     assert isinstance(net, Sequential)
@@ -162,7 +162,7 @@ def test_detectors_start_from_the_shipped_backbone_by_name(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"start.weights": "nowhere"}, "no model 'nowhere'"),
         ({"start.weights": "mnist-lenet"}, "the features of mnist-lenet differ from"),
@@ -177,10 +177,12 @@ def test_detectors_start_from_the_shipped_backbone_by_name(name: str) -> None:
         ({"train.rates": ["haed.*=0.1"]}, "haed"),
     ],
 )
-def test_mistakes_are_reported_in_one_line(data: Path, tmp_path: Path, settings: dict[str, object], said: str) -> None:
+def test_invalid_starts_are_reported_in_one_line(
+    data: Path, tmp_path: Path, settings: dict[str, object], message: str
+) -> None:
     with pytest.raises(PellucidError) as caught:
         train(recipe(data, **settings), data=tmp_path, out=tmp_path / "runs", progress=False)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

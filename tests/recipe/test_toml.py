@@ -39,13 +39,13 @@ class Oven:
     ],
 )
 def test_fitting_values_become_what_the_constructor_wants(value: Any, kind: Any, result: Any):
-    found = coerce(value, kind, "here")
-    assert found == result
-    assert type(found) is type(result)
+    actual = coerce(value, kind, "here")
+    assert actual == result
+    assert type(actual) is type(result)
 
 
 @pytest.mark.parametrize(
-    ("value", "kind", "wanted"),
+    ("value", "kind", "expected"),
     [
         ("much", float, "a number"),
         (True, float, "a number"),
@@ -66,10 +66,10 @@ def test_fitting_values_become_what_the_constructor_wants(value: Any, kind: Any,
         ("nothing", float | None, "a number or 'none'"),
     ],
 )
-def test_a_wrong_type_error_names_key_and_expected_type(value: Any, kind: Any, wanted: str):
+def test_a_wrong_type_error_names_key_and_expected_type(value: Any, kind: Any, expected: str):
     with pytest.raises(PellucidError) as error:
         coerce(value, kind, "file.toml: optimizer.lr")
-    assert str(error.value).startswith(f"file.toml: optimizer.lr takes {wanted}")
+    assert str(error.value).startswith(f"file.toml: optimizer.lr takes {expected}")
     assert "\n" not in str(error.value)
 
 
@@ -111,12 +111,12 @@ def test_the_right_side_of_a_setting_is_toml_or_else_text(text: str, value: Any)
 
 
 @given(st.text(max_size=30))
-def test_every_text_parses_to_something(text: str):
+def test_every_text_of_a_setting_is_parsed_without_an_error(text: str):
     parse_value(text)
 
 
 @given(st.sampled_from([int, float, bool, str, tuple[int, ...], int | None, Literal["a"]]), st.text(max_size=20))
-def test_coerce_returns_or_raises_no_other_error(kind: Any, text: str):
+def test_coerce_returns_a_value_or_raises_a_pellucid_error(kind: Any, text: str):
     with contextlib.suppress(PellucidError):
         coerce(parse_value(text), kind, "here")
 
@@ -128,14 +128,14 @@ keys = st.from_regex(r"[a-z_][a-z0-9_]{0,8}", fullmatch=True)
 
 
 @given(st.dictionaries(keys, st.dictionaries(keys | texts.filter(bool), values, max_size=4), max_size=4))
-def test_tables_read_back_as_they_were(tables: dict[str, dict[str, object]]):
+def test_written_tables_are_read_back_equal(tables: dict[str, dict[str, object]]):
     assert tomllib.loads(write_toml(tables)) == tables
 
 
-def test_tuples_become_arrays_and_none_a_word():
+def test_tuples_are_written_as_arrays_and_none_as_a_string():
     assert tomllib.loads(write_toml({"a": {"b": (1, 2), "c": None}})) == {"a": {"b": [1, 2], "c": "none"}}
 
 
-def test_what_toml_lacks_is_refused():
+def test_values_that_toml_cannot_store_are_refused():
     with pytest.raises(TypeError):
         write_toml({"a": {"b": object()}})

@@ -16,11 +16,11 @@ from pellucid.recipe.watched import Control, control_file, live_file, read_objec
 SETTINGS: dict[str, Any] = {"train.epochs": 40, "optimizer.name": "sgd", "optimizer.lr": 0.1, "recipe.seed": 3}
 
 
-def when(found: Callable[[], Any]) -> Any:
+def when(result: Callable[[], Any]) -> Any:
     """Return the first value that is not false."""
     end = time.monotonic() + 20
     while time.monotonic() < end:
-        if value := found():
+        if value := result():
             return value
         time.sleep(0.01)
     raise AssertionError("it did not come")
@@ -34,8 +34,8 @@ class Watcher(threading.Thread):
         self.run_folder, self.seen = run, list[dict[str, Any]]()
 
     def live(self, after: int) -> dict[str, Any] | None:
-        found = read_object(live_file(self.run_folder))
-        return found if found.get("paused") and found["step"] > after else None
+        settings = read_object(live_file(self.run_folder))
+        return settings if settings.get("paused") and settings["step"] > after else None
 
     def run(self) -> None:
         when((self.run_folder / "lock").exists)
@@ -52,7 +52,7 @@ class Watcher(threading.Thread):
 
 
 @pytest.mark.slow
-def test_pause_and_single_steps(tmp_path: Path) -> None:
+def test_a_training_pauses_and_runs_single_steps(tmp_path: Path) -> None:
     plain = train("digits", out=tmp_path / "plain", progress=False, **SETTINGS)
     watcher = Watcher(tmp_path / "watched" / "digits-1")
     watcher.start()
@@ -62,7 +62,7 @@ def test_pause_and_single_steps(tmp_path: Path) -> None:
     assert watched.metrics["sha256"] == plain.metrics["sha256"]
     assert watched.metrics["seconds"] < time.perf_counter() - began - 0.3  # the pause is not counted
     first, *steps, last = watcher.seen
-    assert [one["step"] - first["step"] for one in steps] == [1, 2, 3]
+    assert [step["step"] - first["step"] for step in steps] == [1, 2, 3]
     assert last == steps[-1]
     assert first["pid"] == os.getpid()
     assert {row["path"] for row in last["layers"]} == {row["path"] for row in layers(watched.path)}

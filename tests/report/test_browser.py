@@ -104,9 +104,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     ]  # fmt: skip
     said = {" ".join(words): main(words) for words in commands}
     assert not any(said.values()), [words for words, code in said.items() if code]
-    found = {page.relative_to(root).as_posix(): page for page in root.rglob("*.html")}
-    assert len(found) >= len(commands)
-    return found
+    result = {page.relative_to(root).as_posix(): page for page in root.rglob("*.html")}
+    assert len(result) >= len(commands)
+    return result
 
 
 def test_every_page_fits_every_screen(browser: Any, pages: dict[str, Path]) -> None:
@@ -116,7 +116,7 @@ def test_every_page_fits_every_screen(browser: Any, pages: dict[str, Path]) -> N
         page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=colours)
         for name, path in pages.items():
             page.goto(path.as_uri())
-            if found := page.evaluate(FAULTS):
-                faults[f"{name} at {width} pixels, {colours}"] = found
+            if evaluation := page.evaluate(FAULTS):
+                faults[f"{name} at {width} pixels, {colours}"] = evaluation
         page.close()
     assert not faults

@@ -21,13 +21,13 @@ def colours(map_: Colormap) -> np.ndarray:
     return map_(np.arange(map_.N))[:, :3]
 
 
-def test_equal_steps_are_equally_far_apart() -> None:
+def test_equal_steps_have_equal_colour_differences() -> None:
     steps = np.linalg.norm(np.diff(lab(colours(DIVERGING)), axis=0), axis=1)
     assert DIVERGING.N % 2 == 1, "0 has a colour of its own"
     assert steps.max() < 1.15 * steps.min()
 
 
-def test_both_sides_are_as_dark_as_they_are_far_from_0() -> None:
+def test_values_of_equal_magnitude_are_equally_dark() -> None:
     light = lab(colours(DIVERGING))[:, 0]
     assert np.allclose(light, light[::-1], atol=0.7)
     assert (np.diff(light[: DIVERGING.N // 2 + 1]) > 0).all()
@@ -43,7 +43,7 @@ def test_both_sides_are_as_dark_as_they_are_far_from_0() -> None:
         [[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]],
     ],
 )
-def test_colour_blind_eyes_tell_the_sides_apart(cones: list[list[float]]) -> None:
+def test_the_two_signs_differ_for_colour_blind_readers(cones: list[list[float]]) -> None:
     rgb = colours(DIVERGING)
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     seen = np.clip(linear @ np.array(cones).T, 0, 1)
@@ -53,7 +53,7 @@ def test_colour_blind_eyes_tell_the_sides_apart(cones: list[list[float]]) -> Non
     assert (np.diff(apart[: DIVERGING.N // 2 + 1]) < 0.5).all(), "the nearer to 0 the more alike"
 
 
-def test_magnitudes_get_lighter() -> None:
+def test_magnitudes_are_drawn_lighter_as_they_grow() -> None:
     assert (np.diff(lab(colours(SEQUENTIAL))[:, 0]) > 0).all()
 
 

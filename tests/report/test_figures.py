@@ -58,7 +58,7 @@ def test_curves_of_test_images_have_no_ring_at_the_best_value() -> None:
     assert set(texts(metric_curves(HISTORY, val_data="test"))) == {"training 90 %", "test 70 %"}
 
 
-def test_gaps_stay_gaps_and_missing_columns_are_left_out() -> None:
+def test_missing_values_are_gaps_and_missing_columns_are_omitted() -> None:
     rows = [{"epoch": 1, "train_loss": 1.0}, {"epoch": 2, "train_loss": None}, {"epoch": 3, "train_loss": math.inf},
             {"epoch": 4, "train_loss": 0.5, "val_loss": ""}]  # fmt: skip
     figure = loss_curves(rows)
@@ -144,7 +144,7 @@ def test_confusions_are_counted_in_their_cells() -> None:
 
 
 @pytest.mark.slow
-def test_fifty_classes_fit() -> None:
+def test_a_confusion_matrix_of_fifty_classes_fits_the_page() -> None:
     figure = confusion_matrix(np.eye(50, dtype=int) * 9, [f"class {k}" for k in range(50)])
     assert figure is not None
     assert max(figure.get_size_inches()) < 12
@@ -157,7 +157,7 @@ def test_confusions_must_fit_the_classes() -> None:
         confusion_matrix([[1, 0], [0, 1]], ["a", "b", "c"])
 
 
-def test_mistakes_say_what_they_are_and_were_taken_for() -> None:
+def test_misclassified_images_have_true_and_predicted_class() -> None:
     images = np.linspace(0, 1, 2 * 64).reshape(2, 1, 8, 8)
     assert texts(worst_mistakes(images, ["4", "7"], ["9", "1"], [0.97, math.nan])) == [
         "4 → 9", "97 %", "7 → 1", "no number",
@@ -170,7 +170,7 @@ def test_mistakes_say_what_they_are_and_were_taken_for() -> None:
         worst_mistakes(np.zeros((1, 2, 8, 8)), ["a"], ["b"], [0.5])
 
 
-def test_a_run_of_one_epoch_does_not_cut_off_the_others() -> None:
+def test_a_run_of_one_epoch_does_not_shorten_the_axis() -> None:
     long = [{"epoch": epoch, "val_loss": 1 / epoch} for epoch in range(1, 9)]
     for histories in ((long, long[:1]), (long[:1], long)):
         figure = overlaid(["a", "b"], histories, "loss")
@@ -180,7 +180,7 @@ def test_a_run_of_one_epoch_does_not_cut_off_the_others() -> None:
 
 
 @pytest.mark.parametrize("shape", [(30, 1, 28, 28), (96, 3, 11, 11), (16, 6, 5, 5), (2, 1, 3, 3)], ids=str)
-def test_first_weights_are_pictures(shape: tuple[int, ...]) -> None:
+def test_weights_of_the_first_layer_are_drawn_as_images(shape: tuple[int, ...]) -> None:
     weights = np.random.default_rng(0).normal(size=shape)
     figure = first_weights(weights)
     assert figure is not None
@@ -193,7 +193,7 @@ def test_first_weights_are_pictures(shape: tuple[int, ...]) -> None:
     assert drawn(figure) > 0.2
 
 
-def test_weights_that_make_no_picture() -> None:
+def test_weights_that_cannot_be_drawn_as_images_are_omitted() -> None:
     assert first_weights(np.ones((8, 64, 1, 1))) is None
     assert first_weights(np.full((8, 1, 5, 5), np.nan)) is None
     with pytest.raises(PellucidError, match=r"give \(filters, C, H, W\)"):

@@ -29,15 +29,15 @@ def drawn(figure: Figure | None) -> float:
 def bars(figure: Figure | None, colour: str) -> dict[int, tuple[float, float]]:
     """Return the bottom and top of the upper plot's bars of a colour, by the per cent that they stand over."""
     assert figure is not None
-    found: dict[int, tuple[float, float]] = {}
+    result: dict[int, tuple[float, float]] = {}
     for bar in figure.axes[0].patches:
         low, height = bar.get_y(), bar.get_height()  # type: ignore[attr-defined]
         if to_hex(bar.get_facecolor()) == colour and height > 0:
-            found[round(bar.get_x() + bar.get_width() / 2)] = (round(low, 6), round(low + height, 6))  # type: ignore[attr-defined]
-    return found
+            result[round(bar.get_x() + bar.get_width() / 2)] = (round(low, 6), round(low + height, 6))  # type: ignore[attr-defined]
+    return result
 
 
-def test_gaps_of_sureness_are_orange_where_it_is_too_much_and_green_where_it_is_too_little() -> None:
+def test_overconfidence_is_orange_and_underconfidence_is_green() -> None:
     # ten bins: 4 images 15 % sure of which 30 % right; 6 images 95 % sure, half of them right
     count, sure, right = np.zeros(10), np.zeros(10), np.zeros(10)
     count[[1, 9]], sure[[1, 9]], right[[1, 9]] = (4, 6), (0.15, 0.95), (0.30, 0.50)
@@ -61,9 +61,9 @@ def test_no_reliability_diagram_without_predictions() -> None:
 def test_each_class_has_a_dot_for_precision_and_one_for_recall() -> None:
     figure = precision_and_recall(["cat", "dog"], [0.9, 1.0], [0.8, 0.75])
     assert figure is not None
-    called, found = figure.axes[0].lines
-    assert (list(called.get_xdata()), list(found.get_xdata())) == ([90, 100], [80, 75])
-    assert (called.get_label(), found.get_label()) == ("precision", "recall")
+    called, result = figure.axes[0].lines
+    assert (list(called.get_xdata()), list(result.get_xdata())) == ([90, 100], [80, 75])
+    assert (called.get_label(), result.get_label()) == ("precision", "recall")
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["cat", "dog"]
     assert figure.axes[0].get_ylim() == (1.5, -0.5)  # the first class on top
     assert figure.axes[0].get_xlim()[0] <= 75
@@ -89,7 +89,7 @@ def test_a_normalised_confusion_matrix_writes_per_cent_of_the_true_class() -> No
     assert texts(rare) == ["100", "<1"]  # what was counted is never written as nothing
 
 
-def test_a_ranking_shows_each_number_its_range_and_its_text() -> None:
+def test_a_ranking_shows_values_ranges_and_labels() -> None:
     dots = [Dot("scratch", 88.0, 87.0, 89.0, "88 %"), Dot("fine-tuned", 99.0, 99.0, 99.0, "99 %")]
     figure = ranking("Accuracy", dots, [BLUE, ORANGE])
     assert figure is not None
@@ -105,7 +105,7 @@ def test_a_ranking_shows_each_number_its_range_and_its_text() -> None:
     assert drawn(figure) > 0.005
 
 
-def test_times_are_ranked_on_a_logarithmic_axis_and_what_is_no_number_is_not_drawn() -> None:
+def test_times_are_drawn_on_a_logarithmic_axis_and_nan_is_omitted() -> None:
     figure = ranking("Time", [Dot("a", 1.0, 1.0, 1.0, "1 s"), Dot("b", 0.0, 0.0, 0.0, "none"),
                               Dot("c", 500.0, 400.0, 600.0, "500 s")], logarithmic=True)  # fmt: skip
     assert figure is not None

@@ -57,7 +57,7 @@ def test_the_method_decides_whether_0_is_in_the_middle() -> None:
 
 
 @pytest.mark.parametrize("method", sorted(MAGNITUDES - {"rollout"}))  # which needs attention
-def test_a_method_of_magnitudes_finds_nothing_below_0(method: str) -> None:
+def test_methods_of_magnitudes_give_no_negative_values(method: str) -> None:
     net, params, x = made("vgg")
     assert all(bool((explain(net, params, x, method, target) >= 0).all()) for target in range(3))
 
@@ -81,7 +81,7 @@ def test_a_sheet_shows_each_map_on_one_scale() -> None:
     assert len(filters(np.ones((4, 3, 2, 2))).axes[0].get_images()) == 12
 
 
-def test_places_name_the_classes_that_are_seen() -> None:
+def test_labels_name_the_predicted_classes() -> None:
     figure = places([[0.9, 0.1]], [[2, 0]], ["cat", "dog", "fox"])
     legend = figure.axes[1].get_legend()
     assert legend is not None

@@ -16,7 +16,7 @@ def test_a_grid_holds_the_function_of_each_point():
     assert values == pytest.approx(10 * x[None, :] + y[:, None])
 
 
-def test_halves_show_where_a_function_is_above_the_threshold():
+def test_half_planes_are_the_points_above_the_threshold():
     _, (plot,) = plots_in_rows(["x"], 1)
     halves(plot, lambda points: points[:, 0], LIMITS, threshold=1.0)
     (cells,) = plot.collections[:1]

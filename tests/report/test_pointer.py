@@ -37,7 +37,7 @@ def paths_of(figure: Plot) -> list[list[tuple[float, float]]]:
 
 
 @pytest.mark.parametrize("draw", [loss_curves, metric_curves])
-def test_points_lie_where_matplotlib_draws_the_lines(draw: object) -> None:
+def test_pointer_positions_are_those_of_matplotlibs_lines(draw: object) -> None:
     assert callable(draw)
     figure = draw(HISTORY)
     drawn, values = paths_of(figure), figure.at_pointer()
@@ -60,10 +60,15 @@ def test_values_are_those_of_the_table() -> None:
     assert [point[2:] for point in values["lines"][1]["points"]] == [[1, 2.5], [3, 0.833333], [4, 0.625]]
     timed = accuracy_by_time(["a"], [HISTORY])
     assert isinstance(timed, Plot)
-    found = timed.at_pointer()
-    assert found is not None
-    assert found["unit"] == " %"
-    assert [point[2:] for point in found["lines"][0]["points"]] == [[2, 50], [6, 75], [12, 83.3333], [20, 87.5]]
+    pointer_values = timed.at_pointer()
+    assert pointer_values is not None
+    assert pointer_values["unit"] == " %"
+    assert [point[2:] for point in pointer_values["lines"][0]["points"]] == [
+        [2, 50],
+        [6, 75],
+        [12, 83.3333],
+        [20, 87.5],
+    ]
 
 
 def test_cells_are_the_counts_and_the_names_in_full() -> None:
@@ -104,9 +109,9 @@ def test_a_page_carries_the_values_as_json(tmp_path: Path) -> None:
         sections=class_sections(np.array([[5, 2], [0, 7]]), ('"<x>', "b")),
     )  # fmt: skip
     text = write_report(tmp_path, data).read_text(encoding="utf-8")
-    found = [json.loads(unescape(values)) for values in re.findall(r'data-values="([^"]*)"', text)]
-    assert [line["name"] for line in found[0]["lines"]] == ["training", "validation"]
-    assert found[2]["names"] == ['"<x>', "b"]
+    result = [json.loads(unescape(values)) for values in re.findall(r'data-values="([^"]*)"', text)]
+    assert [line["name"] for line in result[0]["lines"]] == ["training", "validation"]
+    assert result[2]["names"] == ['"<x>', "b"]
 
 
 def test_a_value_that_a_template_lacks_is_an_error() -> None:

@@ -20,9 +20,9 @@ def test_points_have_the_colours_of_their_classes():
 def test_regions_and_levels_follow_the_function():
     figure, (plot,) = plots_in_rows(["regions"], 1)
     plane.regions(plot, lambda grid: (grid[:, 0] > 0.5).astype(int), CORNERS, 2)
-    found = np.asarray(plot.collections[0].get_array()).reshape(plane.STEPS, plane.STEPS)
-    assert (found[:, 0] == 0).all()
-    assert (found[:, -1] == 1).all()
+    result = np.asarray(plot.collections[0].get_array()).reshape(plane.STEPS, plane.STEPS)
+    assert (result[:, 0] == 0).all()
+    assert (result[:, -1] == 1).all()
     plane.levels(plot, lambda grid: grid[:, 0] - 0.5, CORNERS, at=(0.0,))
     assert np.allclose(plot.collections[1].get_paths()[0].vertices[:, 0], 0.5)
     plane.crosses(plot, CORNERS[:1])

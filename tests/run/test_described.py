@@ -44,7 +44,7 @@ def begin(out, units=64, steps=None, net=None):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_an_interrupted_run_goes_on_exactly(tmp_path, monkeypatch):
+def test_an_interrupted_run_is_resumed_exactly(tmp_path, monkeypatch):
     monkeypatch.setattr(fit, "TICK", 0.0)
     whole = begin(tmp_path / "whole")
     with pytest.raises(Stopped):
@@ -64,7 +64,7 @@ def wired(left="left", right="right", a="a", b="b", heads=("one", "two"), swappe
     return Sequential(flat=Flatten(), twigs=twigs, graph=Graph(nodes, ("joined",)), both=both)
 
 
-def test_names_inside_every_combinator_do_not_count_and_all_else_does():
+def test_layer_names_inside_combinators_are_ignored_and_other_differences_are_refused():
     old, renamed = wired(), wired("short", "long", "c", "d", ("x", "y"))
     assert old != renamed
     assert unnamed(old) == unnamed(renamed)
@@ -90,11 +90,11 @@ def test_a_run_whose_layers_were_renamed_inside_parallel_and_graph_goes_on_exact
 
 
 @pytest.mark.usefixtures("no_report")
-def test_the_doctor_takes_a_finished_one(tmp_path):
+def test_the_doctor_accepts_a_finished_run(tmp_path):
     run = begin(tmp_path)
-    found = case_of_run(run.path).model.weights
-    assert list(found) == ["dense1.weight", "dense1.bias", "dense2.weight", "dense2.bias"]
-    assert all(bool((weight == found[path]).all()) for path, weight in run.model.weights.items())
+    result = case_of_run(run.path).model.weights
+    assert list(result) == ["dense1.weight", "dense1.bias", "dense2.weight", "dense2.bias"]
+    assert all(bool((weight == result[path]).all()) for path, weight in run.model.weights.items())
 
 
 @pytest.mark.usefixtures("no_report")

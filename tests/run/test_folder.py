@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from pellucid.errors import PellucidError
-from pellucid.run.folder import RunFolder, next_run, processor
+from pellucid.run.folder import RunFolder, next_run, processor, weights_file
 from pellucid.run.history import History
 from tests.training.small import digits, small_mlp
 
@@ -65,7 +65,7 @@ def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
-def test_a_place_without_locks_is_one_line(tmp_path, monkeypatch, number):
+def test_a_file_system_without_locks_is_reported_in_one_line(tmp_path, monkeypatch, number):
     opened = len(os.listdir("/proc/self/fd"))
 
     def refuse(handle, how):
@@ -77,7 +77,7 @@ def test_a_place_without_locks_is_one_line(tmp_path, monkeypatch, number):
     assert len(os.listdir("/proc/self/fd")) == opened
 
 
-def test_the_lock_is_given_back_also_after_an_error(tmp_path):
+def test_the_lock_is_released_after_an_error(tmp_path):
     with pytest.raises(ZeroDivisionError), RunFolder(tmp_path):
         raise ZeroDivisionError
     with RunFolder(tmp_path) as folder, pytest.raises(PellucidError, match="in use"), RunFolder(tmp_path):
@@ -85,7 +85,7 @@ def test_the_lock_is_given_back_also_after_an_error(tmp_path):
     assert folder.path == tmp_path
 
 
-def test_what_killed_writers_left_is_removed(tmp_path):
+def test_temporary_files_of_killed_processes_are_removed(tmp_path):
     (tmp_path / "weights").mkdir()
     for orphan in (tmp_path / ".metrics.csv.77.tmp", tmp_path / "weights" / ".last.safetensors.77.tmp"):
         orphan.write_bytes(b"half")
@@ -93,7 +93,7 @@ def test_what_killed_writers_left_is_removed(tmp_path):
         assert not list(tmp_path.rglob("*.tmp"))
 
 
-def test_the_manifest_says_what_the_bits_depend_on(tmp_path):
+def test_the_manifest_has_versions_threads_seed_and_checksums(tmp_path):
     (tmp_path / "recipe.toml").write_text("[recipe]\n")
     model, data, held = small_mlp(seed=9), digits(), digits(300, 320)
     model.fit(data, epochs=1, batch_size=50, validation=held, run=tmp_path, manifest={"recipe": "mine"}, verbose=False)
@@ -115,15 +115,21 @@ def test_the_manifest_says_what_the_bits_depend_on(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000])
-def test_a_damaged_manifest_is_one_line(tmp_path, text):
+def test_a_damaged_manifest_is_reported_in_one_line(tmp_path, text):
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(PellucidError, match=r"manifest\.json"):
         RunFolder(tmp_path).read_manifest()
 
 
-def test_a_run_folder_that_cannot_be_is_one_line(tmp_path):
+def test_a_run_folder_that_cannot_be_created_is_reported_in_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(PellucidError, match="cannot be written"), RunFolder(tmp_path / "file"):
         pass
     with pytest.raises(PellucidError, match="cannot be written"):
         next_run(tmp_path / "file", "a")
+
+
+def test_a_picture_given_as_model_is_named_as_a_picture(tmp_path):
+    (tmp_path / "cat.PNG").write_bytes(b"")
+    with pytest.raises(PellucidError, match=r"cat\.PNG is a picture, not a model; give a run folder"):
+        weights_file(tmp_path / "cat.PNG")

@@ -110,7 +110,9 @@ def test_an_impossible_hyperparameter_of_a_detector_is_refused_with_its_value(de
 
 def test_a_kernel_of_30000_and_impossible_latents_in_a_generator_are_refused(generator):
     def enlarge(about):
-        layer = next(one for one in about["objective"]["generator"]["children"].values() if one.get("stride") == 1)
+        layer = next(
+            child for child in about["objective"]["generator"]["children"].values() if child.get("stride") == 1
+        )
         layer["kernel"] = 30_000
 
     refused(generator, enlarge, r"generator\.up1: takes the network to .* bytes of memory for one input, above")
@@ -178,7 +180,7 @@ def test_the_command_refuses_a_forged_detector_in_little_memory(detector, tmp_pa
 
 
 @pytest.mark.slow
-def test_bounds_leave_a_detector_of_the_zoo_alone():
+def test_a_published_detector_is_within_the_limits():
     torch.manual_seed(0)
     from pellucid.detectors import DETECTORS
 

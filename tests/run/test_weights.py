@@ -33,14 +33,14 @@ def tensors():
     }
 
 
-def test_tensors_and_description_come_back(tmp_path):
+def test_tensors_and_description_are_restored(tmp_path):
     write_weights(tmp_path / "w", tensors(), ABOUT)
-    found, about = read_weights(tmp_path / "w")
+    result, about = read_weights(tmp_path / "w")
     assert about == ABOUT
-    assert {name: (t.shape, t.dtype) for name, t in found.items()} == {
+    assert {name: (t.shape, t.dtype) for name, t in result.items()} == {
         n: (t.shape, t.dtype) for n, t in tensors().items()
     }
-    assert torch.equal(found["b.weight"], tensors()["b.weight"])
+    assert torch.equal(result["b.weight"], tensors()["b.weight"])
 
 
 @pytest.mark.parametrize("value", [float("nan"), [1, float("inf")], {"a": object()}])
@@ -104,22 +104,22 @@ def test_three_hundred_corrupt_files_are_refused_in_one_line_or_hold_the_same_we
             changed[place:place] = rng.randbytes(rng.randrange(1, 9))
         path.write_bytes(changed)
         try:
-            found = Model.load(path)
+            loaded = Model.load(path)
         except PellucidError as error:
             refused.append(str(error))
         else:
-            assert found.sha256() == whole.sha256()
-            assert found.net == whole.net
-            assert found.classes == whole.classes
+            assert loaded.sha256() == whole.sha256()
+            assert loaded.net == whole.net
+            assert loaded.classes == whole.classes
     assert len(refused) > 290  # a changed character can be the one that stood there
     assert all(len(said.splitlines()) == 1 and str(path) in said for said in refused)
 
 
 def rewritten(path, change):
     """Write the file again with changed tensors or description, and a SHA-256 that agrees."""
-    found, about = read_weights(path)
-    change(found, about)
-    write_weights(path, found, about)
+    result, about = read_weights(path)
+    change(result, about)
+    write_weights(path, result, about)
 
 
 CLAIMS = {
@@ -151,14 +151,14 @@ CLAIMS = {
 }
 
 
-@pytest.mark.parametrize("said", CLAIMS)
-def test_files_with_a_right_hash_and_wrong_contents_are_refused(tmp_path, said):
+@pytest.mark.parametrize("message", CLAIMS)
+def test_files_with_a_right_hash_and_wrong_contents_are_refused(tmp_path, message):
     path = tmp_path / "model.safetensors"
     model().save(path)
-    rewritten(path, CLAIMS[said])
+    rewritten(path, CLAIMS[message])
     with pytest.raises(PellucidError) as caught:
         Model.load(path)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(path) in str(caught.value)
 
 
@@ -182,7 +182,7 @@ def test_of_very_many_mismatches_the_first_are_listed(tmp_path):
         Model.load(path)
 
 
-def test_truth_values_are_0_or_1(tmp_path):
+def test_booleans_other_than_0_and_1_are_refused(tmp_path):
     write_weights(tmp_path / "w", {"a": torch.tensor([1, 7], dtype=torch.uint8).view(torch.bool)}, {})
     with pytest.raises(PellucidError, match="booleans that are neither 0 nor 1"):
         read_weights(tmp_path / "w")
@@ -224,7 +224,7 @@ def test_a_file_of_fifteen_gigabytes_is_not_read_when_its_head_is_wrong(head, tm
         read_weights(path)
 
 
-def test_a_name_that_stands_twice_is_refused(tmp_path):
+def test_a_duplicate_name_is_refused(tmp_path):
     write_weights(tmp_path / "w", {"a": torch.zeros(1)}, {})
     data = (tmp_path / "w").read_bytes()
     size = int.from_bytes(data[:8], "little")
@@ -236,9 +236,9 @@ def test_a_name_that_stands_twice_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("limit", "said"), [("MAX_HEADER_SIZE", "its description takes"), ("MAX_FILE_SIZE", "it takes")]
+    ("limit", "message"), [("MAX_HEADER_SIZE", "its description takes"), ("MAX_FILE_SIZE", "it takes")]
 )
-def test_a_file_that_would_not_be_read_is_not_written(tmp_path, monkeypatch, limit, said):
+def test_a_description_that_could_not_be_read_is_not_written(tmp_path, monkeypatch, limit, message):
     write_weights(tmp_path / "w", tensors(), ABOUT)
     before = (tmp_path / "w").read_bytes()
     size = int.from_bytes(before[:8], "little") if limit == "MAX_HEADER_SIZE" else len(before)
@@ -247,7 +247,7 @@ def test_a_file_that_would_not_be_read_is_not_written(tmp_path, monkeypatch, lim
     assert read_weights(tmp_path / "w")[1] == ABOUT
     before = (tmp_path / "w").read_bytes()
     monkeypatch.setattr(weights, limit, size - 8)  # headers are padded to multiples of 8
-    with pytest.raises(PellucidError, match=f"w cannot be written: {said} {size} bytes, above the limit"):
+    with pytest.raises(PellucidError, match=f"w cannot be written: {message} {size} bytes, above the limit"):
         write_weights(tmp_path / "w", tensors(), ABOUT)
     assert (tmp_path / "w").read_bytes() == before
 

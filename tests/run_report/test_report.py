@@ -137,7 +137,7 @@ def test_every_section_is_there_with_its_picture_or_table(tmp_path: Path) -> Non
     assert "missing" not in {values.get("class") for _, values in page.elements}
 
 
-def test_nothing_is_fetched_from_anywhere(tmp_path: Path) -> None:
+def test_the_report_loads_no_external_files(tmp_path: Path) -> None:
     text, page = written(tmp_path, full())
     for tag, values in page.elements:
         assert tag not in {"script", "link", "iframe", "object", "base"}
@@ -148,13 +148,13 @@ def test_nothing_is_fetched_from_anywhere(tmp_path: Path) -> None:
     assert all(inside.startswith("#") for inside in re.findall(r"url\(([^)]*)\)", text))
 
 
-def test_links_and_clips_lead_to_ids_that_exist_once(tmp_path: Path) -> None:
+def test_links_and_clip_paths_refer_to_unique_ids(tmp_path: Path) -> None:
     text, page = written(tmp_path, full())
     ids = [values["id"] for _, values in page.elements if "id" in values]
     assert len(ids) == len(set(ids))
-    wanted = {values["href"] for _, values in page.elements if (values.get("href") or "").startswith("#")}
-    wanted |= set(re.findall(r"url\((#[^)]*)\)", text))
-    assert {name[1:] for name in wanted if name} <= set(ids)
+    expected = {values["href"] for _, values in page.elements if (values.get("href") or "").startswith("#")}
+    expected |= set(re.findall(r"url\((#[^)]*)\)", text))
+    assert {name[1:] for name in expected if name} <= set(ids)
 
 
 def test_figures_have_alternative_text(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_text_cannot_become_markup(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_pictures_stand_beside_the_report(tmp_path: Path) -> None:
+def test_figures_are_saved_beside_the_report(tmp_path: Path) -> None:
     write_report(tmp_path, full())
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert names == {f"{name}.png" for name in ("loss", "accuracy", "confusion", "mistakes", "first_weights",
@@ -208,7 +208,7 @@ def test_a_run_without_results_has_no_empty_sections(tmp_path: Path) -> None:
     assert "No final results were recorded" in page.text
 
 
-def test_a_run_that_went_to_nan_says_so(tmp_path: Path) -> None:
+def test_the_report_of_a_run_that_ended_in_nan_says_so(tmp_path: Path) -> None:
     data = full()
     history = [{**HISTORY[0]}, {**HISTORY[1], "train_loss": None, "val_loss": math.nan, "lr": None}]
     lost = ReportData(
@@ -226,13 +226,13 @@ def test_a_run_that_went_to_nan_says_so(tmp_path: Path) -> None:
 
 
 def test_other_metrics_are_reported_beside_the_loss(tmp_path: Path) -> None:
-    found = {"loss": 0.5, "macro_f1": 0.25, "mae": 2.0, "confusion": [[1, 0], [0, 1]], "n": 4}
-    _, page = written(tmp_path, ReportData(**{**vars(full()), "metrics": found}))
+    result = {"loss": 0.5, "macro_f1": 0.25, "mae": 2.0, "confusion": [[1, 0], [0, 1]], "n": 4}
+    _, page = written(tmp_path, ReportData(**{**vars(full()), "metrics": result}))
     assert "test macro f1 0.25" in page.text
     assert "test mae 2" in page.text
 
 
-def test_an_unwritable_place_is_one_line(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "figures").write_text("in the way")
     with pytest.raises(PellucidError, match="figures cannot be created"):
         write_report(tmp_path, full())
@@ -264,7 +264,7 @@ def test_a_class_that_was_never_predicted_has_a_recall_but_no_precision() -> Non
     ("seconds", "text"),
     [(0.42, "0.4 s"), (59.94, "59.9 s"), (200, "3 min 20 s"), (3599.7, "1 h 0 min"), (7500, "2 h 5 min")],
 )
-def test_durations(seconds: float, text: str) -> None:
+def test_durations_are_printed_in_words(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
@@ -305,7 +305,7 @@ def run_folder(path: Path) -> Path:
     return path
 
 
-def test_gather_reads_a_run_folder_and_tries_the_model(tmp_path: Path) -> None:
+def test_gather_reads_a_run_folder_and_evaluates_the_model(tmp_path: Path) -> None:
     data = gather(run_folder(tmp_path), TinyModel(), halves())
     assert (data.recipe, data.about) == ("halves", "Which half is brighter")
     assert data.files == {"confusion.json": {"classes": ["top", "bottom"], "counts": [[1, 0], [1, 1]]}}
@@ -327,26 +327,26 @@ def test_gather_reads_a_run_folder_and_tries_the_model(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "confusion.json").read_text())["counts"] == [[1, 0], [1, 1]]
 
 
-def test_the_surest_mistakes_come_first() -> None:
+def test_the_most_confident_errors_come_first() -> None:
     test = Dataset.from_arrays(torch.rand(4, 1, 4, 4), torch.tensor([0, 0, 1, 1]), classes=("a", "b"))
     scores = torch.tensor([[0.4, 0.6], [0.1, 0.9], [0.2, 0.8], [0.7, 0.3]])
-    found = worst(scores, test.y, test, most=2)
-    assert found is not None
-    assert list(found.probability) == pytest.approx([0.9, 0.7])
-    assert (list(found.true), list(found.predicted), found.total) == (["a", "b"], ["b", "a"], 3)
-    np.testing.assert_array_equal(found.images, test.x[[1, 3]].numpy())
+    largest_error = worst(scores, test.y, test, most=2)
+    assert largest_error is not None
+    assert list(largest_error.probability) == pytest.approx([0.9, 0.7])
+    assert (list(largest_error.true), list(largest_error.predicted), largest_error.total) == (["a", "b"], ["b", "a"], 3)
+    np.testing.assert_array_equal(largest_error.images, test.x[[1, 3]].numpy())
     rows = Dataset.from_arrays(torch.rand(4, 5), torch.tensor([0, 0, 1, 1]))
     assert worst(scores, rows.y, rows) is None
 
 
-def test_one_output_scores_the_second_of_two_classes() -> None:
+def test_one_output_is_the_probability_of_the_second_class() -> None:
     both = class_scores(torch.tensor([[0.25], [0.75]]))
     torch.testing.assert_close(both, torch.tensor([[0.75, 0.25], [0.25, 0.75]]))
     three = torch.rand(4, 3)
     assert torch.equal(class_scores(three), three)
 
 
-def test_which_weights_are_pictures() -> None:
+def test_first_weights_returns_what_can_be_drawn_as_images() -> None:
     rng = torch.Generator().manual_seed(0)
     conv = Sequential(conv=Conv2d(3, 5), flat=Flatten(), out=Dense(2))
     params, _ = conv.init((1, 8, 8), rng)

@@ -35,7 +35,7 @@ def test_the_exchange_sends_what_a_ring_all_reduce_sends(count):
     assert exchange == pytest.approx(ring_all_reduce(16 * MB, count, link), rel=1e-12)
 
 
-def test_one_process_communicates_nothing():
+def test_a_single_process_sends_no_gradients():
     assert all_gather(MB, 1, Link(1.0)) == all_to_all(MB, 1, Link(1.0)) == ring_all_reduce(MB, 1, Link(1.0)) == 0.0
 
 
@@ -67,7 +67,7 @@ def test_overlap_is_that_of_two_queues_played_out():
     assert overlapped(1.0, [(2.0, 0.0), (3.0, 0.0)]) == 6.0
 
 
-def test_a_burst_leaves_at_once():
+def test_a_transfer_within_the_burst_takes_no_time():
     link = Link(1e6, burst=1e5)
     assert link.transfer(1e5) == 0.0
     assert link.transfer(3e5) == pytest.approx(0.2)
@@ -97,7 +97,7 @@ def test_buckets_of_resnet50_hold_all_its_parameters_and_work():
     assert sum(part for part, _ in buckets()) == pytest.approx(1)
 
 
-def test_what_limits_a_cluster():
+def test_the_limiting_factor_of_a_cluster_is_named():
     assert Cluster(1, 10e9).step() == pytest.approx(BATCH / GPU_RATE)
     assert Cluster(64, 1e15).limit() == "computing"
     assert Cluster(64, 1e9).limit() == "network"
@@ -113,9 +113,9 @@ def test_the_page_counts_the_errors():
         {"network": "mlp", "setting": "a", "predicted": 1.1, "measured": 1.0},
         {"network": "mlp", "setting": "b", "predicted": 0.7, "measured": 1.0},
     ]
-    found = page({"validation": {"links mlp": {"measured": "today", "rows": rows}}})
-    assert "| mlp | b | 700.0 ms | 1,000.0 ms | -30 % |" in found
-    assert "| exact sum (Pellucid), and one process | 1 of 2 | 20 % | 30 % |" in found
+    result = page({"validation": {"links mlp": {"measured": "today", "rows": rows}}})
+    assert "| mlp | b | 700.0 ms | 1,000.0 ms | -30 % |" in result
+    assert "| exact sum (Pellucid), and one process | 1 of 2 | 20 % | 30 % |" in result
 
 
 def test_the_committed_page_is_that_of_its_figures():

@@ -92,8 +92,8 @@ def served() -> Iterator[Served]:
 
 def test_a_picture_is_answered_with_its_class(served: Served) -> None:
     for kind in ("PNG", "JPEG", "WebP"):
-        status, found = served.predict(encoded(digit(), kind))
-        assert (status, found["label"]) == (200, "1"), found
+        status, result = served.predict(encoded(digit(), kind))
+        assert (status, result["label"]) == (200, "1"), result
     assert json.loads(served.ask("GET", "/about")[2])["task"] == "classification"
     status, _, page = served.ask("GET", "/")
     assert status == 200
@@ -105,12 +105,12 @@ def test_a_picture_is_answered_with_its_class(served: Served) -> None:
 def test_boxes_and_masks_are_answered_too(name: str, picture: Any, key: str) -> None:
     server = Served(name)
     try:
-        status, found = server.predict(encoded(picture(0)[0], "JPEG"))
+        status, result = server.predict(encoded(picture(0)[0], "JPEG"))
     finally:
         server.close()
     assert status == 200
-    assert len(found[key]) > 3
-    assert len(found["labels"]) > 3
+    assert len(result[key]) > 3
+    assert len(result["labels"]) > 3
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
@@ -127,13 +127,13 @@ def test_other_hosts_and_origins_are_refused_on_every_route(method: str, path: s
     }.items()
 
 
-def test_what_is_no_picture_is_refused_and_nothing_breaks(served: Served) -> None:
+def test_invalid_uploads_are_refused_and_the_server_continues(served: Served) -> None:
     assert served.predict(b"")[0] == 415
     assert served.predict(b"GIF89a" + bytes(100))[0] == 415
     assert served.predict(encoded(digit(), "BMP"))[0] == 415
     assert served.predict(declaring(30_000, 30_000))[0] in {400, 413}
-    status, found = served.predict(bytes(MAX_UPLOAD + 1))
-    assert (status, "more than 10,000,000 bytes" in found["error"]) == (413, True)
+    status, actual = served.predict(bytes(MAX_UPLOAD + 1))
+    assert (status, "more than 10,000,000 bytes" in actual["error"]) == (413, True)
     good, rng = encoded(digit()), np.random.default_rng(0)
     for _ in range(60):
         broken = bytearray(good)
@@ -145,8 +145,8 @@ def test_what_is_no_picture_is_refused_and_nothing_breaks(served: Served) -> Non
     for path, expected in (("/predict", 405), ("/nothing", 404)):
         status, _, answer = served.ask("GET", path)
         assert (status, list(json.loads(answer))) == (expected, ["error"])
-    status, found = served.predict(encoded(digit(), "JPEG")[:200])
-    assert (status, "the picture" in found["error"], "/" in found["error"]) == (400, True, False)
+    status, actual = served.predict(encoded(digit(), "JPEG")[:200])
+    assert (status, "the picture" in actual["error"], "/" in actual["error"]) == (400, True, False)
     assert served.predict(good)[0] == 200
 
 
@@ -159,9 +159,9 @@ def test_the_command_prints_its_address_and_ends_with_ctrl_c() -> None:
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:(\d+) ", line)
-        assert found, line
-        connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=60)
+        match = re.search(r"http://127\.0\.0\.1:(\d+) ", line)
+        assert match, line
+        connection = http.client.HTTPConnection("127.0.0.1", int(match[1]), timeout=60)
         for _ in range(100):
             try:
                 connection.request("POST", "/predict", encoded(digit()))

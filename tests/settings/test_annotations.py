@@ -35,11 +35,11 @@ from pellucid.settings.annotations import Slot, convert, slots
         (3, Any, False, True),
     ],
 )
-def test_values_fit_annotations_by_the_format(value: Any, kind: Any, json: bool, toml: bool):
+def test_json_and_toml_values_are_checked_against_annotations(value: Any, kind: Any, json: bool, toml: bool):
     assert (convert(value, kind, JSON)[0], convert(value, kind, TOML)[0]) == (json, toml)
 
 
-def test_slots_are_in_the_order_of_the_constructor():
+def test_settings_are_in_the_order_of_the_constructor():
     @dataclass(frozen=True)
     class Base:
         late: bool = field(default=False, kw_only=True)

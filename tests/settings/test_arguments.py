@@ -77,7 +77,7 @@ def refused(call, *args, **options) -> str:
         (load_image, {"source": "x", "gamma": 3}, "load_image: no argument 'gamma'; it takes source, name=''"),
     ],
 )
-def test_an_argument_that_is_unknown_or_missing(call, given, said):
+def test_unknown_and_missing_arguments_are_refused(call, given, said):
     assert said in refused(call, **given)
 
 
@@ -88,14 +88,14 @@ def test_every_class_refuses_an_unknown_argument_and_keeps_its_signature(kind):
     assert set(inspect.signature(kind).parameters) == set(get_type_hints(kind.__init__)) - {"return"}
 
 
-def test_too_many_arguments_and_abstract_classes():
+def test_too_many_arguments_and_abstract_classes_are_refused():
     assert refused(layers.Dense, 3, True, "he", "zeros", 4).startswith("Dense: too many positional arguments; it takes")
     with pytest.raises(TypeError, match="abstract") as caught:
         layers.Layer()
     assert not isinstance(caught.value, PellucidError)
 
 
-def test_a_type_error_from_inside_stays_what_it_is():
+def test_a_type_error_raised_in_the_constructor_is_unchanged():
     class Odd(layers.ReLU):
         def __init__(self):
             len(3)
@@ -131,6 +131,6 @@ def test_layers_are_copied_and_pickled_as_before():
         ("xyz", ["momentum"], None),
     ],
 )
-def test_names_of_other_libraries_and_other_letters_are_near(word, known, meant):
+def test_names_of_other_libraries_and_misspelt_names_are_corrected(word, known, meant):
     assert closest(word, known) == meant
     assert nearest(word, known) == ("" if meant is None else f"; did you mean {meant!r}?")

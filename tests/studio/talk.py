@@ -41,11 +41,11 @@ class Tab:
     def ask(self, kind: str, tensors: dict[str, Tensor] | None = None, **fields: Any) -> Any:
         """Return the fields of an answer, with the tensors; an error has the kind "error"."""
         self.asked += 1
-        header, found = self.send(pack(kind, self.asked, fields, tensors or {}))
+        header, result = self.send(pack(kind, self.asked, fields, tensors or {}))
         assert header["v"] == 1
         assert header["id"] == self.asked
         assert header["kind"] in {kind, "error"}
-        return {**header, "tensors": found}
+        return {**header, "tensors": result}
 
     def draw(self, digit: int = 3, n: int = 0, **fields: Any) -> Any:
         picture = self.ask("draw.sample", digit=digit, n=n)["tensors"]["picture"]

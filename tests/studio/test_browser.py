@@ -33,9 +33,9 @@ def cookies(served: Started, browser: Any) -> list[Any]:  # noqa: F811
     page.goto(served.address)
     page.wait_for_selector("#read", timeout=WAIT)
     assert "token" not in page.url
-    found = context.cookies()
+    result = context.cookies()
     context.close()
-    return found
+    return result
 
 
 def until(tab: Any, condition: str, wait: int = WAIT) -> None:
@@ -107,7 +107,7 @@ def opened(browser: Any, served: Started, cookies: list[Any]) -> Iterator[Any]: 
 
 
 @pytest.mark.parametrize("model", ["mnist-mlp-100", "mnist-lenet"])
-def test_a_three_drawn_by_mouse_is_read_as_three(model: str, opened: Any) -> None:
+def test_a_three_drawn_by_mouse_is_predicted_as_three(model: str, opened: Any) -> None:
     page = opened(f"model={model}")
     page.tab.click("#clear")
     assert page.tab.locator("#read").count() == 0
@@ -131,8 +131,8 @@ def test_a_clicked_weight_shows_the_derivative_of_python(model: str, what: str, 
     x = [tensors["x"] for header, tensors in shown if header["kind"] == "draw.run"][-1]
     trace = Model.load(model).trace(x[None], torch.tensor([5]))
     answers = {header["name"]: header["gradient"] for header, _ in shown if header["kind"] == "draw.explain"}
-    expected = [trace.explain(one).gradient for one in subjects]
-    assert [answers[one] for one in subjects] == expected
+    expected = [trace.explain(subject).gradient for subject in subjects]
+    assert [answers[subject] for subject in subjects] == expected
     assert len(set(subjects)) == 2
     assert page.gradient == expected[1]
     numeric = float(page.tab.get_attribute(".check", "data-numeric"))
@@ -211,7 +211,7 @@ def press_until(tab: Any, condition: str) -> None:
     raise AssertionError(f"no Tab leads to {condition}")
 
 
-def test_all_of_it_works_by_keys_alone(opened: Any) -> None:
+def test_the_draw_view_can_be_used_by_keyboard(opened: Any) -> None:
     page = opened("model=mnist-mlp-100&sample=0.0")
     keys = page.tab.keyboard
     press_until(page.tab, "#pad")
@@ -268,7 +268,7 @@ def test_two_tabs_have_weights_of_their_own(opened: Any) -> None:
     assert one.cost != before
 
 
-def test_the_address_keeps_the_view(opened: Any) -> None:
+def test_the_address_restores_the_view(opened: Any) -> None:
     one = opened("model=mnist-lenet&sample=3.1&label=5&pass=10&what=features.conv1.weight[3, 0, 1, 2]")
     assert one.tab.get_attribute("[data-pass='10']", "aria-checked") == "true"
     two = opened(one.tab.url.split("?")[1])
@@ -323,7 +323,7 @@ def test_the_page_fits_its_screen(colours: str, model: str, opened: Any) -> None
 
 
 @pytest.mark.parametrize("model", ["mnist-mlp-100", "mnist-lenet"])
-def test_nonsense_shows_its_confidence_and_fools_the_network(model: str, opened: Any) -> None:
+def test_noise_shows_its_confidence_and_is_misclassified(model: str, opened: Any) -> None:
     page = opened(f"model={model}")
     tab = page.tab
     until(tab, "document.querySelector('[data-nonsense=scribble] b')")

@@ -42,9 +42,9 @@ def studio(*options: str) -> Iterator[Started]:
     line = process.stdout.readline()
     seconds = time.perf_counter() - began
     try:
-        found = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", line)
-        assert found, line
-        yield Started(process, found[0], seconds)
+        match = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", line)
+        assert match, line
+        yield Started(process, match[0], seconds)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
@@ -54,7 +54,7 @@ def studio(*options: str) -> Iterator[Started]:
 
 
 @pytest.mark.slow
-def test_it_answers_over_a_socket_and_ends_with_ctrl_c() -> None:
+def test_the_studio_answers_over_a_socket_and_ends_with_ctrl_c() -> None:
     with studio() as started:
         with urllib.request.urlopen(started.address, timeout=30) as opened:
             cookie = opened.headers["Set-Cookie"].split(";")[0]
@@ -92,7 +92,7 @@ def test_a_detector_opens_at_the_view_that_explains_it() -> None:
     assert (answers["explain.open"]["model"], answers["explain.open"]["sample"]) == ("bccd", "cells 0")
 
 
-def test_what_the_page_cannot_show_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_models_that_the_page_cannot_show_are_reported_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["studio", "no-such-model", "--no-open"]) == 2
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert main(["studio", "--no-open", "--port", str(taken.getsockname()[1])]) == 2

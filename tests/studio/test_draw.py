@@ -15,17 +15,17 @@ WEIGHTS = {"mnist-mlp-100": "features.dense1.weight[32, 400]", "mnist-lenet": "f
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
-def test_a_derivative_is_that_of_python(name: str) -> None:
+def test_a_derivative_equals_that_of_the_library(name: str) -> None:
     tab, what = Tab(), WEIGHTS[name]
     described = tab.ask("draw.open", model=name)
     assert described["parameters"] == sum(layer["parameters"] for layer in described["layers"])
-    found = tab.draw(label=5)
-    assert (found["read"], found["label"]) == (3, 5)
-    trace = Model.load(name).trace(found["tensors"]["x"][None], torch.tensor([5]))
-    assert found["cost"] == trace.loss
-    assert found["probabilities"] == trace["loss.probabilities"][0].tolist()
+    result = tab.draw(label=5)
+    assert (result["read"], result["label"]) == (3, 5)
+    trace = Model.load(name).trace(result["tensors"]["x"][None], torch.tensor([5]))
+    assert result["cost"] == trace.loss
+    assert result["probabilities"] == trace["loss.probabilities"][0].tolist()
     for layer in described["layers"]:
-        torch.testing.assert_close(found["tensors"][layer["y"]], trace[layer["y"]][0].float(), rtol=0, atol=0)
+        torch.testing.assert_close(result["tensors"][layer["y"]], trace[layer["y"]][0].float(), rtol=0, atol=0)
     explained = tab.ask("draw.explain", what=what)
     assert explained["gradient"] == trace.explain(what).gradient
     assert explained["exact"]
@@ -34,7 +34,7 @@ def test_a_derivative_is_that_of_python(name: str) -> None:
     assert checked["numeric"] == pytest.approx(explained["gradient"], rel=1e-4, abs=1e-9)
 
 
-def test_a_row_and_a_column_of_weights() -> None:
+def test_weights_are_shown_by_row_and_by_column() -> None:
     tab = Tab()
     tab.draw()
     weight = Model.load("mnist-mlp-100").trace(torch.zeros(1, 1, 28, 28), torch.zeros(1).long())["head.scores.weight"]
@@ -47,7 +47,7 @@ def test_a_row_and_a_column_of_weights() -> None:
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
-def test_a_step_lowers_the_cost_as_the_slope_says_and_undo_returns(name: str) -> None:
+def test_a_step_lowers_the_loss_by_the_squared_gradient_and_can_be_undone(name: str) -> None:
     tab = Tab()
     tab.ask("draw.open", model=name)
     before = tab.draw(label=5)
@@ -75,9 +75,9 @@ def test_tabs_do_not_share_weights() -> None:
     assert Tab().draw(label=5)["cost"] == cost
 
 
-def test_without_a_label_the_class_that_is_read_is_the_label() -> None:
-    found = Tab().draw(0)
-    assert found["label"] == found["read"] == 0
+def test_without_a_label_the_predicted_class_is_the_label() -> None:
+    result = Tab().draw(0)
+    assert result["label"] == result["read"] == 0
 
 
 def test_a_huge_step_is_reported_and_can_be_undone() -> None:
@@ -115,7 +115,7 @@ def test_a_residual_network_for_colours_runs_and_explains_too() -> None:
 
 @pytest.mark.parametrize("name", WEIGHTS)
 @pytest.mark.parametrize("what", ["noise", "stripes", "scribble"])
-def test_nonsense_is_read_with_the_confidence_of_the_network_in_pytorch(name: str, what: str) -> None:
+def test_noise_has_the_confidence_of_the_network_in_pytorch(name: str, what: str) -> None:
     tab = Tab()
     tab.ask("draw.open", model=name)
     one, same, other = (tab.ask("draw.nonsense", what=what, n=n) for n in (0, 0, 1))
@@ -142,7 +142,7 @@ def test_nonsense_is_read_with_the_confidence_of_the_network_in_pytorch(name: st
     assert drawn["probabilities"][drawn["read"]] == pytest.approx(one["confidence"], rel=1e-9)
 
 
-def test_nonsense_leaves_the_drawing() -> None:
+def test_noise_keeps_the_drawing() -> None:
     tab = Tab()
     drawn = tab.draw(label=5)
     tab.ask("draw.nonsense", what="noise")

@@ -72,7 +72,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
     asked.examinations.close()
 
 
-def test_a_finished_run_is_examined_once_until_it_is_asked_again(ask: Asked) -> None:
+def test_a_finished_run_is_examined_once_until_requested_again(ask: Asked) -> None:
     assert ask("a", 5) == {"diagnosis": None, "epochs": 0, "working": True}
     assert os.getpriority(os.PRIO_PROCESS, ask.pids("a", 1)[0]) == os.getpriority(os.PRIO_PROCESS, 0)
     assert ask.answer("a", epochs=5) == {"diagnosis": {"findings": []}, "epochs": 5, "working": False}
@@ -82,7 +82,7 @@ def test_a_finished_run_is_examined_once_until_it_is_asked_again(ask: Asked) -> 
     ask.pids("a", 2)
 
 
-def test_beside_a_training_it_is_slow_and_looks_again_when_the_epochs_have_doubled(ask: Asked) -> None:
+def test_during_a_training_the_doctor_runs_slowly_and_again_after_twice_the_epochs(ask: Asked) -> None:
     ask("a", 3, "running")
     (pid,) = ask.pids("a", 1)
     assert os.getpriority(os.PRIO_PROCESS, pid) == LOW_PRIORITY
@@ -94,7 +94,7 @@ def test_beside_a_training_it_is_slow_and_looks_again_when_the_epochs_have_doubl
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are looked up in /proc")
 @pytest.mark.parametrize("status", ["paused", "finished"])
-def test_when_the_training_pauses_or_ends_it_begins_anew_at_full_speed(status: str, ask: Asked) -> None:
+def test_when_the_training_pauses_or_ends_the_examination_restarts_at_full_speed(status: str, ask: Asked) -> None:
     ask("a", 1, "running")
     (first,) = ask.pids("a", 1)
     assert ask("a", 5, status)["working"]
@@ -123,7 +123,9 @@ def test_a_second_run_waits_for_the_first(ask: Asked) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are looked up in /proc")
-def test_an_examination_that_no_page_waits_for_ends_for_another(ask: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_examination_without_a_waiting_page_is_stopped_for_another(
+    ask: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ask("a")
     (first,) = ask.pids("a", 1)
     monkeypatch.setattr(examinations, "MAX_SILENCE", 0.0)
@@ -143,7 +145,7 @@ def test_the_last_line_of_a_doctor_that_fails_is_raised(ask: Asked) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are looked up in /proc")
-def test_nothing_stays_behind(ask: Asked) -> None:
+def test_closing_ends_the_process_of_an_examination(ask: Asked) -> None:
     ask("a")
     (pid,) = ask.pids("a", 1)
     ask.examinations.close()

@@ -28,7 +28,7 @@ def shown(library: Library = LIBRARY, model: str | None = None, name: str | None
 
 
 @pytest.mark.parametrize("name", ["mnist-lenet", "mnist-mlp-100"])
-def test_the_map_of_a_class_is_that_of_autograd_and_its_sum_is_told(name: str) -> None:
+def test_the_map_of_a_class_equals_autograds_and_its_sum_is_shown(name: str) -> None:
     tab, answer = shown(model=name, name="digit 4")
     aimed = tab.ask("explain.aim", of="9")
     model, x = LIBRARY.load(name), tab.session.sessions["explain"].asked.x.clone().requires_grad_()
@@ -41,10 +41,10 @@ def test_the_map_of_a_class_is_that_of_autograd_and_its_sum_is_told(name: str) -
     assert aimed["score"] == pytest.approx(aimed["logits"][9], rel=1e-5)
     (slope,) = torch.autograd.grad(y[0, 9], x)
     x, y = x.detach(), y.detach()
-    found = tab.ask("explain.run", method="input_x_gradient")
-    torch.testing.assert_close(found["tensors"]["map"], (slope * x)[0, 0], rtol=1e-4, atol=1e-5)
-    assert found["sum"] == pytest.approx(float((slope * x).sum()), rel=1e-4)
-    assert (found["expected"], found["verdict"]) == (None, None)
+    result = tab.ask("explain.run", method="input_x_gradient")
+    torch.testing.assert_close(result["tensors"]["map"], (slope * x)[0, 0], rtol=1e-4, atol=1e-5)
+    assert result["sum"] == pytest.approx(float((slope * x).sum()), rel=1e-4)
+    assert (result["expected"], result["verdict"]) == (None, None)
     averaged = tab.ask("explain.run", method="integrated_gradients")
     blank, _ = model.net.forward(model.params, torch.zeros_like(x), Mode(keep=False))
     assert averaged["expected"] == pytest.approx(float(y[0, 9] - blank[0, 9]), rel=1e-4)
@@ -58,7 +58,7 @@ def test_the_map_of_a_class_is_that_of_autograd_and_its_sum_is_told(name: str) -
 def test_relevance_is_that_of_the_epsilon_rule_computed_by_hand() -> None:
     tab, _ = shown(model="mnist-mlp-100", name="digit 7")
     aimed = tab.ask("explain.aim")
-    found = tab.ask("explain.relevance")
+    answer = tab.ask("explain.relevance")
     session = tab.session.sessions["explain"]
     weights = {name: one.double() for name, one in flatten(session.asked.params).items()}
     x = session.asked.x.flatten().double()
@@ -67,17 +67,17 @@ def test_relevance_is_that_of_the_epsilon_rule_computed_by_hand() -> None:
     z2 = weights["head.scores.weight"] @ a1 + weights["head.scores.bias"]
     hidden = a1 * weights["head.scores.weight"][aimed["chosen"]]  # the score's share of each neuron
     into = x * (weights["features.dense1.weight"] * (hidden / z1)[:, None]).sum(0)
-    assert found["score"] == pytest.approx(float(z2[aimed["chosen"]]), rel=1e-4)
-    top, bottom = found["layers"]
+    assert answer["score"] == pytest.approx(float(z2[aimed["chosen"]]), rel=1e-4)
+    top, bottom = answer["layers"]
     assert (top["path"], bottom["path"]) == ("head.scores", "features.dense1")
     for row, expected in ((top, hidden), (bottom, into)):
         assert row["depth"] == 0
         assert row["positive"] == pytest.approx(float(expected.clamp_min(0).sum()), rel=1e-3)
         assert row["negative"] == pytest.approx(float(expected.clamp_max(0).sum()), rel=1e-3)
-    assert found["input"] == pytest.approx(float(into.sum()), rel=1e-3)
+    assert answer["input"] == pytest.approx(float(into.sum()), rel=1e-3)
     biases = weights["head.scores.bias"][aimed["chosen"]] + (weights["features.dense1.bias"] * hidden / z1).sum()
-    assert found["absorbed"]["bias"] == pytest.approx(float(biases), rel=1e-3)
-    assert found["input"] + sum(found["absorbed"].values()) == pytest.approx(found["score"], rel=1e-5)
+    assert answer["absorbed"]["bias"] == pytest.approx(float(biases), rel=1e-3)
+    assert answer["input"] + sum(answer["absorbed"].values()) == pytest.approx(answer["score"], rel=1e-5)
 
 
 def test_a_square_is_hidden_at_every_place_and_pixels_are_deleted() -> None:
@@ -89,17 +89,17 @@ def test_a_square_is_hidden_at_every_place_and_pixels_are_deleted() -> None:
     def score(x: Tensor) -> Tensor:
         return model.net.forward(model.params, x, Mode(keep=False))[0]
 
-    found = tab.ask("explain.occlude", start=0)
-    assert found["done"] == found["total"] == len(found["squares"]) == len(found["tensors"]["scores"])
+    answer = tab.ask("explain.occlude", start=0)
+    assert answer["done"] == answer["total"] == len(answer["squares"]) == len(answer["tensors"]["scores"])
     grey = 0.5 if model.stats is None else float((0.5 - model.stats.mean.flatten()[0]) / model.stats.std.flatten()[0])
     effect, times = torch.zeros(28, 28), torch.zeros(28, 28)
-    for (top, left, bottom, right), told in zip(found["squares"], found["tensors"]["scores"], strict=True):
+    for (top, left, bottom, right), told in zip(answer["squares"], answer["tensors"]["scores"], strict=True):
         hidden = x.clone()
         hidden[..., top:bottom, left:right] = grey
         assert float(told) == pytest.approx(float(score(hidden)[0, 2]), rel=1e-4, abs=1e-4)
-        effect[top:bottom, left:right] += found["score"] - told
+        effect[top:bottom, left:right] += answer["score"] - told
         times[top:bottom, left:right] += 1
-    torch.testing.assert_close(found["tensors"]["map"], effect / times, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(answer["tensors"]["map"], effect / times, rtol=1e-3, atol=1e-4)
 
     map_ = tab.ask("explain.run", method="lrp")["tensors"]["map"]
     curve = tab.ask("explain.curve", method="lrp")
@@ -115,29 +115,29 @@ def test_a_square_is_hidden_at_every_place_and_pixels_are_deleted() -> None:
 
 def test_the_top_patches_are_those_with_the_largest_activations() -> None:
     tab, _ = shown(model="mnist-lenet", name="digit 2")
-    assert "features.relu2" in [one["path"] for one in tab.ask("explain.aim")["layers"]]
+    assert "features.relu2" in [layer["path"] for layer in tab.ask("explain.aim")["layers"]]
     maps = tab.ask("explain.maps", path="features.relu2")
     assert maps["count"] == 16
     assert maps["largest"] == maps["tensors"]["maps"].flatten(1).amax(1).tolist()  # 10 x 10: sent as they are
-    found = tab.ask("explain.top", path="features.relu2", map=5)
-    while found["looked"] < found["pictures"]:
-        found = tab.ask("explain.top", path="features.relu2", map=5)
+    answer = tab.ask("explain.top", path="features.relu2", map=5)
+    while answer["looked"] < answer["pictures"]:
+        answer = tab.ask("explain.top", path="features.relu2", map=5)
     model, task = LIBRARY.load("mnist-lenet"), tab.session.sessions["explain"]
     strongest = {}
-    for k in range(found["pictures"]):
+    for k in range(answer["pictures"]):
         x = task.predictor.frame(sample(f"digit {k}"))[:1]
         y = model.trace(x, torch.zeros(1).long())["features.relu2.y"]
         strongest[f"digit {k}"] = float(y[0, 5].max())
     best = sorted(strongest, key=lambda name: -strongest[name])[:9]
-    assert found["names"] == best
-    assert found["values"] == pytest.approx([strongest[name] for name in best], rel=1e-4)
-    (top, left, bottom, right), name = found["places"][0], best[0]
+    assert answer["names"] == best
+    assert answer["values"] == pytest.approx([strongest[name] for name in best], rel=1e-4)
+    (top, left, bottom, right), name = answer["places"][0], best[0]
     patch = (task.predictor.frame(sample(name))[0, 0] * 255).round()[top:bottom, left:right]
-    torch.testing.assert_close(found["tensors"]["patch0"][0].float(), patch, rtol=0, atol=1)
-    assert found["tensors"]["deconvolution0"].shape == patch.shape
+    torch.testing.assert_close(answer["tensors"]["patch0"][0].float(), patch, rtol=0, atol=1)
+    assert answer["tensors"]["deconvolution0"].shape == patch.shape
 
 
-def test_a_unit_inside_the_network_can_be_asked_about() -> None:
+def test_an_inner_unit_can_be_explained() -> None:
     tab, _ = shown(model="mnist-lenet", name="digit 2")
     aimed = tab.ask("explain.aim", of="features.conv2[3]")
     assert (aimed["label"], aimed["chosen"]) == ("features.conv2[3]", None)
@@ -151,16 +151,16 @@ def test_a_click_on_a_box_explains_its_class() -> None:
     x0, y0, x1, y1 = boxes[3].tolist()
     row, column = int(y0 + y1) // 2, int(x0 + x1) // 2
     aimed = tab.ask("explain.aim", place=[row, column, row + 1, column + 1])
-    found = pipeline(CELLS.load("bccd"), answer["tensors"]["picture"])
+    result = pipeline(CELLS.load("bccd"), answer["tensors"]["picture"])
     assert aimed["label"] == f"{answer['labels'][3]} of box 4"
     assert aimed["place"] == pytest.approx([y0, x0, y1, x1], abs=0.5)
     assert aimed["probabilities"][aimed["chosen"]] == pytest.approx(float(scores[3]), rel=1e-5)
-    assert aimed["score"] == pytest.approx(found.output(4), rel=1e-5)
+    assert aimed["score"] == pytest.approx(result.output(4), rel=1e-5)
     for method in ("gradcam", "saliency"):
         told = tab.ask("explain.run", method=method)["tensors"]["map"]
-        torch.testing.assert_close(told, found.explain(4, None, method), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(told, result.explain(4, None, method), rtol=1e-4, atol=1e-6)
     other = tab.ask("explain.aim", of="WBC", place=aimed["place"])
-    assert other["score"] == pytest.approx(found.output(4, "WBC"), rel=1e-5)
+    assert other["score"] == pytest.approx(result.output(4, "WBC"), rel=1e-5)
     assert (
         tab.ask("explain.aim", of="x1", place=aimed["place"])["label"] == f"x1 of {answer['labels'][3]} of box 4"
         or True
@@ -184,21 +184,21 @@ def test_a_click_on_a_pixel_of_a_segmentation_and_a_region() -> None:
     assert region["chosen"] == index
     assert region["score"] == pytest.approx(float(y[0, index, 90:100, 50:70].mean()), rel=1e-4)
     assert region["logits"] == pytest.approx(y[0, :, 90:100, 50:70].mean((1, 2)).tolist(), rel=1e-3, abs=1e-4)
-    found = tab.ask("explain.run", method="saliency")
-    assert found["tensors"]["map"].shape == x.shape[2:]
+    result = tab.ask("explain.run", method="saliency")
+    assert result["tensors"]["map"].shape == x.shape[2:]
 
 
 @pytest.mark.parametrize(
     ("name", "of", "label"),
     [("faces", "y", "y of p"), ("colorize", "b", "b = "), ("signs", None, "5"), ("cifar", None, "")],
 )
-def test_every_kind_of_model_can_be_asked(name: str, of: str | None, label: str) -> None:
+def test_every_kind_of_model_can_be_explained(name: str, of: str | None, label: str) -> None:
     tab, answer = shown(Library((name,), Model.load))
     height, width = answer["tensors"]["picture"].shape[1:]
     aimed = tab.ask("explain.aim", of=of, place=[height // 2, width // 2, height // 2 + 1, width // 2 + 1])
     assert aimed["label"].startswith(label), aimed
-    found = tab.ask("explain.run", method="input_x_gradient")
-    assert found["tensors"]["map"].shape == (height, width)
+    result = tab.ask("explain.run", method="input_x_gradient")
+    assert result["tensors"]["map"].shape == (height, width)
     assert tab.ask("explain.curve", method="input_x_gradient")["area"] is not None
     assert tab.ask("explain.occlude", start=0)["done"] > 0
 
@@ -215,7 +215,7 @@ def test_rollout_is_offered_for_networks_with_attention() -> None:
     assert tab.ask("explain.run", method="rollout")["tensors"]["map"].shape == (28, 28)
 
 
-def test_what_is_asked_wrongly_is_one_line() -> None:
+def test_invalid_requests_are_reported_in_one_line() -> None:
     tab = Tab()
     for kind, fields, message in [
         ("explain.picture", {"sample": "digit 3"}, "no model is open"),

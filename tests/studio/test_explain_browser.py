@@ -27,9 +27,9 @@ def cookies(served: Started, browser: Any) -> Any:  # noqa: F811
     page = context.new_page()
     page.goto(served.address)
     page.wait_for_selector("#explain-figures figure", timeout=WAIT)  # a detector opens at Explain
-    found = context.cookies()
+    result = context.cookies()
     context.close()
-    return found
+    return result
 
 
 class Page:
@@ -57,7 +57,7 @@ class Page:
     def last(self, kind: str, **fields: Any) -> Any:
         """Return the last answer of a kind with these fields."""
         answers = [header for header, _ in map(parsed, self.frames) if header["kind"] == kind]
-        return [one for one in answers if fields.items() <= one.items()][-1]
+        return [answer for answer in answers if fields.items() <= answer.items()][-1]
 
     def text(self, selector: str) -> str:
         return self.tab.inner_text(selector)
@@ -89,7 +89,7 @@ def test_an_upload_is_explained_and_its_sum_can_be_read(opened: Any) -> None:
     assert "upload=u" in page.tab.url
     figure = "[data-figure=lrp] .sum"
     told = page.last("explain.run", method="lrp")
-    shown = [number(one) for one in page.tab.locator(f"{figure} b").all_inner_texts()[:2]]
+    shown = [number(text) for text in page.tab.locator(f"{figure} b").all_inner_texts()[:2]]
     assert shown == pytest.approx([told["sum"], told["expected"]], rel=0.01)
     assert ("adds up" in page.text(figure)) is told["verdict"]["passed"]
     assert told["expected"] == pytest.approx(page.last("explain.aim")["score"])
@@ -104,7 +104,7 @@ def test_an_upload_is_explained_and_its_sum_can_be_read(opened: Any) -> None:
     page.faults.clear()  # the browser itself reports the status 415
 
 
-def test_a_click_on_a_box_tells_why(opened: Any) -> None:
+def test_a_click_on_a_box_explains_it(opened: Any) -> None:
     page = opened("model=bccd&methods=gradcam.lrp")
     boxes = page.tab.locator("[data-figure=picture] rect.box")
     count = boxes.count()
@@ -124,7 +124,7 @@ def test_a_click_on_a_box_tells_why(opened: Any) -> None:
     until(page.tab, "document.querySelector('#explain-h').textContent.endsWith('of box 2?')")
 
 
-def test_one_crosshair_one_scale_blend_and_a_square(opened: Any) -> None:
+def test_maps_share_a_crosshair_and_a_scale_and_show_the_occluded_square(opened: Any) -> None:
     page = opened("model=mnist-lenet&sample=digit 3")
     shot = page.tab.locator("[data-shot=lrp]")
     box = shot.bounding_box()

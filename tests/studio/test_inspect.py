@@ -27,7 +27,7 @@ def tab() -> Tab:
     return Tab()
 
 
-def test_the_ledger_counts_as_the_formulas_do(tab: Tab) -> None:
+def test_parameters_and_operations_equal_the_formulas(tab: Tab) -> None:
     layers = tab.ask("inspect.open", model="mnist-lenet")["layers"]
     rows = {row["path"]: row for row in layers}
     conv, dense = rows["features.conv1"], rows["head.scores"]
@@ -40,7 +40,7 @@ def test_the_ledger_counts_as_the_formulas_do(tab: Tab) -> None:
     assert [row["sources"] for row in layers[1:]] == [[k] for k in range(len(layers) - 1)]  # a chain
 
 
-def test_an_upload_takes_the_place_of_the_bundled_picture() -> None:
+def test_an_upload_replaces_the_bundled_picture() -> None:
     library = Library(("cifar",), Model.load)
     tab = Tab(library)
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
@@ -60,7 +60,7 @@ def test_an_upload_takes_the_place_of_the_bundled_picture() -> None:
     assert "no upload 'u99'" in tab.ask("inspect.open", upload="u99")["message"]
 
 
-def test_what_skips_layers_is_named() -> None:
+def test_shortcuts_are_named() -> None:
     tab = Tab(Library(("cifar",), Model.load))
     layers = tab.ask("inspect.open")["layers"]
     joined = [row for row in layers if row["layer"].startswith("Add")]
@@ -85,18 +85,20 @@ def test_filters_and_maps_are_those_of_the_network(tab: Tab) -> None:
     assert maps["silent"] == [k for k in range(len(expected)) if float(expected[k].max()) <= 0]
 
 
-def test_histograms_count_as_numpy_does(tab: Tab) -> None:
+def test_histograms_equal_numpys(tab: Tab) -> None:
     tab.ask("inspect.open", model="mnist-lenet")
-    found = tab.ask("inspect.histograms", path="features.conv2")
+    answer = tab.ask("inspect.histograms", path="features.conv2")
     weight = Model.load("mnist-lenet").params["features"]["conv2"]["weight"].detach().numpy()
     counts, edges = np.histogram(weight, BINS)
-    assert int(found["tensors"]["weight"].sum()) == weight.size
-    assert np.abs(found["tensors"]["weight"].numpy() - counts).sum() <= 2  # rounding at the edges of float32
-    assert found["ranges"]["weight"]["low"] == pytest.approx(edges[0])
-    assert found["ranges"]["weight"]["std"] == pytest.approx(float(weight.std()), rel=1e-5)
+    assert int(answer["tensors"]["weight"].sum()) == weight.size
+    assert np.abs(answer["tensors"]["weight"].numpy() - counts).sum() <= 2  # rounding at the edges of float32
+    assert answer["ranges"]["weight"]["low"] == pytest.approx(edges[0])
+    assert answer["ranges"]["weight"]["std"] == pytest.approx(float(weight.std()), rel=1e-5)
 
 
-def test_a_layers_gradients_are_checked_and_a_wrong_one_is_told(tab: Tab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_of_a_layer_are_checked_and_a_wrong_one_is_reported(
+    tab: Tab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tab.ask("inspect.open", model="mnist-lenet")
     good = tab.ask("inspect.verify", path="features.conv1")
     assert {row["what"] for row in good["rows"]} == {"dx", "weight", "bias"}
@@ -132,22 +134,22 @@ def test_filters_belong_to_outputs_and_what_only_training_runs_is_named(tmp_path
     model = Model.load(run)
     tab = Tab(Library((run,), Model.load))
     opened = tab.ask("inspect.open")
-    assert opened["idle"] == {"discriminator": sum(one.numel() for one in leaves(model.params["discriminator"]))}
+    assert opened["idle"] == {"discriminator": sum(leaf.numel() for leaf in leaves(model.params["discriminator"]))}
     last = [row for row in opened["layers"] if row["layer"].startswith("ConvTranspose2d")][-1]
     weight = flatten(model.params)[f"{last['path']}.weight"]
-    found = tab.ask("inspect.tiles", path=last["path"])
-    assert (found["count"], found["channels"]) == (last["shape"][0], weight.shape[0])
-    assert torch.equal(found["tensors"]["tiles"][0], weight[0, 0])
+    answer = tab.ask("inspect.tiles", path=last["path"])
+    assert (answer["count"], answer["channels"]) == (last["shape"][0], weight.shape[0])
+    assert torch.equal(answer["tensors"]["tiles"][0], weight[0, 0])
 
 
-def test_before_a_model_is_open_one_line_says_so(tab: Tab) -> None:
+def test_messages_before_a_model_is_open_are_refused_in_one_line(tab: Tab) -> None:
     assert "send inspect.open first" in tab.ask("inspect.verify", path="features.conv1")["message"]
     tab.ask("inspect.open", model="mnist-lenet")
     assert "no layer" in tab.ask("inspect.tiles", path="features.conv9")["message"]
     assert "has no filters" in tab.ask("inspect.tiles", path="features.relu1")["message"]
 
 
-def test_the_runs_of_the_folder_open_with_their_weights_of_the_moment(tmp_path: Path) -> None:
+def test_runs_of_the_folder_open_with_their_latest_weights(tmp_path: Path) -> None:
     for name in ("own-1", "own-2"):
         (tmp_path / name / "weights").mkdir(parents=True)
         (tmp_path / name / "recipe.toml").touch()
@@ -189,7 +191,7 @@ def test_a_run_that_is_no_classifier_is_not_drawn_for(tmp_path: Path) -> None:
     assert "own-1 is no classifier of pictures" in tab.ask("draw.open", model="own-1")["message"]
 
 
-def test_a_run_that_is_the_model_of_the_command_stands_once(tmp_path: Path) -> None:
+def test_a_run_given_as_the_model_is_listed_once(tmp_path: Path) -> None:
     run = tmp_path / "own-1"
     (run / "weights").mkdir(parents=True)
     (run / "recipe.toml").touch()
@@ -230,7 +232,7 @@ def weight_of(model: Model) -> torch.Tensor:
     return flatten(model.params)["features.conv1.weight"].detach()
 
 
-def test_weights_that_are_not_finite_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_are_not_finite_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(name: str) -> Model:
         model = Model.load(name)
         flatten(model.params)["head.scores.weight"][0, :3] = torch.nan

@@ -32,7 +32,7 @@ def test_a_run_folder_is_opened_and_read(browser: Any, tmp_path: Path) -> None: 
         tab.wait_for_selector("#inspect-inside canvas[data-values]", timeout=WAIT)
         assert tab.input_value("#inspect-model") == str(run)
         shown = int("".join(c for c in tab.inner_text("#inspect-parameters") if c.isdigit()))
-        assert shown == sum(one.numel() for one in leaves(model.params))
+        assert shown == sum(leaf.numel() for leaf in leaves(model.params))
         assert "\u00d7".join(map(str, shapes[0])) in tab.inner_text("#inspect-about")
         tab.click("[data-kind=verify]")
         tab.wait_for_selector("#inspect-verdict[data-ok=true]", timeout=WAIT)

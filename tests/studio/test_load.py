@@ -100,7 +100,7 @@ async def stall(server: Server, seconds: float) -> None:
     tab.transport.abort()
 
 
-def test_1000_dropped_and_10_slow_clients_leave_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_1000_dropped_and_10_slow_clients_leave_no_threads_or_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     # So that memory that Python frees is given back, and the most that was ever used at once does not count.
     monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
     for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"):
@@ -119,7 +119,7 @@ def test_1000_dropped_and_10_slow_clients_leave_nothing(monkeypatch: pytest.Monk
         assert server.settled(lambda: server.files <= files + 1)
         before, threads = server.memory, server.threads
         drawings = asyncio.run(mixed(DROPPED))
-        assert all(one == drawings[0][:1] * 5 for one in drawings)
+        assert all(drawing == drawings[0][:1] * 5 for drawing in drawings)
         assert server.settled(lambda: server.files <= files + 1)
         assert server.threads <= threads
         assert server.settled(lambda: server.memory - before < 20), server.memory - before

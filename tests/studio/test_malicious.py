@@ -87,9 +87,9 @@ def opened(library: Library, tmp_path: Path) -> Iterator[TestClient]:
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_an_upload_is_refused(what: str, opened: TestClient, library: Library) -> None:
-    found = opened.post("/upload", content=REFUSED[what])
-    assert found.status_code in {400, 413, 415}
-    assert "\n" not in found.json()["error"]
+    response = opened.post("/upload", content=REFUSED[what])
+    assert response.status_code in {400, 413, 415}
+    assert "\n" not in response.json()["error"]
     assert library.uploads.names() == ()
 
 
@@ -116,7 +116,7 @@ def test_nothing_is_decoded_above_the_limit_of_pixels(opened: TestClient, monkey
     assert (4, 4) in decoded
 
 
-def test_1000_malformed_messages_are_1000_errors(opened: TestClient) -> None:
+def test_each_of_1000_malformed_messages_is_answered_by_an_error(opened: TestClient) -> None:
     rng, kinds = random.Random(0), [*REQUESTS]
     good = [pack(kind, 1, {}, {}) for kind in kinds]
 
@@ -138,8 +138,8 @@ def test_1000_malformed_messages_are_1000_errors(opened: TestClient) -> None:
         for _ in range(1000):
             socket.send_bytes(broken())
             answers.append(parsed(socket.receive_bytes())[0])
-        assert {one["kind"] for one in answers} == {"error"}
-        assert not [one for one in answers if "fault" in one["message"] or "\n" in one["message"]]
+        assert {answer["kind"] for answer in answers} == {"error"}
+        assert not [answer for answer in answers if "fault" in answer["message"] or "\n" in answer["message"]]
         socket.send_bytes(good[0])
         assert parsed(socket.receive_bytes())[0]["kind"] == "studio.open"
         socket.send_bytes(bytes(MAX_MESSAGE + 1))

@@ -71,7 +71,7 @@ def raw(header: Any, body: bytes = b"") -> bytes:
     return len(text).to_bytes(4, "little") + text + body
 
 
-def test_bytes_that_are_no_message(tab: Tab) -> None:
+def test_bytes_that_are_not_a_message_are_refused(tab: Tab) -> None:
     rng = random.Random(0)
     broken = [b"", b"{", b"\0\0\0", b"\xff" * 4, raw(b""), raw(b"\xff\xfe"), raw(b"[" * 100_000), raw(b"1" * 10_000)]
     broken += [raw(value) for value in VALUES] + [bytes(MAX_MESSAGE + 1), raw(b'{"v": NaN}'), raw(b'{"id": Infinity}')]
@@ -82,7 +82,7 @@ def test_bytes_that_are_no_message(tab: Tab) -> None:
     assert still_alive(tab)
 
 
-def test_fields_of_every_kind_with_wrong_values(tab: Tab) -> None:
+def test_wrong_values_of_every_kind_of_field_are_refused(tab: Tab) -> None:
     cases = 0
     for kind, target in REQUESTS.items():
         known = slots(target)
@@ -119,7 +119,7 @@ def test_a_value_of_another_type_is_named(tab: Tab) -> None:
         assert (header["kind"], message in header["message"]) == ("error", True), header["message"]
 
 
-def test_tensors_that_do_not_fit(tab: Tab) -> None:
+def test_tensors_that_do_not_fit_are_refused(tab: Tab) -> None:
     def table(**entry: Any) -> dict[str, Any]:
         return {
             "v": 1,
@@ -153,7 +153,7 @@ def test_tensors_that_do_not_fit(tab: Tab) -> None:
     assert still_alive(tab)
 
 
-def test_a_session_without_a_drawing() -> None:
+def test_messages_of_a_session_without_a_drawing_are_refused() -> None:
     tab = Tab()
     for kind, fields in [
         ("draw.run", {}),

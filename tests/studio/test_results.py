@@ -76,11 +76,11 @@ def trained() -> tuple[Model, History, torch.Tensor, torch.Tensor]:
 
 def test_predictions_are_explained(ask: Any) -> None:
     model = Model.load("bccd")
-    found = model.predict([cells(0), cells(1)])
-    widget = notebook.of_predictions(found)
+    predictions = model.predict([cells(0), cells(1)])
+    widget = notebook.of_predictions(predictions)
     assert ask(widget, "explain.open")["kinds"] == [{"name": "given", "samples": ["picture 0", "picture 1"]}]
     picture = ask(widget, "explain.picture", sample="picture 1")
-    assert torch.allclose(picture["tensors"]["scores"], found[1].scores.cpu(), atol=1e-5)
+    assert torch.allclose(picture["tensors"]["scores"], predictions[1].scores.cpu(), atol=1e-5)
     aimed = ask(widget, "explain.aim")
     task = task_of(model)
     asked = task.ask(model, task.seen(model, task.predictor(model).frame(sample("cells 1"))))
@@ -90,7 +90,7 @@ def test_predictions_are_explained(ask: Any) -> None:
         notebook.of_predictions(PredictionList())
 
 
-def test_inputs_are_explained_as_they_are(ask: Any) -> None:
+def test_inputs_are_explained_without_preprocessing(ask: Any) -> None:
     model = Model.load("mnist-lenet")
     x = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     widget = notebook.explain(model, x)
@@ -122,12 +122,12 @@ def test_a_history_is_scrubbed_without_a_kernel(shown: Any) -> None:
 @pytest.mark.real
 def test_a_diagnosis_shows_its_findings(shown: Any) -> None:
     model, _, x, y = trained()
-    found = model.doctor(x * float("1e4"), y)
-    assert found.findings
-    tab = shown(notebook.of_diagnosis(found).document)
+    result = model.doctor(x * float("1e4"), y)
+    assert result.findings
+    tab = shown(notebook.of_diagnosis(result).document)
     tab.wait_for_selector(".findings li")
-    assert tab.locator(".findings li").count() == len(found.findings)
-    assert found.findings[0].check.replace("-", " ") in tab.inner_text(".findings")
+    assert tab.locator(".findings li").count() == len(result.findings)
+    assert result.findings[0].check.replace("-", " ") in tab.inner_text(".findings")
     assert not tab.locator(".curves").is_visible()
 
 
@@ -173,11 +173,11 @@ def test_models_of_every_task_are_explained_in_a_file(model: str, what: str, tmp
     assert not tab.locator("#explain-problem").is_visible()
 
 
-def test_skipped_files_take_no_place_and_a_pickle_holds_no_model(tmp_path: Path, ask: Any) -> None:
+def test_skipped_files_have_no_row_and_pickled_predictions_contain_no_model(tmp_path: Path, ask: Any) -> None:
     for k in range(notebook.MAX_PICTURES):
         (tmp_path / f"a{k}.png").write_bytes(b"no picture")
     Image.fromarray(cells(0)).save(tmp_path / "b.png")
-    found = Model.load("bccd").predict(tmp_path)
-    assert ask(notebook.of_predictions(found), "explain.open")["kinds"][0]["samples"] == ["b.png"]
-    again = pickle.loads(pickle.dumps(found))
-    assert (again.model, again.given, len(again), again.skipped.keys()) == (None, None, 1, found.skipped.keys())
+    predictions = Model.load("bccd").predict(tmp_path)
+    assert ask(notebook.of_predictions(predictions), "explain.open")["kinds"][0]["samples"] == ["b.png"]
+    again = pickle.loads(pickle.dumps(predictions))
+    assert (again.model, again.given, len(again), again.skipped.keys()) == (None, None, 1, predictions.skipped.keys())

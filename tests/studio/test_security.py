@@ -84,8 +84,8 @@ def connects(client: TestClient, **headers: str) -> bool:
 
 
 def test_the_token_gives_a_strict_cookie_once(fresh: TestClient) -> None:
-    found = fresh.get(f"/?token={TOKEN}")
-    cookie = found.headers["set-cookie"]
+    result = fresh.get(f"/?token={TOKEN}")
+    cookie = result.headers["set-cookie"]
     assert {"httponly", "samesite=strict"} <= {part.strip().lower() for part in cookie.split(";")}
     assert TOKEN not in cookie
     assert fresh.get("/").status_code == 200
@@ -113,9 +113,9 @@ def test_each_file_needs_the_cookie_and_the_own_host(path: str, library: Library
             assert client.request(method, path, headers={"Host": host}).status_code == 403
         for origin in ORIGINS:
             assert client.get(path, headers={"Origin": origin}).status_code == 403, origin
-        found = client.get(path, headers={"Origin": f"http://{HOST}"})
-        assert found.status_code == 200
-        assert {name.lower(): value for name, value in HEADERS.items()}.items() <= dict(found.headers).items()
+        result = client.get(path, headers={"Origin": f"http://{HOST}"})
+        assert result.status_code == 200
+        assert {name.lower(): value for name, value in HEADERS.items()}.items() <= dict(result.headers).items()
 
 
 @pytest.mark.parametrize("path", ["/", "/upload", "/session", "/draw/view.js", "/core", "/nothing"])
@@ -146,6 +146,6 @@ def test_no_path_leads_out_of_the_page(opened: TestClient) -> None:
     paths += ["//etc/passwd", "/...", "/%", "/%zz", "/" + "a" * 5000, "/C:/windows/win.ini", "/~root/.ssh/id"]
     assert len(paths) > 200
     for path in paths:
-        found = opened.get(path)
-        assert found.status_code in {400, 404, 405}, path
-        assert not re.search("root:|import ", found.text), path
+        result = opened.get(path)
+        assert result.status_code in {400, 404, 405}, path
+        assert not re.search("root:|import ", result.text), path

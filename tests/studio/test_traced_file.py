@@ -31,14 +31,14 @@ def stroke(tmp_path: Path) -> Path:
 
 def given_in(page: Path) -> tuple[dict[str, str], dict[str, Any]]:
     """Return the state of a page, and its recorded answers with their tensors by request."""
-    found = re.search(r'<script[^>]*id="given"[^>]*>(.*?)</script>', page.read_text("utf-8"), re.DOTALL)
-    assert found is not None
-    given = json.loads(found[1])
+    match = re.search(r'<script[^>]*id="given"[^>]*>(.*?)</script>', page.read_text("utf-8"), re.DOTALL)
+    assert match is not None
+    given = json.loads(match[1])
     answers = {key: parsed(base64.b64decode(answer)) for key, answer in given["answers"].items()}
     return given["state"], {key: {**header, "tensors": tensors} for key, (header, tensors) in answers.items()}
 
 
-def test_the_answers_of_the_page_are_the_gradients(say: Say, stroke: Path) -> None:  # noqa: F811
+def test_the_explanations_of_the_page_equal_the_gradients(say: Say, stroke: Path) -> None:  # noqa: F811
     page = stroke.with_name("page.html")
     said = say("trace", "mnist-mlp-100", str(stroke), "--target", "5", "--weight", SUBJECT, "--html", str(page))
     assert said.code == 0, said.err
@@ -51,8 +51,8 @@ def test_the_answers_of_the_page_are_the_gradients(say: Say, stroke: Path) -> No
     last = params["head.scores.weight"].requires_grad_()
     hidden = torch.nn.functional.linear(x, first, params["features.dense1.bias"]).sigmoid()
     scores = torch.nn.functional.linear(hidden, last, params["head.scores.bias"])
-    wanted = torch.nn.functional.one_hot(torch.tensor(5), 10).double()
-    cost = torch.nn.functional.binary_cross_entropy_with_logits(scores, wanted, reduction="sum")
+    expected = torch.nn.functional.one_hot(torch.tensor(5), 10).double()
+    cost = torch.nn.functional.binary_cross_entropy_with_logits(scores, expected, reduction="sum")
     cost.backward()
     assert first.grad is not None
     assert last.grad is not None

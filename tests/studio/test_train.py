@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,10 +36,10 @@ def tab_of(folder: Path) -> Tab:
     return tab
 
 
-def wait(tab: Tab, run: str, found: Callable[[Any], Any], seconds: float = 60) -> Any:
+def wait(tab: Tab, run: str, is_done: Callable[[Any], Any], seconds: float = 60) -> Any:
     """Ask for a run's state until a function of it is true, and return the state."""
     end = time.monotonic() + seconds
-    while not found(state := tab.ask("train.state", run=run)):
+    while not is_done(state := tab.ask("train.state", run=run)):
         assert time.monotonic() < end, state
         time.sleep(0.05)
     return state
@@ -61,9 +62,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Tab, st
 def test_recipes_and_runs_are_listed(tmp_path: Path) -> None:
     tab = tab_of(tmp_path)
     opened = tab.ask("train.open")
-    assert {path.stem for path in Path("recipes").glob("*.toml")} <= {one["name"] for one in opened["recipes"]}
+    assert {path.stem for path in Path("recipes").glob("*.toml")} <= {recipe["name"] for recipe in opened["recipes"]}
     assert opened["runs"] == []
-    fields = {one["key"]: one for one in tab.ask("train.recipe", recipe="digits")["fields"]}
+    fields = {field_["key"]: field_ for field_ in tab.ask("train.recipe", recipe="digits")["fields"]}
     assert fields["optimizer.lr"]["value"] == 0.003
     assert fields["train.monitor"]["choices"] == ["auto", "val_loss", "val_accuracy", "val_miou", "val_ap"]
     assert fields["network.sizes"]["value"] == "[64, 64, 10]"
@@ -83,14 +84,14 @@ def test_every_value_of_a_form_is_accepted_as_a_setting(recipe: str, tmp_path: P
     assert again.get("fields") == first, again
 
 
-def test_another_part_has_other_keys_and_mistakes_are_named(tmp_path: Path) -> None:
+def test_a_changed_type_has_other_settings_and_invalid_ones_are_named(tmp_path: Path) -> None:
     tab = tab_of(tmp_path)
-    found = tab.ask("train.recipe", recipe="digits", settings=["optimizer.name=momentum", "loss.name=quadratic"])
-    fields = {one["key"]: one["value"] for one in found["fields"]}
+    result = tab.ask("train.recipe", recipe="digits", settings=["optimizer.name=momentum", "loss.name=quadratic"])
+    fields = {field_["key"]: field_["value"] for field_ in result["fields"]}
     assert fields["optimizer.name"] == "momentum"
     assert ("optimizer.momentum" in fields, "optimizer.beta1" in fields) == (True, False)
     assert fields["loss.name"] == "quadratic"
-    choices = {one["key"]: one["choices"] for one in found["fields"] if one["is_part"]}
+    choices = {field_["key"]: field_["choices"] for field_ in result["fields"] if field_["is_part"]}
     assert {"sgd", "adam"} < set(choices["optimizer.name"])
     assert {"cosine", "constant"} < set(choices["schedule.name"])
     assert set(choices) == {f"{table}.name" for table in ("loss", "optimizer", "schedule", "regularizer")} | {
@@ -122,7 +123,7 @@ def test_another_part_has_other_keys_and_mistakes_are_named(tmp_path: Path) -> N
         ("digits", ["train.epochs=1"] * 101, "settings"),
     ],
 )
-def test_what_cannot_be_started_is_one_line(
+def test_trainings_that_cannot_be_started_are_reported_in_one_line(
     recipe: str, settings: list[str], message: str, tmp_path: Path
 ) -> None:  # fmt: skip
     answer = tab_of(tmp_path).ask("train.start", recipe=recipe, settings=settings)
@@ -158,7 +159,7 @@ def test_the_curves_are_those_of_the_run_folder(finished: tuple[Tab, str, Path])
 
 
 @pytest.mark.slow
-def test_the_confusion_of_an_epoch_and_its_pictures(finished: tuple[Tab, str, Path]) -> None:
+def test_the_confusion_matrix_of_an_epoch_and_its_pictures_are_shown(finished: tuple[Tab, str, Path]) -> None:
     tab, run, path = finished
     test = load("digits").test
     for epoch in (0, 6):
@@ -178,7 +179,7 @@ def test_the_confusion_of_an_epoch_and_its_pictures(finished: tuple[Tab, str, Pa
 
 
 @pytest.mark.slow
-def test_the_filters_and_pictures_of_an_epoch(finished: tuple[Tab, str, Path]) -> None:
+def test_the_filters_and_pictures_of_an_epoch_are_shown(finished: tuple[Tab, str, Path]) -> None:
     tab, run, path = finished
     answer = tab.ask("train.maps", run=run, epoch=2, n=1)
     weight = Model.load(path / "weights" / "epoch-2.safetensors").weights["features.dense1.weight"]
@@ -190,7 +191,7 @@ def test_the_filters_and_pictures_of_an_epoch(finished: tuple[Tab, str, Path]) -
 
 
 @pytest.mark.slow
-def test_the_doctor_and_a_comparison(finished: tuple[Tab, str, Path]) -> None:
+def test_the_doctor_and_a_comparison_are_shown(finished: tuple[Tab, str, Path]) -> None:
     tab, run, _ = finished
     other = tab.ask("train.start", recipe="digits", settings=[*SHORT, "train.batch_size=64"])["run"]
     end = time.monotonic() + 120
@@ -199,12 +200,28 @@ def test_the_doctor_and_a_comparison(finished: tuple[Tab, str, Path]) -> None:
         assert time.monotonic() < end
         time.sleep(0.1)
     assert answer["epochs"] == 6
-    found = answer["diagnosis"]
+    result = answer["diagnosis"]
     assert not tab.ask("train.findings", run=run)["working"]  # nothing has changed since
-    assert len(found["checks"]) > 30
+    assert len(result["checks"]) > 30
     wait(tab, other, status("finished"))
     compared = tab.ask("train.compare", runs=[run, other])
     assert compared["recipes"] == [["train.batch_size", "32", "64"]]
+
+
+@pytest.mark.slow
+def test_a_broken_run_is_named_beside_the_comparison_of_the_others(
+    finished: tuple[Tab, str, Path], tmp_path: Path
+) -> None:
+    for name in ("first", "broken", "second"):
+        shutil.copytree(finished[2], tmp_path / name)
+    (tmp_path / "broken" / "results.json").write_text("{")
+    compared = tab_of(tmp_path).ask("train.compare", runs=["first", "broken", "second"])
+    assert compared["runs"] == ["first", "second"]
+    assert [*compared["faults"]] == ["broken"]
+    assert "results.json cannot be read" in compared["faults"]["broken"]
+    assert all(len(row) == 3 for row in compared["results"])
+    alone = tab_of(tmp_path).ask("train.compare", runs=["broken", "first"])
+    assert (alone["runs"], [*alone["faults"]], alone["recipes"]) == (["first"], ["broken"], [])
 
 
 @pytest.mark.slow
@@ -218,7 +235,7 @@ def test_a_run_without_kept_epochs_shows_its_last_weights(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_data_of_ones_own_are_read_where_they_are_given(tmp_path: Path) -> None:
+def test_user_data_are_read_from_the_given_folder(tmp_path: Path) -> None:
     for name, value in (("dark", 40), ("light", 200)):
         (tmp_path / "own" / name).mkdir(parents=True)
         for number in range(20):
@@ -231,8 +248,8 @@ def test_data_of_ones_own_are_read_where_they_are_given(tmp_path: Path) -> None:
     refused = tab_of(runs).ask("train.confusion", run=run, epoch=1)
     assert "give it with --data" in refused["message"]
     tab = Tab(Library(talk.LIBRARY.names, talk.LIBRARY.load, Runs(runs, [own])))
-    found = tab.ask("train.confusion", run=run, epoch=1)
-    assert (found["classes"], sum(map(sum, found["counts"])) > 0) == (["dark", "light"], True)
+    answer = tab.ask("train.confusion", run=run, epoch=1)
+    assert (answer["classes"], sum(map(sum, answer["counts"])) > 0) == (["dark", "light"], True)
     end = time.monotonic() + 120
     while (findings := tab.ask("train.findings", run=run))["kind"] != "error" and findings["working"]:
         assert time.monotonic() < end
@@ -253,7 +270,7 @@ def test_a_damaged_file_of_a_run_is_named(name: str, text: str, message: str, tm
     assert message in tab_of(tmp_path).ask("train.state", run="digits-1")["message"]
 
 
-def test_start_pause_step_resume_and_another_server(tmp_path: Path) -> None:
+def test_a_training_is_paused_stepped_and_resumed_by_another_server(tmp_path: Path) -> None:
     tab = tab_of(tmp_path)
     run = tab.ask("train.start", recipe="digits", settings=LONG)["run"]
     wait(tab, run, lambda state: state["status"] == "running" and state["rows"])
@@ -287,7 +304,7 @@ def test_start_pause_step_resume_and_another_server(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_training_is_not_taken_for_a_running_one(tmp_path: Path) -> None:
+def test_a_killed_training_is_shown_as_stopped(tmp_path: Path) -> None:
     tab = tab_of(tmp_path)
     run = tab.ask("train.start", recipe="digits", settings=LONG)["run"]
     wait(tab, run, lambda state: state["rows"])
@@ -302,7 +319,7 @@ def test_a_killed_training_is_not_taken_for_a_running_one(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_training_that_cannot_begin_says_why(tmp_path: Path) -> None:
+def test_a_training_that_cannot_start_shows_its_error(tmp_path: Path) -> None:
     tab = tab_of(tmp_path)
     run = tab.ask("train.start", recipe="digits", settings=["start.whiten=features.nothing"])["run"]
     failed = wait(tab, run, status("failed"))
@@ -322,7 +339,7 @@ def test_the_doctor_looks_at_a_training_that_is_paused(tmp_path: Path) -> None:
         assert time.monotonic() < end
         time.sleep(0.2)
     assert answer["epochs"] == done
-    assert "learning-rate-too-low" in {one["check"] for one in answer["diagnosis"]["findings"]}
+    assert "learning-rate-too-low" in {finding["check"] for finding in answer["diagnosis"]["findings"]}
     tab.session.library.runs.close()
 
 

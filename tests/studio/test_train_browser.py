@@ -145,7 +145,7 @@ def test_a_training_outlives_a_killed_server_and_ends_with_the_next(folder: Path
     assert "resume" in (folder / run / "train.log").read_text()
 
 
-def test_parts_choices_and_texts_are_changed_and_the_doctor_looks_during_the_training(
+def test_settings_are_changed_and_the_doctor_runs_during_the_training(
     folder: Path,
     browser: Any,  # noqa: F811
 ) -> None:
@@ -188,7 +188,7 @@ def test_parts_choices_and_texts_are_changed_and_the_doctor_looks_during_the_tra
         assert page.faults == []
 
 
-def test_a_wrong_setting_is_one_line_and_runs_are_compared(folder: Path, browser: Any) -> None:  # noqa: F811
+def test_an_invalid_setting_is_reported_in_one_line_and_runs_are_compared(folder: Path, browser: Any) -> None:  # noqa: F811
     with studio(str(folder)) as served:
         page = TrainPage(browser, served)
         page.tab.fill("[name='optimizer.lr']", "-1")

@@ -43,14 +43,14 @@ def test_an_upload_is_explained_and_its_sum_is_told(opened: TestClient) -> None:
     answer = tab.ask("explain.picture", upload=sent["upload"])
     assert answer["label"] == "1"
     aimed = tab.ask("explain.aim")
-    found = tab.ask("explain.run", method="lrp")
+    result = tab.ask("explain.run", method="lrp")
     assert aimed["label"] == "1"
-    assert found["expected"] == pytest.approx(aimed["score"], rel=1e-5)
-    assert found["sum"] == pytest.approx(float(found["tensors"]["map"].sum()), rel=1e-4)
-    assert found["verdict"]["passed"] is (abs(found["sum"] / aimed["score"] - 1) <= 0.05)
+    assert result["expected"] == pytest.approx(aimed["score"], rel=1e-5)
+    assert result["sum"] == pytest.approx(float(result["tensors"]["map"].sum()), rel=1e-4)
+    assert result["verdict"]["passed"] is (abs(result["sum"] / aimed["score"] - 1) <= 0.05)
 
 
-def test_who_may_send_one(opened: TestClient) -> None:
+def test_uploads_need_the_cookie_and_the_origin_of_the_page(opened: TestClient) -> None:
     before, body = LIBRARY.uploads.names(), encoded()
     for origin in ORIGINS:
         assert opened.post("/upload", content=body, headers={"Origin": origin}).status_code == 403, origin
@@ -73,14 +73,14 @@ def test_who_may_send_one(opened: TestClient) -> None:
         (bytes(10_000_001), 413),
     ],
 )
-def test_what_is_no_picture_is_refused(body: bytes, status: int, opened: TestClient) -> None:
+def test_files_that_are_not_pictures_are_refused(body: bytes, status: int, opened: TestClient) -> None:
     before = LIBRARY.uploads.names()
-    found = opened.post("/upload", content=body)
-    assert (found.status_code, bool(found.json()["error"])) == (status, True)
+    response = opened.post("/upload", content=body)
+    assert (response.status_code, bool(response.json()["error"])) == (status, True)
     assert LIBRARY.uploads.names() == before
 
 
-def test_the_oldest_is_dropped_and_large_ones_shrink() -> None:
+def test_the_oldest_upload_is_dropped_and_large_ones_are_reduced() -> None:
     uploads = Library((), Model.load).uploads
     first, line = uploads.add(encoded(1500, 300, "JPEG"))
     assert (line, tuple(uploads[first].shape)) == ("", (3, MAX_UPLOAD_SIDE * 300 // 1500, MAX_UPLOAD_SIDE))

@@ -51,7 +51,7 @@ def model() -> Model:
 
 
 @pytest.mark.parametrize(("ink", "ground"), [(255, 0), (0, None), (255, None), (250, None)])
-def test_ink_is_found_light_or_dark_on_any_ground(model: Model, tmp_path: Path, ink: int, ground: int | None):
+def test_ink_is_recognized_on_light_and_dark_backgrounds(model: Model, tmp_path: Path, ink: int, ground: int | None):
     usual = predict(model, a_seven(tmp_path / "usual.png", 0, 255)).outputs
     assert predict(model, a_seven(tmp_path / "other.png", ink, ground)).outputs == pytest.approx(usual, abs=1e-6)
 
@@ -90,7 +90,7 @@ def test_a_weights_file_whose_outputs_and_classes_disagree_is_reported(tmp_path:
         Model.load(tmp_path / "bad.safetensors")
 
 
-def test_what_is_no_classifier_is_refused(tmp_path: Path):
+def test_models_that_are_not_classifiers_are_refused(tmp_path: Path):
     several = Model(Sequential(Flatten(), Fork(a=Dense(2), b=Dense(3))), input_shape=(1, 8, 8))
     with pytest.raises(PellucidError, match="no classes; give a classifier"):
         predict(several, a_seven(tmp_path / "7.png", 0, 255))
@@ -98,9 +98,9 @@ def test_what_is_no_classifier_is_refused(tmp_path: Path):
 
 def test_one_output_tells_two_classes_apart(tmp_path: Path):
     model = Model(mlp((64, 1), output="sigmoid"), "quadratic", classes=["no", "yes"], input_shape=(1, 8, 8))
-    found = predict(model, a_seven(tmp_path / "7.png", 0, 255)).outputs
-    assert list(found) == ["no", "yes"]
-    assert sum(found.values()) == pytest.approx(1)
+    result = predict(model, a_seven(tmp_path / "7.png", 0, 255)).outputs
+    assert list(result) == ["no", "yes"]
+    assert sum(result.values()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("bias", [(8.0, -2.0, 3.0), (0.5, 0.25, 0.75)])
@@ -108,20 +108,20 @@ def test_scores_are_not_called_probabilities(tmp_path: Path, bias: tuple[float, 
     model = Model(Sequential(Flatten(), Dense(3)), "hinge", classes=["a", "b", "c"], input_shape=(1, 8, 8))
     for path, weight in model.weights.items():
         weight.copy_(torch.tensor(bias) if path.endswith("bias") else torch.zeros(()))
-    found = predict(model, a_seven(tmp_path / "7.png", 0, 255))
-    assert not found.are_probabilities
-    assert found.outputs == dict(zip("abc", bias, strict=True))
+    predictions = predict(model, a_seven(tmp_path / "7.png", 0, 255))
+    assert not predictions.are_probabilities
+    assert predictions.outputs == dict(zip("abc", bias, strict=True))
     with pytest.raises(PellucidError, match=r"scores, no probabilities; .*give Hinge a method predict"):
         calibrated_probabilities(model, model.predict(torch.zeros(1, 1, 8, 8)))
 
 
 @pytest.mark.parametrize(("bias", "label"), [(0.25, "yes"), (-0.25, "no")])
-def test_a_logit_of_a_users_loss_is_split_at_zero(tmp_path: Path, bias: float, label: str):
+def test_one_output_of_a_user_defined_loss_is_thresholded_at_zero(tmp_path: Path, bias: float, label: str):
     model = Model(Sequential(Flatten(), Dense(1)), Logistic(), classes=["no", "yes"], input_shape=(1, 8, 8))
     for path, weight in model.weights.items():
         weight.fill_(bias if path.endswith("bias") else 0)
-    found = predict(model, a_seven(tmp_path / "7.png", 0, 255))
-    assert (found.label, found.output, found.are_probabilities) == (label, 0.25, False)
+    predictions = predict(model, a_seven(tmp_path / "7.png", 0, 255))
+    assert (predictions.label, predictions.output, predictions.are_probabilities) == (label, 0.25, False)
 
 
 def offered(monkeypatch: pytest.MonkeyPatch, classes: tuple[str, ...]) -> Dataset:
@@ -196,5 +196,5 @@ def test_images_that_the_loss_ignores_are_not_measured(tmp_path: Path):
     model = Model(net, SoftmaxCrossEntropy(ignore=0), input_shape=(1, 8, 8), classes=["a", "b"])
     model.weights["scores.weight"].zero_()
     model.weights["scores.bias"].copy_(torch.tensor([0.0, 1.0]))
-    found = evaluate(model, str(tmp_path / "mine"))
-    assert (found["n"], found["accuracy"], [one["n"] for one in found["classes"]]) == (2, 1.0, [0, 2])
+    evaluation = evaluate(model, str(tmp_path / "mine"))
+    assert (evaluation["n"], evaluation["accuracy"], [one["n"] for one in evaluation["classes"]]) == (2, 1.0, [0, 2])

@@ -41,20 +41,20 @@ def test_the_choice_is_made_on_validation_images_and_the_test_images_are_used_on
     monkeypatch.setitem(
         CANDIDATES, "tree", ClassifierCandidate("tree", watched, ({"depth": 1}, {"depth": 12}, {"depth": 2}))
     )
-    found = compare("digits", only=["tree"])
-    assert found.rows[0].chosen == {"depth": 12}
-    held = round(found.train / 6)
-    assert ASKED[-1] == found.test
+    comparison = compare("digits", only=["tree"])
+    assert comparison.rows[0].chosen == {"depth": 12}
+    held = round(comparison.train / 6)
+    assert ASKED[-1] == comparison.test
     assert all(abs(n - held) <= 10 for n in ASKED[:-1])  # rounded class by class
     assert len(ASKED) == 4
 
 
 def test_limits_are_kept_and_shown(monkeypatch) -> None:
     monkeypatch.setitem(CANDIDATES, "svm", CANDIDATES["svm"]._replace(limit=200, choices=({"cost": 1},)))
-    found = compare("digits", only=["svm"])
-    assert found.rows[0].trained_on == 200
-    assert " 200 " in str(found)
-    assert 0.8 < found.rows[0].accuracy < SVC(C=1).fit(*digits("train")).score(*digits("test"))
+    comparison = compare("digits", only=["svm"])
+    assert comparison.rows[0].trained_on == 200
+    assert " 200 " in str(comparison)
+    assert 0.8 < comparison.rows[0].accuracy < SVC(C=1).fit(*digits("train")).score(*digits("test"))
 
 
 def test_mistakes_are_named() -> None:

@@ -14,7 +14,7 @@ from pellucid.tasks.classify.confidence import MAX_REFUSED, crossed, fit_confide
 from tests.calibration.probabilities import drawn
 
 
-def test_as_many_right_answers_as_there_are_pictures_do_not_make_it_certain():
+def test_98_correct_of_98_predictions_are_calibrated_to_99_of_100():
     sure = torch.tensor([[0.999999, 0.000001]]).repeat(98, 1)
     calibrated = fit_confidence(sure, torch.zeros(98, dtype=torch.int64)).calibrate(sure)
     assert calibrated[:, 0].tolist() == pytest.approx([99 / 100] * 98)  # Laplace: 98 of 98 right, so 99 of 100
@@ -39,7 +39,7 @@ def ranked(right: list[bool]) -> tuple[Tensor, Tensor]:
         ([True] * 400, 397),  # the fourth from below, floor(0.01 * 401)
     ],
 )
-def test_the_threshold_lies_at_the_lowest_place_that_keeps_both_promises(right: list[bool], answered: int):
+def test_the_threshold_is_the_lowest_that_satisfies_both_limits(right: list[bool], answered: int):
     probabilities, targets = ranked(right)
     confidence = fit_confidence(probabilities, targets)
     kept = selective(probabilities, targets, confidence)
@@ -50,7 +50,7 @@ def test_the_threshold_lies_at_the_lowest_place_that_keeps_both_promises(right: 
     assert kept.answered_accuracy == (None if expected is None else pytest.approx(expected))
 
 
-def test_pictures_of_which_it_is_equally_sure_are_answered_together():
+def test_pictures_of_equal_confidence_are_answered_together():
     for alike, answered in ((3, 1), (30, 32)):  # 1 of 4 wrong, or 1 of 31
         sure = torch.tensor([0.9] + [0.8] * alike + [0.7])
         probabilities, targets = torch.stack([sure, 1 - sure], 1), torch.tensor([0, 0, 1] + [0] * (alike - 1))
@@ -61,7 +61,7 @@ def test_pictures_of_which_it_is_equally_sure_are_answered_together():
 @given(
     st.lists(st.tuples(st.integers(34, 100), st.integers(0, 20).map(bool)), min_size=1, max_size=150),
 )
-def test_no_answered_share_is_wronger_than_promised_and_no_lower_threshold_would_do(pictures: list[tuple[int, bool]]):
+def test_the_error_rate_is_below_the_limit_and_no_lower_threshold_satisfies_it(pictures: list[tuple[int, bool]]):
     sure = torch.tensor([percent / 100 for percent, _ in pictures])
     probabilities = torch.stack([sure, (1 - sure) / 2, (1 - sure) / 2], 1)
     targets = torch.tensor([0 if good else 1 for _, good in pictures])
@@ -79,7 +79,7 @@ def test_no_answered_share_is_wronger_than_promised_and_no_lower_threshold_would
     assert answered == (sum(v >= min(fit) for v in values) if fit else sum(v >= 1 for v in values))
 
 
-def test_of_new_pictures_as_the_held_out_ones_few_are_refused_for_being_hard():
+def test_few_new_pictures_like_the_held_out_ones_are_below_the_threshold():
     refused, rounds, n = 0, 400, 150
     for seed in range(rounds):
         probabilities, _ = drawn(n + 1, 1.0, seed=seed)
@@ -90,7 +90,7 @@ def test_of_new_pictures_as_the_held_out_ones_few_are_refused_for_being_hard():
 
 
 @pytest.mark.parametrize(
-    ("targets", "why"),
+    ("targets", "message"),
     [
         ([0], "for 2 examples"),
         ([0, 2], "number them 0 to 1"),
@@ -98,14 +98,14 @@ def test_of_new_pictures_as_the_held_out_ones_few_are_refused_for_being_hard():
         ([0.0, 1.0], "one class index per example"),
     ],
 )
-def test_what_cannot_be_fitted_is_refused(targets: list[float], why: str):
-    with pytest.raises(PellucidError, match=why):
+def test_data_that_cannot_be_fitted_are_refused(targets: list[float], message: str):
+    with pytest.raises(PellucidError, match=message):
         fit_confidence(torch.tensor([[0.7, 0.3], [0.4, 0.6]]), torch.tensor(targets))
 
 
-def test_crossed_fits_on_each_half_and_measures_on_the_other():
+def test_crossed_fits_on_each_half_and_evaluates_on_the_other():
     probabilities, targets = drawn(200, 1.0, seed=1)
-    found = crossed(probabilities, targets, range(200), seed=3)
+    result = crossed(probabilities, targets, range(200), seed=3)
     halves = Dataset.from_arrays(probabilities.float(), targets, ["a", "b", "c", "d", "e"]).split(0.5, 3)
     held = {tuple(row) for row in halves.test.x.flatten(1).tolist()}
     inside = torch.tensor([tuple(row) in held for row in probabilities.float().tolist()])
@@ -116,13 +116,13 @@ def test_crossed_fits_on_each_half_and_measures_on_the_other():
         sure, said = confidence.calibrate(probabilities[~here]).max(1)
         kept = sure >= confidence.threshold
         answered, right = answered + int(kept.sum()), right + int((kept & (said == targets[~here])).sum())
-    assert found is not None
-    assert (found.n, found.answered) == (200, answered)
-    assert found.answered_accuracy == pytest.approx(right / answered)
-    assert found.accuracy == pytest.approx(float((probabilities.argmax(1) == targets).double().mean()))
+    assert result is not None
+    assert (result.n, result.answered) == (200, answered)
+    assert result.answered_accuracy == pytest.approx(right / answered)
+    assert result.accuracy == pytest.approx(float((probabilities.argmax(1) == targets).double().mean()))
 
 
-def test_crossed_tells_what_fitting_on_the_same_pictures_hides():
+def test_crossed_gives_the_larger_error_of_pictures_not_used_for_fitting():
     """Few pictures and a network that is often wrong: the share of wrong answers is beyond what was promised."""
     inside, outside = [], []
     for seed in range(40):
@@ -144,11 +144,11 @@ def test_crossed_keeps_near_duplicates_together_and_gives_nothing_for_few_pictur
     assert crossed(probabilities, targets, [0] * 80) is None, "one scene has no halves"
 
 
-def test_no_held_out_images_is_refused():
+def test_fitting_without_held_out_images_is_refused():
     with pytest.raises(PellucidError, match="at least one example"):
         fit_confidence(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64))
 
 
-def test_selective_compares_in_the_numbers_of_the_threshold():
+def test_selective_compares_in_the_dtype_of_the_threshold():
     probabilities = torch.tensor([[0.5, 0.5]])  # float32, in which 0.5 + 1e-9 is 0.5
     assert selective(probabilities, torch.tensor([0]), Confidence(1.0, 0.5 + 1e-9)).answered == 0

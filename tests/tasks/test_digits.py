@@ -23,7 +23,7 @@ def test_dark_on_light_and_light_on_dark_give_the_same():
     assert torch.equal(lay_out(seven(), MNIST), lay_out(255 - seven(), MNIST))
 
 
-def test_the_place_of_the_ink_in_the_picture_does_not_matter():
+def test_the_layout_does_not_depend_on_the_position_of_the_ink():
     assert torch.equal(lay_out(seven(120, 5, 5), MNIST), lay_out(seven(120, 50, 60), MNIST))
 
 
@@ -41,7 +41,7 @@ def test_the_centre_of_mass_is_pixel_14_as_in_mnist():
     assert abs(columns - 14) <= 0.5
 
 
-def test_an_image_laid_out_already_stays_as_it_is():
+def test_an_image_in_the_layout_of_mnist_is_unchanged():
     once = lay_out(seven(), MNIST)
     assert torch.allclose(lay_out(once, MNIST), once, atol=1e-6)
 
@@ -72,7 +72,7 @@ def test_a_blank_picture_is_refused_by_name(value: int):
 
 
 @pytest.mark.parametrize("shape", [(1, 2), (2, 1), (300, 3), (3, 300)])
-def test_any_shape_of_picture_has_a_layout(shape: tuple[int, int]):
+def test_pictures_of_any_shape_are_laid_out(shape: tuple[int, int]):
     picture = torch.zeros(1, *shape, dtype=torch.uint8)
     picture[0, 0, 0] = 255
     assert lay_out(picture, MNIST).shape == (1, 28, 28)
@@ -91,7 +91,7 @@ def test_surroundings_of_a_digit_on_plain_ground_are_empty(picture: Tensor):
     assert float((shown - ink).abs().max()) <= MIN_INK
 
 
-def test_what_runs_out_of_the_picture_goes_on_around_it():
+def test_strokes_at_the_border_of_the_picture_are_continued():
     """A cross over the whole picture: its ink gets 20 pixels, and the bars go on through the 4 on each side."""
     picture = torch.zeros(1, 40, 40)
     picture[0, 18:22] = picture[0, :, 18:22] = 1
@@ -102,7 +102,7 @@ def test_what_runs_out_of_the_picture_goes_on_around_it():
         assert min(float(shown[0, bar].max()), float(shown[0, :, bar].max())) > 0.8
 
 
-def test_light_beside_dark_ink_is_shown_though_no_ink():
+def test_light_pixels_beside_dark_ink_are_shown_and_not_counted_as_ink():
     picture = torch.full((1, 60, 60), 0.5)
     picture[0, 10:50, 20:26] = 0
     picture[0, 10:50, 34:40] = 0.9

@@ -40,32 +40,32 @@ def arrays(images: Tensor) -> Arrays:
     return Arrays(images, torch.zeros(len(images)), None, "")
 
 
-def test_copies_of_training_images_are_seen_by_their_distance() -> None:
+def test_copies_of_training_images_are_found_by_their_distance() -> None:
     train, test = pictures(40, 0), pictures(30, 1)
     model = Model(Copies(Dense(1), 2), input_shape=(1, 28, 28))
     model.params["generator"]["images"].copy_(train)
-    found = evaluate_generator(model, arrays(train), arrays(test), "mnist", count=60)
-    assert found.nearest == pytest.approx(0, abs=1e-3)
+    actual = evaluate_generator(model, arrays(train), arrays(test), "mnist", count=60)
+    assert actual.nearest == pytest.approx(0, abs=1e-3)
     expected = (test[:, None] - train[None]).flatten(2).norm(dim=2).min(1).values.mean()
-    assert found.nearest_test == pytest.approx(float(expected), rel=1e-5)
-    assert (found.n, found.parzen.samples, found.parzen.points, found.parzen.chosen) == (60, 60, 27, 3)
+    assert actual.nearest_test == pytest.approx(float(expected), rel=1e-5)
+    assert (actual.n, actual.parzen.samples, actual.parzen.points, actual.parzen.chosen) == (60, 60, 27, 3)
 
     classifier = Model.load(shipped_files.pretrained_file("mnist-conv"))
     answers = classifier.predict(sample(model, 60, seed=1)).argmax(1)
-    assert found.classifier == "mnist-conv"
-    assert found.variety is not None
-    assert found.variety.shares == pytest.approx((answers.bincount(minlength=10) / 60).tolist())
+    assert actual.classifier == "mnist-conv"
+    assert actual.variety is not None
+    assert actual.variety.shares == pytest.approx((answers.bincount(minlength=10) / 60).tolist())
     other = evaluate_generator(model, arrays(train), arrays(test), "other", count=60)
     assert (other.classifier, other.variety, other.frechet) == ("", None, None)
-    assert other.parzen == found.parzen
+    assert other.parzen == actual.parzen
 
 
 def test_the_nearest_image_is_found_across_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pellucid.tasks.generate.report.BATCH", 7)
     train, points = pictures(40, 0), pictures(5, 1)
-    found, distances = nearest_images(points, arrays(train))
+    result, distances = nearest_images(points, arrays(train))
     apart = np.linalg.norm(points.flatten(1).numpy()[:, None] - train.flatten(1).numpy()[None], axis=2)
-    assert torch.equal(found, train[apart.argmin(1)])
+    assert torch.equal(result, train[apart.argmin(1)])
     np.testing.assert_allclose(distances, apart.min(1), rtol=1e-5)
 
 
@@ -94,6 +94,6 @@ def test_samples_are_written_side_by_side(tmp_path) -> None:
         write_samples(tmp_path / "file" / "a.png", images)
 
 
-def test_only_generators_are() -> None:
+def test_models_that_are_not_generators_are_refused() -> None:
     assert is_generator(Model(gan(), input_shape=SHAPE))
     assert not is_generator(Model(Dense(2), input_shape=(3,)))

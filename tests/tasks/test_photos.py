@@ -47,18 +47,18 @@ def read(folder):
     return photos, np.asarray(Image.open(folder / "valannot" / "0.png"))
 
 
-def test_flat_colours_are_the_means_of_labels(folder):
-    found, (photos, mask) = evaluate(model(), str(folder)), read(folder)
+def test_images_of_flat_colours_have_the_mean_colour_of_each_label(folder):
+    result, (photos, mask) = evaluate(model(), str(folder)), read(folder)
     flat = np.empty_like(photos)
     for label in range(LABELS + 1):
         flat[:, mask == label] = photos[:, mask == label].mean((0, 1))
-    assert found["psnr_flat"] == pytest.approx(-10 * np.log10(((flat - photos) ** 2).mean()), abs=1e-4)
+    assert result["psnr_flat"] == pytest.approx(-10 * np.log10(((flat - photos) ** 2).mean()), abs=1e-4)
     options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "channel_axis": 2}
     similar = [structural_similarity(a, b, data_range=1, **options) for a, b in zip(flat, photos, strict=True)]
-    assert found["ssim_flat"] == pytest.approx(np.mean(similar), abs=1e-4)
-    assert (found["n"], found["n_tiles"], found["backbone"]) == (3, 6, "cifar")
-    assert found["psnr"] < found["psnr_flat"]
-    assert found["frechet"] > 0
+    assert result["ssim_flat"] == pytest.approx(np.mean(similar), abs=1e-4)
+    assert (result["n"], result["n_tiles"], result["backbone"]) == (3, 6, "cifar")
+    assert result["psnr"] < result["psnr_flat"]
+    assert result["frechet"] > 0
 
 
 @dataclass(frozen=True)
@@ -72,21 +72,21 @@ class Known(Regression):
 KNOWN = []
 
 
-def test_the_photos_themselves_are_perfect(folder):
+def test_the_original_photos_have_the_best_scores(folder):
     KNOWN[:] = torch.tensor(read(folder)[0]).float().permute(0, 3, 1, 2).unsqueeze(1)
     it = Model(Known(Sequential(conv=Conv2d(3, 1)), L1("mean"), to="image"), input_shape=(LABELS + 1, 32, 32))
-    found = evaluate(it, str(folder))
-    assert found["psnr"] == float("inf")
-    assert found["ssim"] == pytest.approx(1)
-    assert found["frechet"] == pytest.approx(0, abs=1e-4)
-    assert found["frechet_flat"] > 0.01
+    evaluation = evaluate(it, str(folder))
+    assert evaluation["psnr"] == float("inf")
+    assert evaluation["ssim"] == pytest.approx(1)
+    assert evaluation["frechet"] == pytest.approx(0, abs=1e-4)
+    assert evaluation["frechet_flat"] > 0.01
 
 
 def test_tiles_lie_beside_each_other():
     photo = torch.arange(130 * 70.0).view(1, 1, 70, 130)
-    found = tiles(photo)
-    assert found.shape == (2, 1, 60, 60)
-    assert torch.equal(found[1], photo[0, :, :60, 60:120])
+    result = tiles(photo)
+    assert result.shape == (2, 1, 60, 60)
+    assert torch.equal(result[1], photo[0, :, :60, 60:120])
     assert tiles(photo[..., :10]).shape == (1, 1, 60, 10)
 
 

@@ -39,25 +39,25 @@ def pictures_of(root: Path) -> int:
 @pytest.mark.parametrize("inside", [False, True])
 def test_the_folder_that_a_weights_file_names_is_followed_inside_its_run_folder_alone(tmp_path, inside):
     run = tmp_path / "run"
-    place = (run if inside else tmp_path) / "pictures"
+    folder = (run if inside else tmp_path) / "pictures"
     for name in ("test/a/1.png", "test/b/2.png"):
-        (place / name).parent.mkdir(parents=True)
-        Image.new("L", (8, 8), 200).save(place / name)
+        (folder / name).parent.mkdir(parents=True)
+        Image.new("L", (8, 8), 200).save(folder / name)
     (run / "weights").mkdir(parents=True)
     (run / "manifest.json").write_text("{}")
-    made = Model(
-        Sequential(Flatten(), Dense(2)), input_shape=(1, 8, 8), classes=["a", "b"], preprocess={"data": str(place)}
+    model = Model(
+        Sequential(Flatten(), Dense(2)), input_shape=(1, 8, 8), classes=["a", "b"], preprocess={"data": str(folder)}
     )
-    assert len(held_out(made, None)) == 2, "what was made in this process is the user's own"
-    made.save(run / "weights" / "best.safetensors")
+    assert len(held_out(model, None)) == 2, "what was made in this process is the user's own"
+    model.save(run / "weights" / "best.safetensors")
     loaded = Model.load(run / "weights" / "best.safetensors")
     if inside:
         assert len(held_out(loaded, None)) == 2
-        made.save(tmp_path / "alone.safetensors")
+        model.save(tmp_path / "alone.safetensors")
         loaded = Model.load(tmp_path / "alone.safetensors")
     with pytest.raises(PellucidError, match=r"outside its run folder, which is not opened"):
         held_out(loaded, None)
-    assert len(held_out(loaded, str(place))) == 2
+    assert len(held_out(loaded, str(folder))) == 2
 
 
 @pytest.mark.parametrize("place", ["model.safetensors", "models/model.safetensors", "weights/model.safetensors"])
@@ -72,18 +72,18 @@ def test_a_recipe_near_a_weights_file_makes_no_run_folder(tmp_path, place):
         held_out(Model.load(file), None)
 
 
-def test_a_plain_folder_is_taken_whole(tmp_path: Path):
-    found = held_out(colour_model(), str(collection(tmp_path / "mine", 3)))
-    assert (len(found), found.classes, found.skipped) == (9, ("red", "green", "blue"), ())
-    assert found.y.bincount().tolist() == [3, 3, 3]
+def test_all_pictures_of_a_folder_without_splits_are_used(tmp_path: Path):
+    test_data = held_out(colour_model(), str(collection(tmp_path / "mine", 3)))
+    assert (len(test_data), test_data.classes, test_data.skipped) == (9, ("red", "green", "blue"), ())
+    assert test_data.y.bincount().tolist() == [3, 3, 3]
 
 
-def test_its_pictures_become_what_training_data_become(tmp_path: Path):
+def test_pictures_are_preprocessed_like_the_training_data(tmp_path: Path):
     root = collection(tmp_path / "mine", 3)
-    found, trained = held_out(colour_model(), str(root)), load_folder(root, size=(SIDE, SIDE))
+    result, trained = held_out(colour_model(), str(root)), load_folder(root, size=(SIDE, SIDE))
     order = torch.tensor([("red", "green", "blue").index(name) for name in trained.classes])
-    assert torch.equal(found.x, trained.x)
-    assert torch.equal(found.y, order[trained.y])
+    assert torch.equal(result.x, trained.x)
+    assert torch.equal(result.y, order[trained.y])
 
 
 @pytest.mark.parametrize(
@@ -96,22 +96,22 @@ def test_its_pictures_become_what_training_data_become(tmp_path: Path):
         (("test", "valid"), "test"),
     ],
 )
-def test_of_a_folder_in_parts_the_held_out_one_is_taken(tmp_path: Path, parts: tuple[str, ...], taken: str):
+def test_of_a_folder_with_splits_the_held_out_one_is_used(tmp_path: Path, parts: tuple[str, ...], taken: str):
     for k, part in enumerate(parts):
         collection(tmp_path / "mine" / part, k + 1)
-    found = held_out(colour_model(), str(tmp_path / "mine"))
-    assert len(found) == pictures_of(tmp_path / "mine" / taken)
+    test_data = held_out(colour_model(), str(tmp_path / "mine"))
+    assert len(test_data) == pictures_of(tmp_path / "mine" / taken)
 
 
-def test_of_a_training_part_alone_the_fifth_is_taken_that_training_holds_out(tmp_path: Path):
+def test_of_a_training_split_alone_the_held_out_fifth_is_used(tmp_path: Path):
     collection(tmp_path / "mine/train", 10)
-    found = held_out(colour_model(), str(tmp_path / "mine"))
+    test_data = held_out(colour_model(), str(tmp_path / "mine"))
     held = load_splits(tmp_path / "mine", size=(SIDE, SIDE)).test
-    assert len(found) == 6
-    assert torch.equal(found.x, held.x)
+    assert len(test_data) == 6
+    assert torch.equal(test_data.x, held.x)
 
 
-def test_of_the_folder_a_model_learned_from_only_what_was_held_out_counts(tmp_path: Path):
+def test_of_the_training_folder_of_a_model_only_held_out_pictures_are_used(tmp_path: Path):
     model = colour_model()
     model.preprocess["data"] = str(collection(tmp_path / "mine", 10))
     assert len(held_out(model, None)) == 6
@@ -129,7 +129,7 @@ def learned(tmp_path: Path) -> tuple[Model, Path]:
     return model, root
 
 
-def test_the_files_that_a_model_lists_as_held_out_are_taken_whatever_was_added(learned, capsys):
+def test_files_listed_as_held_out_by_a_model_are_used_after_others_were_added(learned, capsys):
     model, root = learned
     before = held_out(model, None)
     assert before.y.tolist() == [2, 2, 1, 1, 0, 0]
@@ -140,9 +140,9 @@ def test_the_files_that_a_model_lists_as_held_out_are_taken_whatever_was_added(l
     picture(root / "yellow/0.png", (255, 255, 0))
     (root / "red/c.png").write_text("no picture")
     (root / "red/gone.png").symlink_to(root / "nowhere")
-    found = held_out(model, str(root))
-    assert sorted(map(bytes, found.x.flatten(1).numpy())) == sorted(map(bytes, before.x.flatten(1).numpy()))
-    assert found.y.bincount().tolist() == [2, 2, 2]
+    test_data = held_out(model, str(root))
+    assert sorted(map(bytes, test_data.x.flatten(1).numpy())) == sorted(map(bytes, before.x.flatten(1).numpy()))
+    assert test_data.y.bincount().tolist() == [2, 2, 2]
     assert capsys.readouterr().err == ""
 
 
@@ -150,14 +150,14 @@ def test_held_out_files_that_are_gone_or_changed_are_reported(learned, capsys):
     model, root = learned
     (root / "red/1.png").unlink()
     picture(root / "blue/4.png", RED)
-    found = held_out(model, None)
-    assert found.y.bincount().tolist() == [1, 2, 1]
+    test_data = held_out(model, None)
+    assert test_data.y.bincount().tolist() == [1, 2, 1]
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert f"2 of the 6 pictures that training held out are missing from {root}, or changed; the others" in said
 
 
-def test_evaluation_refuses_training_pictures_for_held_out_ones(learned):
+def test_evaluation_refuses_training_pictures_in_place_of_held_out_ones(learned):
     model, root = learned
     for name in COLOURS:
         for k in (1, 4):
@@ -176,7 +176,7 @@ def test_a_zip_is_read_in_place(tmp_path: Path):
     assert torch.equal(held_out(colour_model(), file).x, held_out(colour_model(), str(root)).x)
 
 
-def test_folders_within_a_class_belong_to_it(tmp_path: Path):
+def test_pictures_in_subfolders_of_a_class_belong_to_it(tmp_path: Path):
     picture(tmp_path / "mine/red/monday/1.png", RED)
     picture(tmp_path / "mine/blue/tuesday/morning/1.png", BLUE)
     assert held_out(colour_model(), str(tmp_path / "mine")).y.tolist() == [2, 0]
@@ -192,7 +192,7 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path):
         held_out(colour_model(), str(root))
 
 
-def test_a_folder_in_which_nothing_can_be_read_is_reported(tmp_path: Path):
+def test_a_folder_without_readable_pictures_is_reported(tmp_path: Path):
     (tmp_path / "mine/red").mkdir(parents=True)
     with pytest.raises(PellucidError, match="lay it out as CLASS/IMAGE"):
         held_out(colour_model(), str(tmp_path / "mine"))
@@ -217,7 +217,7 @@ def test_all_classes_that_the_model_lacks_are_reported_at_once(tmp_path: Path):
         held_out(colour_model(), str(tmp_path / "mine"))
 
 
-def test_fractions_of_no_images_are_none(tmp_path: Path):
+def test_metrics_of_an_empty_set_are_missing(tmp_path: Path):
     picture(tmp_path / "mine/red/1.png", RED)
     red, green, blue = evaluate(colour_model(), str(tmp_path / "mine"))["classes"]
     assert red == {"class": "red", "n": 1, "accuracy": 1.0, "recall": 1.0, "precision": 1.0, "f1": 1.0}
@@ -234,22 +234,22 @@ def mixed(root: Path) -> tuple[list[str], list[str]]:
     return called, shows
 
 
-def test_the_figures_are_scikit_learns(tmp_path: Path):
+def test_metrics_equal_scikit_learns(tmp_path: Path):
     called, shows = mixed(tmp_path / "mine")
-    found = evaluate(colour_model(), str(tmp_path / "mine"))
+    evaluation = evaluate(colour_model(), str(tmp_path / "mine"))
     names = ["red", "green", "blue"]
     precision, recall, f1, count = precision_recall_fscore_support(called, shows, labels=names)
-    assert [one["class"] for one in found["classes"]] == names
+    assert [one["class"] for one in evaluation["classes"]] == names
     for key, expected in (("precision", precision), ("recall", recall), ("accuracy", recall), ("f1", f1), ("n", count)):
-        np.testing.assert_allclose([one[key] for one in found["classes"]], expected, rtol=1e-12)
-    assert found["macro_f1"] == pytest.approx(f1_score(called, shows, average="macro"))
-    assert found["accuracy"] == pytest.approx(6 / 9)
+        np.testing.assert_allclose([one[key] for one in evaluation["classes"]], expected, rtol=1e-12)
+    assert evaluation["macro_f1"] == pytest.approx(f1_score(called, shows, average="macro"))
+    assert evaluation["accuracy"] == pytest.approx(6 / 9)
     model = colour_model()
     images = held_out(model, str(tmp_path / "mine"))
-    assert found["loss"] == pytest.approx(log_loss(images.y, model.predict(images).numpy()), rel=1e-5)
+    assert evaluation["loss"] == pytest.approx(log_loss(images.y, model.predict(images).numpy()), rel=1e-5)
 
 
-def test_macro_f1_is_over_the_classes_that_there_are(tmp_path: Path):
+def test_macro_f1_is_the_mean_over_classes_that_occur(tmp_path: Path):
     picture(tmp_path / "mine/red/1.png", RED)
     picture(tmp_path / "mine/green/1.png", GREEN)
     assert evaluate(colour_model(), str(tmp_path / "mine"))["macro_f1"] == 1  # not 2/3: no picture is blue or called so

@@ -22,7 +22,7 @@ def test_without_groups_it_is_the_split_of_a_data_set(labels, fraction, seed):
 
 
 @given(LABELS, st.data(), st.sampled_from([0.2, 0.5]), st.integers(0, 5))
-def test_groups_stay_whole_and_every_class_is_learnt(labels, data, fraction, seed):
+def test_groups_are_not_divided_and_every_class_is_in_the_training_part(labels, data, fraction, seed):
     groups = [data.draw(st.integers(0, i)) for i in range(len(labels))]
     groups = [groups[group] for group in groups]  # mostly not the smallest member: any name of a group will do
     held = set(hold_out(labels, groups, range(len(labels)), fraction, seed))
@@ -32,30 +32,30 @@ def test_groups_stay_whole_and_every_class_is_learnt(labels, data, fraction, see
 
 
 @given(st.lists(st.lists(st.integers(1, 6), min_size=1, max_size=12), min_size=1, max_size=4), st.integers(0, 5))
-def test_every_class_of_two_groups_gets_a_share(sizes, seed):
+def test_every_class_of_two_groups_is_in_both_parts(sizes, seed):
     """sizes: of the groups of each class; no group is of two classes."""
     labels = [label for label, some in enumerate(sizes) for size in some for _ in range(size)]
     groups = [group for group, size in enumerate(size for some in sizes for size in some) for _ in range(size)]
     held = Counter(labels[i] for i in hold_out(labels, groups, range(len(labels)), 0.2, seed))
     for label, some in enumerate(sizes):
-        wanted = max(1, int(sum(some) * 0.2 + 0.5))
-        assert held[label] <= max(wanted, min(some))
+        expected = max(1, int(sum(some) * 0.2 + 0.5))
+        assert held[label] <= max(expected, min(some))
         assert (held[label] > 0) == (len(some) > 1)
 
 
-def test_one_group_for_all_is_learnt():
+def test_a_single_group_is_in_the_training_part():
     assert hold_out([0, 0, 1, 1], [0, 0, 0, 0], range(4), 0.5, 0) == []
 
 
 @given(st.permutations(range(40)), st.integers(0, 5))
-def test_the_place_of_a_picture_does_not_count(order, seed):
+def test_a_split_does_not_depend_on_the_order_of_pictures(order, seed):
     """Two classes; pictures 0 and 1, 2 and 3 ... belong together, and each has a key of its own."""
     keys = [7 * k + 3 for k in range(40)]
 
     def held(some: list[int]) -> set[int]:
         first: dict[int, int] = {}
-        groups = [first.setdefault(k // 2, place) for place, k in enumerate(some)]
-        found = hold_out([int(k < 20) for k in some], groups, [keys[k] for k in some], 0.25, seed)
-        return {some[place] for place in found}
+        groups = [first.setdefault(k // 2, index) for index, k in enumerate(some)]
+        result = hold_out([int(k < 20) for k in some], groups, [keys[k] for k in some], 0.25, seed)
+        return {some[index] for index in result}
 
     assert held(list(order)) == held(list(range(40)))

@@ -22,9 +22,9 @@ class Dot(Loss):
 
     def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
         rng = torch.Generator().manual_seed(12)
-        dy = tree_map(lambda one: torch.randn(one.shape, generator=rng, dtype=torch.float64).to(one.dtype), y)
+        dy = tree_map(lambda leaf: torch.randn(leaf.shape, generator=rng, dtype=torch.float64).to(leaf.dtype), y)
         parts = zip(leaves(y).values(), leaves(dy).values(), strict=True)
-        return sum(((one * slope).sum() for one, slope in parts), start=torch.zeros(())), dy
+        return sum(((leaf * slope).sum() for leaf, slope in parts), start=torch.zeros(())), dy
 
     def check(self, outputs: Any, targets: Tensor) -> None:
         raise NotImplementedError
@@ -50,12 +50,12 @@ def by_autograd(trace: Trace) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 def numbers(trace: Trace, each: int, seed: int = 0) -> list[TracedNumber]:
     """Draw some numbers of every tensor that can be explained."""
     draw = random.Random(seed)
-    found = []
-    for target in {id(one): one for one in trace.targets.values()}.values():
+    result = []
+    for target in {id(target): target for target in trace.targets.values()}.values():
         if target.tensor.is_floating_point() and target.tensor.numel():
             places = {draw.randrange(target.tensor.numel()) for _ in range(each)}
-            found += [TracedNumber(target, place) for place in sorted(places)]
-    return found
+            result += [TracedNumber(target, place) for place in sorted(places)]
+    return result
 
 
 def summed(link: dict[str, Any]) -> tuple[Fraction, Fraction, int]:

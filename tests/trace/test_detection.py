@@ -25,14 +25,14 @@ def test_the_trace_of_a_detector_has_the_loss_and_the_gradients_of_training(fami
     for path, gradient in flatten(dparams).items():
         torch.testing.assert_close(trace.gradients[path], gradient, rtol=1e-9, atol=1e-12)
     first = next(path for path in flatten(dparams) if path.endswith("conv.weight"))
-    found = trace.explain(first)
-    assert found.exact
-    assert found.links[-1].where  # down to the loss
+    explanation = trace.explain(first)
+    assert explanation.exact
+    assert explanation.links[-1].where  # down to the loss
     if family is not small_single_stage:  # whose scores learn the IoU of its own boxes, a constant of the gradient
         nudged = trace.nudge(first, 1e-4)
         assert nudged.predicted == pytest.approx(nudged.actual, rel=0.05, abs=1e-9)
     assert trace["target"].shape == (sum(map(len, targets)), 7)
-    assert "DetectionLoss computes this derivative itself" in str(found)
+    assert "DetectionLoss computes this derivative itself" in str(explanation)
 
 
 def test_detectors_of_two_stages_and_other_targets_are_refused() -> None:

@@ -52,31 +52,31 @@ def test_the_gradients_are_those_of_autograd(sample: Sample) -> None:
     trace = traced(sample, BATCH)
     dx, dparams = by_autograd(trace)
     assert trace.gradients.keys() <= dparams.keys()
-    found = {path: trace[f"d{path}"] for path in dx if f"d{path}" in trace} | trace.gradients
+    actual = {path: trace[f"d{path}"] for path in dx if f"d{path}" in trace} | trace.gradients
     for path, expected in {**dx, **dparams}.items():  # what nothing reads has no gradient, which is 0
-        assert difference(found.get(path, torch.zeros_like(expected)), expected) < 1e-9, path
+        assert difference(actual.get(path, torch.zeros_like(expected)), expected) < 1e-9, path
 
 
 @pytest.mark.parametrize("sample", [*SAMPLES, *NETWORKS.values()], ids=str)
-def test_an_activation_is_the_sum_of_what_made_it(sample: Sample) -> None:
+def test_an_activation_is_the_sum_of_its_products(sample: Sample) -> None:
     trace = traced(sample, BATCH)
     for number in numbers(trace, each=2):
-        made = told(trace, number.label, expand=0).get("made_of")
-        if made is None:
+        composition = told(trace, number.label, expand=0).get("made_of")
+        if composition is None:
             continue
-        assert made["count"] == len(made["inputs"])
-        if made["linear"]:
-            products = [part["value"] * part["slope"] for part in made["inputs"]]
-            size = sum(map(abs, products)) + abs(made["constant"])
+        assert composition["count"] == len(composition["inputs"])
+        if composition["linear"]:
+            products = [part["value"] * part["slope"] for part in composition["inputs"]]
+            size = sum(map(abs, products)) + abs(composition["constant"])
             allowed = (len(products) + 8) * 2**-52 * size
-            assert sum(products) + made["constant"] == pytest.approx(number.number, rel=0, abs=allowed)
+            assert sum(products) + composition["constant"] == pytest.approx(number.number, rel=0, abs=allowed)
 
 
 SMALL = [sample for sample in SAMPLES if sample.smooth]
 
 
 @pytest.mark.parametrize("sample", SMALL, ids=str)
-def test_a_layers_rule_says_what_one_hot_deltas_say(sample: Sample) -> None:
+def test_the_factors_of_a_layer_equal_gradients_of_one_hot_outputs(sample: Sample) -> None:
     """The Jacobian column of each rule, beside the layer's own backward pass of one delta after the other."""
     trace = traced(sample, BATCH)
     call = trace.calls[0]
@@ -95,7 +95,7 @@ def test_a_layers_rule_says_what_one_hot_deltas_say(sample: Sample) -> None:
         assert difference(*columns) < 1e-12, what
 
 
-def test_every_layer_has_its_own_rule() -> None:
+def test_every_layer_has_an_explanation() -> None:
     layers = {type(sample.layer): sample.layer for sample in SAMPLES}
     assert layers.keys() == set(LAYERS)
     # Each output of a soft arg max depends on all of its map, so that no few factors say more than the derivative.
@@ -125,15 +125,15 @@ def test_every_rules_symbols_can_be_written_in_latex(sample: Sample) -> None:
         assert all(piece.count("$") % 2 == 0 for piece in re.findall(r"\\text\{(?:[^{}]|\{[^{}]*\})*\}", bare))
 
 
-def test_what_is_not_told_one_by_one_is_reported_as_one_sum() -> None:
+def test_products_that_are_not_listed_are_reported_as_one_sum() -> None:
     from pellucid.layers import Conv2d
 
     trace = traced(Sample(Conv2d(2, 3, padding=1), (2, 6, 6)))
     whole = trace.explain("weight[1, 0, 2, 2]", top=None).links[0]
     short = trace.explain("weight[1, 0, 2, 2]", top=4).links[0]
     assert short.count == len(whole.terms) == 2 * 5 * 5
-    assert short.terms == whole.terms[:4] or [one.value for one in short.terms] == [
-        one.value for one in whole.terms[:4]
+    assert short.terms == whole.terms[:4] or [term.value for term in short.terms] == [
+        term.value for term in whole.terms[:4]
     ]
     sizes = [abs(term.value) for term in whole.terms]
     assert sizes == sorted(sizes, reverse=True)
@@ -141,7 +141,7 @@ def test_what_is_not_told_one_by_one_is_reported_as_one_sum() -> None:
     assert short.total == whole.total
 
 
-def test_a_window_of_zeros_has_no_slope() -> None:
+def test_a_window_of_zeros_has_derivative_zero() -> None:
     """The norm of zeros has a corner there; its gradient is 0 by our convention, not 0 times infinity."""
     from pellucid.layers import LpPool2d
 

@@ -38,7 +38,7 @@ class Prefixes(Layer):
         return dsums.flip(1).cumsum(1).flip(1), {"scale": (dy * sums**2).sum(0)}
 
 
-def test_derivatives_are_exact() -> None:
+def test_derivatives_of_user_defined_layers_are_exact() -> None:
     it = traced(Sample(Sequential(Dense(6), Prefixes(), Dense(2)), (3,)))
     for number in numbers(it, each=3):
         for link in it.explain(number.label, top=None).to_json()["links"]:
@@ -50,10 +50,10 @@ def test_derivatives_are_exact() -> None:
     for k in (4, 5):
         expected = 2 * float(it["prefixes1.scale"][k] * sums[1, k])
         assert slopes[f"∂C/∂prefixes1.y[1, {k}]"] == pytest.approx(expected, rel=1e-12)
-    made = it.explain("prefixes1.y[0, 2]").made
-    assert made is not None
-    assert made.count == 3
-    assert not made.linear
+    result = it.explain("prefixes1.y[0, 2]").made
+    assert result is not None
+    assert result.count == 3
+    assert not result.linear
 
 
 def test_too_many_outputs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ def delta(link: dict[str, Any]) -> float:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_deltas_are_autograds_gradient(name: str) -> None:
+def test_output_gradients_equal_autograd(name: str) -> None:
     loss, y, target, oracle = CASES[name]
     leaf = y.clone().requires_grad_()
     (expected,) = torch.autograd.grad(oracle(leaf, target), leaf)
@@ -68,11 +68,11 @@ def test_a_target_that_a_user_defined_loss_cannot_compare_is_reported() -> None:
         model.trace(torch.rand(2, 4), torch.rand(2, 2))
 
 
-def test_every_loss_is_taken_to_pieces() -> None:
+def test_every_loss_has_an_explanation_of_its_terms() -> None:
     assert set(PIECES) | {AuxiliaryCrossEntropy} == set(LOSSES.values())
 
 
-def test_the_pieces_of_the_cross_entropy() -> None:
+def test_the_terms_of_the_cross_entropy_by_hand() -> None:
     y, target = outputs(7, CLASSES), classes(7)
     trace = bare(SoftmaxCrossEntropy(label_smoothing=0.2), y, target)
     torch.testing.assert_close(trace["loss.probabilities"], y.softmax(1))
@@ -83,7 +83,7 @@ def test_the_pieces_of_the_cross_entropy() -> None:
     torch.testing.assert_close(trace["loss.cost"], -(smooth * log_a).sum(1) / 7)
 
 
-def test_auxiliary_outputs_have_their_own_pieces() -> None:
+def test_auxiliary_outputs_have_their_own_terms() -> None:
     from pellucid.combine import Fork
     from pellucid.layers import Dense
 
@@ -103,7 +103,7 @@ def test_auxiliary_outputs_have_their_own_pieces() -> None:
         assert delta(it["links"][0]) == pytest.approx(float(expected[2, 1]), rel=1e-9)
 
 
-def test_a_loss_of_ones_own_says_its_gradient_itself() -> None:
+def test_the_gradient_of_a_user_defined_loss_is_shown_as_one_term() -> None:
     trace = bare(Dot(), outputs(3, 4), classes(3))
     (link,) = trace.explain("y[1, 2]").links
     assert link.terms[0].factors[0].value == float(trace["dy[1, 2]"])

@@ -36,13 +36,13 @@ def test_the_actual_change_is_that_of_pytorch(mlp: Model, digit: Tensor, path: s
     number = it.explain(path)
     index = tuple(map(int, number.name[number.name.index("[") + 1 : -1].split(",")))
     for h in (0.5, -1e-3):
-        found = it.nudge(number.name, h)
+        change = it.nudge(number.name, h)
         moved = {**weights, path: weights[path].clone()}
         moved[path][index] += h
-        assert found.before == pytest.approx(by_hand(mlp, digit, weights), rel=1e-12)
-        assert found.after == pytest.approx(by_hand(mlp, digit, moved), rel=1e-12)
-        assert found.predicted == number.gradient * h
-        assert found.actual == found.after - found.before
+        assert change.before == pytest.approx(by_hand(mlp, digit, weights), rel=1e-12)
+        assert change.after == pytest.approx(by_hand(mlp, digit, moved), rel=1e-12)
+        assert change.predicted == number.gradient * h
+        assert change.actual == change.after - change.before
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_the_actual_change_is_that_of_pytorch(mlp: Model, digit: Tensor, path: s
         "features.conv2.x",
     ],
 )
-def test_activations_and_pixels_can_be_moved(lenet: Model, digit: Tensor, name: str) -> None:
+def test_activations_and_pixels_can_be_changed(lenet: Model, digit: Tensor, name: str) -> None:
     it = trace(lenet, digit, TARGET)
     number = it.explain(name)
     h = 1e-6
@@ -68,7 +68,7 @@ def test_activations_and_pixels_can_be_moved(lenet: Model, digit: Tensor, name: 
     assert up.predicted == pytest.approx(up.actual, rel=1e-3)
 
 
-def test_a_moved_activation_is_what_all_its_readers_see(lenet: Model, digit: Tensor) -> None:
+def test_a_changed_activation_is_read_by_all_following_layers(lenet: Model, digit: Tensor) -> None:
     """The loss after moving an output is the loss of the layers above it on the moved output."""
     it = trace(lenet, digit, TARGET)
     w = {name: leaf.double() for name, leaf in lenet.weights.items()}
@@ -107,20 +107,20 @@ def test_nudges_below_the_rounding_are_refused(
 
 
 @pytest.mark.parametrize("h", [0, math.nan, math.inf, -math.inf, True, "1"])
-def test_h_is_a_finite_number(lenet: Model, digit: Tensor, h: Any) -> None:
+def test_a_change_of_0_or_infinity_is_refused(lenet: Model, digit: Tensor, h: Any) -> None:
     with pytest.raises(PellucidError, match="h must be a finite number other than 0"):
         trace(lenet, digit, TARGET).nudge("head.dense1.weight", h)
 
 
-def test_a_change_below_the_losss_last_bit_is_no_bend() -> None:
+def test_a_change_below_the_rounding_of_the_loss_has_no_curvature() -> None:
     model = Model(Sequential(Dense(1)), Quadratic(), input_shape=(1,), metrics=())
     model.weights["dense1.weight"].fill_(1.0)
     model.weights["dense1.bias"].zero_()
     it = trace(model, torch.tensor([[3.0]]), torch.tensor([[1.0]]))
-    found = it.nudge("dense1.bias[0]", 1e-300)  # the bias is 0, and moves
-    assert "below" not in str(found)
-    assert "rounding: the predicted change" in str(found)
-    assert math.isnan(found.curvature), "h² is 0"
+    change = it.nudge("dense1.bias[0]", 1e-300)  # the bias is 0, and moves
+    assert "below" not in str(change)
+    assert "rounding: the predicted change" in str(change)
+    assert math.isnan(change.curvature), "h² is 0"
     assert "nonlinearity" in str(it.nudge("dense1.bias[0]", 1e-3))
     still = trace(model, torch.tensor([[3.0]]), torch.tensor([[3.0]]))  # the tangent is flat, the loss is not
     assert "nonlinearity" in str(still.nudge("dense1.bias[0]", 1.0))

@@ -65,7 +65,7 @@ def test_shared_layers_in_forks_are_followed() -> None:
     assert it.explain("heads.dense1.weight[0, 0]").exact
 
 
-def test_a_value_keeps_its_name_behind_identity() -> None:
+def test_a_value_keeps_its_name_after_an_identity_layer() -> None:
     it = traced(Sample(Parallel((Identity(), Identity()), Add()), (3,)))
     first = it.explain("x[0, 1]").links[0]
     assert [term.factors[0].name for term in first.terms] == ["identity1.dx", "identity2.dx"]
@@ -110,7 +110,7 @@ def test_training_mode_draws_the_same_each_time_and_leaves_statistics_unchanged(
         one.explain("batchnorm1.running_mean[0]")
 
 
-def test_float32_gives_the_numbers_of_the_model_itself() -> None:
+def test_a_float32_trace_has_the_values_of_the_model() -> None:
     model = Model(Sequential(Dense(5), Tanh(), Dense(3)), input_shape=(4,), classes=3)
     x, y = torch.rand(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
     it = trace(model, x, y, dtype=torch.float32)
@@ -156,7 +156,7 @@ def test_mistakes_are_reported_in_one_line(name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_mistakes_of_the_data() -> None:
+def test_data_that_do_not_fit_are_refused() -> None:
     model = Model(Sequential(Dense(3)), classes=3)
     with pytest.raises(PellucidError, match="no weights yet"):
         trace(model, torch.rand(1, 4), torch.tensor([0]))
@@ -176,7 +176,7 @@ def test_mistakes_of_the_data() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ({"n": 0}, "trace: n must be a whole number of at least 1, not 0"),
         ({"n": -1}, "at least 1, not -1"),
@@ -185,14 +185,14 @@ def test_mistakes_of_the_data() -> None:
         ({"bogus": 1}, "trace has no option 'bogus'; known: train, seed, dtype, n"),
     ],
 )
-def test_unknown_options_and_values_are_refused(options: dict[str, object], words: str) -> None:
+def test_unknown_options_and_values_are_refused(options: dict[str, object], message: str) -> None:
     model = Model(Sequential(Dense(2)), Quadratic(), input_shape=(3,), regularizer=L2(0.1), metrics=())
-    with pytest.raises(PellucidError, match=re.escape(words)):
+    with pytest.raises(PellucidError, match=re.escape(message)):
         model.trace(torch.zeros(1, 3), torch.zeros(1, 2), **options)
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ({"top": 2.5}, "trace.explain: top must be a whole number of at least 1, not 2.5"),
         ({"top": 0}, "top must"),
@@ -202,9 +202,9 @@ def test_unknown_options_and_values_are_refused(options: dict[str, object], word
         ({"expand": None}, "expand must"),
     ],
 )
-def test_explain_takes_whole_numbers(options: dict[str, Any], words: str) -> None:
+def test_explain_refuses_indices_that_are_not_integers(options: dict[str, Any], message: str) -> None:
     it = traced(Sample(Sequential(a=Dense(2)), (3,)))
-    with pytest.raises(PellucidError, match=re.escape(words)):
+    with pytest.raises(PellucidError, match=re.escape(message)):
         it.explain("a.weight", **options)
 
 

@@ -43,17 +43,17 @@ def leaves(model: Model) -> dict[str, Tensor]:
 @pytest.mark.parametrize("name", PAIRS)
 def test_a_step_is_that_of_torch_optim(lenet: Model, digit: Tensor, name: str) -> None:
     ours, theirs = PAIRS[name]
-    found = trace(lenet, digit, TARGET).step(ours)
+    update = trace(lenet, digit, TARGET).step(ours)
     w = leaves(lenet)
     optimizer = theirs(w.values())
     value = loss_of(digit.double(), w)
     value.backward()
     optimizer.step()
     with torch.no_grad():
-        assert found.before == pytest.approx(value.item(), rel=1e-12)
-        assert found.after == pytest.approx(loss_of(digit.double(), w).item(), rel=1e-9)
+        assert update.before == pytest.approx(value.item(), rel=1e-12)
+        assert update.after == pytest.approx(loss_of(digit.double(), w).item(), rel=1e-9)
     for path, leaf in w.items():
-        torch.testing.assert_close(found[path], leaf.detach(), rtol=1e-9, atol=1e-11, msg=path)
+        torch.testing.assert_close(update[path], leaf.detach(), rtol=1e-9, atol=1e-11, msg=path)
 
 
 def test_regularizers_clipping_frozen_paths_and_rates(lenet: Model, digit: Tensor) -> None:
@@ -68,7 +68,7 @@ def test_regularizers_clipping_frozen_paths_and_rates(lenet: Model, digit: Tenso
     )
     model.freeze("features.conv1.*")
     model.scale_rate("head.scores.*", 0.1)
-    found = trace(model, digit, TARGET, n=8).step()
+    update = trace(model, digit, TARGET, n=8).step()
     w = leaves(model)
     value = loss_of(digit.double(), w)
     heavy = [path for path in w if path.endswith("weight")]
@@ -81,10 +81,10 @@ def test_regularizers_clipping_frozen_paths_and_rates(lenet: Model, digit: Tenso
             leaf.sub_(leaf.grad, alpha=0.2 * (0.1 if path.startswith("head.scores") else 1.0))
             if path.endswith("weight"):
                 leaf.copy_(torch.renorm(leaf, 2, 0, 1.2))
-            torch.testing.assert_close(found[path], leaf.detach(), rtol=1e-6, atol=1e-9, msg=path)
-    assert found.weights.keys() == learning.keys()
-    assert "head.dense1.weight" in str(found)
-    assert found.to_json()["optimizer"] == "SGD(lr=0.2)"
+            torch.testing.assert_close(update[path], leaf.detach(), rtol=1e-6, atol=1e-9, msg=path)
+    assert update.weights.keys() == learning.keys()
+    assert "head.dense1.weight" in str(update)
+    assert update.to_json()["optimizer"] == "SGD(lr=0.2)"
 
 
 def test_adamw_shrinks_weights_and_nothing_else(mlp: Model, digit: Tensor) -> None:
@@ -97,19 +97,19 @@ def test_adamw_shrinks_weights_and_nothing_else(mlp: Model, digit: Tensor) -> No
 
 def test_a_small_step_changes_the_loss_along_the_tangent(lenet: Model, digit: Tensor) -> None:
     it = trace(lenet, digit, TARGET)
-    found = it.step(SGD(1.0), lr=1e-7)
+    update = it.step(SGD(1.0), lr=1e-7)
     squares = sum(float((gradient**2).sum()) for gradient in it.gradients.values())
-    assert found.predicted == pytest.approx(-1e-7 * squares, rel=1e-6)
-    assert found.after - found.before == pytest.approx(found.predicted, rel=1e-3)
+    assert update.predicted == pytest.approx(-1e-7 * squares, rel=1e-6)
+    assert update.after - update.before == pytest.approx(update.predicted, rel=1e-3)
     assert it.step(lr=0.0).after == it.loss, "the model's own optimizer"
 
 
 def test_an_optimizer_has_a_name_and_a_rate(lenet: Model, digit: Tensor) -> None:
     traced = trace(lenet, digit, TARGET)
     assert traced.step("sgd", lr=0.25).lr == 0.25
-    found = traced.step("sgd", lr=1e-5)
-    assert f"loss {traced.loss:.6g} → " in str(found)
-    assert re.search(r"\d-|-\d", str(found)) is None, "a minus is a minus, in exponents as well"
+    update = traced.step("sgd", lr=1e-5)
+    assert f"loss {traced.loss:.6g} → " in str(update)
+    assert re.search(r"\d-|-\d", str(update)) is None, "a minus is a minus, in exponents as well"
     assert "at learning rate 0.25" in str(traced.step(SGD(0.1), lr=0.25))
     with pytest.raises(PellucidError, match="no optimizer 'sdg'"):
         traced.step("sdg")

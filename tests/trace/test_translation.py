@@ -21,21 +21,21 @@ def model(objective):
 
 def test_trace_of_the_generator_update_contains_both_networks():
     it = model(pix2pix(width=2, levels=2, field=16, discriminator_width=2, l1=0.0))
-    found = it.trace(IMAGES, torch.zeros(2), train=False)
+    recorded = it.trace(IMAGES, torch.zeros(2), train=False)
     losses, dparams = merged(it.objective.gradients(it.params, Batch(IMAGES.double(), None), Mode()))
-    torch.testing.assert_close(found["loss"], losses["generator"])
+    torch.testing.assert_close(recorded["loss"], losses["generator"])
     for path, gradient in flatten(dparams["generator"]).items():
         layer, _, name = path.rpartition(".")
-        torch.testing.assert_close(found[f"pair.generator.{layer}.d{name}"], gradient)
-    assert "discriminator.dx" in found
-    assert found["discriminator.conv1.x"].shape[1] == 3  # L, a and b
+        torch.testing.assert_close(recorded[f"pair.generator.{layer}.d{name}"], gradient)
+    assert "discriminator.dx" in recorded
+    assert recorded["discriminator.conv1.x"].shape[1] == 3  # L, a and b
 
 
 def test_trace_of_a_regression_contains_its_loss():
     it = model(l1(width=2, levels=2))
-    found = it.trace(IMAGES, torch.zeros(2), train=False)
+    recorded = it.trace(IMAGES, torch.zeros(2), train=False)
     losses, _ = merged(it.objective.gradients(it.params, Batch(IMAGES.double(), None), Mode()))
-    torch.testing.assert_close(found["loss"], losses["loss"])
+    torch.testing.assert_close(recorded["loss"], losses["loss"])
 
 
 def test_trace_of_a_loss_on_encoded_colours_is_refused():

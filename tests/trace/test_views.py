@@ -56,7 +56,7 @@ def traced(lenet: Model, digit: Tensor) -> Trace:
     return trace(lenet, digit[:1], torch.tensor([2]))
 
 
-def test_text_tells_each_link_with_its_numbers(traced: Trace) -> None:
+def test_the_text_has_each_link_of_the_chain_with_its_values(traced: Trace) -> None:
     it = traced.explain("head.scores.weight[3, 17]")
     lines = str(it).splitlines()
     activation, delta = float(traced["head.relu2.y"][0, 17]), float(traced["head.scores.dy"][0, 3])
@@ -78,7 +78,7 @@ def test_the_table_of_a_trace_has_a_row_for_each_layer(traced: Trace) -> None:
     assert repr(traced).startswith("<Trace of 12 layers, ")
 
 
-def test_html_is_one_piece_and_loads_nothing(traced: Trace) -> None:
+def test_html_is_one_element_and_loads_no_external_files(traced: Trace) -> None:
     page = read(traced._repr_html_())
     assert page.images >= 20
     assert "features.conv2" in page.text
@@ -105,7 +105,7 @@ def test_names_are_escaped() -> None:
     assert "<b>&.weight" in read(it.explain("<b>&.weight[0, 1]")._repr_html_()).text
 
 
-def test_latex_balances_and_tells_the_same_numbers(traced: Trace) -> None:
+def test_latex_is_balanced_and_has_the_same_values(traced: Trace) -> None:
     it = traced.explain("features.conv2.weight[0, 2, 2, 1]")
     text = it.latex()
     assert text.startswith("\\begin{aligned}")
@@ -114,7 +114,7 @@ def test_latex_balances_and_tells_the_same_numbers(traced: Trace) -> None:
     assert text.count(r"\\" + "\n") == len(it.links) - 1
     assert text.count("&=") == len(it.links)
     first = text.splitlines()[1]
-    shown = [float(found) for found in re.findall(r"\\underbrace\{\(?(-?[\d.]+)\)?\}", first)]
+    shown = [float(result) for result in re.findall(r"\\underbrace\{\(?(-?[\d.]+)\)?\}", first)]
     products = sum(shown[k] * shown[k + 1] for k in (0, 2, 4)) + shown[6]
     assert products == pytest.approx(it.gradient, rel=1e-4), "three products of two, and the rest"
     assert text.isascii()
@@ -130,7 +130,7 @@ def test_latex_balances_and_tells_the_same_numbers(traced: Trace) -> None:
         ("\\conv~1", r"$\backslash$conv$\sim$1"),
     ],
 )
-def test_a_name_in_latex_is_written_sign_by_sign(name: str, written: str) -> None:
+def test_special_characters_of_names_are_escaped_in_latex(name: str, written: str) -> None:
     link = Link(name, "net", "", "", "", 2.0, (ProductTerm((Factor(name, 2.0, "slope"),), 2.0),), 1, 0.0, 2.0, 0.0)
     text = Explanation(name, 1.0, 0.0, "float64", (link,)).latex()
     assert rf"\frac{{\partial C}}{{\partial \text{{{written}}}}}" in text
@@ -140,7 +140,7 @@ def test_a_name_in_latex_is_written_sign_by_sign(name: str, written: str) -> Non
 def test_json_names_every_tensor(traced: Trace) -> None:
     it = traced.to_json()
     assert it["loss"] == traced.loss
-    assert [one["name"] for one in it["tensors"]] == list(traced.names())
+    assert [tensor["name"] for tensor in it["tensors"]] == list(traced.names())
     assert [call["name"] for call in it["calls"]] == [call.name for call in traced.calls]
     assert it["calls"][3]["parameters"] == {"features.conv2.weight": [16, 6, 5, 5], "features.conv2.bias": [16]}
     assert sum(one["dy"] for one in it["examples"][0]) == pytest.approx(0, abs=1e-12), "a softmax takes as it gives"

@@ -39,19 +39,19 @@ def everything(optimizer: Optimizer = AMSGRAD) -> Model:
 
 def weights(shards: int, shard_optimizer: bool) -> dict[str, str]:
     """Return the hash of the weights of some cases."""
-    found = {name: trained(name, shards=shards, shard_optimizer=shard_optimizer).sha256() for name in NAMES}
+    result = {name: trained(name, shards=shards, shard_optimizer=shard_optimizer).sha256() for name in NAMES}
     model = everything()
     model.fit(digits(0, 50), epochs=2, batch_size=20, shards=shards, shard_optimizer=shard_optimizer, verbose=False)
-    return {**found, "everything": model.sha256()}
+    return {**result, "everything": model.sha256()}
 
 
 def sizes_of_state(shard_optimizer: bool) -> list[int]:
     """Return the number of values of the optimizer's state in each process."""
-    made: list[TrainingStep] = []
+    steps: list[TrainingStep] = []
     of = TrainingStep.of
-    fit.TrainingStep.of = lambda *arguments: made.append(of(*arguments)) or made[0]
+    fit.TrainingStep.of = lambda *arguments: steps.append(of(*arguments)) or steps[0]
     everything().fit(digits(0, 50), epochs=1, shard_optimizer=shard_optimizer, verbose=False)
-    return processes().from_all(sum(tensor.numel() for _, _, tensor in made[0].memory()))
+    return processes().from_all(sum(tensor.numel() for _, _, tensor in steps[0].memory()))
 
 
 def resumed(run: Path, epochs: int, shard_optimizer: bool) -> str:
@@ -88,12 +88,12 @@ class Signs(Optimizer):
 
 def of_users(shard_optimizer: bool) -> list[str]:
     """Return the message about an optimizer, and the hash of the weights that another learned."""
-    found: list[str] = []
+    result: list[str] = []
     for optimizer in (ByNorm(), Signs()):
         model = everything(optimizer)
         try:
             model.fit(digits(0, 20), epochs=1, shards=2, shard_optimizer=shard_optimizer, verbose=False)
-            found.append(model.sha256())
+            result.append(model.sha256())
         except PellucidError as error:
-            found.append(str(error))
-    return found
+            result.append(str(error))
+    return result

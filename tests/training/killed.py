@@ -27,9 +27,9 @@ class Kill(Callback):
         self.written, self.found, self.steps = 0, self._identity(), 0
 
     def on_step(self, training):
-        found = self._identity()
-        self.written += found != self.found
-        self.found = found
+        result = self._identity()
+        self.written += result != self.found
+        self.found = result
         self.steps += self.written >= self.count > 0
         if self.steps == 2:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -38,8 +38,8 @@ class Kill(Callback):
         """What changes with each checkpoint: every one is a new file."""
         if not self.last.exists():
             return None
-        found = self.last.stat()
-        return found.st_ino, found.st_mtime_ns
+        result = self.last.stat()
+        return result.st_ino, result.st_mtime_ns
 
 
 def killed_and_resumed(train: Callable[..., Any], run: Path, kills: int = 4) -> tuple[Any, list[int]]:

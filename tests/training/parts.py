@@ -51,11 +51,11 @@ def case(name: str, batch_norm: str) -> tuple[Model, Any, int]:
 
 def trained(epochs: int) -> Any:
     """Return weights and losses of each case with each kind of batch norm; None but for the first process."""
-    found: dict[tuple[str, str], Any] = {}
+    result: dict[tuple[str, str], Any] = {}
     for batch_norm in ("sync", "local"):
         for name in CASES:
             model, data, batch_size = case(name, batch_norm)
             options = {"exact": False, "batch_norm": batch_norm, "verbose": False}
             history = model.fit(data, epochs=epochs, batch_size=batch_size, **options)
-            found[batch_norm, name] = {path: w.numpy() for path, w in model.weights.items()}, history["train_loss"]
-    return found if processes().is_first else None
+            result[batch_norm, name] = {path: w.numpy() for path, w in model.weights.items()}, history["train_loss"]
+    return result if processes().is_first else None

@@ -106,9 +106,9 @@ def history(name: str, **options: Any) -> str:
     model, x, y = CASES[name]()
     held = x if y is None else (x, y)
     size = 4 if isinstance(x, Examples) else 12  # shards of one example have no variance
-    found = model.fit(x, y, validation=held, epochs=2, batch_size=size, verbose=False, **options)
-    columns = [name for name in found.rows[0] if name.startswith(("train_", "val_"))]
-    return repr([{name: row[name] for name in columns} for row in found.rows])
+    fitted = model.fit(x, y, validation=held, epochs=2, batch_size=size, verbose=False, **options)
+    columns = [name for name in fitted.rows[0] if name.startswith(("train_", "val_"))]
+    return repr([{name: row[name] for name in columns} for row in fitted.rows])
 
 
 def weights(shards: int) -> dict[str, str]:

@@ -14,8 +14,8 @@ from pellucid.training.callbacks import Callback
 
 
 def digits(start=0, end=300):
-    found = load_digits()
-    return Dataset.from_arrays(found.images[start:end, None].astype("float32") / 16, found.target[start:end])
+    result = load_digits()
+    return Dataset.from_arrays(result.images[start:end, None].astype("float32") / 16, result.target[start:end])
 
 
 def small_mlp(**options):

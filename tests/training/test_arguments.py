@@ -62,7 +62,7 @@ def refused(call, *args, **options) -> str:
         ({"validation": 1}, "fit: validation must be a fraction between 0 and 1, data, or"),
     ],
 )
-def test_fit(given, said):
+def test_invalid_arguments_of_fit_are_refused(given, said):
     model = small_mlp()
     assert said in refused(model.fit, digits(), **{"epochs": 1, "batch_size": 10, "verbose": False, **given})
     assert not model.built
@@ -96,36 +96,36 @@ def test_fit(given, said):
         ({"classes": [0, 1]}, "classes must be their number or a list of their names, not [0, 1]"),
     ],
 )
-def test_model(given, said):
+def test_invalid_arguments_of_model_are_refused(given, said):
     assert said in refused(Model, mlp((64, 10)), **given)
 
 
 @pytest.mark.parametrize(
-    ("metric", "said"),
+    ("metric", "message"),
     [
         ("f1", "did you mean 'macro_f1'?"),
         ("top3", "give TopK(3) of pellucid.metrics"),
         ("acc", "did you mean 'accuracy'"),
     ],
 )
-def test_metrics_by_the_names_of_others(metric, said):
-    with pytest.raises(PellucidError, match=re.escape(said)):
+def test_metrics_are_found_by_the_names_of_other_libraries(metric, message):
+    with pytest.raises(PellucidError, match=re.escape(message)):
         Model(Sequential(Dense(2)), metrics=[metric])
 
 
 @pytest.mark.parametrize("clip", [0, -1, NAN, INF, "1", True, [1.0]])
-def test_a_clip_that_is_no_limit(clip):
+def test_an_invalid_clip_is_refused(clip):
     said = refused(Model, mlp((64, 10)), clip=clip)
     assert said.startswith("clip must be a number above 0, or None for no limit, not ")
 
 
-def test_a_precision_that_does_not_exist():
+def test_an_unknown_precision_is_refused():
     said = refused(Model, mlp((64, 10)), precision="float16")
     assert said.startswith("precision must be float32 or bf16")
     assert "not 'float16'; did you mean 'float" in said
 
 
-def test_patience_and_a_verbose_that_is_a_word():
+def test_patience_and_a_text_for_verbose_are_refused_by_fit():
     model = Model(Sequential(Dense(2)))
     with pytest.raises(PellucidError, match=r"fit: no argument 'patience'; give fit\(callbacks=\[EarlyStopping"):
         model.fit(torch.rand(4, 3), [0, 1, 0, 1], epochs=1, patience=3)
@@ -136,12 +136,12 @@ def test_patience_and_a_verbose_that_is_a_word():
 @pytest.mark.parametrize(
     ("name", "ours"), [("BatchNorm2d", "BatchNorm"), ("Linear", "Dense"), ("MaxPool", "MaxPool2d")]
 )
-def test_names_of_others_lead_to_ours(name, ours):
+def test_names_of_other_libraries_suggest_ours(name, ours):
     with pytest.raises(AttributeError, match=f"has no attribute '{name}'; did you mean '{ours}'"):
         getattr(pellucid, name)
 
 
-def test_a_class_of_layers_is_no_network():
+def test_a_layer_class_is_refused_as_network():
     assert "the network is the class Dense; give an object of it" in refused(Model, Dense)
 
 
@@ -174,7 +174,7 @@ def test_a_model_is_not_saved_as_a_folder(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
-def test_inputs_that_are_not_finite_are_refused_wherever_they_come_in(value):
+def test_inputs_that_are_not_finite_are_refused_by_every_method(value):
     model, data = small_mlp(input_shape=(1, 8, 8)), digits(0, 20)
     x = data.x.clone()
     x[7, 0, 3, 3] = value
@@ -190,7 +190,7 @@ def test_inputs_that_are_not_finite_are_refused_wherever_they_come_in(value):
     assert model.sha256() == before
 
 
-def test_large_finite_numbers_are_no_infinity_though_their_sum_is():
+def test_large_finite_inputs_with_an_infinite_sum_are_accepted():
     x = torch.full((4, 1, 8, 8), 3e38)
     assert small_mlp(input_shape=(1, 8, 8)).predict(torch.zeros_like(x)).shape == (4, 10)
     assert "contains infinity" in refused(small_mlp(input_shape=(1, 8, 8)).predict, x * 10)

@@ -34,7 +34,7 @@ def train(model, run=None, extra=(), **options):
     return model.fit(digits(0, 90), epochs=3, batch_size=30, run=run, callbacks=extra, **given)
 
 
-def test_epochs_are_evaluated_with_the_average_and_training_goes_on_from_the_weights():
+def test_epochs_are_evaluated_with_the_averaged_weights_and_training_continues_from_the_others():
     seen, plain, model = Seen(), Seen(), small_conv(average=0.3)
     history, other = train(model, extra=[seen]), train(small_conv(), extra=[plain])
     assert all(map(torch.equal, seen.steps, plain.steps))
@@ -43,8 +43,8 @@ def test_epochs_are_evaluated_with_the_average_and_training_goes_on_from_the_wei
         decay = min(0.3, (1 + number) / (10 + number))  # 2/11, 3/12, 0.3, ...
         average = decay * average + (1 - decay) * weight
         expected.append(average)
-    for found, number in zip(seen.epochs, (3, 6, 9), strict=True):
-        assert torch.allclose(found, expected[number - 1], atol=1e-6)
+    for actual, number in zip(seen.epochs, (3, 6, 9), strict=True):
+        assert torch.allclose(actual, expected[number - 1], atol=1e-6)
     assert history["val_loss"] != other["val_loss"]
     assert torch.equal(model.weights[WEIGHT].double(), seen.epochs[-1])
     assert model.evaluate(digits(90, 120))["loss"] == pytest.approx(history["val_loss"][-1])
@@ -65,7 +65,7 @@ def test_a_resumed_training_has_the_same_average(tmp_path, step):
         train(small_conv(average=0.8), tmp_path / "run", resume=True)
 
 
-def test_layers_that_learn_in_the_sweep_are_averaged_too():
+def test_layers_updated_in_the_backward_pass_are_averaged():
     model = Model(small_conv().net, optimizer=SGD(0.1), average=0.5)
     seen = Seen()
     train(model, extra=[seen])
@@ -73,6 +73,6 @@ def test_layers_that_learn_in_the_sweep_are_averaged_too():
 
 
 @pytest.mark.parametrize("average", [0.0, 1.0, "much"])
-def test_other_values_are_refused(average):
+def test_averages_outside_of_0_to_1_are_refused(average):
     with pytest.raises(PellucidError, match=r"average must be a number between 0 and 1, such as 0\.998, or None"):
         small_conv(average=average)

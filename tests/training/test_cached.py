@@ -40,7 +40,7 @@ def unchanged(x: Tensor, rng: torch.Generator) -> Tensor:
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_training_is_the_same_with_cached_features_and_without(dropout: float) -> None:
+def test_cached_features_give_equal_weights(dropout: float) -> None:
     cached, plain = model(dropout), model(dropout)
     data, held = digits(0, 200), digits(200, 300)
     one = cached.fit(data, epochs=3, batch_size=32, validation=held, verbose=False)
@@ -117,16 +117,16 @@ def test_the_whole_model_is_saved_and_a_stopped_training_goes_on_exactly(tmp_pat
         (("head.*",), set()),
     ],
 )  # fmt: skip
-def test_the_cut_comes_before_the_first_layer_that_learns(frozen: tuple[str, ...], front: set[str]) -> None:
-    made = model(0.0, *frozen)
-    cut = split(made.net, made.params, made.frozen)
+def test_features_are_cached_up_to_the_first_trained_layer(frozen: tuple[str, ...], front: set[str]) -> None:
+    result = model(0.0, *frozen)
+    cut = split(result.net, result.params, result.frozen)
     if not front:
         assert cut is None
         return
     assert cut is not None
-    wanted = {path for path in made.weights if path.rpartition(".")[0] in front}
-    assert flatten(cut.front_params).keys() == wanted
-    assert flatten(cut.back_params).keys() == made.weights.keys() - wanted
+    expected = {path for path in result.weights if path.rpartition(".")[0] in front}
+    assert flatten(cut.front_params).keys() == expected
+    assert flatten(cut.back_params).keys() == result.weights.keys() - expected
 
 
 def test_dropout_is_drawn_in_every_step() -> None:
@@ -139,6 +139,6 @@ def test_dropout_is_drawn_in_every_step() -> None:
     assert split(made.net, made.params, made.frozen) is None
 
 
-def test_everything_frozen_is_refused_as_before() -> None:
+def test_a_network_without_trained_layers_is_refused() -> None:
     with pytest.raises(PellucidError, match="every parameter is frozen"):
         model(0.0, "*").fit(digits(), epochs=1, batch_size=10, verbose=False)

@@ -47,7 +47,7 @@ def overfit(callbacks, epochs=40):
     return model, history
 
 
-def test_a_callback_is_one_line():
+def test_callbacks_have_a_one_line_repr():
     assert repr(EarlyStopping(4, "val_loss")) == "EarlyStopping(patience=4, monitor='val_loss', min_delta=0.0)"
     assert repr(Callback()) == "Callback()"
 
@@ -64,7 +64,7 @@ def test_early_stopping_ends_after_its_patience_with_the_best_weights():
     assert model.evaluate(digits(300, 400))["loss"] == losses[best]
 
 
-def test_without_an_early_end_the_best_weights_come_back_too():
+def test_the_best_weights_are_restored_without_an_early_end():
     keep = KeepAll()
     model, history = overfit([keep, EarlyStopping(100, monitor="val_loss")], epochs=25)
     assert len(history) == 25
@@ -81,7 +81,7 @@ def test_early_stopping_can_be_used_again():
     assert len(overfit([stopping])[1]) == len(overfit([stopping])[1])
 
 
-def test_losses_should_fall_and_all_else_rise_unless_a_metric_says_otherwise():
+def test_monitored_losses_are_minimized_and_metrics_maximized_by_default():
     where = Training(small_mlp(), 1, 1, 1, lower=frozenset({"val_loss", "val_mae"}))
     for falling in ("val_loss", "val_mae"):
         assert better(where, falling, 1.0, 2.0)
@@ -104,7 +104,7 @@ class Recorded(Metric):
 
 
 @pytest.mark.parametrize(("lower", "best"), [(True, 2), (False, 3)])
-def test_the_best_epoch_goes_by_the_direction_of_the_metric(tmp_path, lower, best):
+def test_the_best_epoch_depends_on_the_direction_of_the_metric(tmp_path, lower, best):
     class Given(Recorded):
         lower_is_better = lower
         values = iter([9.0, 3.0, 3.0, 1.0, 1.0, 5.0, 5.0])  # the first of the rehearsal, then training and validation
@@ -183,7 +183,7 @@ def test_a_history_is_read_back_from_a_folder(tmp_path):
         History.read(tmp_path)
 
 
-def test_numbers_come_back_as_they_were_and_paths_as_text(tmp_path):
+def test_numbers_are_restored_exactly_and_paths_as_text(tmp_path):
     row = {"epoch": 3, "big": 10**30, "low": -7, "rate": 1e-30, "path": "conv.1.weight", "none": None}
     write_csv(tmp_path / "m.csv", [row])
     assert read_csv(tmp_path / "m.csv") == [{**row, "big": 1e30}]
@@ -192,7 +192,7 @@ def test_numbers_come_back_as_they_were_and_paths_as_text(tmp_path):
 
 
 @pytest.mark.parametrize("data", [b"a,b\n1\n", b"a,b\n1,2,3\n", b'"a\n', b"a\n\xff\n"])
-def test_a_damaged_csv_is_one_line(tmp_path, data):
+def test_a_damaged_csv_is_reported_in_one_line(tmp_path, data):
     (tmp_path / "m.csv").write_bytes(data)
     with pytest.raises(PellucidError):
         read_csv(tmp_path / "m.csv")
@@ -305,7 +305,7 @@ def test_the_line_of_an_epoch_is_written_at_its_end(capsys):
 
 @pytest.mark.parametrize("fault", [BrokenPipeError(32, "Broken pipe"), ValueError("I/O operation on closed file")])
 @pytest.mark.parametrize("live", [True, False])
-def test_training_goes_on_when_nobody_reads(fault, live):
+def test_training_continues_when_progress_cannot_be_written(fault, live):
     class Closed(io.StringIO):
         def isatty(self):
             return live
@@ -330,7 +330,7 @@ def test_the_live_line_is_ended_when_training_fails():
 
 
 @pytest.mark.usefixtures("no_report")
-def test_pellucid_train_tells_each_epoch_on_stderr_and_json_alone_on_stdout(tmp_path, capfd):
+def test_pellucid_train_writes_epochs_to_stderr_and_only_json_to_stdout(tmp_path, capfd):
     assert main(["train", "digits", "train.epochs=2", "--json", "--out", str(tmp_path)]) == 0
     out, err = capfd.readouterr()
     assert [line.partition("  ")[0] for line in err.splitlines()] == ["epoch 1/2", "epoch 2/2"]

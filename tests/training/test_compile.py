@@ -10,7 +10,7 @@ from pellucid.losses import Quadratic
 X, Y = np.random.default_rng(0).random((20, 3)), np.arange(20) % 2
 
 
-def test_a_compiled_model_is_the_one_that_is_given_all_at_once() -> None:
+def test_a_compiled_model_equals_one_with_constructor_arguments() -> None:
     one, other = Model(Sequential(Dense(2))), Model(Sequential(Dense(2)), "quadratic", SGD(0.1), ["mae"])
     one.compile(SGD(0.1), "quadratic", metrics=["mae"])
     histories = [model.fit(X, Y, epochs=2, verbose=False) for model in (one, other)]
@@ -22,7 +22,7 @@ def test_a_compiled_model_is_the_one_that_is_given_all_at_once() -> None:
     assert "accuracy" in one.evaluate(X, Y)
 
 
-def test_what_does_not_fit_changes_nothing() -> None:
+def test_invalid_arguments_of_compile_leave_the_model_unchanged() -> None:
     model = Model(Sequential(Dense(2), Softmax()), "quadratic")
     with pytest.raises(PellucidError, match="contains it"):
         model.compile("sgd", "softmax_cross_entropy")

@@ -42,7 +42,7 @@ DAMAGES |= {"empty": lambda file: file.write_bytes(b""), "a pipe": lambda file: 
 
 
 @pytest.mark.parametrize("kind", ["changed", "missing", "a pipe"])
-def test_a_damaged_checkpoint_is_replaced_by_the_one_before(tmp_path, capsys, often, kind):
+def test_a_damaged_checkpoint_is_replaced_by_the_previous_one(tmp_path, capsys, often, kind):
     folder = stopped_run(tmp_path)
     assert checkpoint.SavedState(folder.previous).progress["step"] == 10
     DAMAGES[kind](folder.last)
@@ -60,15 +60,15 @@ def test_a_damaged_checkpoint_is_replaced_by_the_one_before(tmp_path, capsys, of
     assert checkpoint.SavedState(folder.previous).progress["step"] == 30
 
 
-def test_finding_the_checkpoint_before_changes_no_file_and_adopting_it_keeps_the_damaged_one(tmp_path, often):
+def test_finding_the_previous_checkpoint_changes_no_file_and_using_it_keeps_the_damaged_one(tmp_path, often):
     folder = stopped_run(tmp_path)
     damage(folder.last)
     damaged, good = folder.last.read_bytes(), folder.previous.read_bytes()
-    found = checkpoint.SavedState.find(folder)
-    assert found is not None
-    assert found.progress["step"] == 10
+    result = checkpoint.SavedState.find(folder)
+    assert result is not None
+    assert result.progress["step"] == 10
     assert (folder.last.read_bytes(), folder.previous.read_bytes()) == (damaged, good)
-    found.adopt(folder)
+    result.adopt(folder)
     assert folder.last.read_bytes() == good
     assert (folder.weights / "last-1.safetensors").read_bytes() == damaged
     assert not folder.previous.exists()
@@ -96,7 +96,7 @@ def test_a_refused_resumption_leaves_damaged_and_good_checkpoints_as_they_are(tm
 
 @pytest.mark.parametrize("name", ["last", "best"])
 @pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
-def test_a_weights_file_that_cannot_be_read_now_is_refused_and_stays(tmp_path, monkeypatch, often, name, number):
+def test_an_unreadable_weights_file_is_refused_and_kept(tmp_path, monkeypatch, often, name, number):
     folder = stopped_run(tmp_path)
     if name == "best":
         train(small_conv(), tmp_path, resume=True)  # finished, so that resuming only looks at it
@@ -115,7 +115,7 @@ def test_a_weights_file_that_cannot_be_read_now_is_refused_and_stays(tmp_path, m
     train(small_conv(), tmp_path, resume=True)
 
 
-def test_without_a_good_checkpoint_the_run_is_refused_and_stays(tmp_path, often):
+def test_without_a_readable_checkpoint_the_run_is_refused_and_kept(tmp_path, often):
     folder = stopped_run(tmp_path)
     damage(folder.last)
     damage(folder.previous)
@@ -125,7 +125,7 @@ def test_without_a_good_checkpoint_the_run_is_refused_and_stays(tmp_path, often)
     assert folder.previous.exists()
 
 
-def test_beginning_again_is_reported_and_keeps_what_was_measured(tmp_path, capsys, often):
+def test_restarting_from_the_beginning_is_reported_and_keeps_the_history(tmp_path, capsys, often):
     folder = stopped_run(tmp_path)
     earlier = {file.name: file.read_bytes() for file in (folder.metrics, folder.layers, folder.best)}
     folder.last.unlink()
@@ -162,7 +162,7 @@ def test_best_weights_of_a_finished_run_are_repaired_from_the_last(tmp_path, cap
     assert Model.load(folder.best).sha256() == last
 
 
-def test_where_files_have_one_name_only_the_last_checkpoint_moves(tmp_path, monkeypatch, often):
+def test_without_hard_links_the_last_checkpoint_is_moved(tmp_path, monkeypatch, often):
     def refuse(path, other):
         raise PermissionError(1, "Operation not permitted")
 
@@ -174,7 +174,7 @@ def test_where_files_have_one_name_only_the_last_checkpoint_moves(tmp_path, monk
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*checkpoint._FIELDS, *checkpoint._TYPES])
-def test_a_checkpoint_of_other_values_is_one_line(tmp_path, name):
+def test_a_checkpoint_of_other_tensors_is_reported_in_one_line(tmp_path, name):
     train(small_mlp(), tmp_path)
     last = RunFolder(tmp_path).last
     tensors, about = read_weights(last)
@@ -199,12 +199,12 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_what_no_training_wrote_is_one_line(tmp_path, name):
+def test_a_foreign_file_is_reported_in_one_line(tmp_path, name):
     train(small_mlp(), tmp_path, epochs=1)
-    file, change, said = ODD[name]
+    file, change, message = ODD[name]
     RunFolder(tmp_path).previous.unlink(missing_ok=True)
     change(tmp_path / file)
-    with pytest.raises(PellucidError, match=said) as error:
+    with pytest.raises(PellucidError, match=message) as error:
         train(small_mlp(), tmp_path, epochs=1, resume=True)
     assert str(tmp_path) in str(error.value)
     assert "\n" not in str(error.value)
@@ -221,7 +221,7 @@ def test_a_lock_that_is_a_link_leaves_the_file_it_points_to_alone(tmp_path):
 
 @pytest.mark.parametrize("kind", [Path.mkdir, lambda file: file.symlink_to("/etc/passwd"), os.mkfifo])
 @pytest.mark.parametrize("place", ["", "weights"])
-def test_nothing_named_like_a_temporary_file_is_in_the_way(tmp_path, kind, place):
+def test_files_named_like_temporary_files_do_not_prevent_writing(tmp_path, kind, place):
     train(small_mlp(), tmp_path, epochs=1)
     for name in ("metrics.csv", "last.safetensors", "previous.safetensors", "manifest.json"):
         kind(tmp_path / place / f".{name}.{os.getpid()}.tmp")

@@ -65,7 +65,7 @@ def failing(model, x=None, y=None, planted=None, run=None):
 
 
 @pytest.mark.parametrize("optimizer", [SGD(0.1), Adam()], ids=repr)
-def test_a_nan_in_the_input(optimizer):
+def test_a_nan_in_the_input_is_diagnosed(optimizer):
     x = digits().x.clone()
     x[7, 0, 3, 3] = NAN
     model = deep(optimizer)
@@ -74,7 +74,7 @@ def test_a_nan_in_the_input(optimizer):
 
 
 @pytest.mark.parametrize("optimizer", [SGD(0.1), Adam()], ids=repr)
-def test_a_nan_that_the_augmentation_makes(optimizer):
+def test_a_nan_of_the_augmentation_is_diagnosed(optimizer):
     def spoil(x, rng):
         x = x.clone()
         x[4, 0, 3, 3] = NAN
@@ -92,19 +92,19 @@ def test_a_nan_that_the_augmentation_makes(optimizer):
 
 @pytest.mark.parametrize("optimizer", [SGD(0.1), Adam()], ids=repr)
 @pytest.mark.parametrize("value", [NAN, INF])
-def test_a_planted_weight_stops_the_very_next_step(optimizer, value):
+def test_a_nan_written_into_a_weight_stops_the_next_step(optimizer, value):
     said = failing(deep(optimizer), planted=Plant("middle.dense.weight", 17, value))
     assert "not caused by an update" in said
     assert said.startswith("training stopped in step 18 (epoch 1, batch 18): middle.dense: weight contains ")
     assert f"contains {'NaN' if value != value else 'infinity'} (1 of 132 values, shape (11, 12))" in said  # noqa: PLR0124
 
 
-def test_an_overflow_in_a_middle_layer():
+def test_an_overflow_in_a_middle_layer_is_diagnosed():
     said = failing(deep(), planted=Plant("middle.dense.weight", 3, 3e38, whole=True))  # finite, but its sums are not
     assert "step 4 (epoch 1, batch 4): middle.dense (Dense): the output y contains infinity (110 of 110 values" in said
 
 
-def test_a_learning_rate_beyond_all_measure():
+def test_a_diverging_learning_rate_is_diagnosed():
     said = failing(deep(SGD(1e30)))
     assert "step 2 " in said or "step 3 " in said
     assert "lower the learning rate (1e+30)" in said
@@ -117,7 +117,7 @@ def test_a_loss_that_overflows_is_named():
     assert "the loss: its value contains infinity" in said
 
 
-def test_a_gradient_that_overflows_on_the_way_back():
+def test_a_gradient_that_overflows_is_diagnosed():
     # Forward 1e-38 x 1e25 x 1e14 is 10; backward 10 / 2 x 1e14 x 1e25 is more than float32 can hold.
     net = Sequential(low=Dense(1, bias=False), high=Dense(1, bias=False), top=Dense(1, bias=False))
     model = Model(net, Quadratic(), SGD(0.0), metrics=(), input_shape=(1,))
@@ -141,11 +141,11 @@ def test_layers_inside_every_combinator_have_their_paths():
         for name in path.split("."):
             node = node[name]
         node["weight"].fill_(3e38)
-        found = diagnose_output(net, params, torch.ones(1, 3) * 10)
-        assert (found.kind, found.path, found.layer, found.tensor) == ("output", path, "Dense", "the output y")
+        result = diagnose_output(net, params, torch.ones(1, 3) * 10)
+        assert (result.kind, result.path, result.layer, result.tensor) == ("output", path, "Dense", "the output y")
 
 
-def test_the_last_good_checkpoint_is_named_and_still_good(tmp_path):
+def test_the_last_finite_checkpoint_is_named_and_unchanged(tmp_path):
     said = failing(deep(), planted=Plant("last.bias", 45, NAN), run=tmp_path / "run")
     last = tmp_path / "run" / "weights" / "last.safetensors"
     assert f"the last good checkpoint, of step 30, is {last}" in said
@@ -170,7 +170,7 @@ def test_dropout_is_drawn_again_as_in_the_step_that_failed():
     assert "step 1 (epoch 1, batch 1): drop (Dropout): the output y contains infinity" in said
 
 
-def test_a_mlp_is_fine_with_large_but_finite_numbers():
+def test_large_finite_values_do_not_stop_the_training():
     model = Model(mlp((64, 10)), optimizer=SGD(1e-30))
     data = digits()
     assert model.fit(data.x * 1e15, data.y, epochs=1, batch_size=100, verbose=False).last["train_loss"] > 0
@@ -185,7 +185,7 @@ def test_an_infinity_that_the_loss_does_not_show_is_found_in_the_weights():
     assert "from the update of step 6" in said
 
 
-def test_an_infinity_from_the_sweep_names_the_step_that_wrote_it_and_the_last_layer_it_hit():
+def test_an_infinity_of_an_update_in_the_backward_pass_names_step_and_layer():
     # As above: the loss is finite, dx of `high` is not, and so neither is the update of `low`, nor that of `first`.
     net = Sequential(first=Dense(1), low=Dense(1, bias=False), high=Dense(1, bias=False), top=Dense(1, bias=False))
     model = Model(net, Quadratic(), SGD(1e-30), metrics=(), input_shape=(1,))
@@ -213,7 +213,7 @@ def test_clipping_by_a_norm_that_overflows_does_not_hide_it():
     assert "contains NaN" in said
 
 
-def test_looks_that_cost_much_are_rare_and_name_the_steps_between_them(monkeypatch):
+def test_expensive_checks_are_rare_and_name_the_steps_between_them(monkeypatch):
     model = Model(Sequential(first=Dense(3), act=Sigmoid(), last=Dense(2)), optimizer=SGD(0.1))
     real, at = TrainingStep.__call__, [0]
 
@@ -232,7 +232,7 @@ def test_looks_that_cost_much_are_rare_and_name_the_steps_between_them(monkeypat
     assert ", from the update of one of the steps 22 to 30; " in said
 
 
-def test_checks_take_no_more_than_their_share_of_the_time():
+def test_checks_take_at_most_the_given_fraction_of_the_time():
     loop = fit.Loop(deep(), FitPlan(examples(digits()), None, 1, 10, None, [], None, {}, 0.0))
     assert loop._next_check(per_step=1e-4) == 1  # what it costs is not known yet
     loop.check_cost = 1.4e-5
@@ -242,7 +242,7 @@ def test_checks_take_no_more_than_their_share_of_the_time():
     assert loop._next_check(per_step=1e-4) == 7  # 14 us of 700 us
 
 
-def test_weights_that_are_wrong_from_the_start_are_no_fault_of_an_update():
+def test_non_finite_initial_weights_are_not_attributed_to_an_update():
     model = Model(Sequential(first=Dense(3), act=Sigmoid(), last=Dense(2)), optimizer=SGD(0.1), input_shape=(4,))
     model.weights["first.weight"][0, 0] = INF
     said = failing(model, torch.ones(60, 4), torch.arange(60) % 2)
@@ -253,7 +253,7 @@ INF, NAN = float("inf"), float("nan")
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("result", "said"),
     [
         (
             NotFinite.of(torch.tensor([1.0, INF]), "output", "the output y", "block.dense", "Dense"),
@@ -278,17 +278,17 @@ INF, NAN = float("inf"), float("nan")
         ),
     ],
 )
-def test_sentences_are_made_of_the_fields_and_json_keeps_them(found: NotFinite, said: str) -> None:
-    assert str(found) == said
-    assert said.endswith(found.without_path)
-    assert NotFinite.from_json(json.loads(json.dumps(found.to_json()))) == found
+def test_the_message_contains_the_fields_of_the_json(result: NotFinite, said: str) -> None:
+    assert str(result) == said
+    assert said.endswith(result.without_path)
+    assert NotFinite.from_json(json.loads(json.dumps(result.to_json()))) == result
 
 
-def test_the_first_of_several_tensors_is_reported_and_nothing_of_finite_ones() -> None:
+def test_only_the_first_non_finite_tensor_is_reported() -> None:
     parts = (torch.ones(2), None, (torch.tensor([INF, 0.0, 0.0]), torch.tensor([NAN])))
-    found = NotFinite.of(parts, "output", "the output y")
-    assert found is not None
-    assert (found.what, found.count, found.shape) == ("infinity", 1, (3,))
+    result = NotFinite.of(parts, "output", "the output y")
+    assert result is not None
+    assert (result.what, result.count, result.shape) == ("infinity", 1, (3,))
     assert NotFinite.of((torch.ones(2), torch.arange(3), None), "output", "the output y") is None
 
 

@@ -34,7 +34,7 @@ def test_parts_of_tensors_are_updated_as_the_whole(name, dtype):
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])
-def test_each_value_is_kept_by_one_process(count):
+def test_each_value_of_the_state_is_kept_by_one_process(count):
     rng = torch.Generator().manual_seed(0)
     weights = [
         torch.randn(4, 3, 2, 2, generator=rng).contiguous(memory_format=torch.channels_last),
@@ -43,18 +43,18 @@ def test_each_value_is_kept_by_one_process(count):
     ]
     grads = [tensor.contiguous() + 1 for tensor in weights]  # in another memory format
     sizes = []
-    found = [torch.zeros_like(tensor) for tensor in weights]
+    result = [torch.zeros_like(tensor) for tensor in weights]
     for rank in range(count):
         partition = Partition(weights, Processes(rank, count))
         own = partition.own(weights)
         sizes.append(sum(map(len, own)))
-        targets = Partition(found, Processes(rank, count)).own(found)
+        targets = Partition(result, Processes(rank, count)).own(result)
         for part, grad, target in zip(own, partition.own(grads), targets, strict=True):
             assert torch.equal(grad, part + 1)
             target.add_(part)
     assert sum(sizes) == 48 + 1 + 35
     assert max(sizes) - min(sizes) <= 1
-    assert all(torch.equal(one, other) for one, other in zip(found, weights, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(result, weights, strict=True))
 
 
 def as_one(count, function, *arguments):
@@ -93,8 +93,8 @@ def test_checkpoints_do_not_depend_on_the_number_of_processes(tmp_path):
     for epochs, count in [(2, 2), (4, 3)]:
         for one in group(count, divided.resumed, tmp_path / "many", epochs, True):
             assert one.code == 0, one.error
-    code, found = forked(divided.resumed, tmp_path / "many", 6, False)
-    assert (code, found) == (0, expected)
+    code, actual = forked(divided.resumed, tmp_path / "many", 6, False)
+    assert (code, actual) == (0, expected)
     whole, parts = state_of(tmp_path / "one"), state_of(tmp_path / "many")
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
@@ -102,16 +102,16 @@ def test_checkpoints_do_not_depend_on_the_number_of_processes(tmp_path):
 
 def test_an_optimizer_is_divided_only_if_it_says_that_it_can():
     _, (by_norm, signs) = forked(divided.of_users, False)
-    for code, found, error in group(2, divided.of_users, True):
+    for code, result, error in group(2, divided.of_users, True):
         assert code == 0, error
-        assert found[0] == (
+        assert result[0] == (
             "fit: shard_optimizer: ByNorm does not say that it updates each value by its own gradient and state; leave "
             "out shard_optimizer, or set elementwise = True in the class if it does"
         )
-        assert found[1] == signs != by_norm
+        assert result[1] == signs != by_norm
 
 
-def test_the_setting_is_that_of_fit():
+def test_a_recipe_divides_the_state_as_fit_does():
     assert Distributed().shard_optimizer is False
     with pytest.raises(PellucidError, match="fit: shard_optimizer must be True or False, not 'yes'"):
         divided.everything().fit(divided.digits(0, 20), epochs=1, shard_optimizer="yes")

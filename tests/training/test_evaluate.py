@@ -22,9 +22,9 @@ def pixels(n=8):
 def test_masks_have_the_mean_iou_by_default(loss):
     (x, y), model = pixels(), Model(Sequential(scores=Conv2d(3, 1)), loss, classes=3)
     history = model.fit(x, y, epochs=1, batch_size=4, verbose=False)
-    found = model.predict(x).argmax(1)
-    wanted = jaccard_score(y.flatten(), found.flatten(), average="macro")
-    assert history.last["train_miou"] == pytest.approx(wanted)
+    actual = model.predict(x).argmax(1)
+    expected = jaccard_score(y.flatten(), actual.flatten(), average="macro")
+    assert history.last["train_miou"] == pytest.approx(expected)
 
 
 def test_the_default_mean_iou_leaves_out_what_the_loss_ignores():
@@ -35,8 +35,8 @@ def test_the_default_mean_iou_leaves_out_what_the_loss_ignores():
     assert model.metrics == (MeanIoU(255),)
     measured = model.evaluate(x, y, batch_size=2)
     kept = y != 255
-    wanted = jaccard_score(y[kept], model.predict(x).argmax(1)[kept], average="macro")
-    assert measured["miou"] == pytest.approx(wanted)
+    expected = jaccard_score(y[kept], model.predict(x).argmax(1)[kept], average="macro")
+    assert measured["miou"] == pytest.approx(expected)
 
 
 class Steps(Callback):
@@ -61,13 +61,13 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("case", MISTAKES)
-def test_mistakes_of_metrics_show_before_the_first_step(case, tmp_path):
-    metrics, monitor, data, said = MISTAKES[case]
+def test_errors_of_metrics_are_raised_before_the_first_step(case, tmp_path):
+    metrics, monitor, data, message = MISTAKES[case]
     x, y = data()
     scores = {"scores": Conv2d(3, 1)} if y.dim() == 3 else {"flat": Flatten(), "scores": Dense(3)}
     loss = "binary_cross_entropy" if y.is_floating_point() else "softmax_cross_entropy"
     steps, model = Steps(), Model(Sequential(**scores), loss, metrics=metrics, classes=3)
-    with pytest.raises(PellucidError, match=said):
+    with pytest.raises(PellucidError, match=message):
         model.fit(
             x, y, epochs=1, batch_size=4, validation=(x, y), run=tmp_path, monitor=monitor, callbacks=[steps],
             verbose=False,

@@ -13,20 +13,20 @@ from pellucid.training.examples import as_inputs, examples, split
 from tests.training.small import digits, flip, small_conv
 
 
-def test_a_data_set_is_taken_as_it_is():
+def test_a_data_set_is_used_unchanged():
     data = Dataset.from_arrays(np.zeros((2, 3, 4, 4), np.uint8), [0, 1], ["a", "b"])
-    found = examples(data)
-    assert found.x is data.x
-    assert (found.classes, found.checksum, len(found)) == (("a", "b"), data.checksum, 2)
+    batch = examples(data)
+    assert batch.x is data.x
+    assert (batch.classes, batch.checksum, len(batch)) == (("a", "b"), data.checksum, 2)
     with pytest.raises(PellucidError, match="has its own labels"):
         examples(data, [0, 1])
 
 
 def test_arrays_keep_their_shape():
-    found = examples([[0.5, 1.0]] * 3, [[0.25], [0.5], [1]])
-    assert (found.x.shape, found.x.dtype) == ((3, 2), torch.float32)
-    assert (found.y.shape, found.y.dtype) == ((3, 1), torch.float32)
-    assert found.classes is None
+    batch = examples([[0.5, 1.0]] * 3, [[0.25], [0.5], [1]])
+    assert (batch.x.shape, batch.x.dtype) == ((3, 2), torch.float32)
+    assert (batch.y.shape, batch.y.dtype) == ((3, 1), torch.float32)
+    assert batch.classes is None
 
 
 def test_the_checksum_depends_on_values_shapes_and_types():
@@ -42,12 +42,12 @@ def test_the_checksum_depends_on_values_shapes_and_types():
     assert examples(x.reshape(2, 3), [0, 1]).checksum in sums
 
 
-def test_halves_and_doubles_become_float32():
+def test_float16_and_float64_become_float32():
     assert as_inputs(np.zeros((1, 2))).dtype == torch.float32
     assert as_inputs(torch.zeros(1, 2, dtype=torch.float16)).dtype == torch.float32
 
 
-def test_a_split_is_a_partition_in_order_that_the_seed_decides():
+def test_a_split_is_a_partition_that_depends_on_the_seed():
     whole = examples(np.arange(20, dtype="f")[:, None], np.arange(20))
     rest, part = split(whole, 0.25, seed=1)
     assert (len(rest), len(part)) == (15, 5)
@@ -140,8 +140,8 @@ def test_yielded_batches_train_in_their_order(given):
     assert (len(seen), history.rows[-1]["step"]) == (30, 30)
     if not isinstance(x, DataLoader):
         epochs = (0, 0) if steps and getattr(x, "__name__", "") == "<lambda>" else (0, 1)
-        wanted = [images for epoch in epochs for images, _ in batches(epoch)]
-        assert all(torch.equal(a, b) for a, b in zip(seen, wanted, strict=True))
+        expected = [images for epoch in epochs for images, _ in batches(epoch)]
+        assert all(torch.equal(a, b) for a, b in zip(seen, expected, strict=True))
     else:  # every example once
         rows = torch.cat(seen[:15]).flatten(1).tolist()
         assert sorted(rows) == sorted(X.flatten(1).tolist())
@@ -151,17 +151,17 @@ def test_yielded_batches_are_evaluated_and_predicted_to_their_end():
     model = small_conv()
     model.fit(DATA, **FIT)
     loader = DataLoader(TensorDataset(X, Y), 32)  # 300 = 9 x 32 + 12
-    wanted = model.evaluate(DATA)
+    expected = model.evaluate(DATA)
     for given in (loader, lambda: iter(loader), iter(loader)):
-        found = model.evaluate(given)
-        assert (found["n"], found["accuracy"]) == (300, wanted["accuracy"])
-        assert found["loss"] == pytest.approx(wanted["loss"], rel=1e-6)
+        evaluation = model.evaluate(given)
+        assert (evaluation["n"], evaluation["accuracy"]) == (300, expected["accuracy"])
+        assert evaluation["loss"] == pytest.approx(expected["loss"], rel=1e-6)
     probabilities = model.predict(DATA)
     for given in (loader, (x for x, _ in loader), ([x] for x, _ in loader)):
         torch.testing.assert_close(model.predict(given), probabilities)
 
 
-def test_a_function_may_validate_but_a_generator_may_not():
+def test_validation_data_may_be_a_function_but_not_a_generator():
     history = small_conv().fit(DATA, validation=lambda: batches(0), **FIT)
     assert history["val_loss"] == pytest.approx(small_conv().fit(DATA, validation=DATA, **FIT)["val_loss"], rel=1e-6)
     with pytest.raises(PellucidError, match="validation is a generator, which can be read only once"):
@@ -169,7 +169,7 @@ def test_a_function_may_validate_but_a_generator_may_not():
 
 
 @pytest.mark.parametrize(
-    ("x", "options", "words"),
+    ("x", "options", "message"),
     [
         (endless(), {}, "give steps_per_epoch"),
         (batches(0), {"steps_per_epoch": 15}, "x ended in epoch 2 after 0 of 15 batches"),
@@ -191,12 +191,12 @@ def test_a_function_may_validate_but_a_generator_may_not():
         (Rows(), {"y": Y}, "leave y out"),
     ],
 )
-def test_what_does_not_fit_is_one_clear_error(x, options, words):
-    with pytest.raises(PellucidError, match=words):
+def test_data_that_do_not_fit_are_refused_in_one_line(x, options, message):
+    with pytest.raises(PellucidError, match=message):
         small_conv().fit(x, **{**FIT, "epochs": 2, **options})
 
 
-def test_a_source_without_a_checksum_says_so():
+def test_the_error_for_a_source_without_a_checksum_says_so():
     class Bare:
         classes = None
 

@@ -31,7 +31,7 @@ def nested():
     return Model(Sequential(features=body, flatten=Flatten(), scores=Dense(10)), input_shape=(1, 8, 8))
 
 
-def test_a_network_from_a_list_trains_and_comes_back_from_its_file(tmp_path):
+def test_a_network_from_a_list_trains_and_is_restored_from_its_file(tmp_path):
     model = listed()
     model.fit(digits(), epochs=1, verbose=False)
     assert list(model.weights) == ["conv2d1.weight", "conv2d1.bias", "dense1.weight", "dense1.bias"]
@@ -49,23 +49,23 @@ def test_the_default_batch_size_is_32():
     assert first.fit(digits(), epochs=1, verbose=False)["step"] == [10]  # 300 / 32, rounded up
 
 
-def test_layers_by_path_hold_the_weights_that_train():
+def test_layers_accessed_by_path_have_the_trained_weights():
     model = nested()
-    found = model["features.conv1"]
-    assert found.layer == Conv2d(4, 3)
-    assert found.params["weight"] is model.weights["features.conv1.weight"]
+    result = model["features.conv1"]
+    assert result.layer == Conv2d(4, 3)
+    assert result.params["weight"] is model.weights["features.conv1.weight"]
     inside = {path.removeprefix("features.") for path in model.weights if path.startswith("features.")}
     assert set(model["features"].params) == inside
-    assert [one.path for one in model.layers] == [
+    assert [layer.path for layer in model.layers] == [
         "features.conv1", "features.norm", "features.relu", "flatten", "scores",
     ]  # fmt: skip
     assert model.layers[-1].layer == Dense(10)
-    for path, said in (
+    for path, message in (
         ("features.conv", "did you mean 'features.conv1'?"),
         ("zzz", "known: features"),
         (0, "no layer 0"),
     ):
-        with pytest.raises(PellucidError, match=re.escape(said)):
+        with pytest.raises(PellucidError, match=re.escape(message)):
             model[path]
     assert Model(nested().net)["scores"].params == {}  # no weights yet
 
@@ -151,7 +151,7 @@ def test_labels_may_be_names(kind):
 
 
 @pytest.mark.parametrize("call", ["evaluate", "verify", "trace", "doctor"])
-def test_names_without_the_models_own_order_are_refused(call):
+def test_class_names_in_another_order_are_refused(call):
     data, model = digits(), small_mlp()
     model.fit(data.x, data.y, epochs=1, verbose=False)  # numbers, so that no name has one
     assert model.classes is None
@@ -165,7 +165,7 @@ def test_names_without_the_models_own_order_are_refused(call):
 
 
 @pytest.mark.parametrize(
-    ("x", "said"),
+    ("x", "message"),
     [
         (np.zeros((5, 8, 8, 1), np.float32), "channels are the last axis; give x.transpose(0, 3, 1, 2) of an array"),
         (np.zeros((1, 8, 8), np.float32), "x is one input of shape (1, 8, 8) without the batch axis; give x[None]"),
@@ -181,10 +181,10 @@ def test_names_without_the_models_own_order_are_refused(call):
         ),
     ],
 )
-def test_inputs_of_another_shape_raise_an_error_that_says_what_to_do(x, said):
+def test_inputs_of_another_shape_raise_an_error_that_says_what_to_do(x, message):
     model = listed()
     for call in (model.predict, model, model.explain, lambda x: model.evaluate(x, [0] * len(x))):
-        with pytest.raises(PellucidError, match=re.escape(said)) as caught:
+        with pytest.raises(PellucidError, match=re.escape(message)) as caught:
             call(x)
         assert "\n" not in str(caught.value)
 
@@ -199,14 +199,14 @@ def test_a_channels_last_array_is_refused_before_weights_are_drawn(shape):
     Model(net).fit(x.transpose(0, 3, 1, 2), [0, 1] * 3, epochs=1, verbose=False)
 
 
-def test_bytes_and_windows_across_show_that_small_arrays_are_channels_last():
+def test_uint8_values_and_wide_windows_reveal_channels_last_arrays():
     net = Sequential([Conv2d(4, 3, padding=1), Flatten(), Dense(2)])
     for x in (np.zeros((6, 10, 12, 3), np.uint8), np.zeros((6, 8, 8, 1), np.float32)):
         with pytest.raises(PellucidError, match=r"x: \(\d+, \d+, \d\) is channels last"):
             Model(net).fit(x, [0, 1] * 3, epochs=1, verbose=False)
 
 
-def test_one_image_for_fit_is_given_the_batch_axis():
+def test_the_error_for_one_image_without_batch_axis_says_how_to_add_it():
     for y in ([3], 3):
         with pytest.raises(PellucidError, match=r"8 inputs and 1 targets; .*needs the batch axis, x\[None\]"):
             small_mlp().fit(np.zeros((8, 8), np.float32), y, epochs=1)
@@ -220,7 +220,7 @@ def test_one_image_for_fit_is_given_the_batch_axis():
         Dense(10),
     ],
 )
-def test_images_before_dense_are_given_to_be_flattened(net):
+def test_the_error_for_images_before_dense_suggests_flatten(net):
     with pytest.raises(PellucidError, match=r"Dense takes vectors, not images .*; put Flatten before it"):
         Model(net, input_shape=(1, 8, 8))
 
@@ -233,7 +233,7 @@ def test_parameters_are_counted_without_buffers():
     assert sizes({"a": model.net, "b": Dense(1)}, {"a": model.params}) == (11_689_512, 9_600)
 
 
-def test_a_model_is_one_line_a_table_and_html():
+def test_a_model_has_a_one_line_repr_a_table_and_html():
     model = listed(classes=["<b>", *NAMES[1:]])
     count = sum(tensor.numel() for tensor in model.weights.values())
     assert repr(model) == f"<Model: 4 layers, {count:,} parameters, 1 x 8 x 8 -> 10; SoftmaxCrossEntropy, Adam>"
@@ -248,7 +248,7 @@ def test_a_model_is_one_line_a_table_and_html():
     assert "&lt;script&gt;" in odd._repr_html_()
 
 
-def test_a_history_is_one_line_a_table_and_html():
+def test_a_history_has_a_one_line_repr_a_table_and_html():
     history = small_mlp().fit(digits(), epochs=3, validation=0.2, verbose=False)
     last = history.last
     told = ", ".join(

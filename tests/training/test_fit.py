@@ -119,14 +119,14 @@ def test_measuring_gradients_changes_nothing_not_even_running_statistics():
     assert plain.sha256() == measured.sha256()
 
 
-def test_the_rows_have_what_is_measured_after_each_epoch():
+def test_the_history_has_the_metrics_after_each_epoch():
     model, held = small_mlp(), digits(300, 400)
     history = model.fit(digits(), epochs=4, batch_size=10, validation=held, verbose=False)
     columns = "epoch step lr train_loss train_accuracy val_loss val_accuracy seconds images_per_second"
     assert list(history.last) == columns.split()
     assert history["epoch"] == [1, 2, 3, 4]
-    found = model.evaluate(held)
-    assert (history.last["val_loss"], history.last["val_accuracy"]) == (found["loss"], found["accuracy"])
+    evaluation = model.evaluate(held)
+    assert (history.last["val_loss"], history.last["val_accuracy"]) == (evaluation["loss"], evaluation["accuracy"])
     assert history.last["train_accuracy"] == model.evaluate(digits())["accuracy"]  # all 300: fewer than the sample
     assert history["train_loss"][3] < history["train_loss"][0]
     assert history.last["images_per_second"] == pytest.approx(300 / history.last["seconds"], rel=1e-3)
@@ -166,7 +166,7 @@ def test_xor_is_learned_from_numbers():
     assert torch.allclose(model.predict(x), y, atol=0.2)
 
 
-def test_a_schedule_that_watches_is_given_the_validation_loss():
+def test_a_plateau_schedule_receives_the_validation_loss():
     model = Model(mlp((64, 10)), optimizer=SGD(5.0), schedule=ReduceOnPlateau(drop=0.5, patience=0))
     history = model.fit(digits(), epochs=8, batch_size=10, validation=digits(300, 350), verbose=False)
     rates, losses, best = [5.0], history["val_loss"], float("inf")
@@ -178,14 +178,14 @@ def test_a_schedule_that_watches_is_given_the_validation_loss():
 
 
 @pytest.mark.parametrize("schedule", [ReduceOnPlateau(), Warmup(3, ReduceOnPlateau())])
-def test_a_schedule_that_watches_needs_something_to_watch(schedule):
+def test_a_plateau_schedule_without_validation_data_is_refused(schedule):
     model = Model(mlp((64, 10)), schedule=schedule)
     with pytest.raises(PellucidError, match="needs the validation loss; give validation"):
         model.fit(digits(), epochs=2, batch_size=10, verbose=False)
     model.fit(digits(), epochs=1, batch_size=10, validation=0.1, verbose=False)
 
 
-def test_adamw_decays_what_layers_call_decayed():
+def test_adamw_decays_the_parameters_that_layers_declare():
     net = Sequential(norm=LayerNorm(), flatten=Flatten(), dense=Dense(10))
     models = [Model(net, optimizer=AdamW(0.01, weight_decay=decay), input_shape=(1, 8, 8)) for decay in (0.0, 50.0)]
     for model in models:
@@ -208,14 +208,14 @@ def test_gradients_too_large_for_float32_to_square_are_measured_and_saved(tmp_pa
     assert norm > 1e30 / 10
 
 
-def test_measures_that_are_no_finite_numbers_are_missing_ones():
+def test_metrics_that_are_not_finite_are_stored_as_missing():
     net, params = Sequential(dense=Dense(1)), {"dense": {"weight": torch.full((1, 1), 1e30), "bias": torch.zeros(1)}}
     x, target = torch.full((1, 1), 1e8), torch.zeros(1, 1)
     rows = layer_rows(Supervised(net, Quadratic()), params, Batch(x, target), Mode(True), params)()  # dw = 1e38 x 1e8
     assert [(row["grad_norm"], row["update_ratio"]) for row in rows] == [(None, 0.0), (pytest.approx(1e38), None)]
 
 
-def test_callbacks_are_called_in_their_places():
+def test_callbacks_are_called_in_the_documented_order():
     calls = []
 
     class Watch(Callback):
@@ -268,7 +268,7 @@ def test_another_error_in_a_training_is_unchanged():
         small_mlp().fit(digits(), epochs=1, callbacks=[Full(fail)], verbose=False)
 
 
-def test_one_cycle_ends_where_it_should():
+def test_one_cycle_ends_at_its_final_learning_rate():
     model = Model(mlp((64, 10)), optimizer=SGD(1.0), schedule=OneCycle())
     history = model.fit(digits(), epochs=4, batch_size=100, verbose=False)
     assert history.last["lr"] == pytest.approx(1 / 25 / 1e4)

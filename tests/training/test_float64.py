@@ -39,9 +39,9 @@ def test_descent_reaches_the_least_squares_solution(kind: str, tolerance: float)
     steps = {"steps_per_epoch": 1} if kind == "stream" else {}
     model.fit(*given(kind), epochs=1000, batch_size=100, verbose=False, **steps)
     expected = np.linalg.lstsq(np.c_[X, np.ones(100)], Y, rcond=None)[0]
-    found = [model["dense1"].params[name].item() for name in ("weight", "bias")]
-    assert found == pytest.approx(expected, rel=tolerance)
-    assert model.evaluate(X, Y)["loss"] == pytest.approx(((X[:, 0] * found[0] + found[1] - Y) ** 2).mean() / 2)
+    actual = [model["dense1"].params[name].item() for name in ("weight", "bias")]
+    assert actual == pytest.approx(expected, rel=tolerance)
+    assert model.evaluate(X, Y)["loss"] == pytest.approx(((X[:, 0] * actual[0] + actual[1] - Y) ** 2).mean() / 2)
     assert model.predict(X).dtype == model(X).dtype == torch.float64
 
 
@@ -64,7 +64,7 @@ def test_a_file_holds_the_weights_and_their_precision(tmp_path: Path) -> None:
     assert torch.equal(loaded["dense1"].params["weight"], model["dense1"].params["weight"])
 
 
-def test_the_tools_take_float64() -> None:
+def test_verify_trace_and_explain_accept_float64() -> None:
     net = Sequential(Reshape((1, 4, 4)), Conv2d(3, 3), BatchNorm(), ReLU(), Flatten(), Dense(3))
     model = Model(net, precision="float64")
     x, y = RNG.random((50, 16)), RNG.integers(0, 3, 50)

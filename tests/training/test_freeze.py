@@ -86,7 +86,7 @@ OPTIMIZERS = [
 
 
 @pytest.mark.parametrize(("optimizer", "make"), OPTIMIZERS, ids=["sgd", "momentum", "adam"])
-def test_frozen_layers_stay_and_the_others_learn_at_their_own_rates(optimizer: Optimizer, make) -> None:
+def test_frozen_layers_are_unchanged_and_the_others_use_their_learning_rates(optimizer: Optimizer, make) -> None:
     params, theirs = twins()
     before = copy.deepcopy(params)
     paths = list(flatten(params))
@@ -146,7 +146,7 @@ def test_decay_and_penalties_follow_the_rates() -> None:
         torch.testing.assert_close(mine[name], tensor.data, rtol=1e-9, atol=1e-12)
 
 
-def test_a_frozen_beginning_keeps_nothing_and_has_no_backward_pass() -> None:
+def test_frozen_first_layers_cache_nothing_and_have_no_backward_pass() -> None:
     params, _ = twins()
     frozen = {path for path in flatten(params) if path.startswith("features") and not path.endswith(("mean", "var"))}
     net = freeze(ours(), params, frozen)
@@ -178,7 +178,7 @@ def test_a_model_freezes_by_pattern_and_resumes_only_the_same(model: Model, tmp_
         model.fit(x.float(), y, epochs=2, batch_size=3, run=tmp_path / "run", resume=True, verbose=False)
 
 
-def test_what_the_optimizer_remembers_of_bands_is_taken_up_again() -> None:
+def test_the_optimizer_state_of_parameter_groups_is_restored() -> None:
     rates = {path: 0.1 for path in flatten(twins()[0]) if "features" in path}
 
     def step_of(params: dict) -> TrainingStep:
@@ -206,7 +206,7 @@ class Rebinding(Optimizer):
     lr: float = 0.01
 
     def init(self, params: list[Tensor]) -> State:
-        return {"mean": [torch.zeros_like(one) for one in params]}
+        return {"mean": [torch.zeros_like(param) for param in params]}
 
     def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
         state["mean"] = [0.9 * mean + grad for mean, grad in zip(tensors_of(state, "mean"), grads, strict=True)]
@@ -217,21 +217,21 @@ class Rebinding(Optimizer):
 def test_an_optimizer_that_rebinds_its_state_keeps_it_with_several_rates() -> None:
     rng = torch.Generator().manual_seed(0)
     weights = [torch.randn(3, generator=rng) for _ in range(3)]
-    found, expected = [one.clone() for one in weights], [one.clone() for one in weights]
+    actual, expected = [weight.clone() for weight in weights], [weight.clone() for weight in weights]
     paths, rates = ["a", "b", "c"], {"b": 2.0}
-    groups, state, means = parameter_groups(paths, found, (), rates), Rebinding().init(found), [0.0] * 3
+    groups, state, means = parameter_groups(paths, actual, (), rates), Rebinding().init(actual), [0.0] * 3
     for _ in range(4):
         grads = [torch.randn(3, generator=rng) for _ in range(3)]
-        update(groups, Rebinding(), (), [one.clone() for one in grads], state, 0.1)
+        update(groups, Rebinding(), (), [grad.clone() for grad in grads], state, 0.1)
         for k, grad in enumerate(grads):
             means[k] = 0.9 * means[k] + grad
             expected[k] -= 0.1 * rates.get(paths[k], 1.0) * means[k]
-    for one, two in zip(found, expected, strict=True):
+    for one, two in zip(actual, expected, strict=True):
         torch.testing.assert_close(one, two)
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "message"),
     [
         (lambda model: model.freeze("featuers.*"), "the nearest is 'features"),
         (lambda model: model.freeze(["features.*"]), "a path pattern must be a string such as 'features"),
@@ -243,8 +243,8 @@ def test_an_optimizer_that_rebinds_its_state_keeps_it_with_several_rates() -> No
         ),
     ],
 )
-def test_mistakes_are_reported(model: Model, call, said: str) -> None:
-    with pytest.raises(PellucidError, match=said):
+def test_invalid_patterns_and_rates_are_refused(model: Model, call, message: str) -> None:
+    with pytest.raises(PellucidError, match=message):
         call(model)
 
 

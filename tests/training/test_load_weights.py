@@ -26,9 +26,9 @@ def test_a_published_file_gives_weights_and_scaling(precision: str, squeezenet: 
     path, tensors = squeezenet
     model = Model(squeezenet1_1(), input_shape=(3, 64, 64), precision=precision)
     model.load_weights(path)
-    found = model.weights["features.fire2.expand.expand3x3.weight"]
-    assert found.dtype is model.dtype
-    assert torch.equal(found.float(), tensors["features.3.expand3x3.weight"])
+    result = model.weights["features.fire2.expand.expand3x3.weight"]
+    assert result.dtype is model.dtype
+    assert torch.equal(result.float(), tensors["features.3.expand3x3.weight"])
     assert model.preprocess["mean"] == pytest.approx([0.485, 0.456, 0.406])  # torchvision's documentation
     assert model.stats is not None
     assert model.stats.std.flatten().tolist() == pytest.approx([0.229, 0.224, 0.225])
@@ -71,7 +71,7 @@ def test_a_detector_takes_the_weights_of_the_same_detector():
 
 
 @pytest.mark.parametrize(
-    ("source", "part", "said"),
+    ("source", "part", "message"),
     [
         ("mnist-lenet", None, "does not fit the network"),
         ("mnist-lenett", None, "did you mean 'mnist-lenet'?"),
@@ -79,13 +79,13 @@ def test_a_detector_takes_the_weights_of_the_same_detector():
         ("mnist-lenet", "feature", "no part 'feature'"),
     ],
 )
-def test_mistakes_are_answered_in_one_line(
-    source: str, part: str | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_invalid_files_and_arguments_are_reported_in_one_line(
+    source: str, part: str | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("PELLUCID_DATA", str(tmp_path))
     with pytest.raises(PellucidError) as caught:
         Model(Sequential(features=Flatten(), head=Dense(2)), input_shape=(1, 28, 28)).load_weights(source, part)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -96,6 +96,6 @@ def test_a_model_without_weights_needs_a_shape(squeezenet: tuple[Path, dict[str,
 
 @pytest.mark.parametrize("network", [resnet18, vgg16])
 @pytest.mark.parametrize("name", ["weights", "pretrained"])
-def test_a_network_says_how_it_gets_weights(network, name: str):
+def test_network_functions_refuse_weights_and_name_load_weights(network, name: str):
     with pytest.raises(ArgumentError, match=rf"no argument '{name}'; load them: Model\(net, .*load_weights\(FILE\)"):
         network(**{name: "resnet18.pth"})

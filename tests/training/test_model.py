@@ -36,18 +36,18 @@ def test_predictions_are_those_of_the_same_network_in_torch():
     assert torch.allclose(model.predict(x.numpy()), expected, atol=1e-6)
 
 
-def test_evaluation_is_the_mean_loss_and_the_share_that_is_right():
+def test_evaluation_returns_the_mean_loss_and_the_accuracy():
     model, data = conv_model(), digits()
     y = logits_by_torch(model, data.x)
-    found = model.evaluate(data, batch_size=64)
-    assert found["loss"] == pytest.approx(F.cross_entropy(y, data.y).item(), rel=1e-6)
-    assert found["accuracy"] == (y.argmax(1) == data.y).double().mean().item()
-    assert found["n"] == 300
-    assert model.evaluate(data.x, data.y.tolist()) == pytest.approx(found)
+    evaluation = model.evaluate(data, batch_size=64)
+    assert evaluation["loss"] == pytest.approx(F.cross_entropy(y, data.y).item(), rel=1e-6)
+    assert evaluation["accuracy"] == (y.argmax(1) == data.y).double().mean().item()
+    assert evaluation["n"] == 300
+    assert model.evaluate(data.x, data.y.tolist()) == pytest.approx(evaluation)
 
 
 @pytest.mark.parametrize("options", [{"class_weights": tuple(range(1, 11))}, {"ignore": 3}])
-def test_losses_that_weigh_examples_are_one_mean_over_all_batches(options):
+def test_weighted_losses_are_averaged_over_all_batches(options):
     """Batches of one class after the other, so that a mean of the batches' means would be another number."""
     net = Sequential(flatten=Flatten(), dense=Dense(10))
     model = Model(net, SoftmaxCrossEntropy(**options), SGD(1e-12), input_shape=(1, 8, 8), seed=1)
@@ -64,15 +64,15 @@ def test_losses_that_weigh_examples_are_one_mean_over_all_batches(options):
 
 def test_the_other_metrics_are_found_by_name():
     model = Model(mlp((64, 10)), metrics=("accuracy", "top5"), input_shape=(1, 8, 8))
-    found, data = model.evaluate(digits()), digits()
+    result, data = model.evaluate(digits()), digits()
     y = F.linear(data.x.flatten(1), model.weights["head.scores.weight"], model.weights["head.scores.bias"])
     best = y.argsort(1, descending=True)[:, :5]
-    assert found["top5"] == (best == data.y[:, None]).any(1).double().mean().item()
+    assert result["top5"] == (best == data.y[:, None]).any(1).double().mean().item()
     with pytest.raises(PellucidError, match=r"no metric 'acuracy'.*did you mean 'accuracy'"):
         Model(mlp((64, 10)), metrics=("acuracy",))
 
 
-def test_one_output_is_right_on_its_side_of_one_half():
+def test_one_output_is_correct_on_the_side_of_its_target():
     model = Model(Sequential(dense=Dense(1)), Quadratic(), SGD(0.1), metrics="accuracy", input_shape=(1,))
     model.weights["dense.weight"].fill_(1.0)
     x = torch.tensor([[0.0], [0.4], [0.6], [1.0]])
@@ -80,13 +80,13 @@ def test_one_output_is_right_on_its_side_of_one_half():
     assert model.evaluate(x, torch.tensor([[0.0], [1.0], [1.0], [1.0]]))["accuracy"] == 0.75
 
 
-def test_bytes_are_read_as_0_to_1():
+def test_uint8_inputs_are_divided_by_255():
     model = conv_model()
     x = torch.arange(64, dtype=torch.uint8).reshape(1, 1, 8, 8)
     assert torch.equal(model.predict(x), model.predict(x.float() / 255))
 
 
-def test_mean_and_deviation_are_applied_wherever_inputs_come_in():
+def test_inputs_are_standardized_by_every_method():
     plain, data = conv_model(), digits()
     model = Model(plain.net, input_shape=(1, 8, 8), seed=3, preprocess={"mean": [0.3], "std": [0.5]})
     assert torch.allclose(model.predict(data.x), plain.predict((data.x - 0.3) / 0.5), atol=1e-6)
@@ -112,7 +112,7 @@ def test_weights_are_drawn_for_the_first_data():
     assert model.classes == tuple("0123456789")
 
 
-def test_a_saved_model_comes_back_whole(tmp_path):
+def test_a_saved_model_is_restored_completely(tmp_path):
     model = small_conv(metrics=("accuracy", "top5"), preprocess={"mean": [0.3], "std": [0.5], "data": "digits"})
     model.fit(digits(), epochs=1, batch_size=50, verbose=False)
     model.save(tmp_path / "m.safetensors")
@@ -124,7 +124,7 @@ def test_a_saved_model_comes_back_whole(tmp_path):
     assert list(back.weights) == list(model.weights)
 
 
-def test_a_loaded_model_can_go_on_learning(tmp_path):
+def test_a_loaded_model_can_be_trained_further(tmp_path):
     model = small_mlp(input_shape=(1, 8, 8))
     model.save(tmp_path / "m.safetensors")
     back = Model.load(tmp_path / "m.safetensors")
@@ -158,7 +158,7 @@ def test_an_activation_that_the_loss_contains_is_refused(last, loss):
 
 
 @pytest.mark.parametrize("last", [Sigmoid(), Softmax(), Tanh()])
-def test_other_pairings_are_fine(last):
+def test_other_pairs_of_activation_and_loss_are_accepted(last):
     Model(Sequential(dense=Dense(2), act=last), "quadratic")
 
 
@@ -181,7 +181,7 @@ def test_inputs_of_another_shape_are_refused_with_both_shapes():
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "said"),
+    ("x", "y", "message"),
     [
         ([[0.0]], None, "no targets"),
         ([[0.0]], [0, 1], "1 inputs and 2 targets"),
@@ -192,8 +192,8 @@ def test_inputs_of_another_shape_are_refused_with_both_shapes():
         (np.zeros((2, 1), "f"), [0, 7], "classes 0 to 7"),
     ],
 )
-def test_data_that_make_no_sense_are_refused(x, y, said):
-    with pytest.raises(PellucidError, match=said):
+def test_invalid_data_are_refused(x, y, message):
+    with pytest.raises(PellucidError, match=message):
         Model(Sequential(Dense(2)), input_shape=(1,)).evaluate(x, y)
 
 
@@ -204,7 +204,7 @@ def test_evaluation_names_the_layer_that_overflows():
         model.evaluate(digits())
 
 
-def test_summary_and_verification_are_at_hand():
+def test_a_model_has_summary_and_verify():
     model = small_mlp(input_shape=(1, 8, 8))
     assert model.summary().parameters == 64 * 16 + 16 + 16 * 10 + 10
     assert "head.scores" in str(model.summary())

@@ -27,19 +27,19 @@ def whole(monkeypatch, name, batch_norm):
             total = weight = 0.0
             for batch in loader.epoch(epoch):
                 draws.seed(number, len(batch.images))
-                found = model.objective.total(step(batch, model.optimizer.lr, draws.rng))
+                result = model.objective.total(step(batch, model.optimizer.lr, draws.rng))
                 share = float(model.objective.total_weight(batch))
-                total, weight, number = total + found * share, weight + share, number + 1
+                total, weight, number = total + result * share, weight + share, number + 1
             losses.append(total / weight)
     return model.weights, losses
 
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_with_whole_batches(monkeypatch):
-    (_, found, error), _ = group(2, trained, EPOCHS)
+    (_, actual, error), _ = group(2, trained, EPOCHS)
     assert not error
-    assert len(found) == 2 * len(CASES)
-    for (batch_norm, name), (weights, losses) in found.items():
+    assert len(actual) == 2 * len(CASES)
+    for (batch_norm, name), (weights, losses) in actual.items():
         with monkeypatch.context() as context:
             expected, expected_losses = whole(context, name, batch_norm)
         assert losses == pytest.approx(expected_losses, rel=1e-12), (name, batch_norm)

@@ -21,10 +21,10 @@ def problem() -> tuple[Model, torch.Tensor, torch.Tensor]:
 
 def test_the_largest_stable_rate_is_found() -> None:
     model, x, y = problem()
-    found = model.find_lr(x, y, batch_size=32, lowest=1e-3, highest=1e2, steps=200)
-    assert found.suggestion < found.lowest < 3 * 2 / CURVATURE  # the average of the losses lags behind
-    assert 2 / CURVATURE < found.rates[-1] < 100  # it ended when the loss diverged
-    assert found.losses[-1] > 4 * min(found.losses)
+    result = model.find_lr(x, y, batch_size=32, lowest=1e-3, highest=1e2, steps=200)
+    assert result.suggestion < result.lowest < 3 * 2 / CURVATURE  # the average of the losses lags behind
+    assert 2 / CURVATURE < result.rates[-1] < 100  # it ended when the loss diverged
+    assert result.losses[-1] > 4 * min(result.losses)
 
 
 def test_find_lr_leaves_the_model_unchanged() -> None:
@@ -45,7 +45,7 @@ def test_find_lr_leaves_the_model_unchanged() -> None:
         ({"lowest": 1e30, "highest": 1e38}, "the loss is not finite after"),
     ],
 )
-def test_what_cannot_be_tested_is_refused(options: dict, complaint: str) -> None:
+def test_models_and_options_that_cannot_be_tested_are_refused(options: dict, complaint: str) -> None:
     model, x, y = problem()
     before = model.sha256()
     with pytest.raises(PellucidError, match=complaint):

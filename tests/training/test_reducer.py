@@ -121,9 +121,9 @@ def test_a_gradient_that_two_calls_add_up_in_place_is_taken_from_the_result():
         reducer.watch("twice", Dense(1), None, None, {"weight": second})
         first += second
         reducer.add({"twice": {"weight": first}, "once": {"weight": other}})
-        found = reducer.summed(6.0)  # of two processes, with the weight 3
-        assert found["twice.weight"].tolist() == [11.0 + 2 * number] * 2
-        assert found["once.weight"].tolist() == [100.0 + number] * 2
+        result = reducer.summed(6.0)  # of two processes, with the weight 3
+        assert result["twice.weight"].tolist() == [11.0 + 2 * number] * 2
+        assert result["once.weight"].tolist() == [100.0 + number] * 2
 
 
 def test_other_gradients_than_in_the_first_step_are_refused():

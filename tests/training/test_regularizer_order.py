@@ -80,9 +80,15 @@ def by_formula(
     flat = {path: one.requires_grad_() for path, one in flatten(params).items()}
     learner = torch.optim.SGD(flat.values(), LR, momentum)
     heavy = [flat["conv.weight"], flat["out.weight"]]
-    terms = [amounts(one) for one in regularizers if isinstance(one, Regularizer) and not one.decoupled]
-    shrinking = [one for one in regularizers if isinstance(one, Regularizer) and one.decoupled]
-    limits = [one.limit for one in regularizers if isinstance(one, MaxNorm)]
+    terms = [
+        amounts(regularizer)
+        for regularizer in regularizers
+        if isinstance(regularizer, Regularizer) and not regularizer.decoupled
+    ]
+    shrinking = [
+        regularizer for regularizer in regularizers if isinstance(regularizer, Regularizer) and regularizer.decoupled
+    ]
+    limits = [regularizer.limit for regularizer in regularizers if isinstance(regularizer, MaxNorm)]
     for x, target in batches():
         learner.zero_grad()
         y = F.relu(F.conv2d(x, flat["conv.weight"], flat["conv.bias"])).flatten(1)
@@ -114,7 +120,7 @@ def name(regularizers: tuple[Regularizer | MaxNorm, ...]) -> str:
 
 
 @pytest.mark.parametrize("regularizers", SETS, ids=name)
-def test_steps_in_the_sweep_and_after_it_equal_the_formula_in_any_order(
+def test_updates_in_and_after_the_backward_pass_equal_the_formula_in_any_order(
     regularizers: tuple[Regularizer | MaxNorm, ...],
 ) -> None:
     theirs = by_formula(regularizers)
@@ -176,7 +182,7 @@ class Doubled(L2):
         super().add_gradient(weights, grads, n)
 
 
-def test_a_subclass_of_l2_does_what_it_says() -> None:
+def test_a_subclass_of_l2_uses_its_own_methods() -> None:
     equal(learned((Doubled(0.4),), SGD(LR), None), by_formula((L2(0.8),)))
 
 

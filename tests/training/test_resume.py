@@ -52,7 +52,7 @@ def whole(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [small_mlp, small_conv])
 @pytest.mark.parametrize("step", [1, 10, 13, 29, 40])
-def test_a_training_that_an_error_ended_goes_on_exactly(tmp_path, whole, make, step):
+def test_a_training_ended_by_an_error_is_resumed_exactly(tmp_path, whole, make, step):
     broken, resumed = make(), make()
     run, sha256, expected = whole(make)
     with pytest.raises(Stopped):
@@ -67,18 +67,18 @@ def test_a_training_that_an_error_ended_goes_on_exactly(tmp_path, whole, make, s
         assert weights[0] == weights[1]
 
 
-def test_checkpoints_inside_an_epoch_are_used(tmp_path, whole, monkeypatch):
+def test_a_training_is_resumed_from_a_checkpoint_inside_an_epoch(tmp_path, whole, monkeypatch):
     monkeypatch.setattr(fit, "TICK", 0.0)
     with pytest.raises(Stopped):
         train(small_conv(), tmp_path, extra=[StopAt(17)], checkpoint_seconds=0.0)
-    found = checkpoint.SavedState(RunFolder(tmp_path).last)
-    assert (found.progress["step"], found.progress["epoch"], found.progress["batch"]) == (16, 1, 6)
+    state = checkpoint.SavedState(RunFolder(tmp_path).last)
+    assert (state.progress["step"], state.progress["epoch"], state.progress["batch"]) == (16, 1, 6)
     resumed = small_conv()
     train(resumed, tmp_path, resume=True, extra=[StopAt(-1)])
     assert resumed.sha256() == whole(small_conv)[1]
 
 
-def test_early_stopping_remembers_its_best_across_a_resumption(tmp_path):
+def test_early_stopping_restores_its_best_value_when_resumed(tmp_path):
     def options():
         return {"extra": [EarlyStopping(2, "val_loss"), StopAt(at)], "epochs": 60, "augment": None, "batch_size": 10}
 
@@ -95,7 +95,7 @@ def test_early_stopping_remembers_its_best_across_a_resumption(tmp_path):
     assert again["val_loss"] == history["val_loss"]
 
 
-def test_a_finished_training_is_finished(tmp_path):
+def test_resuming_a_finished_training_changes_nothing(tmp_path):
     first, second = small_mlp(), small_mlp()
     history = train(first, tmp_path)
     before = (tmp_path / "metrics.csv").read_text()
@@ -131,14 +131,14 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("what", CHANGES)
-def test_going_on_with_other_settings_is_refused_and_names_them(whole, what):
-    make, options = CHANGES[what]
-    with pytest.raises(PellucidError, match=f"was begun with other settings: {what}; resume with the same"):
+@pytest.mark.parametrize("message", CHANGES)
+def test_resuming_with_other_settings_is_refused_and_names_them(whole, message):
+    make, options = CHANGES[message]
+    with pytest.raises(PellucidError, match=f"was begun with other settings: {message}; resume with the same"):
         train(make(), whole(small_mlp)[0], resume=True, **options)
 
 
-def test_going_on_with_other_callbacks_is_refused(whole):
+def test_resuming_with_other_callbacks_is_refused(whole):
     with pytest.raises(PellucidError, match="with the callbacks 0-Checkpoint, not 0-EarlyStopping, 1-Checkpoint;"):
         train(small_mlp(), whole(small_mlp)[0], resume=True, extra=[EarlyStopping(3)])
 
@@ -166,7 +166,7 @@ SCHEDULES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
-def test_every_schedule_goes_on_from_within_an_epoch(tmp_path, monkeypatch, schedule):
+def test_every_schedule_is_resumed_from_within_an_epoch(tmp_path, monkeypatch, schedule):
     monkeypatch.setattr(fit, "TICK", 0.0)
     whole = Model(small_mlp().net, optimizer=SGD(2.0), schedule=schedule)
     expected = train(whole, None)
@@ -213,7 +213,7 @@ class Press(Callback):
 
 @pytest.mark.parametrize("step", [13, 20])  # within an epoch, and at its last step
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_saves_at_the_next_step_and_says_how_to_go_on(tmp_path, whole, number, step):
+def test_ctrl_c_saves_after_the_step_and_prints_how_to_resume(tmp_path, whole, number, step):
     earlier = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt) as caught:
         train(small_conv(), tmp_path, extra=[Press(step, number)])
@@ -227,7 +227,7 @@ def test_ctrl_c_saves_at_the_next_step_and_says_how_to_go_on(tmp_path, whole, nu
     assert resumed.sha256() == whole(small_conv)[1]
 
 
-def test_ctrl_c_in_the_last_step_is_answered_too(tmp_path, whole):
+def test_ctrl_c_in_the_last_step_saves_the_training(tmp_path, whole):
     pressed, resumed = small_conv(), small_conv()
     with pytest.raises(KeyboardInterrupt, match="stopped after the last step, 40; saved in"):
         train(pressed, tmp_path, extra=[Press(40, signal.SIGINT)])
@@ -241,7 +241,7 @@ def test_a_run_of_a_recipe_names_the_command(tmp_path):
         train(small_mlp(), tmp_path, extra=[Press(3, signal.SIGINT)])
 
 
-def test_a_second_ctrl_c_does_not_wait(tmp_path):
+def test_a_second_ctrl_c_stops_at_once(tmp_path):
     class Twice(Press):
         def on_step(self, training):
             super().on_step(training)
@@ -285,8 +285,8 @@ def test_a_kill_inside_every_write_of_a_training_loses_nothing(tmp_path, monkeyp
 
     monkeypatch.setattr(files.Path, "replace", dying)
     places = 0
-    for place in range(1, 50):
-        calls[0], fatal[0], run = 0, place, tmp_path / f"run{place}"
+    for index in range(1, 50):
+        calls[0], fatal[0], run = 0, index, tmp_path / f"run{index}"
         try:
             train(small_mlp(), run, epochs=2)
         except Died:
@@ -323,7 +323,7 @@ def test_a_history_longer_than_a_header_may_be_is_written_and_resumed(tmp_path, 
     assert history.layers == expected.layers
 
 
-def test_a_checkpoint_of_an_earlier_version_goes_on_exactly(tmp_path, whole, monkeypatch):
+def test_a_checkpoint_of_an_earlier_version_is_resumed_exactly(tmp_path, whole, monkeypatch):
     """Its header holds the history and what callbacks remember, which are bytes of a tensor now."""
     monkeypatch.setattr(fit, "SAVE_INTERVAL", 0)
     resumed = small_conv()
@@ -341,7 +341,7 @@ def test_a_checkpoint_of_an_earlier_version_goes_on_exactly(tmp_path, whole, mon
 
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b"\xff", b"[" * 100_000])
-def test_a_history_that_no_training_wrote_is_one_line(tmp_path, whole, data):
+def test_a_foreign_history_is_reported_in_one_line(tmp_path, whole, data):
     run = shutil.copytree(whole(small_mlp)[0], tmp_path / "run")
     last = RunFolder(run).last
     tensors, about = weights.read_weights(last)

@@ -47,13 +47,13 @@ def test_the_shards_of_a_stream_are_those_of_its_batches(shards):
         return model.weights, history["train_loss"]
 
     expected, losses = trained_on_stream()
-    found, own = trained_on_stream(accumulate=shards)
+    actual, own = trained_on_stream(accumulate=shards)
     for path, tensor in expected.items():
-        torch.testing.assert_close(found[path], tensor, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(actual[path], tensor, rtol=1e-12, atol=1e-12)
     assert own == pytest.approx(losses, rel=1e-12)
 
 
-def test_processes_that_read_different_streams_are_told():
+def test_processes_that_read_different_streams_are_reported():
     errors = [one.error for one in group(2, sharded_faults.train_on_streams)]
     assert "the stream of process 1 differs from that of process 0 in batch 2; every process must" in errors[0]
 
@@ -93,7 +93,7 @@ def test_the_sum_is_the_same_for_every_number_of_processes(shards):
     torch.testing.assert_close(results[0].double(), values.double().sum(0), rtol=1e-5, atol=1e-3)
 
 
-def test_shards_are_dealt_in_order_and_all():
+def test_all_shards_are_assigned_in_order():
     for shards in range(1, 9):
         for count in range(1, shards + 1):
             own = [dealt(rank, count, shards) for rank in range(count)]
@@ -133,7 +133,7 @@ def assert_as_one(count, function):
         assert result == of_one(function)
 
 
-def test_two_processes_compute_the_bits_of_one(one_thread):
+def test_two_processes_give_bit_identical_weights_to_one(one_thread):
     assert_as_one(2, weights_of_some)
 
 
@@ -153,11 +153,11 @@ def test_processes_compute_the_bits_of_one_in_every_case(one_thread, count):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
-def test_processes_measure_what_one_measures(one_thread, count):
+def test_several_processes_give_the_metrics_of_one(one_thread, count):
     assert_as_one(count, histories)
 
 
-def test_accumulated_parts_are_shards(one_thread):
+def test_accumulated_parts_equal_shards(one_thread):
     assert trained("lenet", accumulate=4).sha256() == trained("lenet", shards=4).sha256()
 
 
@@ -190,9 +190,9 @@ def test_the_critic_of_a_wgan_is_updated_as_often_in_shards_of_other_sizes():
         model = Model(wgan_gp(5), optimizer=Adam(0.001), input_shape=(1, 8, 8), seed=1, metrics=())
         return model.fit(digits(0, 7), epochs=1, batch_size=7, verbose=False, **options).rows[0]
 
-    found, whole = losses(accumulate=2), losses()  # shards of four and three images, for five updates
-    assert {name for name in found if name.startswith("train")} == {name for name in whole if name.startswith("train")}
-    assert all(math.isfinite(found[name]) for name in found if name.startswith("train"))
+    result, whole = losses(accumulate=2), losses()  # shards of four and three images, for five updates
+    assert {name for name in result if name.startswith("train")} == {name for name in whole if name.startswith("train")}
+    assert all(math.isfinite(result[name]) for name in result if name.startswith("train"))
 
 
 def test_what_cannot_be_divided_is_refused():
@@ -219,16 +219,16 @@ def test_what_cannot_be_divided_is_refused():
 def until(value, started):
     """Wait until a function returns something true while torchrun runs, and return it."""
     for _ in range(1200):
-        if found := value():
-            return found
+        if result := value():
+            return result
         assert started.poll() is None, started.communicate()
         time.sleep(0.1)
     raise AssertionError("two minutes have passed")
 
 
 def ranks(started):
-    found = subprocess.run(["pgrep", "-P", str(started.pid)], capture_output=True, text=True, check=False)
-    return set(map(int, found.stdout.split()))
+    result = subprocess.run(["pgrep", "-P", str(started.pid)], capture_output=True, text=True, check=False)
+    return set(map(int, result.stdout.split()))
 
 
 def kill_one(started, count, file, generator, ended):

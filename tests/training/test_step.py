@@ -115,8 +115,8 @@ def batches(count: int = 5) -> list[tuple[Tensor, Tensor]]:
 
 def decayed(parameters: list[nn.Parameter]) -> list[dict[str, object]]:
     """Group parameters so that only weights with two axes or more decay, by LAM / EXAMPLES."""
-    heavy = [one for one in parameters if one.dim() > 1]
-    light = [one for one in parameters if one.dim() == 1]
+    heavy = [parameter for parameter in parameters if parameter.dim() > 1]
+    light = [parameter for parameter in parameters if parameter.dim() == 1]
     return [{"params": heavy, "weight_decay": LAM / EXAMPLES}, {"params": light}]
 
 
@@ -144,7 +144,7 @@ CASES: dict[str, tuple[Optimizer, tuple[Regularizer, ...], float | None, Callabl
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_steps_equal_torch(case: str) -> None:
+def test_updates_equal_torch(case: str) -> None:
     optimizer, regularizers, clip, peer = CASES[case]
     net, params = drawn()
     theirs = Theirs(flatten(params))
@@ -174,7 +174,7 @@ def test_steps_equal_torch(case: str) -> None:
     )
 
 
-def test_paths_are_all_that_is_learned() -> None:
+def test_paths_lists_all_trained_parameters() -> None:
     net, params = drawn()
     step = TrainingStep(objective(net), params, SGD(0.1), examples=EXAMPLES)
     assert sorted(step.paths) == sorted(ORDER)
@@ -219,8 +219,8 @@ def test_bf16_follows_autocast_and_keeps_float32_parameters() -> None:
     for path, parameter in zip(ORDER, theirs.parameters(), strict=True):
         mine = flatten(params)[path]
         assert mine.dtype is torch.float32
-        moved, wanted = mine - start[path], parameter.detach() - start[path]
-        assert (moved - wanted).norm() <= 0.1 * wanted.norm() + 1e-4, path
+        moved, expected = mine - start[path], parameter.detach() - start[path]
+        assert (moved - expected).norm() <= 0.1 * expected.norm() + 1e-4, path
 
 
 def test_bf16_caches_take_half_the_memory() -> None:
@@ -251,7 +251,7 @@ def test_an_unknown_precision_is_named() -> None:
         TrainingStep(objective(net), copy.deepcopy(params), SGD(0.1), examples=1, precision="bf61")
 
 
-def test_what_no_output_depends_on_stays_as_it_is() -> None:
+def test_parameters_without_effect_on_the_output_are_unchanged() -> None:
     nodes = {"used": (Dense(3), "input"), "dead": (Dense(4), "input")}
     net = Graph(nodes, ("used",))
     params, _ = net.init((5,), torch.Generator().manual_seed(0))

@@ -24,7 +24,9 @@ def points_of_tensorboard(run: Path) -> tuple[Points, str]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0, "tensors": 0}).Reload()
-    points = {name: [(one.step, one.value) for one in events.Scalars(name)] for name in events.Tags()["scalars"]}
+    points = {
+        name: [(scalar.step, scalar.value) for scalar in events.Scalars(name)] for name in events.Tags()["scalars"]
+    }
     assert "_hparams_/session_start_info" in events.summary_metadata
     return points, events.Tensors("recipe/text_summary")[0].tensor_proto.string_val[0].decode()
 
@@ -35,14 +37,14 @@ def points_of_mlflow(run: Path) -> tuple[Points, str]:
     client = MlflowClient()
     experiment = client.get_experiment_by_name("digits")
     assert experiment is not None
-    (found,) = client.search_runs([experiment.experiment_id])
-    assert found.info.run_name == run.name
-    assert found.info.status == "FINISHED"
+    (result,) = client.search_runs([experiment.experiment_id])
+    assert result.info.run_name == run.name
+    assert result.info.status == "FINISHED"
     points = {
-        name: sorted((one.step, one.value) for one in client.get_metric_history(found.info.run_id, name))
-        for name in found.data.metrics
+        name: sorted((one.step, one.value) for one in client.get_metric_history(result.info.run_id, name))
+        for name in result.data.metrics
     }
-    return points, "\n".join(f"{key} = {value}" for key, value in found.data.params.items())
+    return points, "\n".join(f"{key} = {value}" for key, value in result.data.params.items())
 
 
 def points_of_wandb(run: Path) -> tuple[Points, str]:

@@ -53,11 +53,11 @@ def compare(monkeypatch, objective, batch, shards):
         whole(batch, 0.1, draws.rng)
 
         other = model()
-        step, found = step_of(other, batch)
+        step, actual = step_of(other, batch)
         sharded = ShardedStep(other, step, Processes(), shards)
         sharded([part_of(batch, shard, shards) for shard in range(shards)], 0.1, 0)
-    assert_same_turns(found, expected)
-    return found
+    assert_same_turns(actual, expected)
+    return actual
 
 
 @pytest.mark.parametrize("name", DIVISIBLE)

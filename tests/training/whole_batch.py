@@ -67,11 +67,11 @@ class Draws:
                 return draw(*size, generator=generator, **options)
             shape = [*(size[0] if len(size) == 1 and not isinstance(size[0], int) else size)]
             axis = int(shape[0] > self.images)
-            found = torch.empty(shape, dtype=options.get("dtype"))
+            result = torch.empty(shape, dtype=options.get("dtype"))
             for shard, rng in enumerate(self.rngs):
-                own = found.transpose(0, axis)[shard :: len(self.rngs)].transpose(0, axis)
+                own = result.transpose(0, axis)[shard :: len(self.rngs)].transpose(0, axis)
                 own.copy_(draw(own.shape, generator=rng, **options))
-            return found
+            return result
 
         return drawn
 
@@ -106,10 +106,10 @@ def step_of(model: Model, batch: Batch) -> tuple[TrainingStep, Turns]:
     return step, Turns(step)
 
 
-def assert_same_turns(found: Turns, expected: Turns) -> None:
+def assert_same_turns(actual: Turns, expected: Turns) -> None:
     """Compare all turns to 1e-12, relative to the largest gradient of the turn."""
-    assert len(found.turns) == len(expected.turns)
-    for (losses, grads), (other_losses, other_grads) in zip(found.turns, expected.turns, strict=True):
+    assert len(actual.turns) == len(expected.turns)
+    for (losses, grads), (other_losses, other_grads) in zip(actual.turns, expected.turns, strict=True):
         assert losses == pytest.approx(other_losses, rel=1e-12)
         assert grads.keys() == other_grads.keys()
         largest = max(float(grad.abs().max()) for grad in other_grads.values())

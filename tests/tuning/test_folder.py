@@ -18,7 +18,7 @@ def plan_of_rates(recipe: str = "digits", threads: int = 1, **settings: object) 
     return planned(base, {"optimizer.lr": [0.01, 0.1]}, threads=threads)
 
 
-def test_attempts_count_until_a_later_checkpoint(tmp_path: Path) -> None:
+def test_attempts_are_counted_since_the_last_checkpoint(tmp_path: Path) -> None:
     run = TrialRun(tmp_path, 1, 0)
     assert [run.attempt(0) for _ in range(MAX_ATTEMPTS + 1)] == [True] * MAX_ATTEMPTS + [False]
     assert all(run.attempt(step) for step in range(1, 20))
@@ -39,7 +39,7 @@ def test_machines_with_other_numbers_of_processors_share_a_sweep(tmp_path: Path)
         folder.begin(plan_of_rates(threads=16, **settings), any_threads=False)
 
 
-def test_a_machine_without_the_data_fails_no_run(tmp_path: Path) -> None:
+def test_a_run_on_a_machine_without_the_data_is_not_counted_as_failed(tmp_path: Path) -> None:
     folder = TuningFolder(tmp_path / "found")
     folder.begin(plan_of_rates("mnist-lenet"), any_threads=False)
     (tmp_path / "data").mkdir()
@@ -48,7 +48,9 @@ def test_a_machine_without_the_data_fails_no_run(tmp_path: Path) -> None:
     assert not [*folder.path.rglob("outcome.json")]
 
 
-def test_a_machine_without_the_device_fails_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_on_a_machine_without_the_device_is_not_counted_as_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     folder = TuningFolder(tmp_path / "found")
     folder.begin(plan_of_rates(**{"recipe.device": "cuda"}), any_threads=False)
@@ -65,7 +67,7 @@ def test_times_are_read_as_by_slurm(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "why"),
+    ("options", "message"),
     [
         ({"time": "soon"}, "time=soon is no time"),
         ({"time": "0"}, "time=0 is no time"),
@@ -75,7 +77,7 @@ def test_times_are_read_as_by_slurm(text: str) -> None:
         ({"queue": "long"}, "no option"),
     ],
 )
-def test_mistakes_in_the_options_of_slurm_are_one_line(options: dict[str, str], why: str) -> None:
-    with pytest.raises(PellucidError, match=why) as caught:
+def test_invalid_options_of_slurm_are_reported_in_one_line(options: dict[str, str], message: str) -> None:
+    with pytest.raises(PellucidError, match=message) as caught:
         slurm.check_slurm(options)
     assert "\n" not in str(caught.value)

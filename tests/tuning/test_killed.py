@@ -25,11 +25,11 @@ def kill_at_random(process: Process, folder: Path, kills: int, runs: int) -> int
     rng, killed = random.Random(0), 0
     while killed < kills and process.poll() is None:
         time.sleep(rng.uniform(0.2, 2.0))
-        found, done = workers(process), finished(folder)
+        result, done = workers(process), finished(folder)
         training = {file.parents[1] for file in folder.glob("trials/*/seed-*/weights/last.safetensors")} - {*done}
-        if not found or len(done) == runs or (killed % 2 == 0 and len(training) < min(len(found), runs - len(done))):
+        if not result or len(done) == runs or (killed % 2 == 0 and len(training) < min(len(result), runs - len(done))):
             continue
-        os.kill(rng.choice(found), signal.SIGKILL)
+        os.kill(rng.choice(result), signal.SIGKILL)
         killed += 1
     return killed
 
@@ -38,7 +38,7 @@ def kill_at_random(process: Process, folder: Path, kills: int, runs: int) -> int
     ("trials", "kills", "epochs"),
     [pytest.param(6, 3, 400, marks=pytest.mark.slow), pytest.param(100, 20, 30, marks=pytest.mark.long)],
 )
-def test_killed_workers_lose_and_double_no_trial(tmp_path: Path, trials: int, kills: int, epochs: int):
+def test_killed_workers_neither_lose_nor_repeat_a_trial(tmp_path: Path, trials: int, kills: int, epochs: int):
     words = (*SEARCH, "--trials", str(trials), "--sampler", "random", "--jobs", "2", f"train.epochs={epochs}")
     process = launch(*words, "--out", "found", "train.checkpoint_seconds=0.05", folder=tmp_path)
     assert kill_at_random(process, tmp_path / "found", kills, trials) == kills

@@ -21,12 +21,12 @@ def digits(over: dict[str, Any], **choices: Any) -> planning.TuningPlan:
 
 def test_a_grid_has_every_combination():
     plan = digits({"optimizer.name": "sgd,adam", "train.batch_size": "16..18", "optimizer.lr": [0.1, 0.2]})
-    found = [tuple(plan.combination(index).values()) for index in range(plan.trials)]
+    actual = [tuple(plan.combination(index).values()) for index in range(plan.trials)]
     expected = [(name, size, lr) for name in ("sgd", "adam") for size in (16, 17, 18) for lr in (0.1, 0.2)]
-    assert found == expected
+    assert actual == expected
 
 
-def test_a_plan_survives_its_file():
+def test_a_plan_is_restored_from_its_file():
     plan = digits({"optimizer.lr": "1e-4..1e-1:log"}, trials=5, sampler="random", seeds=(3, 1), words=("digits",))
     again = plan_of(json.loads(json.dumps(plan.to_json())))
     assert again == plan
@@ -52,7 +52,7 @@ def test_the_command_of_a_run_trains_the_same_recipe(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("words", "why"),
+    ("words", "message"),
     [
         (["--over", "optimizer.lrr=1,2"], "unknown key 'optimizer.lrr'; did you mean 'optimizer.lr'?"),
         (["--over", "optimizer.lr=a,b"], "optimizer.lr takes a number, not 'a'"),
@@ -80,9 +80,11 @@ def test_the_command_of_a_run_trains_the_same_recipe(tmp_path: Path):
         (["--resume", "nowhere"], "nowhere contains no sweep"),
     ],
 )
-def test_a_mistake_is_one_line_and_leaves_no_folder(words: list[str], why: str, say: Say, tmp_path: Path):
+def test_an_invalid_plan_is_reported_in_one_line_and_leaves_no_folder(
+    words: list[str], message: str, say: Say, tmp_path: Path
+):
     begin = [] if "--resume" in words else ["digits", "data.validation=0.1", "--out", str(tmp_path / "found")]
-    assert why in say("sweep", *begin, *words).complaint
+    assert message in say("sweep", *begin, *words).complaint
     assert not (tmp_path / "found").exists()
 
 
@@ -91,7 +93,7 @@ def test_a_recipe_without_validation_images_is_refused(say: Say, tmp_path: Path)
     assert "add data.validation=0.1" in say("sweep", "digits", "--seeds", "0..1", "--out", out).complaint
 
 
-def test_a_search_without_optuna_says_what_to_do(monkeypatch: pytest.MonkeyPatch):
+def test_the_error_for_a_missing_optuna_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(planning, "find_spec", lambda name: None)
     with pytest.raises(PellucidError, match=r"pip install 'pellucid\[tune\]', or give --sampler random"):
         digits({"optimizer.lr": "0.1,0.2"}, trials=3)

@@ -29,12 +29,12 @@ from pellucid.tuning.space import ValueList, ValueRange, for_kind, read_values, 
         ("1e-3..1e-1:log:5", (0.001, 0.003162, 0.01, 0.03162, 0.1)),
     ],
 )
-def test_the_grid_of_a_text(text: str, grid: tuple[Any, ...]):
+def test_a_list_or_range_in_text_is_parsed_into_a_grid(text: str, grid: tuple[Any, ...]):
     assert read_values(text, "--over k").grid == grid
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("text", "message"),
     [
         ("1..0", "1..0 is not a range; its first number must be the smaller"),
         ("0..1:log", "must begin above 0, not at 0"),
@@ -43,10 +43,10 @@ def test_the_grid_of_a_text(text: str, grid: tuple[Any, ...]):
         ("sgd,sgd", '"sgd" is given twice'),
     ],
 )
-def test_a_text_that_is_no_list_and_no_range(text: str, why: str):
-    with pytest.raises(PellucidError, match="--over k") as found:
+def test_text_that_is_neither_a_list_nor_a_range_is_refused(text: str, message: str):
+    with pytest.raises(PellucidError, match="--over k") as result:
         read_values(text, "--over k")
-    assert why in str(found.value)
+    assert message in str(result.value)
 
 
 @pytest.mark.parametrize("given", [3, None, {"a": 1}, b"ab"])
@@ -76,6 +76,6 @@ def test_draws_cover_a_range_evenly_on_its_scale():
 
 
 @pytest.mark.parametrize("text", ["a,[1]", "1..3", "1e-3..1.0:log"])
-def test_values_survive_json(text: str):
+def test_values_are_restored_from_json(text: str):
     values = read_values(text, "--over k")
     assert values_of(values.to_json()) == values

@@ -100,18 +100,18 @@ def test_optuna_searches_and_prunes(tmp_path: Path):
     pytest.importorskip("optuna", reason="the extra tune is not installed")
     over = {"optimizer.lr": "1e-6..1e-1:log", "optimizer.name": ["sgd", "adam"]}
     overrides = {**BASE, "train.epochs": 8}
-    found = pellucid.tune(
+    sweep = pellucid.tune(
         "digits", over, trials=24, prune=True, jobs=2, out=tmp_path / "found", custom=[FAST], **overrides
     )
-    assert found.counts["complete"] + found.counts["pruned"] == 24
-    assert found.counts["pruned"] > 0
-    for trial in found.trials:
+    assert sweep.counts["complete"] + sweep.counts["pruned"] == 24
+    assert sweep.counts["pruned"] > 0
+    for trial in sweep.trials:
         epochs = len(trial.runs[0].rows)
         assert epochs == 8 if trial.state == "complete" else 1 <= epochs < 8
-    rates = [math.log10(trial.settings["optimizer.lr"]) for trial in found.trials]
+    rates = [math.log10(trial.settings["optimizer.lr"]) for trial in sweep.trials]
     assert statistics.mean(rates[12:]) > statistics.mean(rates[:10]) + 0.5  # small rates learn nothing in 8 epochs
-    study = study_of(found)
-    assert study.best_value == found.ranked[0].value
+    study = study_of(sweep)
+    assert study.best_value == sweep.ranked[0].value
 
 
 @pytest.mark.parametrize("end", ["os.kill(os.getpid(), 9)", "os.abort()"], ids=["killed", "aborted"])
@@ -125,9 +125,9 @@ def test_a_worker_that_dies_again_and_again_in_a_run_fails_that_run_only(tmp_pat
         "    return plain(self)\njob.Job.train = train\n"
     )
     over = {"optimizer.lr": [0.5, 0.01]}
-    found = pellucid.tune("digits", over, out=tmp_path / "found", custom=[custom], **{**BASE, "train.epochs": 1})
-    assert [trial.state for trial in found.trials] == ["failed", "complete"]
-    assert "ended again and again" in found.trials[0].error
+    sweep = pellucid.tune("digits", over, out=tmp_path / "found", custom=[custom], **{**BASE, "train.epochs": 1})
+    assert [trial.state for trial in sweep.trials] == ["failed", "complete"]
+    assert "ended again and again" in sweep.trials[0].error
 
 
 def test_jobs_of_submitit_finish_a_sweep(tmp_path: Path, grid: TuningResult):
@@ -137,17 +137,17 @@ def test_jobs_of_submitit_finish_a_sweep(tmp_path: Path, grid: TuningResult):
     jobs = submit(folder, 2, {"time": "0:20:00"}, files=[Path(FAST)], cluster="local")
     for job in jobs:
         job.result()
-    found = read_results(folder, plan)
-    assert [trial.state for trial in found.trials] == ["complete", "failed"]
-    hashes = [[run.results.get("sha256") for run in result.trials[0].runs] for result in (grid, found)]
+    actual = read_results(folder, plan)
+    assert [trial.state for trial in actual.trials] == ["complete", "failed"]
+    hashes = [[run.results.get("sha256") for run in result.trials[0].runs] for result in (grid, actual)]
     assert hashes[0] == hashes[1]
     assert folder.page.is_file()  # written by the last job
 
 
 def test_names_of_files_and_errors_are_text_on_the_page(tmp_path: Path):
     odd = tmp_path / "<b>$x$\x1b[31m"
-    found = pellucid.tune("digits", {"optimizer.lr": [1e38]}, seeds=(0, 1), out=odd, custom=[FAST], **BASE)
-    page = without_script(found.page.read_text())
+    sweep = pellucid.tune("digits", {"optimizer.lr": [1e38]}, seeds=(0, 1), out=odd, custom=[FAST], **BASE)
+    page = without_script(sweep.page.read_text())
     assert "<b>$" not in page
     assert "&lt;b&gt;$x$\\x1b[31m" in page
     assert not re.search("[\x00-\x08\x0b-\x1f]", page)

@@ -72,7 +72,7 @@ def rows(table: GradientTable, form: str) -> list[GradientRow]:
     return [row for row in table.rows if row.form == form]
 
 
-def test_each_form_has_its_rows() -> None:
+def test_each_fused_form_has_its_rows() -> None:
     table = verified(model())
     assert table.ok, str(table)
     learned = {f"{row.path}.{row.what}" for row in rows(table, "training")}
@@ -84,11 +84,11 @@ def test_each_form_has_its_rows() -> None:
     text = str(table)
     assert "\n\nThe form for training, in training mode\npath" in text
     assert "\n\nThe form for prediction\npath" in text
-    found = json.loads(json.dumps(table.to_json(), allow_nan=False))
-    assert {row["form"] for row in found["rows"]} == {"written", "training", "predicting"}
+    values = json.loads(json.dumps(table.to_json(), allow_nan=False))
+    assert {row["form"] for row in values["rows"]} == {"written", "training", "predicting"}
 
 
-def test_the_network_itself_is_left_as_it_was() -> None:
+def test_verification_leaves_the_network_unchanged() -> None:
     it = model(optimizer=SGD())
     before = {path: value.clone() for path, value in it.weights.items()}
     assert verified(it).ok
@@ -178,12 +178,12 @@ def test_outputs_and_running_statistics_that_differ_at_exact_zeros_alone_are_fou
     original = forms.trained
 
     def broken(probe: Probe, training: TrainingForm) -> dict[str, Tensor]:
-        found = original(probe, training)
+        result = original(probe, training)
         if bool((probe.xs[0] == 0).any()):
-            found = {
-                path: one + 1 if path.startswith(("output.", "norm.running")) else one for path, one in found.items()
+            result = {
+                path: one + 1 if path.startswith(("output.", "norm.running")) else one for path, one in result.items()
             }
-        return found
+        return result
 
     it, x, y = black(Sequential(norm=BatchNorm(), flat=Flatten(), out=Dense(3)))
     monkeypatch.setattr(forms, "trained", broken)
@@ -191,16 +191,16 @@ def test_outputs_and_running_statistics_that_differ_at_exact_zeros_alone_are_fou
     assert wrong == {("output", "y"), ("norm", "running_mean"), ("norm", "running_var")}
 
 
-def test_a_form_on_another_side_of_a_tie_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fused_form_may_choose_another_maximum_at_a_tie(monkeypatch: pytest.MonkeyPatch) -> None:
     original = forms.trained
 
     def other_side(probe: Probe, training: TrainingForm) -> dict[str, Tensor]:
         """Return the gradient of the shift with 1 for the slope of the ReLU at 0."""
-        found = original(probe, training)
+        result = original(probe, training)
         a, out = probe.params["a"], probe.params["out"]
         z = functional.linear(probe.xs[0].flatten(1), a["weight"], a["bias"])
         _, dy = probe.loss(functional.linear(torch.relu(z), out["weight"], out["bias"]), probe.target)
-        return found | {"a.bias": ((dy @ out["weight"]) * (z >= 0)).sum(0)}
+        return result | {"a.bias": ((dy @ out["weight"]) * (z >= 0)).sum(0)}
 
     it, _, y = black(Sequential(flat=Flatten(), a=Dense(4), act=ReLU(), out=Dense(3)))
     monkeypatch.setattr(forms, "trained", other_side)
@@ -209,7 +209,7 @@ def test_a_form_on_another_side_of_a_tie_is_right(monkeypatch: pytest.MonkeyPatc
     assert [row.what for row in rows(table, "training") if row.note.startswith("on a kink")] == ["bias"]
 
 
-def test_a_step_that_shrinks_or_learns_wrongly_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_update_in_the_backward_pass_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     original = FusedDense.backward
 
     def late(self: FusedDense, params: Params, cache: Any, dy: Tensor) -> Any:
@@ -263,7 +263,7 @@ def test_frozen_parts_train_as_in_evaluation(monkeypatch: pytest.MonkeyPatch) ->
             assert not verified(broken).ok
 
 
-def test_what_cannot_train_says_so_and_predicts() -> None:
+def test_a_network_without_training_is_verified_for_prediction_only() -> None:
     net = Sequential(flat=Flatten(), a=Dense(3), norm=BatchNorm())
     it = Model(net, input_shape=(1, 2, 2), metrics=())
     table = it.verify(torch.rand(1, 1, 2, 2), torch.tensor([0]))
@@ -278,8 +278,8 @@ class Twice(Conv2d):
     """A convolution that returns twice its output, with the gradients of that."""
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
-        y, kept = super().forward(params, x, mode)
-        return 2 * y, kept
+        y, cache = super().forward(params, x, mode)
+        return 2 * y, cache
 
     def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
         return super().backward(params, cache, 2 * dy)
@@ -289,8 +289,8 @@ class Doubled(Sequential):
     """A row of layers whose output counts twice."""
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
-        y, kept = super().forward(params, x, mode)
-        return 2 * y, kept
+        y, cache = super().forward(params, x, mode)
+        return 2 * y, cache
 
     def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
         return super().backward(params, cache, 2 * dy)

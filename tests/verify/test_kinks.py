@@ -349,7 +349,7 @@ def test_a_layer_below_a_tie_is_compared_with_the_choice_made_there() -> None:
         assert table.ok, str(table)
 
 
-def test_a_tie_is_a_tie_in_the_form_that_trains_too() -> None:
+def test_ties_are_recognized_in_the_fused_form_for_training() -> None:
     net = Sequential(
         conv=Conv2d(3, 3, padding=1), conv2=Conv2d(4, 3, padding=1), act=OtherSide(), flat=Flatten(), out=Dense(3)
     )

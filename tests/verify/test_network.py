@@ -185,7 +185,7 @@ def test_a_layer_that_autograd_cannot_follow_is_compared_with_differences_alone_
     assert wrong.culprit == "square (Outside, dx)"
 
 
-def test_shared_layers_forks_and_graphs_with_repeated_nodes() -> None:
+def test_shared_layers_forks_and_graphs_with_repeated_nodes_are_verified() -> None:
     siamese = Sequential(fork=Fork(a=Dense(3), b=Dense(3)), arm=Shared(Dense(4)), merge=Multiply())
     table = table_of(siamese, (3,))
     assert table.ok, str(table)
@@ -216,7 +216,7 @@ def test_integer_inputs_have_no_gradient_and_need_none() -> None:
     assert row(table, "unpool", "dx").entries == 8
 
 
-def test_on_a_kink_the_difference_is_skipped_and_counted() -> None:
+def test_entries_at_a_kink_are_skipped_and_counted() -> None:
     net = Sequential(act=ReLU(), out=Dense(4))
     table = table_of(net, (3,), x=torch.zeros(5, 3))
     act = row(table, "act", "dx")
@@ -226,7 +226,7 @@ def test_on_a_kink_the_difference_is_skipped_and_counted() -> None:
     assert act.autograd == 0
 
 
-def test_nothing_of_the_callers_changes_and_inference_tensors_are_welcome() -> None:
+def test_arguments_are_unchanged_and_inference_tensors_are_accepted() -> None:
     net = residual()
     with torch.inference_mode():
         rng = torch.Generator().manual_seed(2)
@@ -248,12 +248,12 @@ def test_the_table_is_aligned_text_and_plain_json() -> None:
     verdicts = {line.index("ok") for line in lines[1 : len(table.rows) + 1]}
     assert verdicts == {lines[0].index("verdict")}
     assert lines[-1].startswith(f"all {len(table.rows)} gradients agree")
-    found = json.loads(json.dumps(table.to_json(), allow_nan=False))
-    assert found["ok"] is True
-    assert len(found["rows"]) == len(table.rows)
+    values = json.loads(json.dumps(table.to_json(), allow_nan=False))
+    assert values["ok"] is True
+    assert len(values["rows"]) == len(table.rows)
 
 
-def test_a_loss_that_is_not_finite_is_the_users_to_mend() -> None:
+def test_a_loss_that_is_not_finite_is_refused() -> None:
     net = Sequential(out=Dense(4))
     with pytest.raises(PellucidError, match="the loss of this batch is nan"):
         table_of(net, (3,), x=torch.full((5, 3), math.nan))
@@ -280,7 +280,7 @@ def test_a_central_difference_tells_a_wrong_gradient_from_a_corner() -> None:
     assert x.tolist() == [2.0, 0.0]
 
 
-def test_the_largest_entries_are_always_looked_at() -> None:
+def test_the_largest_entries_are_always_checked() -> None:
     gradient = torch.linspace(-1, 1, 101, dtype=torch.float64) ** 3
     chosen = choose(gradient, 8, torch.Generator().manual_seed(0))
     assert {0, 1, 99, 100} <= set(chosen)

@@ -35,11 +35,11 @@ def verified(objective: Objective) -> ObjectiveRows:
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_correct_objectives_pass(name: str) -> None:
-    found = verified(OBJECTIVES[name]())
-    assert all(row.ok for row in found.rows), found.rows
-    assert found.culprit is None
-    whole = [row for row in found.rows if row.form == "objective"]
+def test_every_objective_passes_the_verification(name: str) -> None:
+    table = verified(OBJECTIVES[name]())
+    assert all(row.ok for row in table.rows), table.rows
+    assert table.culprit is None
+    whole = [row for row in table.rows if row.form == "objective"]
     assert {row.what for row in whole} == {"dy", "dparams"}
     for row in whole:
         assert row.autograd is not None
@@ -47,9 +47,9 @@ def test_correct_objectives_pass(name: str) -> None:
 
 
 def accused(objective: Objective, culprit: str) -> None:
-    found = verified(objective)
-    assert not all(row.ok for row in found.rows)
-    assert found.culprit == culprit
+    table = verified(objective)
+    assert not all(row.ok for row in table.rows)
+    assert table.culprit == culprit
 
 
 def changed_dy(change: Callable[[Any, Tensor], Tensor]) -> Gradients:
@@ -68,7 +68,7 @@ def wrong(kind: type[Objective], **methods: Any) -> Callable[[Objective], Object
     return lambda right: subclass(**{entry.name: getattr(right, entry.name) for entry in fields(right)})
 
 
-def test_negated_gradient_of_one_loss_of_yolo() -> None:
+def test_a_negated_gradient_of_one_loss_of_yolo_is_found() -> None:
     def negate(self: YOLO3, dy: Tensor) -> Tensor:
         dy[..., 4] *= -1
         return dy
@@ -76,33 +76,33 @@ def test_negated_gradient_of_one_loss_of_yolo() -> None:
     accused(wrong(YOLO3, losses=changed_dy(negate))(small_yolo3()), "head (WrongYOLO3, dy)")
 
 
-def test_gradient_of_ssd_written_to_the_next_prior() -> None:
+def test_a_gradient_of_ssd_written_to_the_next_prior_is_found() -> None:
     def shift(self: SSD, dy: Tensor) -> Tensor:
         return torch.cat([dy[..., : self.classes + 1], dy[..., self.classes + 1 :].roll(1, 1)], 2)
 
     accused(wrong(SSD, losses=changed_dy(shift))(small_ssd()), "head (WrongSSD, dy)")
 
 
-def test_negated_gradient_penalty(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_negated_gradient_penalty_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     from pellucid.generators import r1
 
     correct = r1.gradient_penalty
 
     def negated(*args: Any) -> Any:
-        found = correct(*args)
-        return found._replace(dparams=map_tree(torch.neg, found.dparams))
+        result = correct(*args)
+        return result._replace(dparams=map_tree(torch.neg, result.dparams))
 
     monkeypatch.setattr(r1, "gradient_penalty", negated)
     accused(r1_gan(), "discriminator (R1GAN, dparams)")
 
 
-def test_flipped_rows_in_the_gradients_of_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flipped_rows_in_the_gradients_of_maps_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     correct = detector_base.split_maps
     monkeypatch.setattr(detector_base, "split_maps", lambda dy, maps: tuple(one.flip(2) for one in correct(dy, maps)))
     accused(small_single_stage(), "head (SingleStage, dy)")
 
 
-def test_weight_of_a_loss_left_out_of_its_gradient() -> None:
+def test_the_weight_of_a_loss_missing_in_its_gradient_is_found() -> None:
     def unweighted(self: YOLO3, dy: Tensor) -> Tensor:
         dy[..., 5:] /= self.weight("class")
         return dy
@@ -113,14 +113,14 @@ def test_weight_of_a_loss_left_out_of_its_gradient() -> None:
 @pytest.mark.parametrize(("module", "make", "kind"), [
     ("single_stage", small_single_stage, "SingleStage"), ("yolo1", small_yolo1, "YOLO1"),
 ])  # fmt: skip
-def test_quality_of_predicted_boxes_that_is_not_declared_constant(
+def test_a_quality_of_predicted_boxes_not_declared_constant_is_found(
     module: str, make: Callable[[], Objective], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(import_module(f"pellucid.detectors.{module}"), "constant", lambda value: value)
     accused(make(), f"head ({kind}, dy)")
 
 
-def test_rebalancing_weights_left_out_of_the_gradient() -> None:
+def test_rebalancing_weights_missing_in_the_gradient_are_found() -> None:
     def gradients(self: Zhang, params: Any, batch: Batch, mode: Mode) -> Any:
         state, frequency = mode.rng.get_state(), map_tree(torch.clone, params["balance"])
         losses, _ = Zhang.gradients(self, params, batch, mode)
@@ -133,7 +133,7 @@ def test_rebalancing_weights_left_out_of_the_gradient() -> None:
     accused(wrong(Zhang, gradients=gradients)(SMALL["zhang"]), "generator (WrongZhang, dparams)")
 
 
-def test_kl_divergence_without_its_weight() -> None:
+def test_a_kl_divergence_without_its_weight_is_found() -> None:
     def gradients(self: VAE, params: Any, batch: Batch, mode: Mode) -> Any:
         losses, dparams = VAE.gradients(self, params, batch, mode)
         _, unweighted = VAE.gradients(replace(vae(), weights={}), params, batch, Mode(True, mode.rng))
@@ -142,7 +142,7 @@ def test_kl_divergence_without_its_weight() -> None:
     accused(wrong(VAE, gradients=gradients)(vae({"kl": 0.3})), "encoder (WrongVAE, dparams)")
 
 
-def test_spectral_normalization_left_out_of_the_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spectral_normalization_missing_in_the_gradient_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     from pellucid.generators import gan as module
 
     monkeypatch.setattr(module, "restored", lambda dparams, *args: dparams)
@@ -150,16 +150,16 @@ def test_spectral_normalization_left_out_of_the_gradient(monkeypatch: pytest.Mon
 
 
 @pytest.mark.slow
-def test_gradient_of_the_regions_left_out_of_the_finest_map() -> None:
+def test_a_gradient_of_regions_missing_in_the_finest_map_is_found() -> None:
     def box_gradients(self: FasterRCNN, *args: Any) -> Any:
-        found = FasterRCNN.box_gradients(self, *args)
-        assert found.dmap is not None
-        return found._replace(dmap=torch.zeros_like(found.dmap))
+        result = FasterRCNN.box_gradients(self, *args)
+        assert result.dmap is not None
+        return result._replace(dmap=torch.zeros_like(result.dmap))
 
     accused(wrong(FasterRCNN, box_gradients=box_gradients)(small_faster()), "neck (WrongFasterRCNN, dy)")
 
 
-def test_gradient_of_the_discriminator_with_the_wrong_sign() -> None:
+def test_a_negated_gradient_of_the_discriminator_is_found() -> None:
     def gradients(self: GAN, params: Any, batch: Batch, mode: Mode) -> Any:
         for losses, dparams in GAN.gradients(self, params, batch, mode):
             yield losses, map_tree(torch.neg, dparams) if "discriminator" in dparams else dparams
@@ -167,22 +167,22 @@ def test_gradient_of_the_discriminator_with_the_wrong_sign() -> None:
     accused(wrong(GAN, gradients=gradients)(gan()), "discriminator (WrongGAN, dparams)")
 
 
-def test_scale_of_the_discrepancy_left_out_of_the_gradient() -> None:
+def test_a_scale_of_the_discrepancy_missing_in_the_gradient_is_found() -> None:
     def gradients(self: CodeGMMN, params: Any, batch: Batch, mode: Mode) -> Any:
         for losses, dparams in CodeGMMN.gradients(self, params, batch, mode):
-            yield losses, map_tree(lambda one: one / self.scale, dparams) if "generator" in dparams else dparams
+            yield losses, map_tree(lambda leaf: leaf / self.scale, dparams) if "generator" in dparams else dparams
 
     accused(wrong(CodeGMMN, gradients=gradients)(code_gmmn()), "generator (WrongCodeGMMN, dparams)")
 
 
-def test_another_network_in_the_form_for_training() -> None:
+def test_another_network_in_the_fused_form_is_found() -> None:
     def fused(self: GAN) -> GAN:
         return replace(gan(), loss="hinge")
 
     accused(wrong(GAN, fused=fused)(gan()), "discriminator (WrongGAN, dparams)")
 
 
-def test_gradients_that_only_the_form_for_training_returns() -> None:
+def test_gradients_that_only_the_fused_form_returns_are_found() -> None:
     def gradients(self: VAE, params: Any, batch: Batch, mode: Mode) -> Any:
         losses, dparams = VAE.gradients(self, params, batch, mode)
         return losses, {"generator": dparams["generator"]}
@@ -194,7 +194,7 @@ def test_gradients_that_only_the_form_for_training_returns() -> None:
     accused(objective, "encoder (WrongVAE, dparams)")
 
 
-def test_network_left_out_of_the_gradients() -> None:
+def test_a_network_missing_in_the_gradients_is_found() -> None:
     def gradients(self: SSD, params: Any, batch: Batch, mode: Mode) -> Any:
         losses, dparams = SSD.gradients(self, params, batch, mode)
         return losses, {name: one for name, one in dparams.items() if name != "backbone"}
@@ -212,7 +212,7 @@ def test_a_turn_without_gradients_is_found() -> None:
     accused(wrong(GAN, gradients=gradients)(gan()), "generator (WrongGAN, dparams)")
 
 
-def test_form_for_training_with_fewer_turns() -> None:
+def test_a_fused_form_with_fewer_turns_is_found() -> None:
     def gradients(self: GAN, params: Any, batch: Batch, mode: Mode) -> Any:
         yield next(iter(GAN.gradients(self, params, batch, mode)))
 

@@ -93,8 +93,8 @@ def test_a_wrong_file_is_replaced_and_a_wrong_download_refused(site, monkeypatch
 def test_without_a_network_the_error_says_where_to_put_the_file(monkeypatch, tmp_path):
     closed = replace(CATALOGUE["vgg16"], url="http://127.0.0.1:9/vgg16-397923af.pth")  # where nobody listens
     monkeypatch.setitem(catalogue.CATALOGUE, "vgg16", closed)
-    place = re.escape(str(tmp_path / "vgg16-397923af.pth"))
-    with pytest.raises(PellucidError, match=f"cannot be downloaded.*put the file at {place} by hand"):
+    path = re.escape(str(tmp_path / "vgg16-397923af.pth"))
+    with pytest.raises(PellucidError, match=f"cannot be downloaded.*put the file at {path} by hand"):
         get("vgg16", tmp_path)
 
 

@@ -40,9 +40,9 @@ def test_damaged_files_are_refused_or_read_as_valid(kind, tmp_path):
 def _outcome(path: Path, data: bytes, kind: str) -> str:
     path.write_bytes(data)
     try:
-        found = open_weights(path)
-        assert sum(tensor.nbytes for tensor in found.values()) <= 2 * len(data)
-        require_match(path, ORDINARY, found)
+        tensors = open_weights(path)
+        assert sum(tensor.nbytes for tensor in tensors.values()) <= 2 * len(data)
+        require_match(path, ORDINARY, tensors)
     except PellucidError as error:
         message = str(error)
         assert message.startswith(str(path))
@@ -50,7 +50,7 @@ def _outcome(path: Path, data: bytes, kind: str) -> str:
         assert message.isprintable()
         return "refused"
     if kind == "zip":  # the damage hit what nobody reads: padding, dates
-        assert all(torch.equal(found[name], tensor) for name, tensor in ORDINARY.items())
+        assert all(torch.equal(tensors[name], tensor) for name, tensor in ORDINARY.items())
     return "read"
 
 

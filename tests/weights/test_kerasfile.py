@@ -37,9 +37,9 @@ def test_the_layout_of_keras_applications(tmp_path):
         file.attrs["layer_names"] = [b"input", b"conv"]
         file.create_group("input").attrs["weight_names"] = np.array([], "S1")
         layer(file, "conv")
-    found = open_weights(tmp_path / "a.h5")
-    assert list(found) == ["conv/conv/bias:0", "conv/conv/kernel:0"]
-    assert torch.equal(found["conv/conv/kernel:0"], torch.tensor(KERNEL))
+    tensors = open_weights(tmp_path / "a.h5")
+    assert list(tensors) == ["conv/conv/bias:0", "conv/conv/kernel:0"]
+    assert torch.equal(tensors["conv/conv/kernel:0"], torch.tensor(KERNEL))
 
 
 def test_of_a_whole_model_the_weights_are_read_and_not_its_optimizer(tmp_path):
@@ -61,10 +61,10 @@ def test_the_layout_of_keras_3_with_bfloat16(tmp_path):
         noted.attrs["dtype"] = "bfloat16"
         file.create_dataset("seed/vars/0", data=np.array([1, 2**32 - 1], np.uint32))
         file.create_dataset("optimizer/vars/0", data=KERNEL)
-    found = open_weights(tmp_path / "a.weights.h5")
-    assert list(found) == ["entry/entry/kernel", "entry/entry/bias", "seed/vars/0"]
-    assert torch.equal(found["entry/entry/bias"], values)
-    assert found["seed/vars/0"].tolist() == [1, 2**32 - 1]
+    tensors = open_weights(tmp_path / "a.weights.h5")
+    assert list(tensors) == ["entry/entry/kernel", "entry/entry/bias", "seed/vars/0"]
+    assert torch.equal(tensors["entry/entry/bias"], values)
+    assert tensors["seed/vars/0"].tolist() == [1, 2**32 - 1]
 
 
 NORM = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -89,8 +89,8 @@ def test_keras_3_counts_the_variables_of_layers_that_it_names_aside(place, count
         variables.attrs["name"] = "it"
         for number in range(count):
             variables.create_dataset(str(number), data=np.full(2, number, np.float32))
-    found = open_weights(tmp_path / "a.weights.h5")
-    assert {name: tensor.tolist() for name, tensor in found.items()} == {
+    tensors = open_weights(tmp_path / "a.weights.h5")
+    assert {name: tensor.tolist() for name, tensor in tensors.items()} == {
         name: [number, number] for number, name in enumerate(names)
     }
 
@@ -136,10 +136,10 @@ def test_number_types_and_shapes(dtype, shape, tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("a", data=array)
         file.create_dataset("b", data=KERNEL)
-    found = open_weights(tmp_path / "a.h5")["a"]
-    assert tuple(found.shape) == shape
-    assert found.dtype == torch.from_numpy(np.zeros(1, array.dtype.newbyteorder("="))).dtype
-    assert found.tolist() == array.tolist()
+    tensors = open_weights(tmp_path / "a.h5")["a"]
+    assert tuple(tensors.shape) == shape
+    assert tensors.dtype == torch.from_numpy(np.zeros(1, array.dtype.newbyteorder("="))).dtype
+    assert tensors.tolist() == array.tolist()
 
 
 def _external_link(file: h5py.File) -> None:
@@ -301,11 +301,11 @@ def test_the_real_mobilenet_v2_without_its_top():
     path: Path = data_root() / "weights" / "mobilenet_v2_imagenet_no_top.h5"
     if not path.exists():
         pytest.skip(f"the real weights are not at {path}")
-    found = open_weights(path)
-    assert sum(tensor.numel() for tensor in found.values()) == 2_257_984  # Keras' own count
-    assert found["Conv1/Conv1/kernel:0"].shape == (3, 3, 3, 32)
-    assert found["Conv_1/Conv_1/kernel:0"].shape == (1, 1, 320, 1280)
-    variances = [tensor for name, tensor in found.items() if name.endswith("moving_variance:0")]
+    tensors = open_weights(path)
+    assert sum(tensor.numel() for tensor in tensors.values()) == 2_257_984  # Keras' own count
+    assert tensors["Conv1/Conv1/kernel:0"].shape == (3, 3, 3, 32)
+    assert tensors["Conv_1/Conv_1/kernel:0"].shape == (1, 1, 320, 1280)
+    variances = [tensor for name, tensor in tensors.items() if name.endswith("moving_variance:0")]
     assert len(variances) == 52
     assert all(bool((tensor >= 0).all()) for tensor in variances)
 
@@ -332,9 +332,9 @@ def test_the_norms_that_keras_saves_are_named_as_far_as_the_file_tells(tmp_path:
         pytest.skip("needs keras")
     path = tmp_path / "norms.weights.h5"
     subprocess.run([sys.executable, "-c", WRITE, path], check=True, capture_output=True)
-    found = {name.partition("/")[2]: tensor[0].item() for name, tensor in open_weights(path).items()}
+    result = {name.partition("/")[2]: tensor[0].item() for name, tensor in open_weights(path).items()}
     moving = {"moving_mean": 4, "moving_variance": 5}
-    assert found == {
+    assert result == {
         **{f"both/{leaf}": value for leaf, value in ({"gamma": 2, "beta": 3} | moving).items()},
         **{f"beta/{leaf}": value for leaf, value in ({"gamma_or_beta": 3} | moving).items()},
         **{f"gamma/{leaf}": value for leaf, value in ({"gamma_or_beta": 2} | moving).items()},
@@ -356,8 +356,8 @@ def test_what_is_gamma_or_beta_is_the_beta_of_inception_whose_norms_do_not_scale
         name_of(f"layers/{layer}/vars/{number}", layer, 3): torch.full((32,), number + 1.0) for number in range(3)
     }
     naming = source_of(net, tensors, "file.h5").naming
-    found = settle(naming, [], translate(naming, "inception_v3", tensors)[0])
-    assert {path: tensor[0].item() for path, tensor in found.items()} == {
+    settled = settle(naming, [], translate(naming, "inception_v3", tensors)[0])
+    assert {path: tensor[0].item() for path, tensor in settled.items()} == {
         "features.norm1.weight": 1,
         "features.norm1.bias": 1,
         "features.norm1.running_mean": 2,
@@ -381,4 +381,4 @@ def test_a_norm_of_three_variables_is_refused_where_the_network_scales(tmp_path:
     ) as caught:
         load_weights(net, params, path, "features")
     assert "\n" not in str(caught.value)
-    assert "features.stem.norm.weight" in {one.path for one in caught.value.mismatches}
+    assert "features.stem.norm.weight" in {mismatch.path for mismatch in caught.value.mismatches}

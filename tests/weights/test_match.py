@@ -10,14 +10,14 @@ WANTED = {"a.weight": torch.empty(2, 3, device="meta"), "a.bias": torch.empty(2,
 
 
 def test_equal_names_shapes_and_dtypes_match():
-    found = {"a.bias": torch.zeros(2), "a.weight": torch.zeros(2, 3)}
-    assert match(WANTED, found) == []
-    require_match("file", WANTED, found)
+    file_tensors = {"a.bias": torch.zeros(2), "a.weight": torch.zeros(2, 3)}
+    assert match(WANTED, file_tensors) == []
+    require_match("file", WANTED, file_tensors)
 
 
 def test_all_kinds_of_difference_are_listed():
-    found = {"a.weight": torch.zeros(3, 2), "b": torch.tensor(1)}
-    assert match(WANTED, found) == [
+    file_tensors = {"a.weight": torch.zeros(3, 2), "b": torch.tensor(1)}
+    assert match(WANTED, file_tensors) == [
         Mismatch("a.bias", "float32 2", None),
         Mismatch("b", None, "int64 number"),
         Mismatch("a.weight", "float32 2x3", "float32 3x2"),
@@ -26,15 +26,15 @@ def test_all_kinds_of_difference_are_listed():
 
 
 def test_the_error_names_five_and_holds_all():
-    wanted = {f"layer{k}": torch.zeros(1) for k in range(7)}
+    expected = {f"layer{k}": torch.zeros(1) for k in range(7)}
     with pytest.raises(PellucidError) as info:
-        require_match("the/file.pth", wanted, {"x\n": torch.zeros(2)})
+        require_match("the/file.pth", expected, {"x\n": torch.zeros(2)})
     assert str(info.value) == (
         "the/file.pth does not fit the network: layer0 is missing; layer1 is missing; layer2 is missing; "
         "layer3 is missing; layer4 is missing; and 3 more, which --debug lists; give the file of this network"
     )
     assert isinstance(info.value, MismatchError)
-    assert [each.path for each in info.value.mismatches] == [*wanted, "x\n"]
+    assert [mismatch.path for mismatch in info.value.mismatches] == [*expected, "x\n"]
     assert str(info.value.mismatches[-1]) == "x\\n is not in the network"
     assert info.value.__notes__ == ["layer5 is missing", "layer6 is missing", "x\\n is not in the network"]
 

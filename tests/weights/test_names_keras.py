@@ -77,10 +77,10 @@ def test_a_bias_before_a_norm_goes_into_the_running_mean():
     naming = source_of(net, tensors, "file.h5").naming
     shortcut = "features.stage1.block1.residual.shortcut.norm.running_mean"
     expected = ["features.stem.conv.weight", "features.stem.norm.running_mean", shortcut]
-    found = settle(naming, expected, translate(naming, "resnet50", tensors)[0])
-    assert sorted(found) == sorted(expected)
-    assert found["features.stem.norm.running_mean"].tolist() == [9.0, 12.0]
-    assert found[shortcut].tolist() == [-2.5]
+    settled = settle(naming, expected, translate(naming, "resnet50", tensors)[0])
+    assert sorted(settled) == sorted(expected)
+    assert settled["features.stem.norm.running_mean"].tolist() == [9.0, 12.0]
+    assert settled[shortcut].tolist() == [-2.5]
     assert tensors["conv1_bn/conv1_bn/moving_mean:0"].tolist() == [10.0, 10.0]
 
 
@@ -95,15 +95,15 @@ def test_inception_is_counted_from_wherever_it_begins(first):
     }
     net = MODELS["inception_v3"](count_include_pad=False)
     source = source_of(net, names, "file.h5")
-    found = list(translate(source.naming, "inception_v3", names)[0])
-    assert found[0:2] == ["features.conv1.weight", "features.norm1.bias"]
-    assert found[8:12] == [
+    result = list(translate(source.naming, "inception_v3", names)[0])
+    assert result[0:2] == ["features.conv1.weight", "features.norm1.bias"]
+    assert result[8:12] == [
         "features.conv5.weight",
         "features.norm5.bias",
         "features.mixed5b.branch1x1.conv1.weight",
         "features.mixed5b.branch1x1.norm1.bias",
     ]
-    assert found[-1] == "features.mixed7c.branch_pool.norm.bias"
+    assert result[-1] == "features.mixed7c.branch_pool.norm.bias"
 
 
 def test_norms_that_do_not_scale_get_a_weight_of_one():
@@ -113,8 +113,8 @@ def test_norms_that_do_not_scale_get_a_weight_of_one():
         for leaf in ("beta", "moving_mean", "moving_variance")
     }
     naming = source_of(net, tensors, "file.h5").naming
-    found = settle(naming, [], translate(naming, "inception_v3", tensors)[0])
-    assert found["features.norm1.weight"].tolist() == [1.0] * 32
+    settled = settle(naming, [], translate(naming, "inception_v3", tensors)[0])
+    assert settled["features.norm1.weight"].tolist() == [1.0] * 32
 
 
 WRITE = """
@@ -151,8 +151,8 @@ def keras(script: str, weights: Path, folder: Path, backend: str) -> tuple[Tenso
     file = folder / "numbers.npz"
     own = {**os.environ, "KERAS_BACKEND": backend}
     subprocess.run([sys.executable, "-c", script, weights, file], env=own, check=True, capture_output=True)
-    found = np.load(file)
-    return torch.tensor(found["x"]).permute(0, 3, 1, 2), torch.tensor(found["y"])
+    loaded = np.load(file)
+    return torch.tensor(loaded["x"]).permute(0, 3, 1, 2), torch.tensor(loaded["y"])
 
 
 @pytest.fixture(scope="module")

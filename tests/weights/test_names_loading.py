@@ -63,7 +63,7 @@ def test_scores_for_other_classes_are_reported(squeezenet):
     net = squeezenet1_1(classes=5)
     with pytest.raises(MismatchError) as info:
         load_weights(net, init(net), squeezenet[0])
-    assert [str(one) for one in info.value.mismatches] == [
+    assert [str(mismatch) for mismatch in info.value.mismatches] == [
         "head.scores.weight is float32 1000x512x1x1, not float32 5x512x1x1",
         "head.scores.bias is float32 1000, not float32 5",
     ]
@@ -79,7 +79,7 @@ def test_all_differences_are_in_one_error(tmp_path):
     net = squeezenet1_1()
     with pytest.raises(MismatchError) as info:
         load_weights(net, init(net), tmp_path / "a.safetensors")
-    assert [str(one) for one in info.value.mismatches] == [
+    assert [str(mismatch) for mismatch in info.value.mismatches] == [
         "features.conv1.bias is missing",
         "more is not in the network",
         "features.fire2.squeeze.bias is float32 17, not float32 16",
@@ -150,7 +150,7 @@ def test_an_unknown_part_is_reported(squeezenet):
 def test_each_published_file_has_its_network_and_its_images(name):
     model, _, form = name.partition("-")
     library = "Keras" if form.startswith("keras") else "torchvision"
-    (naming,) = (one for one in NAMINGS if model in one.models and one.library.startswith(library))
+    (naming,) = (naming for naming in NAMINGS if model in naming.models and naming.library.startswith(library))
     MODELS[model](**naming.options)
     assert naming.inputs is not None
     assert (naming.inputs.order == "BGR") == (model.startswith(("vgg", "resnet")) and "keras" in name)
@@ -169,7 +169,7 @@ def test_each_published_file_has_its_network_and_its_images(name):
     ],
 )
 def test_the_numbers_of_a_red_pixel(library, model, expected):
-    inputs = next(one.inputs for one in NAMINGS if model in one.models and one.library.startswith(library))
+    inputs = next(naming.inputs for naming in NAMINGS if model in naming.models and naming.library.startswith(library))
     assert inputs is not None
     scaled = [(value - mean) / std for value, mean, std in zip((1, 0, 0), inputs.mean, inputs.std, strict=True)]
     assert scaled == pytest.approx(expected, abs=1e-4)

@@ -54,9 +54,9 @@ def test_a_file_fits_its_network(name, options, shapes, library, prefix):
     source = source_of(net, tensors, "file.pth")
     assert (source.model, source.naming.library) == (name, library)
     known, unknown = translate(source.naming, name, tensors)
-    wanted = flatten(params)
+    expected = flatten(params)
     assert unknown == {}
-    assert match(wanted, settle(source.naming, wanted, known)) == []
+    assert match(expected, settle(source.naming, expected, known)) == []
 
 
 @pytest.mark.parametrize(
@@ -114,6 +114,6 @@ def test_a_tensor_without_a_place_is_surplus(name, stray):
     params, _ = meta(net, (3, SIDES.get(name, 224), SIDES.get(name, 224)))
     naming = source_of(net, tensors, "file.pth").naming
     known, unknown = translate(naming, name, tensors)
-    wanted = flatten(params)
-    differences = match(wanted, {**settle(naming, wanted, known), **unknown})
+    expected = flatten(params)
+    differences = match(expected, {**settle(naming, expected, known), **unknown})
     assert [difference.expected for difference in differences] == [None]

@@ -37,14 +37,14 @@ def test_every_number_type_raw_and_in_fields(kind, raw, tmp_path):
     values = [1, 0, 1, 0, 1, 1] if kind == TensorProto.BOOL else [1, 0, 3, 100, 7, 20]
     if kind not in (TensorProto.BOOL, TensorProto.UINT8):
         values[1] = -5
-    wanted = torch.tensor(values).to(TYPES[kind]).reshape(2, 3)
-    given = wanted.flatten().tolist()
+    expected = torch.tensor(values).to(TYPES[kind]).reshape(2, 3)
+    given = expected.flatten().tolist()
     if raw:
-        given = wanted.flatten().view(torch.uint8).numpy().tobytes()
+        given = expected.flatten().view(torch.uint8).numpy().tobytes()
     onnx.save(model([helper.make_tensor("w", kind, [2, 3], given, raw=raw)]), tmp_path / "a.onnx")
-    found = open_weights(tmp_path / "a.onnx")["w"]
-    assert found.dtype == wanted.dtype
-    assert torch.equal(found, wanted)
+    tensors = open_weights(tmp_path / "a.onnx")["w"]
+    assert tensors.dtype == expected.dtype
+    assert torch.equal(tensors, expected)
 
 
 def test_nodes_inputs_and_numbers_without_shape_are_passed_over(tmp_path):
@@ -56,11 +56,11 @@ def test_nodes_inputs_and_numbers_without_shape_are_passed_over(tmp_path):
         numpy_helper.from_array(np.zeros((0, 2), np.float32), "empty"),
     ]
     onnx.save(model(initializers, (node,)), tmp_path / "a.onnx")
-    found = open_weights(tmp_path / "a.onnx")
-    assert list(found) == ["w", "scale", "empty"]
-    assert torch.equal(found["w"], torch.tensor(weight))
-    assert found["scale"].item() == 2.5
-    assert found["empty"].shape == (0, 2)
+    tensors = open_weights(tmp_path / "a.onnx")
+    assert list(tensors) == ["w", "scale", "empty"]
+    assert torch.equal(tensors["w"], torch.tensor(weight))
+    assert tensors["scale"].item() == 2.5
+    assert tensors["empty"].shape == (0, 2)
 
 
 def _external() -> TensorProto:
@@ -112,9 +112,9 @@ def test_values_that_do_not_fit_their_type(tmp_path, refused: Refused):
 
 
 def test_sparse_weights(tmp_path, refused: Refused):
-    made = model([])
-    made.graph.sparse_initializer.add()
-    onnx.save(made, tmp_path / "a.onnx")
+    onnx_model = model([])
+    onnx_model.graph.sparse_initializer.add()
+    onnx.save(onnx_model, tmp_path / "a.onnx")
     assert "sparse" in refused(tmp_path / "a.onnx")
 
 

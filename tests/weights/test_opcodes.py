@@ -27,11 +27,11 @@ def tensor(offset: bytes, shape: bytes, strides: bytes, storage: bytes = STORAGE
 
 
 def test_a_tensor_is_described():
-    found = interpret(stream(tensor(b"K\x01", b"K\x02K\x02\x86", b"K\x02K\x01\x86")))
+    values = interpret(stream(tensor(b"K\x01", b"K\x02K\x02\x86", b"K\x02K\x01\x86")))
     storage = Storage("0", torch.float32, 6)
-    assert found.value == StorageView(storage, 1, (2, 2), (2, 1))
-    assert found.storages == {"0": storage}
-    assert found.value.numel == 4
+    assert values.value == StorageView(storage, 1, (2, 2), (2, 1))
+    assert values.storages == {"0": storage}
+    assert values.value.numel == 4
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -43,9 +43,9 @@ def test_plain_values_equal_those_of_pickle(protocol):
         "long": list(range(3000)),
     }
     data = pickle.dumps(value, protocol)
-    found = interpret(b"xyz" + data + b"more", 3)
-    assert found.value == value
-    assert found.end == 3 + len(data)
+    values = interpret(b"xyz" + data + b"more", 3)
+    assert values.value == value
+    assert values.end == 3 + len(data)
 
 
 COMMAND = b"X\x06\0\0\0touch "

@@ -21,28 +21,28 @@ NAMES = ("PyTorch, zip", "PyTorch, before 1.6", "safetensors", "Keras, HDF5", "O
 def test_the_same_tensors_come_out_of_every_format_whatever_the_name(kind, name, tmp_path):
     path = write(kind, tmp_path / "weights.jpg")
     assert format_name(path) == name
-    found = open_weights(path)
-    assert found.keys() == ORDINARY.keys()
+    tensors = open_weights(path)
+    assert tensors.keys() == ORDINARY.keys()
     for key, tensor in ORDINARY.items():
-        assert found[key].dtype == tensor.dtype
-        assert torch.equal(found[key], tensor), key
+        assert tensors[key].dtype == tensor.dtype
+        assert torch.equal(tensors[key], tensor), key
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_tensors_are_contiguous_and_can_be_written_without_changing_each_other(kind, tmp_path):
-    found = open_weights(write(kind, tmp_path / "weights"))
-    found["conv.bias"].fill_(9.0)
-    assert all(tensor.is_contiguous() for tensor in found.values())
-    assert torch.equal(found["conv.weight"], ORDINARY["conv.weight"])
+    tensors = open_weights(write(kind, tmp_path / "weights"))
+    tensors["conv.bias"].fill_(9.0)
+    assert all(tensor.is_contiguous() for tensor in tensors.values())
+    assert torch.equal(tensors["conv.weight"], ORDINARY["conv.weight"])
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_was_read_stays_when_the_file_changes(kind, tmp_path):
     path = write(kind, tmp_path / "weights")
-    found = open_weights(path)
+    tensors = open_weights(path)
     with path.open("r+b") as file:
         file.write(bytes(path.stat().st_size))
-    assert torch.equal(found["conv.weight"], ORDINARY["conv.weight"])
+    assert torch.equal(tensors["conv.weight"], ORDINARY["conv.weight"])
 
 
 def test_no_file_of_that_name(tmp_path):

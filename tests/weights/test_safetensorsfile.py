@@ -31,9 +31,9 @@ def entry(shape: list[int], begin: int, end: int, dtype: str = "F32") -> dict[st
 def test_every_number_type_with_a_description_beside_it(dtype, tmp_path):
     tensors = {"a": torch.arange(6).reshape(2, 3).to(dtype), "empty": torch.empty(0, 4, dtype=dtype)}
     safetensors.torch.save_file(tensors, tmp_path / "a", {"format": "pt"})
-    found = open_weights(tmp_path / "a")
-    assert found.keys() == tensors.keys()
-    assert all(found[name].dtype == dtype and torch.equal(found[name], tensors[name]) for name in tensors)
+    result = open_weights(tmp_path / "a")
+    assert result.keys() == tensors.keys()
+    assert all(result[name].dtype == dtype and torch.equal(result[name], tensors[name]) for name in tensors)
 
 
 LIES = {

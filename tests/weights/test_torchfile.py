@@ -16,11 +16,11 @@ from tests.weights.conftest import Refused
 from tests.weights.samples import ORDINARY, write
 
 
-def same(path: Path, wanted: dict[str, Tensor]) -> bool:
-    found = open_weights(path)
-    return list(found) == list(wanted) and all(
-        found[name].dtype == tensor.dtype and torch.equal(found[name], tensor.contiguous())
-        for name, tensor in wanted.items()
+def same(path: Path, expected: dict[str, Tensor]) -> bool:
+    tensors = open_weights(path)
+    return list(tensors) == list(expected) and all(
+        tensors[name].dtype == tensor.dtype and torch.equal(tensors[name], tensor.contiguous())
+        for name, tensor in expected.items()
     )
 
 
@@ -62,9 +62,9 @@ def test_views_of_one_storage_become_separate_tensors(new, tmp_path):
     path = tmp_path / "a.pth"
     torch.save(views, path, _use_new_zipfile_serialization=new)
     assert same(path, views)
-    found = open_weights(path)
-    found["tied"].zero_()
-    assert torch.equal(found["part"], base[5:9])
+    tensors = open_weights(path)
+    tensors["tied"].zero_()
+    assert torch.equal(tensors["part"], base[5:9])
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model", "model_state_dict"])

@@ -127,26 +127,26 @@ class ImageRecord:
             mask.copy_(fill_spans(self.spans(instance), self.size, size))
         return masks
 
-    def mask(self, one: Instance) -> Tensor:
+    def mask(self, instance: Instance) -> Tensor:
         """Return the mask (H, W) of an instance; raise PellucidError if it has no outline."""
-        return fill_spans(self.spans(one), self.size)
+        return fill_spans(self.spans(instance), self.size)
 
-    def polygons(self, one: Instance) -> Polygons:
+    def polygons(self, instance: Instance) -> Polygons:
         """Return the outline of an instance as polygons; of an RLE, along the sides of its pixels."""
-        if isinstance(one.outline, tuple):
-            return one.outline
-        spans, height = self.spans(one), self.size[0]
+        if isinstance(instance.outline, tuple):
+            return instance.outline
+        spans, height = self.spans(instance), self.size[0]
         x0, _, x1, _ = span_box(spans, height)
         columns = fill_spans(spans - x0 * height, (height, x1 - x0))
         return tuple(tuple(v + x0 * (k % 2 == 0) for k, v in enumerate(line)) for line in outline_polygons(columns))
 
-    def spans(self, one: Instance) -> np.ndarray:
+    def spans(self, instance: Instance) -> np.ndarray:
         """Return the spans (n, 2) of an instance's mask, see `fill_spans`; PellucidError if it has no outline."""
-        if one.outline is None:
+        if instance.outline is None:
             raise PellucidError(f"{self.file} has an object without an outline in {self.image}; read it without masks")
-        if isinstance(one.outline, str):
-            return run_spans(decompress(one.outline), self.size)
-        return polygon_spans(one.outline, self.size)
+        if isinstance(instance.outline, str):
+            return run_spans(decompress(instance.outline), self.size)
+        return polygon_spans(instance.outline, self.size)
 
 
 @dataclass(frozen=True)
@@ -185,11 +185,11 @@ def size_fault(record: ImageRecord, size: tuple[int, int]) -> str:
 
 def refuse(faults: Iterable[AnnotationFault], advice: str = "correct the file") -> None:
     """Raise PellucidError if a fault has the effect "refused"; the message names the first and counts the others."""
-    found = [fault for fault in faults if fault.effect == "refused"]
-    if found:
-        others = fault_count(found) - 1
-        more = f" (and {others:,} more)" if others else ""
-        raise PellucidError(f"{found[0]}{more}; {advice}; `pellucid data lint` lists the faults of the files")
+    refused = [fault for fault in faults if fault.effect == "refused"]
+    if refused:
+        others = fault_count(refused) - 1
+        remark = f" (and {others:,} more)" if others else ""
+        raise PellucidError(f"{refused[0]}{remark}; {advice}; `pellucid data lint` lists the faults of the files")
 
 
 def summary(faults: Iterable[AnnotationFault]) -> str:
@@ -197,10 +197,10 @@ def summary(faults: Iterable[AnnotationFault]) -> str:
     changes = {"dropped": "left out", "changed": "clipped to its image"}
     parts: list[str] = []
     for effect, change in changes.items():
-        found = [fault for fault in faults if fault.effect == effect]
-        if found:
-            n = fault_count(found)
-            parts.append(f"{plural(n, 'object')} {change} ({'first ' if n > 1 else ''}{found[0]})")
+        matching = [fault for fault in faults if fault.effect == effect]
+        if matching:
+            n = fault_count(matching)
+            parts.append(f"{plural(n, 'object')} {change} ({'first ' if n > 1 else ''}{matching[0]})")
     return "; ".join(parts)
 
 
@@ -233,12 +233,12 @@ class Faults:
     @property
     def listed(self) -> tuple[AnnotationFault, ...]:
         """The faults, with one at the end for all others of an effect."""
-        more: list[AnnotationFault] = []
+        further: list[AnnotationFault] = []
         for effect, first in self._more.items():
             number = self._counts[effect] - MAX_FAULTS
             reason = f"the first of {number:,} more faults that are not listed"
-            more.append(AnnotationFault(first.file, first.line, reason, effect, count=number))
-        return (*self._listed, *more)
+            further.append(AnnotationFault(first.file, first.line, reason, effect, count=number))
+        return (*self._listed, *further)
 
     def add(
         self,
@@ -310,7 +310,7 @@ def polygons_of(value: object, size: tuple[int, int]) -> Polygons:
     """Return checked polygons; PellucidError for other values and for points far outside an image (H, W)."""
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
         raise PellucidError(f"mask is {value!r:.40}; give polygons or an RLE")
-    found: list[tuple[float, ...]] = []
+    polygons: list[tuple[float, ...]] = []
     for polygon in value:
         points = numbers(polygon)
         if points is None or len(points) < 6 or len(points) % 2:
@@ -318,8 +318,8 @@ def polygons_of(value: object, size: tuple[int, int]) -> Polygons:
         limits = (size[1], size[0])
         if any(not -limits[k % 2] <= coordinate <= 2 * limits[k % 2] for k, coordinate in enumerate(points)):
             raise PellucidError(f"polygon has points far outside the image of {size[1]}x{size[0]}")
-        found.append(points)
-    return tuple(found)
+        polygons.append(points)
+    return tuple(polygons)
 
 
 def stated_size(height: object, width: object) -> tuple[int, int] | None:

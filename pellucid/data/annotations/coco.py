@@ -54,8 +54,8 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
 def write(parts: Mapping[str, Annotations], out: Path) -> None:
     """Write one file for each part, with everything that the annotations contain."""
     make_folder(out)
-    for part, found in parts.items():
-        write_atomically(out / f"{part or 'annotations'}.json", json.dumps(document(found)).encode())
+    for part, annotations in parts.items():
+        write_atomically(out / f"{part or 'annotations'}.json", json.dumps(document(annotations)).encode())
 
 
 def document(annotations: Annotations) -> dict[str, Any]:
@@ -177,19 +177,19 @@ class _File:
 
     def _read_images(self) -> dict[int, tuple[str, tuple[int, int]]]:
         """Return the path in the tree and the size (H, W) of each image by id."""
-        index, found = ImageIndex(self.tree), dict[int, tuple[str, tuple[int, int]]]()
+        index, images = ImageIndex(self.tree), dict[int, tuple[str, tuple[int, int]]]()
         for entry in self._dicts(self.images, "image"):
             key, name = entry.get("id"), entry.get("file_name")
-            if type(key) is not int or key in found or not isinstance(name, str):
+            if type(key) is not int or key in images or not isinstance(name, str):
                 self._refuse("image", entry, "needs a unique integer id and a file_name")
                 continue
             try:
                 file = index.named(name, self.name)
-                found[key] = file, stated_size(entry.get("height"), entry.get("width")) or index.size(file)
+                images[key] = file, stated_size(entry.get("height"), entry.get("width")) or index.size(file)
             except PellucidError as error:
                 self._refuse("image", entry, str(error))
                 self.refused_images.add(key)
-        return found
+        return images
 
     def _instance(self, item: dict[str, Any], images: dict[int, tuple[str, tuple[int, int]]]) -> Instance | None:
         """Return one annotation, None if its box is empty or outside the image; PellucidError for invalid values."""
@@ -226,18 +226,18 @@ class _File:
             )
         return tuple(value if points[k - k % 3 + 2] else 0.0 for k, value in enumerate(points))
 
-    def _dicts(self, values: list[Any], what: str) -> list[dict[str, Any]]:
+    def _dicts(self, values: list[Any], key: str) -> list[dict[str, Any]]:
         for k, value in enumerate(values):
             if not isinstance(value, dict):
-                self.faults.add(f"{self.where}, {what} {k}", None, f"is {value!r:.40}, not a JSON object", "refused")
+                self.faults.add(f"{self.where}, {key} {k}", None, f"is {value!r:.40}, not a JSON object", "refused")
         return [value for value in values if isinstance(value, dict)]
 
-    def _refuse(self, what: str, item: dict[str, Any], reason: str) -> None:
-        self.faults.add(f"{self.where}, {_item_name(what, item)}", None, reason, "refused")
+    def _refuse(self, kind: str, item: dict[str, Any], reason: str) -> None:
+        self.faults.add(f"{self.where}, {_item_name(kind, item)}", None, reason, "refused")
 
 
-def _item_name(what: str, item: dict[str, Any]) -> str:
-    return f"{what} {item.get('id')!r:.40}"
+def _item_name(kind: str, item: dict[str, Any]) -> str:
+    return f"{kind} {item.get('id')!r:.40}"
 
 
 def load_json(data: bytes, where: str) -> Any:

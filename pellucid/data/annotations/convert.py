@@ -71,31 +71,32 @@ def convert(path: str | os.PathLike[str], out: str | os.PathLike[str], form: str
     with open_tree(path) as tree:
         source, parts = find_format(tree)
         names = sorted(parts, key=lambda part: part != TRAIN) or [""]  # the training part defines the classes
-        found: dict[str, Annotations] = {}
+        annotations_by_part: dict[str, Annotations] = {}
         for part in names:
-            first = next(iter(found.values()), None)
-            found[part] = read_annotations(tree, part, None if first is None else first.classes)
-            refuse(found[part].faults)
-            if not found[part].records:
+            first = next(iter(annotations_by_part.values()), None)
+            annotations_by_part[part] = read_annotations(tree, part, None if first is None else first.classes)
+            refuse(annotations_by_part[part].faults)
+            if not annotations_by_part[part].records:
                 raise PellucidError(f"{path}: part {part!r} has no images; add some, or remove its annotations")
-        paths = _output_paths(found, target)
-        _check_sizes(tree, found)
-        _check_names(tree, found, target)
-        _check_mask_sides(tree, found, target)
+        paths = _output_paths(annotations_by_part, target)
+        _check_sizes(tree, annotations_by_part)
+        _check_names(tree, annotations_by_part, target)
+        _check_mask_sides(tree, annotations_by_part, target)
         with _replacing(folder) as temporary:
-            target.write(found, temporary)
+            target.write(annotations_by_part, temporary)
             for target_path, image in paths.items():
                 make_folder((temporary / target_path).parent)
                 write_atomically(temporary / target_path, tree.read(image), durable=False)
     faults = Faults()
-    for annotations in found.values():
+    for annotations in annotations_by_part.values():
         faults.extend(annotations.faults)
-    lost = _lost(found, target)
-    if replaced := _replaced_boxes(found, target, faults):
+    lost = _lost(annotations_by_part, target)
+    if replaced := _replaced_boxes(annotations_by_part, target, faults):
         lost["box"] = replaced
-    images = {part: len(annotations.records) for part, annotations in found.items()}
+    images = {part: len(annotations.records) for part, annotations in annotations_by_part.items()}
     objects = {
-        part: sum(len(record.instances) for record in annotations.records) for part, annotations in found.items()
+        part: sum(len(record.instances) for record in annotations.records)
+        for part, annotations in annotations_by_part.items()
     }
     return Converted(source, images, objects, lost, faults.listed)
 
@@ -105,9 +106,9 @@ def _replacing(folder: Path) -> Iterator[Path]:
     """Return a context manager with a new folder that replaces `folder` at the end, and is removed after an error."""
     folder = folder.resolve()
     make_folder(folder.parent)
-    for other in folder.parent.glob(f".{escape(folder.name)}.*.tmp"):
-        if not _is_running(other.name.split(".")[-2]):  # left by a process that was killed
-            shutil.rmtree(other, ignore_errors=True)
+    for leftover in folder.parent.glob(f".{escape(folder.name)}.*.tmp"):
+        if not _is_running(leftover.name.split(".")[-2]):  # left by a process that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         yield make_folder(temporary)
@@ -153,11 +154,11 @@ def _check_names(tree: Tree, parts: Mapping[str, Annotations], target: Annotatio
                 )
 
 
-def _check_mask_sides(tree: Tree, found: Mapping[str, Annotations], target: AnnotationFormat) -> None:
+def _check_mask_sides(tree: Tree, annotations_by_part: Mapping[str, Annotations], target: AnnotationFormat) -> None:
     """Raise PellucidError for masks whose outlines take very long to follow, if the format writes them as polygons."""
     if not target.masks_as_polygons:
         return
-    parts = [annotations for annotations in found.values() if "masks" in target.written(annotations)]
+    parts = [annotations for annotations in annotations_by_part.values() if "masks" in target.written(annotations)]
     total, images = 0, sum(len(annotations.records) for annotations in parts)
     limit = SIDES + SIDES_PER_IMAGE * images + SIDES_PER_BYTE * tree.document_bytes
     for record in (record for annotations in parts for record in annotations.records):

@@ -21,10 +21,10 @@ def part_of(name: str) -> str:
 
 def by_part(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Return files by the part in their paths, see `part_of`."""
-    found: dict[str, list[str]] = {}
+    names_by_part: dict[str, list[str]] = {}
     for name in names:
-        found.setdefault(part_of(name), []).append(name)
-    return {part: tuple(files) for part, files in found.items()}
+        names_by_part.setdefault(part_of(name), []).append(name)
+    return {part: tuple(files) for part, files in names_by_part.items()}
 
 
 class ImageIndex:
@@ -43,8 +43,8 @@ class ImageIndex:
     def named(self, name: str, annotations: str) -> str:
         """Return the image whose path ends with `name`; PellucidError unless exactly one is closest."""
         path = PurePosixPath(name.replace("\\", "/"))
-        found = [candidate for candidate in self._by_name.get(path.name, ()) if f"/{candidate}".endswith(f"/{path}")]
-        return self._closest(found, f"image {name!r:.200}", annotations)
+        matching = [candidate for candidate in self._by_name.get(path.name, ()) if f"/{candidate}".endswith(f"/{path}")]
+        return self._closest(matching, f"image {name!r:.200}", annotations)
 
     def of_stem(self, stem: str, annotations: str) -> str:
         """Return the image with this name without suffix; PellucidError unless exactly one is closest."""

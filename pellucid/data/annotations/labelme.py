@@ -48,7 +48,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
     classes: the allowed class names, indexed by label; by default all names in the files, sorted.
     """
     faults, index = Faults(), ImageIndex(tree)
-    found: dict[str, tuple[str, tuple[int, int], list[list[tuple[int, dict[str, Any]]]]]] = {}
+    images: dict[str, tuple[str, tuple[int, int], list[list[tuple[int, dict[str, Any]]]]]] = {}
     points: dict[str, None] = {}
     named: set[str] = set()
     for name in files:
@@ -59,7 +59,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
             faults.add(where, None, str(error), "refused")
             continue
         groups = _groups(shapes, where, faults)
-        found[name] = image, size, groups
+        images[name] = image, size, groups
         for group in groups:
             points.update(dict.fromkeys(shape["label"] for _, shape in group if shape["shape_type"] == "point"))
             named |= {shape["label"] for _, shape in group if shape["shape_type"] != "point"}
@@ -69,7 +69,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
     labels = {name: k for k, name in enumerate(order)}
     indices = {name: k for k, name in enumerate(points)}
     records: list[ImageRecord] = []
-    for k, (name, (image, size, groups)) in enumerate(found.items()):
+    for k, (name, (image, size, groups)) in enumerate(images.items()):
         instances: list[Instance] = []
         for group in groups:
             where = f"{tree.where(name)}, shape {group[0][0]}"
@@ -91,12 +91,14 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
 
 def write(parts: Mapping[str, Annotations], out: Path) -> None:
     """Write one file beside each image, with everything that the annotations contain except COCO's ids."""
-    for part, found in parts.items():
+    for part, annotations in parts.items():
         folder = make_folder(out / part)
-        for record in found.records:
+        for record in annotations.records:
             name = PurePosixPath(record.image)
             shapes = [
-                shape for k, instance in enumerate(record.instances) for shape in _shapes(record, instance, found, k)
+                shape
+                for k, instance in enumerate(record.instances)
+                for shape in _shapes(record, instance, annotations, k)
             ]
             content = {
                 "version": _VERSION,

@@ -23,8 +23,8 @@ FORMATS: Mapping[str, AnnotationFormat] = {one.FORMAT.name: one.FORMAT for one i
 def find_format(tree: Tree) -> tuple[str, dict[str, tuple[str, ...]]]:
     """Return the name of the format of a tree's annotations and its files by part; ("", {}) without annotations."""
     for name, form in FORMATS.items():
-        if found := form.parts(tree):
-            return name, found
+        if parts := form.parts(tree):
+            return name, parts
     return "", {}
 
 
@@ -59,11 +59,11 @@ def read_annotations(tree: Tree, part: str = "", classes: Sequence[str] | None =
         classes = read(tree, parts[TRAIN], None).classes
     if not parts[part]:
         raise PellucidError(f"{tree.path} has no images in part {part!r}; name some in its list, or remove the list")
-    found = read(tree, parts[part], classes)
-    if len(found.classes) > MAX_CLASSES:
-        raise PellucidError(f"{tree.path} has {len(found.classes)} classes, above the limit of {MAX_CLASSES}")
-    _check_polygon_lengths(tree, parts[part], found)
-    return found
+    annotations = read(tree, parts[part], classes)
+    if len(annotations.classes) > MAX_CLASSES:
+        raise PellucidError(f"{tree.path} has {len(annotations.classes)} classes, above the limit of {MAX_CLASSES}")
+    _check_polygon_lengths(tree, parts[part], annotations)
+    return annotations
 
 
 def _check_polygon_lengths(tree: Tree, files: Sequence[str], annotations: Annotations) -> None:

@@ -64,28 +64,28 @@ def lint(path: str | os.PathLike[str], progress: Callable[[int, int], None] | No
         if not form:
             folders = mask_parts(path)
             return _lint_masks(path, folders, progress) if folders else _lint_images(tree, progress)
-        found: dict[str, Annotations] = {}
+        annotations_by_part: dict[str, Annotations] = {}
         faults = Faults()
         for part in sorted(parts, key=lambda part: part != TRAIN) or [""]:
-            classes = next((annotations.classes for annotations in found.values()), None)
+            classes = next((annotations.classes for annotations in annotations_by_part.values()), None)
             try:
-                found[part] = read_annotations(tree, part, classes)
+                annotations_by_part[part] = read_annotations(tree, part, classes)
             except PellucidError as error:
                 if not parts:
                     raise
                 faults.add(str(tree.path), None, f"part {part!r}: {error}", "refused")
                 continue
-            faults.extend(found[part].faults)
-            for record in found[part].records:
+            faults.extend(annotations_by_part[part].faults)
+            for record in annotations_by_part[part].records:
                 faults.extend(_record_faults(record))
-        faults.extend(_image_faults(tree, found, progress))
+        faults.extend(_image_faults(tree, annotations_by_part, progress))
     counts = {
         part: LintedPart(
             len(annotations.records),
             sum(len(record.instances) for record in annotations.records),
             sum(not record.instances for record in annotations.records),
         )
-        for part, annotations in found.items()
+        for part, annotations in annotations_by_part.items()
     }
     return Linted(form, counts, faults.listed)
 
@@ -104,8 +104,8 @@ def _lint_masks(
                 faults.add(str(path), None, f"part {part!r}: {error}", "refused")
         done, count = 0, sum(map(len, sources.values()))
         for source in sources.values():
-            with attempts(source.example, range(len(source))) as found:
-                for k, read in found:
+            with attempts(source.example, range(len(source))) as results:
+                for k, read in results:
                     if isinstance(read, PellucidError):
                         where = source.tree.where(source.names[k])
                         faults.add(where, None, str(read).removeprefix(f"{where} "), "refused")
@@ -125,8 +125,8 @@ def _lint_images(tree: Tree, progress: Callable[[int, int], None] | None) -> Lin
         decode(tree.read(name), tree.where(name), None, "RGB")
 
     faults = Faults()
-    with attempts(check, names) as found:
-        for done, (name, error) in enumerate(found, start=1):
+    with attempts(check, names) as results:
+        for done, (name, error) in enumerate(results, start=1):
             if error is not None:
                 where = tree.where(name)
                 faults.add(where, None, str(error).removeprefix(f"{where} "), "refused")
@@ -141,11 +141,11 @@ def _record_faults(record: ImageRecord) -> Iterator[AnnotationFault]:
     if not instances:
         yield AnnotationFault(where, None, "image has no objects", "listed")
         return
-    for one, other, relation in _duplicates(instances):
+    for index, duplicate, relation in _duplicates(instances):
         yield AnnotationFault(
-            record.file if one.line is not None else where,
-            one.line,
-            f"box {_box_text(one)} is {relation} to {_box_text(other)} of the same class",
+            record.file if index.line is not None else where,
+            index.line,
+            f"box {_box_text(index)} is {relation} to {_box_text(duplicate)} of the same class",
             "listed",
         )
     height, width = record.size
@@ -196,11 +196,13 @@ def _mask_faults(record: ImageRecord, instance: Instance, where: str) -> Iterato
 
 
 def _image_faults(
-    tree: Tree, found: dict[str, Annotations], progress: Callable[[int, int], None] | None
+    tree: Tree, annotations_by_part: dict[str, Annotations], progress: Callable[[int, int], None] | None
 ) -> Iterator[AnnotationFault]:
     """Yield the faults of the images: unreadable, of another size, without annotations, or duplicated."""
-    part_of = {record.image: part for part, annotations in found.items() for record in annotations.records}
-    records = {record.image: record for annotations in found.values() for record in annotations.records}
+    part_of = {
+        record.image: part for part, annotations in annotations_by_part.items() for record in annotations.records
+    }
+    records = {record.image: record for annotations in annotations_by_part.values() for record in annotations.records}
     index = ImageIndex(tree)
     for image in index.images:
         if image not in records:
@@ -219,8 +221,8 @@ def _image_faults(
             yield AnnotationFault(tree.where(image), None, reason, "refused")
     exact = exact_duplicates(surveyed.digests)
     pairs = {(pair.first, pair.second) for pair in exact}
-    near = [pair for pair in near_duplicates(surveyed.small) if (pair.first, pair.second) not in pairs]
-    for pair in [*exact, *near]:
+    similar = [pair for pair in near_duplicates(surveyed.small) if (pair.first, pair.second) not in pairs]
+    for pair in [*exact, *similar]:
         first, second = surveyed.files[pair.first], surveyed.files[pair.second]
         across_parts, is_same = part_of[first] != part_of[second], (pair.first, pair.second) in pairs
         if is_same or across_parts:

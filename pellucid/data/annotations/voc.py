@@ -46,14 +46,14 @@ def parts(tree: Tree) -> dict[str, tuple[str, ...]]:
     lists = [name for name in tree.names if f"/{name}".partition(_LISTS)[2] in {f"{part}.txt" for part in PARTS}]
     if not (files and lists):
         return by_part(files)
-    found: dict[str, tuple[str, ...]] = {}
+    names_by_part: dict[str, tuple[str, ...]] = {}
     by_stem = {PurePosixPath(name).stem: name for name in files}
     folder = str(PurePosixPath(files[0]).parent)
     for name in lists:
         lines = tree.document(name).decode("utf-8", "replace").splitlines()
         stems = [line.strip() if line.strip() in by_stem else line.split()[0] for line in lines if line.strip()]
-        found[PurePosixPath(name).stem] = tuple(by_stem.get(stem, f"{folder}/{stem}.xml") for stem in stems)
-    return found
+        names_by_part[PurePosixPath(name).stem] = tuple(by_stem.get(stem, f"{folder}/{stem}.xml") for stem in stems)
+    return names_by_part
 
 
 def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None) -> Annotations:
@@ -84,8 +84,8 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
             except PellucidError as error:
                 faults.add(where, 1, str(error), "refused")
                 continue
-            found = instances(roots[name], size, labels, where, faults)
-            records.append(ImageRecord(image, size, found, where, k + 1))
+            objects = instances(roots[name], size, labels, where, faults)
+            records.append(ImageRecord(image, size, objects, where, k + 1))
     return Annotations(order, tuple(records), faults.listed, (), tuple(range(1, len(order) + 1)))
 
 
@@ -110,13 +110,13 @@ def holds_image(name: str) -> bool:
 def write(parts: Mapping[str, Annotations], out: Path) -> None:
     """Write an XML file for each image and a list for each named part; masks and key-points are not written."""
     folder = make_folder(out / "Annotations")
-    for part, found in parts.items():
-        for record in found.records:
+    for part, annotations in parts.items():
+        for record in annotations.records:
             name = PurePosixPath(record.image)
             path = folder / name.with_suffix(".xml").name
-            write_atomically(path, _document(record, found.classes), durable=False)
+            write_atomically(path, _document(record, annotations.classes), durable=False)
         if part:
-            stems = [PurePosixPath(record.image).stem for record in found.records]
+            stems = [PurePosixPath(record.image).stem for record in annotations.records]
             lists = make_folder(out / _LISTS)
             write_atomically(lists / f"{part}.txt", "".join(f"{stem}\n" for stem in stems).encode())
 
@@ -154,15 +154,17 @@ class Element:
 
     def first(self, *path: str) -> "Element | None":
         """Return the first element at a path of tags below this one, None if there is none."""
-        found: Element | None = self
+        current: Element | None = self
         for tag in path:
-            found = None if found is None else next((element for element in found.below if element.tag == tag), None)
-        return found
+            current = (
+                None if current is None else next((element for element in current.below if element.tag == tag), None)
+            )
+        return current
 
     def value(self, *path: str) -> str:
         """Return the text at a path of tags, "" if there is none."""
-        found = self.first(*path)
-        return "" if found is None else found.text.strip()
+        element = self.first(*path)
+        return "" if element is None else element.text.strip()
 
 
 def parse(data: bytes) -> Element:
@@ -208,7 +210,7 @@ def instances(
 ) -> tuple[Instance, ...]:
     """Return the valid objects of a file, and add the faults of others to `faults`. classes: labels by name."""
     origin = int(root.value("source", "annotation").startswith(_ORIGINAL))  # the VOC challenges count pixels from 1
-    found: list[Instance] = []
+    objects: list[Instance] = []
     for element in root.below:
         if element.tag != "object":
             if element.first("bndbox"):
@@ -233,11 +235,11 @@ def instances(
             faults.add(where, element.line, f"<difficult> is {difficult!r:.40}; give 0 or 1", "refused")
             continue
         box = faults.box(stated, size, where, line)
-        if box is not None and len(found) == MAX_OBJECTS:
+        if box is not None and len(objects) == MAX_OBJECTS:
             faults.add(where, element.line, f"image has more than {MAX_OBJECTS} objects", "refused")
         elif box is not None:
-            found.append(Instance(box, classes[name], crowd=difficult == "1", line=line))
-    return tuple(found)
+            objects.append(Instance(box, classes[name], crowd=difficult == "1", line=line))
+    return tuple(objects)
 
 
 def names(root: Element) -> set[str]:

@@ -71,7 +71,7 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
         except PellucidError as error:
             faults.add(tree.where(image), None, str(error), "refused")
             continue
-        found: list[Instance] = []
+        objects: list[Instance] = []
         text = tree.document(labels).decode("utf-8", "replace") if labels in paths else ""
         for line, words in enumerate(text.splitlines(), 1):
             try:
@@ -80,11 +80,11 @@ def read(tree: Tree, files: Sequence[str], classes: Sequence[str] | None = None)
                 faults.add(tree.where(labels), line, str(error), "refused")
                 continue
             inner = None if box is None else faults.box(box, size, tree.where(labels), line)
-            if inner is not None and len(found) == MAX_OBJECTS:
+            if inner is not None and len(objects) == MAX_OBJECTS:
                 faults.add(tree.where(labels), line, f"image has more than {MAX_OBJECTS} objects", "refused")
             elif inner is not None and names[label] in label_of:
-                found.append(Instance(inner, label_of[names[label]], outline, keypoints, line=line))
-        records.append(ImageRecord(image, size, tuple(found), tree.where(labels), k + 1))
+                objects.append(Instance(inner, label_of[names[label]], outline, keypoints, line=line))
+        records.append(ImageRecord(image, size, tuple(objects), tree.where(labels), k + 1))
     point_names = tuple(f"p{k}" for k in range(points))
     return Annotations(order, tuple(records), faults.listed, point_names, tuple(range(1, len(order) + 1)))
 
@@ -114,10 +114,10 @@ def write(parts: Mapping[str, Annotations], out: Path) -> None:
 
     Several polygons of one mask are joined by lines that are drawn forth and back.
     """
-    for part, found in parts.items():
-        folder, kinds = make_folder(out / "labels" / part), written(found)
-        for record in found.records:
-            lines = [_line(record, instance, kinds, len(found.keypoints)) for instance in record.instances]
+    for part, annotations in parts.items():
+        folder, kinds = make_folder(out / "labels" / part), written(annotations)
+        for record in annotations.records:
+            lines = [_line(record, instance, kinds, len(annotations.keypoints)) for instance in record.instances]
             name = PurePosixPath(record.image).with_suffix(".txt").name
             write_atomically(folder / name, "".join(f"{line}\n" for line in lines).encode(), durable=False)
     write_atomically(out / SETTINGS, settings(parts).encode())
@@ -232,16 +232,16 @@ def _settings(text: str, name: str) -> tuple[tuple[str, ...], int]:
             f"{_LISTS[0]}, one on each line"
         )
     try:
-        found = yaml.load(text, Loader=yaml.BaseLoader)  # returns only strings, lists and dicts
+        settings = yaml.load(text, Loader=yaml.BaseLoader)  # returns only strings, lists and dicts
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise PellucidError(f"{name} is not YAML: {' '.join(str(error).split())}") from error
-    found = found if isinstance(found, dict) else {}
-    names: Any = found.get("names", [])
+    settings = settings if isinstance(settings, dict) else {}
+    names: Any = settings.get("names", [])
     if isinstance(names, dict):
         names = [names.get(str(label)) for label in range(len(names))]
     if not isinstance(names, list) or not all(isinstance(item, str) for item in names):
         raise PellucidError(f"{name}: names must be a list of class names, or a mapping from labels 0, 1, ... to names")
-    shape = found.get("kpt_shape", [])
+    shape = settings.get("kpt_shape", [])
     points = shape[0] if isinstance(shape, list) and len(shape) == 2 and shape[1] == "3" else "0"
     return tuple(names), int(points) if points in map(str, range(1000)) else 0
 

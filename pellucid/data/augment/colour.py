@@ -85,9 +85,9 @@ def _factors(x: Tensor, amount: float, rng: torch.Generator) -> Tensor:
     return uniform((len(x), 1, 1, 1), max(0.0, 1 - amount), 1 + amount, rng, x)
 
 
-def _check_rgb(x: Tensor, what: str) -> None:
+def _check_rgb(x: Tensor, name: str) -> None:
     if x.shape[1] != 3:
-        raise PellucidError(f"{what} needs images with 3 channels, got shape {tuple(x.shape)}; leave it out")
+        raise PellucidError(f"{name} needs images with 3 channels, got shape {tuple(x.shape)}; leave it out")
 
 
 def cutout(x: Tensor, side: int, rng: torch.Generator) -> Tensor:

@@ -199,8 +199,8 @@ class Augment(metaclass=Checked):
         if targets.ndim > 2 and not points:
             return self._moved_pixels(targets, batch.images, moves)
         if self.mosaic:
-            what = "key-points of one object" if points else "one class"
-            raise PellucidError(f"augment.mosaic: a mosaic of four images cannot have {what}; leave it out")
+            kind = "key-points of one object" if points else "one class"
+            raise PellucidError(f"augment.mosaic: a mosaic of four images cannot have {kind}; leave it out")
         if points:
             self._check_objects(keypoints=True)
             return move_points(targets, [move for move in moves if isinstance(move, Move)], self.swaps or ())

@@ -62,10 +62,10 @@ def move_points(points: Tensor, moves: Sequence[Move], swaps: Pairs) -> Tensor:
     return points
 
 
-def _check_swaps(swaps: Pairs, count: int, what: str) -> None:
+def _check_swaps(swaps: Pairs, count: int, name: str) -> None:
     if any(index >= count for pair in swaps for index in pair):
         raise PellucidError(
-            f"augment.swaps is {swaps}, but {what} have {count} key-points, counted from 0; give pairs of their indices"
+            f"augment.swaps is {swaps}, but {name} have {count} key-points, counted from 0; give pairs of their indices"
         )
 
 
@@ -79,11 +79,11 @@ def _mirrored(count: int, swaps: Pairs) -> list[int]:
 
 def _in_mosaic(parts: list[_Part], mosaic: Mosaic, n: int) -> _Part:
     """Return the objects of mosaic n, quarter by quarter."""
-    found: list[_Part] = []
+    placed: list[_Part] = []
     for window, source, region in zip(mosaic.windows, mosaic.sources[n].tolist(), mosaic.regions[n], strict=True):
         objects, remaining = _moved(parts[source], window.of(n), (), region)
-        found.append((objects.take(remaining > 0), remaining[remaining > 0]))
-    return concatenate([objects for objects, _ in found]), torch.cat([remaining for _, remaining in found])
+        placed.append((objects.take(remaining > 0), remaining[remaining > 0]))
+    return concatenate([objects for objects, _ in placed]), torch.cat([remaining for _, remaining in placed])
 
 
 def _moved(part: _Part, move: Move, swaps: Pairs, region: Tensor | None = None) -> _Part:

@@ -74,7 +74,7 @@ def near_duplicates(grey: Tensor, progress: Callable[[int, int], None] | None = 
     """Return pairs of near-duplicate images.
 
     grey: thumbnails (N, 64, 64), 0..255. Candidates are pairs with close perceptual hashes (see `close_pairs`); they
-    are verified by aligning the two images (see `alike`). This finds copies that were scaled, compressed, brightened,
+    are verified by aligning the two images (see `exceeds`). This finds copies that were scaled, compressed, brightened,
     shifted, rotated by a few degrees or cropped by up to 5 % at an edge, and frames of the same scene, but not mirrored
     copies. Uniform images are left out. For a group of k images, k - 1 connecting pairs are returned. A pair is not
     aligned if both images have already been aligned MAX_ALIGNMENTS times, which bounds the work for many slightly
@@ -100,7 +100,7 @@ def near_duplicates(grey: Tensor, progress: Callable[[int, int], None] | None = 
     pairs = pairs[order]
     group = Groups(len(grey))
     n_same = int((correlations >= MIN_SAME_CORRELATION).sum())
-    found = [
+    close = [
         SimilarPair(i, j, value)
         for (i, j), value in zip(pairs[:n_same].tolist(), correlations[:n_same].tolist(), strict=True)
         if group.join(i, j)
@@ -114,16 +114,16 @@ def near_duplicates(grey: Tensor, progress: Callable[[int, int], None] | None = 
                 alignments[i], alignments[j] = alignments[i] + 1, alignments[j] + 1
                 chosen.append((i, j))
         indices = torch.tensor(chosen, dtype=torch.int64).reshape(-1, 2)
-        similar = alike(grey[indices[:, 0]], grey[indices[:, 1]], MIN_CORRELATIONS)
+        similar = exceeds(grey[indices[:, 0]], grey[indices[:, 1]], MIN_CORRELATIONS)
         for (i, j), value in zip(chosen, similar.tolist(), strict=True):
             if value and group.join(i, j):
-                found.append(SimilarPair(i, j, value))
+                close.append(SimilarPair(i, j, value))
         done += len(chunk)
         report(done, len(likely))
-    return sorted(found, key=lambda pair: (pair.first, pair.second))
+    return sorted(close, key=lambda pair: (pair.first, pair.second))
 
 
-def alike(a: Tensor, b: Tensor, minimums: tuple[float, ...]) -> Tensor:
+def exceeds(a: Tensor, b: Tensor, minimums: tuple[float, ...]) -> Tensor:
     """Return the correlation (P,) of each image a[p] with b[p] after b[p] is aligned with it; 0 for rejected pairs.
 
     a, b: (P, 64, 64) grey. An affine map of six parameters, a gain and an offset are fitted by least squares at three

@@ -29,10 +29,10 @@ def perceptual_hash(grey: Tensor) -> Hashes:
     does not depend on brightness and contrast. Source: Zauner 2010, "Implementation and Benchmarking of Perceptual
     Image Hash Functions", section 3.2.1.
     """
-    small = F.adaptive_avg_pool2d(grey.float()[:, None], GRID)[:, 0]  # (N, 32, 32)
+    reduced = F.adaptive_avg_pool2d(grey.float()[:, None], GRID)[:, 0]  # (N, 32, 32)
     k = torch.arange(LOW)[:, None]
     cosine = torch.cos(math.pi / GRID * k * (torch.arange(GRID) + 0.5))  # (8, 32), DCT-II
-    low = (cosine @ small @ cosine.T).flatten(1)[:, 1:]  # (N, 63)
+    low = (cosine @ reduced @ cosine.T).flatten(1)[:, 1:]  # (N, 63)
     bits = (low > low.median(1, keepdim=True).values).numpy()
     return (bits * (np.uint64(1) << np.arange(LOW * LOW - 1, dtype=np.uint64))).sum(1, dtype=np.uint64)
 
@@ -46,7 +46,7 @@ def close_pairs(hashes: Hashes, distance: int) -> NDArray[np.int64]:
     diverse hashes. Most pairs that differ in more bits are found too. With hundreds of similar hashes, each is compared
     only with the MAX_NEIGHBOURS nearest in each list, until it has MAX_MATCHES matches, so some pairs are missed.
     """
-    found: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+    pairs: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
     n = len(hashes)
     count = np.zeros(n, np.int64)
     for flips in range(MAX_FLIPS + 1):
@@ -62,8 +62,8 @@ def close_pairs(hashes: Hashes, distance: int) -> NDArray[np.int64]:
                 is_close = (i != j) & (differing_bits(hashes[i], hashes[j]) <= distance)
                 keys = np.unique(np.minimum(i, j)[is_close] * n + np.maximum(i, j)[is_close])
                 count += np.bincount(keys // n, minlength=n) + np.bincount(keys % n, minlength=n)
-                found.append(keys)
-    keys = np.unique(np.concatenate(found))
+                pairs.append(keys)
+    keys = np.unique(np.concatenate(pairs))
     return np.stack([keys // n, keys % n], 1) if n else np.empty((0, 2), np.int64)
 
 

@@ -69,7 +69,7 @@ def survey(
         raise PellucidError(
             f"{tree.path}: {n} images of {size[0]}x{size[1]} do not fit into memory; give a smaller size"
         )
-    x, small = torch.empty((n, *shape), dtype=torch.uint8), torch.empty((n, SIDE, SIDE), dtype=torch.uint8)
+    x, reduced = torch.empty((n, *shape), dtype=torch.uint8), torch.empty((n, SIDE, SIDE), dtype=torch.uint8)
     files: list[str] = []
     sharpnesses: list[float] = []
     digests: list[bytes] = []
@@ -79,12 +79,12 @@ def survey(
         data = tree.read(name)
         return _measure(decode(data, tree.where(name), None, mode), data, size)
 
-    with attempts(measure, names) as found:
-        for done, (name, result) in enumerate(found, start=1):
+    with attempts(measure, names) as results:
+        for done, (name, result) in enumerate(results, start=1):
             if isinstance(result, PellucidError):
                 corrupt.append(UnreadableFile(name, str(result).removeprefix(f"{tree.where(name)} ")))
             else:
-                x[len(files)], small[len(files)], detail, digest = result
+                x[len(files)], reduced[len(files)], detail, digest = result
                 files.append(name)
                 sharpnesses.append(detail)
                 digests.append(digest)
@@ -97,7 +97,7 @@ def survey(
     return Survey(
         tuple(files),
         x[:k].contiguous(),
-        small[:k].contiguous(),
+        reduced[:k].contiguous(),
         torch.tensor(sharpnesses),
         tuple(digests),
         tuple(corrupt),

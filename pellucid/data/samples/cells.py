@@ -18,7 +18,7 @@ def smear(seed: int, width: int = 640, height: int = 480, red: int = 14) -> tupl
     unit = width / 640
     canvas = Canvas(width, height, (214, 217, 211), rng)
     canvas.pixels += canvas.noise((height, width), 60 * unit, 2.5)[..., None]
-    taken: list[tuple[float, float, float]] = []
+    occupied: list[tuple[float, float, float]] = []
     boxes: list[CellBox] = []
     for name, count, low, high, inset in (
         ("WBC", 1, 78, 86, 110),
@@ -27,7 +27,7 @@ def smear(seed: int, width: int = 640, height: int = 480, red: int = 14) -> tupl
     ):
         for _ in range(count):
             radius = rng.uniform(low, high) * unit
-            centre = _free_position(rng, taken, radius, inset * unit, width, height)
+            centre = _free_position(rng, occupied, radius, inset * unit, width, height)
             if centre is None:
                 continue
             x, y = centre
@@ -39,13 +39,13 @@ def smear(seed: int, width: int = 640, height: int = 480, red: int = 14) -> tupl
 
 
 def _free_position(
-    rng: np.random.Generator, taken: list[tuple[float, float, float]], radius: float, inset: float, *size: int
+    rng: np.random.Generator, occupied: list[tuple[float, float, float]], radius: float, inset: float, *size: int
 ) -> tuple[float, float] | None:
-    """Return where a cell hardly touches the others, and add it to `taken`; None if no place was found."""
+    """Return where a cell hardly touches the others, and add it to `occupied`; None if no place was found."""
     for _ in range(200):
         x, y = (float(rng.uniform(inset, side - inset)) for side in size)
-        if all(np.hypot(x - a, y - b) > 0.97 * (radius + r) for a, b, r in taken):
-            taken.append((x, y, radius))
+        if all(np.hypot(x - a, y - b) > 0.97 * (radius + r) for a, b, r in occupied):
+            occupied.append((x, y, radius))
             return x, y
     return None
 

@@ -181,7 +181,7 @@ def _streets() -> Iterator[tuple[str, bytes]]:
 
 
 def _readme(folder: Path) -> str:
-    lines = "\n".join(f"- `{each.name}`: {each.about}\n  `{command_for(each, folder)}`" for each in SAMPLES)
+    lines = "\n".join(f"- `{sample.name}`: {sample.about}\n  `{command_for(sample, folder)}`" for sample in SAMPLES)
     return f"""# Samples, written by `pellucid samples`
 
 What is called drawn was painted by a program, not photographed: it shows how the commands work, not how well they do

@@ -10,7 +10,7 @@ from pellucid.doctor.predictions import UnansweredError, predictions
 from pellucid.doctor.remedies import rebuilt
 from pellucid.layers import LocalResponseNorm
 from pellucid.layers.base import Trait
-from pellucid.network.ending import shapes
+from pellucid.network.ending import only_reshapes
 from pellucid.run.described import scaling
 
 # Root mean square of the inputs. Initializers assume 1 (Glorot 2010, He 2015); images from 0 to 1 have 0.1 to 0.9.
@@ -52,7 +52,7 @@ def _targets(case: Case) -> list[Finding]:
 
 def _inputs(case: Case) -> list[Finding]:
     """Measure a sample of the inputs, over all values and by channel."""
-    first = next((outputs.layer for outputs in case.activity.values() if not shapes(outputs.layer)), None)
+    first = next((outputs.layer for outputs in case.activity.values() if not only_reshapes(outputs.layer)), None)
     if first is not None and Trait.NORM in first.traits and not isinstance(first, LocalResponseNorm):
         return []  # a first normalization layer makes the scale of the inputs irrelevant
     x = case.sample.x

@@ -13,7 +13,7 @@ from pellucid.doctor.remedies import rebuilt
 from pellucid.layers import ELU, GELU, Dropout, Identity, LeakyReLU, LogSoftmax, ReLU, ReLU6, Sigmoid, Softmax, Tanh
 from pellucid.layers.base import Layer
 from pellucid.losses import AuxiliaryCrossEntropy, BinaryCrossEntropy, SoftmaxCrossEntropy
-from pellucid.network.ending import ends, shapes
+from pellucid.network.ending import last_layers, only_reshapes
 
 # The smallest and largest output of each layer type.
 RANGES: dict[type[Layer], tuple[float, float]] = {
@@ -38,13 +38,15 @@ ROUNDING = 1e-3  # relative to the targets' standard deviation
 def look(case: Case) -> list[Finding]:
     """Compare the last layers with the loss and the targets; types that are not in RANGES are skipped."""
     net, found = case.model.net, list[Finding]()
-    for path, last in ends(net, _is_identity).items():
+    for path, last in last_layers(net, _is_identity).items():
         if isinstance(last, Dropout):
             evidence: Evidence = {"last_layer": "Dropout", "loss": type(case.model.loss).__name__}
             cause = "dropout follows the last layer with weights, and sets outputs of the network to 0"
             fix = "remove that layer; dropout belongs between layers"
             found.append(Finding(NAME, path, evidence, cause, fix, _without(net, path)))
-    for path, last in (ends(net, lambda layer: shapes(layer) or isinstance(layer, Dropout)) or {"": net}).items():
+    for path, last in (
+        last_layers(net, lambda layer: only_reshapes(layer) or isinstance(layer, Dropout)) or {"": net}
+    ).items():
         if (finding := _ill_suited(case, path, last)) is not None:
             found.append(finding)
     return found
@@ -52,7 +54,7 @@ def look(case: Case) -> list[Finding]:
 
 def _is_identity(layer: Layer) -> bool:
     """Return whether a layer changes at most the shape of its input."""
-    return shapes(layer) or (isinstance(layer, Dropout) and not layer.rate)
+    return only_reshapes(layer) or (isinstance(layer, Dropout) and not layer.rate)
 
 
 def _ill_suited(case: Case, path: str, last: Layer) -> Finding | None:

@@ -23,7 +23,7 @@ from pellucid.doctor.remedies import rebuilt, with_initial_model, with_layers, w
 from pellucid.layers import BatchNorm, Dropout, Identity, LogSoftmax, Sigmoid, Softmax
 from pellucid.layers.base import Layer
 from pellucid.losses import SoftmaxCrossEntropy
-from pellucid.network.ending import ends
+from pellucid.network.ending import last_layers
 from pellucid.optim import Progress
 from pellucid.optim.schedules import Constant
 
@@ -266,7 +266,7 @@ def loss(case: Case) -> Iterator[Suspect]:
 
 def _cross_entropy(case: Case) -> Case:
     net: Layer = case.model.net
-    for path, last in ends(net).items():
+    for path, last in last_layers(net).items():
         if isinstance(last, Softmax | LogSoftmax | Sigmoid) and path:
             net = replace_layer(net, path, lambda layer: Identity())
     return rebuilt(case, keep_weights=True, net=net, loss=SoftmaxCrossEntropy())

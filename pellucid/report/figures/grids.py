@@ -23,18 +23,18 @@ from pellucid.report.figures.style import (
     show,
 )
 
-GAP, NAME = 0.12, 0.26  # inches: space between panels, height of a title
-LETTER = 0.075  # average width in inches of a character of a name next to a bar
-OPAQUE = 0.35  # opacity of the colours behind numbers
+PANEL_GAP, TITLE_HEIGHT = 0.12, 0.26  # inches: space between panels, height of a title
+LETTER_WIDTH = 0.075  # average width in inches of a character of a name next to a bar
+CELL_OPACITY = 0.35  # opacity of the colours behind numbers
 
 
 def numbers(plot: Axes, values: Any, title: str = "", limits: tuple[float, float] | None = None) -> None:
     """Write the values of a matrix (h, w) on coloured cells; NaN is an empty cell. limits: range of the colours."""
     matrix = np.asarray(values, dtype=np.float64)
     low, high = limits or (float(np.nanmin(matrix)), float(np.nanmax(matrix)))
-    reach = max(abs(low), abs(high)) or 1.0
-    colours = (DIVERGING, -reach, reach) if low < 0 else ("gray", -1.2 * reach, reach)
-    plot.imshow(matrix, cmap=colours[0], vmin=colours[1], vmax=colours[2], alpha=OPAQUE, interpolation="none")
+    largest = max(abs(low), abs(high)) or 1.0
+    colours = (DIVERGING, -largest, largest) if low < 0 else ("gray", -1.2 * largest, largest)
+    plot.imshow(matrix, cmap=colours[0], vmin=colours[1], vmax=colours[2], alpha=CELL_OPACITY, interpolation="none")
     size = min(SMALL + 1.0, 60 / matrix.shape[1])
     for (row, column), value in np.ndenumerate(matrix):
         if np.isfinite(value):
@@ -52,9 +52,9 @@ def window(plot: Axes, row: float, column: float, size: tuple[float, float], col
 
 def images(pictures: Mapping[str, Any], columns: int = 3, maps: Sequence[str] = ()) -> Plot:
     """Draw images (H, W) with values 0..1 by name; maps: names of images with any values, with 0 as white."""
-    side = (WIDE - GAP * (columns + 1)) / columns
+    side = (WIDE - PANEL_GAP * (columns + 1)) / columns
     shape = np.shape(next(iter(pictures.values())))
-    figure, plots = panels(len(pictures), columns, side, side * shape[0] / shape[1], GAP, NAME, top=0.05)
+    figure, plots = panels(len(pictures), columns, side, side * shape[0] / shape[1], PANEL_GAP, TITLE_HEIGHT, top=0.05)
     for plot, (name, values) in zip(plots, pictures.items(), strict=True):
         picture = np.asarray(values)
         if name in maps:
@@ -66,66 +66,66 @@ def images(pictures: Mapping[str, Any], columns: int = 3, maps: Sequence[str] = 
     return figure
 
 
-def sliding(patch: Any, output: Any, kernel: int, steps: Sequence[int]) -> Plot:
+def sliding_window(patch: Any, output: Any, kernel: int, steps: Sequence[int]) -> Plot:
     """Draw a sliding window (kernel, kernel) on a patch at some steps, and below the output up to each step."""
     patch, output = np.asarray(patch, dtype=np.float64), np.asarray(output, dtype=np.float64)
-    count, across = len(steps), output.shape[1]
-    side = (WIDE - GAP * (count + 1)) / count
-    figure, plots = panels(2 * count, count, side, side, GAP, NAME, top=0.05)
+    count, columns = len(steps), output.shape[1]
+    side = (WIDE - PANEL_GAP * (count + 1)) / count
+    figure, plots = panels(2 * count, count, side, side, PANEL_GAP, TITLE_HEIGHT, top=0.05)
     limits = (float(output.min()), float(output.max()))
     for k, step in enumerate(steps):
-        row, column = divmod(step - 1, across)
+        row, column = divmod(step - 1, columns)
         numbers(plots[k], patch, f"step {step}")
         window(plots[k], row, column, (kernel, kernel))
-        done = np.where(np.arange(output.size).reshape(output.shape) < step, output, np.nan)
-        numbers(plots[count + k], done, "output", limits)
+        computed = np.where(np.arange(output.size).reshape(output.shape) < step, output, np.nan)
+        numbers(plots[count + k], computed, "output", limits)
         window(plots[count + k], row, column, (1, 1))
     return figure
 
 
 def matrices(named: Mapping[str, Any], windows: Mapping[str, tuple[int, int, int]] | None = None) -> Plot:
     """Draw matrices by name, with cells of equal size; windows: (row, column, side) of an outline in some of them."""
-    across = sum(np.shape(matrix)[1] for matrix in named.values())
-    cell = min(0.42, (WIDE - GAP * (len(named) + 1)) / across)
-    tall = max(np.shape(matrix)[0] for matrix in named.values()) * cell
-    figure = Plot((WIDE, tall + NAME + 2 * GAP))
-    left = GAP + (WIDE - GAP * (len(named) + 1) - across * cell) / 2
+    total_columns = sum(np.shape(matrix)[1] for matrix in named.values())
+    cell = min(0.42, (WIDE - PANEL_GAP * (len(named) + 1)) / total_columns)
+    height_of_tallest = max(np.shape(matrix)[0] for matrix in named.values()) * cell
+    figure = Plot((WIDE, height_of_tallest + TITLE_HEIGHT + 2 * PANEL_GAP))
+    left = PANEL_GAP + (WIDE - PANEL_GAP * (len(named) + 1) - total_columns * cell) / 2
     for name, matrix in named.items():
         height, width = (cell * size for size in np.shape(matrix))
-        plot = picture_axes(figure, left, GAP + tall - height, width, height)
+        plot = picture_axes(figure, left, PANEL_GAP + height_of_tallest - height, width, height)
         numbers(plot, matrix, name)
         if windows and name in windows:
             row, column, side = windows[name]
             window(plot, row, column, (side, side))
-        left += width + GAP
+        left += width + PANEL_GAP
     return figure
 
 
-def touched(masks: Mapping[str, Any]) -> Plot:
+def cell_masks(masks: Mapping[str, Any]) -> Plot:
     """Draw masks (h, w) of 0 and 1 by name, such as the cells covered by a dilated kernel."""
-    side = min(1.7, (WIDE - GAP * (len(masks) + 1)) / len(masks))
-    figure, plots = panels(len(masks), len(masks), side, side, GAP, NAME, top=0.05)
+    side = min(1.7, (WIDE - PANEL_GAP * (len(masks) + 1)) / len(masks))
+    figure, plots = panels(len(masks), len(masks), side, side, PANEL_GAP, TITLE_HEIGHT, top=0.05)
     for plot, (name, mask) in zip(plots, masks.items(), strict=True):
         plot.imshow(np.asarray(mask, dtype=np.float64), cmap="Oranges", vmin=0, vmax=1.4, interpolation="none")
-        high, wide = np.shape(mask)
-        plot.set_xticks(np.arange(wide + 1) - 0.5, [""] * (wide + 1))
-        plot.set_yticks(np.arange(high + 1) - 0.5, [""] * (high + 1))
+        rows, columns = np.shape(mask)
+        plot.set_xticks(np.arange(columns + 1) - 0.5, [""] * (columns + 1))
+        plot.set_yticks(np.arange(rows + 1) - 0.5, [""] * (rows + 1))
         plot.tick_params(length=0)
         plot.grid(True, color=INK, alpha=0.25, linewidth=0.5)
         plot.set_title(name, fontsize=SMALL, color=INK, pad=3)
     return figure
 
 
-def nested(picture: Any, fields: Mapping[str, tuple[int, int]]) -> Plot:
+def nested_windows(picture: Any, fields: Mapping[str, tuple[int, int]]) -> Plot:
     """Draw windows of (height, width) pixels around the middle of an image (H, W), with their names on the right."""
-    high, wide = np.shape(picture)
+    image_height, image_width = np.shape(picture)
     height = 3.4
-    figure, (plot,) = panels(1, 1, height * wide / high, height, GAP, right=2.4)
+    figure, (plot,) = panels(1, 1, height * image_width / image_height, height, PANEL_GAP, right=2.4)
     show(plot, np.asarray(picture))
     size = figure.get_size_inches()
     for k, ((name, field), colour) in enumerate(zip(fields.items(), depth_colours(len(fields)), strict=True)):
-        window(plot, (high - field[0]) / 2, (wide - field[1]) / 2, field, colour)
-        y = 1 - (GAP + 0.28 * (k + 0.8)) / size[1]
+        window(plot, (image_height - field[0]) / 2, (image_width - field[1]) / 2, field, colour)
+        y = 1 - (PANEL_GAP + 0.28 * (k + 0.8)) / size[1]
         figure.text(1 - 2.3 / size[0], y, f"{name}: {field[0]} x {field[1]}", fontsize=TEXT, color=colour)
     return figure
 
@@ -137,16 +137,16 @@ def bars(rows: Mapping[str, Sequence[float]], titles: Sequence[str], digits: Seq
     """
     names, height = list(rows), 0.26 * len(rows) + 0.6
     figure = Plot((WIDE, height))
-    left = max(1.0, LETTER * max(map(len, names)) + 0.1)
-    room = (WIDE - left - 0.9 * len(titles)) / len(titles)
+    left = max(1.0, LETTER_WIDTH * max(map(len, names)) + 0.1)
+    plot_width = (WIDE - left - 0.9 * len(titles)) / len(titles)
     for k, title in enumerate(titles):
-        start = (left + k * (room + 0.9)) / WIDE
-        plot = figure.add_axes((start, 0.1 / height, room / WIDE, (height - 0.5) / height))
+        plot_left = (left + k * (plot_width + 0.9)) / WIDE
+        plot = figure.add_axes((plot_left, 0.1 / height, plot_width / WIDE, (height - 0.5) / height))
         plain(plot)
         values = [row[k] for row in rows.values()]
         artists = plot.barh(range(len(names)), values, color=BLUE, height=0.62)
-        places = digits[k] if digits else 0
-        plot.bar_label(artists, [f"{value:,.{places}f}" for value in values], fontsize=SMALL, color=INK, padding=3)
+        decimals = digits[k] if digits else 0
+        plot.bar_label(artists, [f"{value:,.{decimals}f}" for value in values], fontsize=SMALL, color=INK, padding=3)
         plot.set_yticks(range(len(names)), names if k == 0 else [""] * len(names))
         plot.invert_yaxis()
         plot.set_xticks([])
@@ -162,9 +162,11 @@ def rows(cases: Mapping[str, tuple[int, int, int, Sequence[int]]]) -> Plot:
     each window.
     """
     longest = max(size + 2 * padding for size, padding, _, _ in cases.values())
-    tall = max(len(starts) for *_, starts in cases.values()) + 1
-    width = (WIDE - GAP * (len(cases) + 1)) / len(cases)
-    figure, plots = panels(len(cases), len(cases), width, width * (tall + 0.4) / longest, GAP, NAME, top=0.05)
+    row_count = max(len(starts) for *_, starts in cases.values()) + 1
+    width = (WIDE - PANEL_GAP * (len(cases) + 1)) / len(cases)
+    figure, plots = panels(
+        len(cases), len(cases), width, width * (row_count + 0.4) / longest, PANEL_GAP, TITLE_HEIGHT, top=0.05
+    )
     for plot, (name, (size, padding, kernel, starts)) in zip(plots, cases.items(), strict=True):
         for column in range(-padding, size + padding):
             grey = "white" if not 0 <= column < size else "#c9ced6"
@@ -173,7 +175,7 @@ def rows(cases: Mapping[str, tuple[int, int, int, Sequence[int]]]) -> Plot:
             plot.add_patch(Rectangle((start, k + 1.15), kernel, 0.7, facecolor=ORANGE, alpha=0.75))
         margin = (longest - size) / 2
         plot.set_xlim(-margin - 0.1, size + margin + 0.1)
-        plot.set_ylim(tall + 0.1, -0.1)
+        plot.set_ylim(row_count + 0.1, -0.1)
         plot.set_axis_off()
         plot.set_title(name, fontsize=SMALL, color=INK, pad=3)
     return figure

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.combine.base import prefix_of
 from pellucid.errors import PellucidError
 from pellucid.layers import ConvTranspose2d
 from pellucid.layers.base import Layer, Mode, Trait
@@ -122,7 +123,7 @@ class InspectSession:
 
         def watch(path: str, layer: Layer, x: Any, y: Any, cache: Any) -> None:
             tensors_alive.append((x, y))
-            start = f"{path}." if path else ""
+            start = prefix_of(path)
             own = {key[len(start) :]: one for key, one in flat.items() if key.startswith(start)}
             row = self.rows.setdefault(path, LedgerRow(path, layer, x, y, own))
             number = [*self.rows].index(path) if row.uses else len(self.rows) - 1

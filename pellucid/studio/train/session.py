@@ -211,12 +211,22 @@ class TrainSession:
         return Reply({"run": request.run, **self.runs.examine(self.runs.path(request.run), request.again)}, {})
 
     def compare(self, request: CompareTrainings) -> Reply:
-        """Return the keys in which the recipes of runs differ, and their main results."""
-        from pellucid.recipe.compare import compare_runs  # it imports matplotlib, for which the start need not wait
+        """Return the keys in which the recipes of runs differ, and their main results; faults: of runs left out."""
+        # It imports matplotlib, for which the start need not wait.
+        from pellucid.recipe.compare import ComparedRun, RunComparison, read_run
 
         check(2 <= len(request.runs) <= MAX_COMPARED, "runs", f"from 2 to {MAX_COMPARED}", len(request.runs))
-        found = compare_runs([self.runs.path(name) for name in request.runs])
-        return Reply({"runs": list(request.runs), "recipes": found.recipes, "results": found.results}, {})
+        paths = {name: self.runs.path(name) for name in request.runs}
+        runs: dict[str, ComparedRun] = {}
+        faults: dict[str, str] = {}
+        for name, path in paths.items():
+            try:
+                runs[name] = read_run(path)
+            except PellucidError as error:
+                faults[name] = str(error)
+        compared = RunComparison([*runs], [*runs.values()])
+        fields = {"runs": [*runs], "faults": faults, "recipes": compared.recipes, "results": compared.results}
+        return Reply(fields, {})
 
     def _model(self, run: str, epoch: int) -> Model:
         """Return the model with the weights after an epoch."""

@@ -20,7 +20,7 @@ from pellucid.trace.columns.moves import (
 from pellucid.trace.columns.norms import local_contrast_norm, local_response_norm, norm, softmax
 
 MEAN = "it is part of the mean of each window that contains it: the output gradient δ times its weight"
-MOVED = "it only changes its position: the output gradient δ passes unchanged"
+UNCHANGED_VALUE = "it only changes its position: the output gradient δ passes unchanged"
 
 EXPLAINERS: dict[type[Layer], Explainer] = {
     layers.Dense: dense,
@@ -51,7 +51,7 @@ EXPLAINERS: dict[type[Layer], Explainer] = {
     layers.AdaptiveAvgPool2d: linear_map(MEAN),
     layers.Identity: linear_map("it passes unchanged, and so does the output gradient δ"),
     layers.Pad2d: linear_map("it is copied to the output, and to padding that repeats it: the gradients δ add up"),
-    layers.PadChannels: linear_map(MOVED),
+    layers.PadChannels: linear_map(UNCHANGED_VALUE),
     layers.Upsample: linear_map("pixels are interpolated from it: each output gradient δ times its weight"),
     layers.Add: add,
     layers.Concat: concat,
@@ -88,7 +88,7 @@ def explainer(layer: Layer, what: str = "x.0") -> Explainer:
     if part_of(what) is not None and states(layer, Trait.ELEMENTWISE):
         return own_slope
     if states(layer, Trait.RESHAPE):
-        return linear_map(MOVED)
+        return linear_map(UNCHANGED_VALUE)
     return fallback
 
 

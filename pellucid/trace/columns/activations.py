@@ -19,7 +19,7 @@ def elementwise(slope: Callable[[LayerCall, Tensor], Slope]) -> Explainer:
     """Turn a function that computes the slope at an index into an Explainer of an elementwise layer."""
 
     @wraps(slope)
-    def explain(call: LayerCall, what: str, index: int) -> Column:
+    def explain(call: LayerCall, tensor: str, index: int) -> Column:
         factors, words, latex = slope(call, index_tensor(index))
         return Column(index_tensor(index), factors, words, rf"\frac{{\partial C}}{{\partial x}} = \delta\, {latex}")
 

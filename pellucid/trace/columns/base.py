@@ -128,7 +128,7 @@ def fallback(call: LayerCall, what: str, index: int) -> Column:
             )
         return float(slopes(call, dy.view(call.y.shape))[what].flatten()[index])
 
-    found: list[tuple[int, float]] = []
+    terms: list[tuple[int, float]] = []
     groups = [(0, count)]
     while groups:
         low, high = groups.pop()
@@ -136,16 +136,16 @@ def fallback(call: LayerCall, what: str, index: int) -> Column:
         dy[low:high] = random_dy[low:high].to(call.y.dtype) if high - low > 1 else 1.0
         slope = slope_for(dy)
         if slope != 0 and high - low == 1:
-            found.append((low, slope))
+            terms.append((low, slope))
         elif slope != 0:
             middle = (low + high) // 2
             groups += [(low, middle), (middle, high)]
-    found.sort()
-    values = torch.tensor([slope for _, slope in found], dtype=torch.float64)
+    terms.sort()
+    values = torch.tensor([slope for _, slope in terms], dtype=torch.float64)
     return Column(
-        torch.tensor([output for output, _ in found], dtype=torch.int64),
+        torch.tensor([output for output, _ in terms], dtype=torch.int64),
         (worked(values, "∂y/∂x" if part_of(what) is not None else f"∂y/∂{what}", "slope"),),
-        f"the slope of each of {len(found)} outputs, computed by the backward pass of {call.title}",
+        f"the slope of each of {len(terms)} outputs, computed by the backward pass of {call.title}",
         r"\frac{\partial C}{\partial u} = \sum_o \delta_o\, \frac{\partial y_o}{\partial u}",
     )
 

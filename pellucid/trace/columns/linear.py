@@ -100,6 +100,6 @@ def _pixels(layer: Conv2d | ConvTranspose2d, image: Tensor, windows: Tensor, ker
     indices = F.pad(torch.arange(1, height * width + 1, dtype=torch.float64).view(1, 1, height, width), edges)
     stride, dilation = pair(layer.stride), pair(layer.dilation)
     columns_of_windows = (indices.shape[3] - dilation[1] * (kernel[3] - 1) - 1) // stride[1] + 1
-    found = F.unfold(indices, tuple(kernel[2:]), dilation, 0, stride)[0].long() - 1
+    pixels = F.unfold(indices, tuple(kernel[2:]), dilation, 0, stride)[0].long() - 1
     # With output_padding, unfold may find more windows than a transposed convolution has.
-    return found.unflatten(1, (-1, columns_of_windows))[:, : windows.shape[2], : windows.shape[3]].flatten(1)
+    return pixels.unflatten(1, (-1, columns_of_windows))[:, : windows.shape[2], : windows.shape[3]].flatten(1)

@@ -23,24 +23,24 @@ def read(path, part="", classes=None):
         return read_annotations(tree, part, classes)
 
 
-def test_ids_may_have_gaps_and_any_order(tree):
-    found = read(tree("set", coco_set(annotation(), annotation(id=2, category_id=3, iscrowd=1))))
-    assert (found.classes, found.numbers) == (("cat", "dog"), (3, 7))
-    (record,) = found.records
+def test_ids_with_gaps_in_any_order_are_read(tree):
+    loaded = read(tree("set", coco_set(annotation(), annotation(id=2, category_id=3, iscrowd=1))))
+    assert (loaded.classes, loaded.numbers) == (("cat", "dog"), (3, 7))
+    (record,) = loaded.records
     assert (record.image, record.size, record.number) == ("train/a.png", (20, 30), 11)
-    assert [(one.label, one.crowd, one.box) for one in record.instances] == [
+    assert [(instance.label, instance.crowd, instance.box) for instance in record.instances] == [
         (1, False, (2, 4, 12, 14)), (0, True, (2, 4, 12, 14))
     ]  # fmt: skip
     assert read(tree("set", {}), classes=("dog", "cat")).records[0].instances[0].label == 0
 
 
-def test_stated_areas_are_kept(tree):
+def test_areas_of_the_file_are_kept(tree):
     path = tree("set", coco_set(annotation(area=33.5), annotation(id=2)))
-    found = read(path)
-    assert [one.area for one in found.records[0].instances] == [33.5, None]
+    loaded = read(path)
+    assert [instance.area for instance in loaded.records[0].instances] == [33.5, None]
     (fault,) = read(tree("wrong", coco_set(annotation(area=-1.0)))).faults
     assert "has area -1.0" in fault.reason
-    assert [one["area"] for one in document(found)["annotations"]] == [33.5, 100]
+    assert [one["area"] for one in document(loaded)["annotations"]] == [33.5, 100]
     assert DetectionFolder(path, "train").areas(0) == [33.5, None]
 
 
@@ -51,23 +51,23 @@ def test_masks_are_those_of_pycocotools(tree):
     packed["counts"] = packed["counts"].decode()
     path = tree("set", coco_set(*(annotation(id=k, segmentation=s) for k, s in enumerate((polygons, runs, packed)))))
     reference = COCO(path / "train.json")
-    found = read(path)
-    assert found.has_masks
-    for one, item in zip(found.records[0].instances, reference.loadAnns([0, 1, 2]), strict=True):
-        assert np.array_equal(found.records[0].mask(one).numpy(), reference.annToMask(item))
+    loaded = read(path)
+    assert loaded.has_masks
+    for one, item in zip(loaded.records[0].instances, reference.loadAnns([0, 1, 2]), strict=True):
+        assert np.array_equal(loaded.records[0].mask(one).numpy(), reference.annToMask(item))
 
 
 def test_key_points_without_label_are_zero(tree):
-    found = read(tree("set", coco_set(annotation(keypoints=[3, 4, 2, 9, 9, 0]), categories=POINTS)))
-    assert found.keypoints == ("left_eye", "right_eye")
-    objects = found.records[0].objects(2)
+    loaded = read(tree("set", coco_set(annotation(keypoints=[3, 4, 2, 9, 9, 0]), categories=POINTS)))
+    assert loaded.keypoints == ("left_eye", "right_eye")
+    objects = loaded.records[0].objects(2)
     assert objects.keypoints is not None
     assert objects.keypoints.tolist() == [[[3, 4, 2], [0, 0, 0]]]
 
 
-def test_objects_without_outline_leave_no_masks(tree):
-    found = read(tree("set", coco_set(annotation(segmentation=[[2, 4, 12, 4, 12, 14]]), annotation(id=2))))
-    assert not found.has_masks
+def test_objects_without_an_outline_have_no_masks(tree):
+    loaded = read(tree("set", coco_set(annotation(segmentation=[[2, 4, 12, 4, 12, 14]]), annotation(id=2))))
+    assert not loaded.has_masks
 
 
 @pytest.mark.parametrize(
@@ -79,13 +79,13 @@ def test_objects_without_outline_leave_no_masks(tree):
         ("labels_{}.json|images/a.png", "test"),
     ],
 )
-def test_usual_layouts(tree, layout, part):
+def test_common_folder_layouts_are_recognized(tree, layout, part):
     files = {}
     for one in ("train", part):
         for name in layout.format(one, one).split("|"):
             files[name] = picture_bytes((0, 0, 0), (30, 20)) if name.endswith("png") else coco([IMAGE], [annotation()])
-    found = read(tree("set", files), part)
-    assert [record.image for record in found.records] == [layout.format(part, part).split("|")[1]]
+    loaded = read(tree("set", files), part)
+    assert [record.image for record in loaded.records] == [layout.format(part, part).split("|")[1]]
 
 
 @pytest.mark.parametrize(
@@ -109,18 +109,18 @@ def test_usual_layouts(tree, layout, part):
     ],
 )
 def test_damaged_annotations_are_refused(tree, changes, words):
-    found = read(tree("set", coco_set(annotation(id=4, **changes), annotation(id=5), categories=POINTS)))
-    (fault,) = found.faults
+    loaded = read(tree("set", coco_set(annotation(id=4, **changes), annotation(id=5), categories=POINTS)))
+    (fault,) = loaded.faults
     assert fault.effect == "refused"
     assert "train.json, annotation 4: " in str(fault)
     assert words in fault.reason
-    assert len(found.records[0].instances) == 1
+    assert len(loaded.records[0].instances) == 1
 
 
 def test_boxes_without_area_are_left_out_and_listed(tree):
-    found = read(tree("set", coco_set(annotation(bbox=[1, 2, 0, 5]), annotation(id=2))))
-    assert [(fault.effect, fault.reason) for fault in found.faults] == [("dropped", "box (1, 2, 1, 7) has no area")]
-    assert len(found.records[0].instances) == 1
+    loaded = read(tree("set", coco_set(annotation(bbox=[1, 2, 0, 5]), annotation(id=2))))
+    assert [(fault.effect, fault.reason) for fault in loaded.faults] == [("dropped", "box (1, 2, 1, 7) has no area")]
+    assert len(loaded.records[0].instances) == 1
 
 
 @pytest.mark.parametrize(
@@ -136,18 +136,18 @@ def test_boxes_without_area_are_left_out_and_listed(tree):
 def test_damaged_lists_are_refused(tree, changes, words):
     files = coco_set(annotation())
     whole = json.loads(files["train.json"]) | changes
-    found = read(tree("set", files | {"train.json": json.dumps(whole).encode()}))
-    assert any(words in fault.reason and fault.effect == "refused" for fault in found.faults)
+    loaded = read(tree("set", files | {"train.json": json.dumps(whole).encode()}))
+    assert any(words in fault.reason and fault.effect == "refused" for fault in loaded.faults)
 
 
 @pytest.mark.real
 @pytest.mark.parametrize("name", ["pennfudan", "faces"])
 def test_real_sets_are_read_as_by_pycocotools(real, name):
-    reference, found = COCO(real(name) / "val.json"), read(real(name), "val")
-    assert not found.faults
-    for record in found.records:
+    reference, result = COCO(real(name) / "val.json"), read(real(name), "val")
+    assert not result.faults
+    for record in result.records:
         items = reference.loadAnns(reference.getAnnIds(record.number))
-        objects = record.objects(len(found.keypoints), found.has_masks)
+        objects = record.objects(len(result.keypoints), result.has_masks)
         assert np.allclose([(*b[:2], b[0] + b[2], b[1] + b[3]) for b in (i["bbox"] for i in items)], objects.boxes)
         if objects.masks is not None:
             assert np.array_equal(objects.masks, [reference.annToMask(item) for item in items])

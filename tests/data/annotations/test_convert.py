@@ -37,10 +37,10 @@ def test_class_names_that_xml_does_not_hold_are_refused(tree, tmp_path, name):
 
 @pytest.mark.parametrize("form", ["voc", "yolo", "coco", "labelme"])
 @pytest.mark.parametrize("name", ["<b>&amp;", "a b", "]]>", "\u0663", "a\tb", "日本", "😀", "'\"", "# a", "yes", "{0}"])
-def test_other_class_names_come_back(tree, tmp_path, form, name):
+def test_class_names_with_special_characters_are_restored(tree, tmp_path, form, name):
     convert(tree("set", named("b", name)), tmp_path / "out", form)
-    found = read(tmp_path / "out")
-    assert [found.classes[one.label] for one in found.records[0].instances] == ["b", name]
+    loaded = read(tmp_path / "out")
+    assert [loaded.classes[instance.label] for instance in loaded.records[0].instances] == ["b", name]
 
 
 @pytest.mark.parametrize("name", ["a\x01.png", "a\n.png", " a.png", "a\udcff.png"])
@@ -59,7 +59,9 @@ def test_boxes_that_are_not_those_of_their_polygons_are_listed(tree, tmp_path):
     assert done.lost == {"box": 1}
     (fault,) = done.faults
     assert (fault.effect, fault.reason) == ("listed", "box (1, 1, 21, 19) becomes that of its polygon, (2, 4, 12, 14)")
-    assert [one.box for one in read(tmp_path / "out").records[0].instances] == [pytest.approx((2, 4, 12, 14))] * 2
+    assert [instance.box for instance in read(tmp_path / "out").records[0].instances] == [
+        pytest.approx((2, 4, 12, 14))
+    ] * 2
     assert convert(path, tmp_path / "other", "coco").lost == {}
 
 
@@ -71,7 +73,7 @@ def test_a_folder_inside_the_data_is_refused(tree, tmp_path):
     assert not (path / "out").exists()
 
 
-def test_an_empty_list_is_a_mistake(tree, tmp_path):
+def test_an_empty_list_of_images_is_refused(tree, tmp_path):
     path = tree("set", voc_set() | {"ImageSets/Main/train.txt": b"\n"})
     with pytest.raises(PellucidError, match="has no images in part 'train'; name some in its list"):
         convert(path, tmp_path / "out", "coco")
@@ -143,10 +145,10 @@ def test_more_class_names_than_a_settings_file_holds_are_refused(tree, tmp_path)
         convert(path, tmp_path / "out", "yolo")
 
 
-def test_a_format_says_itself_what_it_writes_and_refuses(tree, tmp_path, monkeypatch):
+def test_each_format_declares_what_it_can_write(tree, tmp_path, monkeypatch):
     """A fifth format, of masks alone, needs no change of the conversion."""
     forms = {
-        "masks": replace(coco.FORMAT, name="masks", written=lambda found: frozenset({"masks"})),
+        "masks": replace(coco.FORMAT, name="masks", written=lambda result: frozenset({"masks"})),
         "small": replace(coco.FORMAT, name="small", class_fault=lambda parts: "are too many"),
     }
     monkeypatch.setattr(module, "FORMATS", {**FORMATS, **forms})
@@ -181,12 +183,12 @@ def test_masks_with_long_outlines_are_refused_where_they_become_polygons(tree, t
         convert(plain, tmp_path / "over", form)
 
 
-def test_yolo_looks_for_masks_once(tree, tmp_path, monkeypatch):
+def test_yolo_checks_once_whether_there_are_masks(tree, tmp_path, monkeypatch):
     """Not once for each object, in a time that grows with the square of their number."""
     looks: list[int] = []
     has_masks = Annotations.has_masks.fget
     assert has_masks is not None
-    monkeypatch.setattr(Annotations, "has_masks", property(lambda found: (looks.append(1), has_masks(found))[1]))
+    monkeypatch.setattr(Annotations, "has_masks", property(lambda result: (looks.append(1), has_masks(result))[1]))
     number = []
     for count in (2, 40):
         looks.clear()

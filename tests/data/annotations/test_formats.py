@@ -31,7 +31,7 @@ def read(path, part="train"):
 def rich_set(**kinds: bool) -> dict[str, bytes]:
     """Return COCO files of two parts with random boxes, and masks or key-points; each part has an image without any."""
     rng = np.random.default_rng(0)
-    categories = [{**one, "keypoints": ["nose", "tail"]} if kinds.get("keypoints") else one for one in BIRDS]
+    categories = [{**bird, "keypoints": ["nose", "tail"]} if kinds.get("keypoints") else bird for bird in BIRDS]
     files = {}
     for part, image in (("train", "a"), ("val", "b")):
         items = []
@@ -70,7 +70,7 @@ def same(first, second, boxes=True, others=True):
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("kinds", [{}, {"masks": True}, {"keypoints": True}], ids=["boxes", "masks", "keypoints"])
-def test_what_a_format_holds_comes_back(tree, tmp_path, form, kinds):
+def test_annotations_are_restored_from_every_format(tree, tmp_path, form, kinds):
     path = tree("set", rich_set(**kinds))
     done = convert(path, tmp_path / "out", form)
     assert (done.source, done.images, done.objects) == ("coco", {"train": 2, "val": 2}, {"train": 5, "val": 5})
@@ -85,26 +85,26 @@ def test_the_name_of_a_format_is_a_string_in_its_own_module_only():
     """No other code can decide by the name; the help of the command lists all of them."""
     package, literal = Path(pellucid.__file__).parent, re.compile(f"""["']({"|".join(FORMATS)})["']""")
     files = {file.relative_to(package).as_posix(): file.read_text(encoding="utf-8") for file in package.rglob("*.py")}
-    found = {name: literal.findall(text) for name, text in files.items() if literal.search(text)}
-    assert found == {f"data/annotations/{name}.py": [name] for name in FORMATS}
+    result = {name: literal.findall(text) for name, text in files.items() if literal.search(text)}
+    assert result == {f"data/annotations/{name}.py": [name] for name in FORMATS}
     assert "voc, coco, yolo or labelme" in convert_parser().format_help()
     assert sorted(FORMATS) == sorted(formats.KEYS)
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_crowds_come_back_or_are_counted(tree, tmp_path, form):
+def test_crowds_are_restored_or_counted_as_lost(tree, tmp_path, form):
     done = convert(tree("set", voc_set()), tmp_path / "out", form)
     if form == "yolo":
         assert done.lost == {"crowd": 1}
     else:
-        assert [one.crowd for one in read(tmp_path / "out").records[0].instances] == [False, True]
+        assert [instance.crowd for instance in read(tmp_path / "out").records[0].instances] == [False, True]
 
 
 def test_coco_keeps_its_ids(tree, tmp_path):
     convert(tree("set", coco_set(annotation())), tmp_path / "out", "coco")
     whole = json.loads((tmp_path / "out/train.json").read_text())
-    assert [one["id"] for one in whole["images"]] == [11]
-    assert [(one["id"], one["name"]) for one in whole["categories"]] == [(3, "cat"), (7, "dog")]
+    assert [image["id"] for image in whole["images"]] == [11]
+    assert [(category["id"], category["name"]) for category in whole["categories"]] == [(3, "cat"), (7, "dog")]
     assert whole["annotations"][0] == annotation() | {"bbox": [2, 4, 10, 10], "area": 100}
 
 
@@ -139,15 +139,15 @@ YOLO = {
 }
 
 
-def test_yolo_labels(tree):
-    found = read(tree("set", YOLO))
-    assert found.classes == ("cat", "big dog")
-    first, second = found.records[0].instances
+def test_yolo_labels_are_read(tree):
+    loaded = read(tree("set", YOLO))
+    assert loaded.classes == ("cat", "big dog")
+    first, second = loaded.records[0].instances
     assert (first.label, first.line) == (1, 1)
     assert first.box == pytest.approx((12, 6, 18, 14))
     assert second.box == pytest.approx((3, 2, 9, 10))
     assert second.outline == (pytest.approx((3, 2, 9, 2, 9, 10)),)
-    assert found.records[1].instances == ()
+    assert loaded.records[1].instances == ()
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_yolo_labels(tree):
         {"classes.txt": b"cat\nbig dog\n"},
     ],
 )
-def test_yolo_names(tree, names):
+def test_class_names_of_yolo_are_read(tree, names):
     assert read(tree("set", {k: v for k, v in YOLO.items() if k != "data.yaml"} | names)).classes == ("cat", "big dog")
 
 
@@ -179,14 +179,14 @@ def test_wrong_yolo_names_are_refused(tree, text, complaint):
 
 
 @pytest.mark.parametrize("shape", ["13", "{a: 1, b: 2}", "[2, 2]", "[x, 3]", ""])
-def test_other_shapes_of_key_points_are_none(shape):
+def test_invalid_shapes_of_key_points_are_ignored(shape):
     assert yolo._settings(f"names: [cat]\nkpt_shape: {shape}\n", "data.yaml") == (("cat",), 0)
 
 
 def test_names_of_classes_with_signs_of_yaml_are_written_and_read(tree, tmp_path):
     names = ("a: b", "# c", "yes", "'d\"", "😀", "e\nf", "7")
-    found = replace(read(tree("set", YOLO)), classes=names)
-    yolo.write({"train": found}, tmp_path / "out")
+    result = replace(read(tree("set", YOLO)), classes=names)
+    yolo.write({"train": result}, tmp_path / "out")
     assert yolo._settings((tmp_path / "out/data.yaml").read_text(), "data.yaml") == (names, 0)
 
 
@@ -203,11 +203,11 @@ def test_names_of_classes_with_signs_of_yaml_are_written_and_read(tree, tmp_path
     ],
 )
 def test_damaged_yolo_lines_are_refused(tree, line, words):
-    found = read(tree("set", YOLO | {"labels/train/a.txt": b"0 0.5 0.5 0.1 0.1\n" + line}))
-    (fault,) = found.faults
+    loaded = read(tree("set", YOLO | {"labels/train/a.txt": b"0 0.5 0.5 0.1 0.1\n" + line}))
+    (fault,) = loaded.faults
     assert (fault.line, fault.effect) == (2, "refused")
     assert words in fault.reason
-    assert len(found.records[0].instances) == 1
+    assert len(loaded.records[0].instances) == 1
 
 
 def shape(kind="rectangle", points=((2, 4), (12, 14)), **changes):
@@ -226,9 +226,9 @@ def test_labelme_shapes_of_a_group_are_one_object(tree):
         shape("rectangle", [[12, 14], [2, 4]], flags={"crowd": True}),
         shape("point", [[3, 2]], group_id=1, label="nose", flags={"hidden": True}),
     )
-    found = read(tree("set", files), "")
-    first, second = found.records[0].instances
-    assert (found.keypoints, first.points, first.crowd) == (("nose",), (3, 2, 1), False)
+    loaded = read(tree("set", files), "")
+    first, second = loaded.records[0].instances
+    assert (loaded.keypoints, first.points, first.crowd) == (("nose",), (3, 2, 1), False)
     assert first.box == (1, 1, 15, 9)
     assert len(first.outline) == 2
     assert (second.box, second.outline, second.points, second.crowd) == ((2, 4, 12, 14), None, (), True)
@@ -245,13 +245,13 @@ def test_labelme_shapes_of_a_group_are_one_object(tree):
         (["x"], "refused", "needs a label"),
     ],
 )
-def test_damaged_labelme_shapes(tree, shapes, effect, words):
-    found = read(tree("set", labelme(shape(), *shapes)), "")
-    (fault,) = found.faults
+def test_damaged_labelme_shapes_are_refused(tree, shapes, effect, words):
+    loaded = read(tree("set", labelme(shape(), *shapes)), "")
+    (fault,) = loaded.faults
     assert fault.effect == effect
     assert words in fault.reason
     assert ", shape 1" in fault.file
-    assert len(found.records[0].instances) == 1
+    assert len(loaded.records[0].instances) == 1
 
 
 @pytest.mark.parametrize("changes", [{"shapes": 3}, {"imagePath": 3}, {"imagePath": "b.png"}])

@@ -51,7 +51,7 @@ def test_annotations_of_a_usual_ratio_are_read_from_a_zip(tree):
     assert len(ZipTree(path).document("a.xml")) == len(lines) + 25
 
 
-def test_faults_beyond_a_number_are_counted(tree, monkeypatch):
+def test_errors_beyond_the_listed_number_are_counted(tree, monkeypatch):
     monkeypatch.setattr(base, "MAX_FAULTS", 3)
     path = tree("set", coco_set(*({} for _ in range(10)), annotation(bbox=[1, 1, 0, 0])))
     faults = lint(path).faults

@@ -16,8 +16,8 @@ from tests.data.pictures import picture_bytes
 def faults(path) -> list[tuple[str, int | None, str, str]]:
     """Return (file name, line, effect, reason) of each fault."""
     return [
-        (one.file.removeprefix(f"{path}/").rpartition("/")[2], one.line, one.effect, one.reason)
-        for one in lint(path).faults
+        (fault.file.removeprefix(f"{path}/").rpartition("/")[2], fault.line, fault.effect, fault.reason)
+        for fault in lint(path).faults
     ]
 
 
@@ -38,7 +38,7 @@ def photo(seed: int, shift: int = 0) -> bytes:
     return out.getvalue()
 
 
-def test_faults_of_boxes_and_files(tree):
+def test_invalid_boxes_and_files_are_listed(tree):
     files = voc_set() | {
         "Annotations/a.xml": voc_xml(
             ("dog", 2, 4, 12, 14, 0), ("dog", 2, 4, 12, 14, 0), ("cat", 5, 5, 5, 5, 0), ("cat", 2, 4, 40, 14, 0)
@@ -47,9 +47,9 @@ def test_faults_of_boxes_and_files(tree):
     }
     files["JPEGImages/c.png"] = files["JPEGImages/c.png"][:-20]
     path = tree("set", files)
-    found = lint(path)
-    assert (found.form, found.parts["train"].images, found.parts["train"].objects) == ("voc", 2, 3)
-    assert found.parts["train"].empty == 1
+    report = lint(path)
+    assert (report.form, report.parts["train"].images, report.parts["train"].objects) == ("voc", 2, 3)
+    assert report.parts["train"].empty == 1
     listed = faults(path)
     assert ("a.xml", 8, "dropped", "box (5, 5, 5, 5) has no area") in listed
     assert ("a.xml", 10, "changed", "box (2, 4, 40, 14) extends beyond the image of 30x20") in listed
@@ -60,7 +60,7 @@ def test_faults_of_boxes_and_files(tree):
     assert len(listed) == 6
 
 
-def test_images_in_two_parts(tree):
+def test_images_in_two_splits_are_listed(tree):
     box = voc_xml(("dog", 2, 4, 60, 60, 0), size=(120, 160))
     files = {f"Annotations/{name}.xml": box for name in "abcd"}
     files |= {"JPEGImages/a.png": photo(1), "JPEGImages/b.png": photo(2), "JPEGImages/c.png": photo(1, 3)}
@@ -72,7 +72,7 @@ def test_images_in_two_parts(tree):
     ]
 
 
-def test_masks_and_key_points_that_lie_elsewhere(tree):
+def test_masks_and_key_points_outside_their_boxes_are_listed(tree):
     square = [[20, 10, 28, 10, 28, 18, 20, 18]]
     items = [
         annotation(id=1, segmentation=square, keypoints=[40, 2, 2]),
@@ -86,7 +86,7 @@ def test_masks_and_key_points_that_lie_elsewhere(tree):
     ]
 
 
-def test_a_file_that_is_refused_does_not_hide_the_others(tree):
+def test_after_an_unreadable_file_the_others_are_checked(tree):
     files = coco_set(annotation()) | {"val.json": coco([IMAGE], [annotation(bbox=[])])[:-5]}
     listed = faults(tree("set", files))
     assert [(effect, "is not JSON" in reason) for _, _, effect, reason in listed] == [("refused", True)]
@@ -100,7 +100,7 @@ def test_an_image_of_another_size_is_refused(tree):
     assert reason.startswith("the image is 30 pixels wide and 20 high, but its annotations in")
 
 
-def test_annotations_of_a_missing_image_are_no_faults_of_their_own(tree):
+def test_annotations_of_a_missing_image_are_not_listed_separately(tree):
     whole = json.loads(coco_set(annotation(id=1), annotation(id=2))["train.json"])
     whole["images"][0] |= {"file_name": "missing.png"}
     listed = faults(tree("set", coco_set() | {"train.json": json.dumps(whole).encode()}))
@@ -125,13 +125,13 @@ def test_masks_are_read_as_training_reads_them(tree):
     assert (name, effect, "a mask of mode RGB" in reason) == ("b.png", "refused", True)
 
 
-def test_a_folder_without_annotations_is_a_mistake(tree):
+def test_a_folder_without_annotations_is_refused(tree):
     with pytest.raises(PellucidError, match="neither annotations nor images"):
         lint(tree("set", {"a/a.md": b"nothing"}))
 
 
 @pytest.mark.real
-def test_what_is_known_to_be_wrong_with_bccd(real):
+def test_the_known_errors_of_bccd_are_listed(real):
     """As ../shared/data/README.md says: two boxes without area, cells boxed twice, images of one field of view."""
     listed = faults(real("bccd"))
     assert [(file, line) for file, line, effect, _ in listed if effect == "dropped"] == [

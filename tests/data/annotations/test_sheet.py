@@ -8,7 +8,7 @@ from tests.data.annotations.sets import annotation, coco_set
 
 
 @pytest.mark.parametrize(("side", "size", "box"), [(600, (20, 30), (2, 4, 12, 14)), (15, (10, 15), (1, 2, 6, 7))])
-def test_images_are_made_smaller_and_the_first_objects_drawn(tree, monkeypatch, side, size, box):
+def test_the_contact_sheet_has_reduced_images_with_their_first_objects(tree, monkeypatch, side, size, box):
     shown = []
     monkeypatch.setattr(sheet, "sheet_of_objects", lambda *arguments: shown.append(arguments))
     monkeypatch.setattr(sheet, "MAX_DRAWN_OBJECTS", 2)

@@ -17,29 +17,29 @@ def read(path, part="train", classes=None):
 
 @pytest.mark.parametrize("name", ["set", "set.zip"])
 def test_boxes_classes_and_difficult_objects(tree, name):
-    found = read(tree(name, voc_set()))
-    assert found.classes == ("cat", "dog")
-    assert [record.image for record in found.records] == ["JPEGImages/a.png", "JPEGImages/b.png"]
-    first, second = found.records[0].instances
-    assert (first.box, found.classes[first.label], first.crowd) == ((2, 4, 12, 14), "dog", False)
-    assert (second.box, found.classes[second.label], second.crowd) == ((20, 10, 30, 20), "cat", True)
-    assert found.records[1].instances == ()
-    assert not found.faults
+    loaded = read(tree(name, voc_set()))
+    assert loaded.classes == ("cat", "dog")
+    assert [record.image for record in loaded.records] == ["JPEGImages/a.png", "JPEGImages/b.png"]
+    first, second = loaded.records[0].instances
+    assert (first.box, loaded.classes[first.label], first.crowd) == ((2, 4, 12, 14), "dog", False)
+    assert (second.box, loaded.classes[second.label], second.crowd) == ((20, 10, 30, 20), "cat", True)
+    assert loaded.records[1].instances == ()
+    assert not loaded.faults
 
 
 def test_the_classes_of_another_part_are_those_of_the_training_part(tree):
-    found = read(tree("set", voc_set()), "val")
-    assert found.classes == ("cat", "dog")
-    assert found.records[0].instances[0].box == (0, 0, 30, 20)  # half a pixel beyond is rounding
+    loaded = read(tree("set", voc_set()), "val")
+    assert loaded.classes == ("cat", "dog")
+    assert loaded.records[0].instances[0].box == (0, 0, 30, 20)  # half a pixel beyond is rounding
 
 
-def test_files_of_the_challenges_count_pixels_from_one(tree):
+def test_files_of_the_voc_challenges_count_pixels_from_one(tree):
     original = "<source><annotation>PASCAL VOC2007</annotation></source>"
     files = voc_set() | {"Annotations/a.xml": voc_xml(("dog", 1, 1, 30, 20, 0), extra=original)}
     assert read(tree("set", files)).records[0].instances[0].box == (0, 0, 30, 20)
 
 
-def test_without_lists_the_folders_are_the_parts(tree):
+def test_without_image_lists_the_folders_are_the_splits(tree):
     files = voc_set()
     moved = {f"{part}/{name}{end}": files[f"{folder}/{name}{end}"]
              for part, name in (("train", "a"), ("test", "c"))
@@ -58,13 +58,13 @@ def test_without_lists_the_folders_are_the_parts(tree):
         (("", 5, 50, 8), 3, "refused", "<bndbox> does not contain the numbers"),
     ],
 )
-def test_faults_of_boxes_have_their_line(tree, box, line, effect, words):
-    found = read(tree("set", voc_set() | {"Annotations/a.xml": voc_xml(("dog", *box, 0), ("cat", 1, 2, 3, 4, 0))}))
-    (fault,) = found.faults
+def test_invalid_boxes_are_reported_with_their_line(tree, box, line, effect, words):
+    loaded = read(tree("set", voc_set() | {"Annotations/a.xml": voc_xml(("dog", *box, 0), ("cat", 1, 2, 3, 4, 0))}))
+    (fault,) = loaded.faults
     assert (fault.line, fault.effect) == (line, effect)
     assert words in fault.reason
     assert fault.file.endswith("Annotations/a.xml")
-    assert [one.box for one in found.records[0].instances][-1] == (1, 2, 3, 4)
+    assert [instance.box for instance in loaded.records[0].instances][-1] == (1, 2, 3, 4)
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,8 @@ def test_faults_of_boxes_have_their_line(tree, box, line, effect, words):
     ],
 )
 def test_damaged_files_are_refused_with_their_line(tree, data, line, words):
-    found = read(tree("set", voc_set() | {"Annotations/a.xml": data}), classes=("cat", "dog"))
-    (fault,) = found.faults
+    loaded = read(tree("set", voc_set() | {"Annotations/a.xml": data}), classes=("cat", "dog"))
+    (fault,) = loaded.faults
     assert (fault.line, fault.effect) == (line, "refused")
     assert words in fault.reason
 
@@ -90,8 +90,8 @@ def test_damaged_files_are_refused_with_their_line(tree, data, line, words):
 def test_files_and_images_that_lists_name_must_exist(tree):
     files = voc_set() | {"ImageSets/Main/train.txt": b"a\nnone\nb\n"}
     del files["JPEGImages/b.png"]
-    found = read(tree("set", files))
-    assert [(fault.file.rpartition("/")[2], fault.effect) for fault in found.faults] == [
+    loaded = read(tree("set", files))
+    assert [(fault.file.rpartition("/")[2], fault.effect) for fault in loaded.faults] == [
         ("none.xml", "refused"), ("b.xml", "refused")
     ]  # fmt: skip
 
@@ -102,8 +102,8 @@ def test_bccd_is_read(real):
     for part, counted in counts.items():
         for stem in (real("bccd") / f"ImageSets/Main/{part}.txt").read_text().split():
             counted.update(e.text for e in ElementTree.parse(real("bccd") / f"Annotations/{stem}.xml").iter("name"))
-        found = read(real("bccd"), part, ("RBC", "WBC", "Platelets"))
-        assert len(found.faults) == 1  # a box without area
-        assert ("00343.xml:56" if part == "train" else "00338.xml:164") in str(found.faults[0])
-        labels = Counter(found.classes[one.label] for record in found.records for one in record.instances)
+        loaded = read(real("bccd"), part, ("RBC", "WBC", "Platelets"))
+        assert len(loaded.faults) == 1  # a box without area
+        assert ("00343.xml:56" if part == "train" else "00338.xml:164") in str(loaded.faults[0])
+        labels = Counter(loaded.classes[instance.label] for record in loaded.records for instance in record.instances)
         assert labels + Counter(RBC=1) == counted

@@ -15,7 +15,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from pellucid.data.quality import Groups, SimilarPair, duplicates, exact_duplicates, near_duplicates
-from pellucid.data.quality.duplicates import alike
+from pellucid.data.quality.duplicates import exceeds
 from pellucid.errors import PellucidError
 from tests.data.quality.photos import COPIES, cut, photo, small
 
@@ -45,11 +45,11 @@ def test_a_mirrored_copy_is_another_picture(many):
     assert pairs_of([*many, *(ImageOps.mirror(image) for image in many)]) == set()
 
 
-def test_copies_of_one_photo_are_connected_once(many):
+def test_each_copy_of_one_photo_has_one_pair(many):
     images = [*many[:3], *(make(many[1]) for make in COPIES.values())]
-    found = pairs_of(images)
-    assert {i for pair in found for i in pair} == {1, *range(3, 3 + len(COPIES))}
-    assert len(found) == len(COPIES)
+    pairs = pairs_of(images)
+    assert {i for pair in pairs for i in pair} == {1, *range(3, 3 + len(COPIES))}
+    assert len(pairs) == len(COPIES)
 
 
 def test_frames_of_one_scene_are_duplicates():
@@ -59,7 +59,7 @@ def test_frames_of_one_scene_are_duplicates():
     assert len(pairs_of(frames)) == 29
 
 
-def test_many_frames_on_one_background_are_not_all_aligned_with_all(monkeypatch):
+def test_frames_of_one_background_are_not_aligned_in_all_pairs(monkeypatch):
     """The same room, and a hand elsewhere in each: hundreds of frames that are a little alike, none of them twice."""
     rng = np.random.default_rng(0)
     room = np.asarray(photo(5).resize((64, 64)).convert("L"), np.float64)
@@ -71,16 +71,16 @@ def test_many_frames_on_one_background_are_not_all_aligned_with_all(monkeypatch)
         frames.append(torch.from_numpy(frame.astype(np.uint8)))
     frames.append(torch.from_numpy(np.array(Image.fromarray(frames[7].numpy()).rotate(1.5, Image.Resampling.BILINEAR))))
     aligned: list[int] = []
-    alike = duplicates.alike
+    exceeds = duplicates.exceeds
 
     def counting(a, b, thresholds):
         aligned.append(len(a))
-        return alike(a, b, thresholds)
+        return exceeds(a, b, thresholds)
 
-    monkeypatch.setattr(duplicates, "alike", counting)
+    monkeypatch.setattr(duplicates, "exceeds", counting)
     progress: list[tuple[int, int]] = []
-    found = near_duplicates(torch.stack(frames), lambda *done: progress.append(done))
-    assert (7, 400) in {(pair.first, pair.second) for pair in found}
+    result = near_duplicates(torch.stack(frames), lambda *done: progress.append(done))
+    assert (7, 400) in {(pair.first, pair.second) for pair in result}
     assert sum(aligned) <= 16 * len(frames)
     assert len(progress) > 2
     assert progress[-1][0] == progress[-1][1]
@@ -99,7 +99,7 @@ def test_few_pictures_have_no_duplicates(n):
     assert near_duplicates(torch.stack([small(photo(i)) for i in range(3)])[:n]) == []
 
 
-def test_other_shapes_are_refused():
+def test_pictures_of_different_shapes_are_refused():
     with pytest.raises(PellucidError, match=r"shape \(2, 32, 32\); give \(N, 64, 64\)"):
         near_duplicates(torch.zeros(2, 32, 32))
 
@@ -116,21 +116,21 @@ def test_hands_of_other_people_are_no_duplicates_but_copies_are(real):
     chosen = random.Random(0).sample(range(len(images)), 60)
     kinds = list(COPIES)
     planted = [COPIES[kinds[k % len(kinds)]](images[i]) for k, i in enumerate(chosen)]
-    found = pairs_of([*images, *planted])
+    pairs = pairs_of([*images, *planted])
     expected = {(i, len(images) + k) for k, i in enumerate(chosen)}
-    assert found <= expected, "no false alarm"
-    assert len(found) >= 58
+    assert pairs <= expected, "no false alarm"
+    assert len(pairs) >= 58
 
 
 @pytest.mark.real
-def test_cars_that_cifar_holds_three_times(real):
+def test_a_car_that_cifar10_contains_three_times_is_found(real):
     """See Barz, Denzler 2020, "Do We Train on Test Data?": CIFAR-10 holds such copies across its parts."""
     names = [f"train/automobile/{name}.jpg" for name in ("3974", "4844")] + ["test/automobile/0974.jpg"]
     with zipfile.ZipFile(real("cifar10/cifar10.zip")) as archive:
         others = [name for name in archive.namelist() if name.startswith("test/truck/0")]
         images = [Image.open(io.BytesIO(archive.read(name))) for name in (*names, *others[:200])]
-    found = pairs_of(images)
-    assert {i for pair in found if max(pair) < 3 for i in pair} == {0, 1, 2}
+    pairs = pairs_of(images)
+    assert {i for pair in pairs if max(pair) < 3 for i in pair} == {0, 1, 2}
 
 
 NONE = (-1.0, -1.0, -1.0)  # thresholds below which the alignment of a pair stops: none
@@ -152,28 +152,28 @@ def correlation(a, b) -> float:
 def test_cut_and_shifted_photos_are_aligned(scale, dx, dy):
     one = photo(3)
     a, b = small(moved(one, scale, dx, dy)), small(one)
-    value = float(alike(a[None], b[None], NONE)[0])
+    value = float(exceeds(a[None], b[None], NONE)[0])
     assert value > 0.98
     assert value > correlation(a, b) + 0.05, "as they lie, they fit less"
 
 
 def test_gain_and_offset_do_not_change_the_similarity():
     a = small(photo(4)).float()
-    assert float(alike(a[None], (0.5 * a + 30)[None], NONE)[0]) == pytest.approx(1, abs=1e-3)
+    assert float(exceeds(a[None], (0.5 * a + 30)[None], NONE)[0]) == pytest.approx(1, abs=1e-3)
 
 
 def test_different_photos_have_similarity_0_below_the_thresholds():
     a, b = (torch.stack([small(photo(seed)) for seed in seeds]) for seeds in (range(0, 8), range(8, 16)))
-    assert float(alike(a, b, NONE).max()) < 0.9
-    assert alike(a, b, (0.9, 0.94, 0.97)).tolist() == [0.0] * 8
+    assert float(exceeds(a, b, NONE).max()) < 0.9
+    assert exceeds(a, b, (0.9, 0.94, 0.97)).tolist() == [0.0] * 8
 
 
 def test_pairs_do_not_depend_on_each_other():
     a, b = torch.stack([small(photo(0)), small(photo(1))]), torch.stack([small(photo(0)), small(photo(2))])
-    together = alike(a, b, (0.9, 0.94, 0.97))
+    together = exceeds(a, b, (0.9, 0.94, 0.97))
     assert float(together[0]) > 0.999
     assert float(together[1]) == 0
-    assert len(alike(a[:0], b[:0], NONE)) == 0
+    assert len(exceeds(a[:0], b[:0], NONE)) == 0
 
 
 N = 12

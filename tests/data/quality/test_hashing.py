@@ -57,11 +57,11 @@ def test_all_close_pairs_are_found(distance):
         for centre in np.repeat(centres, 5)
     ]
     hashes = np.array(flipped, np.uint64)
-    found = close_pairs(hashes, distance)
+    actual = close_pairs(hashes, distance)
     expected = by_hand(hashes, distance)
     assert len(expected) > 5 or distance == 0
-    assert {(i, j) for i, j in found.tolist()} == expected
-    assert len(found) == len(expected), "each once"
+    assert {(i, j) for i, j in actual.tolist()} == expected
+    assert len(actual) == len(expected), "each once"
 
 
 def test_thousands_that_are_alike_are_connected_by_few_pairs():

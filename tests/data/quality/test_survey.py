@@ -36,7 +36,7 @@ def test_pictures_are_those_of_the_loader(tree, name, mode):
     assert len(loaded.skipped) == len(seen.corrupt)
 
 
-def test_checks_get_the_picture_in_its_own_size(tree):
+def test_quality_checks_receive_pictures_in_their_original_size(tree):
     with open_tree(tree("plain", FILES)) as files:
         seen = survey(files, files.names, (8, 8))
     assert torch.equal(seen.small[0], small(photo(0)))
@@ -46,7 +46,7 @@ def test_checks_get_the_picture_in_its_own_size(tree):
     assert list(seen.digests) == [hashlib.sha256(data).digest() for data in FILES.values()]
 
 
-def test_large_pictures_are_looked_at_in_256_pixels(tree):
+def test_large_pictures_are_checked_at_256_pixels(tree):
     large = photo(3).resize((1600, 1200), Image.Resampling.NEAREST)
     with open_tree(tree("plain", {"a/large.png": file_of(large)})) as files:
         seen = survey(files, files.names, (8, 8))
@@ -55,7 +55,7 @@ def test_large_pictures_are_looked_at_in_256_pixels(tree):
     assert float(seen.sharpness[0]) == pytest.approx(expected)
 
 
-def test_reasons_do_not_repeat_the_file(tree):
+def test_reasons_do_not_repeat_the_file_name(tree):
     with open_tree(tree("plain", FILES | BAD)) as files:
         reasons = {one.file: one.reason for one in survey(files, files.names, (8, 8)).corrupt}
     assert reasons["dog/empty.jpg"] == "is empty; replace it by an image"
@@ -102,7 +102,7 @@ def test_sharpness_is_the_variance_of_the_laplacian_over_that_of_the_gradients()
     assert sharpness(x) == pytest.approx(expected, rel=1e-4)
 
 
-def test_contrast_and_brightness_do_not_count():
+def test_sharpness_does_not_depend_on_contrast_and_brightness():
     image = photo(1)
     faint = image.point(lambda value: round(0.3 * value + 90))
     assert sharpness(grey(faint)) == pytest.approx(sharpness(grey(image)), rel=0.02)
@@ -116,7 +116,7 @@ def test_a_few_blurred_among_sharp_ones_are_found(radius):
 
 
 @pytest.mark.parametrize("radius", [0, 0.3])
-def test_sharp_collections_are_left_in_peace(radius):
+def test_nothing_is_reported_in_a_sharp_collection(radius):
     assert not blurry(values([blurred(photo(seed), radius) for seed in range(40)])).any()
 
 
@@ -124,7 +124,7 @@ def test_where_all_are_blurred_all_are_found():
     assert blurry(values([blurred(photo(seed), 3) for seed in range(20)])).all()
 
 
-def test_two_values_far_apart_are_no_statistics():
+def test_two_pictures_are_too_few_for_outliers():
     assert blurry(torch.tensor([2.0, 1.0])).tolist() == [False, False]
     assert blurry(torch.tensor([2.0, 0.1])).tolist() == [False, True]
     assert blurry(torch.tensor([])).tolist() == []
@@ -142,7 +142,7 @@ def test_too_small_pictures_are_refused(shape):
 
 
 @pytest.mark.real
-def test_signs_are_sharp_and_their_blurred_copies_are_not(real):
+def test_gesture_pictures_are_sharp_and_their_blurred_copies_are_not(real):
     images = [Image.open(file) for file in sorted(real("signs").glob("val/*/*.jpg"))]
     sharp = values(images)
     assert not blurry(sharp).any()

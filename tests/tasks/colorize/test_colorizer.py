@@ -31,10 +31,10 @@ def lab(picture):
 @pytest.mark.parametrize("strength", [0.5, 1, 2])
 def test_pictures_of_any_size_keep_their_lightness(net, size, strength):
     image = drawn(3, *size)
-    found = Colorizer(colorizer(net=net()), strength)(image)
-    assert found.shape == image.shape
-    assert found.dtype == torch.uint8
-    assert np.abs(lab(found)[..., 0] - lab(image)[..., 0]).max() <= 0.5
+    colorized = Colorizer(colorizer(net=net()), strength)(image)
+    assert colorized.shape == image.shape
+    assert colorized.dtype == torch.uint8
+    assert np.abs(lab(colorized)[..., 0] - lab(image)[..., 0]).max() <= 0.5
 
 
 def test_a_picture_of_the_training_size_has_the_a_and_b_of_the_network():
@@ -42,8 +42,8 @@ def test_a_picture_of_the_training_size_has_the_a_and_b_of_the_network():
     expected = model.predict(image[None])[0]
     lightness = lightness_of(image)
     torch.testing.assert_close(Colorizer(model).ab(lightness[None])[0], expected, rtol=0, atol=1e-3)
-    found = lab(Colorizer(model, 0.3)(image))  # most of these colours exist
-    right = np.abs(found[..., 1:] - 0.3 * expected.movedim(0, -1).numpy()).max(-1) < 1.5
+    actual = lab(Colorizer(model, 0.3)(image))  # most of these colours exist
+    right = np.abs(actual[..., 1:] - 0.3 * expected.movedim(0, -1).numpy()).max(-1) < 1.5
     assert right.mean() > 0.7
 
 
@@ -55,22 +55,22 @@ def test_prediction_depends_on_lightness_only():
 
 def test_strength_0_returns_the_pixels_of_a_grey_picture():
     grey = torch.arange(256, dtype=torch.uint8).view(1, 16, 16)
-    found = Colorizer(colorizer(), 0)(grey)
-    assert torch.equal(found, grey.expand(3, -1, -1))
+    colorized = Colorizer(colorizer(), 0)(grey)
+    assert torch.equal(colorized, grey.expand(3, -1, -1))
     coloured = Colorizer(colorizer(), 1)(grey)
-    assert not torch.equal(coloured, found)
+    assert not torch.equal(coloured, colorized)
 
 
-def test_opacity_is_kept():
+def test_the_alpha_channel_is_kept():
     image = drawn(4, 9, 11)
-    found = Colorizer(colorizer())(image)
-    assert torch.equal(found[3], image[3])
-    assert torch.equal(found[:3], Colorizer(colorizer())(image[:3]))
+    colorized = Colorizer(colorizer())(image)
+    assert torch.equal(colorized[3], image[3])
+    assert torch.equal(colorized[:3], Colorizer(colorizer())(image[:3]))
     both = drawn(2, 9, 11)
     assert torch.equal(Colorizer(colorizer())(both), torch.cat((Colorizer(colorizer())(both[:1]), both[1:])))
 
 
-def test_16_bits_of_lightness_count():
+def test_lightness_of_16_bits_is_used():
     grey = torch.linspace(0, 1, 4096).view(1, 64, 64)
     assert (
         np.abs(lab(Colorizer(colorizer())(grey))[..., 0] - rgb_to_lab(grey.expand(3, -1, -1))[0].numpy()).max() <= 0.5
@@ -83,10 +83,10 @@ def test_large_pictures_are_reduced_to_the_training_size():
     halves = torch.full((1, 1, 16, 16), 30.0)
     halves[..., 8:] = 70
     large = halves.repeat_interleave(20, 2).repeat_interleave(20, 3)
-    small, found = Colorizer(model).ab(halves), Colorizer(model).ab(large)
-    assert found.shape == (1, 2, 320, 320)
+    small, result = Colorizer(model).ab(halves), Colorizer(model).ab(large)
+    assert result.shape == (1, 2, 320, 320)
     inside = [0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15]  # the edge between the halves is not as sharp
-    torch.testing.assert_close(found[..., 10::20, 10::20][..., inside], small[..., inside], rtol=0, atol=2)
+    torch.testing.assert_close(result[..., 10::20, 10::20][..., inside], small[..., inside], rtol=0, atol=2)
 
 
 def test_hints_are_at_their_pixels():
@@ -108,7 +108,7 @@ def test_hints_are_at_their_pixels():
 
 
 @pytest.mark.parametrize("strength", [-0.1, 2.5, float("nan")])
-def test_other_strengths_are_refused(strength):
+def test_strengths_outside_of_0_to_1_are_refused(strength):
     with pytest.raises(PellucidError, match="strength must be from 0"):
         Colorizer(colorizer(), strength)
 

@@ -55,15 +55,15 @@ KINDS = (
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pictures_of_all_kinds(kind, tmp_path, save, run):
+def test_pictures_of_all_formats_are_colorized(kind, tmp_path, save, run):
     picture, suffix, rgb, alpha = of_kind(kind)
     picture.save(tmp_path / f"a{suffix}")
     code, said, _ = run("colorize", save(), tmp_path / f"a{suffix}", "--out", tmp_path / "out")
     assert code == 0
-    assert [one["image"] for one in said["pictures"]] == [f"a{suffix}"]
-    with Image.open(tmp_path / "out" / "a-colorized.png") as found:
-        assert found.mode == ("RGB" if alpha is None else "RGBA")
-        pixels = np.asarray(found)
+    assert [picture["image"] for picture in said["pictures"]] == [f"a{suffix}"]
+    with Image.open(tmp_path / "out" / "a-colorized.png") as result:
+        assert result.mode == ("RGB" if alpha is None else "RGBA")
+        pixels = np.asarray(result)
     assert np.abs(lab(pixels)[..., 0] - rgb2lab(rgb)[..., 0]).max() <= 0.5
     assert kind == "bilevel" or np.abs(lab(pixels)[..., 1:]).max() > 10  # black and white have no colours
     if alpha is not None:
@@ -88,12 +88,12 @@ def test_the_exif_orientation_is_applied(orientation, tmp_path, save, run):
     model = save()
     for name in ("turned", "upright"):
         assert run("colorize", model, tmp_path / f"{name}.png", "--out", tmp_path / "out")[0] == 0
-    found, expected = (load_image(tmp_path / "out" / f"{name}-colorized.png") for name in ("turned", "upright"))
-    assert torch.equal(found, expected)
-    assert (found.shape[1] == 17) == (orientation > 4)
+    actual, expected = (load_image(tmp_path / "out" / f"{name}-colorized.png") for name in ("turned", "upright"))
+    assert torch.equal(actual, expected)
+    assert (actual.shape[1] == 17) == (orientation > 4)
 
 
-def test_a_corrupt_file_among_100_is_named_and_the_rest_is_done(tmp_path, save, run):
+def test_a_corrupt_file_among_100_is_named_and_the_others_are_colorized(tmp_path, save, run):
     folder = tmp_path / "in"
     folder.mkdir()
     for number in range(100):
@@ -125,7 +125,7 @@ def test_the_static_parts_of_a_video_keep_their_colours(tmp_path, save, run):
     code, said, _ = run("colorize", save(Flicker), tmp_path / "a.gif", "--out", tmp_path / "out")
     assert code == 0
     assert len(said["pictures"]) == 60
-    shown = [np.asarray(Image.open(one["file"])) for one in said["pictures"]]
+    shown = [np.asarray(Image.open(picture["file"])) for picture in said["pictures"]]
     for before, after, first, second in zip(frames, frames[1:], shown, shown[1:], strict=False):
         static = before == after
         assert np.abs(lab(first)[static][:, 1:] - lab(second)[static][:, 1:]).max() <= 1
@@ -135,7 +135,7 @@ def test_the_static_parts_of_a_video_keep_their_colours(tmp_path, save, run):
     assert max(changed) > 3  # the square's colours are those of each frame
 
 
-def test_hints_by_file(tmp_path, save, run):
+def test_hints_are_read_from_a_file(tmp_path, save, run):
     folder = tmp_path / "in"
     folder.mkdir()
     for name in ("a.png", "b.png"):
@@ -181,7 +181,7 @@ def test_hints_that_do_not_fit_are_refused(text, reason, tmp_path, save, run):
     assert not (tmp_path / "out").exists()
 
 
-def test_one_list_of_hints_is_not_for_a_folder_or_a_video(tmp_path, save, run):
+def test_hints_are_refused_for_a_folder_or_a_video(tmp_path, save, run):
     Image.fromarray(GREY).save(tmp_path / "a.gif")
     (tmp_path / "hints.json").write_text("[]")
     for source, reason in (
@@ -195,7 +195,7 @@ def test_one_list_of_hints_is_not_for_a_folder_or_a_video(tmp_path, save, run):
         assert reason in err
 
 
-def test_only_files_of_its_own_are_overwritten(tmp_path, save, run):
+def test_only_files_written_by_the_command_are_overwritten(tmp_path, save, run):
     Image.fromarray(GREY).save(tmp_path / "a.png")
     model = save()
     assert run("colorize", model, tmp_path / "a.png", "--out", tmp_path)[0] == 0
@@ -208,13 +208,13 @@ def test_only_files_of_its_own_are_overwritten(tmp_path, save, run):
 
 
 @pytest.mark.parametrize(("words", "reason"), [(["--strength", "3"], "strength must be from 0"), ([], "is missing")])
-def test_other_arguments_are_refused(words, reason, tmp_path, save, run):
+def test_invalid_arguments_are_refused(words, reason, tmp_path, save, run):
     code, _, err = run("colorize", save(), tmp_path / "none.png", "--out", tmp_path / "out", *words)
     assert code == 2
     assert reason in err
 
 
-def test_commands_of_classes_say_what_to_use(tmp_path, save, run):
+def test_commands_for_classifiers_name_the_command_to_use(tmp_path, save, run):
     Image.fromarray(GREY).save(tmp_path / "a.png")
     model = save()
     for command, hint in (("predict", "use `pellucid colorize`"), ("explain", "with --pixel ROW,COLUMN")):

@@ -42,7 +42,7 @@ def test_compare_writes_one_table_and_page(folder, tmp_path, run):
     without_script(page)
 
 
-def test_models_are_named_by_what_differs():
+def test_models_are_named_by_the_differing_part_of_their_paths():
     model = colorizer()
     assert [*named(["runs/a-1", "runs/b-1/"], [model] * 2)] == ["a-1", "b-1"]
     assert [*named(["x/a", "y/a", "colorize"], [model] * 3)] == ["x/a", "y/a", "colorize"]
@@ -74,14 +74,15 @@ def test_the_page_asks_about_random_images_on_random_sides(folder, tmp_path, sav
         questions(colorizer(), str(folder), 7)
 
 
-def test_the_real_picture_is_the_real_one(folder):
+def test_the_answer_key_names_the_original_picture(folder):
     from base64 import b64decode
     from io import BytesIO
 
     true = {torch.tensor(np.array(Image.open(file))).numpy().tobytes() for file in folder.iterdir()}
-    for one in questions(colorizer(), str(folder), 6):
+    for question in questions(colorizer(), str(folder), 6):
         pixels = [
-            np.array(Image.open(BytesIO(b64decode(picture.source.split(",")[1])))).tobytes() for picture in one.pictures
+            np.array(Image.open(BytesIO(b64decode(picture.source.split(",")[1])))).tobytes()
+            for picture in question.pictures
         ]
-        assert pixels[one.real] in true
-        assert pixels[1 - one.real] not in true
+        assert pixels[question.real] in true
+        assert pixels[1 - question.real] not in true

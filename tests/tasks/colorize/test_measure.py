@@ -32,47 +32,52 @@ def folder(tmp_path):
 
 
 def pooled(pairs):
-    return -10 * np.log10(mean_squared_error(*(np.concatenate([one[k].ravel() for one in pairs]) for k in (0, 1))))
+    return -10 * np.log10(mean_squared_error(*(np.concatenate([pair[k].ravel() for pair in pairs]) for k in (0, 1))))
 
 
-def test_figures_of_a_folder(folder):
-    found = evaluate(colorizer(), str(folder))
+def test_metrics_of_a_folder_are_computed(folder):
+    evaluation = evaluate(colorizer(), str(folder))
     true = [np.asarray(Image.open(file)) for file in sorted(folder.glob("deep/*"))]
     paint, drain = Colorizer(colorizer()), Colorizer(colorizer(), 0)
     for suffix, colour in (("", paint), ("_grey", drain)):
         ours = [colour(torch.tensor(one).permute(2, 0, 1)).permute(1, 2, 0).numpy() for one in true]
         pairs = [(a / 255, b / 255) for a, b in zip(ours, true, strict=True)]
-        assert found[f"psnr{suffix}"] == pytest.approx(pooled(pairs), abs=1e-4)
+        assert evaluation[f"psnr{suffix}"] == pytest.approx(pooled(pairs), abs=1e-4)
         delta = [deltaE_ciede2000(rgb2lab(a), rgb2lab(b)).ravel() for a, b in pairs]
-        assert found[f"delta_e{suffix}"] == pytest.approx(np.concatenate(delta).mean(), abs=2e-3)
+        assert evaluation[f"delta_e{suffix}"] == pytest.approx(np.concatenate(delta).mean(), abs=2e-3)
         options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "channel_axis": 2}
         similar = [structural_similarity(a, b, data_range=1, **options) for a, b in pairs if min(a.shape[:2]) >= 11]
         assert len(similar) == 4
-        assert found[f"ssim{suffix}"] == pytest.approx(np.mean(similar), abs=1e-4)
-    assert (found["n"], found["n_judged"], found["backbone"], found["skipped"]) == (5, 5, "cifar", {})
-    assert found["colourfulness_grey"] == 0
-    assert found["colourfulness_true"] > 5
-    assert found["frechet_grey"] > 0
+        assert evaluation[f"ssim{suffix}"] == pytest.approx(np.mean(similar), abs=1e-4)
+    assert (evaluation["n"], evaluation["n_judged"], evaluation["backbone"], evaluation["skipped"]) == (
+        5,
+        5,
+        "cifar",
+        {},
+    )
+    assert evaluation["colourfulness_grey"] == 0
+    assert evaluation["colourfulness_true"] > 5
+    assert evaluation["frechet_grey"] > 0
 
 
-def test_the_images_themselves_are_perfect(folder):
+def test_the_original_images_have_the_best_scores(folder):
     """A colorizer cannot know the colours, so this asks for its figures where they happen to be right: grey images."""
     for file in folder.glob("deep/*"):
         Image.open(file).convert("L").save(file)
-    found = evaluate(colorizer(), str(folder))
-    assert found["psnr_grey"] > 60
-    assert found["delta_e_grey"] < 0.1
-    assert found["ab_overlap_grey"] == found["answers_grey"] == 1
-    assert found["frechet_grey"] == pytest.approx(0, abs=1e-3)
-    assert found["psnr"] < 40
+    evaluation = evaluate(colorizer(), str(folder))
+    assert evaluation["psnr_grey"] > 60
+    assert evaluation["delta_e_grey"] < 0.1
+    assert evaluation["ab_overlap_grey"] == evaluation["answers_grey"] == 1
+    assert evaluation["frechet_grey"] == pytest.approx(0, abs=1e-3)
+    assert evaluation["psnr"] < 40
 
 
 def test_the_backbone_is_the_shipped_classifier():
     images = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    found = TileFeatures()(images)
+    result = TileFeatures()(images)
     model = Model.load(weights_file("cifar"))
-    assert torch.equal(found.answers, model.predict(images).argmax(1))
-    assert found.features.shape == (6, 256)
+    assert torch.equal(result.answers, model.predict(images).argmax(1))
+    assert result.features.shape == (6, 256)
     assert TileFeatures()(torch.rand(2, 3, 50, 40)).answers.shape == (2,)
 
 

@@ -18,12 +18,12 @@ def test_static_pixels_keep_their_colours_and_others_take_the_new_ones():
     before = None
     for left in range(12):
         lightness, ab = frame(left), 30 * torch.randn(2, 12, 16, generator=rng)
-        found = smoothing(lightness, ab)
+        result = smoothing(lightness, ab)
         if before is not None:
             static = (before[0] == lightness)[0]
-            assert torch.equal(found[:, static], before[1][:, static])
-            assert torch.equal(found[:, ~static], ab[:, ~static])
-        before = lightness, found
+            assert torch.equal(result[:, static], before[1][:, static])
+            assert torch.equal(result[:, ~static], ab[:, ~static])
+        before = lightness, result
 
 
 def test_noise_below_2_counts_as_static_and_slow_changes_do_not():
@@ -37,7 +37,7 @@ def test_noise_below_2_counts_as_static_and_slow_changes_do_not():
     assert max(b - a for a, b in pairwise(levels)) < 25  # no jump
 
 
-def test_a_new_scene_begins_anew():
+def test_smoothing_restarts_at_a_new_scene():
     smoothing = ColourSmoothing()
     smoothing(frame(0), torch.zeros(2, 12, 16))
     new = torch.full((2, 12, 16), 50.0)

@@ -27,13 +27,13 @@ def model(objective):
 @pytest.mark.parametrize("channel", ["a", "b"])
 def test_gradients_of_a_pixel_are_those_of_automatic_differentiation(channel):
     it = model(l1(width=2, levels=2))
-    found = explain_pixel(it, IMAGE, 9, 20, channel, "input_x_gradient")
+    explanation = explain_pixel(it, IMAGE, 9, 20, channel, "input_x_gradient")
     x = it.objective.read(IMAGE[None].double()).requires_grad_()
     y = reference_forward(it.objective.generator, it.params["generator"], x, Mode())[0, :, 9, 20]
     (dx,) = torch.autograd.grad(y["ab".index(channel)], x)
-    torch.testing.assert_close(found.map, (dx * x).detach()[0, 0])
-    torch.testing.assert_close(torch.tensor([found.a, found.b], dtype=torch.float64), y.detach() * CHROMA)
-    assert found.of == f"{channel} / 110"
+    torch.testing.assert_close(explanation.map, (dx * x).detach()[0, 0])
+    torch.testing.assert_close(torch.tensor([explanation.a, explanation.b], dtype=torch.float64), y.detach() * CHROMA)
+    assert explanation.of == f"{channel} / 110"
 
 
 def test_relevance_adds_up_to_the_output():
@@ -41,37 +41,37 @@ def test_relevance_adds_up_to_the_output():
     for path, bias in it.weights.items():
         if path.endswith("bias"):
             bias.zero_()
-    found = explain_pixel(it, IMAGE, 9, 20, "b", "lrp")
-    assert found.map.sum().item() == pytest.approx(found.b / CHROMA, rel=0.02)
+    explanation = explain_pixel(it, IMAGE, 9, 20, "b", "lrp")
+    assert explanation.map.sum().item() == pytest.approx(explanation.b / CHROMA, rel=0.02)
 
 
-def test_of_a_classifier_the_bin_of_the_colour_is_explained():
+def test_the_bin_of_the_colour_is_explained_for_a_classifier():
     it = model(zhang(width=2, levels=2))
-    found = explain_pixel(it, IMAGE, 9, 21, method="saliency")
-    bin_, row, column = (int(word) for word in found.target.removeprefix("scores[").rstrip("]").split(", "))
+    explanation = explain_pixel(it, IMAGE, 9, 21, method="saliency")
+    bin_, row, column = (int(word) for word in explanation.target.removeprefix("scores[").rstrip("]").split(", "))
     assert (row, column) == (4, 10)
-    distances = (colour_table().centres - torch.tensor([found.a, found.b])).norm(dim=1)
+    distances = (colour_table().centres - torch.tensor([explanation.a, explanation.b])).norm(dim=1)
     assert distances[bin_] == distances.min()
-    assert found.map.shape == (24, 32)
-    assert found.map.abs().max() > 0
+    assert explanation.map.shape == (24, 32)
+    assert explanation.map.abs().max() > 0
 
 
 def test_the_patch_that_looks_least_real_is_found_with_its_pixels():
     it = model(pix2pix(width=2, levels=2, field=16, discriminator_width=2, dropout=0.0))
-    found = judge_patches(it, IMAGE)
+    result = judge_patches(it, IMAGE)
     images = IMAGE[None].double()
     pair = torch.cat([it.objective.read(images), it.objective.predict(it.params, images) / CHROMA], 1).requires_grad_()
     y = reference_forward(it.objective.discriminator, it.params["discriminator"], pair, Mode())[0, 0]
-    torch.testing.assert_close(found.scores, y.detach())
-    assert y[found.lowest] == y.min()
+    torch.testing.assert_close(result.scores, y.detach())
+    assert y[result.lowest] == y.min()
     (dx,) = torch.autograd.grad(y.min(), pair)
-    torch.testing.assert_close(found.map, dx[0].abs().amax(0))
-    top, left, bottom, right = found.patch
-    rows, columns = ((found.map > 0).any(axis).nonzero().flatten().tolist() for axis in (1, 0))
+    torch.testing.assert_close(result.map, dx[0].abs().amax(0))
+    top, left, bottom, right = result.patch
+    rows, columns = ((result.map > 0).any(axis).nonzero().flatten().tolist() for axis in (1, 0))
     assert (rows[0], columns[0], rows[-1] + 1, columns[-1] + 1) == (top, left, bottom, right)
 
 
-def test_mistakes_say_what_to_do():
+def test_invalid_arguments_are_refused_with_a_remedy():
     it = model(l1(width=2, levels=2))
     with pytest.raises(PellucidError, match="the pixel 24, 0 is outside the image of 24x32; count from 0"):
         explain_pixel(it, IMAGE, 24, 0)

@@ -18,8 +18,8 @@ class Hinted(Regression):
     """The colours of hints where there are any."""
 
     def predict(self, params: Any, images: Tensor, hints: Tensor | None = None) -> Tensor:
-        found = super().predict(params, images)
-        return found if hints is None else found * (1 - hints[:, 2:]) + hints[:, :2] * hints[:, 2:]
+        predictions = super().predict(params, images)
+        return predictions if hints is None else predictions * (1 - hints[:, 2:]) + hints[:, :2] * hints[:, 2:]
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,9 @@ def test_a_clocked_detector_finds_the_same_and_its_stages_add_up(make):
     model = Model(make(), input_shape=(3, None, None), metrics=())
     image = Rectangles().batch([0], None).images.float() / 255
     with torch.inference_mode():
-        found, stages = clocked(model.objective, model.params)(image)
+        actual, stages = clocked(model.objective, model.params)(image)
         (expected,) = model.objective.predict(model.params, image)
-    assert_close([found.boxes, found.scores], [expected.boxes, expected.scores], 1e-4)
+    assert_close([actual.boxes, actual.scores], [expected.boxes, expected.scores], 1e-4)
     assert min(stages) >= 0 < min(stages.features, stages.heads)
     assert stages.total == pytest.approx(sum(stages))
     assert mean([stages, stages]) == pytest.approx(stages)
@@ -40,16 +40,18 @@ def row(name, title, run, masks=None):
 
 
 def test_the_table_and_the_page_hold_all_rows():
-    found = DetectorComparison("cells", 205, 87, 0, 2, "a file", (row("rcnn", "R-CNN", ""), row("ssd", "SSD", "ssd-1")))
-    assert found.table().rows[0][:7] == ("R-CNN", "70.0", "60.0 to 80.0", "40.0", "10.0", "50.0", "-")
-    assert found.table().rows[0][-5:] == ("30.0", "0.0", "10.0", "2.0", "42.0")
-    assert "R-CNN learned from 60 of the 205 training images" in found.notes()[1]
-    assert len(replace(found, rows=found.rows[1:]).notes()) == 1
-    page = found.shown("pellucid compare cells")
+    comparison = DetectorComparison(
+        "cells", 205, 87, 0, 2, "a file", (row("rcnn", "R-CNN", ""), row("ssd", "SSD", "ssd-1"))
+    )
+    assert comparison.table().rows[0][:7] == ("R-CNN", "70.0", "60.0 to 80.0", "40.0", "10.0", "50.0", "-")
+    assert comparison.table().rows[0][-5:] == ("30.0", "0.0", "10.0", "2.0", "42.0")
+    assert "R-CNN learned from 60 of the 205 training images" in comparison.notes()[1]
+    assert len(replace(comparison, rows=comparison.rows[1:]).notes()) == 1
+    page = comparison.shown("pellucid compare cells")
     assert page.html().count("SSD") >= 3
     assert set(page.figures) == {"sizes", "times"}
-    assert json.loads(json.dumps(found.to_json()))["rows"][0]["stages"]["features"] == 0.03
-    with_masks = replace(found, rows=(row("mask", "Mask R-CNN", "m-1", {"ap": 0.3, "ap50": 0.6}),))
+    assert json.loads(json.dumps(comparison.to_json()))["rows"][0]["stages"]["features"] == 0.03
+    with_masks = replace(comparison, rows=(row("mask", "Mask R-CNN", "m-1", {"ap": 0.3, "ap50": 0.6}),))
     assert ("mask AP50", "60.0") in zip(with_masks.table().head, with_masks.table().rows[0], strict=True)
 
 
@@ -74,9 +76,9 @@ def test_a_finished_training_by_the_same_recipe_is_used_again(tmp_path, monkeypa
 
 
 def test_mistakes_are_reported_before_any_training(tmp_path):
-    place = str(voc(tmp_path / "set", lambda *box: box))
+    folder = str(voc(tmp_path / "set", lambda *box: box))
     with pytest.raises(PellucidError, match=r"no detector .sdd. for .*did you mean .ssd."):
-        compare_detectors(place, only=["sdd"])
+        compare_detectors(folder, only=["sdd"])
     with pytest.raises(PellucidError, match="digits"):
         compare_detectors("digits")
 
@@ -96,11 +98,11 @@ def test_linear_classifiers_of_trained_features_find_rectangles(tmp_path):
         boxes[name.split("/")[-1]] = torch.cat([moved, away])
     with torch.inference_mode():
         detector = LinearDetector(2, boxes).fit(source, 0)
-        found = detector.detections(source, 0)
+        result = detector.detections(source, 0)
     truth = source.example(0)[1]
     from pellucid.ops.boxes import box_iou
 
-    best = box_iou(truth.boxes, found.moved.boxes[: len(truth) + 1]).amax(1)
+    best = box_iou(truth.boxes, result.moved.boxes[: len(truth) + 1]).amax(1)
     assert bool((best > 0.5).all())
-    assert len(found.unmoved)
+    assert len(result.unmoved)
     assert detector.parameters > 500_000  # most of them in MobileNetV2 up to its fifth stage

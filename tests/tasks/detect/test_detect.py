@@ -61,19 +61,19 @@ def test_a_folder_is_detected_but_for_the_damaged_file(file: str, tmp_path: Path
     said = capsys.readouterr()
     assert "c.png" in said.err
     assert said.err.count("\n") == 1
-    found = json.loads(said.out)
-    assert [one["image"] for one in found["skipped"]] == ["c.png"]
-    assert [(one["image"], one["width"], one["height"]) for one in found["pictures"]] == [
+    values = json.loads(said.out)
+    assert [one["image"] for one in values["skipped"]] == ["c.png"]
+    assert [(picture["image"], picture["width"], picture["height"]) for picture in values["pictures"]] == [
         ("a.jpg", 40, 60), ("b.png", 1, 1), ("d.png", 1200, 300),
     ]  # fmt: skip
-    for one in found["pictures"]:
-        ((number, name, score, box),) = [tuple(each.values()) for each in one["detections"]]
+    for picture in values["pictures"]:
+        ((number, name, score, box),) = [tuple(detection.values()) for detection in picture["detections"]]
         assert (number, name, score) == (1, "green", pytest.approx(0.9))
-        assert box == pytest.approx([0, 0, one["width"] / 2, one["height"] / 2])
+        assert box == pytest.approx([0, 0, picture["width"] / 2, picture["height"] / 2])
     for name, size in (("a", (280, 420)), ("b", (400, 400)), ("d", (1200, 300))):
         with Image.open(out / f"{name}-detections.png") as shown:
             assert shown.size == size
-    read = pycocotools.COCO(found["annotations"])
+    read = pycocotools.COCO(values["annotations"])
     rows = read.loadAnns(read.getAnnIds())
     assert [row["bbox"] for row in rows] == [[0, 0, 20, 30], [0, 0, 0.5, 0.5], [0, 0, 600, 150]]
     assert read.annToMask(rows[2]).sum() == 600 * 150
@@ -104,7 +104,7 @@ def test_a_lower_score_finds_more_and_a_higher_one_nothing(file: str, tmp_path: 
         assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_camera_runs_until_ctrl_c_and_keeps_what_it_showed(
+def test_a_camera_is_detected_until_ctrl_c_and_its_frames_are_kept(
     file: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def frames(end: BaseException) -> Iterator[VideoFrame]:
@@ -120,7 +120,7 @@ def test_a_camera_runs_until_ctrl_c_and_keeps_what_it_showed(
     monkeypatch.setattr(place, lambda number: frames(PellucidError("camera 0 sends no more frames")))
     assert main(["detect", file, "--camera", "0", "--json"]) == 2
     said = capsys.readouterr()
-    assert [one["image"] for one in json.loads(said.out)["pictures"]] == ["camera-000000", "camera-000003"]
+    assert [picture["image"] for picture in json.loads(said.out)["pictures"]] == ["camera-000000", "camera-000003"]
     assert said.err == "pellucid: camera 0 sends no more frames\n"
 
 
@@ -154,7 +154,7 @@ def test_pictures_of_several_sizes_are_found_in_their_order() -> None:
     pictures = [torch.randint(0, 256, (3, h, w), generator=torch.Generator().manual_seed(h)).byte()
                 for h, w in ((20, 30), (50, 40), (10, 15), (32, 32))]  # fmt: skip
     finder = ObjectFinder(model)
-    assert [finder.fitted(one) for one in pictures] == [(21, 32), (32, 26), (21, 32), (32, 32)]
+    assert [finder.fitted(picture) for picture in pictures] == [(21, 32), (32, 26), (21, 32), (32, 32)]
     for alone, together in zip(map(finder, pictures), finder.find(pictures), strict=True):
         assert len(alone)
         torch.testing.assert_close(together.boxes, alone.boxes, rtol=1e-4, atol=1e-3)
@@ -164,11 +164,11 @@ def test_pictures_of_several_sizes_are_found_in_their_order() -> None:
 def test_a_score_below_the_threshold_of_the_detector_finds_more() -> None:
     model = Model(small_single_stage(), input_shape=(3, None, None), preprocess={"size": 32})
     finder, image = ObjectFinder(model), torch.zeros(3, 32, 32, dtype=torch.uint8)
-    assert [len(found) for found in finder.find([image])] == [0]  # scores are near the prior, 0.01
-    (found,) = finder.find([image], 0.001)
-    assert len(found)
-    assert 0.001 <= float(found.scores.min()) <= float(found.scores.max()) < 0.05
-    assert [len(found) for found in finder.find([image])] == [0]
+    assert [len(result) for result in finder.find([image])] == [0]  # scores are near the prior, 0.01
+    (result,) = finder.find([image], 0.001)
+    assert len(result)
+    assert 0.001 <= float(result.scores.min()) <= float(result.scores.max()) < 0.05
+    assert [len(result) for result in finder.find([image])] == [0]
 
 
 def test_boxes_masks_and_labels_are_drawn_where_they_are() -> None:

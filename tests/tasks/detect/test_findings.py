@@ -49,12 +49,12 @@ EXPECTED = [
 
 
 def test_every_detection_and_every_miss_has_its_sentence() -> None:
-    found = findings(DETECTIONS, OBJECTS, CLASSES)
-    assert [one.text for one in found] == [text for *_, text in EXPECTED]
-    assert [one.kind for one in found] == [kind for kind, *_ in EXPECTED]
-    assert [one.detection for one in found] == [detection for _, detection, _, _ in EXPECTED]
+    report = findings(DETECTIONS, OBJECTS, CLASSES)
+    assert [one.text for one in report] == [text for *_, text in EXPECTED]
+    assert [one.kind for one in report] == [kind for kind, *_ in EXPECTED]
+    assert [one.detection for one in report] == [detection for _, detection, _, _ in EXPECTED]
     assert all(
-        truth is None or one.object_index == truth for one, (_, _, truth, _) in zip(found, EXPECTED, strict=True)
+        truth is None or one.object_index == truth for one, (_, _, truth, _) in zip(report, EXPECTED, strict=True)
     )
 
 
@@ -73,8 +73,8 @@ def test_a_detection_below_the_score_explains_a_miss() -> None:
 def test_a_detection_of_a_neighbour_explains_a_miss() -> None:
     """Two cells with IoU 30 / 50, and one detection, which is the first of them."""
     boxes = torch.tensor([[0.0, 0.0, 40.0, 40.0], [10.0, 0.0, 50.0, 40.0]])
-    found = Detections(boxes[:1], torch.tensor([0.8]), torch.tensor([0]))
-    *_, missed = findings(found, Objects(boxes, torch.tensor([0, 0])), CLASSES)
+    detections = Detections(boxes[:1], torch.tensor([0.8]), torch.tensor([0]))
+    *_, missed = findings(detections, Objects(boxes, torch.tensor([0, 0])), CLASSES)
     assert missed.text == (
         "cell 2 (40 x 40 pixels) was missed. Detection 1 (cell, score 0.80) has IoU 0.60 with it, but matches cell 1 "
         "with IoU 1.00."
@@ -88,13 +88,13 @@ def test_images_without_objects_or_detections() -> None:
         "Detection 1 (cell, score 0.95) is a false alarm: the image has no object to find."
     ]
     nothing = DETECTIONS.take(torch.zeros(10, dtype=torch.bool))
-    assert [one.kind for one in findings(nothing, OBJECTS, CLASSES)] == ["missed"] * 7
+    assert [finding.kind for finding in findings(nothing, OBJECTS, CLASSES)] == ["missed"] * 7
     assert findings(nothing, empty, CLASSES) == []
 
 
 def test_a_number_below_a_limit_is_never_rounded_to_it() -> None:
     assert [below(value, 0.5) for value in (0.25, 0.494, 0.4962, 0.49996)] == ["0.25", "0.49", "0.496", "0.49996"]
     boxes = torch.tensor([[0.0, 0.0, 100.0, 100.0], [0.0, 0.0, 49.7, 100.0]])
-    found = Detections(boxes[1:], torch.tensor([0.8]), torch.tensor([0]))
-    wrong, _ = findings(found, Objects(boxes[:1], torch.tensor([0])), CLASSES)
+    detections = Detections(boxes[1:], torch.tensor([0.8]), torch.tensor([0]))
+    wrong, _ = findings(detections, Objects(boxes[:1], torch.tensor([0])), CLASSES)
     assert wrong.text == "Detection 1 (cell, score 0.80) is placed imprecisely: IoU 0.497 with cell 1, below 0.5."

@@ -38,7 +38,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Model:
     def predict(self: Model, x: torch.Tensor) -> list[Detections]:
         assert x.shape[1:] == (3, 48, 64)
         truths = [Rectangles().example(next(order) % 8)[1] for _ in x]
-        return [Detections(one.boxes, torch.linspace(0.9, 0.6, len(one)), one.labels) for one in truths]
+        return [Detections(truth.boxes, torch.linspace(0.9, 0.6, len(truth)), truth.labels) for truth in truths]
 
     monkeypatch.setattr(Model, "predict", predict)
     return Model(small_single_stage(), input_shape=(3, None, None), classes=Rectangles.classes, preprocess={"size": 64})
@@ -65,12 +65,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_boxes_are_compared_in_the_pixels_of_the_files(trained: Model, folder: Path) -> None:
-    found = evaluate(trained, str(folder))
-    for k, (mine, detected) in enumerate(zip(found.objects, found.detections, strict=True)):
+    evaluation = evaluate(trained, str(folder))
+    for k, (mine, detected) in enumerate(zip(evaluation.objects, evaluation.detections, strict=True)):
         boxes = (SIZE * Rectangles().example(k)[1].boxes).tolist()
         assert mine.boxes.tolist() == boxes
         assert detected.boxes.tolist() == boxes
-    told = found.results.to_json()
+    told = evaluation.results.to_json()
     assert (told["n"], told["objects"], told["ap"], told["ap50"]) == (8, 18, 1.0, 1.0)
 
 
@@ -125,23 +125,23 @@ def test_masks_of_a_coco_file_are_measured(
     masks = torch.zeros(len(truth), *image.shape[1:], dtype=torch.bool)
     for one, (x0, y0, x1, y1) in zip(masks, truth.boxes.int().tolist(), strict=True):
         one[y0:y1, x0:x1] = True
-    found = Detections(truth.boxes, torch.linspace(0.9, 0.6, len(truth)), truth.labels, masks)
+    detections = Detections(truth.boxes, torch.linspace(0.9, 0.6, len(truth)), truth.labels, masks)
     results = CocoResults(Rectangles.classes)
-    results.add("0.png", (48, 64), found)
+    results.add("0.png", (48, 64), detections)
     (tmp_path / "data").mkdir()
     (tmp_path / "data/annotations.json").write_text(json.dumps(results.to_json()))
     Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / "data/0.png")
     half = masks.clone()
     half[0, :, : int(truth.boxes[0, 0]) + 3] = False  # a mask with an IoU above 0.5, but not 1
-    monkeypatch.setattr(Model, "predict", lambda self, x: [replace(found, masks=half)])
+    monkeypatch.setattr(Model, "predict", lambda self, x: [replace(detections, masks=half)])
     assert main(["evaluate", str(tmp_path / "m.safetensors"), "--data", str(tmp_path / "data"), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["box_ap"], told["box_ap50"], told["mask_ap50"], told["n"]) == (1.0, 1.0, 1.0, 1)
     assert told["mask_ap"] < 1.0
     assert math.isnan(evaluate(model, str(tmp_path / "data")).results.figures["ap_large"])
     stated = json.loads((tmp_path / "data/annotations.json").read_text())
-    for one in stated["annotations"]:
-        one["area"] = 100.0**2
+    for annotation in stated["annotations"]:
+        annotation["area"] = 100.0**2
     (tmp_path / "data/annotations.json").write_text(json.dumps(stated))
     assert evaluate(model, str(tmp_path / "data")).results.figures["ap_large"] == 1.0
 
@@ -166,6 +166,6 @@ def test_other_models_and_other_classes_are_refused(trained: Model, folder: Path
 def test_the_objects_of_the_nearest_image_are_stretched_with_it(folder: Path) -> None:
     small, large = DetectionFolder(folder, size=64), DetectionFolder(folder)
     assert small.example(0)[0].shape != large.example(0)[0].shape
-    found = nearest_objects(small, large)
-    assert found.n == len(large)
-    assert found.figures["ap"] == pytest.approx(1)
+    result = nearest_objects(small, large)
+    assert result.n == len(large)
+    assert result.figures["ap"] == pytest.approx(1)

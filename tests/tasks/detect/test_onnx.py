@@ -39,7 +39,10 @@ def partly_empty(family, **options) -> Model:
     """A model that finds nothing in image 0 of `images`, and something in others."""
     for seed in range(20):
         model = random_model(family(), seed, **options)
-        best = [float(one.scores.max()) for one in model.objective.candidates(model.params, model.scaled(images(4)))]
+        best = [
+            float(candidate.scores.max())
+            for candidate in model.objective.candidates(model.params, model.scaled(images(4)))
+        ]
         if 0 < best[0] < max(best):
             threshold = best[0] + 1e-4 * (max(best) - best[0])
             model.objective = replace(model.objective, score_threshold=threshold)
@@ -54,10 +57,10 @@ def run(path, x: torch.Tensor) -> list[np.ndarray]:
 def check(model: Model, path, x: torch.Tensor) -> list[int]:
     """The file's detections are the model's; return how many there are in each image."""
     boxes, scores, labels, count = run(path, x)
-    found = model.predict(x)
-    assert count.tolist() == [len(one) for one in found]
+    predictions = model.predict(x)
+    assert count.tolist() == [len(one) for one in predictions]
     assert boxes.shape == (len(x), max(count), 4)
-    for k, one in enumerate(found):
+    for k, one in enumerate(predictions):
         n = count[k]
         np.testing.assert_allclose(boxes[k, :n], one.boxes, rtol=1e-4, atol=1e-3)
         np.testing.assert_allclose(scores[k, :n], one.scores, rtol=1e-4)
@@ -84,8 +87,8 @@ def test_boxes_without_area_are_left_out_of_the_file_too(tmp_path) -> None:
     model = random_model(replace(small_ssd(), score_threshold=0.0))
     for leaf in leaves(model.params):
         leaf.mul_(3)  # so that offsets are large, and boxes outside of the image
-    found = model.objective.candidates(model.params, images(2))
-    assert any(bool((one.boxes[:, 2:] <= one.boxes[:, :2]).any()) for one in found)
+    result = model.objective.candidates(model.params, images(2))
+    assert any(bool((one.boxes[:, 2:] <= one.boxes[:, :2]).any()) for one in result)
     to_onnx(model, tmp_path / "m.onnx", SIZE)
     assert sum(check(model, tmp_path / "m.onnx", images(2))) > 0
     assert all(bool((one.boxes[:, 2:] > one.boxes[:, :2]).all()) for one in model.predict(images(2)))

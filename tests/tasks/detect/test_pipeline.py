@@ -59,34 +59,34 @@ def iou(a: list[float], b: list[float]) -> float:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_steps_end_in_what_predict_returns(name: str) -> None:
     it = run(name)
-    (wanted,) = ObjectFinder(it.model).find([IMAGE])
-    assert len(wanted)
-    torch.testing.assert_close(it.detections.boxes, wanted.boxes, rtol=1e-4, atol=1e-3)
-    torch.testing.assert_close(it.detections.scores, wanted.scores, rtol=1e-4, atol=1e-5)
-    assert torch.equal(it.detections.labels, wanted.labels)
+    (expected,) = ObjectFinder(it.model).find([IMAGE])
+    assert len(expected)
+    torch.testing.assert_close(it.detections.boxes, expected.boxes, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(it.detections.scores, expected.scores, rtol=1e-4, atol=1e-5)
+    assert torch.equal(it.detections.labels, expected.labels)
 
 
-def test_what_was_removed_is_a_loop_over_boxes() -> None:
+def test_removed_boxes_equal_those_of_a_loop() -> None:
     it = run()
     boxes, scores = it.walk.candidates.boxes.tolist(), it.walk.candidates.scores.tolist()
     for label in range(2):
         order = sorted((k for k in range(len(boxes)) if scores[k][label] >= 0.2), key=lambda k: -scores[k][label])
         kept: list[int] = []
-        wanted = []
+        expected = []
         for k in order:
             over = [(other, iou(boxes[k], boxes[other])) for other in kept]
             first = next((pair for pair in over if pair[1] > 0.3), None)
             if first is None:
                 kept.append(k)
             else:
-                wanted.append((k, first[0], first[1]))
-        found = [(one.candidate, int(it.decision.chosen[one.by]), one.iou) for one in it.removed[label] if one.by >= 0]
-        assert len(wanted) > 3
-        assert [pair[:2] for pair in found] == [pair[:2] for pair in wanted]
-        assert [pair[2] for pair in found] == pytest.approx([pair[2] for pair in wanted], abs=1e-4)
+                expected.append((k, first[0], first[1]))
+        actual = [(one.candidate, int(it.decision.chosen[one.by]), one.iou) for one in it.removed[label] if one.by >= 0]
+        assert len(expected) > 3
+        assert [pair[:2] for pair in actual] == [pair[:2] for pair in expected]
+        assert [pair[2] for pair in actual] == pytest.approx([pair[2] for pair in expected], abs=1e-4)
 
 
-def test_relevance_begins_with_the_score() -> None:
+def test_relevance_starts_with_the_score_of_the_box() -> None:
     it = run()
     scorer, output = it.scorer(2, "green"), it.output(2, "green")
     raw = lrp(scorer.net, scorer.params, it.x, 0, WITHOUT_BIAS)[0].sum(0)
@@ -94,14 +94,14 @@ def test_relevance_begins_with_the_score() -> None:
     assert output == pytest.approx(float(torch.tensor(score).logit()), abs=1e-4)
     torch.testing.assert_close(it.explain(2, "green", "lrp"), raw * score / output)
     side = it.scorer(2, "x1")
-    wanted = lrp(side.net, side.params, it.x, 0, WITHOUT_BIAS)[0].sum(0)
-    torch.testing.assert_close(it.explain(2, "x1", "lrp"), wanted)
+    expected = lrp(side.net, side.params, it.x, 0, WITHOUT_BIAS)[0].sum(0)
+    torch.testing.assert_close(it.explain(2, "x1", "lrp"), expected)
     assert it.explain(1, "y0", "saliency").shape == it.image.shape[1:]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["small_single_stage", "small_faster", "small_fast"])
-def test_the_page_tells_the_steps_with_their_numbers(name: str) -> None:
+def test_the_page_lists_the_steps_with_their_values(name: str) -> None:
     it = run(name)
     page = BoxPage(it, 2, methods=("lrp",))
     html = without_script(page.page("Box 2", "pellucid explain").html())

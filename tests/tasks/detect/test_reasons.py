@@ -20,15 +20,15 @@ NAMES = Rectangles.classes
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_error_and_every_miss_has_its_numbers(name: str) -> None:
     it = run(name)
-    found = findings(it.detections, TRUTH, NAMES, SCORE)
-    told = with_reasons(found, it, TRUTH, SCORE)
+    report = findings(it.detections, TRUTH, NAMES, SCORE)
+    told = with_reasons(report, it, TRUTH, SCORE)
     what = "proposal" if name in ("small_faster", "small_fast") else "anchor"
     boxes, scores = it.walk.candidates.boxes, it.walk.candidates.scores
     objects = TRUTH.boxes / 2  # the network reads the picture at half its size
     matched = assignment(it, Objects(objects, TRUTH.labels)).matched
-    kinds = {one.kind for one in found}
+    kinds = {one.kind for one in report}
     assert kinds & {"background", "both", "place"}
-    for one, old in zip(told, found, strict=True):
+    for one, old in zip(told, report, strict=True):
         if one.kind in ("hit", "ignored"):
             assert one == old
             continue
@@ -66,7 +66,7 @@ def test_what_suppression_removed_is_named() -> None:
     gone = it.removed[0][0]
     candidate = it.walk.candidates.boxes[gone.candidate]
     truth = Objects(candidate[None] * 2, torch.tensor([0]))  # an object exactly where that candidate is
-    (first, *_) = [one for one in findings(it.detections, truth, NAMES, 0.99) if one.kind == "missed"]
+    (first, *_) = [finding for finding in findings(it.detections, truth, NAMES, 0.99) if finding.kind == "missed"]
     better = it.walk.candidates.scores[:, 0].clone()
     better[gone.candidate] = 1.0
     it.walk.candidates.scores[:, 0] = better  # it has the highest score of those near, and yet was removed

@@ -72,7 +72,7 @@ def test_other_numbers_of_images_are_refused() -> None:
             measure(*pair, CLASSES)
 
 
-def test_the_page_has_every_sentence_and_every_figure() -> None:
+def test_the_page_has_every_finding_and_metric() -> None:
     results = measure([DETECTIONS], [OBJECTS], CLASSES)
     page = detection_page(results, ["a<b.png"], lambda k: IMAGE, [DETECTIONS], [OBJECTS], "Detections of scene")
     text = without_script(page.html())
@@ -107,11 +107,11 @@ def test_images_with_the_most_errors_come_first() -> None:
 
 
 def test_boxes_carry_the_numbers_of_the_sentences() -> None:
-    found, truth = DETECTIONS.take(torch.tensor([3, 0, 5])), OBJECTS.take(torch.tensor([0, 2, 4]))
-    (plot,) = picture(IMAGE, findings(found, truth, CLASSES), found, truth).axes
+    result, truth = DETECTIONS.take(torch.tensor([3, 0, 5])), OBJECTS.take(torch.tensor([0, 2, 4]))
+    (plot,) = picture(IMAGE, findings(result, truth, CLASSES), result, truth).axes
     assert [text.get_text() for text in plot.texts] == ["1", "2", "3", "2", "3"]
     corners = [patch.get_xy() for patch in plot.patches if isinstance(patch, Rectangle)]
-    boxes = [*found.boxes[[1, 0, 2]].tolist(), *truth.boxes[1:].tolist()]
+    boxes = [*result.boxes[[1, 0, 2]].tolist(), *truth.boxes[1:].tolist()]
     assert corners == [(x0, y0) for x0, y0, _, _ in boxes]
 
 

@@ -50,16 +50,16 @@ def inside(boxes: torch.Tensor, scores: torch.Tensor) -> int:
 
 def reference(detector, params, x: torch.Tensor, candidate: int, label: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The box (4,) and the logit of a class of a candidate, of YOLO v1 its score, by the parts of the detector."""
-    found = walk(detector, params, x)
+    steps = walk(detector, params, x)
     if isinstance(detector, OneStage):
-        score, box = found.candidates.scores[candidate, label], found.candidates.boxes[candidate]
+        score, box = steps.candidates.scores[candidate, label], steps.candidates.boxes[candidate]
         if isinstance(detector, YOLO1):
             return box, score
         if isinstance(detector, SingleStage):
             return box, score.logit()
-        y = join_maps(found.maps, detector.outputs_per_anchor)[0, candidate]
+        y = join_maps(steps.maps, detector.outputs_per_anchor)[0, candidate]
         return box, y[label + 1] if isinstance(detector, SSD) else y[4] + y[5 + label]
-    proposals = found.proposals.detach()
+    proposals = steps.proposals.detach()
     maps, _ = detector.neck.forward(params["neck"], detector.backbone.forward(params["backbone"], x, Mode())[0], Mode())
     pooled, _ = detector.align.forward({}, (maps[0], numbered([proposals])), Mode())
     y, _ = detector.head.forward(params["head"], pooled, Mode())
@@ -71,19 +71,19 @@ def test_the_gradient_is_that_of_automatic_differentiation(name: str) -> None:
     detector = FAMILIES[name]()
     params = drawn_parameters(detector)
     x = picture().requires_grad_()
-    found = walk(detector, params, x)
-    candidate = inside(found.candidates.boxes, found.candidates.scores)
+    steps = walk(detector, params, x)
+    candidate = inside(steps.candidates.boxes, steps.candidates.scores)
     box, logit = reference(detector, params, x, candidate, 1)
     for side, value in ((None, logit), *enumerate(box)):
-        (wanted,) = torch.autograd.grad(value, x, retain_graph=True)
-        it = scorer(detector, params, found, candidate, 1, side)
+        (expected,) = torch.autograd.grad(value, x, retain_graph=True)
+        it = scorer(detector, params, steps, candidate, 1, side)
         gradient = explain(it.net, it.params, x.detach(), "saliency", 0, signed=True)
-        torch.testing.assert_close(gradient, wanted, rtol=1e-6, atol=1e-9)
-        assert bool(wanted.any())
+        torch.testing.assert_close(gradient, expected, rtol=1e-6, atol=1e-9)
+        assert bool(expected.any())
         maps = explain(it.net, it.params, x.detach(), "gradcam", 0, layer=it.path, local=True)
         assert maps.shape == (1, 1, *SIZE)
     if name != "small_yolo1":  # whose score is a product
-        output = scorer(detector, params, found, candidate, 1)
+        output = scorer(detector, params, steps, candidate, 1)
         value = output.net.forward(output.params, x.detach(), Mode(keep=False))[0]
         torch.testing.assert_close(value.squeeze(), logit.detach())
 
@@ -92,33 +92,33 @@ def test_the_gradient_is_that_of_automatic_differentiation(name: str) -> None:
 def test_every_anchor_has_its_cell(name: str) -> None:
     detector = ONE_STAGE[name]()
     params = parameters(detector, (3, *SIZE))
-    found = walk(detector, params, picture())
-    assert found.anchors is not None
+    steps = walk(detector, params, picture())
+    assert steps.anchors is not None
     strides = getattr(detector, "strides", None) or (detector.stride,)
-    for anchor, box in enumerate(found.anchors.boxes.tolist()):
-        level, row, column = found.cell(anchor)
+    for anchor, box in enumerate(steps.anchors.boxes.tolist()):
+        level, row, column = steps.cell(anchor)
         centre = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
         assert centre == pytest.approx(((column + 0.5) * strides[level], (row + 0.5) * strides[level]))
-    best = found.score_maps(0)
-    assert [one.shape for one in best] == [one.shape[2:] for one in found.maps]
-    for k in range(0, len(found.scores), 7):
-        level, row, column = found.cell(int(found.candidates.anchors[k]))
-        assert best[level][row, column] >= found.scores[k, 0]
-    assert max(float(one.max()) for one in best) == float(found.scores[:, 0].max())
+    best = steps.score_maps(0)
+    assert [one.shape for one in best] == [map_.shape[2:] for map_ in steps.maps]
+    for k in range(0, len(steps.scores), 7):
+        level, row, column = steps.cell(int(steps.candidates.anchors[k]))
+        assert best[level][row, column] >= steps.scores[k, 0]
+    assert max(float(one.max()) for one in best) == float(steps.scores[:, 0].max())
 
 
 def test_the_anchor_of_a_proposal_is_the_one_that_proposed_it() -> None:
     detector: FasterRCNN = small_faster()
     params = parameters(detector, (3, *SIZE))
-    found = walk(detector, params, picture())
-    assert found.proposals is not None
+    steps = walk(detector, params, picture())
+    assert steps.proposals is not None
     first = detector.proposer
-    assert found.anchors is not None
-    boxes, scores = first.read(join_maps(found.maps, 5)[0], found.anchors)
-    chosen = found.candidates.anchors
-    torch.testing.assert_close(boxes[chosen].clamp_min(0).minimum(torch.tensor([46, 33, 46, 33])), found.proposals)
+    assert steps.anchors is not None
+    boxes, scores = first.read(join_maps(steps.maps, 5)[0], steps.anchors)
+    chosen = steps.candidates.anchors
+    torch.testing.assert_close(boxes[chosen].clamp_min(0).minimum(torch.tensor([46, 33, 46, 33])), steps.proposals)
     assert bool((scores[chosen, 0].diff() <= 0).all())
-    torch.testing.assert_close(found.scores, scores)
+    torch.testing.assert_close(steps.scores, scores)
 
 
 def test_a_detector_without_registered_functions_is_refused() -> None:

@@ -31,13 +31,13 @@ def torchvision_resnet(*blocks: int) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(("blocks", "model"), [((2, 2, 2, 2), "resnet18"), ((3, 4, 6, 3), "resnet34")])
-def test_a_published_file_tells_its_network(tmp_path: Path, blocks: tuple[int, ...], model: str) -> None:
+def test_the_network_of_a_published_file_is_recognized(tmp_path: Path, blocks: tuple[int, ...], model: str) -> None:
     path = tmp_path / "weights.safetensors"
     save_file(torchvision_resnet(*blocks), path)
     assert backbone_settings(str(path)) == {"start.weights": str(path), "network.model": model, "data.size": 96}
 
 
-def test_a_file_of_ours_tells_its_network_where_the_zoo_has_it(tmp_path: Path) -> None:
+def test_the_network_of_our_file_is_recognized_if_it_is_published(tmp_path: Path) -> None:
     usual, narrow = tmp_path / "usual.safetensors", tmp_path / "narrow.safetensors"
     Model(airbench(5), input_shape=(3, 16, 16)).save(usual)
     Model(airbench(5, width=4), input_shape=(3, 16, 16)).save(narrow)
@@ -45,7 +45,7 @@ def test_a_file_of_ours_tells_its_network_where_the_zoo_has_it(tmp_path: Path) -
     assert backbone_settings(str(narrow)) == {"start.weights": str(narrow)}
 
 
-def test_weights_of_no_known_network_are_one_line(tmp_path: Path) -> None:
+def test_weights_of_an_unknown_network_are_reported_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file({"layer.weight": torch.zeros(1)}, path)
     with pytest.raises(PellucidError, match="weights of an unknown network"):
@@ -59,8 +59,8 @@ def test_weights_of_no_known_network_are_one_line(tmp_path: Path) -> None:
 @pytest.mark.real
 def test_the_real_mobilenet_without_its_top() -> None:
     path = data_root() / "weights" / "mobilenet_v2_imagenet_no_top.h5"
-    found = backbone_settings(str(path))
-    assert (found["network.model"], found["network.pad"], found["network.epsilon"]) == ("mobilenet_v2", "same", 1e-3)
+    result = backbone_settings(str(path))
+    assert (result["network.model"], result["network.pad"], result["network.epsilon"]) == ("mobilenet_v2", "same", 1e-3)
 
 
 ZOO = sorted(set(MODELS) - {"mlp", "vit", "swin", "convnet", "lenet"} - DENSE - IMAGES)
@@ -85,8 +85,8 @@ def learning(name: str, patterns: list[str]) -> set[str]:
 
 @pytest.mark.parametrize("name", ZOO)
 def test_the_last_third_is_fine_tuned_by_patterns_that_all_match(name):
-    found = adapted(load_recipe("signs-finetune", {"network.model": name}))
-    parts = learning(name, found["train.frozen"])
+    adapted_net = adapted(load_recipe("signs-finetune", {"network.model": name}))
+    parts = learning(name, adapted_net["train.frozen"])
     assert 0 < len(parts) <= max(1, len(features(MODELS[name]()).layers) // 3)
     assert parts == LAST.get(name, parts) - ({"norm"} if name == "densenet121" else set())
 
@@ -101,5 +101,5 @@ def test_frozen_features_stay_all_frozen(name):
     [("airbench", True), ("airbench96", True), ("mobilenet_v2", True), ("vgg16", False), ("squeezenet1_1", False)],
 )
 def test_filters_are_whitened_where_the_network_has_them(name, whitened):
-    found = adapted(load_recipe("signs-scratch", {"network.model": name}))
-    assert found == ({} if whitened else {"start.whiten": ""})
+    adapted_net = adapted(load_recipe("signs-scratch", {"network.model": name}))
+    assert adapted_net == ({} if whitened else {"start.whiten": ""})

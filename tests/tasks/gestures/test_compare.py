@@ -57,9 +57,9 @@ class Bench:
     variants: tuple[TrainingVariant, ...]
 
     def compare(self, out: Path, **options: Any) -> VariantComparison:
-        given = {"backbone": str(self.backbone), "data": self.data, "progress": False, "repeats": 1, **options}
-        given["overrides"] = {"train.epochs": 2, **given.get("overrides", {})}  # else few pictures get many
-        return compare(self.variants, out=out, **given)
+        arguments = {"backbone": str(self.backbone), "data": self.data, "progress": False, "repeats": 1, **options}
+        arguments["overrides"] = {"train.epochs": 2, **arguments.get("overrides", {})}  # else few pictures get many
+        return compare(self.variants, out=out, **arguments)
 
 
 def draw(folder: Path, count: int, rng: np.random.Generator) -> None:
@@ -68,30 +68,30 @@ def draw(folder: Path, count: int, rng: np.random.Generator) -> None:
         (folder / name).mkdir(parents=True)
         for number in range(count):
             picture = rng.integers(0, 120, (16, 16, 3), dtype=np.uint8)
-            shown = (k + (number % 6 == 5)) % 3
-            picture[4 * shown : 4 * shown + 8, 4 * shown : 4 * shown + 8] += 130
+            position = (k + (number % 6 == 5)) % 3
+            picture[4 * position : 4 * position + 8, 4 * position : 4 * position + 8] += 130
             Image.fromarray(picture).save(folder / name / f"{number}.png")
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    place, rng = tmp_path_factory.mktemp("bench"), np.random.default_rng(0)
-    draw(place / "hands" / "train", 12, rng)
-    draw(place / "hands" / "val", 6, rng)
-    backbone = place / "backbone.safetensors"
+    folder, rng = tmp_path_factory.mktemp("bench"), np.random.default_rng(0)
+    draw(folder / "hands" / "train", 12, rng)
+    draw(folder / "hands" / "val", 6, rng)
+    backbone = folder / "backbone.safetensors"
     Model(airbench(7, width=2), input_shape=(3, 16, 16), seed=9).save(backbone)
     variants = []
-    for name, more, transfers in (
+    for name, extra_toml, transfers in (
         ("scratch", "", False),
         ("frozen", 'frozen = ["features.*"]\n', True),
     ):
-        (place / f"{name}.toml").write_text(RECIPE + more)
-        variants.append(TrainingVariant(str(place / f"{name}.toml"), name.title(), f"What {name} does.", transfers))
-    return Bench(place / "hands", backbone, tuple(variants))
+        (folder / f"{name}.toml").write_text(RECIPE + extra_toml)
+        variants.append(TrainingVariant(str(folder / f"{name}.toml"), name.title(), f"What {name} does.", transfers))
+    return Bench(folder / "hands", backbone, tuple(variants))
 
 
 @pytest.fixture(scope="module")
-def done(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, VariantComparison]:
+def finished(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, VariantComparison]:
     """A comparison with two seeds, and its folder."""
     out = tmp_path_factory.mktemp("compared") / "out"
     with without_report():
@@ -103,7 +103,7 @@ def no_page(no_report: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a comparison write neither reports nor its own page."""
     import pellucid.tasks.gestures.compare as module
 
-    monkeypatch.setattr(module, "write_comparison", lambda folder, found: None)
+    monkeypatch.setattr(module, "write_comparison", lambda folder, result: None)
 
 
 def read(out: Path) -> dict[str, Any]:
@@ -111,47 +111,49 @@ def read(out: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_metrics_of_the_saved_weights_equal_scikit_learns(bench: Bench, done: tuple[Path, VariantComparison]) -> None:
+def test_metrics_of_the_saved_weights_equal_scikit_learns(
+    bench: Bench, finished: tuple[Path, VariantComparison]
+) -> None:
     images = load_splits(bench.data, size=(16, 16)).test
-    values = read(done[0])
+    values = read(finished[0])
     assert (values["n_train"], values["n_test"], values["classes"]) == (36, 18, list(CLASSES))
-    assert [one["variant"] for one in values["variants"]] == ["scratch", "frozen"]
+    assert [variant["variant"] for variant in values["variants"]] == ["scratch", "frozen"]
     for variant in values["variants"]:
         assert [trial["seed"] for trial in variant["trials"]] == [4, 5]
         for trial in variant["trials"]:
-            said = Model.load(Path(trial["run"]) / "weights" / "best.safetensors").predict(images).argmax(1)
+            predicted = Model.load(Path(trial["run"]) / "weights" / "best.safetensors").predict(images).argmax(1)
             report = oracle.classification_report(
-                images.y, said, target_names=CLASSES, output_dict=True, zero_division=0.0
+                images.y, predicted, target_names=CLASSES, output_dict=True, zero_division=0.0
             )
             assert trial["accuracy"] == pytest.approx(report["accuracy"])
             assert trial["macro_f1"] == pytest.approx(report["macro avg"]["f1-score"])
-            assert trial["confusion"] == oracle.confusion_matrix(images.y, said).tolist()
+            assert trial["confusion"] == oracle.confusion_matrix(images.y, predicted).tolist()
             for row in trial["classes"]:
                 assert row["precision"] == pytest.approx(report[row["class"]]["precision"])
                 assert row["recall"] == pytest.approx(report[row["class"]]["recall"])
                 assert row["n"] == report[row["class"]]["support"]
         for key in ("accuracy", "macro_f1", "ece", "seconds"):
-            each = [trial[key] for trial in variant["trials"]]
-            assert variant[key] == pytest.approx(np.mean(each))
-            assert variant["range"][key] == [min(each), max(each)]
+            values_of_trials = [trial[key] for trial in variant["trials"]]
+            assert variant[key] == pytest.approx(np.mean(values_of_trials))
+            assert variant["range"][key] == [min(values_of_trials), max(values_of_trials)]
     assert values["best"] == max(values["variants"], key=lambda one: (one["accuracy"], one["macro_f1"]))["variant"]
     assert values["complete"] is True
 
 
 @pytest.mark.slow
 def test_variants_differ_in_initial_weights_and_trained_parameters(
-    bench: Bench, done: tuple[Path, VariantComparison]
+    bench: Bench, finished: tuple[Path, VariantComparison]
 ) -> None:
-    begun = {
+    backbone_features = {
         path: tensor for path, tensor in Model.load(bench.backbone).weights.items() if path.startswith("features.")
     }
-    scratch, frozen = (row.first for row in done[1].rows)
+    scratch, frozen = (row.first for row in finished[1].rows)
     head = 3 * (8 + 1)  # width 2: eight features, a bias, three classes
     assert frozen.learned == head
     assert scratch.learned == scratch.parameters == frozen.parameters > head
-    for trial, kept in ((scratch, False), (frozen, True)):
-        held = Model.load(trial.run / "weights" / "best.safetensors").weights
-        assert all(torch.equal(held[path], tensor) for path, tensor in begun.items()) is kept
+    for trial, unchanged in ((scratch, False), (frozen, True)):
+        weights = Model.load(trial.run / "weights" / "best.safetensors").weights
+        assert all(torch.equal(weights[path], tensor) for path, tensor in backbone_features.items()) is unchanged
 
 
 class Page(HTMLParser):
@@ -182,19 +184,19 @@ class Page(HTMLParser):
 
 
 @pytest.mark.slow
-def test_page_shows_all_variants_and_loads_no_external_files(done: tuple[Path, VariantComparison]) -> None:
-    text = (done[0] / "comparison.html").read_text(encoding="utf-8")
+def test_page_shows_all_variants_and_loads_no_external_files(finished: tuple[Path, VariantComparison]) -> None:
+    text = (finished[0] / "comparison.html").read_text(encoding="utf-8")
     page = Page(without_script(text))
     sections = [values["id"] for tag, values in page.elements if tag == "section"]
     assert sections == ["result", "time", "scratch", "frozen", "differences", "again"]
     headings = [tag for tag, _ in page.elements if tag == "h3"]
     assert len(headings) == 5 * 2  # learning, confusion, classes, sureness, mistakes
-    for trial in (row.first for row in done[1].rows):
+    for trial in (row.first for row in finished[1].rows):
         assert f"{100 * trial.measured.ece:.1f} per cent" in text
     assert "What frozen does. Pictures and classes are those of seed 4, one of 2." in page.words
     assert "pellucid gestures compare --seeds 2" in page.words
     pictures = [values for tag, values in page.elements if tag == "svg"]
-    assert len(pictures) == len(list((done[0] / "figures").iterdir())) >= 5 + 2 * 6
+    assert len(pictures) == len(list((finished[0] / "figures").iterdir())) >= 5 + 2 * 6
     assert all(values["role"] == "img" and values["aria-label"] for values in pictures)
     assert all(values.get("scope") for tag, values in page.elements if tag == "th")
     ids = [values["id"] for _, values in page.elements if "id" in values]
@@ -207,19 +209,19 @@ def test_page_shows_all_variants_and_loads_no_external_files(done: tuple[Path, V
     assert "@import" not in text
 
 
-def test_markdown_table_links_to_existing_pictures(done: tuple[Path, VariantComparison]) -> None:
-    text = (done[0] / "comparison.md").read_text(encoding="utf-8")
+def test_markdown_table_links_to_existing_pictures(finished: tuple[Path, VariantComparison]) -> None:
+    text = (finished[0] / "comparison.md").read_text(encoding="utf-8")
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")]
     assert rows[0][0] == "| variant"
     assert [row[0] for row in rows[2:4]] == ["| Scratch", "| Frozen"]
     links = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)
     assert len(links) >= 2 * 6
-    assert all((done[0] / link).is_file() for link in links)
+    assert all((finished[0] / link).is_file() for link in links)
 
 
 @pytest.mark.usefixtures("no_page")
-def test_finished_runs_are_not_trained_again(bench: Bench, done: tuple[Path, VariantComparison]) -> None:
-    out, first = done
+def test_finished_runs_are_not_trained_again(bench: Bench, finished: tuple[Path, VariantComparison]) -> None:
+    out, first = finished
     runs = [path for path in out.iterdir() if (path / "recipe.toml").is_file()]
     stamps = {path: os.stat(path / "weights" / "best.safetensors").st_mtime_ns for path in runs}
     assert len(runs) == 4
@@ -233,16 +235,16 @@ def test_finished_runs_are_not_trained_again(bench: Bench, done: tuple[Path, Var
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_page")
 def test_interrupted_run_is_resumed_unless_its_data_have_changed(bench: Bench, tmp_path: Path) -> None:
-    moved = tmp_path / "hands"
-    shutil.copytree(bench.data, moved)
-    alone = Bench(moved, bench.backbone, bench.variants[:1])
-    first = alone.compare(tmp_path / "out").rows[0].first
+    data = tmp_path / "hands"
+    shutil.copytree(bench.data, data)
+    single = Bench(data, bench.backbone, bench.variants[:1])
+    first = single.compare(tmp_path / "out").rows[0].first
     (first.run / "results.json").write_text('{"seconds": 1')
-    again = alone.compare(tmp_path / "out").rows[0].first
+    again = single.compare(tmp_path / "out").rows[0].first
     assert (again.run, again.measured.accuracy) == (first.run, first.measured.accuracy)
     assert json.loads((first.run / "results.json").read_text())["epochs"] == 2
-    (moved / "train" / "fist" / "0.png").unlink()
-    second = alone.compare(tmp_path / "out")
+    (data / "train" / "fist" / "0.png").unlink()
+    second = single.compare(tmp_path / "out")
     assert second.n_train == 35
     assert second.rows[0].first.run != first.run
 
@@ -250,9 +252,9 @@ def test_interrupted_run_is_resumed_unless_its_data_have_changed(bench: Bench, t
 @pytest.mark.usefixtures("no_page")
 def test_small_data_sets_get_more_epochs(bench: Bench, tmp_path: Path) -> None:
     options: dict[str, Any] = {"out": tmp_path / "out", "progress": False, "repeats": 1}
-    found = compare(bench.variants[1:], backbone=str(bench.backbone), data=bench.data, **options)
+    comparison = compare(bench.variants[1:], backbone=str(bench.backbone), data=bench.data, **options)
     steps_an_epoch = math.ceil(36 / 16)
-    assert found.rows[0].first.epochs == MIN_STEPS / steps_an_epoch
+    assert comparison.rows[0].first.epochs == MIN_STEPS / steps_an_epoch
 
 
 @pytest.mark.slow
@@ -276,7 +278,7 @@ def test_ctrl_c_keeps_finished_runs_and_the_same_command_resumes(
         bench.compare(tmp_path)
     assert started == ["scratch", "frozen"]
     values = read(tmp_path)
-    assert (values["complete"], [one["variant"] for one in values["variants"]]) == (False, ["scratch"])
+    assert (values["complete"], [variant["variant"] for variant in values["variants"]]) == (False, ["scratch"])
     assert "1 of 2 variants are not trained yet" in (tmp_path / "comparison.html").read_text(encoding="utf-8")
     monkeypatch.setattr(module, "begin_run", begin_run)
     lines: list[str] = []
@@ -287,16 +289,18 @@ def test_ctrl_c_keeps_finished_runs_and_the_same_command_resumes(
 
 
 def test_different_networks_are_refused(bench: Bench, tmp_path: Path) -> None:
-    wide = tmp_path / "wide.toml"
-    wide.write_text(RECIPE.replace("width = 2", "width = 3"))
-    unlike = Bench(bench.data, bench.backbone, (bench.variants[0], TrainingVariant(str(wide), "Wide", "Wider.", False)))
+    wide_recipe = tmp_path / "wide.toml"
+    wide_recipe.write_text(RECIPE.replace("width = 2", "width = 3"))
+    bench_of_two = Bench(
+        bench.data, bench.backbone, (bench.variants[0], TrainingVariant(str(wide_recipe), "Wide", "Wider.", False))
+    )
     with pytest.raises(PellucidError, match=r"scratch and wide differ in network.width \(2 and 3\)"):
-        unlike.compare(tmp_path / "out")
+        bench_of_two.compare(tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("options", "why"),
+    ("options", "message"),
     [
         ({"seeds": 0}, "seeds must be a whole number of at least 1"),
         ({"data": "nowhere"}, "no data set or folder 'nowhere'"),
@@ -305,23 +309,23 @@ def test_different_networks_are_refused(bench: Bench, tmp_path: Path) -> None:
     ],
 )
 def test_invalid_arguments_are_refused_before_any_training(
-    bench: Bench, tmp_path: Path, options: dict[str, Any], why: str
+    bench: Bench, tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(PellucidError, match=why):
+    with pytest.raises(PellucidError, match=message):
         bench.compare(tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
 
 
 def test_the_five_variants_have_different_names() -> None:
-    assert [one.recipe for one in VARIANTS] == [
+    assert [variant.recipe for variant in VARIANTS] == [
         "signs-scratch", "signs-frozen", "signs-frozen-augmented", "signs-finetune", "signs-best",
     ]  # fmt: skip
-    assert [one.transfers for one in VARIANTS] == [False, True, True, True, True]
-    assert len({one.title for one in VARIANTS}) == len({one.about for one in VARIANTS}) == 5
+    assert [variant.transfers for variant in VARIANTS] == [False, True, True, True, True]
+    assert len({variant.title for variant in VARIANTS}) == len({variant.about for variant in VARIANTS}) == 5
 
 
 @pytest.fixture(scope="module")
-def plain(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, VariantComparison]:
+def unsplit(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, VariantComparison]:
     """A comparison on class folders: of different sizes, with many copies of one photo and a damaged file."""
     root = tmp_path_factory.mktemp("plain") / "hands"
     for c, (name, count) in enumerate((("fist", 30), ("palm", 8))):
@@ -332,49 +336,49 @@ def plain(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
         (root / "fist" / f"{3 * k:02}-again.jpg").write_bytes(file_of(photo(3), "JPEG", quality=95 - k))
     (root / "palm" / "bad.png").write_bytes(b"no picture")
     lines: list[str] = []
-    told: list[str] = []
-    found = Bench(root, bench.backbone, bench.variants[:1]).compare(
-        root.parent / "out", tell=lines.append, reading=lambda what, *_: told.append(what)
+    messages: list[str] = []
+    comparison = Bench(root, bench.backbone, bench.variants[:1]).compare(
+        root.parent / "out", tell=lines.append, reading=lambda what, *_: messages.append(what)
     )
-    assert "reading" in told
+    assert "reading" in messages
     (root.parent / "lines").write_text("\n".join(lines))
-    return root, root.parent / "out", found
+    return root, root.parent / "out", comparison
 
 
 @pytest.mark.slow
-def test_near_duplicates_are_not_split_between_training_and_test(plain: tuple[Path, Path, VariantComparison]) -> None:
-    root, _, found = plain
+def test_near_duplicates_are_not_split_between_training_and_test(unsplit: tuple[Path, Path, VariantComparison]) -> None:
+    root, _, result = unsplit
     collection = read_collection(root, 16)
-    assert found.n_train == len(collection.train.files)
-    assert found.n_test == len(collection.test.files)
-    assert found.collection is not None
-    assert found.collection.leaked == 0
-    again = [{"again" in name for name in part.files} for part in found.collection.parts().values()]
+    assert result.n_train == len(collection.train.files)
+    assert result.n_test == len(collection.test.files)
+    assert result.collection is not None
+    assert result.collection.leaked == 0
+    again = [{"again" in name for name in part.files} for part in result.collection.parts().values()]
     assert {True} <= again[0] ^ again[1], "the eleven pictures of one photo are on one side"
 
 
 @pytest.mark.slow
-def test_damaged_files_of_a_folder_are_listed(plain: tuple[Path, Path, VariantComparison]) -> None:
-    root, out, _ = plain
+def test_damaged_files_of_a_folder_are_listed(unsplit: tuple[Path, Path, VariantComparison]) -> None:
+    root, out, _ = unsplit
     lines = (root.parent / "lines").read_text().splitlines()
     assert "1 file cannot be read and is left out:" in lines
     assert any(line.startswith("  palm/bad.png is not") for line in lines)
     assert lines[-1].startswith("1/1 Scratch: accuracy ")
-    assert [one["file"] for one in read(out)["collection"]["corrupt_files"]] == ["palm/bad.png"]
+    assert [file["file"] for file in read(out)["collection"]["corrupt_files"]] == ["palm/bad.png"]
     assert "1 file cannot be read and is left out." in (out / "comparison.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
-def test_uneven_classes_of_a_folder_are_weighted(plain: tuple[Path, Path, VariantComparison]) -> None:
-    counts = read_collection(plain[0], 16).train.counts()
+def test_uneven_classes_of_a_folder_are_weighted(unsplit: tuple[Path, Path, VariantComparison]) -> None:
+    counts = read_collection(unsplit[0], 16).train.counts()
     assert counts[0] > 3 * counts[1]
-    recipe = plain[2].rows[0].first.recipe
+    recipe = unsplit[2].rows[0].first.recipe
     assert recipe.loss.arguments["class_weights"] == pytest.approx(class_weights(counts), abs=1e-6)
 
 
-def test_a_run_on_a_folder_is_evaluated_on_its_held_out_images(plain: tuple[Path, Path, VariantComparison]) -> None:
-    model = Model.load(plain[2].rows[0].first.run / "weights" / "best.safetensors")
-    assert held_out(model, str(plain[0])).checksum == read_collection(plain[0], 16).test.images.checksum
+def test_a_run_on_a_folder_is_evaluated_on_its_held_out_images(unsplit: tuple[Path, Path, VariantComparison]) -> None:
+    model = Model.load(unsplit[2].rows[0].first.run / "weights" / "best.safetensors")
+    assert held_out(model, str(unsplit[0])).checksum == read_collection(unsplit[0], 16).test.images.checksum
 
 
 def test_a_class_folder_named_like_a_data_set_is_not_a_data_root(tmp_path: Path):

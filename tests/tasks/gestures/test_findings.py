@@ -21,7 +21,7 @@ def found(tree):
     return read_collection(tree("mine", files), 16)
 
 
-def test_lines_tell_all_there_is(found):
+def test_the_text_lists_all_findings(found):
     text = lines(found)
     assert text[0].endswith("mine: 26 images of 2 classes; train 20, test 6 (split here, near duplicates on one side)")
     rows = [line.split() for line in text[1:4]]
@@ -58,8 +58,8 @@ def test_json_holds_every_file(found):
 
 def test_long_lists_are_cut_with_their_number(tree):
     files = {f"{name}/{k}.png": file_of(photo(2 * c + k)) for c, name in enumerate("ab") for k in range(2)}
-    found = read_collection(tree("mine", files | {f"a/bad{k}.png": b"" for k in range(8)}), 16)
-    text = lines(found)
+    collection = read_collection(tree("mine", files | {f"a/bad{k}.png": b"" for k in range(8)}), 16)
+    text = lines(collection)
     assert text.count("  and 3 more files") == 1
     assert sum("is empty" in line for line in text) == 5
-    assert len(findings_to_json(found)["corrupt_files"]) == 8
+    assert len(findings_to_json(collection)["corrupt_files"]) == 8

@@ -24,7 +24,7 @@ from tests.tasks.gestures.colours import BLUE, GREEN, RED, animation, picture, t
 with_opencv = pytest.mark.skipif(find_spec("cv2") is None, reason="OpenCV is not installed: pip install -e .[camera]")
 
 
-def test_every_frame_of_a_gif_with_its_time(tmp_path: Path):
+def test_every_frame_of_a_gif_is_read_with_its_time(tmp_path: Path):
     frames = list(video_frames(animation(tmp_path / "a.gif", [RED, GREEN, BLUE], 250)))
     assert [frame.number for frame in frames] == [0, 1, 2]
     assert [frame.seconds for frame in frames] == pytest.approx([0, 0.25, 0.5])
@@ -33,7 +33,7 @@ def test_every_frame_of_a_gif_with_its_time(tmp_path: Path):
     assert frames[0].picture.dtype == torch.uint8
 
 
-def test_every_other_frame(tmp_path: Path):
+def test_every_second_frame_can_be_read(tmp_path: Path):
     file = animation(tmp_path / "a.gif", [RED, GREEN, BLUE, RED, GREEN], 100)
     frames = list(video_frames(file, 2))
     assert [frame.number for frame in frames] == [0, 2, 4]
@@ -67,20 +67,20 @@ def outcome(data: bytes, path: Path) -> int | str:
 @pytest.mark.slow
 def test_a_gif_cut_anywhere_gives_whole_frames_or_one_clear_error(tmp_path: Path):
     whole = animation(tmp_path / "a.gif", [RED, GREEN, BLUE]).read_bytes()
-    found = [outcome(whole[:cut], tmp_path / "cut.gif") for cut in range(6, len(whole))]
-    assert all(one in (1, 2, 3) or "cut.gif is damaged at frame" in str(one) for one in found)
-    assert all(isinstance(one, str) for one in found[:80])
+    result = [outcome(whole[:cut], tmp_path / "cut.gif") for cut in range(6, len(whole))]
+    assert all(one in (1, 2, 3) or "cut.gif is damaged at frame" in str(one) for one in result)
+    assert all(isinstance(one, str) for one in result[:80])
 
 
 def test_bits_that_flip_in_a_gif_give_frames_or_one_clear_error(tmp_path: Path):
     whole = animation(tmp_path / "a.gif", [RED, GREEN, BLUE]).read_bytes()
-    rng, found = np.random.default_rng(0), list[int | str]()
+    rng, result = np.random.default_rng(0), list[int | str]()
     for _ in range(300):
         data = bytearray(whole)
         for at in rng.integers(6, len(data), 4):
             data[at] ^= 1 << int(rng.integers(8))
-        found.append(outcome(bytes(data), tmp_path / "odd.gif"))
-    refused = [one for one in found if isinstance(one, str)]
+        result.append(outcome(bytes(data), tmp_path / "odd.gif"))
+    refused = [one for one in result if isinstance(one, str)]
     assert 0 < len(refused) < 300
     assert all("odd.gif" in one for one in refused)
 
@@ -93,7 +93,7 @@ def test_a_gif_that_declares_more_than_memory_holds_is_refused(tmp_path: Path):
         list(video_frames(tmp_path / "huge.gif"))
 
 
-def test_a_folder_in_the_order_of_its_numbers(tmp_path: Path):
+def test_frames_of_a_folder_are_in_the_order_of_their_numbers(tmp_path: Path):
     for k, colour in ((1, RED), (2, GREEN), (10, BLUE)):
         picture(tmp_path / f"frame{k}.png", colour)
     (tmp_path / ".hidden").write_text("")
@@ -126,7 +126,7 @@ def test_files_without_frames_are_refused(tmp_path: Path):
         video_frames(tmp_path, 0)
 
 
-def test_a_frame_as_a_file_loses_nothing():
+def test_a_frame_is_restored_from_its_file():
     x = torch.randint(0, 256, (3, 7, 5), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     assert torch.equal(load_image(as_file(x)), x)
     assert np.array_equal(np.array(Image.open(io.BytesIO(as_file(x)))), x.permute(1, 2, 0).numpy())
@@ -220,7 +220,7 @@ def test_a_cut_video_prints_nothing_of_opencvs_own(tmp_path: Path, capfd: pytest
     assert not capfd.readouterr().err
 
 
-def test_a_camera_that_is_not_there_is_reported():
+def test_a_missing_camera_is_reported():
     with pytest.raises(PellucidError, match="camera 63 cannot be opened"):
         next(frames.camera_frames(63))
 
@@ -285,7 +285,7 @@ def test_a_camera_that_hangs_is_not_waited_for_longer_than_the_timeout():
         shutter.given.release()
 
 
-def test_a_fault_in_the_thread_reaches_whoever_waits():
+def test_an_error_in_the_camera_thread_is_raised_for_the_reader():
     def broken() -> Tensor | None:
         raise PellucidError("camera 0 fails")
 
@@ -351,7 +351,7 @@ def test_each_frame_of_a_camera_is_either_given_or_counted_as_dropped(every: int
     assert all(frame.picture[:, 0, 0].tolist() == [0, 0, frame.number] for frame in seen)
 
 
-def test_closing_lets_the_camera_go(monkeypatch: pytest.MonkeyPatch):
+def test_closing_releases_the_camera(monkeypatch: pytest.MonkeyPatch):
     fake = Fake(frames=1000)
     use(fake, monkeypatch)
     frames = camera_frames(0)
@@ -368,7 +368,7 @@ def test_a_camera_that_does_not_open_is_reported(monkeypatch: pytest.MonkeyPatch
     assert fake.released
 
 
-def test_a_camera_of_other_pictures_is_reported(monkeypatch: pytest.MonkeyPatch):
+def test_a_camera_with_unsupported_frames_is_reported(monkeypatch: pytest.MonkeyPatch):
     grey = SimpleNamespace(
         isOpened=lambda: True, read=lambda: (True, np.zeros((2, 2), np.uint16)), release=lambda: None
     )

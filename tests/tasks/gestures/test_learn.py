@@ -54,14 +54,14 @@ def folder(tree):
     return tree("mine", {f"{n}/{k:02}.png": stripes(100 * c + k, bool(c)) for n, c in names.items() for k in range(15)})
 
 
-def test_settings_name_the_folder_and_the_users_come_last(folder):
+def test_settings_name_the_folder_and_the_users_settings_override_them(folder):
     settings = settings_for(folder, "", {"recipe.name": "hands", "train.epochs": 3})
     assert settings["data.name"] == str(folder)
     assert (settings["recipe.name"], settings["train.epochs"]) == ("hands", 3)
     assert settings_for(folder, "", {})["recipe.name"] == "gestures"
 
 
-def test_a_backbone_of_ours_is_what_it_begins_with(folder, tmp_path):
+def test_the_training_starts_from_the_given_backbone(folder, tmp_path):
     file = tmp_path / "mine.safetensors"
     Model(airbench96(width=2), input_shape=(3, 16, 16)).save(file)
     settings = settings_for(folder, str(file), {"network.width": 2})
@@ -72,15 +72,15 @@ def test_a_backbone_of_ours_is_what_it_begins_with(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "message"),
     [({"data.size": 0}, "data.size is 0"), ({"data.limit": 5}, "data.limit"), ({"data.size": 17}, None)],
 )
-def test_recipes_that_fit_no_folder_are_refused_unread(settings, words):
+def test_recipes_that_fit_no_folder_are_refused_unread(settings, message):
     recipe = load_recipe(RECIPE, {**SMALL, **settings, "data.name": "nowhere"})
-    if words is None:
+    if message is None:
         check(recipe)
         return
-    with pytest.raises(PellucidError, match=words):
+    with pytest.raises(PellucidError, match=message):
         check(recipe)
 
 
@@ -119,8 +119,8 @@ def test_a_training_learns_and_is_calibrated(folder, tmp_path):
     assert kept.confidence is not None
     assert kept.confidence == run.model.confidence
     assert kept.classes == ("lying", "upright")
-    found = json.loads((run.path / "collection.json").read_bytes())
-    assert found["held_out_files"] == list(collection.test.files)
+    values = json.loads((run.path / "collection.json").read_bytes())
+    assert values["held_out_files"] == list(collection.test.files)
     assert f"<pre><code>pellucid gestures train {folder}</code></pre>" in run.report.read_text()
     assert kept.sha256() == json.loads((run.path / "results.json").read_bytes())["sha256"]
     assert run.metrics["accuracy"] >= 5 / 6
@@ -147,7 +147,7 @@ def test_the_report_says_which_pictures_chose_the_weights(tree):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
-def test_ctrl_c_saves_and_the_run_goes_on(folder, tmp_path, monkeypatch):
+def test_a_run_stopped_by_ctrl_c_is_resumed(folder, tmp_path, monkeypatch):
     settings = settings_for(folder, "", {**SMALL, "train.epochs": 3})
     collection = read_for(load_recipe(RECIPE, settings))
     whole = learn(collection, recipe_for(collection, settings), tmp_path / "whole", progress=False)
@@ -167,7 +167,7 @@ def test_ctrl_c_saves_and_the_run_goes_on(folder, tmp_path, monkeypatch):
     assert run.model.confidence == whole.model.confidence
 
 
-def test_other_folders_are_not_gone_on_with(tmp_path):
+def test_resuming_with_another_folder_is_refused(tmp_path):
     with pytest.raises(PellucidError, match=r"has no collection\.json"):
         recipe_of_run(tmp_path)
 
@@ -191,14 +191,14 @@ def test_a_run_that_is_not_finished_knows_what_was_held_out(folder, tmp_path, mo
 
 
 @pytest.mark.usefixtures("no_report")
-def test_evaluation_of_the_own_folder_stays_with_what_was_held_out_when_pictures_are_added(folder, tmp_path):
+def test_evaluation_uses_the_held_out_pictures_of_the_training_after_others_are_added(folder, tmp_path):
     settings = settings_for(folder, "", SMALL)
     collection = read_for(load_recipe(RECIPE, settings))
     run = learn(collection, recipe_for(collection, settings), tmp_path / "runs", progress=False)
     for k in range(12):
         (folder / "lying" / f"{k:02}-more.png").write_bytes(stripes(500 + k, False))
-    found = held_out(Model.load(run.path / "weights/best.safetensors"), str(folder))
-    assert found.checksum == collection.test.images.checksum
+    test_data = held_out(Model.load(run.path / "weights/best.safetensors"), str(folder))
+    assert test_data.checksum == collection.test.images.checksum
 
 
 class Spoken:

@@ -30,20 +30,20 @@ def images(model: Model) -> Dataset:
     return Dataset.from_arrays(x, y, CLASSES)
 
 
-def test_scores_and_classes(model: Model, images: Dataset) -> None:
-    found = measure(model, images, repeats=2)
+def test_scores_of_all_and_of_each_class_equal_scikit_learns(model: Model, images: Dataset) -> None:
+    measurement = measure(model, images, repeats=2)
     probabilities = model.predict(images).double().numpy()
     true, said = images.y.numpy(), probabilities.argmax(1)
-    assert found.accuracy == pytest.approx(oracle.accuracy_score(true, said))
-    assert found.macro_f1 == pytest.approx(oracle.f1_score(true, said, average="macro"))
+    assert measurement.accuracy == pytest.approx(oracle.accuracy_score(true, said))
+    assert measurement.macro_f1 == pytest.approx(oracle.f1_score(true, said, average="macro"))
     exact = probabilities / probabilities.sum(1, keepdims=True)  # or scikit-learn warns of float32's last digit
-    assert found.loss == pytest.approx(oracle.log_loss(true, exact), rel=1e-5)
+    assert measurement.loss == pytest.approx(oracle.log_loss(true, exact), rel=1e-5)
     theirs = oracle.precision_recall_fscore_support(true, said, zero_division=0.0)
-    for ours, expected in zip((found.precision, found.recall, found.f1), theirs[:3], strict=True):
+    for ours, expected in zip((measurement.precision, measurement.recall, measurement.f1), theirs[:3], strict=True):
         np.testing.assert_allclose(ours.numpy(), expected)
-    np.testing.assert_array_equal(found.confusion.numpy(), oracle.confusion_matrix(true, said))
-    np.testing.assert_allclose(found.normalised.numpy(), oracle.confusion_matrix(true, said, normalize="true"))
-    assert (found.n, found.classes) == (80, CLASSES)
+    np.testing.assert_array_equal(measurement.confusion.numpy(), oracle.confusion_matrix(true, said))
+    np.testing.assert_allclose(measurement.normalised.numpy(), oracle.confusion_matrix(true, said, normalize="true"))
+    assert (measurement.n, measurement.classes) == (80, CLASSES)
 
 
 def test_macro_f1_is_over_the_classes_that_occur_or_are_predicted(model: Model, images: Dataset) -> None:
@@ -53,7 +53,7 @@ def test_macro_f1_is_over_the_classes_that_occur_or_are_predicted(model: Model, 
     assert measure(model, some, repeats=2).macro_f1 == pytest.approx(oracle.f1_score(true, said, average="macro"))
 
 
-def test_calibration_by_histograms(model: Model, images: Dataset) -> None:
+def test_calibration_error_is_computed_from_histograms(model: Model, images: Dataset) -> None:
     probabilities = model.predict(images).double().numpy()
     sure, right = probabilities.max(1), probabilities.argmax(1) == images.y.numpy()
     edges = np.linspace(0, 1, 16)
@@ -61,12 +61,12 @@ def test_calibration_by_histograms(model: Model, images: Dataset) -> None:
     assert measure(model, images, repeats=2).ece == pytest.approx(np.abs(sums[0] - sums[1]).sum() / 80)
 
 
-def test_misread_pictures_are_all_there_the_surest_first(model: Model, images: Dataset) -> None:
-    found = measure(model, images, repeats=2)
+def test_errors_are_listed_in_order_of_confidence(model: Model, images: Dataset) -> None:
+    measurement = measure(model, images, repeats=2)
     probabilities = model.predict(images)
     wrong = torch.nonzero(probabilities.argmax(1) != images.y).flatten().tolist()
     wrong.sort(key=lambda k: -float(probabilities[k].max()))
-    mistakes = found.mistakes
+    mistakes = measurement.mistakes
     assert mistakes is not None
     assert mistakes.total == len(wrong) == len(mistakes.true) > 5
     np.testing.assert_allclose(mistakes.images, images.x[wrong].float().numpy() / 255, rtol=1e-6)
@@ -75,10 +75,10 @@ def test_misread_pictures_are_all_there_the_surest_first(model: Model, images: D
     np.testing.assert_allclose(mistakes.probability, [float(probabilities[k].max()) for k in wrong])
 
 
-def test_as_json_there_are_numbers_only(model: Model, images: Dataset) -> None:
-    found = measure(model, images, repeats=2)
-    values = found.to_json()
-    assert values["misread"] == 80 - np.trace(np.array(values["confusion"])) == len(found.mistakes.true)  # type: ignore[union-attr]
+def test_the_json_contains_only_finite_numbers(model: Model, images: Dataset) -> None:
+    measurement = measure(model, images, repeats=2)
+    values = measurement.to_json()
+    assert values["misread"] == 80 - np.trace(np.array(values["confusion"])) == len(measurement.mistakes.true)  # type: ignore[union-attr]
     assert [row["class"] for row in values["classes"]] == list(CLASSES)
     assert sum(values["reliability"]["count"]) == values["n"] == 80
     assert values["latency_ms"] > 0
@@ -95,15 +95,15 @@ def test_latency_is_the_median_of_single_images(model: Model, images: Dataset, m
 
     monkeypatch.setattr(model, "predictor", predictor)
     monkeypatch.setattr("pellucid.tasks.gestures.measure.time.perf_counter", lambda: next(clock))
-    found = latency(model, images.x, repeats=3)
-    assert found.milliseconds == pytest.approx(20)
-    assert (found.threads, found.repeats) == (torch.get_num_threads(), 3)
+    result = latency(model, images.x, repeats=3)
+    assert result.milliseconds == pytest.approx(20)
+    assert (result.threads, result.repeats) == (torch.get_num_threads(), 3)
     assert set(seen) == {1}
     assert len(folded) == 1, "once, as those who answer frame after frame do"
     assert len(seen) > 3  # some to warm up
 
 
-def test_what_cannot_be_measured_is_one_line(model: Model, images: Dataset) -> None:
+def test_data_that_cannot_be_evaluated_are_reported_in_one_line(model: Model, images: Dataset) -> None:
     with pytest.raises(PellucidError, match="give at least one of each"):
         latency(model, images.x, repeats=0)
     two = Dataset.from_arrays(images.x[:4], torch.tensor([0, 1, 0, 1]), ("fist", "palm"))

@@ -14,7 +14,7 @@ from pellucid.tasks.gestures.predict import BATCH, predict
 from tests.tasks.gestures.colours import BLUE, GREY, PURE, RED, SIDE, colour_model, picture
 
 
-def test_sure_answers_and_unsure_ones(tmp_path: Path):
+def test_predictions_below_the_threshold_are_unsure(tmp_path: Path):
     files = [picture(tmp_path / "red.png", RED), picture(tmp_path / "grey.png", GREY)]
     red, grey = predict(colour_model(), files)
     assert (red.answer, red.label, red.text) == ("red", "red", "red")
@@ -27,26 +27,26 @@ def test_sure_answers_and_unsure_ones(tmp_path: Path):
 
 def test_probabilities_are_calibrated(tmp_path: Path):
     files = [picture(tmp_path / "red.png", RED)]
-    (found,) = predict(colour_model(Confidence(3.0, 0.9)), files)
+    (result,) = predict(colour_model(Confidence(3.0, 0.9)), files)
     hot = torch.softmax(torch.tensor([2.0, 0, 0]), 0)  # 6 / 3
-    assert found.probability == pytest.approx(float(hot[0]), rel=1e-5)
-    assert found.answer is None
+    assert result.probability == pytest.approx(float(hot[0]), rel=1e-5)
+    assert result.answer is None
 
 
 def test_without_a_fitted_confidence_nothing_is_unsure(tmp_path: Path):
-    (found,) = predict(colour_model(None), [picture(tmp_path / "grey.png", GREY)])
-    assert found.answer == found.label
+    (result,) = predict(colour_model(None), [picture(tmp_path / "grey.png", GREY)])
+    assert result.answer == result.label
 
 
 def test_pictures_keep_their_order_over_several_batches(tmp_path: Path):
     colours = [RED if k % 3 else BLUE for k in range(BATCH + 5)]
     files = [picture(tmp_path / f"{k}.png", colour, (5, 5)) for k, colour in enumerate(colours)]
-    found = predict(colour_model(), files)
-    assert [one.name for one in found] == list(map(str, files))
-    assert [one.answer for one in found] == ["red" if colour == RED else "blue" for colour in colours]
+    predictions = predict(colour_model(), files)
+    assert [one.name for one in predictions] == list(map(str, files))
+    assert [one.answer for one in predictions] == ["red" if colour == RED else "blue" for colour in colours]
 
 
-def test_a_photograph_is_turned_as_its_exif_says(tmp_path: Path):
+def test_a_photograph_is_rotated_by_its_exif_orientation(tmp_path: Path):
     net = mlp((3 * SIDE * SIDE, 2))
     model = Model(net, input_shape=(3, SIDE, SIDE))
     upright = Image.new("RGB", (SIDE, SIDE), BLUE)
@@ -64,9 +64,9 @@ def test_a_photograph_is_turned_as_its_exif_says(tmp_path: Path):
 def test_one_output_tells_two_classes_apart(tmp_path: Path):
     model = Model(mlp((3 * SIDE * SIDE, 1)), "binary_cross_entropy", input_shape=(3, SIDE, SIDE), classes=["no", "yes"])
     model.confidence = Confidence(2.0, 0.5)
-    (found,) = predict(model, [picture(tmp_path / "red.png", RED)])
-    assert sum(found.probabilities.values()) == pytest.approx(1)
-    assert found.answer in ("no", "yes")
+    (result,) = predict(model, [picture(tmp_path / "red.png", RED)])
+    assert sum(result.probabilities.values()) == pytest.approx(1)
+    assert result.answer in ("no", "yes")
 
 
 def test_a_picture_that_cannot_be_read_is_named(tmp_path: Path):

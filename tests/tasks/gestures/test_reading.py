@@ -42,32 +42,38 @@ def parted(shots) -> dict[str, bytes]:
 
 
 def test_a_plain_folder_is_split_by_class(tmp_path, shots):
-    found = read_collection(write(tmp_path, plain(shots)), SIZE)
-    assert found.classes == ("a", "b")
-    assert (found.has_test_folder, found.validation) == (False, None)
-    assert [part.counts() for part in found.parts().values()] == [[8, 8], [2, 2]]
-    assert (found.corrupt, found.copies, found.groups, found.leaked, found.blurry) == ((), (), 0, 0, ())
+    collection = read_collection(write(tmp_path, plain(shots)), SIZE)
+    assert collection.classes == ("a", "b")
+    assert (collection.has_test_folder, collection.validation) == (False, None)
+    assert [part.counts() for part in collection.parts().values()] == [[8, 8], [2, 2]]
+    assert (collection.corrupt, collection.copies, collection.groups, collection.leaked, collection.blurry) == (
+        (),
+        (),
+        0,
+        0,
+        (),
+    )
 
 
-def test_pictures_and_files_go_together(tmp_path, shots):
-    found = read_collection(write(tmp_path, plain(shots)), SIZE)
+def test_pictures_and_file_names_have_the_same_order(tmp_path, shots):
+    collection = read_collection(write(tmp_path, plain(shots)), SIZE)
     loaded = load_folder(tmp_path, (SIZE, SIZE))
     place = {name: k for k, name in enumerate(sorted(plain(shots)))}
-    for part in found.parts().values():
+    for part in collection.parts().values():
         where = [place[name] for name in part.files]
         assert torch.equal(part.images.x, loaded.x[where])
         assert torch.equal(part.images.y, loaded.y[where])
-    assert sorted(name for part in found.parts().values() for name in part.files) == sorted(place)
+    assert sorted(name for part in collection.parts().values() for name in part.files) == sorted(place)
 
 
 def test_held_out_pictures_depend_on_neither_seed_nor_names(tmp_path, shots):
-    found = read_collection(write(tmp_path / "one", plain(shots)), SIZE, seed=5)
+    collection = read_collection(write(tmp_path / "one", plain(shots)), SIZE, seed=5)
     renamed = {f"{name[0]}/{99 - int(name[2:4])}.png": data for name, data in plain(shots).items()}
     again = read_collection(write(tmp_path / "two", renamed), SIZE)
-    held = {plain(shots)[name] for name in found.test.files}
+    held = {plain(shots)[name] for name in collection.test.files}
     assert {renamed[name] for name in again.test.files} == held
-    assert found.held_out() == again.held_out()
-    assert found.held_out() == {"held_out": sorted(hashlib.sha256(data).hexdigest()[:16] for data in held)}
+    assert collection.held_out() == again.held_out()
+    assert collection.held_out() == {"held_out": sorted(hashlib.sha256(data).hexdigest()[:16] for data in held)}
 
 
 def test_pictures_that_are_added_leave_the_others_where_they_are(tmp_path, shots):
@@ -81,7 +87,7 @@ def test_parts_that_were_given_need_no_list_of_what_was_held_out(tmp_path, parte
     assert read_collection(write(tmp_path, parted), SIZE).held_out() == {}
 
 
-def test_it_is_reported_what_is_read_and_what_is_compared(tmp_path, shots):
+def test_progress_of_reading_and_comparing_is_reported(tmp_path, shots):
     said: list[tuple[str, int, int]] = []
     copies = {f"a/{k}-copy.png": file_of(COPIES["turned"](photo(k))) for k in range(3)}
     read_collection(write(tmp_path, {**plain(shots), **copies}), SIZE, progress=lambda *told: said.append(told))
@@ -91,28 +97,28 @@ def test_it_is_reported_what_is_read_and_what_is_compared(tmp_path, shots):
     assert said[-1][1] == said[-1][2] >= 3
 
 
-def test_validation_is_taken_from_what_is_learnt(tmp_path, shots):
-    found = read_collection(write(tmp_path, plain(shots)), SIZE, validation=0.25)
-    assert [part.counts() for part in found.parts().values()] == [[6, 6], [2, 2], [2, 2]]
-    assert list(found.parts()) == ["train", "validation", "test"]
-    material = found.material()
+def test_the_validation_part_is_split_from_the_training_part(tmp_path, shots):
+    collection = read_collection(write(tmp_path, plain(shots)), SIZE, validation=0.25)
+    assert [part.counts() for part in collection.parts().values()] == [[6, 6], [2, 2], [2, 2]]
+    assert list(collection.parts()) == ["train", "validation", "test"]
+    material = collection.material()
     assert material.validation is not None
     assert len(material.validation) == 4
 
 
-def test_given_parts_stay(tmp_path, parted):
-    found = read_collection(write(tmp_path, parted), SIZE)
-    assert found.has_test_folder
-    assert [part.counts() for part in found.parts().values()] == [[6, 6], [2, 2], [3, 3]]
-    assert all(name.startswith("val/") for name in found.validation.files)
+def test_given_splits_are_unchanged(tmp_path, parted):
+    collection = read_collection(write(tmp_path, parted), SIZE)
+    assert collection.has_test_folder
+    assert [part.counts() for part in collection.parts().values()] == [[6, 6], [2, 2], [3, 3]]
+    assert all(name.startswith("val/") for name in collection.validation.files)
 
 
 @pytest.mark.parametrize("held", ["val", "valid", "validation", "test"])
-def test_one_held_out_part_is_to_test(tmp_path, parted, held):
+def test_a_single_held_out_part_is_the_test_part(tmp_path, parted, held):
     files = {name.replace("val/", f"{held}/"): data for name, data in parted.items() if not name.startswith("test/")}
-    found = read_collection(write(tmp_path, files), SIZE)
-    assert [part.counts() for part in found.parts().values()] == [[6, 6], [2, 2]]
-    assert all(name.startswith(f"{held}/") for name in found.test.files)
+    collection = read_collection(write(tmp_path, files), SIZE)
+    assert [part.counts() for part in collection.parts().values()] == [[6, 6], [2, 2]]
+    assert all(name.startswith(f"{held}/") for name in collection.test.files)
 
 
 def test_a_zip_with_a_folder_around_it_is_the_same(tree, shots):
@@ -121,59 +127,59 @@ def test_a_zip_with_a_folder_around_it_is_the_same(tree, shots):
     assert packed.test.images.checksum == folder.test.images.checksum
 
 
-def test_fifty_classes_of_two(tmp_path):
+def test_fifty_classes_of_two_pictures_are_split(tmp_path):
     files = {f"class{c:02}/{k}.png": file_of(photo(1000 + 2 * c + k).resize((40, 30))) for c in range(50) for k in "01"
              for k in [int(k)]}  # fmt: skip
-    found = read_collection(write(tmp_path, files), SIZE)
-    assert [part.counts() for part in found.parts().values()] == [[1] * 50, [1] * 50]
+    collection = read_collection(write(tmp_path, files), SIZE)
+    assert [part.counts() for part in collection.parts().values()] == [[1] * 50, [1] * 50]
 
 
 def test_copies_stay_on_one_side(tmp_path, shots):
     """Every photo of class a is there three times, so that a split by pictures would surely part some."""
     copies = {f"a/{k:02}-{kind}.png": file_of(COPIES[kind](photo(k))) for k in range(10) for kind in ("darker", "cut")}
-    found = read_collection(write(tmp_path, {**plain(shots), **copies}), SIZE)
-    assert (found.groups, len(found.copies), found.leaked) == (10, 20, 0)
-    held = {name[:4] for name in found.test.files}
-    assert not held & {name[:4] for name in found.train.files}
-    assert found.test.counts() == [6, 2]
+    collection = read_collection(write(tmp_path, {**plain(shots), **copies}), SIZE)
+    assert (collection.groups, len(collection.copies), collection.leaked) == (10, 20, 0)
+    held = {name[:4] for name in collection.test.files}
+    assert not held & {name[:4] for name in collection.train.files}
+    assert collection.test.counts() == [6, 2]
 
 
 def test_copies_are_reported_with_their_classes_and_parts(tmp_path, parted, shots):
     parted["test/b/again.png"] = shots[0]  # the bytes of train/a/0.png
     parted["train/b/near.jpg"] = file_of(photo(1), "JPEG", quality=60)  # train/a/1.png
-    found = read_collection(write(tmp_path, parted), SIZE)
-    exact, near = sorted(found.copies, key=lambda one: not one.exact)
+    collection = read_collection(write(tmp_path, parted), SIZE)
+    exact, near = sorted(collection.copies, key=lambda one: not one.exact)
     assert (exact.first, exact.second, exact.similarity) == ("train/a/0.png", "test/b/again.png", 1.0)
     assert (exact.classes, exact.parts) == (("a", "b"), ("train", "test"))
     assert (near.first, near.second, near.exact) == ("train/a/1.png", "train/b/near.jpg", False)
-    assert found.leaked == 1
-    assert any("1 held-out picture is nearly the same" in text for text in found.warnings)
+    assert collection.leaked == 1
+    assert any("1 held-out picture is nearly the same" in text for text in collection.warnings)
     parted["val/a/again.png"] = shots[1]  # which chooses the weights; and the bytes of train/a/1.png
     parted["test/a/again.png"] = parted["val/a/0.png"]
     assert read_collection(write(tmp_path / "more", parted), SIZE).leaked == 3
-    assert any("2 pairs are of near duplicates in two classes" in text for text in found.warnings)
+    assert any("2 pairs are of near duplicates in two classes" in text for text in collection.warnings)
 
 
 def test_blurry_pictures_are_reported(tmp_path, shots):
     soft = file_of(photo(3).filter(ImageFilter.GaussianBlur(2)))
-    found = read_collection(write(tmp_path, {**plain(shots), "a/03.png": soft}), SIZE)
-    assert [one.file for one in found.blurry] == ["a/03.png"]
-    assert found.blurry[0].sharpness < 0.3
+    collection = read_collection(write(tmp_path, {**plain(shots), "a/03.png": soft}), SIZE)
+    assert [one.file for one in collection.blurry] == ["a/03.png"]
+    assert collection.blurry[0].sharpness < 0.3
 
 
 def test_corrupt_files_are_left_out_with_their_reasons(tmp_path, shots):
     files = {**plain(shots), "a/03.png": shots[3][:500], "b/text.png": b"hello", "b/none.jpg": b""}
-    found = read_collection(write(tmp_path, files), SIZE)
-    assert [one.file for one in found.corrupt] == ["a/03.png", "b/none.jpg", "b/text.png"]
-    assert "damaged" in found.corrupt[0].reason
-    assert sum(map(sum, (part.counts() for part in found.parts().values()))) == 19
-    assert found.train.images.skipped == ("a/03.png", "b/none.jpg", "b/text.png")
+    collection = read_collection(write(tmp_path, files), SIZE)
+    assert [one.file for one in collection.corrupt] == ["a/03.png", "b/none.jpg", "b/text.png"]
+    assert "damaged" in collection.corrupt[0].reason
+    assert sum(map(sum, (part.counts() for part in collection.parts().values()))) == 19
+    assert collection.train.images.skipped == ("a/03.png", "b/none.jpg", "b/text.png")
 
 
 def test_warnings_of_few_and_uneven_pictures(tmp_path, shots):
     files = {name: data for name, data in plain(shots, each=20).items() if name < "b/05"}
-    found = read_collection(write(tmp_path, files), SIZE)
-    few, uneven = found.warnings
+    collection = read_collection(write(tmp_path, files), SIZE)
+    few, uneven = collection.warnings
     assert "class b (4)" in few
     assert "a has 16 pictures and b 4" in uneven
     assert read_collection(write(tmp_path, plain(shots, each=20)), SIZE).warnings == ()
@@ -181,8 +187,8 @@ def test_warnings_of_few_and_uneven_pictures(tmp_path, shots):
 
 def test_a_class_that_is_not_held_out_is_reported(tmp_path, parted):
     files = {name: data for name, data in parted.items() if not name.startswith("test/b")}
-    found = read_collection(write(tmp_path, files), SIZE)
-    assert any("no held-out picture of class b" in text for text in found.warnings)
+    collection = read_collection(write(tmp_path, files), SIZE)
+    assert any("no held-out picture of class b" in text for text in collection.warnings)
 
 
 def test_one_photo_many_times_cannot_be_held_out(tmp_path):
@@ -206,11 +212,11 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("case", MISTAKES)
-def test_mistakes_are_one_line(tmp_path, shots, case):
-    files, words = MISTAKES[case]
+def test_invalid_folders_are_reported_in_one_line(tmp_path, shots, case):
+    files, message = MISTAKES[case]
     (tmp_path / "mine").mkdir()
     write(tmp_path / "mine", {name: data if isinstance(data, bytes) else shots[data] for name, data in files.items()})
-    with pytest.raises(PellucidError, match=words) as caught:
+    with pytest.raises(PellucidError, match=message) as caught:
         read_collection(tmp_path / "mine", SIZE)
     assert "\n" not in str(caught.value)
 
@@ -254,14 +260,14 @@ def test_damaged_folders_are_read_or_refused_in_one_line(tmp_path, shots, seed):
     (root / "a" / "loop").symlink_to(root)
     (root / "a" / "gone.png").symlink_to(root / "nowhere")
     (root / "b" / "folder.png").mkdir(parents=True, exist_ok=True)
-    found = collection_or_complaint(root)
-    if isinstance(found, str):
-        assert "\n" not in found
+    result = collection_or_complaint(root)
+    if isinstance(result, str):
+        assert "\n" not in result
         return
     below = [name for name in files if "/" in name and name.endswith(".png")]
-    total = sum(len(part.files) for part in found.parts().values())
-    named = {one.file for one in found.corrupt}
+    total = sum(len(part.files) for part in result.parts().values())
+    named = {one.file for one in result.corrupt}
     assert total + len(named) == len(below) + 1, "and the link to nowhere"
     assert "a/gone.png" in named
-    assert all(min(part.counts()) >= 0 and sum(part.counts()) == len(part.images) for part in found.parts().values())
-    assert min(found.train.counts()) >= 1
+    assert all(min(part.counts()) >= 0 and sum(part.counts()) == len(part.images) for part in result.parts().values())
+    assert min(result.train.counts()) >= 1

@@ -64,29 +64,29 @@ def test_a_frame_gives_what_its_picture_file_gives(tmp_path: Path):
     pixels = torch.randint(0, 256, (3, 37, 53), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
     Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(tmp_path / "1.png")
     (seen,) = watch(model, video_frames(tmp_path), AnswerSmoothing())
-    (found,) = predict(model, [tmp_path / "1.png"])
-    assert seen.probabilities == found.probabilities
+    (result,) = predict(model, [tmp_path / "1.png"])
+    assert seen.probabilities == result.probabilities
 
 
-def test_what_is_no_classifier_is_refused():
+def test_models_that_are_not_classifiers_are_refused():
     with pytest.raises(PellucidError, match="a class for each pixel"):
         next(watch(Model(Conv2d(2, 3), input_shape=(3, 8, 8)), [], AnswerSmoothing()))
 
 
-def test_a_tally_by_hand():
+def test_counts_and_rate_of_a_watch_by_hand():
     ticks = iter([10.0, 10.5, 11.0, 11.5, 12.0])
     tally = FrameCounts(clock=lambda: next(ticks))
     for one in shown([RED, RED, GREY, GREEN, RED], AnswerSmoothing(memory=0.0, threshold=0.9)):
         tally.add(one)
-    found = tally.to_json()
-    assert (found["frames"], found["dropped"], found["unsure"]) == (5, 2, 1)
-    assert found["answers"] == {"red": 3, "green": 1}
-    assert (found["seconds"], found["fps"]) == (2.0, 2.0)  # four steps of half a second
-    changes = [(change["frame"], change["answer"]) for change in found["changes"]]
+    values = tally.to_json()
+    assert (values["frames"], values["dropped"], values["unsure"]) == (5, 2, 1)
+    assert values["answers"] == {"red": 3, "green": 1}
+    assert (values["seconds"], values["fps"]) == (2.0, 2.0)  # four steps of half a second
+    changes = [(change["frame"], change["answer"]) for change in values["changes"]]
     assert changes == [(0, "red"), (2, None), (3, "green"), (4, "red")]
 
 
-def test_one_frame_has_no_rate():
+def test_a_single_frame_has_no_frame_rate():
     tally = FrameCounts()
     assert (tally.fps, tally.frames) == (None, 0)
     for one in shown([RED], AnswerSmoothing()):
@@ -102,7 +102,7 @@ def run(smoothing: AnswerSmoothing, rows: list[list[float]]) -> list[Smoothed]:
     return states
 
 
-def test_the_mean_by_hand():
+def test_the_smoothed_probability_by_hand():
     states = run(AnswerSmoothing(memory=0.5), [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
     # Weights 1; 1/2, 1; 1/4, 1/2, 1.
     assert [float(state.probabilities[0]) for state in states] == pytest.approx([1, 1 / 3, 1 / 7])
@@ -115,12 +115,12 @@ def test_the_mean_is_numpys_weighted_average():
     np.testing.assert_allclose(last.probabilities.numpy(), expected, rtol=1e-12)
 
 
-def test_without_memory_each_frame_stands_for_itself():
+def test_without_smoothing_each_frame_is_used_alone():
     states = run(AnswerSmoothing(memory=0.0), [[0.9, 0.1], [0.2, 0.8]])
     assert states[-1].probabilities.tolist() == pytest.approx([0.2, 0.8])
 
 
-def test_the_answer_comes_at_the_threshold_and_goes_a_margin_below_it():
+def test_the_answer_appears_at_the_threshold_and_disappears_a_margin_below_it():
     smoothing = AnswerSmoothing(memory=0.0, threshold=0.8, margin=0.1)
     rows = [[p, 1 - p] for p in (0.79, 0.8, 0.75, 0.71, 0.69, 0.75, 0.81)]
     assert [state.current_class for state in run(smoothing, rows)] == [None, 0, 0, 0, None, None, 0]
@@ -140,7 +140,7 @@ def test_another_class_takes_the_place_when_it_leads_by_the_margin():
     assert [state.current_class for state in run(smoothing, rows)] == [0, 0, 0, 1, 1]
 
 
-def test_a_clear_change_goes_through_at_once_without_a_word_of_unsure():
+def test_a_clear_change_is_reported_at_once_without_an_unsure_frame():
     smoothing = AnswerSmoothing(memory=0.0, threshold=0.9)
     assert [state.current_class for state in run(smoothing, [[0.99, 0.01], [0.01, 0.99]])] == [0, 1]
 
@@ -151,8 +151,8 @@ def test_one_odd_frame_does_not_change_the_answer():
     # The odd frame weighs 1 in about 5: the mean falls to 0.98 - 0.96 / 5 = 0.79.
     assert [state.current_class for state in run(AnswerSmoothing(threshold=0.9), rows)] == [0] * 14
     # With 0.7 it weighs 1 in about 3.3, then 0.7 in 3.3 and 0.49 in 3.3: 0.69, 0.78, 0.84.
-    found = run(AnswerSmoothing(memory=0.7, threshold=0.8, margin=0.1), rows)
-    assert [state.current_class for state in found] == [0] * 10 + [None, None, 0, 0]
+    result = run(AnswerSmoothing(memory=0.7, threshold=0.8, margin=0.1), rows)
+    assert [state.current_class for state in result] == [0] * 10 + [None, None, 0, 0]
 
 
 def test_with_threshold_zero_there_is_always_an_answer():
@@ -160,7 +160,7 @@ def test_with_threshold_zero_there_is_always_an_answer():
     assert all(state.current_class is not None for state in run(AnswerSmoothing(0.3, threshold=0.0), rows))
 
 
-def test_of_fifty_classes_none_is_held_that_has_nothing_left():
+def test_a_class_without_probability_is_not_kept_among_fifty():
     first, later = [0.0] * 50, [0.81 / 49] * 50
     first[0], later[0], later[1] = 1.0, 0.0, 0.19 + 0.81 / 49
     assert [state.current_class for state in run(AnswerSmoothing(memory=0.0), [first, later])] == [0, 1]
@@ -173,7 +173,7 @@ def test_of_fifty_classes_none_is_held_that_has_nothing_left():
     ]
 
 
-def test_a_state_is_never_changed_and_none_begins_anew():
+def test_updating_returns_a_new_state_and_none_is_an_empty_one():
     smoothing = AnswerSmoothing(0.5)
     first = smoothing.step(None, torch.tensor([1.0, 0.0]))
     before = first.probabilities.clone()
@@ -183,7 +183,7 @@ def test_a_state_is_never_changed_and_none_begins_anew():
 
 
 @pytest.mark.parametrize(
-    ("values", "why"),
+    ("values", "message"),
     [
         ({"memory": 1.0}, "smoothing must be from 0"),
         ({"memory": -0.1}, "smoothing must be from 0"),
@@ -192,6 +192,6 @@ def test_a_state_is_never_changed_and_none_begins_anew():
         ({"margin": -1.0}, "margin must be"),
     ],
 )
-def test_values_that_make_no_sense_are_refused(values: dict[str, float], why: str):
-    with pytest.raises(PellucidError, match=why):
+def test_invalid_settings_are_refused(values: dict[str, float], message: str):
+    with pytest.raises(PellucidError, match=message):
         AnswerSmoothing(**values)

@@ -84,10 +84,10 @@ def test_images_without_one_object_each_are_refused(folder: Path, tmp_path: Path
     (tmp_path / "val.json").write_text(json.dumps(whole))
     with pytest.raises(PellucidError, match=r"a_02.png has 0 objects; .* so crop each image to one"):
         source(tmp_path, "val")
-    for one in whole["annotations"]:
-        del one["keypoints"]
-    for one in whole["categories"]:
-        del one["keypoints"]
+    for annotation in whole["annotations"]:
+        del annotation["keypoints"]
+    for category in whole["categories"]:
+        del category["keypoints"]
     (tmp_path / "val.json").write_text(json.dumps(whole))
     with pytest.raises(PellucidError, match="the annotations have no key-points; give data with key-points"):
         source(tmp_path, "val")
@@ -97,20 +97,20 @@ def loop(finder: KeypointFinder, seeds: range, size: tuple[int, int], by: float)
     errors = []
     for seed in seeds:
         picture, points = draw(seed, *size, by)
-        (found,) = finder([torch.from_numpy(picture).permute(2, 0, 1)])
-        apart = [math.dist(a, b) for a, b in zip(found[:, :2].tolist(), points.tolist(), strict=True)]
+        (result,) = finder([torch.from_numpy(picture).permute(2, 0, 1)])
+        apart = [math.dist(a, b) for a, b in zip(result[:, :2].tolist(), points.tolist(), strict=True)]
         errors.append(sum(apart) / 3 / math.dist(points[0], points[1]))
     return errors
 
 
-def test_the_error_is_a_loop_over_the_pictures(model: Model, folder: Path) -> None:
-    found = evaluate(model)
+def test_the_error_equals_a_loop_over_the_pictures(model: Model, folder: Path) -> None:
+    evaluation = evaluate(model)
     errors = loop(KeypointFinder(model), range(100, 106), (24, 24), 1.0)
-    assert found["nme"] == pytest.approx(sum(errors) / 6, rel=1e-5)
-    assert found["nme"] == pytest.approx(model.evaluate(source(folder, "val"))["nme"], rel=1e-5)
-    assert (found["n"], found["data"]) == (6, str(folder))
-    low, high = found["nme_interval"]
-    assert min(errors) <= low < found["nme"] < high <= max(errors)
+    assert evaluation["nme"] == pytest.approx(sum(errors) / 6, rel=1e-5)
+    assert evaluation["nme"] == pytest.approx(model.evaluate(source(folder, "val"))["nme"], rel=1e-5)
+    assert (evaluation["n"], evaluation["data"]) == (6, str(folder))
+    low, high = evaluation["nme_interval"]
+    assert min(errors) <= low < evaluation["nme"] < high <= max(errors)
 
 
 @pytest.mark.parametrize(("size", "by"), [((72, 72), 3.0), ((48, 64), 2.0), ((60, 40), 2.0)])
@@ -160,7 +160,7 @@ def test_the_command_writes_overlays_and_annotations_that_coco_reads(
         r, g, b = overlay[int(y * 17), int(x * 17)]
         assert (abs(r - 213), abs(g - 94), abs(b - 0)) < (20, 20, 20)  # the orange of every figure
     read = pycocotools.COCO(said["annotations"])
-    points = np.array([one["keypoints"] for one in read.loadAnns(read.getAnnIds())]).reshape(6, 3, 3)
+    points = np.array([annotation["keypoints"] for annotation in read.loadAnns(read.getAnnIds())]).reshape(6, 3, 3)
     np.testing.assert_allclose(points[:, :, :2], [np.array(row["keypoints"])[:, :2] for row in said["pictures"]])
     shutil.copytree(folder / "val", out, dirs_exist_ok=True)
     again = source_of(out)
@@ -187,15 +187,15 @@ def test_points_are_printed_without_an_output_folder_and_damaged_pictures_are_na
     (pictures / "b.png").write_bytes(b"no picture")
     assert main(["keypoints", str(tmp_path / "m.safetensors"), str(pictures), "--json"]) == 2
     said = capsys.readouterr()
-    found = json.loads(said.out)
-    assert [row["image"] for row in found["pictures"]] == ["a.png"]
-    assert [row["image"] for row in found["skipped"]] == ["b.png"]
+    values = json.loads(said.out)
+    assert [row["image"] for row in values["pictures"]] == ["a.png"]
+    assert [row["image"] for row in values["skipped"]] == ["b.png"]
     assert "b.png" in said.err
-    assert found["annotations"] is None
+    assert values["annotations"] is None
     assert sorted(file.name for file in pictures.iterdir()) == ["a.png", "b.png"]
 
 
-def test_no_picture_is_overwritten(model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_input_pictures_are_not_overwritten(model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model.save(tmp_path / "m.safetensors")
     pictures = tmp_path / "pictures"
     pictures.mkdir()
@@ -227,7 +227,7 @@ def test_the_command_measures_a_folder_of_coco(
     assert main(["verify", str(tmp_path / "m.safetensors"), "--samples", "2", "--batch", "2"]) == 0
 
 
-def test_the_baselines_are_loops(folder: Path) -> None:
+def test_the_baselines_equal_loops(folder: Path) -> None:
     train, test = ([draw(first + k) for k in range(count)] for first, count in ((0, 32), (100, 6)))
     mean = np.mean([points for _, points in train], 0)
 
@@ -240,22 +240,22 @@ def test_the_baselines_are_loops(folder: Path) -> None:
     for picture, truth in test:
         apart = [np.linalg.norm(picture.astype(float) - other) for other, _ in train]
         copied.append(error(train[int(np.argmin(apart))][1], truth))
-    found = nearest_points(source(folder, "train"), source(folder, "val"), (0, 1))
-    assert found == pytest.approx(np.mean(copied), rel=1e-5)
+    actual = nearest_points(source(folder, "train"), source(folder, "val"), (0, 1))
+    assert actual == pytest.approx(np.mean(copied), rel=1e-5)
 
 
 def test_the_expected_position_is_explained_by_its_gradient(model: Model) -> None:
     picture = torch.from_numpy(draw(102)[0]).permute(2, 0, 1)
-    found = explain_point(model, picture, 2, "x", "saliency")
+    explanation = explain_point(model, picture, 2, "x", "saliency")
     x = (picture[None].float() / 255).requires_grad_()
     p = model.net.forward(model.params, x, Mode())[0][0, 2].flatten().softmax(0).view(24, 24)
     (slope,) = torch.autograd.grad((p.sum(0) * (torch.arange(24) + 0.5)).sum(), x)
-    torch.testing.assert_close(found, slope[0].abs().amax(0) / 24, rtol=1e-3, atol=1e-7)
-    assert found.shape == (24, 24)
+    torch.testing.assert_close(explanation, slope[0].abs().amax(0) / 24, rtol=1e-3, atol=1e-7)
+    assert explanation.shape == (24, 24)
     (points,) = KeypointFinder(model)([picture])
     rows, columns = np.mgrid[:24, :24] + 0.5
     near = np.hypot(columns - float(points[2, 0]), rows - float(points[2, 1])) < 5
-    assert float(found[torch.from_numpy(near)].sum()) > 0.6 * float(found.sum())  # in 14 % of the pixels
+    assert float(explanation[torch.from_numpy(near)].sum()) > 0.6 * float(explanation.sum())  # in 14 % of the pixels
 
 
 def test_a_point_of_a_regression_is_explained_too(folder: Path) -> None:
@@ -266,10 +266,10 @@ def test_a_point_of_a_regression_is_explained_too(folder: Path) -> None:
     )
     assert history["val_nme"][-1] < 0.5 * history["val_nme"][0]
     picture = torch.from_numpy(draw(102)[0]).permute(2, 0, 1)
-    found = explain_point(model, picture, 1, "y", "input_x_gradient")
+    explanation = explain_point(model, picture, 1, "y", "input_x_gradient")
     x = (picture[None].float() / 255).requires_grad_()
     (slope,) = torch.autograd.grad(model.net.forward(model.params, x, Mode())[0][0, 3], x)
-    torch.testing.assert_close(found, (slope * x).detach()[0].sum(0), rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(explanation, (slope * x).detach()[0].sum(0), rtol=1e-3, atol=1e-6)
     with pytest.raises(PellucidError, match="point 3: the model has 3 points, counted from 0"):
         explain_point(model, picture, 3, "y")
 
@@ -291,8 +291,8 @@ def test_a_key_point_model_is_saved_verified_traced_and_exported(model: Model, f
     torch.testing.assert_close(whole.predict(batch.images)[..., :2], model.predict(batch.images)[..., :2])
     to_onnx(whole, tmp_path / "m.onnx")
     session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {"input": batch.images.float().numpy() / 255})
-    np.testing.assert_allclose((found.reshape(2, 3, 2) + 0.5) * 24, model.predict(batch.images)[..., :2], atol=1e-3)
+    (result,) = session.run(None, {"input": batch.images.float().numpy() / 255})
+    np.testing.assert_allclose((result.reshape(2, 3, 2) + 0.5) * 24, model.predict(batch.images)[..., :2], atol=1e-3)
 
 
 @pytest.mark.slow

@@ -58,19 +58,19 @@ def mean_field(p: Tensor, image: Tensor) -> Tensor:
     return q.view_as(p)
 
 
-def test_the_smoothness_kernel_is_exact() -> None:
+def test_the_smoothness_kernel_equals_a_double_loop() -> None:
     x = torch.rand(C, H, W, dtype=torch.float64)
     near, _ = kernels(picture())
     torch.testing.assert_close(smooth(x, CrfKernels()).flatten(1), x.flatten(1) @ near, rtol=1e-3, atol=0)
 
 
 @pytest.mark.slow
-def test_the_bilateral_kernel_is_near() -> None:
+def test_the_bilateral_kernel_approximates_a_double_loop() -> None:
     x = torch.rand(C, H, W, dtype=torch.float64)
     image = picture()
     _, alike = kernels(image)
-    found, exact = bilateral(x, crf._grid(image, CrfKernels())).flatten(1), x.flatten(1) @ alike
-    assert float(((found - exact).abs() / exact).mean()) < 0.12
+    result, exact = bilateral(x, crf._grid(image, CrfKernels())).flatten(1), x.flatten(1) @ alike
+    assert float(((result - exact).abs() / exact).mean()) < 0.12
 
 
 def test_memory_for_a_pixel_is_bounded_and_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,27 +86,27 @@ def test_memory_for_a_pixel_is_bounded_and_chunks_change_nothing(monkeypatch: py
 @pytest.mark.parametrize("noise", [4.0, 12.0])
 def test_the_marginals_are_those_of_a_dense_double_loop(noise: float) -> None:
     p, image = probabilities(), picture(noise)
-    found, exact = dense_crf(p, image), mean_field(p, image)
-    torch.testing.assert_close(found.sum(0), torch.ones(H, W).double())
-    assert float((found - exact).abs().mean()) < 0.01
-    assert float((found.argmax(0) == exact.argmax(0)).double().mean()) > 0.98
+    result, exact = dense_crf(p, image), mean_field(p, image)
+    torch.testing.assert_close(result.sum(0), torch.ones(H, W).double())
+    assert float((result - exact).abs().mean()) < 0.01
+    assert float((result.argmax(0) == exact.argmax(0)).double().mean()) > 0.98
     assert float((p.argmax(0) == exact.argmax(0)).double().mean()) < 0.9  # the field changes much
 
 
 @pytest.mark.slow
 def test_the_benchmark_sums_over_all_pairs_of_pixels() -> None:
     p, image = probabilities().float(), picture()
-    found = benchmarks.crf.mean_field(p, image, CrfKernels()).double()
-    torch.testing.assert_close(found, mean_field(p.double(), image), rtol=1e-4, atol=1e-5)  # in float32
+    result = benchmarks.crf.mean_field(p, image, CrfKernels()).double()
+    torch.testing.assert_close(result, mean_field(p.double(), image), rtol=1e-4, atol=1e-5)  # in float32
 
 
 @pytest.mark.slow
 def test_few_pixels_of_small_noisy_pictures_get_another_class() -> None:
     """What the docstring of `dense_crf` says, for the noisiest pictures."""
     for kernels, smallest, largest in ((kernels_for, 0.001, 0.009), (lambda image: CrfKernels(), 0.006, 0.025)):
-        found = [benchmarks.crf.fraction(p, image, kernels(image)) for p, image in benchmarks.crf.drawn(16, 20.0)]
-        assert smallest <= sum(found) / len(found) <= largest
-        assert max(found) <= 0.04
+        result = [benchmarks.crf.fraction(p, image, kernels(image)) for p, image in benchmarks.crf.drawn(16, 20.0)]
+        assert smallest <= sum(result) / len(result) <= largest
+        assert max(result) <= 0.04
 
 
 def test_a_mask_follows_the_edge_of_the_picture() -> None:
@@ -122,7 +122,7 @@ def test_kernels_scale_with_the_picture() -> None:
     assert kernels_for(torch.zeros(3, 250, 100)) == CrfKernels(1.5, 1.0, 40.0, 13.0, 4.0)
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_arguments_that_do_not_fit_are_refused() -> None:
     with pytest.raises(PellucidError, match="do not fit"):
         dense_crf(torch.rand(2, 4, 4), torch.zeros(3, 4, 5, dtype=torch.uint8))
     with pytest.raises(PellucidError, match="do not fit"):

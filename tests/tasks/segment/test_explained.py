@@ -85,8 +85,8 @@ def test_a_class_keeps_its_pixels_while_the_image_changes(model: Model) -> None:
     batch = torch.stack([X, X.flip(2)])
     masks = logits(model, batch).argmax(1) == 1
     change = logits(model, batch)[:, 1] - logits(model, torch.zeros_like(batch))[:, 1]
-    found = model.explain(batch, "integrated_gradients", 1, steps=200)
-    torch.testing.assert_close(found.flatten(1).sum(1), (change * masks).flatten(1).sum(1), rtol=2e-3, atol=1e-3)
+    explanation = model.explain(batch, "integrated_gradients", 1, steps=200)
+    torch.testing.assert_close(explanation.flatten(1).sum(1), (change * masks).flatten(1).sum(1), rtol=2e-3, atol=1e-3)
     noisy = model.explain(batch, "smoothgrad", 1, samples=3, noise=2.0)
     alone = torch.cat([explain(model.net, model.params, one[None], "smoothgrad", 1, noise=0.0) for one in batch])
     assert noisy.shape == alone.shape
@@ -94,16 +94,16 @@ def test_a_class_keeps_its_pixels_while_the_image_changes(model: Model) -> None:
 
 
 def test_occlusion_measures_the_same_pixels_under_every_square(model: Model) -> None:
-    found = occlude(model.net, model.params, X[None], 1, square=4, stride=4)
+    occluded = occlude(model.net, model.params, X[None], 1, square=4, stride=4)
     mask = predicted(model) == 1
-    assert found.predicted is None
-    assert found.baseline[0] == pytest.approx(float(logits(model, X[None])[0, 1][mask].sum()), rel=1e-5)
+    assert occluded.predicted is None
+    assert occluded.baseline[0] == pytest.approx(float(logits(model, X[None])[0, 1][mask].sum()), rel=1e-5)
     for row in range(3):
         for column in range(4):
             hidden = X.clone()
             hidden[:, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = 0
             expected = float(logits(model, hidden[None])[0, 1][mask].sum())
-            assert float(found.score[0, row, column]) == pytest.approx(expected, rel=1e-4)
+            assert float(occluded.score[0, row, column]) == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_commands_explain_and_trace_pixels(
@@ -111,30 +111,30 @@ def test_the_commands_explain_and_trace_pixels(
 ) -> None:
     words = ["--target", "traffic sign[2:6, 8:]", "--method", "saliency", "--out", str(tmp_path / "out"), "--json"]
     assert main(["explain", *files, *words]) == 0
-    found = json.loads(capsys.readouterr().out)
+    values = json.loads(capsys.readouterr().out)
     mask = PLACES["2:6, 8:"]
     scores = logits(model, X[None])
-    assert found["target"] == "traffic sign [2:6, 8:]"
-    assert found["score"] == pytest.approx(float(scores[0, 1][mask].mean()), rel=1e-5)
-    assert 0 <= found["methods"]["saliency"]["deletion"] <= 1  # a mean probability
+    assert values["target"] == "traffic sign [2:6, 8:]"
+    assert values["score"] == pytest.approx(float(scores[0, 1][mask].mean()), rel=1e-5)
+    assert 0 <= values["methods"]["saliency"]["deletion"] <= 1  # a mean probability
     assert (tmp_path / "out" / "index.html").is_file()
 
     assert main(["trace", *files, "--target", "2[5, 7]", "--weight", "scores.bias[2]", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["target"] == "disc [5, 7]"
-    assert found["trace"]["loss"] == pytest.approx(
+    values = json.loads(capsys.readouterr().out)
+    assert values["target"] == "disc [5, 7]"
+    assert values["trace"]["loss"] == pytest.approx(
         float(F.cross_entropy(scores[:, :, 5, 7], torch.tensor([2]))), rel=1e-5
     )
     p = float(scores[0, :, 5, 7].softmax(0)[2])
-    assert found["explanation"]["gradient"] == pytest.approx(p - 1, rel=1e-5)
+    assert values["explanation"]["gradient"] == pytest.approx(p - 1, rel=1e-5)
 
     assert main(["trace", *files, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    values = json.loads(capsys.readouterr().out)
     expected = F.cross_entropy(scores, scores.argmax(1))
-    assert found["trace"]["loss"] == pytest.approx(float(expected), rel=1e-5)
+    assert values["trace"]["loss"] == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_an_ignored_class_stays_ignored(model: Model) -> None:
+def test_an_ignored_class_is_not_explained(model: Model) -> None:
     with_ignore = Model(model.net, Focal(ignore=7), input_shape=(3, 12, 16))
     one, targets = restricted(with_ignore, X, region(model, X, 1, "5, 7"))
     assert one.loss == Focal(ignore=7)
@@ -156,7 +156,7 @@ def test_an_ignored_class_stays_ignored(model: Model) -> None:
     ],
 )
 @pytest.mark.parametrize("command", ["explain", "trace"])
-def test_mistakes_are_one_line(files, target: str, message: str, command: str, capsys) -> None:
+def test_invalid_arguments_are_reported_in_one_line(files, target: str, message: str, command: str, capsys) -> None:
     assert main([command, *files, "--target", target]) == 2
     error = capsys.readouterr().err
     assert message in error

@@ -93,8 +93,8 @@ def test_masks_are_read_with_their_images(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_measuring_is_scikit_learns(model: Model, folder: Path) -> None:
-    found = evaluate(model)
+def test_metrics_equal_scikit_learns(model: Model, folder: Path) -> None:
+    evaluation = evaluate(model)
     true, said = [], []
     for number in range(5):
         picture, mask = draw(100 + number, 27, 35)
@@ -102,10 +102,10 @@ def test_measuring_is_scikit_learns(model: Model, folder: Path) -> None:
         answer = model.predict(x)[0].argmax(0).numpy()
         true += mask[mask != IGNORED].tolist()
         said += answer[mask != IGNORED].tolist()
-    assert found["n"] == 5
-    assert found["miou"] == pytest.approx(jaccard_score(true, said, average="macro"), rel=1e-9)
-    assert found["pixel_accuracy"] == pytest.approx(accuracy_score(true, said), rel=1e-9)
-    by_class = [one["iou"] for one in found["classes"]]
+    assert evaluation["n"] == 5
+    assert evaluation["miou"] == pytest.approx(jaccard_score(true, said, average="macro"), rel=1e-9)
+    assert evaluation["pixel_accuracy"] == pytest.approx(accuracy_score(true, said), rel=1e-9)
+    by_class = [one["iou"] for one in evaluation["classes"]]
     assert by_class == pytest.approx(jaccard_score(true, said, average=None).tolist(), rel=1e-9)
 
 
@@ -113,15 +113,15 @@ def test_measuring_is_scikit_learns(model: Model, folder: Path) -> None:
 @pytest.mark.parametrize("size", [(40, 52), (31, 17), (16, 16)])
 def test_pictures_of_any_size_are_segmented(model: Model, size: tuple[int, int]) -> None:
     picture, mask = draw(5, *size)
-    found = Segmenter(model)(torch.from_numpy(picture).permute(2, 0, 1))
-    assert found.mask.shape == size
+    segmentation = Segmenter(model)(torch.from_numpy(picture).permute(2, 0, 1))
+    assert segmentation.mask.shape == size
     kept = mask != IGNORED
-    assert (found.mask.numpy()[kept] == mask[kept]).mean() > 0.85
-    torch.testing.assert_close(found.probabilities.sum(0), torch.ones(size), rtol=1e-4, atol=1e-4)
-    areas = found.areas()
+    assert (segmentation.mask.numpy()[kept] == mask[kept]).mean() > 0.85
+    torch.testing.assert_close(segmentation.probabilities.sum(0), torch.ones(size), rtol=1e-4, atol=1e-4)
+    areas = segmentation.areas()
     assert list(areas) == list(CLASSES)
     assert sum(areas.values()) == pytest.approx(1)
-    assert areas["box"] == (found.mask == 1).double().mean().item()
+    assert areas["box"] == (segmentation.mask == 1).double().mean().item()
 
 
 def test_the_command_writes_overlays_masks_and_areas(model: Model, folder: Path, tmp_path: Path, capsys) -> None:
@@ -131,20 +131,20 @@ def test_the_command_writes_overlays_masks_and_areas(model: Model, folder: Path,
     words = ["segment", str(tmp_path / "m.safetensors"), str(tmp_path / "street.png"), "--out", str(out), "--json"]
     assert main(words) == 0
     (row,) = json.loads(capsys.readouterr().out)["pictures"]
-    found = Segmenter(model)(torch.from_numpy(draw(9, 33, 47)[0]).permute(2, 0, 1))
+    segmentation = Segmenter(model)(torch.from_numpy(draw(9, 33, 47)[0]).permute(2, 0, 1))
     with Image.open(row["files"]["mask"]) as index:
         assert index.mode == "P"
-        assert np.array_equal(np.array(index), found.mask.numpy())
+        assert np.array_equal(np.array(index), segmentation.mask.numpy())
     with Image.open(row["files"]["overlay"]) as shown:
         assert shown.size == (47, 33)
     numbers = json.loads(Path(row["files"]["areas"]).read_text())
-    assert numbers["areas"] == row["areas"] == found.areas()
+    assert numbers["areas"] == row["areas"] == segmentation.areas()
     assert main(["segment", str(tmp_path / "m.safetensors"), str(folder / "val"), "--out", str(out), "--crf"]) == 0
     assert len(list(out.glob("a_0*-overlay.png"))) == 5
     assert "ground" in capsys.readouterr().out
 
 
-def test_no_picture_is_overwritten(model: Model, tmp_path: Path, capsys) -> None:
+def test_input_pictures_are_not_overwritten(model: Model, tmp_path: Path, capsys) -> None:
     model.save(tmp_path / "m.safetensors")
     pictures, others = tmp_path / "pictures", tmp_path / "others"
     for file, seed in ((pictures / "a.png", 1), (pictures / "b.png", 2), (others / "b.png", 3)):
@@ -176,8 +176,8 @@ def test_grey_networks_segment_and_measure_pictures(folder: Path, tmp_path: Path
     picture.save(tmp_path / "street.gif")
     grey = torch.from_numpy(np.array(picture.convert("L")))[None]
     answer = model.predict(grey[None, :, :27, :35])[0].argmax(0)
-    found = Segmenter(model)(grey)
-    assert torch.equal(found.mask[:26, :34], answer[:26, :34])  # each pixel's neighbours are the same there
+    segmentation = Segmenter(model)(grey)
+    assert torch.equal(segmentation.mask[:26, :34], answer[:26, :34])  # each pixel's neighbours are the same there
     for words in (
         [str(tmp_path / "street.png")],
         [str(tmp_path / "street.png"), "--crf"],
@@ -187,7 +187,7 @@ def test_grey_networks_segment_and_measure_pictures(folder: Path, tmp_path: Path
         assert main(["segment", str(tmp_path / "m.safetensors"), *words, "--out", str(out)]) == 0
         assert len(list(out.iterdir())) == 3
         if words == [str(tmp_path / "street.png")]:
-            assert np.array_equal(np.array(Image.open(out / "street.png")), found.mask.numpy())
+            assert np.array_equal(np.array(Image.open(out / "street.png")), segmentation.mask.numpy())
     capsys.readouterr()
     assert main(["evaluate", str(tmp_path / "m.safetensors"), "--data", str(folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["n"] == 5
@@ -195,7 +195,7 @@ def test_grey_networks_segment_and_measure_pictures(folder: Path, tmp_path: Path
         Segmenter(model)(torch.zeros(3, 33, 47, dtype=torch.uint8))
 
 
-def test_the_command_goes_on_past_pictures_that_cannot_be_read(model: Model, tmp_path: Path, capsys) -> None:
+def test_the_command_continues_after_unreadable_pictures(model: Model, tmp_path: Path, capsys) -> None:
     model.save(tmp_path / "m.safetensors")
     (tmp_path / "few").mkdir()
     for k, name in enumerate(("a", "d")):
@@ -209,9 +209,9 @@ def test_the_command_goes_on_past_pictures_that_cannot_be_read(model: Model, tmp
     assert "b.png is empty" in said.err
     assert "2x2" in said.err
     assert main([*words, "--json"]) == 2
-    found = json.loads(capsys.readouterr().out)
-    assert [row["image"] for row in found["pictures"]] == ["a.png", "d.png"]
-    assert [row["image"] for row in found["skipped"]] == ["b.png", "c.png"]
+    values = json.loads(capsys.readouterr().out)
+    assert [row["image"] for row in values["pictures"]] == ["a.png", "d.png"]
+    assert [row["image"] for row in values["skipped"]] == ["b.png", "c.png"]
 
 
 def test_the_command_measures_any_folder_of_pairs(model: Model, folder: Path, tmp_path: Path, capsys) -> None:
@@ -221,9 +221,9 @@ def test_the_command_measures_any_folder_of_pairs(model: Model, folder: Path, tm
         for file in sorted((folder / source).iterdir())[:2]:
             (tmp_path / "own" / name / file.name).write_bytes(file.read_bytes())
     assert main(["evaluate", str(tmp_path / "m.safetensors"), "--data", str(tmp_path / "own"), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["n"] == 2
-    assert {"miou", "pixel_accuracy", "n"} <= found.keys()
+    values = json.loads(capsys.readouterr().out)
+    assert values["n"] == 2
+    assert {"miou", "pixel_accuracy", "n"} <= values.keys()
     assert main(["evaluate", str(tmp_path / "m.safetensors"), "--data", str(folder)]) == 0
     assert "mean IoU" in capsys.readouterr().out
 
@@ -233,21 +233,21 @@ def test_a_mask_of_ignored_pixels_alone_is_left_out(model: Model, folder: Path, 
     shutil.copytree(folder, tmp_path / "own")
     Image.fromarray(np.full((27, 35), IGNORED, np.uint8)).save(tmp_path / "own" / "valannot" / "a_00.png")
     assert main(["evaluate", str(tmp_path / "m.safetensors"), "--data", str(tmp_path / "own"), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    values = json.loads(capsys.readouterr().out)
     true, said = [], []
     for number in range(1, 5):
         picture, mask = draw(100 + number, 27, 35)
         answer = model.predict(torch.from_numpy(picture).permute(2, 0, 1)[None])[0].argmax(0).numpy()
         true += mask[mask != IGNORED].tolist()
         said += answer[mask != IGNORED].tolist()
-    assert found["miou"] == pytest.approx(jaccard_score(true, said, average="macro"), rel=1e-9)
+    assert values["miou"] == pytest.approx(jaccard_score(true, said, average="macro"), rel=1e-9)
     confusion, worst = compare_masks(model, load_masks(tmp_path / "own", "val", CLASSES, IGNORED), most=5)
     assert confusion.tolist() == confusion_matrix(true, said, labels=range(3)).tolist()
     assert worst.names[-1].endswith("a_00.png")
     assert worst.scores[-1] == 1.0
 
 
-def test_mistakes_are_one_line(model: Model, folder: Path, tmp_path: Path, capsys) -> None:
+def test_invalid_arguments_are_reported_in_one_line(model: Model, folder: Path, tmp_path: Path, capsys) -> None:
     model.save(tmp_path / "m.safetensors")
     (tmp_path / "empty").mkdir()
     for words, said in (
@@ -328,9 +328,9 @@ def test_relevance_of_a_class_and_of_a_region_is_the_gradient_of_their_scores(mo
     }
     for target, value in wanted.items():
         (expected,) = torch.autograd.grad(value, leaf, retain_graph=True)
-        found = model.explain(x, "input_x_gradient", target=target)
+        explanation = model.explain(x, "input_x_gradient", target=target)
         # what is explained is the standardised input: its gradient times itself is the picture's, moved by the mean
-        torch.testing.assert_close(found, expected * (x - 0.5), rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(explanation, expected * (x - 0.5), rtol=1e-3, atol=1e-5)
     with pytest.raises(PellucidError, match="no index"):
         model.explain(x, "saliency", target="head.scores[2, 9:9, :]")
     with pytest.raises(PellucidError, match="is not an index; write integers, 3:9, or : for all"):

@@ -1,7 +1,7 @@
 // The view Draw: what is chosen, what the server says of it, and what follows when a person draws, clicks or types.
-import { $, $$, argmax, count, fill, html, maxAbs, num, percent, say } from "/core/dom.js";
+import { $, $$, argmax, attempts, count, fill, html, maxAbs, num, percent, say } from "/core/dom.js";
 import { heat, paintScales, scaleBar } from "/core/paint.js";
-import { LostError } from "/core/server.js";
+import { LostError, openOrDefault } from "/core/server.js";
 import * as columnView from "./columns.js";
 import { listen } from "./events.js";
 import { Described, element, parse } from "./model.js";
@@ -62,24 +62,10 @@ export function start(root, server, { state: address, remember: put }) {
     $("#problem").textContent = error?.message ?? "";
     if (error) say(error.message);
   }
-  const attempt = (action) => async (...given) => {
-    try {
-      problem(null);
-      return await action(...given);
-    } catch (error) {
-      problem(error);
-    }
-  };
+  const attempt = attempts(problem);
 
   const open = attempt(async (name) => {
-    let answer, refused;
-    try {
-      answer = await server.ask("draw.open", name ? { model: name } : {});
-    } catch (error) {
-      if (!name || S.model || error instanceof LostError) throw error;
-      answer = await server.ask("draw.open"); // an address of a model that cannot be drawn for, or of another start
-      refused = error;
-    }
+    const [answer, refused] = await openOrDefault(server, "draw.open", name, !S.model);
     const isNew = S.model?.model !== answer.model;
     S.model = new Described(answer);
     Object.assign(S, { explained: null, checked: null, stepped: null, weights: {}, at: null, factor: 0, trail: [], run: null });

@@ -1,6 +1,6 @@
 // The view Explain: the question, what the server answers to it, and what follows when a person clicks, drops or types.
-import { $, $$, fill, html, percent, say } from "/core/dom.js";
-import { LostError, uploaded } from "/core/server.js";
+import { $, $$, attempts, fill, html, percent, say } from "/core/dom.js";
+import { LostError, openOrDefault, uploaded } from "/core/server.js";
 import { Pad } from "/core/pad.js";
 import * as drawing from "./drawing.js";
 
@@ -45,25 +45,11 @@ export function start(root, server, { state: address, remember: put }) {
     element("problem").textContent = error?.message ?? "";
     if (error) say(error.message);
   }
-  const attempt = (action) => async (...given) => {
-    try {
-      problem(null);
-      return await action(...given);
-    } catch (error) {
-      problem(error);
-    }
-  };
+  const attempt = attempts(problem);
 
   const open = attempt(async (model) => {
     S.turn++;
-    let answer, refused;
-    try {
-      answer = await server.ask("explain.open", model ? { model } : {});
-    } catch (error) {
-      if (!model || error instanceof LostError) throw error;
-      refused = error;
-      answer = await server.ask("explain.open"); // of a damaged file, or an address of another start of the studio
-    }
+    const [answer, refused] = await openOrDefault(server, "explain.open", model);
     if (S.open && S.open.model !== answer.model) Object.assign(S, { source: S.source?.upload ? S.source : null, of: null, place: null, layer: null });
     S.open = answer;
     S.chosen = S.chosen.filter((one) => one === "occlusion" || answer.methods.some((known) => known.name === one));

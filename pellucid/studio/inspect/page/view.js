@@ -1,5 +1,5 @@
 // The view Inspect: the ledger of a model, and what is inside of the layer that is chosen.
-import { $, $$, count, fill, html, isNarrow, maxAbs, say } from "/core/dom.js";
+import { $, $$, attempts, count, fill, html, isNarrow, maxAbs, say } from "/core/dom.js";
 import { heat, paintScales } from "/core/paint.js";
 import { LostError, uploaded } from "/core/server.js";
 import { isSmall, groups, ledger } from "./ledger.js";
@@ -31,14 +31,7 @@ export function start(root, server, { state: address, remember: put }) {
     element("problem").textContent = error?.message ?? "";
     if (error) say(error.message);
   }
-  const attempt = (action) => async (...given) => {
-    try {
-      problem(null);
-      return await action(...given);
-    } catch (error) {
-      problem(error);
-    }
-  };
+  const attempt = attempts(problem);
 
   /** Run the model on an uploaded picture; null: on the bundled one. */
   const take = async (upload) => {

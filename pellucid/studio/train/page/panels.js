@@ -145,9 +145,11 @@ export function findings(root, { diagnosis = null, epochs = 0, working = false, 
   }
 }
 
-/** The differences between compared runs. */
+/** The differences between compared runs; a run that cannot be read is named. */
 export function comparison(root, found) {
   const table = (head, rows) => html`<div class="scroll" tabindex="0" role="region" aria-label="${head}"><table class="compared"><thead><tr><th scope="col">${head}</th>${found.runs.map((name) => html`<th scope="col">${name}</th>`)}</tr></thead><tbody>${rows.map(([key, ...values]) => html`<tr><th scope="row">${key}</th>${values.map((value) => html`<td>${value}</td>`)}</tr>`)}</tbody></table></div>`;
-  fill(root, html`${table("Result on test data", found.results)}${found.recipes.length ? table("Recipe", found.recipes) : html`<p class="cap">The recipes do not differ.</p>`}`);
+  const faults = Object.entries(found.faults).map(([name, message]) => html`<p class="notice">${name} is left out: ${message}</p>`);
+  const recipes = found.recipes.length ? table("Recipe", found.recipes) : found.runs.length > 1 && html`<p class="cap">The recipes do not differ.</p>`;
+  fill(root, html`${faults}${found.runs.length > 0 && table("Result on test data", found.results)}${recipes}`);
 }
 

@@ -1,5 +1,5 @@
 // The view Train: which recipe and which run are chosen, what the server says of the run, and how a person steers it.
-import { $, $$, fill, html, num, say } from "/core/dom.js";
+import { $, $$, attempts, fill, html, num, say } from "/core/dom.js";
 import { LostError } from "/core/server.js";
 import { RecipeForm } from "./form.js";
 import * as panels from "./panels.js";
@@ -52,14 +52,7 @@ export function start(root, server, { state: address, remember: put }) {
     $("#train-problem").textContent = error?.message ?? "";
     if (error) say(error.message);
   }
-  const attempt = (action) => async (...given) => {
-    try {
-      problem(null);
-      return await action(...given);
-    } catch (error) {
-      problem(error);
-    }
-  };
+  const attempt = attempts(problem);
 
   // ---- the recipe
   async function readRecipe(settings = []) {

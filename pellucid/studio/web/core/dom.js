@@ -38,6 +38,16 @@ export function say(text) {
   $("#live").textContent = text;
 }
 
+/** How a view runs its actions: `problem` shows the error of an action that fails, and is cleared before each. */
+export const attempts = (problem) => (action) => async (...given) => {
+  try {
+    problem(null);
+    return await action(...given);
+  } catch (error) {
+    problem(error);
+  }
+};
+
 const minus = (text) => text.replace("-", "−");
 
 /** A number with `digits` significant digits: 0.0123, 1.2e−7. */

@@ -50,3 +50,13 @@ export async function uploaded(file) {
   if (!response.ok) throw new Error(answer.error);
   return answer;
 }
+
+/** Open a model in a view, or the view's default model if that one cannot be opened: the answer, and the error or null. */
+export async function openOrDefault(server, kind, model, mayReplace = true) {
+  try {
+    return [await server.ask(kind, model ? { model } : {}), null];
+  } catch (error) {
+    if (!model || !mayReplace || error instanceof LostError) throw error;
+    return [await server.ask(kind), error]; // of a damaged file, or an address of another start of the studio
+  }
+}

@@ -47,13 +47,13 @@ class Uprightness(Task):
         channels, size, _ = model.input_shape
         _, test = read(Path(data or model.preprocess["data"]), size, "L" if channels == 1 else "RGB")
         outputs = model.predict(test.x)
-        found = {"angle_error": angle_error(outputs, test.y), "n": len(test.y)}
-        lines = [f"mean error {found['angle_error']:.1f} degrees on {found['n']} pictures"]
+        result = {"angle_error": angle_error(outputs, test.y), "n": len(test.y)}
+        lines = [f"mean error {result['angle_error']:.1f} degrees on {result['n']} pictures"]
         if worst := options.get("worst"):
             errors = [angle_error(outputs[k : k + 1], test.y[k : k + 1]) for k in range(len(test.y))]
-            found["worst"] = sorted(errors, reverse=True)[:worst]
-            lines += [f"{error:.1f} degrees" for error in found["worst"]]
-        return Evaluation(found, lines)
+            result["worst"] = sorted(errors, reverse=True)[:worst]
+            lines += [f"{error:.1f} degrees" for error in result["worst"]]
+        return Evaluation(result, lines)
 
     def predictor(self, model, out=None):
         return Angles(model, out)

@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 
+from benchmarks.causes.cases import cases
 from benchmarks.causes.listed import HERE, draw, listed, unopened
 
 FROZEN = "3dd74d52437c063ffcf02d898137eb4e1c484d8c050165091c7a0852c259dfdb"  # SHA-256 of list.toml
@@ -33,3 +34,7 @@ def test_the_unopened_half_is_the_one_that_the_seed_draws() -> None:
     halves = Counter(entry.task for entry in listed() if entry.id in unopened())
     for task, count in Counter(entry.task for entry in listed()).items():
         assert abs(2 * halves[task] - count) <= 1
+
+
+def test_each_opened_mistake_is_made() -> None:
+    assert set(cases()) == {entry.id for entry in listed()} - unopened()

@@ -1,0 +1,70 @@
+"""What each mistake costs: the scores of the mistaken and of the sound training, with several seeds."""
+
+import hashlib
+import inspect
+import json
+import time
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from benchmarks.causes import data, fit, scores, usual
+from benchmarks.causes.fit import Case
+from pellucid.errors import PellucidError
+
+SEEDS = (0, 1, 2)
+DEVIATIONS = 2  # that a harm must be larger than
+
+Record = dict[str, Any]
+
+
+def code_of(case: Case) -> str:
+    """Return a short hash of the case and of what all cases share."""
+    shared = (inspect.getsource(module) for module in (data, fit, scores, usual))
+    return hashlib.sha256("\0".join((inspect.getsource(case), *shared)).encode()).hexdigest()[:12]
+
+
+class Results:
+    """One JSON file for each case, in a folder; a case of other code begins anew."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+
+    def read(self, id: str, case: Case) -> Record:
+        """Return what is known of a case."""
+        path, code = self.folder / f"{id}.json", code_of(case)
+        if path.exists():
+            record: Record = json.loads(path.read_text("utf-8"))
+            if record["code"] == code:
+                return record
+        return {"id": id, "code": code, "seeds": {}}
+
+    def write(self, record: Record) -> None:
+        """Replace the file of a case at once."""
+        path = self.folder / f"{record['id']}.json"
+        path.with_suffix(".part").write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+        path.with_suffix(".part").replace(path)
+
+
+def measured(case: Case, seed: int) -> Record:
+    """Return both scores with one seed, and the seconds of each training."""
+    pair = case(seed)
+    begun = time.perf_counter()
+    try:
+        ran = pair.mistaken.run()
+    except PellucidError as error:  # before the first step: the library refuses the mistake
+        return {"refused": str(error)}
+    took = time.perf_counter() - begun
+    found = {"mistaken": pair.mistaken.score(ran.model), "sound": pair.sound.reached(), "measure": pair.measure}
+    return {**found, "seconds": round(took, 2), "stopped": str(ran.stopped or "")}
+
+
+def verdict(record: Record) -> Record:
+    """Return the mean harm over seeds, its standard deviation, and whether it is large enough."""
+    runs = [run for run in record["seeds"].values() if "refused" not in run]
+    if len(runs) < len(SEEDS):
+        return {"harm": None, "deviation": None, "harmful": False}
+    harms = [run["sound"] - run["mistaken"] for run in runs]
+    harm, deviation = mean(harms), stdev(harms)
+    return {"harm": round(harm, 4), "deviation": round(deviation, 4), "harmful": harm > DEVIATIONS * deviation}

@@ -30,9 +30,9 @@ def largest(matrix: Tensor) -> Singular:
 def normalized(params: Params) -> tuple[Params, dict[str, Singular]]:
     """Return a network's parameters with each weight W replaced by Ŵ = W / σ(W), and the singular values by path.
 
-    Only weights with two axes or more are replaced, unless they are all 0. Other tensors, also running statistics, are
-    shared with `params`. The result is used in place of `params` in forward and backward. σ is exact; Miyato et al.
-    approximate it by power iteration.
+    Only weights with two axes or more are replaced; weights that are all 0 stay so. Other tensors, also running
+    statistics, are shared with `params`. The result is used in place of `params` in forward and backward. σ is exact;
+    Miyato et al. approximate it by power iteration.
     Source: Miyato, Kataoka, Koyama and Yoshida 2018, equation 8.
     """
     found: dict[str, Singular] = {}
@@ -46,7 +46,7 @@ def normalized(params: Params) -> tuple[Params, dict[str, Singular]]:
             elif name == "weight" and value.dim() > 1:
                 singular = largest(value.flatten(1))
                 found[full_path] = singular
-                new[name] = value / singular.value if bool(singular.value > 0) else value
+                new[name] = value / _divisor(singular)
             else:
                 new[name] = value
         return new
@@ -66,11 +66,16 @@ def restored(dparams: Params, params: Params, singulars: dict[str, Singular], pa
         full_path = f"{path}.{name}" if path else name
         if isinstance(value, dict):
             new[name] = restored(value, params[name], singulars, full_path)
-        elif full_path in singulars and bool(singulars[full_path].value > 0):
+        elif full_path in singulars:
             singular = singulars[full_path]
             projection = (value * params[name]).sum()  # <dŴ, Ŵ>
             outer = torch.outer(singular.left, singular.right).view_as(value)
-            new[name] = (value - projection * outer) / singular.value
+            new[name] = (value - projection * outer) / _divisor(singular)  # if all weights are 0, so is the projection
         else:
             new[name] = value
     return new
+
+
+def _divisor(singular: Singular) -> Tensor:
+    """Return σ, or 1 if it is 0; without reading it from a GPU."""
+    return torch.where(singular.value > 0, singular.value, 1.0)

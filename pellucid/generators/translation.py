@@ -113,7 +113,8 @@ class Translator(Objective):
         if hints is None:
             dots = x.new_zeros(len(x), HINT_CHANNELS, *x.shape[2:])
         else:
-            dots = hints.to(x) * hints[:, 2:].to(x) * x.new_tensor([1 / CHROMA, 1 / CHROMA, 1])[:, None, None]
+            given = hints[:, 2:].to(x)
+            dots = torch.cat([hints[:, :2].to(x) * given * (1 / CHROMA), given * given], 1)
         return laid_out(torch.cat([x, dots], 1), images)
 
     def pair(self, batch: Batch, mode: Mode) -> TranslationPair:
@@ -206,18 +207,21 @@ def draw_hints(ab: Tensor, rng: torch.Generator) -> Tensor:
     largest = max(1, min(height, width) // SIDE_DIVISOR)
     draws = torch.rand(3 * MAX_DOTS + 1, n, generator=rng, device=rng.device).to(ab.device)
     counts = (draws[0].clamp_min(1e-9).log() / math.log(1 - STOP_PROBABILITY)).long().clamp_max(MAX_DOTS)  # (N,)
-    rows, columns, sides = draws[1:].view(3, MAX_DOTS, n)
+    rows, columns, sides = draws[1:].view(3, MAX_DOTS, n).transpose(1, 2)  # (N, dots) each
     rows, columns = (rows * height).long(), (columns * width).long()
-    sides = 1 + (sides * largest).long()
+    sides = (1 + (sides * largest).long())[:, :, None, None]
+    numbers = torch.arange(MAX_DOTS, device=ab.device)[:, None, None]
     offsets = torch.arange(largest, device=ab.device)
-    hints = ab.new_zeros(n, 3, height, width)
-    for dot in range(int(counts.max())):
-        images = (counts > dot).nonzero().flatten()  # images with this dot
-        row, column, side = rows[dot, images], columns[dot, images], sides[dot, images]
-        colour = torch.cat([ab[images, :, row, column], ab.new_ones(len(images), 1)], 1)  # (n, 3)
-        down, across = torch.meshgrid(offsets, offsets, indexing="ij")
-        for dy, dx in zip(down.flatten(), across.flatten(), strict=True):
-            y, x = row + dy - side // 2, column + dx - side // 2
-            covered = (dy < side) & (dx < side) & (y >= 0) & (x >= 0) & (y < height) & (x < width)
-            hints[images[covered], :, y[covered], x[covered]] = colour[covered]
-    return hints
+    # All dots are covered, since their number in a batch is known only to the device: (N, dots, largest, largest).
+    down, across = offsets[:, None], offsets
+    y, x = rows[:, :, None, None] + down - sides // 2, columns[:, :, None, None] + across - sides // 2
+    inside = (down < sides) & (across < sides) & (y >= 0) & (x >= 0) & (y < height) & (x < width)
+    inside &= numbers < counts[:, None, None, None]
+    pixels = torch.where(inside, y * width + x, height * width).flatten(1)  # the last place is for all others
+    last = torch.full((n, height * width + 1), -1, device=ab.device)  # the dot that covers each pixel, -1 for none
+    last.scatter_reduce_(1, pixels, numbers.expand(inside.shape).flatten(1), "amax")
+    last = last[:, :-1].view(n, height, width)
+    images, chosen = torch.arange(n, device=ab.device)[:, None, None], last.clamp_min(0)
+    colours = ab[images, :, rows[images, chosen], columns[images, chosen]]  # (N, H, W, 2)
+    dots = torch.cat([colours.permute(0, 3, 1, 2), torch.ones_like(ab[:, :1])], 1)
+    return torch.where((last >= 0)[:, None], dots, 0.0)

@@ -67,12 +67,19 @@ def colour_table() -> ColourTable:
         return ColourTable(centres.float(), *tables)
 
 
+@lru_cache(maxsize=8)
+def colour_table_on(device: torch.device, dtype: torch.dtype) -> ColourTable:
+    """Return the bins on a device, where they stay: a copy in each step would wait for the host."""
+    table = colour_table()
+    with torch.inference_mode(False):
+        return ColourTable(table.centres.to(device, dtype), table.nearest.to(device), table.shares.to(device, dtype))
+
+
 def encode(ab: Tensor) -> Encoded:
     """Return colours ab (N, 2, H, W), rounded to integers, as distributions over bins."""
-    table = colour_table()
+    table = colour_table_on(ab.device, ab.dtype)
     a, b = (ab.round().long() + MAX_AB).clamp(0, 2 * MAX_AB).unbind(1)  # (N, H, W) each
-    tables = table.nearest.to(ab.device), table.shares.to(ab.dtype).to(ab.device)
-    return Encoded(*(values[a, b].permute(0, 3, 1, 2) for values in tables))
+    return Encoded(*(values[a, b].permute(0, 3, 1, 2) for values in (table.nearest, table.shares)))
 
 
 def annealed_mean(logits: Tensor, temperature: float) -> Tensor:
@@ -80,7 +87,7 @@ def annealed_mean(logits: Tensor, temperature: float) -> Tensor:
 
     Source: Zhang, Isola and Efros 2016, equation 5.
     """
-    centres = colour_table().centres.to(logits)
+    centres = colour_table_on(logits.device, logits.dtype).centres
     return torch.einsum("nqhw,qc->nchw", (logits / temperature).softmax(1), centres)
 
 

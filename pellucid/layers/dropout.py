@@ -53,7 +53,7 @@ class Dropout(Layer):
         mask_shape = (*x.shape[:2], *(1,) * (x.dim() - 2)) if self.channels else x.shape
         draws = torch.rand(mask_shape, generator=mode.rng, device=mode.rng.device)  # in [0, 1)
         mask = (draws >= self.rate).to(x.device)
-        scale = x.new_tensor(1 / (1 - self.rate))
+        scale = x.new_full((), 1 / (1 - self.rate))  # filled on the device, not copied to it
         return x * mask * scale, DropoutCache(mask, scale)
 
     def backward(self, params: Params, cache: DropoutCache, dy: Tensor) -> tuple[Tensor, Params]:

@@ -76,7 +76,7 @@ def scaled_identity(classes: int, scale: float, dtype: torch.dtype, device: torc
 def class_table(weights: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return the class weights as a tensor, cached between calls; do not modify it."""
     with torch.inference_mode(False):  # usable inside and outside inference mode
-        return torch.tensor(weights, dtype=dtype, device=device)
+        return torch.tensor(weights, dtype=dtype).to(device)
 
 
 def by_class(loss: object, weights: tuple[float, ...], y: Tensor, name: str = "class_weights") -> Tensor:

@@ -4,6 +4,8 @@ Images are (..., 3, H, W): sRGB from 0 to 1, or Lab with L from 0 to 100 and a, 
 Sources: IEC 61966-2-1 (sRGB); CIE 15:2004 (Lab); Lindbloom, brucelindbloom.com (the matrix).
 """
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -96,7 +98,14 @@ def _saturation(chroma: Tensor) -> Tensor:
 def _mixed(matrix: Tensor, image: Tensor) -> Tensor:
     """Multiply each colour by a matrix whose rows sum to 1; greys stay exactly grey."""
     grey = image.narrow(-3, 1, 1)
-    return grey + torch.einsum("ij,...jhw->...ihw", matrix.to(image), image - grey)
+    return grey + torch.einsum("ij,...jhw->...ihw", _on(matrix, image.dtype, image.device), image - grey)
+
+
+@lru_cache(maxsize=16)
+def _on(matrix: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return a matrix on a device, where it stays: a copy in each step would wait for the host."""
+    with torch.inference_mode(False):
+        return matrix.to(device, dtype)
 
 
 def _root(t: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ class GAN(Objective):
         loss, images, n = BinaryCrossEntropy(), batch.images, len(batch.images)
         z = torch.randn(n, self.latent, generator=mode.rng, device=mode.rng.device, dtype=images.dtype)
         made, making = self.generator.forward(params["generator"], z, mode)
-        both, truth = torch.cat([images, made]), torch.cat([torch.ones(n, 1), torch.zeros(n, 1)]).to(images)
+        both, truth = torch.cat([images, made]), torch.cat([images.new_ones(n, 1), images.new_zeros(n, 1)])
         y, cache = self.discriminator.forward(params["discriminator"], both, mode)
         value, dy = loss(y, truth)
         _, dparams = self.discriminator.backward(params["discriminator"], cache, dy)

@@ -232,6 +232,16 @@ def test_other_metrics_are_reported_beside_the_loss(tmp_path: Path) -> None:
     assert "test mae 2" in page.text
 
 
+def test_the_slowest_process_of_each_epoch_is_shown(tmp_path: Path) -> None:
+    waits = [(0, 0.0), (3, 1.25), (1, 0.5)]
+    history = [
+        {**row, "slowest_process": rank, "wait_seconds": wait} for row, (rank, wait) in zip(HISTORY, waits, strict=True)
+    ]
+    _, page = written(tmp_path, ReportData(**{**vars(full()), "history": history}))
+    assert "table" in page.sections["processes"]
+    assert "slowest process longest wait for it, s epoch, s 1 0 0.00 2.00 2 3 1.25 2.00 3 1 0.50 2.00" in page.text
+
+
 def test_an_unwritable_folder_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "figures").write_text("in the way")
     with pytest.raises(PellucidError, match="figures cannot be created"):

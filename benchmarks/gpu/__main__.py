@@ -1,0 +1,83 @@
+"""Measure what a GPU computes, how fast and in how much memory, in at most 8 minutes: `python -m benchmarks.gpu`.
+
+`python -m benchmarks.gpu [PART ...] [--out FILE]`. The file has the parts that are done after each of them, as JSON; so
+that nothing is lost if the machine is taken away. Parts: correctness (gradients beside those of the CPU in float64),
+collectives (NCCL with one rank), copies, memory, decoding, training (steps of ResNet-18 and ResNet-50, as they are and
+in a CUDA graph, beside PyTorch's), compiled (the same by torch.compile).
+"""
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+
+from benchmarks.gpu.correct import correctness
+from benchmarks.gpu.settings import Settings
+from benchmarks.gpu.steps import COMPILED, memory, training
+from benchmarks.gpu.transfer import collectives, copies, decoding
+from pellucid.errors import PellucidError
+from pellucid.files import write_atomically
+from pellucid.run.folder import environment
+from pellucid.training.device import device_name, usable_device
+
+SECONDS = 470  # after which the measurement ends, and nothing more is begun
+Part = Callable[[Settings], dict[str, Any]]
+PARTS: dict[str, Part] = {  # compiling takes longest, and is the last
+    "correctness": correctness,
+    "collectives": collectives,
+    "copies": copies,
+    "memory": memory,
+    "decoding": decoding,
+    "training": training,
+    "compiled": partial(training, forms=COMPILED),
+}
+
+
+def measured(parts: Mapping[str, Part], settings: Settings, out: Path) -> dict[str, Any]:
+    """Return the figures of some parts, and write those that are done to a file after each."""
+    found: dict[str, Any] = {**environment(), "device": device_name(settings.device)}
+    for name, part in parts.items():
+        begun = time.monotonic()
+        figures = settings.tried(lambda part=part: part(settings))
+        found[name] = {"figures": figures, "seconds": round(time.monotonic() - begun, 1)}
+        write_atomically(out, (json.dumps(found, indent=2) + "\n").encode())
+        print(json.dumps({name: found[name]}), flush=True)
+    return found
+
+
+def late(number: int, frame: object) -> NoReturn:
+    """End the measurement that is under way."""
+    raise TimeoutError("no time left")
+
+
+def main() -> int:
+    """Measure some parts, by default all; 2 without a GPU."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"some of {', '.join(PARTS)}; all by default")
+    parser.add_argument("--out", type=Path, default=Path("gpu.json"), help="file of the figures, by default gpu.json")
+    args = parser.parse_args()
+    unknown = next((name for name in args.parts if name not in PARTS), None)
+    if unknown is not None:
+        parser.error(f"no part {unknown!r}; parts: {', '.join(PARTS)}")
+    try:
+        device = usable_device("cuda")
+    except PellucidError:
+        print("benchmarks.gpu: this machine has no GPU that PyTorch can use; run it on one that has", file=sys.stderr)
+        return 2
+    torch.cuda.set_device(0)
+    signal.signal(signal.SIGALRM, late)
+    signal.alarm(SECONDS)
+    settings = Settings(device, time.monotonic() + SECONDS)
+    measured({name: part for name, part in PARTS.items() if not args.parts or name in args.parts}, settings, args.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

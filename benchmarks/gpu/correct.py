@@ -1,0 +1,89 @@
+"""Gradients on the device beside those on the CPU in float64."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from benchmarks.gpu.settings import Settings
+from benchmarks.networks import mobilenet_v2, resnet20
+from pellucid.data import Batch
+from pellucid.layers.base import Layer, Mode, Params
+from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.models import convnext_tiny, densenet121, lenet, mlp, resnet18, vit
+from pellucid.nested import flatten, map_tree
+from pellucid.objective import Objective, Supervised
+from pellucid.training.device import CPU, on_device
+from pellucid.training.step import channels_last, training_form
+from tests.objectives import OBJECTIVES, initial_params, random_batch
+
+CLASSES, IMAGES = 10, 8
+# Networks of Pellucid for images of a size, and objectives that draw no random numbers.
+NETWORKS: dict[str, tuple[Callable[[], Layer], tuple[int, int, int]]] = {
+    "mlp": (lambda: mlp((784, 30, CLASSES)), (1, 28, 28)),
+    "lenet": (lenet, (1, 28, 28)),
+    "resnet20": (lambda: resnet20(16), (3, 32, 32)),
+    "resnet18": (lambda: resnet18(CLASSES), (3, 64, 64)),
+    "mobilenet_v2": (lambda: mobilenet_v2(CLASSES), (3, 64, 64)),
+    "densenet121": (lambda: densenet121(CLASSES), (3, 64, 64)),
+    "convnext_tiny": (lambda: convnext_tiny(CLASSES), (3, 64, 64)),
+    "vit": (lambda: vit(CLASSES, 64, width=192, depth=4, heads=3), (3, 64, 64)),
+}
+DRAWN = ("single_stage", "ssd", "yolo3", "yolo1", "l1", "mse", "zhang")
+TIMES_CPU, LEAST = 10.0, 1e-5  # an error this many times that of the CPU in float32, or this large, is allowed
+
+
+class Case(NamedTuple):
+    """An objective with its parameters and a batch, on the CPU in float32."""
+
+    objective: Objective
+    params: Params
+    batch: Batch
+
+
+def case(name: str) -> Case:
+    """Return the case of a network or an objective, the same each time."""
+    if name in OBJECTIVES:
+        objective = OBJECTIVES[name]()
+        batch = random_batch(objective, 0)
+        return Case(objective, initial_params(objective, batch, 0), batch)
+    make, shape = NETWORKS[name]
+    net, rng = make(), torch.Generator().manual_seed(0)
+    params, _ = net.init(shape, rng)
+    batch = Batch(torch.rand(IMAGES, *shape, generator=rng), torch.arange(IMAGES) % CLASSES)
+    return Case(Supervised(net, SoftmaxCrossEntropy()), params, batch)
+
+
+def gradients(found: Case, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return all gradients of a training step in one row, float64 on the CPU."""
+    params = on_device(map_tree(lambda one: one.clone().to(dtype), found.params), device)
+    images, targets = on_device((found.batch.images.to(dtype), found.batch.targets), device)
+    channels_last(params)
+    form = training_form(found.objective, params)
+    with torch.inference_mode():
+        result = form.gradients(params, Batch(images, targets), Mode(True, torch.Generator(device)))
+        dparams = [result[1]] if isinstance(result, tuple) else [each for _, each in result]
+    rows = [grad.double().cpu().flatten() for each in dparams for grad in flatten(each).values()]
+    return torch.cat(rows)
+
+
+def error(found: Tensor, expected: Tensor) -> float:
+    """Return the distance of two rows, relative to the length of the second."""
+    return float(torch.linalg.vector_norm(found - expected) / torch.linalg.vector_norm(expected))
+
+
+def correctness(settings: Settings, names: tuple[str, ...] = (*NETWORKS, *DRAWN)) -> dict[str, Any]:
+    """Return for each case the errors in float32 of the device and of the CPU, and whether the first is small."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+
+    def measure(name: str) -> dict[str, Any]:
+        here = case(name)
+        exact = gradients(here, CPU, torch.float64)
+        ours, cpu = (error(gradients(here, device, torch.float32), exact) for device in (settings.device, CPU))
+        return {"error": ours, "error_of_cpu": cpu, "is_right": ours <= max(TIMES_CPU * cpu, LEAST)}
+
+    try:
+        return {name: settings.tried(lambda name=name: measure(name)) for name in names}
+    finally:
+        torch.backends.cudnn.allow_tf32 = True

@@ -1,0 +1,83 @@
+"""How large the parts of the benchmark are, and how their times are taken."""
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+WARM_UP = 3  # steps before any is timed
+MIN_STEPS = 5
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The sizes of all parts.
+
+    deadline: seconds of time.monotonic after which nothing more is begun. side: pixels of the images. batch: of timed
+    steps; batches: of the steps whose memory is measured. seconds: of one measurement. compiler: of torch.compile.
+    backend: of torch.distributed. values: that are exchanged and copied at once. pictures: that are decoded.
+    """
+
+    device: torch.device
+    deadline: float
+    side: int = 224
+    batch: int = 64
+    batches: tuple[int, ...] = (32, 64, 128)
+    seconds: float = 2.0
+    precisions: tuple[str, ...] = ("float32", "bf16")
+    compiler: str = "inductor"
+    backend: str = "nccl"
+    values: int = 25_000_000
+    pictures: int = 256
+    cores: int = os.cpu_count() or 1
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the time is up."""
+        return time.monotonic() >= self.deadline
+
+    def wait(self) -> None:
+        """Wait until the device has computed everything."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def time(self, step: Callable[[], object]) -> float:
+        """Return the median seconds of a step, each of which is waited for, after some that warm up."""
+        for _ in range(WARM_UP):
+            step()
+        self.wait()
+        times: list[float] = []
+        end = time.monotonic() + self.seconds
+        while len(times) < MIN_STEPS or time.monotonic() < end:
+            begun = time.perf_counter()
+            step()
+            self.wait()
+            times.append(time.perf_counter() - begun)
+        return statistics.median(times)
+
+    def peak(self, step: Callable[[], object]) -> int | None:
+        """Return the most bytes that tensors take on the device in a step; None on the CPU."""
+        if self.device.type != "cuda":
+            step()
+            return None
+        self.wait()
+        torch.cuda.reset_peak_memory_stats(self.device)
+        step()
+        self.wait()
+        return torch.cuda.max_memory_allocated(self.device)
+
+    def tried(self, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return what is measured, or why it is not: an error costs no other figure."""
+        if self.is_late:
+            return {"error": "no time left"}
+        try:
+            return measure()
+        except Exception as error:
+            return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+        finally:
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()

@@ -1,0 +1,154 @@
+"""Take training steps on an imaginary GPU: run by tests in a process of its own, which has that GPU until its end.
+
+PyTorch's fake tensors have a device, a shape and no values. Operations on tensors of two devices raise, and so does
+what needs a value on the host, such as `item`, `nonzero` and a mask as an index.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+from pellucid.combine import Sequential
+from pellucid.data import Batch
+from pellucid.detectors import Detector
+from pellucid.generators import GAN
+from pellucid.generators.zhang import colour_table
+from pellucid.layers import GELU, BatchNorm, Dense, Dropout, Flatten
+from pellucid.layers.base import Layer, Mode, Params
+from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.models import resnet20, vit
+from pellucid.objective import Gradients, Objective, Supervised
+from pellucid.optim import Adam
+from pellucid.training.step import TrainingStep
+from tests.generators.small import gan
+from tests.objectives import OBJECTIVES, initial_params, random_batch
+
+NAME = "imaginary"
+STEPS = 2  # constants may be copied to the device in the first
+FAKES = FakeTensorMode()  # one for all, since objectives share constants
+
+
+class HostCopyError(Exception):
+    """A copy from the host to the device."""
+
+
+class Watched(TorchDispatchMode):
+    """Turns all tensors into fake ones; refuses copies from the host, and tensors that are made there, if `strict`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.strict = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        args, kwargs = tree_map_only(torch.Tensor, self.fake, (args, kwargs or {}))
+        result = func(*args, **kwargs)
+        found: list[torch.Tensor] = []
+        tree_map_only(torch.Tensor, found.append, result)
+        # A number on the host is passed to the device with the operation.
+        if self.strict and any(tensor.device.type == "cpu" and tensor.dim() for tensor in found):
+            raise HostCopyError(f"{func} returns a tensor on the host")
+        given: list[torch.Tensor] = []
+        tree_map_only(torch.Tensor, given.append, (args, kwargs))
+        copies = func.overloadpacket in (torch.ops.aten._to_copy, torch.ops.aten.copy_)
+        if self.strict and copies and any(tensor.device.type == "cpu" for tensor in given):
+            raise HostCopyError(f"{func} copies from the host")
+        return result
+
+    def fake(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor if isinstance(tensor, FakeTensor) else FAKES.from_tensor(tensor)
+
+
+def on_gpu(value: Any) -> Any:
+    """Return the same with empty tensors on the device."""
+    return tree_map_only(torch.Tensor, lambda one: torch.empty_like(one, device=f"{NAME}:0"), value)
+
+
+def reason(objective: Objective) -> str:
+    """Return why steps of an objective wait for the host; "" if they do not."""
+
+    class Generator(torch.Generator):
+        device = torch.device(f"{NAME}:0")
+
+    batch = random_batch(objective, 0)
+    params = initial_params(objective, batch, 0)
+    with FAKES, Watched() as watched:
+        batch, params = on_gpu(batch), on_gpu(params)
+        step = TrainingStep(objective, params, Adam(0.01), examples=10, clip=1.0)
+        try:
+            for _ in range(STEPS):
+                losses = step(batch, 0.1, Generator())
+                watched.strict = True
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+        return "" if all(loss.device.type == NAME for loss in losses.values()) else "a loss is on the host"
+
+
+@dataclass(frozen=True)
+class ReadsLoss(GAN):
+    """A GAN that reads a loss on the host."""
+
+    def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
+        for losses, dparams in super().gradients(params, batch, mode):
+            float(next(iter(losses.values())))
+            yield losses, dparams
+
+
+@dataclass(frozen=True)
+class DrawsOnHost(GAN):
+    """A GAN that makes noise on the host."""
+
+    def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
+        noise = torch.randn(batch.images.shape)
+        yield from super().gradients(params, batch._replace(images=batch.images + noise), mode)
+
+
+@dataclass(frozen=True)
+class CopiesNoise(GAN):
+    """A GAN that copies a constant to the device in each step."""
+
+    def gradients(self, params: Params, batch: Batch, mode: Mode) -> Iterator[Gradients]:
+        images = batch.images + NOISE.to(batch.images.device)
+        yield from super().gradients(params, batch._replace(images=images), mode)
+
+
+NOISE = torch.ones(1, 1, 8, 8)
+
+
+def supervised(net: Layer, **options: Any) -> Supervised:
+    """Return a classifier of images of the size of the digits."""
+    return Supervised(net, SoftmaxCrossEntropy(**options))
+
+
+def dense() -> Layer:
+    layers = {"norm": BatchNorm(), "act": GELU(), "drop": Dropout(0.5), "scores": Dense(10)}
+    return Sequential(flat=Flatten(), hidden=Dense(8), **layers)
+
+
+CLASSIFIERS: dict[str, Callable[[], Objective]] = {
+    "dropout": lambda: supervised(dense()),
+    "weights of classes": lambda: supervised(dense(), class_weights=(1.0, 2.0) * 5, label_smoothing=0.1, ignore=3),
+    "resnet20": lambda: supervised(resnet20()),
+    "vit": lambda: supervised(vit(10, 8, 4, width=12, depth=1, heads=2)),
+}
+
+
+def reasons() -> dict[str, str]:
+    """Return what `reason` does for classifiers and all objectives but detectors, by name."""
+    _setup_privateuseone_for_python_backend(NAME)
+    colour_table()  # which is computed once, with values
+    made = {name: make() for name, make in {**CLASSIFIERS, **OBJECTIVES}.items()}
+    return {name: reason(objective) for name, objective in made.items() if not isinstance(objective, Detector)}
+
+
+def reasons_of_mistakes() -> list[str]:
+    """Return what `reason` does for three mistakes."""
+    _setup_privateuseone_for_python_backend(NAME)
+    small = gan()
+    nets = small.generator, small.latent, small.discriminator
+    return [reason(kind(*nets)) for kind in (ReadsLoss, DrawsOnHost, CopiesNoise)]

@@ -127,8 +127,11 @@ def _resized(model: Model, size: tuple[int, int]) -> tuple[int, ...]:
     if len(model.input_shape) != 3:
         raise PellucidError(f"size: the model takes inputs of shape {model.input_shape}, not images; leave size out")
     shape = (model.nominal_shape[0], *size)
-    with torch.device("meta"):  # shapes only
-        expected, _ = model.net.init(shape, torch.Generator())
+    try:
+        with torch.device("meta"):  # shapes only
+            expected, _ = model.net.init(shape, torch.Generator())
+    except RuntimeError as error:  # of an operator in an opened network
+        raise PellucidError(f"size: the network does not take images of {size[0]}x{size[1]}; leave size out") from error
     params = flatten(model.params)
     wrong = next((path for path, leaf in flatten(expected).items() if leaf.shape != params[path].shape), None)
     if wrong is not None:

@@ -18,6 +18,7 @@ from pellucid.opening.graph import graph_of
 from pellucid.opening.model import OpenedModel
 from pellucid.opening.outputs import check_equal
 from pellucid.opening.writes import writes_a_view
+from pellucid.text import note, plural
 
 FREE = "export it with dynamic_shapes, such as ({0: torch.export.Dim.AUTO},), and two examples or more"
 
@@ -35,10 +36,11 @@ def open_program(
     if writes_a_view(program.graph_module.graph):
         program = program.run_decompositions({})
     examples = example if isinstance(example, tuple) else None if example is None else (example,)
-    exported = _exported(program, examples)
+    batch = fixed_batch(program)
+    exported = _exported(program, examples, batch)
     net, params = graph_of(exported, _tree({call.module for call in exported.calls}))
     params = map_tree(lambda tensor: tensor.detach().clone(), params)
-    xs = _random(exported) if examples is None else tuple(examples)
+    xs = _random(exported, 2 * (batch or 1)) if examples is None else tuple(examples)
     doubles = any(tensor.dtype is torch.float64 for tensor in (*flatten(params).values(), *xs))
     model = OpenedModel(net, **{"precision": "float64" if doubles else "float32", **options})
     x: Any = xs if len(exported.inputs) > 1 else next(iter(xs))
@@ -46,21 +48,30 @@ def open_program(
         within_bounds(net, shape_of(x))
     with torch.no_grad():
         y, _ = net.forward(params, x, Mode(keep=False))
-    _check_outputs(program, xs, y if isinstance(y, tuple) else (y,))
+    _check_outputs(program, xs, y if isinstance(y, tuple) else (y,), batch or len(xs[0]))
+    if batch is not None:
+        note(f"open: the program was exported for exactly {plural(batch, 'example')}; it is opened for any number, as "
+             "no operator in it contains that number")  # fmt: skip
     model._take(params, shape_of(x), shape_of(y))
     model.original = {key: tensor.detach().clone() for key, tensor in program.state_dict.items()}
     return model
 
 
-def _exported(program: ExportedProgram, examples: Sequence[Tensor] | None) -> Exported:
-    """Return the calls of a program, whose sizes are computed for both numbers of examples in SIZES."""
+def _exported(program: ExportedProgram, examples: Sequence[Tensor] | None, batch: int | None) -> Exported:
+    """Return the calls of a program, whose sizes are computed for both numbers of examples in SIZES.
+
+    batch: the number of examples for which the program was exported, None if it takes any.
+    """
     signature = program.graph_signature
     if signature.buffers_to_mutate or signature.user_inputs_to_mutate:
         raise PellucidError("open: the program changes its input or a buffer; export it in evaluation mode")
     nodes = {node.name: node for node in program.graph_module.graph.nodes}
     inputs = tuple(name for name in signature.user_inputs if isinstance(name, str))
-    values = _sizes([nodes[name].meta["val"] for name in inputs], examples)
-    first, second = ([_at(node, size) for node in nodes.values()] for size in values)
+    if batch is None:
+        values = _sizes([nodes[name].meta["val"] for name in inputs], examples)
+        first, second = ([_at(node, size) for node in nodes.values()] for size in values)
+    else:
+        first, second = (_resized(program, nodes, inputs, size, batch) for size in SIZES)
     pairs = list(zip(first, second, strict=True))
     keys = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     given = {**keys, **signature.inputs_to_lifted_tensor_constants}
@@ -80,6 +91,65 @@ def _exported(program: ExportedProgram, examples: Sequence[Tensor] | None) -> Ex
     )
 
 
+def fixed_batch(program: ExportedProgram) -> int | None:
+    """Return the number of examples that a program takes, None if it takes any."""
+    names = set(program.graph_signature.user_inputs)
+    found = [node.meta["val"].shape[0] for node in program.graph_module.graph.nodes if node.name in names]
+    return found[0] if found and all(isinstance(count, int) and count == found[0] for count in found) else None
+
+
+def _resized(
+    program: ExportedProgram, nodes: Mapping[str, Any], inputs: Sequence[str], size: int, batch: int
+) -> list[SimpleNamespace]:
+    """Return the nodes of a program that takes `batch` examples, with the shapes that `size` examples give."""
+    stored, keys = {**program.constants, **program.state_dict}, _keys(program)
+    shapes = {name: nodes[name].meta["val"] for name in inputs}
+    given = [
+        torch.empty(size, *shapes[name].shape[1:], dtype=shapes[name].dtype, device="meta")
+        if name in shapes
+        else stored[keys[name]].to("meta")
+        for name, node in nodes.items()
+        if node.op == "placeholder"
+    ]
+    run = _Values(program.graph_module)
+    try:
+        with torch.no_grad():
+            run.run(*given)
+    except Exception as error:  # whatever an operator raises for another number of examples
+        where = run.latest.name if run.latest is not None else ""
+        raise PellucidError(
+            f"open: the program takes exactly {plural(batch, 'example')}, and {where} contains that number; {FREE}"
+        ) from error
+    return [_at(node, {}, run.values.get(name)) for name, node in nodes.items()]
+
+
+class _Values(torch.fx.Interpreter):
+    """Runs a graph on the device "meta", and keeps the value of each node; latest: the node that runs."""
+
+    def __init__(self, module: torch.fx.GraphModule) -> None:
+        super().__init__(module, garbage_collect_values=False)
+        self.values: dict[str, Any] = {}
+        self.latest: torch.fx.Node | None = None
+
+    def run_node(self, n: torch.fx.Node) -> Any:
+        """Run a node."""
+        self.latest = n
+        self.values[n.name] = super().run_node(n)
+        return self.values[n.name]
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """Run an operator; those that create tensors create them on the device "meta"."""
+        return super().call_function(target, args, {**kwargs, "device": "meta"} if "device" in kwargs else kwargs)
+
+
+def _keys(program: ExportedProgram) -> dict[str, str]:
+    """Return the keys of parameters, buffers and constants, by the names of their nodes."""
+    signature = program.graph_signature
+    return {
+        **signature.inputs_to_parameters, **signature.inputs_to_buffers, **signature.inputs_to_lifted_tensor_constants
+    }  # fmt: skip
+
+
 def _sizes(inputs: Sequence[Tensor], examples: Sequence[Tensor] | None) -> list[dict[Any, int]]:
     """Return the values of the program's symbols for both numbers of examples."""
     if examples is not None and [x.dim() for x in examples] != [x.dim() for x in inputs]:
@@ -89,7 +159,7 @@ def _sizes(inputs: Sequence[Tensor], examples: Sequence[Tensor] | None) -> list[
     for index, x in enumerate(inputs):
         count: Any = x.shape[0]
         if isinstance(count, int):
-            raise PellucidError(f"open: the program takes exactly {count} examples; {FREE}")
+            raise PellucidError(f"open: the program takes exactly {count} examples for one of its inputs; {FREE}")
         batch.update(count.node.expr.free_symbols)
         for axis, size in enumerate(x.shape[1:], start=1):
             symbols = () if isinstance(size, int) else tuple(size.node.expr.free_symbols)
@@ -101,8 +171,8 @@ def _sizes(inputs: Sequence[Tensor], examples: Sequence[Tensor] | None) -> list[
     return [{**others, next(iter(batch)): size} for size in SIZES]
 
 
-def _at(node: Any, sizes: Mapping[Any, int]) -> SimpleNamespace:
-    """Return the node with numbers for the program's symbols."""
+def _at(node: Any, sizes: Mapping[Any, int], value: Any = None) -> SimpleNamespace:
+    """Return the node with numbers for the program's symbols; value: its own, by default that of the export."""
 
     def filled(value: Any) -> Any:
         if isinstance(value, torch.fx.Node):
@@ -114,7 +184,7 @@ def _at(node: Any, sizes: Mapping[Any, int]) -> SimpleNamespace:
             return torch.empty([filled(size) for size in value.shape], dtype=value.dtype, device="meta")
         return type(value)(map(filled, value)) if isinstance(value, (list, tuple)) else value
 
-    value = node.meta.get("val")
+    value = node.meta.get("val") if value is None else value
     meta = {**node.meta, "val": tuple(map(filled, value)) if isinstance(value, (list, tuple)) else filled(value)}
     return SimpleNamespace(
         name=node.name, op=node.op, target=node.target, meta=meta, args=tuple(map(filled, node.args)),
@@ -134,23 +204,24 @@ def _tree(paths: set[str]) -> nn.Module:
     return root
 
 
-def _random(exported: Exported) -> tuple[Tensor, ...]:
-    """Return two random examples of each input."""
+def _random(exported: Exported, count: int) -> tuple[Tensor, ...]:
+    """Return random examples of each input."""
     rng, known = torch.Generator().manual_seed(0), next(iter(exported.tensors.values()), torch.zeros(1))
     dtype = known.dtype if known.dtype is torch.float64 else torch.float32
     shapes = [exported.shapes[name][1:] for name in exported.inputs]
-    return tuple(torch.rand(2, *shape, generator=rng, dtype=dtype) for shape in shapes)
+    return tuple(torch.rand(count, *shape, generator=rng, dtype=dtype) for shape in shapes)
 
 
-def _check_outputs(program: ExportedProgram, xs: Sequence[Tensor], found: Sequence[Tensor]) -> None:
-    """Raise PellucidError unless the outputs are the program's, up to rounding errors."""
-    signature, stored = program.graph_signature, {**program.constants, **program.state_dict}
-    given = iter(xs)
-    keys = {
-        **signature.inputs_to_parameters, **signature.inputs_to_buffers, **signature.inputs_to_lifted_tensor_constants
-    }  # fmt: skip
+def _check_outputs(program: ExportedProgram, xs: Sequence[Tensor], found: Sequence[Tensor], size: int) -> None:
+    """Raise PellucidError unless the outputs are the program's for `size` examples at a time, up to rounding errors."""
+    stored, keys, count = {**program.constants, **program.state_dict}, _keys(program), len(xs[0])
     names = [node.name for node in program.graph_module.graph.nodes if node.op == "placeholder"]
-    values = [stored[keys[name]] if name in keys else next(given) for name in names]
-    with torch.no_grad():
-        expected = torch.fx.Interpreter(program.graph_module).run(*values)
+    parts: list[Any] = []
+    for start in range(0, count, size):
+        rows = torch.arange(start, start + size) % count
+        given = (x[rows] for x in xs)
+        values = [stored[keys[name]] if name in keys else next(given) for name in names]
+        with torch.no_grad():
+            parts.append(torch.fx.Interpreter(program.graph_module).run(*values))
+    expected = [torch.cat(pieces)[:count] for pieces in zip(*parts, strict=True)]
     check_equal("open", found, expected, "the program's")

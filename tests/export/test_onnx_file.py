@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 import torch
 
-from pellucid.combine import Fork, Sequential
+from pellucid.combine import Fork, Graph, Sequential
 from pellucid.data import FeatureStats
 from pellucid.errors import PellucidError
 from pellucid.export import ParityError, from_onnx, onnx_bytes, onnx_file, to_onnx
@@ -30,6 +30,7 @@ from pellucid.layers import (
 from pellucid.losses import HeatMaps
 from pellucid.model import Model
 from pellucid.onnx_nodes import WRITERS, is_writable
+from pellucid.operators import OPERATORS, Times, Variance
 from tests.export.samples import ALL, REGIONAL, drawn
 from tests.oracle import Sample, difference
 
@@ -59,7 +60,7 @@ def test_every_layer_and_combinator_agrees_with_the_reference(name: str) -> None
 
 
 def test_every_layer_can_be_written() -> None:
-    assert {kind for kind in LAYERS if not is_writable(kind)} == set(REGIONAL)
+    assert {kind for kind in (*LAYERS, *OPERATORS) if not is_writable(kind)} == set(REGIONAL)
     assert not [kind for kind in WRITERS if kind.onnx is not Layer.onnx], "written in two places"
 
 
@@ -192,6 +193,12 @@ def test_layers_of_other_people_are_listed_at_once() -> None:
 
     with pytest.raises(PellucidError, match="no ONNX operators for the layers Mine, Yours; use pellucid's own"):
         onnx_bytes(Sequential(a=Mine(), b=Yours(), c=Mine()), {"a": {}, "b": {}, "c": {}}, (3,))
+
+
+def test_a_variance_over_the_examples_is_refused() -> None:
+    net = Graph({"v": (Variance((0,), keep=True), "x"), "y": (Times(), "x", "v")}, ("y",), ("x",))
+    with pytest.raises(PellucidError, match="v: Variance along the axis of examples has no form in ONNX"):
+        onnx_bytes(net, {"v": {}, "y": {}}, (3,))
 
 
 def test_a_model_without_weights_is_reported(tmp_path) -> None:

@@ -18,6 +18,7 @@ from pellucid.export.torch_file import source
 from pellucid.layers import LAYERS, Add, BatchNorm, Conv2d, Dense, Flatten, Identity, Layer, Mode, ReLU
 from pellucid.model import Model
 from pellucid.nested import flatten
+from pellucid.operators import OPERATORS, Fixed, Learned, Plus, Times
 from tests.export.samples import ALL, REGIONAL, drawn, flat
 from tests.oracle import difference
 
@@ -48,7 +49,7 @@ def test_every_layer_and_combinator_agrees_with_the_reference(name: str) -> None
 
 
 def test_every_layer_can_be_written() -> None:
-    assert {kind for kind in LAYERS if not is_writable(kind)} == set(REGIONAL)
+    assert {kind for kind in (*LAYERS, *OPERATORS) if not is_writable(kind)} == set(REGIONAL)
     assert not [kind for kind in CODERS if kind.torch_code is not Layer.torch_code], "written in two places"
 
 
@@ -133,6 +134,24 @@ def test_children_may_have_any_name(make) -> None:
         y = loaded(net, params, (3,))(x)
     wanted, _ = net.forward(params, x, Mode())
     assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(flat(y), flat(wanted), strict=True))
+
+
+def test_parameters_may_be_nodes_and_names_paths() -> None:
+    nodes = {
+        "pos": (Learned((1, 3)),),
+        "pos.add": (Plus(), "x", "pos"),
+        "block.type.scale": (Fixed((3,)),),
+        "block": (Times(), "pos.add", "block.type.scale"),
+    }
+    net = Graph(nodes, ("block",), ("x",))
+    rng = torch.Generator().manual_seed(0)
+    params = {"pos": {"": torch.randn(1, 3, generator=rng)}, "block.type.scale": {"": torch.randn(3, generator=rng)}}
+    params |= {"pos.add": {}, "block": {}}
+    x = torch.randn(2, 3, generator=rng)
+    module = loaded(net, params, (3,))
+    assert set(module.state_dict()) == {"pos", "block.type_.scale"}
+    assert [name for name, _ in module.named_parameters()] == ["pos"]
+    assert torch.equal(module(x), (x + params["pos"][""]) * params["block.type.scale"][""])
 
 
 @pytest.mark.slow

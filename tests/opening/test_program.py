@@ -44,9 +44,35 @@ def test_a_program_has_the_nodes_of_its_module() -> None:
     assert pellucid.open(program).net.nodes == nodes
 
 
-def test_a_program_for_a_fixed_number_of_examples_is_refused() -> None:
-    program = torch.export.export(nn.ReLU(), (torch.zeros(4, 3),))
-    with pytest.raises(PellucidError, match="takes exactly 4 examples; export it with dynamic_shapes"):
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_program_for_a_fixed_number_of_examples_opens_for_any(count: int, tmp_path: Path, capsys: Any) -> None:
+    network = made(ResNet).eval()
+    torch.export.save(torch.export.export(network, (images(count),)), tmp_path / "net.pt2")
+    model = pellucid.open(tmp_path / "net.pt2")
+    assert f"exported for exactly {count} example" in capsys.readouterr().err
+    x = images(3)
+    y = network(x).detach()
+    torch.testing.assert_close(model(x), y, rtol=1e-12, atol=1e-12)
+    dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    assert_equal_gradients(model.gradients(x, dy), autograd(network, x, dy))
+
+
+def test_a_program_whose_operators_contain_the_number_of_examples_is_refused() -> None:
+    program = torch.export.export(made(ViT).eval(), (images(2),))
+    with pytest.raises(
+        PellucidError, match=r"takes exactly 2 examples, and \w+ contains that number; export it with d"
+    ):
+        pellucid.open(program)
+
+
+class Merged(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(1, -1)[:, :2].relu() + x[:, :2]
+
+
+def test_a_program_that_merges_other_numbers_of_examples_is_refused() -> None:
+    program = torch.export.export(Merged(), (torch.zeros(1, 3),))
+    with pytest.raises(PellucidError, match="output 0 differs from the program's"):
         pellucid.open(program)
 
 

@@ -34,7 +34,8 @@ def vit(
     Features: tokens x width. Raises PellucidError for sizes that do not divide, and for "conv" with a patch that is no
     power of 2.
     Source: Dosovitskiy et al. 2021, section 3.1 and table 1; the mean of tokens: Beyer, Zhai and Kolesnikov 2022; the
-    convolutional stem: Xiao et al. 2021, Early convolutions help transformers see better, section 4.
+    convolutional stem: Xiao et al. 2021, Early convolutions help transformers see better, section 4, with two
+    convolutions of a size as in its larger networks.
     """
     check(side % patch == 0, "vit: patch", f"a divisor of side={side}", patch)
     check(width % heads == 0, "vit: heads", f"a divisor of width={width}", heads)

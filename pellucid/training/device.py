@@ -11,7 +11,7 @@ from pellucid.errors import PellucidError, nearest
 from pellucid.layers import Conv2d, ConvTranspose2d, Dense
 from pellucid.layers.base import Layer, Params
 from pellucid.nested import flatten, leaves, nest
-from pellucid.operators import Learned
+from pellucid.operators import Fixed, Learned
 from pellucid.optim import foreach
 
 CPU = torch.device("cpu")
@@ -70,8 +70,8 @@ def _has_mps() -> bool:
 
 
 PRECISIONS = ("float32", "bf16", "float64")
-# Layers that are substantially faster in bfloat16, and parameters that operators combine with the outputs of these.
-HALVED = (Dense, Conv2d, ConvTranspose2d, Learned)
+# Layers that are substantially faster in bfloat16, and values that operators combine with the outputs of these.
+HALVED = (Dense, Conv2d, ConvTranspose2d, Learned, Fixed)
 
 
 def usable_precision(requested: str, device: torch.device | None = None) -> tuple[str, str]:
@@ -109,7 +109,8 @@ class HalfCopy:
     def __init__(self, nets: Mapping[str, Layer], params: Params, frozen: Collection[str] = ()) -> None:
         halved = {path for path, layer in named_layers(nets) if isinstance(layer, HALVED)}
         flat = flatten(params)
-        paths = [path for path in flat if path in halved or path.rpartition(".")[0] in halved]
+        paths = [path for path in flat if {path, path.rpartition(".")[0]} & halved]
+        paths = [path for path in paths if flat[path].is_floating_point()]  # not the indices and masks of Fixed
         halves = {path: flat[path].bfloat16() for path in paths}
         self.params = nest(params, flat | halves)
         learned = [path for path in paths if path not in frozen]

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import pellucid
+from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
+from pellucid.training.device import usable_precision
+from pellucid.training.step import TrainingStep
 from tests.opening.networks import (
     NETWORKS,
     ConvNeXt,
@@ -256,6 +259,24 @@ def test_fine_tuning_equals_training_in_pytorch(kind: type[nn.Module]) -> None:
     for key, value in network.state_dict().items():
         if not key.endswith("num_batches_tracked"):
             torch.testing.assert_close(model.state_dict()[key], value, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", [ViT, ConvNeXt, Swin])
+def test_a_step_in_bf16_is_that_of_pytorch_rounded(kind: type[nn.Module]) -> None:
+    """Position embeddings, layer scale and masks are in bfloat16, too, as the layers that take their sums need them."""
+    if usable_precision("bf16")[0] != "bf16":
+        pytest.skip("this processor has no bfloat16 instructions")
+    network, x, labels = made(kind).float().train(), images(20).float(), torch.arange(20) % 5
+    loss = F.cross_entropy(network(x), labels)
+    expected = torch.autograd.grad(loss, list(network.parameters()))
+    model = pellucid.open(network, x[:2], classes=5)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    step = TrainingStep(model.objective, model.params, pellucid.SGD(1.0), examples=20, precision="bf16")
+    assert step(Batch(x, labels), 1.0)["loss"] == pytest.approx(loss.item(), rel=0.02)
+    after = model.state_dict()
+    moved = torch.cat([(before[key] - after[key]).flatten() for key, _ in network.named_parameters()])
+    wanted = torch.cat([one.flatten() for one in expected])
+    assert (moved - wanted).norm() <= 0.05 * wanted.norm()
 
 
 def test_swin_and_convnext_are_verified_and_traced() -> None:

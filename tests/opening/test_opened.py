@@ -213,7 +213,7 @@ def test_other_values_are_refused(given: Any, why: str) -> None:
 
 
 def test_a_network_that_computes_something_else_under_export_is_refused() -> None:
-    with pytest.raises(PellucidError, match="open: output 0 differs from the network's by .* something else at each"):
+    with pytest.raises(PellucidError, match=r"open: output 0 differs from the network's by .* something else at each"):
         pellucid.open(Pretending(), images(2))
 
 
@@ -223,7 +223,7 @@ class Rounding(nn.Module):
 
 
 def test_a_network_that_computes_in_float32_opens_in_float32_only() -> None:
-    why = "differs from the network's by .*; inner computes in float32: open the network in float32"
+    why = r"differs from the network's by .*; inner computes in float32: open the network in float32"
     network = nn.Sequential(OrderedDict(inner=Rounding()))
     with pytest.raises(PellucidError, match=why):
         pellucid.open(network, images(2))

@@ -35,8 +35,12 @@ check: $(VENV)/.dev
 docs: $(VENV)/.docs
 	PYTHONPATH=. $(BIN)/mkdocs build --strict
 
-real: $(VENV)/.dev
+# What needs timm runs in an environment of its own, since torchvision, which timm needs, changes other packages.
+NEED_TIMM := tests/opening/test_timm_names.py tests/opening/test_folders.py tests/opening/test_stranger.py
+
+real: $(VENV)/.dev $(VENV)/.open
 	$(BIN)/python -m pytest -m "(real or slow) and not long" -rs --numprocesses auto --dist worksteal
+	$(VENV)/open/bin/python -m pytest -m "not long" -rs $(NEED_TIMM) tests/cli/test_open.py
 
 long: $(VENV)/.dev
 	$(BIN)/python -m pytest -m long -rs
@@ -70,6 +74,14 @@ $(VENV)/.library: pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/.library
 	$(call install,the packages of [dev],--editable ".[dev]")
 	$(call install,zennit,--no-deps zennit)
+	touch $@
+
+$(VENV)/.open: $(VENV)/.dev
+	$(BIN)/python -m venv $(VENV)/open
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> $$($(VENV)/open/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dev.pth
+	@echo "Installing timm and torchvision into $(VENV)/open"
+	$(VENV)/open/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps timm torchvision
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.library

@@ -3,12 +3,14 @@
 A tutorial is a page of docs/tutorials, a lesson a module of pellucid.lessons; see pellucid.lessons.page.
 `mkdocs build` takes this file as its hook: it executes each of them, shows what a block prints and draws below it, and
 puts the notebook beside the page. tests/docs executes them too. Nothing executed is committed, so nothing goes stale.
-With QUICK=1 in the environment (`make docs QUICK=1`) nothing is executed: pages and notebooks have no outputs.
+With QUICK=1 in the environment (`make docs QUICK=1`) nothing is executed: pages and notebooks have no outputs. Nor have
+pages whose package, in PACKAGES, is not installed; they say so.
 """
 
 import json
 import os
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from pellucid.lessons.page import markdown, notebook
 
 TUTORIALS = Path(__file__).parent / "tutorials"
 SECONDS = 300  # for one block
+PACKAGES = {"tutorials/your-model.md": "timm"}  # that a page needs, and that the extra docs does not have
 
 
 def read(text: str) -> NotebookNode:
@@ -37,6 +40,14 @@ def execute(text: str) -> NotebookNode:
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(made, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": folder}})
         return client.execute()
+
+
+def executed(name: str, text: str) -> NotebookNode:
+    """Return a page as a notebook with its outputs; without them, and saying so, if its package is not installed."""
+    package = PACKAGES.get(name)
+    if package is None or find_spec(package) is not None:
+        return execute(text)
+    return read(f"{text}\n\n{package} was not installed when this page was written, so it has no outputs.\n")
 
 
 def outputs(cell: NotebookNode) -> str:
@@ -69,13 +80,13 @@ NOTEBOOKS: dict[str, NotebookNode] = {}  # by the address of the page
 
 def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
     """Execute all tutorials and the small form of all lessons, and add their notebooks and the lessons' pages."""
-    made_by = read if os.environ.get("QUICK") else execute
+    is_quick = bool(os.environ.get("QUICK"))
     pages = {f"tutorials/{page.name}": page.read_text(encoding="utf-8") for page in sorted(TUTORIALS.glob("*.md"))}
     for name in LESSONS:
         text = pages[f"lessons/{name}.md"] = markdown(name, small=True)
         files.append(File.generated(config, f"lessons/{name}.md", content=text))
     for name, text in pages.items():
-        made = NOTEBOOKS[name] = made_by(text)
+        made = NOTEBOOKS[name] = read(text) if is_quick else executed(name, text)
         files.append(File.generated(config, f"{name.removesuffix('.md')}.ipynb", content=nbformat.writes(made)))
     return files
 

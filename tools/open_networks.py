@@ -5,8 +5,7 @@ weights, those of transformers in their default configuration with at most two l
 own, in float64, for images of the network's size, of 128 pixels where it takes any. Its outputs and its gradients for
 two images are compared with those of PyTorch's automatic differentiation. Networks above the limit of parameters are
 opened in float32, and only their outputs are compared. RESULTS.json keeps what has been tried, so that another call
-continues. timm, torchvision (`pip install --no-deps`) and transformers are needed; the operators of torchvision, which
-its definitions of networks for classes and masks do not call, are only declared.
+continues. The extra `open` is needed.
 """
 
 import argparse
@@ -18,13 +17,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from pellucid.opening.configured import import_library
+
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 100_000_000  # parameters, in float64 with their gradients, twice
 SIDE = 128  # pixels of images for networks that take any size
 FIXED = ("vit", "eva", "deit")  # parts of the names of networks that need the size of their position embedding
 LAYERS = 2  # of networks of transformers
 SECONDS = 300
-OPERATORS: list[Any] = []  # declarations, which last as long as their objects
 NAMES = {"vitmae": "vit_mae", "clip_vision": "clip_vision_model", "siglip_vision": "siglip_vision_model"}
 HEAD = """# Networks that open
 
@@ -38,24 +38,12 @@ whose gradients were not compared. The others are refused for the reason shown, 
 """
 
 
-def declare_operators() -> Any:
-    """Declare the two operators without which torchvision, built for another PyTorch, cannot be imported."""
-    import torch
-
-    library = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    return library
-
-
 def built(key: str) -> Any:
     """Return the network of a key, with random weights."""
     kind, _, name = key.partition(":")
     last = name.rpartition("/")[2]
     if kind == "timm":
-        import timm
-
-        return timm.create_model(last, pretrained=False)
+        return import_library("timm").create_model(last, pretrained=False)
     if kind == "torchvision":
         import torchvision
 
@@ -175,7 +163,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="try only networks whose keys begin with this")
     parser.add_argument("--page", type=Path, default=ROOT / "docs/open.md")
     args = parser.parse_args(arguments)
-    OPERATORS.append(declare_operators())
     networks = json.loads(args.ops.read_text())
     results = json.loads(args.results.read_text()) if args.results.exists() else {}
     for key, _ in sorted(networks.items(), key=lambda item: item[1].get("parameters", 0)):
@@ -190,9 +177,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def in_process(key: str, limit: int) -> dict[str, Any]:
     """Return what a copy of this process found out about a network; the packages are imported only once."""
-    import timm  # noqa: F401
-    import transformers  # noqa: F401
-
+    for name in ("timm", "transformers"):
+        import_library(name)
     here, there = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("fork").Process(target=_send, args=(there, key, limit))
     process.start()

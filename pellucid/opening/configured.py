@@ -10,11 +10,14 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_module_registration_hook
 
+from pellucid.config import LIMITS_HINT, raised
 from pellucid.errors import PellucidError
 from pellucid.text import shown
 from pellucid.weights.match import require_match
 
+MAX_MODULES = 50_000  # several times those of the largest networks, which are built twice
 DECLARED: list[Any] = []  # declarations of operators, which last as long as their objects
 
 
@@ -60,10 +63,10 @@ def _import_torchvision() -> None:
 def build(source: str, library: str, make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
     """Return the network that another library makes, without using a network connection, with weights drawn by `seed`.
 
-    source: what is opened. Raises PellucidError for whatever the library raises.
+    source: what is opened. Raises PellucidError for whatever the library raises, and for too many modules.
     """
     try:
-        with _offline(), torch.inference_mode(False), torch.random.fork_rng(devices=[]):
+        with _offline(), _few_modules(), torch.inference_mode(False), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return make()
     except PellucidError:
@@ -84,6 +87,24 @@ def _offline() -> Iterator[None]:
         yield
     finally:
         constants.HF_HUB_OFFLINE = before
+
+
+@contextmanager
+def _few_modules() -> Iterator[None]:
+    """Raise PellucidError as soon as more than MAX_MODULES are built, since a file may name any number of layers."""
+    count, limit = 0, raised(MAX_MODULES)
+
+    def counted(*_: Any) -> None:
+        nonlocal count
+        count += 1
+        if count > limit:
+            raise PellucidError(f"open: the network has more than {limit:,} modules; {LIMITS_HINT}")
+
+    hook = register_module_module_registration_hook(counted)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def load(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pellucid.config import LIMITS_HINT, raised
 from pellucid.errors import PellucidError, nearest
 from pellucid.opening.configured import ConfiguredNetwork, build, import_library, unique_names
 from pellucid.opening.timmnetworks import timm_folder
+from pellucid.run.described import MAX_SIZE
 from pellucid.text import note, plural
 from pellucid.weights import safetensorsfile
 from pellucid.weights.fault import FileFault, file_errors, quoted
@@ -175,6 +177,8 @@ def _preparation(folder: Path, config: Any) -> tuple[dict[str, Any], tuple[int, 
     given = _json(path) if path.is_file() else {}
     side = _side(getattr(config, "image_size", None)) or _side(given.get("crop_size")) or _side(given.get("size"))
     side = side or (SIDE, SIDE)
+    if side[0] * side[1] > raised(MAX_SIZE):
+        raise PellucidError(f"{folder}: images of {side[0]}x{side[1]} pixels are too large; {LIMITS_HINT}")
     if not given:
         note(f"open: {folder} has no {PREPARATION}, so that images of 0 to 1 are not standardized")
         return {}, side

@@ -42,11 +42,15 @@ class OpenedModel(Model):
     def state_dict(self) -> dict[str, Tensor]:
         """Return copies of all weights under the original's keys, as `load_state_dict` of the original network takes.
 
-        Entries that are not part of the graph, such as the count of batches of batch normalization and buffers from
-        which constants were computed, are those of the opened network.
+        They are contiguous, as safetensors needs them. Entries that are not part of the graph, such as the count of
+        batches of batch normalization and buffers from which constants were computed, are those of the opened network.
         """
         current = self.weights
         return {
-            key: current.get(self.tied.get(key, key), tensor).detach().to(tensor.dtype).clone()
+            key: _copied(current.get(self.tied.get(key, key), tensor), tensor.dtype)
             for key, tensor in self.original.items()
         }
+
+
+def _copied(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor.detach().to(dtype).clone(memory_format=torch.contiguous_format)

@@ -10,9 +10,11 @@ from torch.export import ExportedProgram
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from pellucid.combine.base import shape_of
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Mode
 from pellucid.nested import flatten, map_tree
+from pellucid.network.bounds import within_bounds
 from pellucid.opening.exported import export
 from pellucid.opening.graph import graph_of
 from pellucid.opening.huggingface import folder_network
@@ -72,11 +74,25 @@ def open(
         raise PellucidError(f"open takes a torch.nn.Module and an example input, not {type(network).__name__}")
     if example is None:
         raise PellucidError(f"open: give an example input for {type(network).__name__}")
+    _check_example(example)
+    return _open_module(network, example, options)
+
+
+def _check_example(example: Any) -> None:
     examples = example if isinstance(example, tuple) else (example,)
     if not all(isinstance(x, Tensor) and x.dim() and len(x) and x.is_floating_point() for x in examples):
         raise PellucidError("open: the example must be a tensor (N, ...) of floats, or a tuple of them")
+
+
+def _open_module(
+    network: nn.Module, example: Tensor | tuple[Tensor, ...], options: dict[str, Any], bounded: bool = False
+) -> OpenedModel:
+    """Return the model of a module; bounded: whether a file describes it, see `pellucid.network.bounds`."""
+    examples = example if isinstance(example, tuple) else (example,)
     exported = export(network, example)
     net, params = graph_of(exported, network)
+    if bounded and len(examples) == 1:
+        within_bounds(net, shape_of(examples[0]))
     doubles = any(tensor.dtype is torch.float64 for tensor in (*flatten(params).values(), *examples))
     model = OpenedModel(net, **{"precision": "float64" if doubles else "float32", **options})
     inputs = tuple(x[:2].detach() for x in examples)
@@ -115,7 +131,8 @@ def _open_named(
     x = torch.rand(2, *found.shape, generator=torch.Generator().manual_seed(0)) if example is None else example
     if isinstance(x, Tensor) and x.is_floating_point():
         found.network.to(x.dtype)
-    return open(found.network, x, **{**found.options, **options})
+    _check_example(x)
+    return _open_module(found.network, x, {**found.options, **options}, bounded=not is_name)
 
 
 def _open_file(path: Path, example: Tensor | tuple[Tensor, ...] | None, options: dict[str, Any]) -> OpenedModel:

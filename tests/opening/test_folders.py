@@ -133,6 +133,17 @@ def test_a_folder_without_a_preparation_is_noted(
     assert "has no preprocessor_config.json, so that images of 0 to 1 are not standardized" in capsys.readouterr().err
 
 
+def test_images_of_any_number_of_pixels_are_refused(transformers: Any, tmp_path: Path) -> None:
+    config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1], layer_type="basic")
+    network = transformers.ResNetForImageClassification(config)
+    written(network, tmp_path, {**PREPARATION, "size": {"height": 10**6, "width": 10**6}})
+    with pytest.raises(PellucidError, match="images of 1000000x1000000 pixels are too large"):
+        pellucid.open(tmp_path)
+    written(network, tmp_path, {**PREPARATION, "size": {"height": 2048, "width": 2048}})
+    with pytest.raises(PellucidError, match="PELLUCID_LIMITS"):
+        pellucid.open(tmp_path)
+
+
 def test_half_precision_weights_become_float32(transformers: Any, tmp_path: Path) -> None:
     network, x = written(vit(transformers).half(), tmp_path).float(), images(2)
     model = pellucid.open(tmp_path)
@@ -152,6 +163,7 @@ def test_half_precision_weights_become_float32(transformers: Any, tmp_path: Path
         ({"hidden_size": 100_000}, "but the network of config.json has [0-9,]+ parameters"),
         ({"intermediate_size": 8}, r"does not fit the network: vit\.layers\.0\.mlp\.fc1\.bias is \(32,\), not \(8,\)"),
         ({"num_hidden_layers": 1}, None),
+        ({"num_hidden_layers": 10**9}, "the network has more than 50,000 modules"),
         ({"image_size": "large"}, "transformers cannot build"),
         ({"id2label": {"1": "ant", "2": "bee", "3": "cat"}}, "id2label must be a list of names"),
         ({"id2label": {"0": "ant", "1": 3, "2": "cat"}}, "id2label must be a list of names"),

@@ -226,7 +226,7 @@ class Rounding(nn.Module):
 
 
 def test_a_network_that_computes_in_float32_opens_in_float32_only() -> None:
-    why = "differs from the network's by .*; inner computes in float32: open the network in float32"
+    why = r"differs from the network's by .*; inner computes in float32: open the network in float32"
     network = nn.Sequential(OrderedDict(inner=Rounding()))
     with pytest.raises(PellucidError, match=why):
         pellucid.open(network, images(2))

@@ -15,7 +15,7 @@ from pellucid import Model
 from pellucid.data import Dataset
 from pellucid.layers import ReLU
 from pellucid.layers.base import Layer, Mode, Params, Shape
-from pellucid.optim import Adam, Momentum
+from pellucid.optim import SGD, Adam, Momentum
 from pellucid.optim.regularizers import L2
 
 MEASURE = "accuracy"
@@ -90,8 +90,8 @@ def last_classes_held_out(seed: int) -> Pair:
 
 def rate_of_sgd_for_adam(seed: int) -> Pair:
     """Keep the learning rate of SGD when the optimizer becomes Adam."""
-    wrong, _ = classifier(seed, net=digit_net(norm=False), optimizer=Adam(0.1))
-    sound, _ = classifier(seed, net=digit_net(norm=False), optimizer=Momentum(0.1))
+    wrong, _ = classifier(seed, net=digit_net(norm=False), optimizer=Adam(0.2))
+    sound, _ = classifier(seed, net=digit_net(norm=False), optimizer=SGD(0.2))
     return Pair(wrong, sound, MEASURE)
 
 
@@ -140,7 +140,7 @@ def test_in_training(seed: int) -> Pair:
 def validation_not_normalised(seed: int) -> Pair:
     """Normalise the training images only."""
     parts = digits(seed)
-    plain = [repictured(part, part.x.float()) for part in parts]
+    plain = [repictured(part, part.x.float() / 255) for part in parts]
     mean, std = plain[0].x.mean(), plain[0].x.std()
     normal = Parts(*(repictured(part, (part.x - mean) / std) for part in plain))
     sound, _ = classifier(seed, normal)

@@ -59,12 +59,12 @@ def anchors_too_large(seed: int) -> Pair:
 
 
 def untrained_backbone_frozen(seed: int) -> Pair:
-    """Freeze a backbone that was never trained."""
-    sound, _ = detector(seed)
+    """Freeze a backbone with its pyramid, which were never trained."""
+    sound, _ = detector(seed, small_detector(channels=4))
 
     def begin() -> Model:
         model = sound.begin()
-        model.freeze("backbone.*")
+        model.freeze("backbone.*", "neck.*")
         return model
 
     return Pair(sound.but(begin=begin), sound, MEASURE)

@@ -71,7 +71,8 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help=f"{', '.join(NETWORKS)} (the default: all); others keep their rows")
     names = parser.parse_args().names or list(NETWORKS)
     torch.set_num_threads(1)
-    rows = (known() if len(names) < len(NETWORKS) and PAGE.exists() else {}) | {name: measure(name) for name in names}
+    measured = {name: measure(name) for name in names}
+    rows = (known() if len(names) < len(NETWORKS) and PAGE.exists() else {}) | measured
     values = {"pellucid": pellucid.__version__, "torch": torch.__version__, "measured": MEASURED, "orders": ORDERS}
     values |= {"choosing": CHOOSING, **{name: version(name) for name in ("zennit", "lxt")}}
     text = ""

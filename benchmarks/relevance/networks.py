@@ -90,7 +90,7 @@ def resnet20(make_add: Callable[[], Add] = in_place) -> Subject:
     mean, std = (torch.tensor(one, dtype=torch.float64).view(3, 1, 1) for one in (MEAN, STD))
     x = (float_images(test.x[::20]).double() - mean) / std
     low, high = (tuple((bound - m) / s for m, s in zip(MEAN, STD, strict=True)) for bound in (0.0, 1.0))
-    source = "`models/cifar-resnet20.th`, CIFAR-10, trained by other people"
+    source = "`models/cifar-resnet20.th`, trained by other people on lossless images; CIFAR-10 here is JPEG"
     return Subject(source, module.double().eval(), x, test.y[::20], low, high)
 
 

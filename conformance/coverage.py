@@ -65,6 +65,7 @@ _TABLE = ("tests/rules/test_table.py", "test_the_first_row_that_fits_gives_the_r
 _ENTRANCE = ("tests/rules/test_entrance.py", "test_the_first_layers_with_weights_on_every_way_are_found")
 _OUTPUTS = ("tests/rules/test_outputs.py", "test_the_output_that_is_told_makes_no_difference")
 _OPERATORS = "tests/rules/test_operators.py"
+_GIVEN = "tests/rules/test_given_weights.py"
 _MODIFIED = Check(
     "tests/opening/test_relevance.py",
     "test_relevance_is_the_input_times_the_modified_gradient",
@@ -187,9 +188,9 @@ UNTOUCHED: dict[Any, Check] = {
         "test_a_product_of_matrices_shares_by_contributions",
         "its factors times their gradients, by autograd",
     ),
-    rules.First: Check(_OPERATORS, "test_the_first_input_takes_all_relevance", "the relevance as it was"),
+    rules.First: Check(_GIVEN, "test_the_first_input_takes_all_relevance", "the relevance as it was"),
     rules.AsWeighted: Check(
-        _OPERATORS, "test_a_convolution_with_given_weights_shares_as_one_with_its_own", "the same rule on Conv2d"
+        _GIVEN, "test_a_convolution_with_given_weights_shares_as_one_with_its_own", "the same rule on Conv2d"
     ),
     **dict.fromkeys((rules.Origin, rules.Origins, rules.Use, rules.UseRule), _ORIGINS),
     **dict.fromkeys((rules.attn_lrp, rules.cp_lrp), _MODIFIED),

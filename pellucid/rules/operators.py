@@ -182,8 +182,8 @@ class _Weighted(Layer):
     operator: Layer
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
-        """Return the output shape of the operator; its weights are given."""
-        return self.operator.init(shape, rng)
+        """Raise PellucidError: weight and bias are computed, not drawn."""
+        raise PellucidError(f"{type(self.operator).__name__} has no parameters of its own")
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, DenseCache]:
         """Run the operator."""

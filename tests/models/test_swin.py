@@ -1,17 +1,23 @@
 """Swin: against a module of PyTorch with cyclic shifts, a table of indices and masks of -100, and published numbers."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pellucid.errors import PellucidError
+from pellucid.explain import ledger
 from pellucid.fuse import fuse
 from pellucid.layers import Mode
+from pellucid.losses import SoftmaxCrossEntropy
+from pellucid.model import Model
 from pellucid.models import swin
 from pellucid.nested import flatten
 from pellucid.network.summary import summary
 from tests.models.zoo import meta
+from tests.opening.modified import relevance_of
 from tests.oracle import Sample, difference, ours
 
 SMALL = {"classes": 5, "side": 32, "window": 2, "width": 8, "depths": (2, 1, 2), "heads": 2}
@@ -191,3 +197,30 @@ def test_features_are_maps() -> None:
 def test_sizes_that_do_not_divide_are_refused(options: dict[str, int], message: str) -> None:
     with pytest.raises(PellucidError, match=message):
         swin(**{**SMALL, **options})
+
+
+def test_a_saved_network_keeps_its_masks_and_is_verified(tmp_path: Path) -> None:
+    model = Model(swin(**SMALL), SoftmaxCrossEntropy(), input_shape=(3, 32, 32))
+    x, labels = torch.rand(4, 3, 32, 32), torch.tensor([0, 1, 2, 3])
+    model.fit(x, labels, epochs=1, batch_size=2)
+    model.save(tmp_path / "swin.safetensors")
+    again = Model.load(tmp_path / "swin.safetensors")
+    mask = flatten(again.params)["features.stage1.block2.attention.body.attend.mask"]
+    assert mask.dtype is torch.bool
+    assert not bool(mask.all())
+    assert torch.equal(again.predict(x), model.predict(x))
+    assert model.verify(x[:2], labels[:2]).ok
+
+
+@pytest.mark.parametrize("composite", ["cp_lrp", "attn_lrp"])
+def test_relevance_is_the_input_times_the_modified_gradient_and_the_ledger_closes(composite: str) -> None:
+    sample = Sample(swin(**SMALL), (3, 32, 32))
+    params, x = sample.inputs(2)
+    reference = Reference().double()
+    own = {path: one for path, one in flatten(params).items() if not path.endswith(".mask")}
+    reference.load_state_dict({renamed(path): in_their_shape(path, one) for path, one in own.items()})
+    expected, _, scores = relevance_of(reference, x, 1, composite == "cp_lrp")
+    found = ledger(sample.layer, params, x, 1, composite=composite, epsilon=1e-16)
+    assert float((found.map - expected).abs().max() / expected.abs().max()) <= 1e-9
+    assert found.score == pytest.approx(float(scores.sum()), rel=1e-12)
+    assert abs(found.gap) <= 1e-10 * abs(found.score)

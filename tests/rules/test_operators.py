@@ -13,8 +13,6 @@ from pellucid.explain import lrp
 from pellucid.explain.layout import check_has_rules
 from pellucid.layers import (
     Add,
-    Conv2d,
-    Dense,
     GroupNorm,
     InstanceNorm2d,
     LayerNorm,
@@ -26,17 +24,13 @@ from pellucid.layers import (
 )
 from pellucid.operators import (
     Attention,
-    Convolve,
     Einsum,
     Fixed,
     Learned,
-    LinearMap,
     MatMul,
     NormalizeChannels,
     NormalizeGroups,
     NormalizeLast,
-    Over,
-    ParametricReLU,
     Power,
     ShiftMask,
     Times,
@@ -44,23 +38,15 @@ from pellucid.operators import (
 )
 from pellucid.rules import (
     COMPOSITES,
-    AlphaBeta,
-    AsWeighted,
     Attend,
     Entrance,
-    Epsilon,
-    First,
     FixedScale,
-    Flat,
-    Gamma,
     Norm,
     Origin,
     Product,
     Share,
     Taylor,
     Use,
-    WSquare,
-    ZPlus,
     composite,
 )
 from tests.operators.test_operators import CASES
@@ -228,81 +214,6 @@ def test_a_learned_scale_takes_nothing_and_a_gate_half_or_nothing() -> None:
     half = Share()(Times(), {}, cache, r, gate)[0]
     assert [one.sum().item() for one in half if one is not None] == [138.0, 138.0]
     assert Share(constant_weights=True)(Times(), {}, cache, r, gate)[0][1] is None
-
-
-@pytest.mark.parametrize(
-    ("layer", "others"),
-    [
-        (Over(), ((2, 3),)),
-        (ParametricReLU(), ((1,),)),
-        (NormalizeLast((3,)), ((3,), (3,))),
-        (NormalizeLast((3,)), ()),
-        (NormalizeGroups(3), ((3,),)),
-    ],
-    ids=str,
-)
-def test_the_first_input_takes_all_relevance(layer: Any, others: tuple[tuple[int, ...], ...]) -> None:
-    xs = (normal((2, 3), rng()), *(torch.ones(shape).double() for shape in others))
-    _, cache = layer.forward({}, xs if others else xs[0], Mode())
-    r = normal((2, 3), rng())
-    found, dparams = First()(layer, {}, cache, r)
-    assert dparams == {}
-    first, *rest = found if others else (found,)
-    assert torch.equal(first, r)
-    assert rest == [None] * len(others)
-
-
-def test_the_first_input_takes_the_sum_over_what_it_was_broadcast_to() -> None:
-    _, cache = Over().forward({}, (torch.ones(2, 1), torch.ones(2, 3)), Mode())
-    found, _ = First()(Over(), {}, cache, torch.ones(2, 3))
-    assert found[0].tolist() == [[3.0], [3.0]]
-
-
-@pytest.mark.parametrize("biased", [True, False])
-@pytest.mark.parametrize("rule", [Epsilon(), ZPlus(), Gamma(0.3), AlphaBeta(), WSquare(), Flat()], ids=str)
-def test_a_convolution_with_given_weights_shares_as_one_with_its_own(rule: Any, biased: bool) -> None:
-    layer = Conv2d(6, 3, stride=2, padding=1, groups=2, bias=biased)
-    params = randomized(layer.init((4, 7, 5), rng())[0], rng())
-    x = normal((2, 4, 7, 5), rng())
-    y, cache = layer.forward(params, x, Mode())
-    expected, dparams = rule(layer, params, cache, y)
-    given = Convolve((2, 2), (1, 1), (1, 1), 2)
-    _, cache = given.forward({}, (x, *params.values()), Mode())
-    found, none = AsWeighted(rule)(given, {}, cache, y)
-    assert_close(found[0], expected, 1e-12)
-    assert found[1] is None
-    assert none == {}
-    if biased and "bias" in dparams:
-        assert_close(found[2], dparams["bias"], 1e-12)
-    else:
-        assert list(found[2:]) == [None] * biased
-
-
-def test_a_sequence_is_convolved_as_its_matrix_says() -> None:
-    x, weight, bias = normal((1, 1, 4), rng()), torch.tensor([[[2.0, -1.0]]]).double(), torch.ones(1).double()
-    layer = Convolve((1,), (0,), (1,))
-    y, cache = layer.forward({}, (x, weight, bias), Mode())
-    matrix = torch.tensor([[2.0, -1, 0, 0], [0, 2, -1, 0], [0, 0, 2, -1]]).double()
-    found, _ = AsWeighted(Epsilon(1e-3))(layer, {}, cache, torch.ones_like(y))
-    z = y.flatten() + 1e-3 * y.flatten().sign()
-    assert_close(found[0].flatten(), x.flatten() * (matrix.T @ (1 / z)), 1e-12)
-    assert_close(found[2], (1 / z).sum()[None], 1e-12)
-
-
-@pytest.mark.parametrize("biased", [True, False])
-def test_a_linear_map_shares_as_a_dense_layer(biased: bool) -> None:
-    layer = Dense(3, bias=biased)
-    params = randomized(layer.init((4,), rng())[0], rng())
-    x = normal((2, 4), rng())
-    y, cache = layer.forward(params, x, Mode())
-    expected, dparams = Epsilon()(layer, params, cache, y)
-    _, cache = LinearMap().forward({}, (x, *params.values()), Mode())
-    found, none = AsWeighted(Epsilon())(LinearMap(), {}, cache, y)
-    assert_close(found[0], expected, 1e-12)
-    assert found[1] is None
-    assert none == {}
-    if biased:
-        assert_close(found[2], dparams["bias"], 1e-12)
 
 
 def test_an_einstein_sum_of_one_or_three_factors_shares_equally_among_those_from_the_input() -> None:

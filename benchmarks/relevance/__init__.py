@@ -1,0 +1,1 @@
+"""Relevance by Pellucid, Zennit and LXT: `python -m benchmarks.relevance` writes docs/relevance.md."""

@@ -1,0 +1,195 @@
+"""What is measured of each network: gaps between maps, and deletion curves."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+import pellucid
+from benchmarks.relevance.networks import (
+    Subject,
+    ViT,
+    resnet20,
+    shipped,
+    trained_vit,
+    with_epsilon_in_variances,
+)
+from benchmarks.relevance.tools import LXT, ZENNIT, by_lxt, by_zennit
+from conformance.explanations.zennit_side import Stacked
+from pellucid.explain import ledger, measure_composites
+from pellucid.explain.checks import deletion
+from pellucid.explain.measured import CANDIDATES
+from pellucid.model import Model
+from pellucid.nested import map_tree
+
+CHOOSING, MEASURED, ORDERS, STEPS = 12, 24, 5, 10  # images of each kind, random orders, and points of a curve
+LEAST = 0.005  # of the scores: smaller causes are left out
+OURS = {
+    "EpsilonPlus": "epsilon_plus",
+    "EpsilonPlusFlat": "epsilon_plus_flat",
+    "EpsilonAlpha2Beta1": "epsilon_alpha2_beta1",
+    "EpsilonAlpha2Beta1Flat": "epsilon_alpha2_beta1_flat",
+    "EpsilonGammaBox": "epsilon_gamma_box",
+}
+
+
+class Rows(NamedTuple):
+    """The rows of one network in the three tables of the page."""
+
+    networks: list[str]
+    gaps: list[str]
+    curves: list[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A network, its opened form, and the predicted classes of its images."""
+
+    name: str
+    subject: Subject
+    model: Model
+    target: Tensor
+
+    @property
+    def measured(self) -> tuple[Tensor, Tensor]:
+        """The images that are measured, and their classes."""
+        return self.subject.x[:MEASURED], self.target[:MEASURED]
+
+    @property
+    def box(self) -> dict[str, Any]:
+        """The options of epsilon_gamma_box."""
+        return {"low": self.subject.low, "high": self.subject.high}
+
+    def by_zennit(self, name: str) -> Tensor:
+        """Return Zennit's map of the measured images by one of its composites."""
+        return by_zennit(self.subject.module, *self.measured, name, (self.subject.low, self.subject.high))
+
+    def by_lxt(self, name: str) -> Tensor:
+        """Return LXT's map of the measured images by rules that we have too."""
+        return by_lxt(self.subject.module, *self.measured, name)
+
+    def row(self, rules: str, theirs: Tensor, composite: str, **options: Any) -> str:
+        """Return a row of the table of gaps."""
+        found = ledger(self.model.net, self.model.params, *self.measured, composite=composite, **options)
+        gap = float((theirs - found.map).abs().max() / found.map.abs().max())
+        absorbed = [
+            f"{cause} {part:.4g}" for cause, part in found.by_cause().items() if abs(part) > LEAST * found.score
+        ]
+        sums = " | ".join(f"{one:.4g}" for one in (found.score, float(theirs.sum()), found.input))
+        return f"| {self.name} | {rules} | {gap:.1e} | {sums} | {', '.join(absorbed)} |"
+
+
+def opened(name: str, subject: Subject) -> Opened:
+    with torch.no_grad():
+        target = subject.module(subject.x).argmax(1)
+    return Opened(name, subject, pellucid.open(subject.module, subject.x[:2], classes=10), target)
+
+
+def of_convnet(one: Opened) -> Iterator[str]:
+    """Yield a row for each composite of Zennit."""
+    for name in ZENNIT:
+        yield one.row(f"Zennit {name}", one.by_zennit(name), OURS[name], **(one.box if "Box" in name else {}))
+
+
+def of_resnet(one: Opened) -> Iterator[str]:
+    """Yield the rows of the ResNet-20: with modules for its sums, and as it is written."""
+    joined = resnet20(Stacked)
+    with_modules = replace(one, name=f"{one.name} with modules for sums, its own epsilon", subject=joined)
+    yield with_modules.row("Zennit EpsilonPlus", with_modules.by_zennit("EpsilonPlus"), "epsilon_plus")
+    moved = replace(joined, module=with_epsilon_in_variances(joined.module))
+    yield from of_convnet(opened(f"{one.name} with modules for sums", moved))
+    yield replace(one, name=f"{one.name} as written").row(
+        "Zennit EpsilonPlus", one.by_zennit("EpsilonPlus"), "epsilon_plus"
+    )
+
+
+def of_vit(one: Opened) -> Iterator[str]:
+    """Yield the rows of the transformer: Zennit, LXT, and LXT for functions in place of modules."""
+    yield one.row("Zennit EpsilonPlus, our cp_lrp", one.by_zennit("EpsilonPlus"), "cp_lrp")
+    for name in LXT:
+        yield one.row(f"LXT, {name}", one.by_lxt(name), name, epsilon=1e-16)
+    functional = ViT(is_functional=True).double().eval()
+    functional.load_state_dict(one.subject.module.state_dict())
+    again = opened(f"{one.name} with `F.gelu`", replace(one.subject, module=functional))
+    yield again.row("LXT, cp_lrp", again.by_lxt("cp_lrp"), "cp_lrp", epsilon=1e-16)
+
+
+def curves(one: Opened, theirs: dict[str, Tensor]) -> Iterator[str]:
+    """Yield the rows of deletion curves, the best first; the passes are in float32."""
+    net, params = (
+        one.model.net,
+        map_tree(lambda leaf: leaf.float() if leaf.is_floating_point() else leaf, one.model.params),
+    )
+    x, target = one.measured
+    others = slice(MEASURED, MEASURED + CHOOSING)
+    chosen = measure_composites(
+        net, params, one.subject.x[others].float(), one.target[others],
+        (*CANDIDATES, ("epsilon_gamma_box", one.box)), read=probabilities, orders=1,
+    ).best  # fmt: skip
+
+    def areas(map_: Tensor) -> Tensor:
+        return deletion(net, params, x.float(), target, map_, steps=STEPS, read=probabilities).area
+
+    rng = torch.Generator().manual_seed(0)
+    random = torch.stack([areas(torch.rand((len(x), 1, *x.shape[2:]), generator=rng)) for _ in range(ORDERS)])
+    ours = one.model.explain(x, "lrp", target=target, composite=chosen.name, **chosen.options)
+    found = {name: areas(map_) for name, map_ in {f"Pellucid, {named(chosen)}": ours, **theirs}.items()}
+    rows = {
+        name: (float(area.mean()), f"{int((area < random).all(0).sum())} of {len(x)}") for name, area in found.items()
+    }
+    rows["random order"] = float(random.mean()), ""
+    for name, (area, better) in sorted(rows.items(), key=lambda row: row[1][0]):
+        yield f"| {one.name} | {name} | {area:.4f} | {better} |"
+
+
+def named(chosen: Any) -> str:
+    """Return the name of a composite, without the bounds of pixels."""
+    return chosen.name if "low" in chosen.options else str(chosen)
+
+
+def probabilities(y: Tensor) -> Tensor:
+    return y.softmax(1)
+
+
+def zennits(one: Opened) -> dict[str, Tensor]:
+    return {f"Zennit, {name}": one.by_zennit(name) for name in ZENNIT}
+
+
+def zennits_of_resnet(one: Opened) -> dict[str, Tensor]:
+    joined = replace(one, subject=resnet20(Stacked))
+    return {**zennits(one), **{f"{name}, with modules for sums": map_ for name, map_ in zennits(joined).items()}}
+
+
+def zennit_and_lxt(one: Opened) -> dict[str, Tensor]:
+    return {"Zennit, EpsilonPlus": one.by_zennit("EpsilonPlus"), **{f"LXT, {name}": one.by_lxt(name) for name in LXT}}
+
+
+class Network(NamedTuple):
+    """How a network is made, and what is measured of it."""
+
+    make: Callable[[], Subject]
+    gaps: Callable[[Opened], Iterator[str]]
+    theirs: Callable[[Opened], dict[str, Tensor]]
+
+
+NETWORKS = {
+    "ResNet-20": Network(resnet20, of_resnet, zennits_of_resnet),
+    "LeNet": Network(lambda: shipped("mnist-lenet", "mnist", 20), of_convnet, zennits),
+    "airbench96": Network(lambda: shipped("cifar", "cifar10", 20), of_convnet, zennits),
+    "ViT": Network(trained_vit, of_vit, zennit_and_lxt),
+}
+
+
+def measure(name: str) -> Rows:
+    """Return the rows of one network, which are printed as they come."""
+    network = NETWORKS[name]
+    one = opened(name, network.make())
+    right = float((one.target == one.subject.labels).double().mean())
+    rows = Rows([f"| {name} | {one.subject.source} | {right:.1%} |"], [], [])
+    for table, found in ((rows.gaps, network.gaps(one)), (rows.curves, curves(one, network.theirs(one)))):
+        for row in found:
+            print(row, flush=True)
+            table.append(row)
+    return rows

@@ -1,0 +1,190 @@
+"""Trained networks as their authors write them: a ResNet-20 that other people trained, and a small transformer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pellucid.data import data_root, load
+from pellucid.data.dataset import float_images
+from pellucid.export.torch_file import source as torch_source
+from pellucid.model import Model
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # by which the authors of the ResNet-20 standardize
+TINY = 1e-12  # an epsilon of batch normalization
+STEPS, BATCH, RATE = 900, 128, 1e-3  # of the transformer's training
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A trained module in float64, 500 standardized test images and their classes, and the bounds of each channel."""
+
+    source: str
+    module: nn.Module
+    x: Tensor
+    labels: Tensor
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+Add = Callable[[Tensor, Tensor], Tensor]  # the sum of a branch and its shortcut
+
+
+def added(out: Tensor, shortcut: Tensor) -> Tensor:
+    """Add in place, as the authors write it."""
+    out += shortcut
+    return out
+
+
+def in_place() -> Add:
+    return added
+
+
+class Block(nn.Module):
+    """Two convolutions and a shortcut that leaves out every second pixel and adds channels of zeros."""
+
+    def __init__(self, n_in: int, n_out: int, stride: int, add: Add) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(n_in, n_out, 3, stride, 1, bias=False), nn.BatchNorm2d(n_out)
+        self.conv2, self.bn2 = nn.Conv2d(n_out, n_out, 3, 1, 1, bias=False), nn.BatchNorm2d(n_out)
+        self.relu1, self.relu2 = nn.ReLU(), nn.ReLU()
+        self.add, self.stride, self.more = add, stride, (n_out - n_in) // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
+        if self.more:
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.more, self.more))
+        return self.relu2(self.add(out, x))
+
+
+class ResNet20(nn.Module):
+    """He et al. 2016, section 4.2, with the keys of the checkpoint; make_add: makes what adds a shortcut."""
+
+    def __init__(self, make_add: Callable[[], Add] = in_place) -> None:
+        super().__init__()
+        self.conv1, self.bn1, self.relu = nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()
+        for stage, (n_in, n_out) in enumerate(((16, 16), (16, 32), (32, 64)), start=1):
+            blocks = [Block(n_in, n_out, 1 if stage == 1 else 2, make_add())]
+            blocks += [Block(n_out, n_out, 1, make_add()) for _ in range(2)]
+            self.add_module(f"layer{stage}", nn.Sequential(*blocks))
+        self.pool, self.flatten, self.linear = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.bn1(self.conv1(x)))
+        for stage in ("layer1", "layer2", "layer3"):
+            x = self.get_submodule(stage)(x)
+        return self.linear(self.flatten(self.pool(x)))
+
+
+def resnet20(make_add: Callable[[], Add] = in_place) -> Subject:
+    """Return the ResNet-20 of shared/data/models/cifar-resnet20.th, and CIFAR-10's test images."""
+    module = ResNet20(make_add)
+    stored = torch.load(data_root() / "models" / "cifar-resnet20.th", map_location="cpu", weights_only=True)
+    weights = {key.removeprefix("module."): value for key, value in stored["state_dict"].items()}
+    module.load_state_dict(weights)
+    test = load("cifar10").test
+    mean, std = (torch.tensor(one, dtype=torch.float64).view(3, 1, 1) for one in (MEAN, STD))
+    x = (float_images(test.x[::20]).double() - mean) / std
+    low, high = (tuple((bound - m) / s for m, s in zip(MEAN, STD, strict=True)) for bound in (0.0, 1.0))
+    source = "`models/cifar-resnet20.th`, trained by other people on lossless images; CIFAR-10 here is JPEG"
+    return Subject(source, module.double().eval(), x, test.y[::20], low, high)
+
+
+def with_epsilon_in_variances(module: nn.Module) -> nn.Module:
+    """Move almost all of the epsilon of batch normalization into the variances; outputs stay the same."""
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            assert part.running_var is not None
+            part.running_var += part.eps - TINY
+            part.eps = TINY
+    return module
+
+
+def shipped(name: str, data: str, step: int) -> Subject:
+    """Return a model that Pellucid ships as the PyTorch module that it exports, and every `step`-th test image."""
+    model = Model.load(name)
+    text, weights = torch_source("exported", model.net, model.params, model.input_shape, None, None)
+    exported = ModuleType("exported")
+    exported.__file__ = "exported.py"
+    exec(compile(text, "exported.py", "exec"), exported.__dict__)
+    module: nn.Module = exported.network()
+    module.load_state_dict(weights)
+    test = load(data).test
+    stored = float_images(test.x[::step])
+    low, high = (model.scaled(torch.full_like(stored[:1], bound))[0, :, 0, 0].tolist() for bound in (0.0, 1.0))
+    source = f"shipped `{name}`, as the PyTorch code that it exports"
+    return Subject(
+        source, module.double().eval(), model.scaled(stored).double(), test.y[::step], tuple(low), tuple(high)
+    )
+
+
+def attention(module: nn.Module, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return F.scaled_dot_product_attention(q, k, v)
+
+
+class SelfAttention(nn.Module):
+    """Attention in heads; `attend` takes the module, queries, keys and values, as functions of attention do in
+    transformers, where LXT puts its own."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.attend = heads, attention
+        self.qkv, self.project = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, t, c = x.shape
+        q, k, v = self.qkv(x).view(n, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
+        return self.project(self.attend(self, q, k, v).transpose(1, 2).reshape(n, t, c))
+
+
+class Layer(nn.Module):
+    """One block of a transformer; `is_functional`: GELU is a function instead of a module."""
+
+    def __init__(self, width: int, heads: int, is_functional: bool) -> None:
+        super().__init__()
+        self.norm1, self.attention = nn.LayerNorm(width), SelfAttention(width, heads)
+        self.norm2, self.up, self.down = nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.gelu: Callable[[Tensor], Tensor] = F.gelu if is_functional else nn.GELU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.norm1(x))
+        return x + self.down(self.gelu(self.up(self.norm2(x))))
+
+
+class ViT(nn.Module):
+    """Dosovitskiy et al. 2021, for digits of 28 x 28: 16 tokens and a class token."""
+
+    def __init__(self, is_functional: bool = False, width: int = 64, heads: int = 4, depth: int = 4) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(1, width, 7, 7)
+        self.token = nn.Parameter(torch.zeros(1, 1, width))
+        self.positions = nn.Parameter(0.02 * torch.randn(1, 17, width))
+        self.layers = nn.Sequential(*(Layer(width, heads, is_functional) for _ in range(depth)))
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.token.expand(len(x), -1, -1), tokens], 1) + self.positions
+        return self.head(self.norm(self.layers(tokens))[:, 0])
+
+
+def trained_vit() -> Subject:
+    """Return a transformer that is trained here, in PyTorch, and MNIST's test images."""
+    torch.manual_seed(0)
+    splits, module = load("mnist"), ViT()
+    x, labels = float_images(splits.train.x), splits.train.y.long()
+    optimizer = torch.optim.AdamW(module.parameters(), RATE)
+    schedule: Any = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS)
+    for _ in range(STEPS):
+        chosen = torch.randint(len(x), (BATCH,))
+        optimizer.zero_grad()
+        F.cross_entropy(module(x[chosen]), labels[chosen]).backward()
+        optimizer.step()
+        schedule.step()
+    test = splits.test
+    source = f"trained by the benchmark in PyTorch, MNIST, {STEPS} steps"
+    return Subject(source, module.double().eval(), float_images(test.x[::20]).double(), test.y[::20], (0.0,), (1.0,))

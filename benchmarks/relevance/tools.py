@@ -1,0 +1,84 @@
+"""Relevance by Zennit and by LXT, whose rules change modules of PyTorch."""
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.relevance.networks import SelfAttention
+from conformance.explanations.zennit_import import zennit
+
+Bounds = tuple[tuple[float, ...], tuple[float, ...]]
+ZENNIT = ("EpsilonPlus", "EpsilonPlusFlat", "EpsilonAlpha2Beta1", "EpsilonAlpha2Beta1Flat", "EpsilonGammaBox")
+LXT = {"cp_lrp": "cp_wrap_attention_forward", "attn_lrp": "wrap_attention_forward"}  # what changes attention
+
+
+def by_zennit(module: nn.Module, x: Tensor, target: Tensor, name: str, bounds: Bounds) -> Tensor:
+    """Return Zennit's relevance of the target's score by a composite of its own."""
+    canonizers = [zennit().canonizers.SequentialMergeBatchNorm()]
+    made = getattr(zennit().composites, name)
+    if name == "EpsilonGammaBox":
+        low, high = (torch.tensor(one, dtype=x.dtype).view(1, -1, 1, 1).expand(x.shape) for one in bounds)
+        composite = made(low, high, canonizers=canonizers)
+    else:
+        composite = made(canonizers=canonizers)
+
+    def above(y: Tensor) -> Tensor:
+        return y.detach() * torch.zeros_like(y).scatter_(1, target[:, None], 1.0)
+
+    with warnings.catch_warnings(), zennit().attribution.Gradient(module, composite) as attributor:
+        warnings.simplefilter("ignore")  # of backward hooks on inputs without gradients
+        return attributor(x.clone(), above)[1].detach()
+
+
+def by_lxt(module: nn.Module, x: Tensor, target: Tensor, name: str) -> Tensor:
+    """Return LXT's relevance of the target's score: x times the gradient under its patches."""
+    with patched(module, name):
+        x = x.clone().requires_grad_()
+        score = module(x).gather(1, target[:, None]).sum()
+        (gradient,) = torch.autograd.grad(score, x)
+    return (x * gradient).detach()
+
+
+@contextmanager
+def patched(module: nn.Module, name: str) -> Iterator[None]:
+    """Patch GELU, LayerNorm and attention as LXT does for vision transformers, and take it back at the end."""
+    patches = lxt_patches()
+    attentions = [part for part in module.modules() if isinstance(part, SelfAttention)]
+    originals: dict[Any, Callable[..., Tensor]] = {kind: kind.forward for kind in (nn.GELU, nn.LayerNorm)}
+    plain = [part.attend for part in attentions]
+    patches.patch_method(patches.non_linear_forward, nn.GELU, keep_original=True)
+    patches.patch_method(patches.layer_norm_forward, nn.LayerNorm)
+    for part in attentions:
+        part.attend = getattr(patches, LXT[name])(part.attend)
+    try:
+        yield
+    finally:
+        for kind, forward in originals.items():
+            kind.forward = forward
+        for part, attend in zip(attentions, plain, strict=True):
+            part.attend = attend
+
+
+def lxt_patches() -> Any:
+    """Return LXT's module of patches.
+
+    Its package imports torchvision and six models of transformers first, which only its maps of patches read; an empty
+    package in its place lets the module be imported without them.
+    """
+    found = find_spec("lxt")
+    if found is None:
+        raise SystemExit("needs LXT: `pip install --no-deps lxt==2.1`")
+    if "lxt.efficient" not in sys.modules:
+        (folder,) = found.submodule_search_locations or ()
+        package = ModuleType("lxt.efficient")
+        package.__path__ = [f"{folder}/efficient"]
+        sys.modules["lxt.efficient"] = package
+    return import_module("lxt.efficient.patches")

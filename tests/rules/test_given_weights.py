@@ -1,0 +1,97 @@
+"""Rules for layers whose weights, scales or slopes are inputs: constants beside the input that takes relevance."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from pellucid.layers import Conv2d, Dense, Mode
+from pellucid.operators import (
+    Convolve,
+    LinearMap,
+    NormalizeGroups,
+    NormalizeLast,
+    Over,
+    ParametricReLU,
+)
+from pellucid.rules import AlphaBeta, AsWeighted, Epsilon, First, Flat, Gamma, WSquare, ZPlus
+from tests.oracle import assert_close, normal, randomized
+
+
+def rng() -> torch.Generator:
+    return torch.Generator().manual_seed(5)
+
+
+@pytest.mark.parametrize(
+    ("layer", "others"),
+    [
+        (Over(), ((2, 3),)),
+        (ParametricReLU(), ((1,),)),
+        (NormalizeLast((3,)), ((3,), (3,))),
+        (NormalizeLast((3,)), ()),
+        (NormalizeGroups(3), ((3,),)),
+    ],
+    ids=str,
+)
+def test_the_first_input_takes_all_relevance(layer: Any, others: tuple[tuple[int, ...], ...]) -> None:
+    xs = (normal((2, 3), rng()), *(torch.ones(shape).double() for shape in others))
+    _, cache = layer.forward({}, xs if others else xs[0], Mode())
+    r = normal((2, 3), rng())
+    found, dparams = First()(layer, {}, cache, r)
+    assert dparams == {}
+    first, *rest = found if others else (found,)
+    assert torch.equal(first, r)
+    assert rest == [None] * len(others)
+
+
+def test_the_first_input_takes_the_sum_over_what_it_was_broadcast_to() -> None:
+    _, cache = Over().forward({}, (torch.ones(2, 1), torch.ones(2, 3)), Mode())
+    found, _ = First()(Over(), {}, cache, torch.ones(2, 3))
+    assert found[0].tolist() == [[3.0], [3.0]]
+
+
+@pytest.mark.parametrize("biased", [True, False])
+@pytest.mark.parametrize("rule", [Epsilon(), ZPlus(), Gamma(0.3), AlphaBeta(), WSquare(), Flat()], ids=str)
+def test_a_convolution_with_given_weights_shares_as_one_with_its_own(rule: Any, biased: bool) -> None:
+    layer = Conv2d(6, 3, stride=2, padding=1, groups=2, bias=biased)
+    params = randomized(layer.init((4, 7, 5), rng())[0], rng())
+    x = normal((2, 4, 7, 5), rng())
+    y, cache = layer.forward(params, x, Mode())
+    expected, dparams = rule(layer, params, cache, y)
+    given = Convolve((2, 2), (1, 1), (1, 1), 2)
+    _, cache = given.forward({}, (x, *params.values()), Mode())
+    found, none = AsWeighted(rule)(given, {}, cache, y)
+    assert_close(found[0], expected, 1e-12)
+    assert found[1] is None
+    assert none == {}
+    if biased and "bias" in dparams:
+        assert_close(found[2], dparams["bias"], 1e-12)
+    else:
+        assert list(found[2:]) == [None] * biased
+
+
+def test_a_sequence_is_convolved_as_its_matrix_says() -> None:
+    x, weight, bias = normal((1, 1, 4), rng()), torch.tensor([[[2.0, -1.0]]]).double(), torch.ones(1).double()
+    layer = Convolve((1,), (0,), (1,))
+    y, cache = layer.forward({}, (x, weight, bias), Mode())
+    matrix = torch.tensor([[2.0, -1, 0, 0], [0, 2, -1, 0], [0, 0, 2, -1]]).double()
+    found, _ = AsWeighted(Epsilon(1e-3))(layer, {}, cache, torch.ones_like(y))
+    z = y.flatten() + 1e-3 * y.flatten().sign()
+    assert_close(found[0].flatten(), x.flatten() * (matrix.T @ (1 / z)), 1e-12)
+    assert_close(found[2], (1 / z).sum()[None], 1e-12)
+
+
+@pytest.mark.parametrize("biased", [True, False])
+def test_a_linear_map_shares_as_a_dense_layer(biased: bool) -> None:
+    layer = Dense(3, bias=biased)
+    params = randomized(layer.init((4,), rng())[0], rng())
+    x = normal((2, 4), rng())
+    y, cache = layer.forward(params, x, Mode())
+    expected, dparams = Epsilon()(layer, params, cache, y)
+    _, cache = LinearMap().forward({}, (x, *params.values()), Mode())
+    found, none = AsWeighted(Epsilon())(LinearMap(), {}, cache, y)
+    assert_close(found[0], expected, 1e-12)
+    assert found[1] is None
+    assert none == {}
+    if biased:
+        assert_close(found[2], dparams["bias"], 1e-12)

@@ -27,13 +27,13 @@ def handle(args: argparse.Namespace) -> int:
     samples = write_samples(folder)
     rows = [
         {
-            "path": str(folder / each.name),
-            "about": each.about,
-            "drawn": each.is_drawn,
-            "command": command_for(each, folder),
+            "path": str(folder / sample.name),
+            "about": sample.about,
+            "drawn": sample.is_drawn,
+            "command": command_for(sample, folder),
         }
-        for each in samples
+        for sample in samples
     ]
-    lines = [line for each in rows for line in (f"{each['path']}: {each['about']}", f"  {each['command']}")]
+    lines = [line for row in rows for line in (f"{row['path']}: {row['about']}", f"  {row['command']}")]
     answer(args, {"folder": str(folder), "samples": rows}, *lines, f"wrote {plural(len(rows), 'sample')} into {folder}")
     return 0

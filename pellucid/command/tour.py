@@ -69,10 +69,10 @@ def _answer(run: Run, folder: Path) -> DemoPart:
     (answer,), x = run.model.predict(file), task.example(run.model, str(file), DIGIT).x
     found = examine(run.model, x, METHODS)
     maps = [
-        FigurePart(one.method, heat_map(x, one, found), f"{one.method} of the {DIGIT}", _verdicts(one))
-        for one in found.results
+        FigurePart(result.method, heat_map(x, result, found), f"{result.method} of the {DIGIT}", _verdicts(result))
+        for result in found.results
     ]
-    passed = [one.method for one in found.results if all(verdict.passed for verdict in one.verdicts.values())]
+    passed = [result.method for result in found.results if all(verdict.passed for verdict in result.verdicts.values())]
     names = ", ".join(passed) or "none"
     parts = [
         f"The network reads this {DIGIT} as {answer.label}, with {percent(answer.confidence or 0.0)}. Each method "
@@ -122,7 +122,7 @@ def _objects(_: Run, folder: Path) -> DemoPart:
     )
     matched = classify_detections(Detections(found.boxes, found.scores, torch.tensor(labels)), objects)
     missed = matched.not_found(objects)
-    kinds = [*(one.kind for one in matched.verdicts), *([MISSED] * len(missed))]
+    kinds = [*(verdict.kind for verdict in matched.verdicts), *([MISSED] * len(missed))]
     names = [*found.labels, *(cells[k][0] for k in missed)]
     boxes = torch.cat([found.boxes, objects.boxes[missed]])
     figure = draw_detections(load_image(file) / 255, boxes, kinds, names)
@@ -160,5 +160,5 @@ def _colours(_: Run, folder: Path) -> DemoPart:
 
 def _sample_code(file: Path) -> CodeBlock:
     """Return the command for a sample, pellucid COMMAND MODEL FILE, and the same in Python."""
-    command = next(command_for(one, file.parent) for one in SAMPLES if one.name == file.name)
+    command = next(command_for(sample, file.parent) for sample in SAMPLES if sample.name == file.name)
     return CodeBlock(f'{command}\n\n# or in Python\nModel.load("{command.split()[2]}").predict("{file}")')

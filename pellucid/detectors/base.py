@@ -149,12 +149,12 @@ class Detector(Objective):
 
     def decided(self, candidates: Sequence[Candidates]) -> list[Detections]:
         """Return the detections in each image, on the CPU, by descending score."""
-        return [self.decide(one).detections.to("cpu") for one in candidates]
+        return [self.decide(candidate).detections.to("cpu") for candidate in candidates]
 
     def check(self, outputs: Any, targets: Any) -> None:
         """Raise PellucidError unless targets are Objects, with finite boxes and classes that exist."""
         name = type(self).__name__
-        if not isinstance(targets, list | tuple) or not all(isinstance(one, Objects) for one in targets):
+        if not isinstance(targets, list | tuple) or not all(isinstance(target, Objects) for target in targets):
             raise PellucidError(
                 f"{name} takes a list with the Objects of each image as targets, not {shown(targets)}; "
                 "give data with boxes, such as a DetectionFolder"
@@ -254,7 +254,7 @@ class OneStage(Detector):
 
     def count_positives(self, anchors: Anchors, targets: Sequence[Objects]) -> float:
         """Return the number of positive anchors in the images of a batch."""
-        return float(sum(int((self.assign(anchors, one).matched >= 0).sum()) for one in targets))
+        return float(sum(int((self.assign(anchors, target).matched >= 0).sum()) for target in targets))
 
     def predict(self, params: Params, images: Tensor) -> list[Detections]:
         """Return the detections in each image, on the CPU, by descending score."""
@@ -303,7 +303,7 @@ class OneStage(Detector):
 
     def anchors_at(self, maps: Sequence[Tensor], images: Tensor) -> Anchors:
         """Return the anchors for the maps of images (N, C, H, W)."""
-        return self.anchors_for([(one.shape[2], one.shape[3]) for one in maps], images)
+        return self.anchors_for([(map_.shape[2], map_.shape[3]) for map_ in maps], images)
 
     def anchors_for(self, sizes: Sequence[Size], images: Tensor) -> Anchors:
         """Return the anchors for maps of these sizes (H', W') of images (N, C, H, W)."""
@@ -342,10 +342,10 @@ def positives(assigned: Sequence[Assignment], targets: Sequence[Objects], y: Ten
     """Collect the assignments of a batch's images; the results have the device, and boxes the dtype, of y."""
     matched = torch.stack([one.matched for one in assigned])  # (N, A)
     image, anchor = (matched >= 0).nonzero().T
-    first_object = torch.tensor([0, *(len(one) for one in targets[:-1])], device=y.device).cumsum(0)
+    first_object = torch.tensor([0, *(len(target) for target in targets[:-1])], device=y.device).cumsum(0)
     object_index = first_object[image] + matched[image, anchor]  # index into the objects of all images
-    boxes = torch.cat([one.boxes for one in targets]).to(y)
-    labels = torch.cat([one.labels for one in targets]).to(y.device)
+    boxes = torch.cat([target.boxes for target in targets]).to(y)
+    labels = torch.cat([target.labels for target in targets]).to(y.device)
     negative = torch.stack([one.negative for one in assigned])
     return Positives(image, anchor, boxes[object_index], labels[object_index], negative)
 
@@ -366,12 +366,12 @@ def _as_tuple(maps: Any) -> tuple[Tensor, ...]:
 
 def join_maps(maps: Sequence[Tensor], outputs_per_anchor: int) -> Tensor:
     """Return maps (N, K D, H, W) as one tensor (N, A, D), in the order of `Anchors`; half precision becomes float32."""
-    return precise(torch.cat([one.permute(0, 2, 3, 1).reshape(len(one), -1, outputs_per_anchor) for one in maps], 1))
+    return precise(torch.cat([map_.permute(0, 2, 3, 1).reshape(len(map_), -1, outputs_per_anchor) for map_ in maps], 1))
 
 
 def split_maps(dy: Tensor, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Split the gradient (N, A, D) into the gradients of the maps: the inverse of `join_maps`."""
-    cells = [one.shape[2] * one.shape[3] * one.shape[1] // dy.shape[2] for one in maps]
+    cells = [map_.shape[2] * map_.shape[3] * map_.shape[1] // dy.shape[2] for map_ in maps]
     parts = zip(dy.split(cells, 1), maps, strict=True)
     return tuple(
         part.reshape(len(one), *one.shape[2:], one.shape[1]).permute(0, 3, 1, 2).to(one.dtype) for part, one in parts

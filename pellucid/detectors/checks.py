@@ -46,10 +46,10 @@ def check_maps(detector: Anchored, name: str, maps: Sequence[Any], image: Any) -
     name: the network that outputs them. image: the shape (C, H, W) of the image.
     """
     kind, count = type(detector).__name__, detector.outputs_per_anchor
-    for one in maps:
-        if len(one) != 3 or one[0] % count:
+    for map_ in maps:
+        if len(map_) != 3 or map_[0] % count:
             raise PellucidError(
-                f"{kind}: {name} outputs {tuple(one)}, but each anchor needs {count} values; give it maps of {count} "
+                f"{kind}: {name} outputs {tuple(map_)}, but each anchor needs {count} values; give it maps of {count} "
                 "channels, or a multiple"
             )
     try:
@@ -64,7 +64,7 @@ def check_maps(detector: Anchored, name: str, maps: Sequence[Any], image: Any) -
             f"{kind}: an image of {image[1]}x{image[2]} has {n_anchors:,} anchors, above the limit of "
             f"{raised(MAX_ANCHORS):,}; {LIMITS_HINT}"
         )
-    n_values = sum(math.prod(one) for one in maps)
+    n_values = sum(math.prod(map_) for map_ in maps)
     if n_anchors * count != n_values:
         raise PellucidError(
             f"{kind}: {name} outputs {n_values:,} values, but {n_anchors:,} anchors need {count} each; give it {count} "

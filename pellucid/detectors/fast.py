@@ -75,7 +75,7 @@ class FastRCNN(TwoStage):
         if not mode.keep:
             return losses, {}
 
-        dmaps = (dmap, *(torch.zeros_like(one) for one in maps[1:]))
+        dmaps = (dmap, *(torch.zeros_like(map_) for map_ in maps[1:]))
         dx, dparams["neck"] = backward(self.neck, params["neck"], cache_neck, dmaps, consume=True)
         _, dparams["backbone"] = backward(self.backbone, params["backbone"], cache_backbone, dx, consume=True)
         return losses, dparams
@@ -105,7 +105,7 @@ class FastRCNN(TwoStage):
         proposals = [search(image, self.by, self.stride) for image in images]
         parts = numbered(proposals).split(BATCH_SIZE)
         outputs = torch.cat([self.outputs(params, "", maps[0], regions) for regions in parts])
-        indices = [torch.arange(len(one), device=one.device) for one in proposals]
+        indices = [torch.arange(len(proposal), device=proposal.device) for proposal in proposals]
         return proposals, outputs, refined(outputs, proposals, indices, (images.shape[2], images.shape[3]))
 
 

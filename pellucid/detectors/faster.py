@@ -160,7 +160,7 @@ class ProposalDetector(TwoStage):
     def predict(self, params: Params, images: Tensor) -> list[Detections]:
         """Return the detections in each image, on the CPU, by descending score."""
         maps, _ = self.features(params, images, Mode(keep=False))
-        detections = [self.decide(one).detections for one in self._candidates(params, maps, images)]
+        detections = [self.decide(candidate).detections for candidate in self._candidates(params, maps, images)]
         height, width = images.shape[2:]
         return [one.to("cpu") for one in self.complete(params, maps[0], detections, (height, width))]
 
@@ -179,7 +179,7 @@ class ProposalDetector(TwoStage):
 
     def propose(self, outputs: Tensor, first: SingleStage, anchors: Anchors) -> list[tuple[Tensor, Tensor]]:
         """Return the proposals of each image, and the indices of their anchors."""
-        pairs = (first.read(one, anchors) for one in outputs)
+        pairs = (first.read(output, anchors) for output in outputs)
         return [propose(boxes, scores[:, 0], anchors.image, self.proposals) for boxes, scores in pairs]
 
     def _candidates(self, params: Params, maps: tuple[Tensor, ...], images: Tensor) -> list[Candidates]:

@@ -68,18 +68,20 @@ class KeypointRCNN(ProposalDetector):
     def branch_counts(self, sampled: Regions, targets: Sequence[Objects]) -> dict[str, float]:
         """Return the number of labelled points in the regions with an object."""
         positive = sampled.positive
-        points = next((one.keypoints.shape[1] for one in targets if len(one) and one.keypoints is not None), 0)
+        points = next(
+            (target.keypoints.shape[1] for target in targets if len(target) and target.keypoints is not None), 0
+        )
         _, valid = point_cells(targets, sampled.objects[positive], sampled.regions[positive], (points, 1, 1))
         return {"points": float(valid.sum())}
 
     def complete(self, params: Params, finest: Tensor, detections: list[Detections], size: Size) -> list[Detections]:
         """Return the detections with their key-points."""
-        regions = numbered([one.boxes for one in detections])
+        regions = numbered([detection.boxes for detection in detections])
         y = self.outputs(params, "point_", finest, regions)  # (n, K, M, M)
         score = y.flatten(2).softmax(2).amax(2)  # (n, K)
         low, extent = regions[:, None, 1:3], (regions[:, 3:] - regions[:, 1:3])[:, None]
         position = low + quarter(y) / y.shape[3] * extent
-        points = torch.cat([position, score[..., None]], 2).split([len(one) for one in detections])
+        points = torch.cat([position, score[..., None]], 2).split([len(detection) for detection in detections])
         return [replace(one, keypoints=keypoints) for one, keypoints in zip(detections, points, strict=True)]
 
 
@@ -102,7 +104,7 @@ def point_cells(
             f"KeypointRCNN needs {count} key-points, but the objects of image {wrong} of the batch have "
             f"{'none' if given is None else given.shape[1]}; give data with {count} for each object"
         )
-    annotated = [one.keypoints for one in targets if one.keypoints is not None and len(one)]
+    annotated = [target.keypoints for target in targets if target.keypoints is not None and len(target)]
     if not annotated:
         return objects.new_zeros(0, count), torch.zeros(0, count, dtype=torch.bool, device=objects.device)
     points = torch.cat(annotated).to(regions)[objects]  # (P, K, 3)

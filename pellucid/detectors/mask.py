@@ -73,8 +73,8 @@ class MaskRCNN(ProposalDetector):
 
     def complete(self, params: Params, finest: Tensor, detections: list[Detections], size: Size) -> list[Detections]:
         """Return the detections with the masks of their classes."""
-        y = self.outputs(params, "mask_", finest, numbered([one.boxes for one in detections])).sigmoid()
-        parts = y.split([len(one) for one in detections])
+        y = self.outputs(params, "mask_", finest, numbered([detection.boxes for detection in detections])).sigmoid()
+        parts = y.split([len(detection) for detection in detections])
         predicted = (part[torch.arange(len(part)), one.labels] for part, one in zip(parts, detections, strict=True))
         return [
             replace(one, masks=paste(masks, one.boxes, size)) for masks, one in zip(predicted, detections, strict=True)
@@ -93,7 +93,7 @@ def mask_targets(targets: Sequence[Objects], objects: Tensor, regions: Tensor, s
             f"MaskRCNN needs masks, but the objects of image {missing} of the batch have none; "
             "give data with masks or polygons, or train FasterRCNN"
         )
-    masks = [one.masks for one in targets if one.masks is not None and len(one)]
+    masks = [target.masks for target in targets if target.masks is not None and len(target)]
     if not masks or not len(objects):
         return regions.new_zeros(len(objects), *size)
     planes = torch.cat(masks).to(regions)[:, None]  # (objects, 1, H, W)

@@ -68,10 +68,10 @@ class RCNN:
 
         Crowds, and proposals in them, are left out. Raises PellucidError if the images have no object.
         """
-        objects = [one if one.crowd is None else one.take(~one.crowd) for one in targets]
+        objects = [target if target.crowd is None else target.take(~target.crowd) for target in targets]
         crowds = [in_crowd(boxes, one.boxes, one.crowd) for one, boxes in zip(targets, proposals, strict=True)]
         proposals = [boxes[~crowd] for boxes, crowd in zip(proposals, crowds, strict=True)]
-        if not any(len(one) for one in objects):
+        if not any(len(object_) for object_ in objects):
             raise PellucidError("RCNN: the images have no object to learn from; give labelled images")
         regions = [torch.cat([one.boxes, boxes]) for one, boxes in zip(objects, proposals, strict=True)]
         self.scale = 1.0

@@ -36,7 +36,7 @@ def propose(boxes: Tensor, scores: Tensor, size: tuple[int, int], count: int) ->
 
 def unlabelled(targets: Sequence[Objects]) -> list[Objects]:
     """Return the objects with the label 0, the only class of proposals."""
-    return [replace(one, labels=torch.zeros_like(one.labels)) for one in targets]
+    return [replace(target, labels=torch.zeros_like(target.labels)) for target in targets]
 
 
 class Regions(NamedTuple):

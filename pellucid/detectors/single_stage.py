@@ -82,7 +82,7 @@ class SingleStage(OneStage):
     def losses(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return both losses, and the gradient of their weighted sum with respect to y."""
         logits, offsets = y.split([self.classes, 4], 2)  # (N, A, C), (N, A, 4)
-        assigned = [self.assign(anchors, one) for one in targets]
+        assigned = [self.assign(anchors, target) for target in targets]
         matches = positives(assigned, targets, y)
         index, count = (matches.image, matches.anchor), max(len(matches.image), 1)
 

@@ -147,7 +147,7 @@ def refined(outputs: Tensor, proposals: Sequence[Tensor], indices: Sequence[Tens
     outputs: of the head for the proposals of all images. indices: (m,), `Candidates.anchors`. size: of the images.
     """
     boxes, scores = read(outputs, torch.cat([*proposals]))
-    counts = [len(one) for one in proposals]
+    counts = [len(proposal) for proposal in proposals]
     parts = zip(boxes.split(counts), scores.split(counts), indices, strict=True)
     return [Candidates(clip(box, size), score, index, size) for box, score, index in parts]
 

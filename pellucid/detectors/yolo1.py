@@ -78,7 +78,7 @@ class YOLO1(OneStage):
     def losses(self, y: Tensor, anchors: Anchors, targets: Sequence[Objects]) -> tuple[Losses, Tensor]:
         """Return the four losses, and the gradient of their weighted sum with respect to y."""
         count = len(y)
-        assigned = [self.assign(anchors, one) for one in targets]
+        assigned = [self.assign(anchors, target) for target in targets]
         matches = positives(assigned, targets, y)
         index = (matches.image, matches.anchor)
         box_outputs = y[..., : 5 * self.boxes].unflatten(2, (self.boxes, 5))  # (N, A, B, 5)

@@ -133,7 +133,7 @@ class YOLO3(OneStage):
     def _assign(self, anchors: Anchors, objects: Objects, predicted: Tensor | None) -> Assignment:
         """Return the assignment of an image, given the predicted boxes (A, 4), or None to ignore no anchor."""
         return assign_best_anchor(
-            anchors.boxes, [torch.tensor(one) for one in self.shapes], anchors.sizes, self.strides,
+            anchors.boxes, [torch.tensor(shape) for shape in self.shapes], anchors.sizes, self.strides,
             objects.boxes.to(anchors.boxes), predicted, MAX_BACKGROUND_IOU, objects.crowd,
         )  # fmt: skip
 

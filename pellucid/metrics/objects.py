@@ -116,7 +116,7 @@ class NME(Metric):
 
     def _add(self, errors: Sequence[Tensor]) -> None:
         """Add the errors of a batch; the sum over the batch is added at once, as `merge` adds it."""
-        self.total += sum(float(one.sum()) for one in errors)
+        self.total += sum(float(error.sum()) for error in errors)
         self.count += sum(map(len, errors))
 
     def compute(self) -> dict[str, Any]:

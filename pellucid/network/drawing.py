@@ -29,7 +29,19 @@ from pellucid.layers import (
 )
 from pellucid.layers.base import Layer, Mode, Trait, pair
 from pellucid.network.summary import describe, shape_text
-from pellucid.report.figures.boxes import APART, GAP, Piece, beside, box, frame, labelled, line, nothing, stack, word
+from pellucid.report.figures.boxes import (
+    BRANCH_SPACE,
+    GAP,
+    Piece,
+    beside,
+    box,
+    frame,
+    labelled,
+    line,
+    nothing,
+    stack,
+    word,
+)
 from pellucid.report.figures.style import BLUE, GREEN, ORANGE, PALE
 from pellucid.sweep import forward
 
@@ -53,7 +65,7 @@ def draw_network(net: Layer, input_shape: Any) -> Figure:
     shapes = _shapes(net, input_shape)
     first = word(f"input  {shape_text(input_shape)}", PALE)
     columns = _columns([first, *_parts(net, shapes)])
-    width = sum(piece.width for piece in columns) + APART * (len(columns) - 1) + 2 * MARGIN
+    width = sum(piece.width for piece in columns) + BRANCH_SPACE * (len(columns) - 1) + 2 * MARGIN
     height = max(piece.height for piece in columns) + 2 * (MARGIN + GAP)
     figure = Figure((width / 72, height / 72))
     plot = figure.add_axes((0, 0, 1, 1))
@@ -64,7 +76,10 @@ def draw_network(net: Layer, input_shape: Any) -> Figure:
     for index, piece in enumerate(columns):
         port, bottom = left + piece.port, top + piece.height
         if index + 1 < len(columns):  # a line down, right to the gap between the columns, up, and into the next column
-            between, following = left + piece.width + APART / 2, left + piece.width + APART + columns[index + 1].port
+            between, following = (
+                left + piece.width + BRANCH_SPACE / 2,
+                left + piece.width + BRANCH_SPACE + columns[index + 1].port,
+            )
             line(
                 plot,
                 [
@@ -77,7 +92,7 @@ def draw_network(net: Layer, input_shape: Any) -> Figure:
                 ],
             )
         piece.draw(plot, left, top)
-        left += piece.width + APART
+        left += piece.width + BRANCH_SPACE
     return figure
 
 
@@ -116,7 +131,7 @@ def _columns(pieces: list[Piece]) -> list[Piece]:
         return [stack(column) for column in columns]
 
     def penalty(columns: list[Piece]) -> float:
-        width, height = sum(column.width + APART for column in columns), max(column.height for column in columns)
+        width, height = sum(column.width + BRANCH_SPACE for column in columns), max(column.height for column in columns)
         empty = 1 - sum(column.height for column in columns) / (height * len(columns))
         return abs(math.log(width / height / ASPECT)) + EMPTY_PENALTY * empty
 

@@ -173,7 +173,7 @@ def new_jobs(
     recipes = [recipe, load_recipe(recipe.recipe.then, shared)] if recipe.recipe.then else [recipe]
     for one in recipes:
         check_trackers(one.train.log)
-    loaded = [load_data(one, data) for one in recipes]
+    loaded = [load_data(recipe, data) for recipe in recipes]
     # All models are built before any folder is made, so that an error leaves no folder behind.
     models = [build_model(one, material.train, data) for one, material in zip(recipes, loaded, strict=True)]
     paths = processes().from_first(lambda: _new_folders(recipes, out))
@@ -183,7 +183,7 @@ def new_jobs(
 
 def _new_folders(recipes: Sequence[Recipe], out: str | os.PathLike[str]) -> list[Path]:
     """Make the run folders of a recipe, and of that for comparison, if there is one."""
-    paths = [next_run(out, one.name) for one in recipes]
+    paths = [next_run(out, recipe.name) for recipe in recipes]
     if len(paths) > 1:
         name_following(paths[0], paths[1])
     for one, path in reversed(list(zip(recipes, paths, strict=True))):

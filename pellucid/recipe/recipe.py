@@ -267,7 +267,7 @@ def _nearest_key(key: str, tables: Mapping[str, Mapping[str, Any]]) -> str:
     """Return a hint such as "; did you mean 'optimizer.lr'?" for an unknown key; "" if no key is similar."""
     table, _, name = key.rpartition(".")
     likely = closest(table, TABLES) if table else None
-    keys = {one: table for table in ([likely] if likely else TABLES) for one in _keys(table, tables[table])}
+    keys = {key: table for table in ([likely] if likely else TABLES) for key in _keys(table, tables[table])}
     close = closest(name, keys, 0.6)
     if key in KINDS:
         return f"; did you mean '{key}.{KINDS[key].key}'?"

@@ -45,7 +45,7 @@ def resume_runs(
             "model.fit(..., run=..., resume=True)"
         )
     paths = processes().from_first(lambda: _prepared(path, data, epochs))
-    return [_resume(one, data, progress) for one in paths]
+    return [_resume(path, data, progress) for path in paths]
 
 
 def interrupted(out: str | os.PathLike[str]) -> Path | None:

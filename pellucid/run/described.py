@@ -67,7 +67,7 @@ def rebuilt(
             if has_objective
             else from_config(about.get("network"), custom),
             *(() if has_objective else (loss_from_config(about.get("loss"), custom),)),
-            metrics=[metric_from_config(one, custom) for one in metrics],
+            metrics=[metric_from_config(metric, custom) for metric in metrics],
             classes=None if about.get("classes") is None else texts(about["classes"]),
             preprocess=of_kind(about.get("preprocess", {}), dict, "preprocess must be an object"),
             precision=precision,
@@ -137,8 +137,10 @@ def feature_stats(preprocess: Mapping[str, Any]) -> FeatureStats | None:
     if "mean" not in preprocess and "std" not in preprocess:
         return None
     lists = [preprocess.get(name) for name in ("mean", "std")]
-    valid = all(isinstance(one, list | tuple) and all(type(v) in (int, float) for v in one) for one in lists)
-    mean, std = (torch.tensor(one, dtype=torch.float32)[:, None, None] if valid else torch.zeros(0) for one in lists)
+    valid = all(isinstance(list_, list | tuple) and all(type(v) in (int, float) for v in list_) for list_ in lists)
+    mean, std = (
+        torch.tensor(list_, dtype=torch.float32)[:, None, None] if valid else torch.zeros(0) for list_ in lists
+    )
     if not valid or not 0 < len(mean) == len(std) or not bool(torch.isfinite(mean).all() and (std > 0).all()):
         raise PellucidError("preprocess: mean and std must be lists of numbers, one per channel, with std above 0")
     return FeatureStats(mean, std)

@@ -87,7 +87,9 @@ def _curves(data: ReportData) -> Section:
     ring = "The ring marks the best validation value." if validated and data.val_data != "test" else ""
     loss = loss_curves(data.history, data.val_data)
     figures = [FigurePart("loss", loss, _ends(data, "loss", "Loss"), ring, "No finite loss was recorded.")]
-    merit = next((one for one in data.merits if any(_known(row, f"val_{one.name}") for row in data.history)), None)
+    merit = next(
+        (merit for merit in data.merits if any(_known(row, f"val_{merit.name}") for row in data.history)), None
+    )
     if merit is None:
         return Section("curves", "Loss", [*notes, FigureRow(figures)], wide=True)
     curves = metric_curves(data.history, data.val_data, *merit)

@@ -42,9 +42,13 @@ def slots(target: Callable[..., Any]) -> dict[str, Slot]:
             for name, one in inspect.signature(target).parameters.items()
         }
     return {
-        one.name: Slot(hints[one.name], one.default if one.default_factory is MISSING else one.default_factory())
-        for one in sorted(dataclasses.fields(target), key=lambda field: field.kw_only is True)  # as in the constructor
-        if one.init
+        field_.name: Slot(
+            hints[field_.name], field_.default if field_.default_factory is MISSING else field_.default_factory()
+        )
+        for field_ in sorted(
+            dataclasses.fields(target), key=lambda field: field.kw_only is True
+        )  # as in the constructor
+        if field_.init
     }
 
 

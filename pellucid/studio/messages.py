@@ -56,7 +56,7 @@ def pack(kind: str, number: int | None, fields: Mapping[str, Any], tensors: Mapp
     table = {name: {"dtype": str(one.dtype), "shape": list(one.shape)} for name, one in arrays.items()}
     header = {"v": VERSION, "kind": kind, "id": number, **plain(fields), "tensors": table}
     text = json.dumps(header, allow_nan=False).encode()
-    return b"".join([len(text).to_bytes(4, "little"), text, *(one.tobytes() for one in arrays.values())])
+    return b"".join([len(text).to_bytes(4, "little"), text, *(array.tobytes() for array in arrays.values())])
 
 
 def read(message: bytes, kinds: Mapping[str, Callable[..., Any]]) -> tuple[str, int, Any]:
@@ -106,7 +106,7 @@ def _tensors(table: Any, body: bytes) -> dict[str, Tensor]:
     """Return the tensors of a message; their sizes must add up to its bytes."""
     if not isinstance(table, dict) or len(table) > MAX_TENSORS:
         raise MessageError(f"tensors must be an object with at most {MAX_TENSORS} entries")
-    found, start = dict[str, Tensor](), 0
+    tensors, start = dict[str, Tensor](), 0
     for name, entry in table.items():
         dtype, shape = (entry.get("dtype"), entry.get("shape")) if isinstance(entry, dict) else (None, None)
         if not isinstance(dtype, str) or dtype not in DTYPES:
@@ -120,10 +120,10 @@ def _tensors(table: Any, body: bytes) -> dict[str, Tensor]:
         array = np.frombuffer(body[start:end], DTYPES[dtype]).reshape(lengths)
         if dtype != "uint8" and not np.isfinite(array).all():
             raise MessageError(f"the tensor {name[:40]!r} contains NaN or infinity")
-        found[name], start = torch.from_numpy(array.copy()), end
+        tensors[name], start = torch.from_numpy(array.copy()), end
     if start != len(body):
         raise MessageError(f"the message has {len(body) - start} bytes after its tensors")
-    return found
+    return tensors
 
 
 def _request(kind: str, target: Callable[..., Any], values: Mapping[str, Any]) -> Any:
@@ -131,13 +131,13 @@ def _request(kind: str, target: Callable[..., Any], values: Mapping[str, Any]) -
     known = slots(target)
     if unknown := [name for name in values if name not in known]:
         raise MessageError(f"{kind} has no field {unknown[0][:40]!r}{nearest(unknown[0][:40], [*known])}")
-    taken = dict[str, Any]()
+    arguments = dict[str, Any]()
     for name, slot in known.items():
         if name not in values:
             if slot.default is MISSING:
                 raise MessageError(f"{kind} lacks the field {name!r}")
             continue
-        fits, taken[name] = convert(values[name], slot.kind, FORM)
+        fits, arguments[name] = convert(values[name], slot.kind, FORM)
         if not fits:
             raise MessageError(f"{kind}: {name} must be {name_of(slot.kind, 'null')}, not {str(values[name])[:40]!r}")
-    return target(**taken)
+    return target(**arguments)

@@ -104,15 +104,15 @@ def of_trace(trace: Trace) -> StudioWidget:
     return StudioWidget(DRAW.title, document(DRAW, state), begin)
 
 
-def of_predictions(found: PredictionList) -> StudioWidget:
+def of_predictions(predictions: PredictionList) -> StudioWidget:
     """Return the view Explain of the first pictures that `Model.predict` was given; PellucidError for other lists."""
-    if found.model is None:
+    if predictions.model is None:
         raise PellucidError("these predictions do not know their model")
-    task = task_of(found.model)
-    with closing(given_pictures(found.given, task.predictor(found.model))) as given:
-        known = (picture for picture in given if picture.file not in found.skipped)
-        pictures = {one.file: task.seen(found.model, one.read()) for one in islice(known, MAX_PICTURES)}
-    return _explained(found.model, pictures)
+    task = task_of(predictions.model)
+    with closing(given_pictures(predictions.given, task.predictor(predictions.model))) as pictures_:
+        read_pictures = (picture for picture in pictures_ if picture.file not in predictions.skipped)
+        pictures = {one.file: task.seen(predictions.model, one.read()) for one in islice(read_pictures, MAX_PICTURES)}
+    return _explained(predictions.model, pictures)
 
 
 def explain(model: Model, x: Any) -> StudioWidget:
@@ -129,16 +129,16 @@ def _explained(model: Model, pictures: Mapping[str, Tensor]) -> StudioWidget:
     return StudioWidget(EXPLAIN.title, document(EXPLAIN, {"fixed": "1"}), begin)
 
 
-def of_history(found: History) -> StudioWidget:
+def of_history(history: History) -> StudioWidget:
     """Return the curves of a training; PellucidError before the end of its first epoch."""
-    if not found.rows:
+    if not history.rows:
         raise PellucidError("history: there is no finished epoch to show yet; fit first")
-    return _record("History", {"rows": found.rows, "layers": found.layers})
+    return _record("History", {"rows": history.rows, "layers": history.layers})
 
 
-def of_diagnosis(found: Diagnosis) -> StudioWidget:
+def of_diagnosis(diagnosis: Diagnosis) -> StudioWidget:
     """Return what the doctor found."""
-    return _record("Doctor", {"rows": [], "layers": [], "diagnosis": found.to_json()})
+    return _record("Doctor", {"rows": [], "layers": [], "diagnosis": diagnosis.to_json()})
 
 
 def _record(title: str, fields: Mapping[str, Any]) -> StudioWidget:

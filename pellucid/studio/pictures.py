@@ -99,16 +99,16 @@ def sample_names() -> dict[str, tuple[str, ...]]:
 @cache
 def sample(name: str) -> Tensor:
     """Return a bundled picture (3, H, W) uint8 by its name."""
-    check_known("no sample", name, [one for names in sample_names().values() for one in names])
+    check_known("no sample", name, [name for names in sample_names().values() for name in names])
     family, _, number = name.partition(" ")
     return channels_first(np.array(FAMILIES[family][1](int(number))))
 
 
 def family_for(model: str, channels: Any) -> str:
     """Return the kind of samples that suits a model: of a shipped one, that on which its command is shown."""
-    shown = [one.name.partition(".")[0] for one in SAMPLES if f" {model} " in f"{one.command} "]
-    known = [one for one in shown if one in FAMILIES]
-    return known[0] if known else "digit" if channels == 1 and "flower" not in shown else "photo"
+    sample_names_ = [sample.name.partition(".")[0] for sample in SAMPLES if f" {model} " in f"{sample.command} "]
+    families = [sample for sample in sample_names_ if sample in FAMILIES]
+    return families[0] if families else "digit" if channels == 1 and "flower" not in sample_names_ else "photo"
 
 
 def as_bytes(picture: Tensor) -> Tensor:

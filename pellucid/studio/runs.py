@@ -60,14 +60,14 @@ class Runs:
 
     def names(self) -> list[str]:
         """Return the names of the runs, the newest first."""
-        found = [path for path in self.folder.glob("*") if (path / "recipe.toml").is_file()]
-        return [path.name for path in sorted(found, key=lambda path: -path.stat().st_mtime_ns)[:MAX_RUNS]]
+        folders = [path for path in self.folder.glob("*") if (path / "recipe.toml").is_file()]
+        return [path.name for path in sorted(folders, key=lambda path: -path.stat().st_mtime_ns)[:MAX_RUNS]]
 
     def path(self, name: str) -> Path:
         """Return the folder of a run."""
-        known = [path.name for path in self.folder.glob("*") if (path / "recipe.toml").is_file()]
-        if name not in known:
-            raise PellucidError(f"no run {shown(name)} in {self.folder}{nearest(name, known)}")
+        names = [path.name for path in self.folder.glob("*") if (path / "recipe.toml").is_file()]
+        if name not in names:
+            raise PellucidError(f"no run {shown(name)} in {self.folder}{nearest(name, names)}")
         return self.folder / name
 
     def data_of(self, path: Path) -> str | None:
@@ -127,15 +127,24 @@ class Runs:
 
     def state(self, path: Path) -> dict[str, Any]:
         """Return where a training is: its status, what it says of itself, and a message about its end."""
-        folder, process, epochs, done = RunFolder(path), process_of(path), epochs_of(path), len(self.history(path))
+        folder, process, epochs, finished_epochs = (
+            RunFolder(path),
+            process_of(path),
+            epochs_of(path),
+            len(self.history(path)),
+        )
         live = read_object(live_file(path)) if process else {}
         message = ""
         if process is not None:
             _touch(path)
-            status = "finishing" if done >= epochs else "starting"
+            status = "finishing" if finished_epochs >= epochs else "starting"
             if live:
                 status = "paused" if live.get("paused") else "running"
-        elif done and read_object(path / "results.json").get("epochs") == done and (path / "report.html").is_file():
+        elif (
+            finished_epochs
+            and read_object(path / "results.json").get("epochs") == finished_epochs
+            and (path / "report.html").is_file()
+        ):
             status = "finished"
         else:
             stopped = StoppedError.read(folder.error)
@@ -151,15 +160,15 @@ class Runs:
         """Return the finished epochs of a run; as of the last call while a line is being written."""
         files = [file for file in (path / "metrics.csv", path / "layers.csv") if file.is_file()]
         stamp = tuple(number for file in files for number in (file.stat().st_mtime_ns, file.stat().st_size))
-        known, found = self._read.get(path, ((), History()))
+        known, history = self._read.get(path, ((), History()))
         if known != stamp:
             try:
-                found = History.read(path) if (path / "metrics.csv").is_file() else History()
-                self._read[path] = (stamp, found)
+                history = History.read(path) if (path / "metrics.csv").is_file() else History()
+                self._read[path] = (stamp, history)
                 self._unreadable.pop(path, None)
             except PellucidError as error:
                 self._unreadable[path] = str(error)
-        return found
+        return history
 
     def examine(self, path: Path, again: bool) -> dict[str, Any]:
         """Return the latest diagnosis of a run, and begin another where that is due; see `Examinations.ask`."""
@@ -185,8 +194,8 @@ def process_of(path: Path) -> Process | None:
 
 def epochs_of(path: Path) -> int:
     """Return the number of epochs that a run's recipe plans; 0 if it cannot be read."""
-    found = recipe_value(path, "train", "epochs")
-    return found if type(found) is int else 0
+    epochs = recipe_value(path, "train", "epochs")
+    return epochs if type(epochs) is int else 0
 
 
 def recipe_value(path: Path, table: str, key: str) -> Any:

@@ -38,8 +38,8 @@ class Session:
         number = None
         try:
             kind, number, request = read(message, REQUESTS)
-            found = self.reply(kind, request)
-            return pack(kind, number, found.fields, found.tensors)
+            reply = self.reply(kind, request)
+            return pack(kind, number, reply.fields, reply.tensors)
         except MessageError as error:
             return pack("error", error.number, {"message": str(error)}, {})
         except PellucidError as error:

@@ -35,9 +35,9 @@ class Library:
         """The names of the offered runs that have weights, except for one that is among the models."""
         if not self._has_runs:
             return ()
-        given = {Path(name).resolve() for name in self.names}
+        given_paths = {Path(name).resolve() for name in self.names}
         paths = [self.runs.path(name) for name in self.runs.names() if name not in self.names]
-        return tuple(path.name for path in paths if path not in given and has_weights(path))
+        return tuple(path.name for path in paths if path not in given_paths and has_weights(path))
 
     def open(self, name: str) -> Model:
         """Return a model, or that of an offered run, which is read each time, as its weights change in training."""

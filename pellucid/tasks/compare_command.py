@@ -57,7 +57,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.recipe.material import is_annotated
 
     folder = check_folder(Path(args.out or f"compare/{Path(args.dataset).stem}"))  # before any work
-    found = _detectors(args) if is_annotated(args.dataset) else _classifiers(args)
+    comparison = _detectors(args) if is_annotated(args.dataset) else _classifiers(args)
     options = {
         "--seed": args.seed or None,
         "--data": args.data,
@@ -67,11 +67,11 @@ def handle(args: argparse.Namespace) -> int:
     }
     words = ["compare", args.dataset, *args.settings, *(["--only", *args.only] if args.only else [])]
     if not args.json:
-        say(*found.lines())
-        say_text(str(found))
-    first, second = found.write(folder, again(words, options, []))
+        say(*comparison.lines())
+        say_text(str(comparison))
+    first, second = comparison.write(folder, again(words, options, []))
     if args.json:
-        emit({**found.to_json(), "files": [str(first), str(second)]})
+        emit({**comparison.to_json(), "files": [str(first), str(second)]})
         return 0
     figures, values = (first, second) if second.suffix == ".json" else (second, first)
     say("", f"wrote {figures} and {values.name}")
@@ -92,9 +92,9 @@ def _classifiers(args: argparse.Namespace) -> "Comparison":
     progress = FilesRead(not args.json)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = compare(args.dataset, args.data, args.seed, args.only, progress)
+        comparison = compare(args.dataset, args.data, args.seed, args.only, progress)
     progress.end()
-    return found
+    return comparison
 
 
 def _detectors(args: argparse.Namespace) -> "Comparison":

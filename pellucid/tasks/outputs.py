@@ -69,10 +69,10 @@ class OutputFiles:
         files = [*map(self.overlay, stems), self.annotations]
         check_outputs([[file] for file in files], sources, lambda existing: complete)
 
-    def write_overlay(self, stem: str, shown: ndarray) -> Path:
+    def write_overlay(self, stem: str, pixels: ndarray) -> Path:
         """Write the overlay of a picture, (H, W, 3) uint8, and return its path."""
         make_folder(self.folder)
-        write_atomically(self.overlay(stem), png(Image.fromarray(shown)))
+        write_atomically(self.overlay(stem), png(Image.fromarray(pixels)))
         return self.overlay(stem)
 
     def write_annotations(self, annotations: Mapping[str, Any]) -> Path:

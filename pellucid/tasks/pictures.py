@@ -156,7 +156,7 @@ def _folder(model: Model, data: str, all_images: bool) -> Dataset:
             folders = [class_of(file, below)] if listed else folders  # as in training
             label = next((folder for folder in reversed(folders) if folder in classes), None)
             if label is None:
-                unmatched = [one for one in files if not {*one.split("/")[:-1]} & {*classes}]
+                unmatched = [file for file in files if not {*file.split("/")[:-1]} & {*classes}]
                 raise _lacking(where, folders[-1], [one.split("/")[-2] for one in unmatched], classes)
             try:
                 picture = _read(model, tree.read(file), where)[0]
@@ -176,11 +176,12 @@ def _folder(model: Model, data: str, all_images: bool) -> Dataset:
 
 def _lacking(where: str, name: str, names: Sequence[str], classes: Sequence[str]) -> PellucidError:
     """Return the error for the classes of a folder that a model lacks; `name` is the first of them, `names` all."""
-    others = [repr(one) for one in dict.fromkeys(names) if one != name]
-    more = f" (it also lacks {', '.join(others):.80})" if others else ""
+    others = [repr(lacking) for lacking in dict.fromkeys(names) if lacking != name]
+    remark = f" (it also lacks {', '.join(others):.80})" if others else ""
     hint = nearest(name, classes) or f"; it has {', '.join(classes):.80}"
     return PellucidError(
-        f"{where} is of class {name!r}, which the model lacks{more}{hint}; rename the folders, or train a model on them"
+        f"{where} is of class {name!r}, which the model lacks{remark}{hint}; rename the folders, or train a "
+        "model on them"
     )
 
 
@@ -192,7 +193,7 @@ def short_digest(digest: bytes) -> str:
 def _listed(model: Model, tree: Tree, files: list[str]) -> list[str]:
     """Return the files with the digests of held-out ones, and write a note if some of these are missing."""
     digests: Any = model.preprocess[HELD_OUT_KEY]
-    if not isinstance(digests, list) or not digests or not all(isinstance(one, str) for one in digests):
+    if not isinstance(digests, list) or not digests or not all(isinstance(digest, str) for digest in digests):
         raise PellucidError(
             f"the model does not list which files of {tree.path} it held out (its {HELD_OUT_KEY} is {digests!s:.40}); "
             "give other pictures with --data"

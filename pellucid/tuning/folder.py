@@ -93,8 +93,8 @@ class TrialRun:
     @property
     def outcome(self) -> Outcome | None:
         """What came of it; None while it is unfinished."""
-        found = _read(self.path / "outcome.json")
-        return None if found is None else Outcome(**found)
+        values = _read(self.path / "outcome.json")
+        return None if values is None else Outcome(**values)
 
     def finish(self, outcome: Outcome) -> None:
         """Write what came of it; the caller holds the claim."""
@@ -147,31 +147,31 @@ class TuningFolder:
                     raise PellucidError(f"{self.path} contains runs, and no sweep; choose another folder by --out")
                 write_atomically(self.definition, _json(plan.to_json()))
                 return plan
-            begun = self.plan()
+            existing = self.plan()
             if any_threads:
-                plan = plan.with_threads(begun.threads)
-            if begun == plan:
-                return begun
-            if not plan.same_but_trials(begun):
-                names = ", ".join(plan.differences(begun))
+                plan = plan.with_threads(existing.threads)
+            if existing == plan:
+                return existing
+            if not plan.same_but_trials(existing):
+                names = ", ".join(plan.differences(existing))
                 raise PellucidError(
                     f"{self.path} contains a sweep with another {names}; choose another folder by --out, or continue "
                     f"that one by pellucid sweep --resume {self.path}"
                 )
-            if plan.trials > begun.trials:
+            if plan.trials > existing.trials:
                 write_atomically(self.definition, _json(plan.to_json()))
                 return plan
-            return begun
+            return existing
 
     def plan(self) -> TuningPlan:
         """Return the plan of the sweep; raises PellucidError for a folder without one."""
         if not self.exists:
             raise PellucidError(f"{self.path} contains no sweep; give the folder that `pellucid sweep` wrote")
-        found = _read(self.definition)
-        if found is None or found.get("format") != FORMAT:
+        values = _read(self.definition)
+        if values is None or values.get("format") != FORMAT:
             raise PellucidError(f"{self.definition} is damaged or of another version; begin a new sweep by --out")
         try:
-            return plan_of(found)
+            return plan_of(values)
         except (KeyError, TypeError, ValueError) as error:
             raise PellucidError(f"{self.definition} is damaged ({error}); begin a new sweep by --out") from error
 
@@ -185,21 +185,21 @@ class TuningFolder:
 
     def settings(self, number: int) -> dict[str, Any] | None:
         """Return the settings of a trial; None if they are not chosen yet."""
-        found = _read(self.trial(number) / "trial.json")
-        return None if found is None else found["settings"]
+        values = _read(self.trial(number) / "trial.json")
+        return None if values is None else values["settings"]
 
     def choose(self, number: int, choose: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """Return the settings of a trial; if they are not chosen yet, choose them, one process at a time."""
-        found = self.settings(number)
-        if found is not None:
-            return found
+        settings = self.settings(number)
+        if settings is not None:
+            return settings
         with self.lock:
-            found = self.settings(number)
-            if found is None:
-                found = dict(choose())
+            settings = self.settings(number)
+            if settings is None:
+                settings = dict(choose())
                 make_folder(self.trial(number))
-                write_atomically(self.trial(number) / "trial.json", _json({"number": number, "settings": found}))
-            return found
+                write_atomically(self.trial(number) / "trial.json", _json({"number": number, "settings": settings}))
+            return settings
 
 
 def outcomes(folder: TuningFolder, plan: TuningPlan, number: int) -> list[Outcome | None]:
@@ -207,9 +207,9 @@ def outcomes(folder: TuningFolder, plan: TuningPlan, number: int) -> list[Outcom
     return [folder.run(number, seed).outcome for seed in plan.seeds]
 
 
-def state_of(found: list[Outcome | None]) -> RunState | None:
+def state_of(run_outcomes: list[Outcome | None]) -> RunState | None:
     """Return the state of a trial: failed or pruned with the first of its runs, complete with the last; else None."""
-    states = [one and one.state for one in found]
+    states = [outcome and outcome.state for outcome in run_outcomes]
     for state in ("failed", "pruned"):
         if state in states:
             return state
@@ -221,24 +221,26 @@ def unfinished(folder: TuningFolder, plan: TuningPlan, done: set[int]) -> Iterat
     for number in range(1, plan.trials + 1):
         if number in done:
             continue
-        found = outcomes(folder, plan, number)
-        if state_of(found) is not None:
+        run_outcomes = outcomes(folder, plan, number)
+        if state_of(run_outcomes) is not None:
             done.add(number)
             continue
-        yield from (folder.run(number, seed) for seed, one in zip(plan.seeds, found, strict=True) if one is None)
+        yield from (
+            folder.run(number, seed) for seed, outcome in zip(plan.seeds, run_outcomes, strict=True) if outcome is None
+        )
 
 
 def _read(file: Path) -> dict[str, Any] | None:
     """Return the JSON object of a file; None if it does not exist."""
     try:
-        found = json.loads(read_regular(file))
+        values = json.loads(read_regular(file))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
         raise PellucidError(f"{file} cannot be read ({error}); remove it, and it is computed again") from error
-    if not isinstance(found, dict):
+    if not isinstance(values, dict):
         raise PellucidError(f"{file} contains no JSON object; remove it, and it is computed again")
-    return found
+    return values
 
 
 def _json(value: Any) -> bytes:

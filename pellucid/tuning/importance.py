@@ -22,12 +22,14 @@ def importances(settings: Sequence[SettingAxis], results: Sequence[float]) -> li
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.inspection import permutation_importance
 
-    columns = [np.log(one.values) if one.log else np.asarray(one.values, dtype=np.float64) for one in settings]
+    columns = [
+        np.log(setting.values) if setting.log else np.asarray(setting.values, dtype=np.float64) for setting in settings
+    ]
     x, y = np.stack(columns, 1), np.asarray(results, dtype=np.float64)
     forest = RandomForestRegressor(TREES, random_state=0).fit(x, y)
     permuted: Any = permutation_importance(forest, x, y, n_repeats=REPEATS, random_state=0)
-    found = permuted.importances_mean.clip(0)
-    if not found.sum() > 0:
+    means = permuted.importances_mean.clip(0)
+    if not means.sum() > 0:
         return []
-    shares = [(one.key, float(share)) for one, share in zip(settings, found / found.sum(), strict=True)]
+    shares = [(one.key, float(share)) for one, share in zip(settings, means / means.sum(), strict=True)]
     return sorted(shares, key=lambda pair: -pair[1])

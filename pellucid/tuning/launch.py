@@ -147,8 +147,8 @@ def _rehearse(plan: TuningPlan, data: str | os.PathLike[str] | None) -> None:
         try:
             build_model(recipe, loaded[1].train, data)
         except PellucidError as error:
-            changed = next((key for key in settings if settings[key] != first[key]), None)
-            raise PellucidError(f"--over {changed}: {error}" if changed else str(error)) from error
+            changed_key = next((key for key in settings if settings[key] != first[key]), None)
+            raise PellucidError(f"--over {changed_key}: {error}" if changed_key else str(error)) from error
 
 
 class _Launcher:
@@ -232,8 +232,8 @@ class _Launcher:
             # A run that crashes its workers fails after MAX_ATTEMPTS; so may as many runs as there are jobs, at once.
             if worker.returncode == USER_ERROR or self.crashes > 2 * MAX_ATTEMPTS * self.jobs:
                 lines = log.read_bytes()[-MAX_LINE:].decode("utf-8", "replace").split("\n")
-                why = next((line for line in reversed(lines) if line.strip()), f"exit code {worker.returncode}")
-                raise PellucidError(f"a worker of {self.folder.path} ended: {why}; see {log}")
+                last_line = next((line for line in reversed(lines) if line.strip()), f"exit code {worker.returncode}")
+                raise PellucidError(f"a worker of {self.folder.path} ended: {last_line}; see {log}")
 
     def _stop(self) -> None:
         """Ask the workers to end, which write checkpoints first, and wait for them; a second Ctrl-C kills them."""

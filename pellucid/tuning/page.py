@@ -71,12 +71,16 @@ def results_page(results: TuningResult, shares: Sequence[tuple[str, float]]) -> 
     counts = {state: count for state, count in results.counts.items() if count or state == "complete"}
     tiles = [(f"best {merit.label}", value_text(merit, best and best.value))]
     tiles += [(state, f"{count:,}") for state, count in counts.items()]
-    how = {"grid": "every combination", "random": "random settings", "tpe": "settings chosen by Optuna's TPE sampler"}
+    search_text = {
+        "grid": "every combination",
+        "random": "random settings",
+        "tpe": "settings chosen by Optuna's TPE sampler",
+    }
     seeds = f", each with {plural(len(plan.seeds), 'seed')}" if len(plan.seeds) > 1 else ""
     direction = "lower" if results.lower else "higher"
     about = (
-        f"{plural(plan.trials, 'trial')} of {plan.name}{seeds}: {how[plan.sampler]}. Compared by {merit.label} on the "
-        f"validation images, {direction} is better."
+        f"{plural(plan.trials, 'trial')} of {plan.name}{seeds}: {search_text[plan.sampler]}. Compared by {merit.label} on "
+        f"the validation images, {direction} is better."
     )
     sections = [
         Section("best", "Best settings", _best(results, merit), wide=True),
@@ -87,8 +91,8 @@ def results_page(results: TuningResult, shares: Sequence[tuple[str, float]]) -> 
     ]
     failed = [f"Trial {trial.number}: {trial.error}" for trial in results.trials if trial.error]
     if failed:
-        shown = Bullets(failed[:20], failed[20:], f"{len(failed) - 20} more")
-        sections.append(Section("failed", "What failed", [shown], wide=True))
+        failures = Bullets(failed[:20], failed[20:], f"{len(failed) - 20} more")
+        sections.append(Section("failed", "What failed", [failures], wide=True))
     sections.append(Section("sweep", "The sweep", [_facts(results)], wide=True))
     return Page(f"Sweep of {plan.name}", sections, about=about, results=tiles)
 
@@ -98,11 +102,11 @@ def _best(results: TuningResult, merit: Merit) -> list[SectionPart]:
     if best is None:
         return [Missing("No trial is complete yet.")]
     run = best.runs[0]
-    tests = [(one.seed, one.results.get(merit.name)) for one in best.runs]
+    tests = [(run.seed, run.results.get(merit.name)) for run in best.runs]
     on_test = ", ".join(f"seed {seed}: {value_text(merit, value)}" for seed, value in tests if value is not None)
     rows = [(key, toml_value(value)) for key, value in best.settings.items()]
     parts: list[SectionPart] = [
-        f"Trial {best.number}: {_spread(merit, best)} on validation images"
+        f"Trial {best.number}: {_range_text(merit, best)} on validation images"
         + (f"; on the test images, {on_test}." if on_test else "."),
         *([TablePart("", ("setting", "value"), rows, (), wrap=True)] if rows else []),
         CodeBlock(command_of(results, best, run)),
@@ -110,7 +114,7 @@ def _best(results: TuningResult, merit: Merit) -> list[SectionPart]:
     return parts
 
 
-def _spread(merit: Merit, trial: Tuned) -> str:
+def _range_text(merit: Merit, trial: Tuned) -> str:
     """Return the mean of a trial and its range over seeds as text."""
     values = trial.values
     text = f"{merit.label} {value_text(merit, trial.value)}"
@@ -143,20 +147,20 @@ def _label(merit: Merit) -> str:
 def _settings(results: TuningResult) -> tuple[list[SettingAxis], list[float]]:
     """Return the settings that differ, and the results, of the complete trials."""
     complete = [trial for trial in results.trials if trial.value is not None]
-    found: list[SettingAxis] = []
+    axes: list[SettingAxis] = []
     for key, values in results.plan.space.items():
         given = [trial.settings[key] for trial in complete]
         texts = [toml_value(value) for value in given]
         if len(set(texts)) < 2:
             continue
         if isinstance(values, ValueRange):
-            found.append(SettingAxis(key, given, log=values.log))
+            axes.append(SettingAxis(key, given, log=values.log))
         elif all(type(value) in (int, float) for value in given):
-            found.append(SettingAxis(key, given, log=_is_log(given)))
+            axes.append(SettingAxis(key, given, log=_is_log(given)))
         else:
             names = [toml_value(value).strip('"') for value in values.values] if isinstance(values, ValueList) else []
-            found.append(SettingAxis(key, [values.values.index(value) for value in given], names))
-    return found, [trial.value for trial in complete if trial.value is not None]
+            axes.append(SettingAxis(key, [values.values.index(value) for value in given], names))
+    return axes, [trial.value for trial in complete if trial.value is not None]
 
 
 def _is_log(values: Sequence[float]) -> bool:
@@ -172,9 +176,11 @@ def _by_setting(results: TuningResult, merit: Merit) -> list[SectionPart]:
     values = [scale * value for value in values]
     best = values.index(min(values) if results.lower else max(values))
     label = _label(merit)
-    each = slices(settings, values, best, label)
+    figure = slices(settings, values, best, label)
     parts: list[SectionPart] = [
-        FigurePart("slices", each, f"{merit.label} against each setting", "Each complete trial; the ring is the best.")
+        FigurePart(
+            "slices", figure, f"{merit.label} against each setting", "Each complete trial; the ring is the best."
+        )
     ]
     if len(settings) > 1:
         caption = "Each complete trial is a line through its settings to its result; the better, the redder."
@@ -198,25 +204,25 @@ def _trials(results: TuningResult, merit: Merit) -> list[SectionPart]:
     keys = [*results.plan.space]
     ranked = results.ranked
     others = [trial for trial in results.trials if trial.value is None]
-    shown = [*ranked, *others][:MAX_ROWS]
-    if not shown:
+    listed = [*ranked, *others][:MAX_ROWS]
+    if not listed:
         return [Missing("No trial has begun.")]
     has_seeds = len(results.plan.seeds) > 1
     head = ["trial", merit.label, *(("worst", "best") if has_seeds else ()), *keys, "state", "epochs", "run"]
     rows: list[list[str]] = []
-    for trial in shown:
+    for trial in listed:
         ends = sorted(trial.values, reverse=results.lower) if has_seeds else []
-        spread = [value_text(merit, ends[0]), value_text(merit, ends[-1])] if ends else ["-", "-"]
+        range_texts = [value_text(merit, ends[0]), value_text(merit, ends[-1])] if ends else ["-", "-"]
         runs = [run for run in trial.runs if run.outcome is not None] or trial.runs
         rows.append([
-            f"{trial.number}", value_text(merit, trial.value), *(spread if has_seeds else ()),
+            f"{trial.number}", value_text(merit, trial.value), *(range_texts if has_seeds else ()),
             *(toml_value(trial.settings[key]).strip('"') for key in keys),
             trial.state or "unfinished", ", ".join(f"{len(run.rows)}" for run in runs),
             os.path.relpath(runs[0].path.parent if has_seeds else runs[0].path, results.folder.path),
         ])  # fmt: skip
     right = range(1, len(head) - 3)
-    more = len(ranked) + len(others) - len(shown)
-    caption = "The best first." + (f" {more:,} more are in sweep.json." if more else "")
+    unlisted = len(ranked) + len(others) - len(listed)
+    caption = "The best first." + (f" {unlisted:,} more are in sweep.json." if unlisted else "")
     return [TablePart(caption, head, rows, right)]
 
 

@@ -77,10 +77,10 @@ class TuningPlan:
 
     def command(self, settings: Mapping[str, Any], seed: int) -> list[str]:
         """Return the words of the command that trains a run again, in a run folder of its own; [] without `words`."""
-        given = {word.partition("=")[0]: word for word in self.words}
-        own = {**settings, "recipe.seed": seed, "recipe.threads": self.threads}
-        given.update({key: f"{key}={_written(value)}" for key, value in own.items()})
-        return ["train", *given.values()] if self.words else []
+        words_by_key = {word.partition("=")[0]: word for word in self.words}
+        trial_settings = {**settings, "recipe.seed": seed, "recipe.threads": self.threads}
+        words_by_key.update({key: f"{key}={_written(value)}" for key, value in trial_settings.items()})
+        return ["train", *words_by_key.values()] if self.words else []
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON values."""

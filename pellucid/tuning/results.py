@@ -37,17 +37,21 @@ class TunedRun:
     def results(self) -> dict[str, Any]:
         """The results on the test images; {} if there are none."""
         try:
-            found = json.loads((self.path / "results.json").read_bytes())
+            values = json.loads((self.path / "results.json").read_bytes())
         except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return values if isinstance(values, dict) else {}
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the history as JSON values."""
-        found = self.outcome
+        outcome = self.outcome
         return {
-            **{"seed": self.seed, "run": str(self.path), "state": None if found is None else found.state},
-            **{"value": found and found.value, "epoch": found and found.epoch, "error": found and found.error},
+            **{"seed": self.seed, "run": str(self.path), "state": None if outcome is None else outcome.state},
+            **{
+                "value": outcome and outcome.value,
+                "epoch": outcome and outcome.epoch,
+                "error": outcome and outcome.error,
+            },
             "test": self.results,
         }
 
@@ -69,7 +73,11 @@ class Tuned:
     def values(self) -> list[float]:
         """The values of its complete runs."""
         found = [run.outcome for run in self.runs]
-        return [one.value for one in found if one is not None and one.state == "complete" and one.value is not None]
+        return [
+            outcome.value
+            for outcome in found
+            if outcome is not None and outcome.state == "complete" and outcome.value is not None
+        ]
 
     @property
     def value(self) -> float | None:
@@ -81,7 +89,7 @@ class Tuned:
     def error(self) -> str:
         """The line of the first run that failed, or ""."""
         found = (run.outcome for run in self.runs)
-        return next((one.error for one in found if one is not None and one.error), "")
+        return next((outcome.error for outcome in found if outcome is not None and outcome.error), "")
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON values."""
@@ -110,7 +118,7 @@ class TuningResult:
     def figure(self) -> Outcome | None:
         """An outcome with the column that is compared, and its direction; None before the first result."""
         found = (run.outcome for trial in self.trials for run in trial.runs)
-        return next((one for one in found if one is not None and one.figure), None)
+        return next((outcome for outcome in found if outcome is not None and outcome.figure), None)
 
     @property
     def lower(self) -> bool:
@@ -173,12 +181,12 @@ def outcome_of(run: TrialRun, merits: Sequence[Merit], monitor: str, pruned: boo
     """
     rows = History.read(run.path).rows
     figure, lower = figure_of(rows[-1], merits)
-    kept = _kept(rows, monitor)
-    value = kept.get(figure)
+    best_row = _best_row(rows, monitor)
+    value = best_row.get(figure)
     if value is None:
         error = f"it recorded no finite {figure}" if figure else "it recorded no figure on validation images"
         return Outcome("failed", figure, lower, error=error)
-    return Outcome("pruned" if pruned else "complete", figure, lower, value, kept["epoch"])
+    return Outcome("pruned" if pruned else "complete", figure, lower, value, best_row["epoch"])
 
 
 def figure_of(row: Mapping[str, Any], merits: Sequence[Merit]) -> tuple[str, bool]:
@@ -187,7 +195,7 @@ def figure_of(row: Mapping[str, Any], merits: Sequence[Merit]) -> tuple[str, boo
     return ("", False) if found is None else (f"val_{found.name}", found.is_error)
 
 
-def _kept(rows: Sequence[Mapping[str, Any]], monitor: str) -> Mapping[str, Any]:
+def _best_row(rows: Sequence[Mapping[str, Any]], monitor: str) -> Mapping[str, Any]:
     """Return the row of the epoch whose weights a run kept: the first with the best value of `monitor`."""
     column = "val_accuracy" if monitor == "auto" and "val_accuracy" in rows[-1] else monitor.replace("auto", "val_loss")
     sign = 1 if column.endswith("loss") else -1

@@ -75,8 +75,8 @@ class MedianRule:
         from optuna.trial import TrialState
 
         figure, lower = figure_of(rows[-1], merits)
-        own = by_epoch(rows, figure)
-        if rows[-1]["epoch"] not in own:
+        own_values = by_epoch(rows, figure)
+        if rows[-1]["epoch"] not in own_values:
             return False
         self._read(figure)
         with _quiet():
@@ -84,7 +84,7 @@ class MedianRule:
             for values in self.known.values():
                 if values:
                     study.add_trial(_curve(values, TrialState.COMPLETE))
-            return MedianPruner().prune(study, _curve(own, TrialState.RUNNING))
+            return MedianPruner().prune(study, _curve(own_values, TrialState.RUNNING))
 
     def _read(self, figure: str) -> None:
         """Read the histories of runs that have become complete, at most once in REFRESH seconds."""

@@ -107,22 +107,22 @@ def _parameters(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options as submitit's parameters; raises PellucidError for invalid ones."""
     for name in options:
         check_known("--slurm: no option", name, OPTIONS)
-    found: dict[str, Any] = {"timeout_min": _minutes(str(options.get("time", DEFAULT_TIME)))}
+    parameters: dict[str, Any] = {"timeout_min": _minutes(str(options.get("time", DEFAULT_TIME)))}
     processors(options)
     if "gpus" in options:
-        found["gpus_per_node"] = _count(options, "gpus")
+        parameters["gpus_per_node"] = _count(options, "gpus")
     if "memory" in options:
-        found["slurm_mem"] = str(options["memory"])
+        parameters["slurm_mem"] = str(options["memory"])
     if "partition" in options:
-        found["slurm_partition"] = str(options["partition"])
-    return found
+        parameters["slurm_partition"] = str(options["partition"])
+    return parameters
 
 
 def _minutes(text: str) -> int:
     """Return a time limit in minutes."""
-    found = next(filter(None, (form(text) for form in _TIMES)), None)
-    given = {} if found is None else {name: int(value) for name, value in found.groupdict().items() if value}
-    days, hours, minutes, seconds = (given.get(name, 0) for name in ("days", "hours", "minutes", "seconds"))
+    match = next(filter(None, (form(text) for form in _TIMES)), None)
+    groups = {} if match is None else {name: int(value) for name, value in match.groupdict().items() if value}
+    days, hours, minutes, seconds = (groups.get(name, 0) for name in ("days", "hours", "minutes", "seconds"))
     total = ((days * 24 + hours) * 60 + minutes) + seconds / 60
     if not total:
         raise PellucidError(f"--slurm: time={text} is no time; write minutes, or 12:00:00, or 2-00:00:00 for two days")

@@ -115,9 +115,9 @@ def read_values(given: Any, where: str) -> Values:
     if isinstance(given, ValueList | ValueRange):
         return given
     if isinstance(given, str):
-        found = _RANGE(given.strip())
-        if found is not None:
-            low, high, log, count = found.groups()
+        range_match = _RANGE(given.strip())
+        if range_match is not None:
+            low, high, log, count = range_match.groups()
             return _read_range(low, high, log, count, where)
         parts = [part.strip() for part in _split(given)]
         if not all(parts):
@@ -142,10 +142,10 @@ def for_kind(values: Values, accepted: Any, where: str) -> Values:
         return values
     if not is_number(accepted):
         raise PellucidError(f"{where} takes no numbers, so no range; give a list, {where.rpartition(' ')[2]}=a,b")
-    whole = type(accepted) is int
-    if whole and not (values.low == int(values.low) and values.high == int(values.high)):
+    is_integer = type(accepted) is int
+    if is_integer and not (values.low == int(values.low) and values.high == int(values.high)):
         raise PellucidError(f"{where} takes whole numbers; give whole numbers as the ends of its range")
-    if not whole:
+    if not is_integer:
         return replace(values, low=float(values.low), high=float(values.high), whole=False)
     return replace(values, low=int(values.low), high=int(values.high), whole=True)
 

@@ -144,8 +144,8 @@ class _Passes:
         values = [value for losses, _ in self.turns for value in losses.values()]
         if not all(bool(value.isfinite()) for value in values):
             raise PellucidError(
-                f"verify: a loss of this batch is not finite: {', '.join(f'{float(one):g}' for one in values)}; check "
-                "the inputs and weights"
+                f"verify: a loss of this batch is not finite: {', '.join(f'{float(value):g}' for value in values)}; "
+                "check the inputs and weights"
             )
         self._nudged: dict[float, dict[GradientKey, _Comparison]] = {}
 

@@ -41,11 +41,11 @@ class MismatchError(PellucidError):
     def __init__(self, source: str | os.PathLike[str], mismatches: tuple[Mismatch, ...]) -> None:
         rest = len(mismatches) - _MAX_LISTED
         more = f"; and {rest} more, which --debug lists" if rest > 0 else ""
-        listed = "; ".join(str(each) for each in mismatches[:_MAX_LISTED]) + more
+        listed = "; ".join(str(mismatch) for mismatch in mismatches[:_MAX_LISTED]) + more
         super().__init__(f"{os.fspath(source)} does not fit the network: {listed}; give the file of this network")
         self.mismatches = mismatches
-        for each in mismatches[_MAX_LISTED:]:
-            self.add_note(str(each))  # shown in tracebacks, and therefore by --debug
+        for mismatch in mismatches[_MAX_LISTED:]:
+            self.add_note(str(mismatch))  # shown in tracebacks, and therefore by --debug
 
 
 def match(expected: "Mapping[str, Tensor]", found: "Mapping[str, Tensor]") -> list[Mismatch]:

@@ -12,7 +12,7 @@ from matplotlib.patches import FancyBboxPatch
 from pellucid.report.figures.style import INK, PALE
 
 GAP = 9.0  # space between stacked pieces, and inside a frame
-APART = 14.0  # space between branches
+BRANCH_SPACE = 14.0  # space between branches
 TITLE_SIZE, TEXT_SIZE = 7.5, 6.5  # font sizes
 CHARACTER_WIDTH = 0.6  # average width of a character, as a fraction of the font size
 
@@ -97,7 +97,7 @@ def stack(pieces: Sequence[Piece], tied: Sequence[bool] | None = None) -> Piece:
 
 def beside(branches: Sequence[Piece], merge: Piece | None) -> Piece:
     """Return branches side by side, with lines from a common input, and to the merge if there is one."""
-    inner = sum(piece.width for piece in branches) + APART * (len(branches) - 1)
+    inner = sum(piece.width for piece in branches) + BRANCH_SPACE * (len(branches) - 1)
     branch_height = max(piece.height for piece in branches)
     extra_height = GAP + (0 if merge is None else GAP / 2 + merge.height)
     width = max(inner, 0 if merge is None else merge.width)
@@ -111,7 +111,7 @@ def beside(branches: Sequence[Piece], merge: Piece | None) -> Piece:
             if merge is not None:
                 end = top + GAP + branch_height + GAP / 2
                 line(plot, [(port, top + GAP + piece.height), (port, end), (middle, end)])
-            x += piece.width + APART
+            x += piece.width + BRANCH_SPACE
         if merge is not None:
             merge_top = top + GAP + branch_height + GAP
             line(plot, [(middle, merge_top - GAP / 2), (middle, merge_top)])

@@ -10,13 +10,16 @@ from matplotlib.patches import Circle, FancyBboxPatch
 from pellucid.report.figures.heat import bar, scale
 from pellucid.report.figures.style import BLUE, GREEN, INK, PALE, SMALL, TEXT, WIDE, Plot
 
-Place = tuple[float, float]
+Position = tuple[float, float]
 UNIT = 0.85  # inches between two rows of a circuit
 HALF = 0.29  # half of the width of a box, as a fraction of the distance between two columns
 
 
 def circuit(
-    places: Mapping[str, Place], labels: Mapping[str, str], values: Mapping[str, str], wires: Sequence[tuple[str, str]]
+    places: Mapping[str, Position],
+    labels: Mapping[str, str],
+    values: Mapping[str, str],
+    wires: Sequence[tuple[str, str]],
 ) -> Plot:
     """Draw boxes at their places (column, row), each with a label and its value below, and wires from left to right.
 
@@ -58,19 +61,19 @@ def neurons(layers: Sequence[Sequence[str]], gradients: Sequence[Any], names: Se
     plot.set_axis_off()
     plot.set_aspect("equal")
     norm, shades = scale(np.concatenate([np.ravel(gradient) for gradient in gradients]), signed=True)
-    places = [[(2.1 * k, row - (len(layer) - 1) / 2) for row in range(len(layer))] for k, layer in enumerate(layers)]
-    for below, above, gradient in zip(places, places[1:], gradients, strict=False):
+    positions = [[(2.1 * k, row - (len(layer) - 1) / 2) for row in range(len(layer))] for k, layer in enumerate(layers)]
+    for below, above, gradient in zip(positions, positions[1:], gradients, strict=False):
         for i, (x1, y1) in enumerate(above):
             for j, (x0, y0) in enumerate(below):
                 value = float(gradient[i][j])
                 width = 1 + 4 * abs(value) / norm.vmax if norm.vmax else 1
                 plot.plot([x0, x1], [y0, y1], color=PALE, linewidth=width + 1, zorder=1)
                 plot.plot([x0, x1], [y0, y1], color=shades(norm(value)), linewidth=width, zorder=1)
-    for layer, texts, name in zip(places, layers, names, strict=True):
+    for layer, texts, name in zip(positions, layers, names, strict=True):
         plot.text(layer[0][0], -tallest / 2 - 0.12, name, ha="center", va="center", color=INK, fontsize=TEXT)
         for (x, y), text in zip(layer, texts, strict=True):
             _neuron(plot, x, y, text)
-    plot.set_xlim(-0.6, places[-1][0][0] + 0.6)
+    plot.set_xlim(-0.6, positions[-1][0][0] + 0.6)
     plot.set_ylim(tallest / 2, -tallest / 2 - 0.3)
     from matplotlib.cm import ScalarMappable
 

@@ -114,8 +114,8 @@ def ranking(title: str, dots: Sequence[Dot], colours: Sequence[str] = (), logari
         plot.xaxis.set_minor_formatter(NullFormatter())
     else:
         plot.xaxis.set_major_locator(MaxNLocator(nbins=5))
-        room = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
-        plot.set_xlim(low - room, high + room)
+        margin = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
+        plot.set_xlim(low - margin, high + margin)
     light_grid(plot)
     plot.spines["left"].set_visible(False)
     figure.text(0.01, 1 - 0.06 / figure.get_figheight(), title, color=INK, fontsize=TEXT + 0.5, va="top", weight="bold")

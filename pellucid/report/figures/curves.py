@@ -74,8 +74,8 @@ def metric_curves(
         return None
     values = _all(scaled, (train, val))
     low, high = float(values.min()), float(values.max())
-    room = max((high - low) * 0.08, 0.05)
-    plot.set_ylim(max(low - room, 0), min(high + room, 100.2) if unit == "%" else high + room)
+    margin = max((high - low) * 0.08, 0.05)
+    plot.set_ylim(max(low - margin, 0), min(high + margin, 100.2) if unit == "%" else high + margin)
     label_ends(plot, ends)
     return figure
 
@@ -124,8 +124,8 @@ def range_curve(rates: Sequence[float], losses: Sequence[float], suggestion: flo
         loss = losses[list(rates).index(rate)]
         plot.plot([rate], [loss], marker="o", markersize=6, color=colour)
         ends.append(End(rate, loss, f"{text}: {rate:.2g}", colour))
-    room = max(losses) - min(losses) or 1.0
-    top = min(max(losses), losses[0] + room / 2)  # a diverging loss would flatten the part that matters
+    margin = max(losses) - min(losses) or 1.0
+    top = min(max(losses), losses[0] + margin / 2)  # a diverging loss would flatten the part that matters
     plot.set_ylim(min(losses) - 0.05 * (top - min(losses) or 1.0), top + 0.1 * (top - min(losses) or 1.0))
     label_ends(plot, ends)
     return figure

@@ -113,8 +113,8 @@ def score_maps(image: Any, maps: Sequence[Any], names: Sequence[str], cell: Cell
     """
     height, width = image.shape[1:]
     side = min((WIDE - BAR - GAP) / (len(maps) + 1) - GAP, LARGE / 2)
-    tall = min(side * height / width, 2 * side)
-    figure, plots = panels(len(maps) + 1, len(maps) + 1, side, tall, GAP, NAME, right=BAR)
+    plot_height = min(side * height / width, 2 * side)
+    figure, plots = panels(len(maps) + 1, len(maps) + 1, side, plot_height, GAP, NAME, right=BAR)
     mark(plots[0], image, Marks(np.asarray(box)[None], [0], colours=[ORANGE]), 1)
     plots[0].set_title("input", fontsize=SMALL, color=INK, pad=3)
     norm, colours = scale(np.concatenate([np.asarray(scores).ravel() for scores in maps]), signed=False)
@@ -129,7 +129,7 @@ def score_maps(image: Any, maps: Sequence[Any], names: Sequence[str], cell: Cell
             )
         if level == len(maps) - 1:
             left = (len(maps) + 1) * (side + GAP) + 0.1
-            bar(figure, shown, (left, GAP, 0.1, tall))
+            bar(figure, shown, (left, GAP, 0.1, plot_height))
     return figure
 
 

@@ -115,15 +115,15 @@ def overlay(picture: Any, numbers: Any, norm: Normalize, colours: Any) -> Any:
     return (1 - opacity) * grey + opacity * colours(norm(resized))[..., :3]
 
 
-def bar(figure: Figure, shown: ScalarMappable, bounds: tuple[float, float, float, float]) -> None:
-    """Draw the colour bar of `shown` at (left, bottom, width, height) in inches, with values at its ends and middle."""
+def bar(figure: Figure, image: ScalarMappable, bounds: tuple[float, float, float, float]) -> None:
+    """Draw the colour bar of `image` at (left, bottom, width, height) in inches, with values at its ends and middle."""
     wide, high = figure.get_size_inches()
     left, bottom, width, height = bounds
-    tall = min(height, 2.2)
-    axes = figure.add_axes((left / wide, (bottom + (height - tall) / 2) / high, width / wide, tall / high))
-    low, top = shown.get_clim()
+    bar_height = min(height, 2.2)
+    axes = figure.add_axes((left / wide, (bottom + (height - bar_height) / 2) / high, width / wide, bar_height / high))
+    low, top = image.get_clim()
     middle = 0.0 if low < 0 < top else (low + top) / 2
-    figure.colorbar(shown, cax=axes, ticks=[low, middle, top], format=lambda value, _: f"{value:.3g}")
+    figure.colorbar(image, cax=axes, ticks=[low, middle, top], format=lambda value, _: f"{value:.3g}")
     axes.tick_params(labelsize=SMALL - 1, colors=INK, length=2, pad=2)
     axes.spines["outline"].set_linewidth(0.4)
 
@@ -159,8 +159,8 @@ def places(score: Any, predicted: Any, classes: Sequence[str], title: str = "sco
     figure = Figure((2 * SIDE + 3 * GAP + BAR + 1.2, TOP + height + GAP))
     plots = [picture_axes(figure, left, GAP, SIDE, height) for left in (GAP, 2 * GAP + SIDE + BAR)]
     norm, _ = scale(numbers, signed=False)
-    shown = plots[0].imshow(numbers, norm=norm, cmap=SEQUENTIAL, interpolation="none")
-    bar(figure, shown, (SIDE + GAP + 0.06, GAP, 0.1, height))
+    image = plots[0].imshow(numbers, norm=norm, cmap=SEQUENTIAL, interpolation="none")
+    bar(figure, image, (SIDE + GAP + 0.06, GAP, 0.1, height))
     present, counts = np.unique(labels, return_counts=True)
     frequent = sorted(present[np.argsort(-counts, kind="stable")][:MAX_CLASSES].tolist())
     colours = [SEQUENTIAL(k / max(len(frequent) - 1, 1)) for k in range(len(frequent))] + [(0.6, 0.6, 0.6, 1.0)]
@@ -185,7 +185,7 @@ def matrix(values: Any, rows: Sequence[str], columns: Sequence[str], title: str 
     width, height = cell[0] * len(columns), cell[1] * len(rows)
     figure = Plot((left + width + BAR, height + 2 * line + 0.1))
     plot = picture_axes(figure, left, 0.1, width, height)
-    shown = plot.imshow(numbers, norm=norm, cmap=colours, interpolation="none", aspect="auto")
+    image = plot.imshow(numbers, norm=norm, cmap=colours, interpolation="none", aspect="auto")
     for (row, column), number in np.ndenumerate(numbers):
         dark = abs(norm(number) - 0.5) > 0.3
         shade = "white" if dark else INK
@@ -194,5 +194,5 @@ def matrix(values: Any, rows: Sequence[str], columns: Sequence[str], title: str 
     plot.set_xticks(range(len(columns)), columns, fontsize=SMALL)
     plot.tick_params(length=0, labeltop=True, labelbottom=False)
     plot.set_title(title, fontsize=TEXT, color=INK, pad=4)
-    bar(figure, shown, (left + width + 0.1, 0.1, 0.1, height))
+    bar(figure, image, (left + width + 0.1, 0.1, 0.1, height))
     return figure

@@ -87,12 +87,12 @@ def sheet_of_objects(
     """Draw several images (1 or 3, H, W), with values 0..1, their marks and names, and a legend of the classes."""
     columns = min(COLUMNS, len(images))
     side = (WIDE - GAP * (columns + 1)) / columns
-    tall = side * float(np.median([image.shape[1] / image.shape[2] for image in images]))
+    row_height = side * float(np.median([image.shape[1] / image.shape[2] for image in images]))
     per_row, legend = 8, [*classes[:MAX_NAMES]] if all(objects.masks is None for objects in marks) else []
     if legend and len(classes) > MAX_NAMES:
         legend[-1] = f"{len(classes) - MAX_NAMES + 1:,} more"
     foot = 0.24 * -(-len(legend) // per_row) + 0.1
-    figure, plots = panels(len(images), columns, side, tall, GAP, NAME, foot=foot)
+    figure, plots = panels(len(images), columns, side, row_height, GAP, NAME, foot=foot)
     for plot, image, objects, name in zip(plots, images, marks, names, strict=True):
         mark(plot, image, objects, len(classes))
         for spine in plot.spines.values():

@@ -54,12 +54,12 @@ def object_overlay(
 
 def _with_masks(image: Any, boxes: Any, masks: Any, colours: Sequence[tuple[int, ...]]) -> NDArray[np.uint8]:
     """Return the image (H, W, 3) blended with the colours of the masks, within their boxes."""
-    shown = np.array(image)
+    pixels = np.array(image)
     for (x0, y0, x1, y1), mask, colour in zip(boxes, masks, colours, strict=False):
         part = (slice(max(int(y0), 0), int(np.ceil(y1))), slice(max(int(x0), 0), int(np.ceil(x1))))
-        mixed = shown[part] * (1 - OPAQUE) + np.array(colour) * OPAQUE
-        shown[part] = np.where(mask[part][..., None], mixed.round().astype(np.uint8), shown[part])
-    return shown
+        mixed = pixels[part] * (1 - OPAQUE) + np.array(colour) * OPAQUE
+        pixels[part] = np.where(mask[part][..., None], mixed.round().astype(np.uint8), pixels[part])
+    return pixels
 
 
 def _write(
@@ -76,8 +76,8 @@ def _write(
     x = min(max(box[0], 0), max(size[0] - width, 0))
     y = box[1] - height if box[1] >= height else box[1]
     draw.rectangle((x, y, x + width, y + height), fill=colour)
-    light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 150  # luma of ITU-R BT.601
-    draw.text((x + 2 - left, y + 2 - top), text, fill=(0, 0, 0) if light else (255, 255, 255), font=font)
+    is_light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 150  # luma of ITU-R BT.601
+    draw.text((x + 2 - left, y + 2 - top), text, fill=(0, 0, 0) if is_light else (255, 255, 255), font=font)
 
 
 def keypoint_overlay(image: Any, points: Any) -> NDArray[np.uint8]:

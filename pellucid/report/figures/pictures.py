@@ -42,24 +42,24 @@ def sheet(
         raise PellucidError(f"sheet: maps have shape {numbers.shape}; give at least one map (maps, H, W)")
     if not np.isfinite(numbers).all():
         raise PellucidError("sheet: maps contain NaN or infinity; give finite values")
-    shown = numbers[:most]
-    across = columns or min(len(shown), max(1, math.ceil(math.sqrt(2 * len(shown)))))
+    drawn = numbers[:most]
+    across = columns or min(len(drawn), max(1, math.ceil(math.sqrt(2 * len(drawn)))))
     side = min(largest, (WIDE - BAR - GAP * (across + 1)) / across)
-    height = side * shown.shape[1] / shown.shape[2]
+    height = side * drawn.shape[1] / drawn.shape[2]
     heading = f"{title}, {most} of {len(numbers)}" if len(numbers) > most else title
     used = across * (side + GAP) + GAP
     right = max(BAR, 0.085 * len(heading) + 2 * GAP - used)
     cell = (NAME if names else 0.0) + height + GAP
-    wide, high = used + right, TOP + math.ceil(len(shown) / across) * cell
+    wide, high = used + right, TOP + math.ceil(len(drawn) / across) * cell
     figure = Plot((wide, high))
     figure.suppressComposite = True  # each map keeps its own pixels
     # One plot in inches for all of them: a plot for each takes most of the time of a page with hundreds.
     plot = figure.add_axes((0, 0, 1, 1))
     plot.set_axis_off()
-    signed = bool((shown < 0).any()) if signed is None else signed
-    norm, colours = scale(shown, signed)
+    signed = bool((drawn < 0).any()) if signed is None else signed
+    norm, colours = scale(drawn, signed)
     artists: list[AxesImage] = []
-    for k, map_ in enumerate(shown):
+    for k, map_ in enumerate(drawn):
         left, bottom = GAP + k % across * (side + GAP), high - TOP - (k // across + 1) * cell + GAP
         where = (left, left + side, bottom, bottom + height)
         artists.append(plot.imshow(map_, norm=norm, cmap=colours, interpolation="none", extent=where, aspect="auto"))
@@ -86,10 +86,10 @@ def filters(weight: Any, title: str = "", most: int = 16) -> Figure:
     if channels == 1:
         return sheet(numbers[:, 0], title, signed=True, most=64, largest=0.7)
     across = min(channels, 16)
-    shown = numbers[:most, :across].reshape(-1, *numbers.shape[2:])
+    drawn = numbers[:most, :across].reshape(-1, *numbers.shape[2:])
     parts = "" if across == channels else f", {across} of {channels} channels each"
     count = "" if most >= len(numbers) else f", {most} of {len(numbers)} filters"
-    return sheet(shown, f"{title}{count}{parts}", signed=True, most=len(shown), columns=across, largest=0.4)
+    return sheet(drawn, f"{title}{count}{parts}", signed=True, most=len(drawn), columns=across, largest=0.4)
 
 
 def worst_mistakes(
@@ -131,12 +131,12 @@ def first_weights(weights: Any, most: int = 64) -> Figure | None:
         raise PellucidError(f"first_weights: weights have shape {numbers.shape}; give (filters, C, H, W)")
     if numbers.shape[0] == 0 or numbers.shape[2] * numbers.shape[3] < 4 or not np.isfinite(numbers).all():
         return None
-    shown = numbers[:most]
-    columns = 12 if len(shown) > 40 else 10 if len(shown) > 16 else 8
+    drawn = numbers[:most]
+    columns = 12 if len(drawn) > 40 else 10 if len(drawn) > 16 else 8
     if numbers.shape[1] != 3:
-        return sheet(shown[:, 0], signed=True, columns=min(columns, len(shown)))
-    figure, plots = _squares(len(shown), columns, below=0)
-    for plot, weight in zip(plots, shown, strict=True):
+        return sheet(drawn[:, 0], signed=True, columns=min(columns, len(drawn)))
+    figure, plots = _squares(len(drawn), columns, below=0)
+    for plot, weight in zip(plots, drawn, strict=True):
         _show(plot, 0.5 + 0.5 * weight / (float(np.abs(weight).max()) or 1.0))
     return figure
 
@@ -170,11 +170,11 @@ def worst_masks(
     height, width = images[0].shape[:2]
     side, legend = WIDE / 3 - 0.06, 0.24 * -(-len(classes) // 6) + 0.1
     figure, plots = panels(3 * len(images), 3, side, side * height / width, 0.06, name=0.22, left=0.03, foot=legend)
-    shown: list[tuple[Any, str]] = []
+    tiles: list[tuple[Any, str]] = []
     for image, true_mask, prediction, score in zip(images, true, predicted, scores, strict=True):
         masks = (mask_overlay(image, mask, len(classes)) for mask in (true_mask, prediction))
-        shown += zip((image, *masks), ("image", "true", f"predicted: {score:.2f}"), strict=True)
-    for plot, (picture, words) in zip(plots, shown, strict=True):
+        tiles += zip((image, *masks), ("image", "true", f"predicted: {score:.2f}"), strict=True)
+    for plot, (picture, words) in zip(plots, tiles, strict=True):
         plot.imshow(picture, interpolation="nearest")
         plot.set_axis_off()
         plot.set_title(words, fontsize=SMALL, color=INK, pad=3)

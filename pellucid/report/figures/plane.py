@@ -26,10 +26,10 @@ def grid(function: PlaneFunction, limits: Limits, side: int = SIDE) -> tuple[Any
     return x, y, np.asarray(function(points), dtype=np.float64).reshape(side, side)
 
 
-def around(points: Any, room: float = 0.08) -> Limits:
-    """Return limits around points (N, 2); room: margin on each side, as a fraction of the extent."""
+def around(points: Any, margin: float = 0.08) -> Limits:
+    """Return limits around points (N, 2); margin: margin on each side, as a fraction of the extent."""
     low, high = np.min(points, 0), np.max(points, 0)
-    edge = np.where(high > low, room * (high - low), 1.0)
+    edge = np.where(high > low, margin * (high - low), 1.0)
     (left, bottom), (right, top) = low - edge, high + edge
     return left, right, bottom, top
 
@@ -126,8 +126,8 @@ def rings(plot: Axes, points: Any) -> None:
     plot.scatter(*np.asarray(points).T, s=34, facecolors="none", edgecolors=INK, linewidths=0.7, zorder=4)
 
 
-def tags(plot: Axes, places: Mapping[str, Any]) -> None:
+def tags(plot: Axes, positions: Mapping[str, Any]) -> None:
     """Write names at points (2,), on a white background."""
-    for name, position in places.items():
+    for name, position in positions.items():
         box = {"boxstyle": "circle,pad=0.2", "facecolor": "white", "edgecolor": PALE, "alpha": 0.85}
         plot.annotate(name, position, ha="center", va="center", color=INK, fontsize=SMALL, bbox=box, zorder=5)

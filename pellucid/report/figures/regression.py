@@ -37,11 +37,11 @@ def line(x: Any, y: Any, best: Any, other: Any, apart: Mapping[str, Sequence[tup
 def fits(x: Any, y: Any, across: Any, fitted: Mapping[str, Any]) -> Plot:
     """Draw points, and a plot with the curve of each model by name, cut off a little beyond the points."""
     figure, plots = plots_in_rows(list(fitted), len(fitted), 2.3)
-    room = 0.1 * (max(y) - min(y))
+    margin = 0.1 * (max(y) - min(y))
     for k, (plot, values) in enumerate(zip(plots, fitted.values(), strict=True)):
         plot.scatter(x, y, s=4, color=PALE)
         plot.plot(across, values, color=ORANGE, linewidth=1.4)
-        plot.set_ylim(min(y) - room, max(y) + room)
+        plot.set_ylim(min(y) - margin, max(y) + margin)
         name_axes(plot, "x", "" if k else "y")
     return figure
 

@@ -184,15 +184,17 @@ def label_ends(plot: Axes, ends: Sequence[End]) -> None:
     assert figure is not None
     pixels_per_point = figure.dpi / 72
     box = plot.get_window_extent()
-    places = [plot.transData.transform((end.x, end.y)) for end in ends]
-    heights = [float(y) / pixels_per_point for _, y in places]
+    positions = [plot.transData.transform((end.x, end.y)) for end in ends]
+    heights = [float(y) / pixels_per_point for _, y in positions]
     order = sorted(range(len(ends)), key=lambda k: heights[k])
-    tall = [12.0 * (1 + ends[k].text.count("\n")) for k in order]
-    centres = separated([heights[k] for k in order], tall, box.y0 / pixels_per_point, box.y1 / pixels_per_point)
+    label_heights = [12.0 * (1 + ends[k].text.count("\n")) for k in order]
+    centres = separated(
+        [heights[k] for k in order], label_heights, box.y0 / pixels_per_point, box.y1 / pixels_per_point
+    )
     right = box.x1 / pixels_per_point
     for k, centre in zip(order, centres, strict=True):
-        end, moved = ends[k], abs(centre - heights[k]) > 3
-        is_long = box.x1 - places[k][0] > box.width / 2  # dotted, so that it is not read as a part of the curve
+        end, is_moved = ends[k], abs(centre - heights[k]) > 3
+        is_long = box.x1 - positions[k][0] > box.width / 2  # dotted, so that it is not read as a part of the curve
         plot.annotate(
             end.text,
             xy=(end.x, end.y),
@@ -203,27 +205,27 @@ def label_ends(plot: Axes, ends: Sequence[End]) -> None:
             va="center",
             annotation_clip=False,
             arrowprops={
-                "arrowstyle": "-", "color": end.colour, "linewidth": 0.6, "alpha": 0.7 if moved else 0.35,
+                "arrowstyle": "-", "color": end.colour, "linewidth": 0.6, "alpha": 0.7 if is_moved else 0.35,
                 "linestyle": (0, (1, 4)) if is_long else "solid",
                 "shrinkA": 1, "shrinkB": 2, "relpos": (0, 0.5),
             },
         )  # fmt: skip
 
 
-def separated(expected: Sequence[float], tall: Sequence[float], low: float, high: float) -> list[float]:
-    """Return the centres of labels with heights `tall`, near `expected`, without overlap.
+def separated(expected: Sequence[float], heights: Sequence[float], low: float, high: float) -> list[float]:
+    """Return the centres of labels with heights `heights`, near `expected`, without overlap.
 
     expected: centres in ascending order. The result is ascending too, and within low..high if the labels fit there.
     """
     centres: list[float] = []
     floor = low
-    for position, size in zip(expected, tall, strict=True):
+    for position, size in zip(expected, heights, strict=True):
         centres.append(max(position, floor + size / 2))
         floor = centres[-1] + size / 2
-    ceiling = max(high, low + sum(tall))
+    ceiling = max(high, low + sum(heights))
     for k in reversed(range(len(centres))):
-        centres[k] = min(centres[k], ceiling - tall[k] / 2)
-        ceiling = centres[k] - tall[k] / 2
+        centres[k] = min(centres[k], ceiling - heights[k] / 2)
+        ceiling = centres[k] - heights[k] / 2
     return centres
 
 

@@ -68,7 +68,7 @@ def bands(best: Mapping[str, Sequence[EpochValues]], others: Sequence[EpochValue
 def slices(settings: Sequence[SettingAxis], results: Sequence[float], best: int, ylabel: str) -> Figure:
     """Draw the result of each trial against each setting. best: the index of the best trial, which is marked."""
     columns = min(3, len(settings))
-    figure, plots = plots_in_rows([cut(one.key, 28) for one in settings], columns, 2.4 if columns > 1 else 3.0)
+    figure, plots = plots_in_rows([cut(setting.key, 28) for setting in settings], columns, 2.4 if columns > 1 else 3.0)
     for k, (plot, one) in enumerate(zip(plots, settings, strict=True)):
         plot.scatter(one.values, results, s=16, color=BLUE, alpha=0.7, linewidths=0)
         plot.scatter([one.values[best]], [results[best]], s=60, facecolors="none", edgecolors=ORANGE, linewidths=1.6)
@@ -83,18 +83,18 @@ def parallel(settings: Sequence[SettingAxis], results: Sequence[float], ylabel: 
     plot = figure.add_axes((0.06, 0.2, 0.86, 0.7))
     plain(plot)
     axes = [*settings, SettingAxis(ylabel, results)]
-    places = np.stack([_fractions(one) for one in axes], 1)
+    positions = np.stack([_fractions(axis) for axis in axes], 1)
     order = np.argsort(results)[::-1] if lower else np.argsort(results)
     for rank, k in enumerate(order):
         share = rank / max(len(order) - 1, 1)
         width, alpha = 0.6 + 1.4 * share, 0.25 + 0.6 * share
-        plot.plot(range(len(axes)), places[k], color=DEPTH(share), linewidth=width, alpha=alpha)
+        plot.plot(range(len(axes)), positions[k], color=DEPTH(share), linewidth=width, alpha=alpha)
     for k, one in enumerate(axes):
         plot.axvline(k, color=PALE, linewidth=0.8)
-        for place, text in _ticks(one):
-            plot.annotate(cut(text, 14), (k, place), xytext=(3, 0), textcoords="offset points", color=INK,
+        for position, text in _ticks(one):
+            plot.annotate(cut(text, 14), (k, position), xytext=(3, 0), textcoords="offset points", color=INK,
                           fontsize=SMALL - 1.5, va="center")  # fmt: skip
-    plot.set_xticks(range(len(axes)), [cut(one.key, max(8, 60 // len(axes))) for one in axes], fontsize=SMALL - 0.5)
+    plot.set_xticks(range(len(axes)), [cut(axis.key, max(8, 60 // len(axes))) for axis in axes], fontsize=SMALL - 0.5)
     plot.set_yticks([])
     plot.set_xlim(-0.05, len(axes) - 0.55)
     plot.set_ylim(-0.06, 1.06)
@@ -102,11 +102,11 @@ def parallel(settings: Sequence[SettingAxis], results: Sequence[float], ylabel: 
     return figure
 
 
-def _scale(plot: Axes, one: SettingAxis) -> None:
-    if one.names:
-        plot.set_xticks(range(len(one.names)), [cut(name, 10) for name in one.names], fontsize=SMALL - 1)
-        plot.set_xlim(-0.5, len(one.names) - 0.5)
-    elif one.log:
+def _scale(plot: Axes, axis: SettingAxis) -> None:
+    if axis.names:
+        plot.set_xticks(range(len(axis.names)), [cut(name, 10) for name in axis.names], fontsize=SMALL - 1)
+        plot.set_xlim(-0.5, len(axis.names) - 0.5)
+    elif axis.log:
         plot.set_xscale("log")
         plot.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         plot.minorticks_off()
@@ -114,17 +114,17 @@ def _scale(plot: Axes, one: SettingAxis) -> None:
         plot.xaxis.set_major_locator(MaxNLocator(nbins=4))
 
 
-def _fractions(one: SettingAxis) -> np.ndarray:
+def _fractions(axis: SettingAxis) -> np.ndarray:
     """Return the places of values on an axis, from 0 to 1."""
-    values = np.asarray(one.values, dtype=np.float64)
-    values = np.log(values) if one.log else values
-    low, high = (0.0, len(one.names) - 1.0) if one.names else (values.min(), values.max())
+    values = np.asarray(axis.values, dtype=np.float64)
+    values = np.log(values) if axis.log else values
+    low, high = (0.0, len(axis.names) - 1.0) if axis.names else (values.min(), values.max())
     return (values - low) / (high - low) if high > low else np.full(len(values), 0.5)
 
 
-def _ticks(one: SettingAxis) -> list[tuple[float, str]]:
+def _ticks(axis: SettingAxis) -> list[tuple[float, str]]:
     """Return the labels of an axis with their places: every name, or the ends of numbers."""
-    if one.names:
-        return [(k / max(len(one.names) - 1, 1) if len(one.names) > 1 else 0.5, n) for k, n in enumerate(one.names)]
-    low, high = min(one.values), max(one.values)
+    if axis.names:
+        return [(k / max(len(axis.names) - 1, 1) if len(axis.names) > 1 else 0.5, n) for k, n in enumerate(axis.names)]
+    low, high = min(axis.values), max(axis.values)
     return [(0.0, f"{low:.3g}"), (1.0, f"{high:.3g}")] if high > low else [(0.5, f"{low:.3g}")]

@@ -316,7 +316,7 @@ def layer_to_json(trace: Trace, call: LayerCall) -> dict[str, Any]:
         "shape": list(call.y.shape[1:]),
         "grid": list(grid),
         "weight": list(params["weight"].shape) if Trait.WEIGHTED in traits else None,
-        "parameters": sum(one.numel() for one in params.values()),
+        "parameters": sum(param.numel() for param in params.values()),
         "activation": Trait.ACTIVATION in traits,
         "reshape": Trait.RESHAPE in traits,
         "window": [getattr(call.layer, name, None) for name in ("kernel", "stride", "padding")],

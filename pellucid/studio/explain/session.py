@@ -46,7 +46,7 @@ MAX_MAPS, MAP_SIDE, PATCH_SIDE = 64, 48, 96  # maps of a layer that are sent, an
 TOP = 9
 MIN_ROWS = 4  # of the relevance
 RANDOM = "random"  # in place of a method: random orders of the pixels
-GIVEN = "given"  # the kind of pictures that were given
+GIVEN_PICTURES = "given"  # the kind of pictures that were given
 
 
 class ExplainSession:
@@ -60,7 +60,7 @@ class ExplainSession:
         self, library: Library, pictures: Mapping[str, Tensor] | None = None, is_recorded: bool = False
     ) -> None:
         self.library, self.pictures, self.is_recorded = library, pictures, is_recorded
-        self.kinds = sample_names() if pictures is None else {GIVEN: tuple(pictures)}
+        self.kinds = sample_names() if pictures is None else {GIVEN_PICTURES: tuple(pictures)}
         self.model: Any = None
         self.x: Tensor | None = None
         self.asked: Asked | None = None
@@ -81,10 +81,14 @@ class ExplainSession:
         self.predictor = self.task.predictor(model)
         self.model, self.x, self.asked = model, None, None
         self.inputs: dict[str, tuple[Tensor, Tensor]] = {}  # pictures, and the network's inputs for them, by name
-        self.family = family_for(name, model.nominal_shape[0]) if self.pictures is None else GIVEN
+        self.family = family_for(name, model.nominal_shape[0]) if self.pictures is None else GIVEN_PICTURES
         has_attention = any(attends(layer) for net in model.objective.nets.values() for _, layer in walk(net))
-        self.methods = tuple(one for one in METHODS if one != "occlusion" and (one != "rollout" or has_attention))
-        methods = [{"name": one, "magnitudes": one in MAGNITUDES, "sum": one in SUMS} for one in self.methods]
+        self.methods = tuple(
+            method for method in METHODS if method != "occlusion" and (method != "rollout" or has_attention)
+        )
+        methods = [
+            {"name": method, "magnitudes": method in MAGNITUDES, "sum": method in SUMS} for method in self.methods
+        ]
         models = (*self.library.names, *self.library.trained)
         found = {"model": name, "models": models, "task": self.task.name, "methods": methods}
         kinds = [{"name": kind, "samples": names} for kind, names in self.kinds.items()]
@@ -134,42 +138,42 @@ class ExplainSession:
                 raise PellucidError(f"place must be top, left, bottom and right in a picture of {height}x{width}")
             place = (place[0], place[1], place[2], place[3])
         with torch.no_grad():
-            asked = self.task.ask(self.model, self.x, request.of, place)
-            layers = maps_of(asked)
+            question = self.task.ask(self.model, self.x, request.of, place)
+            layers = maps_of(question)
             if self.is_recorded:
-                layers = [one for one in layers if one["activation"]] or layers[-1:]
+                layers = [layer for layer in layers if layer["activation"]] or layers[-1:]
             began = time.perf_counter()
-            score = float(scores(asked.net, asked.params, asked.x, asked.target))
+            score = float(scores(question.net, question.params, question.x, question.target))
             pace = time.perf_counter() - began
-        self.pace = asked.x.numel() * RECORDED_PACE if self.is_recorded else pace  # seconds of a forward pass
-        self.layers, self.asked, self.maps, self.hidden = layers, asked, dict[str, Tensor](), list[Tensor]()
-        probable: Tensor | None = None if asked.are_logits else asked.scores
-        if isinstance(asked.target, (int, str)) and asked.read is not None and asked.scores.dim() == 1:
-            read = asked.read(asked.scores[None])[0]
-            probable = read if read.shape == asked.scores.shape and bool(((read >= 0) & (read <= 1)).all()) else None
-        choices = {"choices": asked.choices, "logits": asked.scores.tolist() if asked.are_logits else None}
-        found = {"label": asked.label, "score": score, "chosen": asked.chosen, "place": asked.area, **choices}
+        self.pace = question.x.numel() * RECORDED_PACE if self.is_recorded else pace  # seconds of a forward pass
+        self.layers, self.asked, self.maps, self.hidden = layers, question, dict[str, Tensor](), list[Tensor]()
+        probable: Tensor | None = None if question.are_logits else question.scores
+        if isinstance(question.target, (int, str)) and question.read is not None and question.scores.dim() == 1:
+            read = question.read(question.scores[None])[0]
+            probable = read if read.shape == question.scores.shape and bool(((read >= 0) & (read <= 1)).all()) else None
+        choices = {"choices": question.choices, "logits": question.scores.tolist() if question.are_logits else None}
+        found = {"label": question.label, "score": score, "chosen": question.chosen, "place": question.area, **choices}
         return Reply({**found, "probabilities": None if probable is None else probable.tolist(), "layers": layers}, {})
 
     def run(self, request: RunMethod) -> Reply:
         """Return the map of one method, summed over channels, and whether it adds up to what it should."""
-        asked, method = self.question, request.method
+        question, method = self.question, request.method
         check_known("no method", method, METHODS)
-        options = dict(asked.options.get(method, {}))
+        options = dict(question.options.get(method, {}))
         if method in AVERAGED:
             options[AVERAGED[method]] = max(PASSES[0], min(PASSES[1], round(BUDGET / (3 * self.pace))))
-        map_ = explain(asked.net, asked.params, asked.x, method, asked.target, **options).cpu()
+        map_ = explain(question.net, question.params, question.x, method, question.target, **options).cpu()
         if not bool(map_.isfinite().all()):
             raise PellucidError(f"{method} returns NaN or infinity; look for NaN in the model's weights")
         self.maps[method] = map_
         total, expected, verdict = float(map_.sum()), None, None
         if method in SUMS:
-            sums = SUMS[method](asked.net, asked.params, asked.x, asked.target, map_)
+            sums = SUMS[method](question.net, question.params, question.x, question.target, map_)
             expected = float(sums.expected)
             verdict = adds_up(total, expected, float(sums.gap)).to_json()
         passes = options.get(AVERAGED.get(method, ""))
-        found = {"method": method, "sum": total, "expected": expected, "verdict": verdict, "passes": passes}
-        return Reply(found, {"map": self._cut(map_[0].amax(0) if method == "saliency" else map_[0].sum(0))})
+        fields = {"method": method, "sum": total, "expected": expected, "verdict": verdict, "passes": passes}
+        return Reply(fields, {"map": self._cut(map_[0].amax(0) if method == "saliency" else map_[0].sum(0))})
 
     def _cut(self, plane: Tensor) -> Tensor:
         """Return a plane without the rows and columns by which the network's input was padded."""
@@ -178,22 +182,22 @@ class ExplainSession:
 
     def curve(self, request: RunMethod) -> Reply:
         """Return the score while pixels are deleted, in the order of a method or, as a mean, in random orders."""
-        asked, steps = self.question, 20 if self.pace < BUDGET / 30 else 10
+        question, steps = self.question, 20 if self.pace < BUDGET / 30 else 10
         if request.method == RANDOM:
             count = max(1, min(ORDERS, round(BUDGET / (self.pace * (steps + 1)))))
             generator = torch.Generator().manual_seed(0)
-            maps = torch.rand((count, 1, *asked.x.shape[2:]), generator=generator)
+            maps = torch.rand((count, 1, *question.x.shape[2:]), generator=generator)
         else:
             check_known("no map by", request.method, self.maps)
             maps = self.maps[request.method]
-        x = asked.x.expand(len(maps), *asked.x.shape[1:])
-        found = deletion(
-            asked.net, asked.params, x, asked.target, maps.to(x.device), steps=steps, read=asked.read
+        x = question.x.expand(len(maps), *question.x.shape[1:])
+        deleted = deletion(
+            question.net, question.params, x, question.target, maps.to(x.device), steps=steps, read=question.read
         )  # fmt: skip
         values = {
-            "parts": found.parts.tolist(),
-            "scores": found.scores.mean(0).tolist(),
-            "area": float(found.area.mean()),
+            "parts": deleted.parts.tolist(),
+            "scores": deleted.scores.mean(0).tolist(),
+            "area": float(deleted.area.mean()),
         }
         return Reply({"method": request.method, "orders": len(maps), **values}, {})
 
@@ -202,8 +206,8 @@ class ExplainSession:
 
         Of a network with branches, blocks are single rows, unless that leaves fewer than MIN_ROWS.
         """
-        asked, rows = self.question, list[dict[str, Any]]()
-        inner = {path: type(one) is not Sequential for path, one in walk(asked.net) if isinstance(one, Combinator)}
+        question, rows = self.question, list[dict[str, Any]]()
+        inner = {path: type(one) is not Sequential for path, one in walk(question.net) if isinstance(one, Combinator)}
 
         def watch(path: str, layer: Layer, dy: Any, dx: Any, dparams: Any) -> None:
             parts = path.split(".")
@@ -212,38 +216,40 @@ class ExplainSession:
                 sums = {"positive": float(dx.clamp_min(0).sum()), "negative": float(dx.clamp_max(0).sum())}
                 rows.append({"path": path, "type": type(layer).__name__, "n": dx[0].numel(), **sums, "depth": depth})
 
-        account = ledger(asked.net, asked.params, asked.x, asked.target, watch=watch, **asked.options.get("lrp", {}))
+        account = ledger(
+            question.net, question.params, question.x, question.target, watch=watch, **question.options.get("lrp", {})
+        )
         rows = [row for row in rows if row["positive"] or row["negative"]]
-        shown: list[dict[str, Any]] = []
+        shown_layers: list[dict[str, Any]] = []
         for level in range(max((row["depth"] for row in rows), default=0) + 1):
-            shown = [
+            shown_layers = [
                 row for row in rows if (row["depth"] == level if inner.get(row["path"]) else row["depth"] <= level)
             ]
-            if len(shown) >= MIN_ROWS:
+            if len(shown_layers) >= MIN_ROWS:
                 break
         totals = {"score": account.score, "input": account.input, "absorbed": account.by_cause()}
-        return Reply({**totals, "layers": shown}, {})
+        return Reply({**totals, "layers": shown_layers}, {})
 
     def occlude(self, request: OccludeFrom) -> Reply:
         """Return the score with a grey square at each of the next positions, and at the end the map of its effect."""
-        asked = self.question
-        height, width = asked.x.shape[2:]
+        question = self.question
+        height, width = question.x.shape[2:]
         side = max(1, min(height, width) // 4)
         corners = squares(height, width, side, max(1, side // 4))
         places = corners.flatten(0, 1)
         check(0 <= request.start <= len(self.hidden), "start", f"from 0 to {len(self.hidden)}", request.start)
-        fill = asked.options.get("occlusion", {}).get("fill", grey(self.model))
-        filled = torch.as_tensor(fill, dtype=asked.x.dtype, device=asked.x.device).expand(asked.x.shape)
+        fill = question.options.get("occlusion", {}).get("fill", grey(self.model))
+        filled = torch.as_tensor(fill, dtype=question.x.dtype, device=question.x.device).expand(question.x.shape)
         began, batch = time.perf_counter(), max(1, min(32, round(BUDGET / (4 * self.pace))))
         while len(self.hidden) < len(places) and time.perf_counter() - began < BUDGET:
             variants = []
             for top, left, bottom, right in places[len(self.hidden) : len(self.hidden) + batch].tolist():
-                variants.append(asked.x[0].clone())
+                variants.append(question.x[0].clone())
                 variants[-1][:, top:bottom, left:right] = filled[0, :, top:bottom, left:right]
-            found = scores(asked.net, asked.params, torch.stack(variants), asked.target)
+            found = scores(question.net, question.params, torch.stack(variants), question.target)
             self.hidden += found.cpu().unbind()
         tensors = {"scores": torch.stack(self.hidden[request.start :]) if request.start < len(self.hidden) else None}
-        base = scores(asked.net, asked.params, asked.x, asked.target).cpu()
+        base = scores(question.net, question.params, question.x, question.target).cpu()
         if len(self.hidden) == len(places):
             grid = torch.stack(self.hidden).view(1, *corners.shape[:2])
             self.maps["occlusion"] = Occluded(grid, base, None, corners).effect(height, width)
@@ -254,12 +260,14 @@ class ExplainSession:
 
     def feature_maps(self, request: ReadFeatureMaps) -> Reply:
         """Return the feature maps of a layer for the picture, made smaller if they are large."""
-        asked = self.question
+        question = self.question
         self._check_layer(request.path)
-        y, _ = forward(upto(asked.net, request.path), asked.params, asked.x, Mode(keep=False))
+        y, _ = forward(upto(question.net, request.path), question.params, question.x, Mode(keep=False))
         maps = y[0, :MAX_MAPS].detach().cpu()
         largest = maps.flatten(1).amax(1).tolist()
-        return Reply({"path": request.path, "count": y.shape[1], "largest": largest}, {"maps": _small(maps, MAP_SIDE)})
+        return Reply(
+            {"path": request.path, "count": y.shape[1], "largest": largest}, {"maps": _reduced(maps, MAP_SIDE)}
+        )
 
     def _check_layer(self, path: str) -> None:
         check_known("no layer with maps", path, [one["path"] for one in maps_of(self.question)])
@@ -270,10 +278,12 @@ class ExplainSession:
         The pictures are the samples of the same kind, or of all kinds if those are few, and the uploads. If there is no
         time for all of them, `looked` is below `pictures`; the same request then goes on.
         """
-        asked = self.question
+        question = self.question
         self._check_layer(request.path)
-        few = len(self.kinds[self.family]) < TOP
-        samples = [one for names in self.kinds.values() for one in names] if few else self.kinds[self.family]
+        has_few_samples = len(self.kinds[self.family]) < TOP
+        samples = (
+            [name for names in self.kinds.values() for name in names] if has_few_samples else self.kinds[self.family]
+        )
         names = [*samples, *self.library.uploads.names()]
         end = time.perf_counter() + BUDGET
         for k, name in enumerate(names):
@@ -282,29 +292,29 @@ class ExplainSession:
                 if time.perf_counter() > end:
                     break
         ready = [name for name in names if name in self.inputs]
-        known = [name for name in ready if self.inputs[name][1].shape == asked.x.shape]
+        fitting = [name for name in ready if self.inputs[name][1].shape == question.x.shape]
         values: dict[str, Any] = {
             "path": request.path,
             "map": request.map,
             "looked": len(ready),
             "pictures": len(names),
         }
-        if not known and len(ready) == len(names):
+        if not fitting and len(ready) == len(names):
             raise PellucidError("none of the samples and uploads has the size of this picture")
-        if not known:
+        if not fitting:
             return Reply({**values, "names": [], "values": [], "places": []}, {})
-        images = torch.cat([self.inputs[name][1] for name in known])
-        (found,) = top_patches(
-            asked.net, asked.params, images, request.path, [request.map], TOP, lambda chosen: chosen, 8
+        images = torch.cat([self.inputs[name][1] for name in fitting])
+        (patches,) = top_patches(
+            question.net, question.params, images, request.path, [request.map], TOP, lambda chosen: chosen, 8
         )  # fmt: skip
         tensors = dict[str, Tensor]()
-        for k, (index, place) in enumerate(zip(found.images.tolist(), found.corners.tolist(), strict=True)):
-            top, left, bottom, right = place
-            picture = self.inputs[known[index]][0][:, top:bottom, left:right]
-            tensors[f"patch{k}"] = as_bytes(_small(picture))
-            tensors[f"deconvolution{k}"] = _small(found.deconvolution[k].sum(0)[None, top:bottom, left:right])[0]
-        named = [known[index] for index in found.images.tolist()]
-        found_at = {"names": named, "values": found.value.tolist(), "places": found.corners.tolist()}
+        for k, (index, corners) in enumerate(zip(patches.images.tolist(), patches.corners.tolist(), strict=True)):
+            top, left, bottom, right = corners
+            picture = self.inputs[fitting[index]][0][:, top:bottom, left:right]
+            tensors[f"patch{k}"] = as_bytes(_reduced(picture))
+            tensors[f"deconvolution{k}"] = _reduced(patches.deconvolution[k].sum(0)[None, top:bottom, left:right])[0]
+        named = [fitting[index] for index in patches.images.tolist()]
+        found_at = {"names": named, "values": patches.value.tolist(), "places": patches.corners.tolist()}
         return Reply({**values, **found_at}, tensors)
 
     def _input(self, name: str, is_sample: bool) -> tuple[Tensor, Tensor]:
@@ -317,7 +327,7 @@ class ExplainSession:
             return torch.zeros(3, 1, 1), torch.zeros(0)
 
 
-def _small(picture: Tensor, side: int = PATCH_SIDE) -> Tensor:
+def _reduced(picture: Tensor, side: int = PATCH_SIDE) -> Tensor:
     """Return a picture (C, H, W) with sides of at most `side` pixels."""
     height, width = (max(1, round(length * min(1.0, side / max(picture.shape[1:])))) for length in picture.shape[1:])
     return F.adaptive_avg_pool2d(picture, (height, width))

@@ -94,8 +94,8 @@ class LedgerRow:
             "path": self.path,
             "layer": describe(self.layer),
             "shape": list(self.out.shape[1:]),
-            "parameters": sum(one.numel() for name, one in self.params.items() if name not in buffers),
-            "buffers": sum(one.numel() for name, one in self.params.items() if name in buffers),
+            "parameters": sum(tensor.numel() for name, tensor in self.params.items() if name not in buffers),
+            "buffers": sum(tensor.numel() for name, tensor in self.params.items() if name in buffers),
             "multiply_adds": self.multiply_adds,
             "uses": self.uses,
             "sources": sorted(self.sources),
@@ -127,30 +127,30 @@ class InspectSession:
             own = {key[len(start) :]: one for key, one in flat.items() if key.startswith(start)}
             row = self.rows.setdefault(path, LedgerRow(path, layer, x, y, own))
             number = [*self.rows].index(path) if row.uses else len(self.rows) - 1
-            row.sources |= {makers[id(one)] for one in tensors(x) if id(one) in makers} - {number}
+            row.sources |= {makers[id(tensor)] for tensor in tensors(x) if id(tensor) in makers} - {number}
             row.multiply_adds += multiply_adds(layer, own, x, y)
             row.uses += 1
-            makers.update({id(one): number for one in tensors(y)})
+            makers.update({id(tensor): number for tensor in tensors(y)})
 
         with torch.no_grad():
             model.objective.watched(watch).predict(model.params, x)
-        found = {
+        fields = {
             "model": name,
             "models": (*self.library.names, *self.library.trained),
             "task": task_of(model).name,
             "picture": picture,
             "upload": request.upload,
         }
-        found |= {"input": list(x.shape[1:]), "layers": [row.to_json() for row in self.rows.values()]}
+        fields |= {"input": list(x.shape[1:]), "layers": [row.to_json() for row in self.rows.values()]}
         ran = {path.partition(".")[0] for path in self.rows}
         # Networks that only training runs, such as the discriminator of a GAN, and the numbers of their values.
-        found["idle"] = {
+        fields["idle"] = {
             name: sum(one.numel() for path, one in flat.items() if path.startswith(f"{name}."))
             for name in model.objective.nets
             if name and name not in ran
         }
         seen = x[0] if x.dim() == 4 else x.flatten()[None, None]
-        return Reply(found, {"x": seen})
+        return Reply(fields, {"x": seen})
 
     def _input(self, name: str, model: Any, upload: str | None) -> tuple[str | None, Tensor]:
         """Return a picture's name and the model's input for it; None and zeros for a task without pictures."""
@@ -195,8 +195,8 @@ class InspectSession:
             check(0 <= request.channel < channels, "channel", f"from 0 to {channels - 1}", request.channel)
             planes = weight[:, request.channel]
         count = max(1, min(len(planes), MAX_TILES, MAX_VALUES // planes[0].numel()))
-        found = {"path": request.path, "show": request.show, "count": len(planes), "channels": channels}
-        return Reply({**found, "silent": silent.tolist()}, {"tiles": planes[:count]})
+        fields = {"path": request.path, "show": request.show, "count": len(planes), "channels": channels}
+        return Reply({**fields, "silent": silent.tolist()}, {"tiles": planes[:count]})
 
     def histograms(self, request: ReadHistograms) -> Reply:
         """Return the counts of each parameter's values in equal bins from its minimum to its maximum."""
@@ -227,9 +227,9 @@ class InspectSession:
         if isinstance(row.y, tuple):
             raise PellucidError(f"{request.path} has several outputs; use pellucid verify")
         x, y, corner = row.x, row.out, None
-        if _size(row, x, y) > MAX_VERIFIED and all(one.dim() == 4 for one in tensors(x)):
+        if _size(row, x, y) > MAX_VERIFIED and all(tensor.dim() == 4 for tensor in tensors(x)):
             corner = CORNER
-            parts = [one[..., :corner, :corner] for one in tensors(x)]
+            parts = [tensor[..., :corner, :corner] for tensor in tensors(x)]
             x = tuple(parts) if isinstance(x, tuple) else parts[0]
             with torch.no_grad():
                 y = tensors(forward(row.layer, row.params, x, Mode())[0])[0]
@@ -238,7 +238,7 @@ class InspectSession:
         goal = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).view_as(y)
         table = verify(row.layer, row.params, x, goal, Quadratic(), samples=CHECKED_ENTRIES)
         # The network is the layer alone, so its dx stands twice; its dy is that of the loss.
-        by_name = {one.what: one for one in table.rows if one.what != "dy"}
+        by_name = {row.what: row for row in table.rows if row.what != "dy"}
         rows = [asdict(one) for one in by_name.values()]
         bounds = {"tolerance": TOLERANCE, "differences": differences.TOLERANCE}
         return Reply({"path": request.path, **bounds, "corner": corner, "rows": rows}, {})

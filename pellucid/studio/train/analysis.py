@@ -98,8 +98,8 @@ def maps(model: Model, path: str, x: Tensor, y: Tensor) -> Tensor:
     call = next((call for call in trace.calls if f"{call.path}.weight" == path), None)
     if call is None:
         raise PellucidError(f"the output of {path.removesuffix('.weight')} is not computed on its own")
-    found = call.y[0, :MAX_FILTERS].detach()
-    return (found[:, None, None] if found.ndim == 1 else found)[:, :MAX_MAP_SIDE, :MAX_MAP_SIDE]
+    outputs = call.y[0, :MAX_FILTERS].detach()
+    return (outputs[:, None, None] if outputs.ndim == 1 else outputs)[:, :MAX_MAP_SIDE, :MAX_MAP_SIDE]
 
 
 def as_pictures(x: Tensor) -> Tensor | None:

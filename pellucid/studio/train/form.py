@@ -24,7 +24,12 @@ def changed_recipe(name: str, settings: Sequence[str]) -> tuple[Recipe, dict[str
     """
     check_known("no recipe", name, recipe_names())
     check(len(settings) <= MAX_SETTINGS, "settings", f"at most {MAX_SETTINGS}", len(settings))
-    check(all(len(one) <= MAX_SETTING for one in settings), "settings", f"of at most {MAX_SETTING} characters", "more")
+    check(
+        all(len(setting) <= MAX_SETTING for setting in settings),
+        "settings",
+        f"of at most {MAX_SETTING} characters",
+        "more",
+    )
     overrides = parse_overrides([*settings])
     for key, value in overrides.items():
         if key == "data.name":
@@ -53,20 +58,20 @@ def form_fields(recipe: Recipe) -> list[dict[str, Any]]:
     value: a number or a boolean; of other types its text, TOML except for texts. choices: the possible texts, None if
     there is no list of them. is_part: whether other keys of the table depend on the value.
     """
-    found = list[dict[str, Any]]()
+    fields = list[dict[str, Any]]()
     for table, values in recipe.tables().items():
         for key, value in values.items():
             dotted = f"{table}.{key}"
             if dotted in HIDDEN_KEYS:
                 continue
-            shown = value if isinstance(value, bool | int | float | str) else toml_value(value)
-            shown = NOTHING if value is None else shown
+            value_text = value if isinstance(value, bool | int | float | str) else toml_value(value)
+            value_text = NOTHING if value is None else value_text
             choices = _choices(recipe, table, key)
-            if choices and shown not in choices:  # such as the path of a data set
-                choices = [str(shown), *choices]
+            if choices and value_text not in choices:  # such as the path of a data set
+                choices = [str(value_text), *choices]
             is_part = table in KINDS and key == KINDS[table].key
-            found.append({"key": dotted, "value": shown, "choices": choices, "is_part": is_part})
-    return found
+            fields.append({"key": dotted, "value": value_text, "choices": choices, "is_part": is_part})
+    return fields
 
 
 def _choices(recipe: Recipe, table: str, key: str) -> list[str] | None:

@@ -133,8 +133,8 @@ class TrainSession:
     def recipe(self, request: ReadRecipe) -> Reply:
         """Return the keys of a recipe with overrides as a form, and what it is about."""
         recipe, _ = changed_recipe(request.recipe, request.settings)
-        found = {"recipe": request.recipe, "about": recipe.recipe.about, "fields": form_fields(recipe)}
-        return Reply(found, {})
+        fields = {"recipe": request.recipe, "about": recipe.recipe.about, "fields": form_fields(recipe)}
+        return Reply(fields, {})
 
     def start(self, request: StartTraining) -> Reply:
         """Start a training with a recipe in a new run folder, and return the run's name."""
@@ -149,9 +149,9 @@ class TrainSession:
         state, history = self.runs.state(path), self.runs.history(path)
         since = request.since if 0 <= request.since <= len(history) else 0
         layers = [row for row in history.layers if row["epoch"] > since]
-        found = {"run": request.run, "since": since, "rows": history.rows[since:], "layers": layers}
-        shown = {"pictures": [*RunFolder(path).previews()], "weights": [*weights_by_epoch(path, len(history))]}
-        return Reply({**found, **shown, **state, "trained": has_weights(path)}, {})
+        fields = {"run": request.run, "since": since, "rows": history.rows[since:], "layers": layers}
+        kept_files = {"pictures": [*RunFolder(path).previews()], "weights": [*weights_by_epoch(path, len(history))]}
+        return Reply({**fields, **kept_files, **state, "trained": has_weights(path)}, {})
 
     def control(self, request: ControlTraining) -> Reply:
         """Pause a training, let it go on, make one step, stop it after it has saved, or resume it."""
@@ -166,45 +166,47 @@ class TrainSession:
 
     def picture(self, request: ReadPicture) -> Reply:
         """Return the file of held-out pictures with what the model predicted for them after an epoch, as PNG."""
-        found = RunFolder(self.runs.path(request.run)).previews()
-        check_known("no pictures of epoch", str(request.epoch), [*map(str, found)])
-        data = torch.frombuffer(bytearray(read_regular(found[request.epoch])), dtype=torch.uint8)
+        previews = RunFolder(self.runs.path(request.run)).previews()
+        check_known("no pictures of epoch", str(request.epoch), [*map(str, previews)])
+        data = torch.frombuffer(bytearray(read_regular(previews[request.epoch])), dtype=torch.uint8)
         return Reply({"run": request.run, "epoch": request.epoch}, {"png": data})
 
     def confusion(self, request: ReadConfusion) -> Reply:
         """Return how often held-out images of each class (row) are predicted as each class, with an epoch's weights."""
-        found = self._tests(request.run, request.epoch)
-        counts = found.counts.tolist()
-        return Reply({"run": request.run, "epoch": request.epoch, "classes": found.classes, "counts": counts}, {})
+        test_results = self._tests(request.run, request.epoch)
+        counts = test_results.counts.tolist()
+        return Reply(
+            {"run": request.run, "epoch": request.epoch, "classes": test_results.classes, "counts": counts}, {}
+        )
 
     def cell(self, request: ReadCell) -> Reply:
         """Return the first images of a cell of the confusion matrix, and how many there are."""
-        found, last = self._tests(request.run, request.epoch), 0
-        last = len(found.classes) - 1
+        test_results, last = self._tests(request.run, request.epoch), 0
+        last = len(test_results.classes) - 1
         check(0 <= request.true <= last and 0 <= request.predicted <= last, "a class", f"from 0 to {last}", "beyond it")
-        places = found.cell(request.true, request.predicted)
-        images = as_pictures(found.images[places[:MAX_IMAGES]]) if len(places) else None
+        indices = test_results.cell(request.true, request.predicted)
+        images = as_pictures(test_results.images[indices[:MAX_IMAGES]]) if len(indices) else None
         tensors: Mapping[str, Tensor] = {} if images is None else {"images": images}
-        return Reply({"true": request.true, "predicted": request.predicted, "count": len(places)}, tensors)
+        return Reply({"true": request.true, "predicted": request.predicted, "count": len(indices)}, tensors)
 
     def maps(self, request: ReadFilters) -> Reply:
         """Return the first filters of an epoch, what they make of a held-out image, and a generator's samples."""
         check(request.n >= 0, "n", "at least 0", request.n)
         model = self._model(request.run, request.epoch)
-        found: dict[str, Any] = {"run": request.run, "epoch": request.epoch, "path": None}
+        fields: dict[str, Any] = {"run": request.run, "epoch": request.epoch, "path": None}
         tensors = dict[str, Tensor]()
         samples = task_of(model).samples(model, MAX_GENERATED)
         if samples is not None and (images := as_pictures(samples)) is not None:
             tensors["samples"] = images
         with suppress(PellucidError):  # no weights that are pictures, a task without such images, or no trace
             path, tensors["filters"] = filters(model)
-            found["path"] = path
+            fields["path"] = path
             x, y = self._held_out(request.run, model)
             n = request.n % len(x)
             if (images := as_pictures(x[n : n + 1])) is not None:
                 tensors["image"] = images[0]
             tensors["maps"] = maps(model, path, x[n : n + 1], y[n : n + 1])
-        return Reply(found, tensors)
+        return Reply(fields, tensors)
 
     def findings(self, request: ReadFindings) -> Reply:
         """Return what the doctor found last in a run, None before; a request starts it where the run has gone on."""

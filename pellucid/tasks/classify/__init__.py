@@ -132,13 +132,13 @@ class Classification(Task):
         from pellucid.tasks.classify.predict import evaluate
         from pellucid.training.distributed import processes
 
-        found = evaluate(model, data, processes())
-        calibration = "" if found["ece"] is None else f"  calibration error {percent(found['ece'])}"
+        evaluation = evaluate(model, data, processes())
+        calibration = "" if evaluation["ece"] is None else f"  calibration error {percent(evaluation['ece'])}"
         lines = [
-            f"accuracy {percent(found['accuracy'])}  macro F1 {percent(found['macro_f1'])}  loss {found['loss']:.4f}"
-            f"{calibration}  on {found['n']:,} images of {found['data']}"
+            f"accuracy {percent(evaluation['accuracy'])}  macro F1 {percent(evaluation['macro_f1'])}  "
+            f"loss {evaluation['loss']:.4f}{calibration}  on {evaluation['n']:,} images of {evaluation['data']}"
         ]
-        if confidence := found["confidence"]:
+        if confidence := evaluation["confidence"]:
             accuracy = "" if confidence["accuracy"] is None else f" with accuracy {percent(confidence['accuracy'])}"
             fitted = " (fitted on these images, so optimistic)" if confidence["fitted_here"] else ""
             lines.append(
@@ -147,7 +147,7 @@ class Classification(Task):
             )
         rows = [
             (row["class"], *("-" if row[name] is None else percent(row[name]) for name in COLUMNS), f"{row['n']:,}")
-            for row in found["classes"]
+            for row in evaluation["classes"]
         ]
         lines += table([("class", *COLUMNS, "images"), *rows], right=range(1, 5))
-        return Evaluation(found, lines)
+        return Evaluation(evaluation, lines)

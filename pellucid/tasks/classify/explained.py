@@ -52,18 +52,18 @@ def explain_scores(
 ) -> Explained:
     """Explain a class, a unit or a region for an image x (C, H, W) by the requested method, by default by all."""
     methods = list(METHODS) if request.method is None else [request.method]
-    found = examine(model, x, methods, target)
-    folder = folder_for(request.default, x, found) if request.out is None else request.folder()
-    written = write_examination(folder, model, x, found, classes)
-    label = title(found.target, classes)
-    chosen = "predicted" if isinstance(found.target, int) else "the class with the most pixels"
-    named = folder_class(request.image, classes) if isinstance(found.target, int) else None
+    examined = examine(model, x, methods, target)
+    folder = folder_for(request.default, x, examined) if request.out is None else request.folder()
+    written = write_examination(folder, model, x, examined, classes)
+    label = title(examined.target, classes)
+    chosen = "predicted" if isinstance(examined.target, int) else "the class with the most pixels"
+    named = folder_class(request.image, classes) if isinstance(examined.target, int) else None
     if named is not None:
         chosen += ", as its folder says" if named == label else f"; its folder says {named}"
     suffix = "" if request.target else f" ({chosen})"
-    lines = [f"{request.model} on {request.image}: {label}{suffix}, score {found.score:.4g}", "", *_lines(found)]
-    lines += [f"skipped {method}: {reason}" for method, reason in found.skipped.items()]
-    return Explained({**_json(label, found), "chosen": None if request.target else chosen}, lines, folder, written)
+    lines = [f"{request.model} on {request.image}: {label}{suffix}, score {examined.score:.4g}", "", *_lines(examined)]
+    lines += [f"skipped {method}: {reason}" for method, reason in examined.skipped.items()]
+    return Explained({**_json(label, examined), "chosen": None if request.target else chosen}, lines, folder, written)
 
 
 def _lines(examination: Examination) -> list[str]:

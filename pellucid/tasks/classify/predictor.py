@@ -44,23 +44,23 @@ class ClassPredictor(Predictor):
         """Yield the class of each picture, and the probabilities or scores of all classes."""
         for picture, views in batch:
             try:
-                found = classify(self.model, views, picture.file)
+                classified = classify(self.model, views, picture.file)
             except PellucidError as error:
                 yield error
                 continue
-            probable = found.are_probabilities
-            best = sorted(found.outputs.items(), key=lambda pair: -pair[1])[:MAX_CLASSES]
+            probable = classified.are_probabilities
+            best = sorted(classified.outputs.items(), key=lambda pair: -pair[1])[:MAX_CLASSES]
             listed = ", ".join(f"{label} {percent(value) if probable else f'{value:.4g}'}" for label, value in best)
             row = {
-                "image": found.name,
-                "label": found.label,
-                "probability" if probable else "score": found.output,
-                "probabilities" if probable else "scores": found.outputs,
-                **score_to_json(found.familiarity),
+                "image": classified.name,
+                "label": classified.label,
+                "probability" if probable else "score": classified.output,
+                "probabilities" if probable else "scores": classified.outputs,
+                **score_to_json(classified.familiarity),
             }
             scores = "" if probable else "scores: "
-            line = f"{found.name}: {found.label}  ({scores}{listed}){score_suffix(found.familiarity)}"
-            yield Predicted(row, line, [self._row(found)], label=found.label, confidence=found.output)
+            line = f"{classified.name}: {classified.label}  ({scores}{listed}){score_suffix(classified.familiarity)}"
+            yield Predicted(row, line, [self._row(classified)], label=classified.label, confidence=classified.output)
 
     def _row(self, prediction: Prediction) -> dict[str, Any]:
         """Return the row of a table, with what the model was fitted to say."""

@@ -109,9 +109,9 @@ class Colorization(Task):
         from pellucid.tasks.colorize.measure import FIGURES, GREY, evaluate
         from pellucid.training.distributed import processes
 
-        found = evaluate(model, data, processes())
-        return Evaluation(found, [
-            f"on {plural(found['n'], 'image')} of {found['data']}; answers and frechet are over "
-            f"{found['n_judged']:,} of them",
-            *beside_baseline(found, FIGURES, "colours", GREY),
+        evaluation = evaluate(model, data, processes())
+        return Evaluation(evaluation, [
+            f"on {plural(evaluation['n'], 'image')} of {evaluation['data']}; answers and frechet are over "
+            f"{evaluation['n_judged']:,} of them",
+            *beside_baseline(evaluation, FIGURES, "colours", GREY),
         ])  # fmt: skip

@@ -68,8 +68,8 @@ class Colorizer:
         size = (lightness.shape[2], lightness.shape[3])
         height, width = self._fitted(size)
         self.model.outputs_for_picture((self._channels, height, width))
-        small = _resized(lightness, (height, width))
-        grey = lab_to_rgb(F.pad(small, (0, 0, 0, 0, 0, 2)))[:, : self._channels].clamp(0, 1)
+        reduced = _resized(lightness, (height, width))
+        grey = lab_to_rgb(F.pad(reduced, (0, 0, 0, 0, 0, 2)))[:, : self._channels].clamp(0, 1)
         maps = hint_maps(hints, size, (height, width)).expand(len(grey), -1, -1, -1) if self.takes_hints else None
         with torch.inference_mode():
             predicted = self._objective.predict(self.model.params, self.model.scaled(grey), maps).float().cpu()

@@ -89,20 +89,20 @@ def _hints(args: argparse.Namespace) -> "dict[str, tuple[Hint, ...]]":
         raise PellucidError(f"--hints {file} is for few pictures, read by one process; leave it out")
     if args.camera is not None or (source.is_file() and source.suffix.lower() not in PICTURE_SUFFIXES):
         raise PellucidError(f"--hints {file} is for images, not for a video or a camera; leave it out")
-    found = read_hints(Path(file))
-    if "" not in found:
+    hints = read_hints(Path(file))
+    if "" not in hints:
         folder = source if source.is_dir() else source.parent
-        missing = next((name for name in found if not (folder / name).is_file()), None)
+        missing = next((name for name in hints if not (folder / name).is_file()), None)
         if missing is not None:
             raise PellucidError(
                 f"--hints {file} names {missing!r}, which is not in {folder}; give names of files in it"
             )
-        return found
+        return hints
     if not source.is_file():
         raise PellucidError(
             f"--hints {file} contains one list, which is for one image; give an object of lists by file name"
         )
-    return {source.name: found[""]}
+    return {source.name: hints[""]}
 
 
 def compare_parser() -> Parser:
@@ -127,16 +127,16 @@ def compare(args: argparse.Namespace) -> int:
 
     path = check_place(args.out, "--out", (".html",))
     models = named(args.models, [open_model(model, args.device) for model in args.models])
-    found = measure(models, args.data)
+    measured = measure(models, args.data)
     options = {"--data": args.data, "--out": None if args.out == COMPARISON else args.out}
     command = again(["colorize", "compare", *args.models], options, [])
-    write_atomically(path, comparison_page(found, models, f"Colours on {found.data}", command).html().encode())
-    about = {"n": found.n, "n_judged": found.judged_images, "data": found.data, "skipped": {}}
+    write_atomically(path, comparison_page(measured, models, f"Colours on {measured.data}", command).html().encode())
+    about = {"n": measured.n, "n_judged": measured.judged_images, "data": measured.data, "skipped": {}}
     answer(
         args,
-        {"page": args.out, "rows": found.rows, "true": found.true, **about},
-        f"{found.n:,} images of {found.data}; answers and frechet are over {found.judged_images:,} of them",
-        *str(table(found)).split("\n"),
+        {"page": args.out, "rows": measured.rows, "true": measured.true, **about},
+        f"{measured.n:,} images of {measured.data}; answers and frechet are over {measured.judged_images:,} of them",
+        *str(table(measured)).split("\n"),
         "",
         f"page  {path}",
     )

@@ -41,13 +41,13 @@ def explain_file(model: Model, request: Request, pixel: str) -> Explained:
     mark[row, column] = True
     make_folder(out)
     written: list[Path] = []
-    found = {(channel, method): why.explain_pixel(model, resized, row, column, channel, method)
+    explanations = {(channel, method): why.explain_pixel(model, resized, row, column, channel, method)
              for channel in ("a", "b") for method in methods}  # fmt: skip
-    for (channel, method), explanation in found.items():
+    for (channel, method), explanation in explanations.items():
         title = f"{method} of {channel} = {getattr(explanation, channel):.1f} ({explanation.of})"
         figure = heat(colours, explanation.map, title, signed=method not in MAGNITUDES, outline=mark)
         written += write_picture(out, f"{channel}-{method}", figure, {"map": explanation.map, "image": colours})
-    first = next(iter(found.values()))
+    first = next(iter(explanations.values()))
     results = {"row": row, "column": column, "size": [*size], "a": first.a, "b": first.b}
     lines = [f"pixel {row}, {column} of {size[0]}x{size[1]}: a = {first.a:.1f}, b = {first.b:.1f}"]
     if isinstance(model.objective, Pix2Pix):

@@ -30,13 +30,13 @@ def read_hints(path: Path) -> dict[str, tuple[Hint, ...]]:
     Raises PellucidError, which names the file, for anything else.
     """
     try:
-        found: Any = json.loads(read_regular(path))
+        parsed: Any = json.loads(read_regular(path))
     except OSError as error:
         raise PellucidError(f"{path} cannot be read ({error.strerror}); give a JSON file of hints") from error
     except ValueError as error:
         raise PellucidError(f"{path} is not JSON ({error}); {FORM}") from error
-    lists = found if isinstance(found, dict) else {"": found}
-    return {name: tuple(_hint(path, one) for one in _list(path, values)) for name, values in lists.items()}
+    lists = parsed if isinstance(parsed, dict) else {"": parsed}
+    return {name: tuple(_hint(path, value) for value in _list(path, values)) for name, values in lists.items()}
 
 
 def _list(path: Path, value: Any) -> list[Any]:

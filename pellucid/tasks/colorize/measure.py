@@ -84,7 +84,7 @@ class Score:
 
     def figures(self, true: "Score", images: int) -> dict[str, float | None]:
         """Return the metrics of FIGURES by name; true: those accumulated for the true colours of the same images."""
-        ours, theirs = (BackboneOutputs(*map(torch.cat, zip(*one.judgements, strict=True))) for one in (self, true))
+        ours, theirs = (BackboneOutputs(*map(torch.cat, zip(*score.judgements, strict=True))) for score in (self, true))
         rgb, lab = (self.colourful / images).tolist()
         return {
             **self.psnr.compute(),
@@ -120,11 +120,17 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
     colourfulness_true; n; n_judged, the number of images for answers and frechet; and the data. skipped is empty, since
     files that cannot be read are refused.
     """
-    found = measure({"": model}, data, processes)
-    grey = {f"{name}_grey": value for name, value in found.rows[GREY].items()}
-    true = {f"{name}_true": found.true[name] for name in ("colourfulness", "colourfulness_lab")}
-    about = {"n": found.n, "n_judged": found.judged_images, "backbone": BACKBONE, "data": found.data, "skipped": {}}
-    return {**found.rows[""], **grey, **true, **about}
+    measured = measure({"": model}, data, processes)
+    grey = {f"{name}_grey": value for name, value in measured.rows[GREY].items()}
+    true = {f"{name}_true": measured.true[name] for name in ("colourfulness", "colourfulness_lab")}
+    about = {
+        "n": measured.n,
+        "n_judged": measured.judged_images,
+        "backbone": BACKBONE,
+        "data": measured.data,
+        "skipped": {},
+    }
+    return {**measured.rows[""], **grey, **true, **about}
 
 
 def measure(models: Mapping[str, Model], data: str | None, processes: Processes = ALONE) -> MeasuredColorizers:
@@ -145,17 +151,17 @@ def measure(models: Mapping[str, Model], data: str | None, processes: Processes 
         judged_indices = {k * len(names) // min(len(names), MAX_JUDGED) for k in range(min(len(names), MAX_JUDGED))}
 
         def measured(start: int) -> dict[str, Score]:
-            found = {name: Score() for name in (TRUE, *scores)}
+            scores_by_name = {name: Score() for name in (TRUE, *scores)}
             for indices, images in _batches(tree, names, range(start, min(start + PART, len(names)))):
                 is_judged = torch.tensor([index in judged_indices for index in indices])
                 lightness = rgb_to_lab(images)[:, :1]
                 ab = {name: colorizer.ab(lightness) for name, colorizer in colorizers.items()}
                 ab[GREY] = torch.zeros_like(images[:, :2])
-                found[TRUE].add(images, images, backbone(images[is_judged]))
+                scores_by_name[TRUE].add(images, images, backbone(images[is_judged]))
                 for name in scores:
                     predicted = (recolour(lightness, ab[name]) * 255).round() / 255  # as in 8-bit files
-                    found[name].add(predicted, images, backbone(predicted[is_judged]))
-            return found
+                    scores_by_name[name].add(predicted, images, backbone(predicted[is_judged]))
+            return scores_by_name
 
         for part in processes.shared(range(0, len(names), PART), measured):
             for name, score in ((TRUE, true), *scores.items()):
@@ -163,14 +169,14 @@ def measure(models: Mapping[str, Model], data: str | None, processes: Processes 
     if not names:
         raise PellucidError(f"{path} contains no images; give a folder of colour images")
     rows = {name: score.figures(true, len(names)) for name, score in scores.items()}
-    judged_images = sum(len(one.answers) for one in true.judgements)
+    judged_images = sum(len(judgement.answers) for judgement in true.judgements)
     return MeasuredColorizers(rows, true.figures(true, len(names)), len(names), judged_images, str(path))
 
 
 def colour_images(tree: Tree) -> list[str]:
     """Return the image files of a folder or zip, without masks; if it has a train folder, only the held-out part's."""
     folders = {name: name.split("/")[:-1] for name in tree.names if is_picture(name)}
-    names = [name for name, parents in folders.items() if not any(one.endswith(ANNOTATIONS) for one in parents)]
+    names = [name for name, parents in folders.items() if not any(parent.endswith(ANNOTATIONS) for parent in parents)]
     present = {one for name in names for one in folders[name]}
     part = next((part for part in HELD_OUT if part in present), None) if TRAIN in present else None
     return names if part is None else [name for name in names if part in folders[name]]

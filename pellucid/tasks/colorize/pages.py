@@ -62,7 +62,7 @@ def comparison_page(measured: MeasuredColorizers, models: Mapping[str, Model], t
 
 def _examples(models: Mapping[str, Model], measured: MeasuredColorizers) -> list[ImageRow]:
     """Return example images, each in grey, in the colours of each model, and in its true colours."""
-    shown: list[ImageRow] = []
+    rows: list[ImageRow] = []
     greys = Colorizer(next(iter(models.values())), 0)
     columns: dict[str, Any] = {GREY: greys, **{name: Colorizer(model) for name, model in models.items()}}
     with open_tree(data_path(next(iter(models.values())), measured.data)) as tree:
@@ -71,8 +71,8 @@ def _examples(models: Mapping[str, Model], measured: MeasuredColorizers) -> list
             name = names[k * len(names) // min(EXAMPLES, len(names))]
             image = load_image(tree.read(name), tree.where(name))
             row = [(column, embedded(colorizer(image), SHOWN)) for column, colorizer in columns.items()]
-            shown.append(ImageRow(name, [*row, (TRUE, embedded(image, SHOWN))]))
-    return shown
+            rows.append(ImageRow(name, [*row, (TRUE, embedded(image, SHOWN))]))
+    return rows
 
 
 def named(paths: list[str], models: list[Model]) -> dict[str, Model]:

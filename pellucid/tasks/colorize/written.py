@@ -66,10 +66,10 @@ class BeforeAndAfter:
 
     def add(self, name: str, image: Tensor, grey: Tensor, colorized: Tensor) -> None:
         """Add a picture: as read, (C, H, W), in grey and colorized, (3 or 4, H, W) uint8 each."""
-        shown = [("grey", embedded(grey[:3], SHOWN)), ("colorized", embedded(colorized[:3], SHOWN))]
+        pictures = [("grey", embedded(grey[:3], SHOWN)), ("colorized", embedded(colorized[:3], SHOWN))]
         if len(image) > 2 and bool((image[:3] != image[:1]).any()):
-            shown.append(("original", embedded(image[:3], SHOWN)))
-        self.rows.append(ImageRow(name, shown))
+            pictures.append(("original", embedded(image[:3], SHOWN)))
+        self.rows.append(ImageRow(name, pictures))
 
     def write(self, folder: Path, title: str, total: int) -> Path:
         """Write the page into a folder, and return its path; total: the number of pictures colorized."""

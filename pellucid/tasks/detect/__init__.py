@@ -151,10 +151,10 @@ class Detection(Task):
         from pellucid.training.distributed import processes
 
         page: Path | None = options.get("html")
-        found = evaluate(model, data, processes())
-        results = found.results
+        evaluation = evaluate(model, data, processes())
+        results = evaluation.results
         if page is not None:
-            processes().from_first(lambda: found.write_page(page, f"Detections of {name}"))
+            processes().from_first(lambda: evaluation.write_page(page, f"Detections of {name}"))
         parts = [("box " if results.further else "", results.figures, results.intervals)]
         parts += [(f"{kind} ", figures, {}) for kind, figures in results.further.items()]
         lines = []
@@ -165,11 +165,11 @@ class Detection(Task):
             ]
             lines.append(
                 f"{what}AP {percent(figures['ap'])}{ranges[0]}  {what}AP50 {percent(figures['ap50'])}{ranges[1]}  on "
-                f"{results.n:,} images of {found.data}{f' ({found.part})' if found.part else ''}"
+                f"{results.n:,} images of {evaluation.data}{f' ({evaluation.part})' if evaluation.part else ''}"
             )
         rows = [(label, f"{count:,}", percent(ap), percent(ap50)) for label, count, ap, ap50 in results.by_class]
         lines += table([("class", "objects", "AP", "AP50"), *rows], right=range(1, 4))
         errors = [(kind, f"{gain.errors:,}", percent(gain.gain)) for kind, gain in results.gains.items()]
         lines += table([("error", "count", "gain in AP50"), *errors], right=(1, 2))
         lines += [] if page is None else [f"wrote {page}"]
-        return Evaluation({**results.to_json(), "data": found.data, "part": found.part}, lines)
+        return Evaluation({**results.to_json(), "data": evaluation.data, "part": evaluation.part}, lines)

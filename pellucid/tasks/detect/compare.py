@@ -222,11 +222,11 @@ def _linear(
     held_out = material.validation or material.test
     with torch.inference_mode():
         detector = LinearDetector(len(material.train.classes), proposals, root).fit(material.train, seed)
-        found = [detector.detections(held_out, k) for k in range(len(held_out))]
+        timed_detections = [detector.detections(held_out, k) for k in range(len(held_out))]
     parameters = detector.parameters
-    stages = [one.stages for one in found]
+    stages = [one.stages for one in timed_detections]
     for name, title, attribute in ((f"{key}-unmoved", UNMOVED, "unmoved"), (key, CANDIDATES[key].title, "moved")):
-        detections = [_in_file(getattr(one, attribute), held_out, k) for k, one in enumerate(found)]
+        detections = [_in_file(getattr(one, attribute), held_out, k) for k, one in enumerate(timed_detections)]
         yield _measured(name, title, held_out, detections, stages, parameters, "")
 
 

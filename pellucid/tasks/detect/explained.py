@@ -35,7 +35,11 @@ def explain_box(model: Model, request: Request, box: int) -> Explained:
         figure = page.figures[method]
         assert figure is not None
         written += write_picture(out, method, figure, {"map": map_, **numbers})
-    lines = [line for step in page.sections for line in (f"{step.heading}:", *(f"  {one}" for one in sentences(step)))]
+    lines = [
+        line
+        for step in page.sections
+        for line in (f"{step.heading}:", *(f"  {sentence}" for sentence in sentences(step)))
+    ]
     return Explained(box_page.to_json(), lines, out, written)
 
 
@@ -45,8 +49,10 @@ def ask_box(model: Model, x: Tensor, of: str | None, area: Area | None, score: f
     x: the resized picture (C, h, w), 0 to 1. area: the box that overlaps most with it is taken, by default the one
     with the best score. score: of the boxes that are meant.
     """
-    found = pipeline(model, (x * 255).round().to(torch.uint8))
-    boxes = found.decision.detections.boxes[found.decision.detections.scores >= score]  # by descending score
+    box_pipeline = pipeline(model, (x * 255).round().to(torch.uint8))
+    boxes = box_pipeline.decision.detections.boxes[
+        box_pipeline.decision.detections.scores >= score
+    ]  # by descending score
     if not len(boxes):
         raise PellucidError(f"no object with a score of at least {score:g} is found in the picture")
     index = 0
@@ -56,14 +62,14 @@ def ask_box(model: Model, x: Tensor, of: str | None, area: Area | None, score: f
         index = int(overlaps.argmax())  # of several around a click, the smallest
         if not overlaps[index]:
             raise PellucidError("there is no box at that place; point at one of the boxes")
-    it, (label, side) = found.scorer(index + 1, of), found.aimed(index + 1, of)
+    scorer, (label, side) = box_pipeline.scorer(index + 1, of), box_pipeline.aimed(index + 1, of)
     x0, y0, x1, y1 = boxes[index].round().long().tolist()
-    name = found.classes[label] if side is None else f"{SIDES[side]} of {found.classes[label]}"
-    known = found.walk.candidates.scores[found.decision.chosen[index]]
-    options: dict[str, dict[str, Any]] = {method: {"layer": it.path} for method in LAYER_METHODS}
+    name = box_pipeline.classes[label] if side is None else f"{SIDES[side]} of {box_pipeline.classes[label]}"
+    scores = box_pipeline.walk.candidates.scores[box_pipeline.decision.chosen[index]]
+    options: dict[str, dict[str, Any]] = {method: {"layer": scorer.path} for method in LAYER_METHODS}
     options["gradcam"]["local"], options["lrp"] = True, {"composite": WITHOUT_BIAS}
     return Asked(
-        f"{name} of box {index + 1}", it.net, it.params, found.x, 0, (*found.classes, *SIDES),
-        torch.cat([known, known.new_full((len(SIDES),), torch.nan)]), label if side is None else len(known) + side,
+        f"{name} of box {index + 1}", scorer.net, scorer.params, box_pipeline.x, 0, (*box_pipeline.classes, *SIDES),
+        torch.cat([scores, scores.new_full((len(SIDES),), torch.nan)]), label if side is None else len(scores) + side,
         (y0, x0, y1, x1), options, are_logits=False,
     )  # fmt: skip

@@ -57,17 +57,19 @@ class ObjectFinder:
             model = copy(model)
             model.objective = replace(detector, score_threshold=score)
         sizes = [self.fitted(image) for image in images]
-        found: dict[int, Detections] = {}
+        detections_by_index: dict[int, Detections] = {}
         for size in dict.fromkeys(sizes):
             model.outputs_for_picture((model.nominal_shape[0], *size))
-            indices = [k for k, one in enumerate(sizes) if one == size]
+            indices = [k for k, detections in enumerate(sizes) if detections == size]
             batch = torch.stack([resized(images[k], size) for k in indices])
             predicted: Any = model.predict(batch)
-            found |= dict(zip(indices, predicted, strict=True))
-        confident = [found[k].take(found[k].scores >= (score or 0.0)) for k in range(len(images))]
+            detections_by_index |= dict(zip(indices, predicted, strict=True))
+        confident = [
+            detections_by_index[k].take(detections_by_index[k].scores >= (score or 0.0)) for k in range(len(images))
+        ]
         return [
-            scaled(one, size, (image.shape[1], image.shape[2]))
-            for one, size, image in zip(confident, sizes, images, strict=True)
+            scaled(detections, size, (image.shape[1], image.shape[2]))
+            for detections, size, image in zip(confident, sizes, images, strict=True)
         ]
 
     def fitted(self, image: Tensor) -> tuple[int, int]:
@@ -84,7 +86,7 @@ def overlay(image: Tensor, detections: Detections, classes: Sequence[str]) -> nd
             zip(detections.labels.tolist(), detections.scores.tolist(), strict=True), 1
         )
     ]
-    shown = image.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
+    pixels = image.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
     return object_overlay(
-        shown, detections.boxes, detections.labels, texts, len(classes), detections.masks, detections.keypoints
+        pixels, detections.boxes, detections.labels, texts, len(classes), detections.masks, detections.keypoints
     )

@@ -72,7 +72,7 @@ class _Sentences:
 
     def of_detection(self, rank: int) -> DetectionFinding:
         kind, truth_index, iou = self.matched.verdicts[rank]
-        why = (
+        reason = (
             "is a false alarm: the image has no object to find"
             if truth_index < 0
             else self._endings(truth_index, iou)[kind]
@@ -83,8 +83,8 @@ class _Sentences:
                 float(self.detections.scores[self.scored[first]]),
                 float(self.matched.overlaps[first, truth_index]),
             )
-            why += f", but detection {first + 1} found it with score {score:.2f} and IoU {other:.2f}"
-        return DetectionFinding(kind, self.scored[rank], truth_index, iou, f"{self._detection(rank)} {why}.")
+            reason += f", but detection {first + 1} found it with score {score:.2f} and IoU {other:.2f}"
+        return DetectionFinding(kind, self.scored[rank], truth_index, iou, f"{self._detection(rank)} {reason}.")
 
     def _endings(self, truth_index: int, iou: float) -> dict[str, str]:
         true = self._object(truth_index)
@@ -103,8 +103,8 @@ class _Sentences:
 
     def of_miss(self, truth_index: int) -> DetectionFinding:
         width, height = (self.objects.boxes[truth_index, 2:] - self.objects.boxes[truth_index, :2]).tolist()
-        index, iou, why = self._reason(truth_index)
-        text = f"{self._object(truth_index)} ({width:.0f} x {height:.0f} pixels) was missed. {why}."
+        index, iou, reason = self._reason(truth_index)
+        text = f"{self._object(truth_index)} ({width:.0f} x {height:.0f} pixels) was missed. {reason}."
         return DetectionFinding(MISSED, index, truth_index, iou, text)
 
     def _reason(self, truth_index: int) -> tuple[int, float, str]:
@@ -128,12 +128,12 @@ class _Sentences:
         kind, other, best = self.matched.verdicts[rank]
         iou, words = float(overlaps[rank]), self._detection(rank)
         if other != truth_index and kind == HIT:
-            why = f"{words} has IoU {iou:.2f} with it, but matches {self._object(other)} with IoU {best:.2f}"
+            reason = f"{words} has IoU {iou:.2f} with it, but matches {self._object(other)} with IoU {best:.2f}"
         elif iou >= self.threshold:
-            why = f"{words} has IoU {iou:.2f} with it and the wrong class"
+            reason = f"{words} has IoU {iou:.2f} with it and the wrong class"
         else:
-            why = f"{words} has IoU {below(iou, self.threshold)} with it, below {self.threshold:g}"
-        return self.scored[rank], iou, why
+            reason = f"{words} has IoU {below(iou, self.threshold)} with it, below {self.threshold:g}"
+        return self.scored[rank], iou, reason
 
     def _detection(self, rank: int) -> str:
         return f"Detection {rank + 1} ({self._scored(self.scored[rank])})"

@@ -64,7 +64,7 @@ class LinearDetector:
     def parameters(self) -> int:
         """The number of parameters of the network, the SVMs and the regressions."""
         svms = [np.size(svm.coef_) + 1 for svm in self.rcnn.machines if svm is not None]
-        regressions = [np.size(one.coef_) + 4 for one in self.rcnn.moves if one is not None]
+        regressions = [np.size(move.coef_) + 4 for move in self.rcnn.moves if move is not None]
         return sizes({"": self.rcnn.net}, self.rcnn.params).parameters + sum(svms) + sum(regressions)
 
     def fit(self, source: DetectionFolder, seed: int) -> "LinearDetector":
@@ -92,10 +92,10 @@ class LinearDetector:
         proposed = time.perf_counter()
         x = self.rcnn.features(self._scaled(image), proposals)
         computed = time.perf_counter()
-        moved = self.rcnn.decide(x, proposals, size, -torch.inf)
+        decision = self.rcnn.decide(x, proposals, size, -torch.inf)
         decided = time.perf_counter()
         unmoved = self.rcnn.decide(x, proposals, size, -torch.inf, move=False)
-        return Linear(moved, unmoved, Stages(computed - proposed, proposed - start, decided - computed, 0.0))
+        return Linear(decision, unmoved, Stages(computed - proposed, proposed - start, decided - computed, 0.0))
 
     def _scaled(self, image: Tensor) -> Tensor:
         return scaled(image[None], self.stats, torch.float32)[0]

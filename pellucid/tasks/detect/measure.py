@@ -42,8 +42,8 @@ class MeasuredDetections:
 
         def walked(k: int) -> tuple[Detections, list[DetectionFinding]]:
             steps, score = pipeline(self.model, source.example(k)[0]), self.results.score
-            found = findings(steps.detections, self.objects[k], self.results.classes, score)
-            return steps.detections, with_reasons(found, steps, self.objects[k], score)
+            image_findings = findings(steps.detections, self.objects[k], self.results.classes, score)
+            return steps.detections, with_reasons(image_findings, steps, self.objects[k], score)
 
         detection_page(
             self.results,
@@ -74,7 +74,7 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
     def found(start: int) -> tuple[list[Detections], list[Objects], list[Tensor]]:
         examples = [source.example(k) for k in range(start, min(start + CHUNK, len(source)))]
         all_areas = [_areas(source.areas(start + k), image_objects) for k, (_, image_objects) in enumerate(examples)]
-        return finder.find([image for image, _ in examples]), [one for _, one in examples], all_areas
+        return finder.find([image for image, _ in examples]), [size for _, size in examples], all_areas
 
     for chunk in processes.shared(range(0, len(source), CHUNK), found):
         for all_found, own in zip((detections, objects, areas), chunk, strict=True):

@@ -63,7 +63,7 @@ CROWDING = (
 
 def worst(all_findings: Sequence[Sequence[DetectionFinding]], most: int) -> list[int]:
     """Return the indices of the `most` images with the most errors and misses, without images that have none."""
-    errors = [sum(one.kind not in (HIT, IGNORED) for one in found) for found in all_findings]
+    errors = [sum(finding.kind not in (HIT, IGNORED) for finding in image_findings) for image_findings in all_findings]
     order = sorted(range(len(errors)), key=lambda k: -errors[k])
     return [k for k in order if errors[k]][:most]
 

@@ -117,8 +117,8 @@ class Pipeline:
         """Return the network for one output of detection `box`: the logit of a class, by default its own, or a side."""
         label, side = self.aimed(box, of)
         candidate = int(self.decision.chosen[self.index_of(box)])
-        found = scorer(self.detector, self.model.params, self.walk, candidate, label, side)
-        return found._replace(params=on_device(found.params, self.model.device))
+        box_scorer = scorer(self.detector, self.model.params, self.walk, candidate, label, side)
+        return box_scorer._replace(params=on_device(box_scorer.params, self.model.device))
 
     def aimed(self, box: int, of: str | None = None) -> tuple[int, int | None]:
         """Return the class, and the index of the side or None, that `of` names; PellucidError for any other name."""
@@ -143,12 +143,12 @@ class Pipeline:
         nearly all of it. The attributions of the channels are summed; for saliency, the maximum over the channels is
         returned. Proposals are constants.
         """
-        it, (label, side) = self.scorer(box, of), self.aimed(box, of)
+        box_scorer, (label, side) = self.scorer(box, of), self.aimed(box, of)
         if method in LAYER_METHODS:
-            options = {"layer": it.path, **({"local": True} if method == "gradcam" else {}), **options}
+            options = {"layer": box_scorer.path, **({"local": True} if method == "gradcam" else {}), **options}
         if method == "lrp":
             options = {"composite": WITHOUT_BIAS, **options}
-        attributions = explain(it.net, it.params, self.x, method, 0, **options)[0]  # (C, h, w)
+        attributions = explain(box_scorer.net, box_scorer.params, self.x, method, 0, **options)[0]  # (C, h, w)
         if method == "lrp" and side is None:  # a logit may be negative, or 0 for a score of 1/2
             score = self.walk.candidates.scores[self.decision.chosen[self.index_of(box)], label]
             attributions = attributions * (float(score) / self.output(box, of))
@@ -156,9 +156,9 @@ class Pipeline:
 
     def output(self, box: int, of: str | None = None) -> float:
         """Return the output that `explain` explains: a logit, or the part of a side that depends on the offsets."""
-        it = self.scorer(box, of)
+        box_scorer = self.scorer(box, of)
         with torch.no_grad():
-            return float(it.net.forward(it.params, self.x, Mode(keep=False))[0])
+            return float(box_scorer.net.forward(box_scorer.params, self.x, Mode(keep=False))[0])
 
     @property
     def x(self) -> Tensor:

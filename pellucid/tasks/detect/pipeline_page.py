@@ -81,7 +81,7 @@ class BoxPage:
         walk, pipeline = self.pipeline.walk, self.pipeline
         if not walk.maps:
             return None
-        sizes = [f"{one.shape[2]} x {one.shape[3]}" for one in walk.maps]
+        sizes = [f"{map_.shape[2]} x {map_.shape[3]}" for map_ in walk.maps]
         two_stages = walk.proposals is not None
         outputs = (
             "one score each, whether there is an object"
@@ -91,7 +91,7 @@ class BoxPage:
         first = "The first stage" if two_stages else "The network"
         level, row, column = self._cell()
         maps = walk.score_maps(self.class_index)
-        flat = torch.cat([one.flatten() for one in maps])
+        flat = torch.cat([map_.flatten() for map_ in maps])
         score = float(maps[level][row, column])
         rank = int((flat > score).sum()) + 1
         for_class = "" if two_stages else f" for {pipeline.classes[self.class_index]}"
@@ -187,7 +187,7 @@ class BoxPage:
 
     def _suppression(self) -> Section:
         pipeline = self.pipeline
-        removed = [one for one in pipeline.removed[self.class_index] if one.by == self.detection_index]
+        removed = [removal for removal in pipeline.removed[self.class_index] if removal.by == self.detection_index]
         sentences = [
             "Non-maximum suppression keeps the box with the highest score and removes the others of its class whose "
             f"IoU with it is above {pipeline.detector.nms_threshold:g}; this is repeated among the boxes that are "
@@ -195,7 +195,7 @@ class BoxPage:
             f"{self.title} removed {plural(len(removed), 'candidate')}"
             + (f", the best with score {removed[0].score:.3f} and IoU {removed[0].iou:.2f}." if removed else "."),
         ]
-        removed_boxes = pipeline.walk.candidates.boxes[[one.candidate for one in removed]]
+        removed_boxes = pipeline.walk.candidates.boxes[[removal.candidate for removal in removed]]
         figure = boxes_on(
             self.image, [("other", removed_boxes, True), ("box", self.boxes[self.detection_index, None], False)]
         )
@@ -210,7 +210,7 @@ class BoxPage:
         others = [k for k in range(count) if k != self.detection_index]
         groups = [("other", shown.boxes[others], False), ("box", shown.boxes[self.detection_index, None], False)]
         plot = boxes_on(self.image, groups, [[texts[k] for k in others], [texts[self.detection_index]]])
-        removed = Counter(one.by for of_class in pipeline.removed for one in of_class)
+        removed = Counter(removal.by for of_class in pipeline.removed for removal in of_class)
         rows = [
             (f"{k + 1}", self._class(label), f"{score:.3f}", f"{removed[k]:,}", *(f"{value:.1f}" for value in box))
             for k, (label, score, box) in enumerate(
@@ -282,7 +282,7 @@ class BoxPage:
         if fate == Fate.DETECTED:
             return f"detected: box {self.pipeline.detection_of(candidate, label) + 1}"
         if fate == Fate.SUPPRESSED:
-            return _removed(next(one for one in self.pipeline.removed[label] if one.candidate == candidate))
+            return _removed(next(removal for removal in self.pipeline.removed[label] if removal.candidate == candidate))
         return FATES[fate]
 
 
@@ -300,10 +300,10 @@ def _figures(*named: tuple[str, Figure, str]) -> FigureRow:
     return FigureRow([FigurePart(name, figure, caption, caption) for name, figure, caption in named])
 
 
-def _removed(one: SuppressedCandidate) -> str:
-    if one.by < 0:
+def _removed(removal: SuppressedCandidate) -> str:
+    if removal.by < 0:
         return "removed by a box beyond the limit of detections"
-    return f"removed by box {one.by + 1}, IoU {one.iou:.2f}"
+    return f"removed by box {removal.by + 1}, IoU {removal.iou:.2f}"
 
 
 def _sized(box: Tensor) -> str:

@@ -35,22 +35,24 @@ class DetectionPredictor(Predictor):
     def predict(self, batch: Sequence[tuple[Picture, Tensor]]) -> Iterator[Predicted]:
         """Yield the detections in each picture."""
         detections = self.finder.find([image for _, image in batch], self.score)
-        for (picture, image), found in zip(batch, detections, strict=True):
+        for (picture, image), image_detections in zip(batch, detections, strict=True):
             _, height, width = image.shape
             row = {"image": picture.file, "height": height, "width": width}
-            listed = row["detections"] = self._listed(found)
+            listed = row["detections"] = self._listed(image_detections)
             if self.outputs is not None:
-                row["overlay"] = str(self.outputs.write_overlay(picture.name, overlay(image, found, self.classes)))
-                self.coco.add(picture.file, (height, width), found)
+                row["overlay"] = str(
+                    self.outputs.write_overlay(picture.name, overlay(image, image_detections, self.classes))
+                )
+                self.coco.add(picture.file, (height, width), image_detections)
             yield Predicted(
                 row,
-                f"{row.get('overlay', picture.file)}: {self._class_counts(found)}",
+                f"{row.get('overlay', picture.file)}: {self._class_counts(image_detections)}",
                 [_row(picture.file, one) for one in listed or [NONE]],
                 labels=tuple(one["class"] for one in listed),
-                boxes=found.boxes,
-                scores=found.scores,
-                masks=found.masks,
-                points=found.keypoints,
+                boxes=image_detections.boxes,
+                scores=image_detections.scores,
+                masks=image_detections.masks,
+                points=image_detections.keypoints,
                 file=Path(row["overlay"]) if "overlay" in row else None,
             )
 
@@ -68,7 +70,7 @@ class DetectionPredictor(Predictor):
         ]
         if detections.keypoints is not None:
             points = detections.keypoints.tolist()
-            listed = [{**row, "keypoints": each} for row, each in zip(listed, points, strict=True)]
+            listed = [{**row, "keypoints": key_points} for row, key_points in zip(listed, points, strict=True)]
         return listed
 
     def _class_counts(self, detections: Detections) -> str:

@@ -30,12 +30,12 @@ def with_reasons(
     objects = scaled(objects, pipeline.size, pipeline.input_size)
     assigned = assignment(pipeline, objects)
     return [
-        one._replace(text=f"{one.text} {_of_error(one, pipeline, objects, assigned)}")
-        if one.kind in ERRORS
-        else one._replace(text=f"{one.text} {_of_miss(one, pipeline, objects, assigned, score)}")
-        if one.kind == MISSED
-        else one
-        for one in findings
+        finding._replace(text=f"{finding.text} {_of_error(finding, pipeline, objects, assigned)}")
+        if finding.kind in ERRORS
+        else finding._replace(text=f"{finding.text} {_of_miss(finding, pipeline, objects, assigned, score)}")
+        if finding.kind == MISSED
+        else finding
+        for finding in findings
     ]
 
 
@@ -67,13 +67,13 @@ def _source(pipeline: Pipeline, candidate: int) -> Tensor:
     return pipeline.walk.anchors.boxes[int(pipeline.walk.candidates.anchors[candidate])]
 
 
-def _of_error(one: DetectionFinding, pipeline: Pipeline, objects: Objects, assigned: Assignment) -> str:
-    candidate = int(pipeline.decision.chosen[one.detection])
+def _of_error(finding: DetectionFinding, pipeline: Pipeline, objects: Objects, assigned: Assignment) -> str:
+    candidate = int(pipeline.decision.chosen[finding.detection])
     index = candidate if pipeline.walk.proposals is not None else int(pipeline.walk.candidates.anchors[candidate])
     reason, matched = REASONS[int(assigned.reason[index])], int(assigned.matched[index])
     if matched >= 0:
-        kind, _, why = reason.partition(":")
-        reason = f"{kind} for {pipeline.classes[int(objects.labels[matched])]} {matched + 1}:{why}"
+        kind, _, reason_text = reason.partition(":")
+        reason = f"{kind} for {pipeline.classes[int(objects.labels[matched])]} {matched + 1}:{reason_text}"
     source = _source(pipeline, candidate)
     overlap = float(box_iou(source[None], objects.boxes).max()) if len(objects) else 0.0
     source_kind = "anchor" if pipeline.walk.proposals is None else "proposal"
@@ -83,10 +83,12 @@ def _of_error(one: DetectionFinding, pipeline: Pipeline, objects: Objects, assig
     )
 
 
-def _of_miss(one: DetectionFinding, pipeline: Pipeline, objects: Objects, assigned: Assignment, score: float) -> str:
-    label, scores = int(objects.labels[one.object_index]), pipeline.walk.candidates.scores
-    overlap = box_iou(pipeline.walk.candidates.boxes, objects.boxes[one.object_index, None])[:, 0]
-    count = int((assigned.matched == one.object_index).sum())
+def _of_miss(
+    finding: DetectionFinding, pipeline: Pipeline, objects: Objects, assigned: Assignment, score: float
+) -> str:
+    label, scores = int(objects.labels[finding.object_index]), pipeline.walk.candidates.scores
+    overlap = box_iou(pipeline.walk.candidates.boxes, objects.boxes[finding.object_index, None])[:, 0]
+    count = int((assigned.matched == finding.object_index).sum())
     kind = "anchor" if pipeline.walk.proposals is None else "proposal"
     learned = f"In training {plural(count, kind) if count else f'no {kind}'} would be assigned to it."
     overlapping = (overlap >= THRESHOLD).nonzero()[:, 0]
@@ -101,7 +103,7 @@ def _of_miss(one: DetectionFinding, pipeline: Pipeline, objects: Objects, assign
         )
     best = int(overlapping[scores[overlapping, label].argmax()])
     detected = pipeline.detection_of(best, label)
-    if detected >= 0 and detected == one.detection:
+    if detected >= 0 and detected == finding.detection:
         return f"That detection comes from {origin(pipeline, best)}. {learned}"
     values = f"score {float(scores[best, label]):.2f}, IoU {float(overlap[best]):.2f}"
     return (
@@ -119,7 +121,7 @@ def _fate(pipeline: Pipeline, candidate: int, label: int, score: float) -> str:
             f"is detection {pipeline.detection_of(candidate, label) + 1}{f', below the score {score:g}' if low else ''}"
         )
     if fate == Fate.SUPPRESSED:
-        removed = next(one for one in pipeline.removed[label] if one.candidate == candidate)
+        removed = next(removal for removal in pipeline.removed[label] if removal.candidate == candidate)
         return "was removed " + (
             f"by detection {removed.by + 1} (IoU {removed.iou:.2f})" if removed.by >= 0 else "by suppression"
         )

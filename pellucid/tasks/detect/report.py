@@ -36,12 +36,12 @@ class WorstObjects:
 
 def report(model: Model, test: Source) -> Reported:
     """Return the section of the worst images."""
-    found = compare_objects(model, test)
-    names = [f"{name}: {ap:.2f}" for name, ap in zip(found.names, found.ap, strict=True)]
-    plot = sheet_of_objects(found.images, found.marks, names, tuple(test.classes or ())) if found.images else None
+    results = compare_objects(model, test)
+    names = [f"{name}: {ap:.2f}" for name, ap in zip(results.names, results.ap, strict=True)]
+    plot = sheet_of_objects(results.images, results.marks, names, tuple(test.classes or ())) if results.images else None
     caption = (
-        f"The {len(found.ap)} test images with the lowest average precision (at an IoU of 0.5), which is written above "
-        "each. Dashed: annotated boxes; solid: detected ones, with their scores."
+        f"The {len(results.ap)} test images with the lowest average precision (at an IoU of 0.5), which is written "
+        "above each. Dashed: annotated boxes; solid: detected ones, with their scores."
     )
     alt, otherwise = "The images with the lowest average precision", "No test image has objects."
     figure = FigurePart("objects", plot, alt, caption, otherwise)
@@ -57,15 +57,15 @@ def compare_objects(model: Model, test: Source, most: int = MAX_IMAGES) -> Worst
     rated: list[tuple[float, int, Detections, Objects]] = []
     for k in range(len(test)):
         images, (objects,) = test.batch([k], generator(0))
-        (found,) = model.predict(images)
+        (detections,) = model.predict(images)
         if len(objects):
             metric = AveragePrecision()
-            metric.update([found], [objects])
-            rated.append((metric.compute()["ap50"], k, found, objects))
+            metric.update([detections], [objects])
+            rated.append((metric.compute()["ap50"], k, detections, objects))
     worst = sorted(rated, key=lambda row: row[:2])[:most]
     return WorstObjects(
         [float_images(test.batch([k], generator(0)).images)[0].numpy() for _, k, _, _ in worst],
-        [_marks(found, objects) for _, _, found, objects in worst],
+        [_marks(detections, objects) for _, _, detections, objects in worst],
         [ap for ap, _, _, _ in worst],
         [files[k] if files else f"image {k}" for _, k, _, _ in worst],
     )

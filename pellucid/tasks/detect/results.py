@@ -110,7 +110,7 @@ def _further(
     kind: str, detections: Sequence[Detections], objects: Sequence[Objects], areas: Sequence[Tensor] | None
 ) -> dict[str, float] | None:
     """Return the metrics of masks or key-points; None unless all objects and the detections in all images have them."""
-    filled = [*detections, *(one for one in objects if len(one))]
+    filled = [*detections, *(object_ for object_ in objects if len(object_))]
     if not any(len(image_objects) for image_objects in objects) or any(getattr(one, kind) is None for one in filled):
         return None
     points = {one.keypoints.shape[1] for one in filled if one.keypoints is not None}
@@ -123,8 +123,8 @@ def _evaluated(
     kind: str, detections: Sequence[Detections], objects: Sequence[Objects], areas: Sequence[Tensor] | None
 ) -> Coco:
     evaluation = Coco(kind)
-    for k, (found, image_objects) in enumerate(zip(detections, objects, strict=True)):
-        evaluation.add(found, image_objects, None if areas is None else areas[k])
+    for k, (image_detections, image_objects) in enumerate(zip(detections, objects, strict=True)):
+        evaluation.add(image_detections, image_objects, None if areas is None else areas[k])
     return evaluation
 
 

@@ -12,7 +12,7 @@ from pellucid.data.augment.standardise import scaled
 from pellucid.detectors import Anchors, OneStage
 from pellucid.detectors.base import join_maps, split_maps
 from pellucid.errors import PellucidError
-from pellucid.image_objects import Objects
+from pellucid.target import Objects
 from pellucid.losses.base import Loss
 from pellucid.model import Model
 from pellucid.task import Traced
@@ -45,7 +45,7 @@ class DetectionLoss(Loss):
         """Return the sum and its gradient with respect to the maps, a tensor or a tuple of tensors."""
         maps: Sequence[Tensor] = y if isinstance(y, tuple) else (y,)
         detector, size = self.of.detector, self.of.size
-        sizes = [(each.shape[2], each.shape[3]) for each in maps]
+        sizes = [(map_.shape[2], map_.shape[3]) for map_ in maps]
         anchors = Anchors(detector.anchors(sizes, size).to(maps[0]), sizes, size)
         losses, dy = detector.losses(
             join_maps(maps, detector.outputs_per_anchor), anchors, _objects(target, self.of.images)
@@ -76,10 +76,10 @@ def of_detector(model: Model, x: Any, target: Any) -> Traced:
     # One row for each object, with the columns of DetectionLoss.
     rows = [
         torch.cat([
-            one.boxes.new_full((len(one), 1), k), one.labels[:, None].to(one.boxes), one.boxes,
-            (torch.zeros_like(one.labels) if one.crowd is None else one.crowd)[:, None].to(one.boxes),
+            target.boxes.new_full((len(target), 1), k), target.labels[:, None].to(target.boxes), target.boxes,
+            (torch.zeros_like(target.labels) if target.crowd is None else target.crowd)[:, None].to(target.boxes),
         ], 1)
-        for k, one in enumerate(objects)
+        for k, target in enumerate(objects)
     ]  # fmt: skip
     loss = DetectionLoss(TracedBatch(detector, len(images), (images.shape[2], images.shape[3])))
     x = scaled(images, model.stats)
@@ -88,4 +88,4 @@ def of_detector(model: Model, x: Any, target: Any) -> Traced:
 
 def _objects(target: Tensor, images: int) -> list[Objects]:
     parts = [target[target[:, 0] == k] for k in range(images)]
-    return [Objects(one[:, 2:6], one[:, 1].long(), crowd=one[:, 6] > 0) for one in parts]
+    return [Objects(part[:, 2:6], part[:, 1].long(), crowd=part[:, 6] > 0) for part in parts]

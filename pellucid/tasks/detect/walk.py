@@ -38,7 +38,7 @@ class Walk(NamedTuple):
     @property
     def anchor_counts(self) -> list[int]:
         """The number of anchors of each map."""
-        return [one.shape[2] * one.shape[3] * (one.shape[1] // self.outputs_per_anchor) for one in self.maps]
+        return [map_.shape[2] * map_.shape[3] * (map_.shape[1] // self.outputs_per_anchor) for map_ in self.maps]
 
     def cell(self, anchor: int) -> tuple[int, int, int]:
         """Return the index of the map, the row and the column of the cell of an anchor."""

@@ -92,21 +92,21 @@ class Generation(Task):
         from pellucid.tasks.generate.measure import evaluate
         from pellucid.training.distributed import processes
 
-        found = evaluate(model, data, processes())
-        fit, lines = found.parzen, list[str]()
-        if variety := found.variety:
+        evaluation = evaluate(model, data, processes())
+        fit, lines = evaluation.parzen, list[str]()
+        if variety := evaluation.variety:
             lines = [
-                f"{variety.covered} of {len(variety.shares)} classes among the predictions of {found.classifier}, "
+                f"{variety.covered} of {len(variety.shares)} classes among the predictions of {evaluation.classifier}, "
                 f"entropy {variety.entropy:.3f} nats, inception score by this classifier {variety.score:.2f}, mean "
                 f"confidence {percent(variety.confidence)}",
-                f"in features of {found.classifier}: Frechet distance {found.frechet:.3f}, kernel distance "
-                f"{found.kid:.3g}, {found.n:,} samples",
+                f"in features of {evaluation.classifier}: Frechet distance {evaluation.frechet:.3f}, kernel distance "
+                f"{evaluation.kid:.3g}, {evaluation.n:,} samples",
             ]
-        return Evaluation(found.to_json(), [
+        return Evaluation(evaluation.to_json(), [
             *lines,
             f"Parzen log-likelihood {fit.mean:.1f} ± {fit.error:.1f} nats of {fit.points:,} test images, "
             f"{fit.samples:,} windows of bandwidth {fit.bandwidth:g}, chosen on {fit.chosen:,} other images; "
             "comparable only with estimates of the same kind",
-            f"distance to the nearest training image: samples {found.nearest:.2f}, test images "
-            f"{found.nearest_test:.2f}, in {found.data}",
+            f"distance to the nearest training image: samples {evaluation.nearest:.2f}, test images "
+            f"{evaluation.nearest_test:.2f}, in {evaluation.data}",
         ])  # fmt: skip

@@ -45,14 +45,14 @@ class Generated:
 
 def report(model: Model, train: Source, folder: RunFolder) -> Reported:
     """Return the section of samples."""
-    found = draw_samples(model, train, folder)
-    row, count = len(found.nearest), len(found.samples)
-    by_epoch = {f"after epoch {epoch}": images for epoch, images in found.epochs.items()}
-    nearest = image_rows({"sample": found.samples[:row], "training image": found.nearest})
-    walks = image_rows({f"walk {k}": images for k, images in enumerate(found.walks, start=1)})
+    samples = draw_samples(model, train, folder)
+    row, count = len(samples.nearest), len(samples.samples)
+    by_epoch = {f"after epoch {epoch}": images for epoch, images in samples.epochs.items()}
+    nearest = image_rows({"sample": samples.samples[:row], "training image": samples.nearest})
+    walks = image_rows({f"walk {k}": images for k, images in enumerate(samples.walks, start=1)})
     parts = [
         FigurePart(
-            "samples", sample_sheet(found.samples), f"{count} samples", f"{count} samples, none selected (seed 0)."
+            "samples", sample_sheet(samples.samples), f"{count} samples", f"{count} samples, none selected (seed 0)."
         ),
         FigurePart(
             "epochs", image_rows(by_epoch) if by_epoch else None, "Samples over the epochs",

@@ -83,7 +83,7 @@ def compare(
     recipes = _recipes(variants, backbone_overrides, settings)
     if "train.epochs" not in settings:
         n = len(material.train)
-        recipes = [replace(one, train=replace(one.train, epochs=enough_epochs(one, n))) for one in recipes]
+        recipes = [replace(recipe, train=replace(recipe.train, epochs=enough_epochs(recipe, n))) for recipe in recipes]
     for line in lines(pictures.collection) if pictures.collection is not None else ():
         tell(line)
     for recipe in recipes:
@@ -93,7 +93,9 @@ def compare(
 
     def finished() -> VariantComparison:
         return VariantComparison(
-            rows=tuple(VariantRow(one, tuple(trials[one.name])) for one in variants if trials[one.name]),
+            rows=tuple(
+                VariantRow(variant, tuple(trials[variant.name])) for variant in variants if trials[variant.name]
+            ),
             planned=len(variants),
             backbone=backbone,
             network=recipes[0].network.name,
@@ -142,7 +144,9 @@ def _data(data: str | os.PathLike[str] | None) -> tuple[str | None, dict[str, An
         return None, {"data.name": text}
     if not Path(text).exists():
         raise PellucidError(f"no data set or folder {text!r}; give an image folder or a name of `pellucid data list`")
-    if Path(text).is_dir() and any(_is_present(data_root(text) / one.path) for one in CATALOGUE.values() if one.path):
+    if Path(text).is_dir() and any(
+        _is_present(data_root(text) / entry.path) for entry in CATALOGUE.values() if entry.path
+    ):
         return text, {}
     return None, {"data.name": str(Path(text).absolute())}
 
@@ -172,7 +176,7 @@ def _recipes(
 def _data_settings(recipes: Sequence[Recipe], pictures: Pictures) -> dict[str, Any]:
     """Return the settings that depend on the pictures: the number of classes, and weights of imbalanced ones."""
     if pictures.collection is not None:
-        by_recipe = [told_by(pictures.collection, one) for one in recipes]
+        by_recipe = [told_by(pictures.collection, recipe) for recipe in recipes]
         return {
             key: value for one in by_recipe for key, value in one.items() if all(key in other for other in by_recipe)
         }
@@ -184,13 +188,13 @@ def _data_settings(recipes: Sequence[Recipe], pictures: Pictures) -> dict[str, A
 def _check_alike(recipes: Sequence[Recipe]) -> None:
     """Raise PellucidError unless all recipes have the same network and images."""
     first = recipes[0]
-    for one in recipes[1:]:
-        ours, theirs = first.tables(), one.tables()
+    for recipe in recipes[1:]:
+        ours, theirs = first.tables(), recipe.tables()
         for table, keys in (("network", ours["network"] | theirs["network"]), ("data", ("name", "size", "mode"))):
             for key in keys:
                 if ours[table].get(key) != theirs[table].get(key):
                     raise PellucidError(
-                        f"{first.name} and {one.name} differ in {table}.{key} ({ours[table].get(key)} and "
+                        f"{first.name} and {recipe.name} differ in {table}.{key} ({ours[table].get(key)} and "
                         f"{theirs[table].get(key)}), so they cannot be compared; set it for all by {table}.{key}=..."
                     )
 

@@ -36,7 +36,7 @@ def warnings(collection: Collection) -> tuple[str, ...]:
             f"{_count(collection.leaked, 'held-out picture')} nearly the same as a training or validation picture, so "
             "that the result will be too optimistic; remove them on one side"
         )
-    mixed = [one for one in collection.copies if one.classes[0] != one.classes[1]]
+    mixed = [copy for copy in collection.copies if copy.classes[0] != copy.classes[1]]
     if mixed:
         one = mixed[0]
         found.append(
@@ -59,7 +59,7 @@ def lines(collection: Collection) -> list[str]:
     result += [f"  {row}" for row in table.split("\n")] + _how_many_more(len(rows), MAX_ROWS, "class", "classes")
     corrupt = [f"{one.file} {one.reason}" for one in collection.corrupt]
     result += _section(f"{left_out(len(corrupt))}:", corrupt, "file")
-    exact = sum(one.exact for one in collection.copies)
+    exact = sum(copy.exact for copy in collection.copies)
     same = f", {plural(exact, 'pair')} with the same bytes" if exact else ""
     images = len(collection.copies) + collection.groups
     worst = sorted(collection.copies, key=lambda one: (len({*one.classes}) == 1, len({*one.parts}) == 1))
@@ -101,13 +101,13 @@ def findings_to_json(collection: Collection) -> dict[str, Any]:
         "duplicate_images": len(collection.copies) + collection.groups,
         "duplicates": [
             {
-                "files": [one.first, one.second],
-                "classes": [*one.classes],
-                "parts": [*one.parts],
-                "similarity": round(one.similarity, 4),
-                "exact": one.exact,
+                "files": [copy.first, copy.second],
+                "classes": [*copy.classes],
+                "parts": [*copy.parts],
+                "similarity": round(copy.similarity, 4),
+                "exact": copy.exact,
             }
-            for one in collection.copies[:MAX_LISTED]
+            for copy in collection.copies[:MAX_LISTED]
         ],
         "leaked": collection.leaked,
         "blurry": len(collection.blurry),
@@ -120,15 +120,15 @@ def findings_to_json(collection: Collection) -> dict[str, Any]:
     }
 
 
-def _listed(names: list[str], one: str, plural_noun: str) -> str:
-    """Return the first names as text, after the noun `one` or `plural_noun`."""
-    more = "" if len(names) <= MAX_SHOWN else f" and {len(names) - MAX_SHOWN} more"
-    return f"{one if len(names) == 1 else plural_noun} {', '.join(names[:MAX_SHOWN])}{more}"
+def _listed(names: list[str], singular: str, plural_noun: str) -> str:
+    """Return the first names as text, after the noun `singular` or `plural_noun`."""
+    remark = "" if len(names) <= MAX_SHOWN else f" and {len(names) - MAX_SHOWN} more"
+    return f"{singular if len(names) == 1 else plural_noun} {', '.join(names[:MAX_SHOWN])}{remark}"
 
 
-def _how_many_more(n: int, shown: int, one: str, plural_noun: str) -> list[str]:
+def _how_many_more(n: int, shown: int, singular: str, plural_noun: str) -> list[str]:
     left = n - shown
-    return [f"  and {left:,} more {one if left == 1 else plural_noun}"] if left > 0 else []
+    return [f"  and {left:,} more {singular if left == 1 else plural_noun}"] if left > 0 else []
 
 
 def _count(n: int, what: str) -> str:

@@ -82,15 +82,15 @@ def _files(tree: Tree) -> tuple[tuple[str, ...], dict[str, _File]]:
     test = next((part for part in HELD_OUT if part in parts), None)
     validation = next((part for part in VALIDATION if part in parts and part != test), None)
     classes = classes_of(tree, f"{root}{TRAIN}/")
-    found: dict[str, _File] = {}
+    files: dict[str, _File] = {}
     for folder, part in ((TRAIN, "train" if test else ""), (validation, "validation"), (test, "test")):
         below = f"{root}{folder}/"
         for name in files_of(tree, below) if folder else ():
             label = class_of(name, below)
             if label not in classes:
                 raise PellucidError(f"{tree.where(below + label)} is a class that {TRAIN}/ lacks; add it there")
-            found[name] = _File(part, classes.index(label))
-    return classes, found
+            files[name] = _File(part, classes.index(label))
+    return classes, files
 
 
 def _check_classes(path: Path, classes: Sequence[str], labels: Sequence[int], what: str, why: str = "") -> None:
@@ -178,8 +178,8 @@ def _collect(
     y = torch.tensor(labels)
 
     def part(name: str) -> SplitFiles:
-        indices = [i for i, one in enumerate(parts) if one == name]
-        skipped = tuple(one.file for one in surveyed.corrupt) if name == "train" else ()
+        indices = [i for i, name_of_part in enumerate(parts) if name_of_part == name]
+        skipped = tuple(name_of_part.file for name_of_part in surveyed.corrupt) if name == "train" else ()
         images = make_dataset(path, surveyed.x[indices], y[indices], classes, skipped)
         files, digests = tuple(surveyed.files[i] for i in indices), tuple(surveyed.digests[i] for i in indices)
         return SplitFiles(files, images, digests, tuple(groups[i] for i in indices))

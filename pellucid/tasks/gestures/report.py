@@ -191,7 +191,9 @@ def _ranked(comparison: VariantComparison) -> list[FigurePart]:
             )
         plot = ranking(title, dots, COLOURS, logarithmic=not is_fraction)
         if plot is not None:
-            figures.append(FigurePart(key, plot, f"{title}: {', '.join(f'{one[0]} {one[column]}' for one in lines)}"))
+            figures.append(
+                FigurePart(key, plot, f"{title}: {', '.join(f'{line[0]} {line[column]}' for line in lines)}")
+            )
     return figures
 
 

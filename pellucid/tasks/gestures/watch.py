@@ -77,10 +77,10 @@ class AnswerSmoothing:
         best = int(torch.argmax(mean))
         if current_class is None:
             return best if float(mean[best]) >= self.threshold else None
-        ahead = float(mean[best]) >= min(
+        is_ahead = float(mean[best]) >= min(
             float(mean[current_class]) + self.margin, MIN_RATIO * float(mean[current_class])
         )
-        if ahead and float(mean[best]) >= self.threshold:
+        if is_ahead and float(mean[best]) >= self.threshold:
             return best
         return current_class if float(mean[current_class]) >= self.threshold - self.margin else None
 
@@ -149,20 +149,25 @@ class FrameCounts:
     first: float = 0.0
     last: float = 0.0
 
-    def add(self, seen: SmoothedPrediction) -> None:
+    def add(self, prediction: SmoothedPrediction) -> None:
         """Count one frame."""
         self.last = self.clock()
         if not self.frames:
             self.first = self.last
         self.frames += 1
-        self.dropped += seen.dropped
-        if seen.answer is None:
+        self.dropped += prediction.dropped
+        if prediction.answer is None:
             self.unsure += 1
         else:
-            self.answers[seen.answer] += 1
-        if seen.changed:
+            self.answers[prediction.answer] += 1
+        if prediction.changed:
             self.changes.append(
-                {"frame": seen.number, "seconds": seen.seconds, "answer": seen.answer, "probability": seen.probability}
+                {
+                    "frame": prediction.number,
+                    "seconds": prediction.seconds,
+                    "answer": prediction.answer,
+                    "probability": prediction.probability,
+                }
             )
 
     @property

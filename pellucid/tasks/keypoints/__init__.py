@@ -85,9 +85,9 @@ class Keypoints(Task):
         from pellucid.tasks.keypoints.measure import evaluate
         from pellucid.training.distributed import processes
 
-        found = evaluate(model, data, processes())
-        low, high = map(percent, found["nme_interval"])
-        return Evaluation(found, [
-            f"normalised mean error {percent(found['nme'])} (95 % interval {low} to {high}) on {found['n']:,} images "
-            f"of {found['data']}"
+        evaluation = evaluate(model, data, processes())
+        low, high = map(percent, evaluation["nme_interval"])
+        return Evaluation(evaluation, [
+            f"normalised mean error {percent(evaluation['nme'])} (95 % interval {low} to {high}) "
+            f"on {evaluation['n']:,} images of {evaluation['data']}"
         ])  # fmt: skip

@@ -37,12 +37,12 @@ class WorstKeypoints:
 
 def report(model: Model, test: KeypointSource) -> Reported:
     """Return the section of the worst images."""
-    found = compare_keypoints(model, test)
-    if found is None:
+    results = compare_keypoints(model, test)
+    if results is None:
         return Reported([Section("mistakes", "Worst mistakes", [Missing("NME is not a metric of the model.")])])
-    plot = worst_keypoints(found.images, found.true, found.predicted, found.errors)
+    plot = worst_keypoints(results.images, results.true, results.predicted, results.errors)
     caption = (
-        f"The {len(found.errors)} test images with the largest normalised mean error of their key-points, which is "
+        f"The {len(results.errors)} test images with the largest normalised mean error of their key-points, which is "
         "written above each."
     )
     figure = FigurePart("keypoints", plot, "The images with the largest normalised mean error", caption)
@@ -58,13 +58,13 @@ def compare_keypoints(model: Model, test: KeypointSource, most: int = MAX_KEYPOI
     for batch in Loader(test, min(BATCH, len(test)), seed=0, shuffle=False).epoch(0):
         points.append(model.predict(batch.images))
         true_points.append(batch.targets)
-    found, true = torch.cat(points), torch.cat(true_points)
-    errors = normalised_errors(found, true, unit)
+    predicted, true = torch.cat(points), torch.cat(true_points)
+    errors = normalised_errors(predicted, true, unit)
     order = errors.argsort(descending=True)[:most]
     images = (float_images(test.batch(order.tolist(), generator(0)).images) * 255).round().to(torch.uint8)
     return WorstKeypoints(
         images.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy(),
         true[order].numpy(),
-        found[order].numpy(),
+        predicted[order].numpy(),
         errors[order].tolist(),
     )

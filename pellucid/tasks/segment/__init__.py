@@ -94,10 +94,10 @@ class Segmentation(Task):
         from pellucid.tasks.segment.segmenter import evaluate
         from pellucid.training.distributed import processes
 
-        found = evaluate(model, data, bool(options.get("crf")), processes())
-        rows = [(row["class"], "-" if row["iou"] is None else percent(row["iou"])) for row in found["classes"]]
-        return Evaluation(found, [
-            f"mean IoU {percent(found['miou'])}  pixel accuracy {percent(found['pixel_accuracy'])}  boundary F1 "
-            f"{percent(found['boundary_f1'])}  on {found['n']:,} images of {found['data']}",
+        evaluation = evaluate(model, data, bool(options.get("crf")), processes())
+        rows = [(row["class"], "-" if row["iou"] is None else percent(row["iou"])) for row in evaluation["classes"]]
+        return Evaluation(evaluation, [
+            f"mean IoU {percent(evaluation['miou'])}  pixel accuracy {percent(evaluation['pixel_accuracy'])}  "
+            f"boundary F1 {percent(evaluation['boundary_f1'])}  on {evaluation['n']:,} images of {evaluation['data']}",
             *table([("class", "IoU"), *rows], right=(1,)),
         ])  # fmt: skip

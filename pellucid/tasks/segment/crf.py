@@ -100,10 +100,10 @@ class Grid(NamedTuple):
     lowest: Tensor
     part: Tensor
 
-    def corners(self, some: slice) -> Iterator[tuple[Tensor, Tensor]]:
+    def corners(self, pixels: slice) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield for the pixels of a slice the index and the weight of each of the 32 cells around them."""
         strides = [math.prod(self.shape[axis + 1 :]) for axis in range(len(self.shape))]
-        lowest, part = self.lowest[some], self.part[:, some]
+        lowest, part = self.lowest[pixels], self.part[:, pixels]
         for corner in product((0, 1), repeat=len(self.shape)):
             weight = math.prod(part[axis] if step else 1 - part[axis] for axis, step in enumerate(corner))
             yield (

@@ -117,7 +117,7 @@ def _slices(window: str, size: tuple[int, int]) -> tuple[slice, ...]:
     """Return the rows and columns that a text such as "90:100, 120" names."""
     parts = [RANGE.fullmatch(part) for part in window.split(",")]
     slices = [_range(part, length) for part, length in zip(parts, size, strict=False) if part is not None]
-    if len(parts) != 2 or len(slices) != 2 or any(not one.start < one.stop for one in slices):
+    if len(parts) != 2 or len(slices) != 2 or any(not slice_.start < slice_.stop for slice_ in slices):
         raise PellucidError(
             f"[{window.strip()}] is not in an image of {size[0]} rows and {size[1]} columns; write a pixel as "
             "[ROW, COLUMN], as in [120, 200], or a region as in [90:100, 120:200]"

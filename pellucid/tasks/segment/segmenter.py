@@ -208,7 +208,7 @@ def mask_folder(model: Model, data: str | None, ignored: int | None) -> MaskFold
     parts = mask_parts(path)
     if not parts:
         raise PellucidError(f"{path} has no folders NAME and NAME{ANNOTATIONS}, such as val and val{ANNOTATIONS}")
-    part = next(iter([*(one for one in HELD_OUT if one in parts), *(one for one in parts if one != TRAIN), TRAIN]))
+    part = next(iter([*(one for one in HELD_OUT if one in parts), *(part for part in parts if part != TRAIN), TRAIN]))
     source = MaskFolder(path, part, mode=mode_of(model), classes=model.classes, ignored=ignored)
     source.refuse_unreadable()
     return source

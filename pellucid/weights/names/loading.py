@@ -127,7 +127,11 @@ def origin_of(models: Collection[str], tensors: Iterable[str], path: str | os.Pa
     Raises PellucidError if no library uses these names for such a network.
     """
     names = dict.fromkeys(tensors, torch.empty(0))  # only the names matter
-    attempts = [(*translate(one.naming, one.model, names), one) for one in _candidates() if one.model in models]
+    attempts = [
+        (*translate(candidate.naming, candidate.model, names), candidate)
+        for candidate in _candidates()
+        if candidate.model in models
+    ]
     if not attempts:
         raise PellucidError(
             f"{os.fspath(path)}: no published weights are known for this network; use one of pellucid.models"

@@ -58,8 +58,8 @@ def _pictures(args: argparse.Namespace) -> int:
 
     model = open_model(args.model)
     faults: dict[str, PellucidError] = {}
-    found = predict(model, args.images, faults)
-    if not found:
+    predictions = predict(model, args.images, faults)
+    if not predictions:
         raise next(iter(faults.values()))
     if args.json:
         rows = [
@@ -71,13 +71,13 @@ def _pictures(args: argparse.Namespace) -> int:
                 "probabilities": prediction.probabilities,
                 **score_to_json(prediction.familiarity),
             }
-            for prediction in found
+            for prediction in predictions
         ]
         confidence = None if model.confidence is None else model.confidence.to_json()
         skipped = [{"image": name, "reason": str(error)} for name, error in faults.items()]
         emit({"model": args.model, "confidence": confidence, "predictions": rows, "skipped": skipped})
         return 0
-    for prediction in found:
+    for prediction in predictions:
         best = ", ".join(f"{label} {percent(p)}" for label, p in prediction.best(MAX_CLASSES))
         say(f"{prediction.name}: {prediction.text}  ({best}){score_suffix(prediction.familiarity)}")
     for error in faults.values():

@@ -92,8 +92,8 @@ def _settings(args: argparse.Namespace) -> dict[str, object]:
     options = (("train.epochs", "epochs", 1, 10**6), ("data.size", "size", MIN_SIZE, MAX_SIZE),
                ("recipe.seed", "seed", 0, 2**63 - 1))  # fmt: skip
     if args.resume is not None:
-        given = [args.folder, *args.settings, *(getattr(args, name) for _, name, _, _ in options), args.backbone]
-        if any(value not in (None, "") for value in given):
+        words = [args.folder, *args.settings, *(getattr(args, name) for _, name, _, _ in options), args.backbone]
+        if any(value not in (None, "") for value in words):
             raise PellucidError("--resume uses the run's recipe; leave out all other arguments but --json")
         return {}
     if args.folder is None:
@@ -133,12 +133,12 @@ def _show(run: "Run", collection: "Collection", as_json: bool) -> None:
 
     confidence = run.model.confidence
     assert confidence is not None  # `learn` and `go_on` fit it
-    selected, how = answered(run, collection)
+    selected, answered_text = answered(run, collection)
     if as_json:
         selective = {
             "coverage": None if selected is None else selected.coverage,
             "accuracy": None if selected is None else selected.answered_accuracy,
-            "measured": how,
+            "measured": answered_text,
         }
         emit(
             {
@@ -150,9 +150,9 @@ def _show(run: "Run", collection: "Collection", as_json: bool) -> None:
         return
     show([run], as_json=False)
     if selected is None:
-        say(f"  confidence {how}")
+        say(f"  confidence {answered_text}")
     else:
         accuracy = "" if selected.answered_accuracy is None else f" with accuracy {percent(selected.answered_accuracy)}"
         say(f"  answers {percent(selected.coverage)} of the held-out images{accuracy}; the others are unsure")
-        say(f"  (confidence {how})")
+        say(f"  (confidence {answered_text})")
     say(f"try it:  {command()} gestures predict {shlex.quote(str(run.path))} IMAGE")

@@ -1,6 +1,8 @@
 """`pellucid doctor`: diagnose a model, its data and its training, and suggest fixes."""
 
 import argparse
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +11,8 @@ from pellucid.command.files import html_place, write_html
 from pellucid.command.models import open_model
 from pellucid.command.out import answer
 from pellucid.errors import PellucidError
-from pellucid.text import printable
+from pellucid.files import write_atomically
+from pellucid.text import note, printable
 
 if TYPE_CHECKING:
     from pellucid.task import Task
@@ -44,7 +47,10 @@ def handle(args: argparse.Namespace) -> int:
     trainable = getattr(case, "trainable", False)
     if args.attempts and not getattr(case, "trainable", True):
         raise PellucidError(f"--try: {args.model} lacks the training settings; give the run folder of its training")
-    found = examined(task, case, args.attempts, device)
+    found = examined(task, case, args.attempts, device, note)
+    if found.effects and (recipe := Path(args.model) / "recipe.toml").is_file():
+        text = json.dumps([asdict(effect) for effect in found.effects], indent=1)
+        write_atomically(recipe.with_name("experiments.json"), text.encode())
     if html_path is not None:
         write_html(html_path, found._repr_html_(), args.model)
     explained_or_tried = {*found.follows, *found.symptoms, *found.attempts}

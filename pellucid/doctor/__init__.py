@@ -8,10 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays
+from pellucid.data.stream import Stream
 from pellucid.doctor.case import Case
 from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.examination import diagnose
+from pellucid.doctor.experiments import with_causes
 from pellucid.doctor.finding import Check, Finding, Remedy
 from pellucid.doctor.rehearsal import moved, reinitialized
 from pellucid.errors import PellucidError
@@ -19,10 +22,13 @@ from pellucid.run.history import History
 from pellucid.settings.checks import check_known, integer
 from pellucid.task import Task
 from pellucid.training.device import CPU
-from pellucid.training.examples import examples
+from pellucid.training.examples import examples, is_batchwise, source_of
 from pellucid.training.model import BaseModel
+from pellucid.training.reading import read
 
 __all__ = ["Case", "Check", "Diagnosis", "Finding", "Remedy", "case_of", "diagnose", "examined"]
+
+MAX_READ, READ_BATCH = 5_000, 64  # examples of a source that is not in memory, and of its batches
 
 
 def case_of(
@@ -40,16 +46,18 @@ def case_of(
 ) -> Case:
     """Return the case of a model with its training data, for `diagnose`; the model is not changed.
 
-    x, y, validation, batch_size, epochs, augment: the arguments of `fit`; validation is a Dataset or a pair (x, y), and
-    checks that need validation data are skipped without it. history: the result of `fit`. begin: returns the model
-    before its first step; by default, a model whose weights are newly drawn from its seed. stopped: the error that
-    ended the training, as an exception (which gives more detail) or as text. Short trainings and predictions run on
-    the model's device. Raises PellucidError for data that do not fit the model, and for invalid counts.
+    x, y, validation, batch_size, epochs, augment: the arguments of `fit`; validation is a Dataset, a pair (x, y) or
+    another source, and checks that need validation data are skipped without it. Of a source that is not in memory,
+    MAX_READ examples drawn by the model's seed are read, and of a stream of batches the first ones. history: the result
+    of `fit`. begin: returns the model before its first step; by default, a model whose weights are newly drawn from its
+    seed. stopped: the error that ended the training, as an exception (which gives more detail) or as text. Short
+    trainings and predictions run on the model's device. Raises PellucidError for data that do not fit the model, and
+    for invalid counts.
     """
     integer(epochs, "epochs", 0)
     integer(batch_size, "batch_size", 1)
-    train = examples(x, y, classes=model.classes)
-    held_out = None if validation is None else _validation(validation, model.classes or train.classes)
+    train = _in_memory(x, y, "x", model.classes, model.seed)
+    held_out = None if validation is None else _validation(validation, model.classes or train.classes, model.seed)
     if not model.built:
         model.build(train.x.shape[1:])
     model.fitting(train)
@@ -70,16 +78,39 @@ def case_with(model: BaseModel, x: Any, y: Any, options: Mapping[str, Any]) -> C
     return case_of(model, x, y, **options)
 
 
-def examined(task: Task, case: Any, attempts: bool, device: torch.device) -> Diagnosis:
-    """Return a task's diagnosis of its case, or that by the general checks; see `diagnose`.
+def examined(
+    task: Task, case: Any, attempts: bool, device: torch.device, show: Callable[[str], object] | None = None
+) -> Diagnosis:
+    """Return a task's diagnosis of its case, or that by the general checks, with the cause that experiments find.
 
-    device: for short trainings and predictions.
+    attempts: see `diagnose`. device: for short trainings and predictions. show: called with each effect in words.
     """
     found = task.diagnose(case, attempts, device)
-    return diagnose(replace(case, device=device), attempts) if found is None else found
+    if found is None:
+        case = replace(case, device=device)
+        found = diagnose(case, attempts)
+    return with_causes(found, task, case, show)
 
 
-def _validation(validation: Any, classes: Sequence[str] | None) -> Arrays:
+def _in_memory(x: Any, y: Any, what: str, classes: Sequence[str] | None, seed: int) -> Arrays:
+    """Return data as arrays; of a source or stream, at most about MAX_READ examples."""
+    if not is_batchwise(x):
+        return examples(x, y, what, classes)
+    source = source_of(x, y, what, classes)
+    chosen = torch.randperm(len(source), generator=generator(seed))[:MAX_READ].sort().values.tolist()
+    batches = source.epoch(0) if isinstance(source, Stream) else read(source, chosen, READ_BATCH)
+    images, targets = list[Tensor](), list[Any]()
+    for batch in batches:
+        images.append(batch.images)
+        targets.append(batch.targets)
+        if sum(map(len, images)) >= MAX_READ:
+            break
+    if not all(isinstance(target, Tensor) for target in targets) or len({one.shape[1:] for one in images}) > 1:
+        raise PellucidError(f"{what}: the doctor needs images of one size, and targets that are numbers; resize them")
+    return Arrays(torch.cat(images), torch.cat(targets), source.classes)
+
+
+def _validation(validation: Any, classes: Sequence[str] | None, seed: int) -> Arrays:
     if isinstance(validation, int | float):
         raise PellucidError(
             f"validation is {validation!r}; the doctor needs the validation data, a Dataset or a pair (x, y), "
@@ -88,4 +119,4 @@ def _validation(validation: Any, classes: Sequence[str] | None) -> Arrays:
     pair = validation if isinstance(validation, tuple) else (validation,)
     if len(pair) > 2:
         raise PellucidError(f"validation has {len(pair)} elements; give a Dataset or a pair (x, y)")
-    return examples(*pair, what="validation", classes=classes)
+    return _in_memory(*(*pair, None)[:2], "validation", classes, seed)

@@ -4,12 +4,13 @@ Findings of one kind are shown together, consequences below their cause.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from textwrap import wrap
 from typing import Any
 
 from pellucid.doctor.attempts import Attempt
 from pellucid.doctor.finding import EvidenceValue, Finding
+from pellucid.doctor.intervention import MeasuredEffect
 from pellucid.text import aligned, plural
 
 CellRows = list[tuple[str, ...]]
@@ -28,7 +29,7 @@ class Diagnosis:
     of the cause of each consequence, by the index of the consequence. gone: the indices of the consequences that a
     trial without the cause no longer has. attempts: the results of the remedies that were tried, by the index of the
     finding. left_out: the reason for each check that was skipped, by name. notes: sentences to print before the
-    findings. trained: whether the weights differ from those before the first step.
+    findings. trained: whether the weights differ from those before the first step. effects: of all interventions.
     """
 
     findings: tuple[Finding, ...]
@@ -40,6 +41,7 @@ class Diagnosis:
     trained: bool = True
     symptoms: frozenset[int] = frozenset()
     gone: frozenset[int] = frozenset()
+    effects: tuple[MeasuredEffect, ...] = ()
 
     @property
     def healthy(self) -> bool:
@@ -70,6 +72,7 @@ class Diagnosis:
         """Return the diagnosis as JSON values; `cause` and `fix` are None for symptoms and consequences."""
         nothing = dict.fromkeys(("cause", "fix", "can_try"))
         return {
+            "summary": summary(self),
             "healthy": self.healthy,
             "trained": self.trained,
             "notes": list(self.notes),
@@ -86,23 +89,25 @@ class Diagnosis:
             ],
             "checks": list(self.checks),
             "left_out": dict(self.left_out),
+            "effects": [asdict(effect) for effect in self.effects],
         }
 
     def __str__(self) -> str:
-        """Return the diagnosis as text: causes with their measurements, fix and consequences, then symptoms."""
-        blocks = [headline(self), *self.notes]  # not wrapped, so that commands in them can be copied
+        """Return the diagnosis as text: what to change and what that gave, then the findings, then what was tried."""
+        first = "\n".join(wrap(summary(self), WIDTH, break_long_words=False))
+        blocks = [*([first] if first else []), headline(self), *self.notes]  # notes are not wrapped: they hold commands
         for group in grouped(self):
             blocks += _blocks(group, "")
-        note = footnote(self)
-        return "\n\n".join([*blocks, *(["\n".join(wrap(note, WIDTH, break_long_words=False))] if note else [])])
+        notes = [note for note in (without_effect(self), footnote(self)) if note]
+        return "\n\n".join([*blocks, *("\n".join(wrap(note, WIDTH, break_long_words=False)) for note in notes)])
 
     def _repr_html_(self) -> str:
         """Return the diagnosis as HTML without scripts, in the colours of the surrounding page."""
         from pellucid.report.page import render
 
         return render(
-            "doctor", headline=headline(self), notes=self.notes, groups=grouped(self), footnote=footnote(self),
-            outcome=outcome, unknown=UNKNOWN, width=WIDTH,
+            "doctor", summary=summary(self), headline=headline(self), notes=self.notes, groups=grouped(self),
+            footnotes=(without_effect(self), footnote(self)), outcome=outcome, unknown=UNKNOWN, width=WIDTH,
         )  # fmt: skip
 
 
@@ -185,6 +190,22 @@ def headline(diagnosis: Diagnosis) -> str:
     parts = [plural(number, kind) for kind, number in counts.items() if number]
     listed = f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else parts[0]
     return f"{listed}, found by {checks}"
+
+
+def summary(diagnosis: Diagnosis) -> str:
+    """Return what to change first and what that gave, as measured; "" if no cause is proven."""
+    first = diagnosis.findings[0] if diagnosis.findings else None
+    if first is None or not first.proven:
+        return ""
+    measured = [str(effect) for effect in diagnosis.effects if effect.verdict == "cause" and effect.name == first.check]
+    measured += [outcome(diagnosis.attempts[0])] if 0 in diagnosis.attempts else []
+    return f"{first.fix[:1].upper()}{first.fix[1:]}. Measured: {measured[0]}" if measured else ""
+
+
+def without_effect(diagnosis: Diagnosis) -> str:
+    """Return what interventions were tried and are no cause; "" if there were none."""
+    tried = [effect for effect in diagnosis.effects if effect.verdict != "cause"]
+    return "; ".join(f"tried, {effect.verdict}: {effect}" for effect in tried)
 
 
 def footnote(diagnosis: Diagnosis) -> str:

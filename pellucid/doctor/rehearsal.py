@@ -4,22 +4,22 @@ from collections.abc import Mapping
 from copy import copy
 from dataclasses import MISSING, dataclass, fields
 from itertools import count, islice
-from math import inf, isfinite, prod
+from math import inf, isfinite
 from statistics import median_high
 from typing import Any
 
 import torch
 
 from pellucid.combine.base import buffer_paths
-from pellucid.data.source import Arrays
+from pellucid.data.source import Source
 from pellucid.doctor.passes import rms
 from pellucid.errors import PellucidError
-from pellucid.layers import LAYERS
 from pellucid.nested import flatten, map_tree
-from pellucid.network.summary import SummaryRow, summary
+from pellucid.network.work import network_work
 from pellucid.objective import Supervised, seeded
 from pellucid.optim import Optimizer, Progress
 from pellucid.training.device import on_device
+from pellucid.training.examples import first_batch
 from pellucid.training.layers import draws
 from pellucid.training.model import BaseModel
 from pellucid.training.reading import Augmentation, batches
@@ -27,7 +27,6 @@ from pellucid.training.step import NotFiniteError, TrainingStep
 
 UPDATE_INTERVAL = 8  # steps between measurements of the update ratio
 DEFAULT_EPOCHS = 30  # length of the schedule if the number of epochs is unknown
-BUILT_IN = {layer.__name__ for layer in LAYERS}
 SETTINGS = (
     "net", "loss", "optimizer", "metrics", "classes", "seed", "schedule", "clip", "precision", "preprocess",
     "input_shape",
@@ -128,33 +127,21 @@ class Rehearsal:
         return inf if self.broke or not last else sum(last) / len(last)
 
 
-def example_work(model: BaseModel, data: Arrays) -> float:
-    """Return the multiply-adds of the forward pass of one example; 0 for a model that is not one network with one loss.
-
-    data: examples of the shape that is counted, since a network may take images of any size. Each output value counts
-    as one too, so that layers without weights are not free; a user-defined layer is taken to use each of its parameters
-    at each place of its output.
-    """
+def example_work(model: BaseModel, data: Source) -> float:
+    """Return `network_work` for one example of the data; 0 for a model that is not one network with one loss."""
     if not isinstance(model.objective, Supervised):
         return 0.0
-    rows = summary(model.net, model.params, tuple(data.x.shape[1:])).rows
-    return float(sum(_layer_work(row) for row in rows))
+    return network_work(model.net, model.params, first_batch(data).images.shape[1:])
 
 
-def _layer_work(row: SummaryRow) -> int:
-    shapes = row.shape if row.shape and isinstance(row.shape[0], tuple) else (row.shape,)
-    places = 0 if row.layer.partition("(")[0] in BUILT_IN else sum(prod(shape[1:]) for shape in shapes)
-    return (row.multiply_adds or row.uses * row.parameters * places) + row.uses * sum(map(prod, shapes))
-
-
-def step_work(model: BaseModel, data: Arrays, batch_size: int) -> float:
+def step_work(model: BaseModel, data: Source, batch_size: int) -> float:
     """Return the multiply-adds of a step: the backward pass has about twice as many as the forward pass."""
     return 3.0 * min(batch_size, len(data)) * example_work(model, data)
 
 
 def rehearse(
     model: BaseModel,
-    data: Arrays,
+    data: Source,
     batch_size: int,
     augment: Augmentation | None,
     settings: RehearsalSettings,
@@ -190,7 +177,8 @@ def rehearse(
             lr = model.optimizer.lr * settings.factor * model.schedule.factor(progress, state)
             before = [weight.clone() for weight in step.weights] if index % UPDATE_INTERVAL == 0 else []
             try:
-                loss = float(step(on_device(batch, model.device), lr, draws(rng, model.seed, index))["loss"])
+                losses_by_name = step(on_device(batch, model.device), lr, draws(rng, model.seed, index))
+                loss = model.objective.total({name: float(value) for name, value in losses_by_name.items()})
             except NotFiniteError:
                 return result(True)
             except PellucidError as error:  # an unusable batch, such as one value per channel

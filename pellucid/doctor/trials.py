@@ -77,7 +77,8 @@ def establish(case: Case, findings: Sequence[Finding], attempts: Attempts, expla
     without it.
     """
     part = case.validation_sample or case.sample
-    if len(part) < MIN_EXAMPLES or not case.trainable:
+    has_score = case.train.y.dim() == 1 or case.train.y.is_floating_point()  # masks have none
+    if len(part) < MIN_EXAMPLES or not case.trainable or not has_score:
         return TrialsVerdict(False)
     is_trained = case.trained and not case.stopped
     current_score = case_score(case) if is_trained else 0.0

@@ -13,11 +13,13 @@ from pellucid.task.values import (
     Evaluation,
     Example,
     Explained,
+    HeldOutScores,
     Merit,
     Option,
     OwnRecipe,
     Reported,
     Request,
+    TargetChange,
     Traced,
 )
 
@@ -195,6 +197,24 @@ class Task(ABC):
         support.
         """
         return None
+
+    def scores(self, model: Any, outputs: Sequence[Any], targets: Sequence[Any]) -> HeldOutScores | None:
+        """Return the score of each held-out example, which the doctor's experiments compare.
+
+        outputs, targets: the prediction and the target of each example. None, as by default, for a score by the loss.
+        """
+        return None
+
+    def target_changes(
+        self, model: Any, images: "Sequence[Tensor]", targets: Sequence[Any], outputs: Sequence[Any] | None
+    ) -> Sequence[TargetChange]:
+        """Return the other targets that the doctor tries, the likeliest first; by default none.
+
+        images, targets: some examples. outputs: the predictions for validation images, whose targets may be read
+        otherwise than those of the training; None for training images, of which only changes are returned that the
+        images suggest, since each costs several short trainings.
+        """
+        return ()
 
     def traced(self, model: Any, x: Any, target: Any) -> Traced | None:
         """Return a model as one network with one loss, with inputs and targets, to trace; by default None.

@@ -1,6 +1,6 @@
 """What tasks take and return: options, commands, results, figures of merit, recipes, and images to trace."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -105,6 +105,28 @@ class Merit(NamedTuple):
     def text(self, value: float) -> str:
         """Return a value with its unit."""
         return percent(value) if self.unit == "%" else f"{value:.2f} {self.unit}"
+
+
+class HeldOutScores(NamedTuple):
+    """The score of each of N examples, (N,), from 0 to 1 and better if higher. name: what it measures, in words."""
+
+    name: str
+    values: "Tensor"
+
+
+class TargetChange(NamedTuple):
+    """Other targets, such as boxes in another unit, which the doctor tries.
+
+    name: of the fault that the change undoes. does: a noun phrase for the changed targets. cause: a predicate of the
+    targets, such as "are written in another unit". fix: in the imperative. apply: a function of one target and the size
+    (H, W) of its image, () for other inputs, that returns the changed target.
+    """
+
+    name: str
+    does: str
+    cause: str
+    fix: str
+    apply: Callable[[Any, tuple[int, ...]], Any]
 
 
 class OwnRecipe(NamedTuple):

@@ -1,18 +1,24 @@
 """`pellucid doctor` on runs and models."""
 
+import json
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pellucid.combine import Sequential
 from pellucid.doctor import Diagnosis, diagnose
 from pellucid.doctor.checks import CHECKS
+from pellucid.doctor.intervention import MeasuredEffect
 from pellucid.layers import Dense, Flatten
 from pellucid.model import Model
 from pellucid.recipe.doctor_case import case_of_run
 from tests.cli.conftest import Say
 from tests.data.quality.photos import file_of, photo
+from tests.doctor import told
 from tests.reports import without_report
 
 NAMES = {check.name for check in CHECKS}
@@ -152,3 +158,21 @@ def test_invalid_arguments_are_refused(say: Say, run_folder: Path, tmp_path: Pat
     (tmp_path / "broken/recipe.toml").write_text("not toml")
     given = [str(run_folder) if word == "RUN" else word for word in words]
     assert MISTAKES[words] in say("doctor", *given).complaint
+
+
+def test_effects_are_shown_and_written_into_the_run_folder(
+    say: Say, ill: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(ill, tmp_path / "measured"))
+    effect = MeasuredEffect("learning-rate", "a lower rate", "recall", (0.25,), (0.75,), 0.4, 0.6, "cause", 40, 0)
+
+    def examined(task: Any, case: Any, attempts: bool, device: Any, show: Callable[[str], object]) -> Diagnosis:
+        show(f"cause: {effect}")
+        return replace(told.ill(), effects=(effect,))
+
+    monkeypatch.setattr("pellucid.doctor.examined", examined)
+    said = say("doctor", str(folder))
+    assert said.out.startswith(f"{folder}: Go slower & start lower. Measured: a lower rate: recall 0.25")
+    assert "cause: a lower rate: recall 0.25" in said.err
+    written = json.loads((folder / "experiments.json").read_text("utf-8"))
+    assert [(one["does"], one["before"], one["after"]) for one in written] == [("a lower rate", [0.25], [0.75])]

@@ -4,7 +4,8 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 from pellucid.doctor.attempts import Attempt
-from pellucid.doctor.diagnosis import footnote, grouped, headline, outcome, shown
+from pellucid.doctor.diagnosis import footnote, grouped, headline, outcome, shown, summary, without_effect
+from pellucid.doctor.intervention import MeasuredEffect
 from tests.doctor.told import healthy, ill
 
 
@@ -65,6 +66,9 @@ def test_numbers() -> None:
 
 
 SAID = """\
+Go slower & start lower. Measured: a tenth of the learning rate: loss stopped with NaN → 0.25,
+accuracy stopped with NaN → 87.5 % (validation data, after 150 steps from the beginning)
+
 1 cause, 1 likely cause and 2 consequences, found by 12 checks
 
 learning-rate
@@ -106,7 +110,29 @@ def test_a_healthy_model_gets_one_line() -> None:
 
 def test_notes_stand_above_the_findings() -> None:
     lines = str(replace(ill(), notes=("nothing was trained", "go on"))).split("\n")
-    assert lines[:7] == [SAID.splitlines()[0], "", "nothing was trained", "", "go on", "", "learning-rate"]
+    assert lines[3:10] == [SAID.splitlines()[3], "", "nothing was trained", "", "go on", "", "learning-rate"]
+
+
+def mended() -> MeasuredEffect:
+    return MeasuredEffect("learning-rate", "a lower rate", "recall", (0.25,), (0.75,), 0.4, 0.6, "cause", 40, 0)
+
+
+def test_the_first_sentence_names_the_change_and_what_it_gave() -> None:
+    useless = replace(mended(), name="x", does="no clipping", after=(0.25,), low=-0.01, high=0.01, verdict="no effect")
+    found = replace(ill(), effects=(useless, mended()))
+    assert summary(found) == (
+        "Go slower & start lower. Measured: a lower rate: recall 0.25 → 0.75 (gain 0.40 to 0.60, 40 held-out examples)"
+    )
+    assert without_effect(found) == (
+        "tried, no effect: no clipping: recall 0.25 → 0.25 (gain -0.01 to 0.01, 40 held-out examples)"
+    )
+    lines = str(found).split("\n\n")
+    assert lines[0].startswith("Go slower & start lower. Measured: a lower rate")
+    assert lines[-1].startswith("tried, no effect: no clipping")
+    assert found.to_json()["summary"] == summary(found)
+    assert [effect["verdict"] for effect in found.to_json()["effects"]] == ["no effect", "cause"]
+    assert any("a lower rate: recall" in text for _, text in Reader(found._repr_html_()).said)
+    assert summary(healthy()) == without_effect(healthy()) == ""
 
 
 class Reader(HTMLParser):

@@ -55,6 +55,5 @@ TRAINING = (
 )  # fmt: skip
 RESULT = (
     collapsed_predictions, duplicate_maps, useless_maps, underfitting, overfitting, miscalibration,
-
 )  # fmt: skip
 CHECKS: tuple[Check, ...] = tuple(module.CHECK for module in (*DATA, *NETWORK, *TRAINING, *RESULT))

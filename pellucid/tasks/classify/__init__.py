@@ -1,14 +1,29 @@
 """Classification of images, and evaluation on held-out images."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
 from pellucid.predictor import Predictor
-from pellucid.task import Command, Evaluation, Example, Explained, Merit, OwnRecipe, Reported, Request, Task
+from pellucid.task import (
+    Command,
+    Evaluation,
+    Example,
+    Explained,
+    HeldOutScores,
+    Merit,
+    OwnRecipe,
+    Reported,
+    Request,
+    TargetChange,
+    Task,
+)
 from pellucid.text import percent, table
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pellucid.model import Model
 
 COLUMNS = ("recall", "precision", "f1")
@@ -126,6 +141,20 @@ class Classification(Task):
             return None
         material = None if data is not None else read_for(recipe_of_run(run)).material()
         return case_of_run(run, data, material, "pellucid gestures train --resume")
+
+    def scores(self, model: "Model", outputs: Sequence[Any], targets: Sequence[Any]) -> HeldOutScores | None:
+        """Return the recall of classes, or the closeness of values."""
+        from pellucid.tasks.classify.doctor import scores
+
+        return scores(outputs, targets)
+
+    def target_changes(
+        self, model: "Model", images: "Sequence[Tensor]", targets: Sequence[Any], outputs: Sequence[Any] | None
+    ) -> Sequence[TargetChange]:
+        """Return exchanged classes, or values in other units."""
+        from pellucid.tasks.classify.doctor import changes
+
+        return () if outputs is None else changes(outputs, targets)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return accuracy, macro F1, loss, calibration, the number of images, and a row for each class."""

@@ -1,13 +1,26 @@
 """Detection: objects that are found, missed and mistaken in images."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.asked import Area, Asked, resized_to
 from pellucid.errors import PellucidError
 from pellucid.predictor import Predictor
-from pellucid.task import Command, Evaluation, Explained, Merit, Option, OwnRecipe, Reported, Request, Task, Traced
+from pellucid.task import (
+    Command,
+    Evaluation,
+    Explained,
+    HeldOutScores,
+    Merit,
+    Option,
+    OwnRecipe,
+    Reported,
+    Request,
+    TargetChange,
+    Task,
+    Traced,
+)
 from pellucid.text import percent, table
 
 if TYPE_CHECKING:
@@ -144,6 +157,20 @@ class Detection(Task):
         if device.type != "cpu" and device != case.model.device:
             raise PellucidError("--device: detectors are examined on the CPU; leave it out")
         return diagnose_detector(case)
+
+    def scores(self, model: "Model", outputs: Sequence[Any], targets: Sequence[Any]) -> HeldOutScores:
+        """Return the mean IoU of the objects of each image with their best detections."""
+        from pellucid.tasks.detect.doctor.readings import scores
+
+        return scores(outputs, targets)
+
+    def target_changes(
+        self, model: "Model", images: "Sequence[Tensor]", targets: Sequence[Any], outputs: Sequence[Any] | None
+    ) -> Sequence[TargetChange]:
+        """Return boxes in another unit, order or orientation, and exchanged classes."""
+        from pellucid.tasks.detect.doctor.readings import changes
+
+        return changes(images, targets, outputs)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return COCO's figures for boxes and masks, each class's average precision, and what errors cost."""

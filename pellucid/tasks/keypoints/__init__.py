@@ -1,12 +1,13 @@
 """Key-points of the one object in each picture, such as 68 points of a face."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.asked import Area, Asked, resized_to
 from pellucid.errors import PellucidError
 from pellucid.predictor import Predictor
-from pellucid.task import Command, Evaluation, Merit, OwnRecipe, Reported, Task
+from pellucid.task import Command, Evaluation, HeldOutScores, Merit, OwnRecipe, Reported, TargetChange, Task
 from pellucid.text import percent
 
 if TYPE_CHECKING:
@@ -73,6 +74,20 @@ class Keypoints(Task):
         from pellucid.tasks.keypoints.finder import ask_point
 
         return ask_point(model, x, of, area)
+
+    def scores(self, model: "Model", outputs: Sequence[Any], targets: Sequence[Any]) -> HeldOutScores:
+        """Return the closeness of the key-points of each image."""
+        from pellucid.tasks.keypoints.doctor import scores
+
+        return scores(outputs, targets)
+
+    def target_changes(
+        self, model: "Model", images: "Sequence[Tensor]", targets: Sequence[Any], outputs: Sequence[Any] | None
+    ) -> Sequence[TargetChange]:
+        """Return scaled, mirrored and exchanged key-points."""
+        from pellucid.tasks.keypoints.doctor import changes
+
+        return changes(images, targets, outputs)
 
     def report(self, model: "Model", train: Any, test: Any, folder: Any) -> Reported:
         """Return the images with the largest errors."""

@@ -1,12 +1,25 @@
 """Semantic segmentation: a class for each pixel of pictures of any size."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.asked import Area, Asked, resized_to
 from pellucid.predictor import Predictor
-from pellucid.task import Command, Evaluation, Example, Explained, Merit, Option, OwnRecipe, Reported, Request, Task
+from pellucid.task import (
+    Command,
+    Evaluation,
+    Example,
+    Explained,
+    HeldOutScores,
+    Merit,
+    Option,
+    OwnRecipe,
+    Reported,
+    Request,
+    TargetChange,
+    Task,
+)
 from pellucid.text import percent, table
 
 if TYPE_CHECKING:
@@ -82,6 +95,20 @@ class Segmentation(Task):
         from pellucid.tasks.segment.explained import example
 
         return example(model, read_picture(model, image), target)
+
+    def scores(self, model: "Model", outputs: Sequence[Any], targets: Sequence[Any]) -> HeldOutScores:
+        """Return the mean IoU of each image."""
+        from pellucid.tasks.segment.doctor import scores
+
+        return scores(outputs, targets, getattr(model.loss, "ignore", None))
+
+    def target_changes(
+        self, model: "Model", images: "Sequence[Tensor]", targets: Sequence[Any], outputs: Sequence[Any] | None
+    ) -> Sequence[TargetChange]:
+        """Return shifted, mirrored and relabelled masks."""
+        from pellucid.tasks.segment.doctor import changes
+
+        return changes(images, targets, outputs, getattr(model.loss, "ignore", None))
 
     def report(self, model: "Model", train: Any, test: Any, folder: Any) -> Reported:
         """Return the confusion matrix and the classes of pixels, and the worst masks."""

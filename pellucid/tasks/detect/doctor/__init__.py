@@ -1,5 +1,6 @@
 """The doctor's checks of detectors, one per file; causes come before their consequences."""
 
+from collections.abc import Callable
 from typing import Any
 
 from pellucid.data import Source
@@ -7,6 +8,7 @@ from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.examination import examine
 from pellucid.doctor.finding import Check
 from pellucid.errors import PellucidError
+from pellucid.settings.checks import integer
 from pellucid.tasks.detect.doctor import (
     absent_class,
     box_format,
@@ -30,11 +32,15 @@ CHECKS: tuple[Check[DetectionCase], ...] = tuple(
 __all__ = ["CHECKS", "DetectionCase", "detection_case", "diagnose_detector"]
 
 
-def detection_case(model: BaseModel, train: Any, validation: Any = None, history: Any = None) -> DetectionCase:
+def detection_case(
+    model: BaseModel, train: Any, validation: Any = None, history: Any = None, *, batch_size: int = 8, epochs: int = 0,
+    augment: Any = None, begin: Callable[[], BaseModel] | None = None,
+) -> DetectionCase:  # fmt: skip
     """Return the case of a detector with its training data.
 
-    The detector counts as trained if there is a history, or if its weights were read from a file. Raises PellucidError
-    for data that are no source of images with objects.
+    The detector counts as trained if there is a history, or if its weights were read from a file. batch_size, epochs,
+    augment: the arguments of `fit`; epochs are by default those of the history. begin: returns the model before its
+    first step, see `pellucid.doctor.case_of`. Raises PellucidError for data that are no source of images with objects.
     """
     if not model.built:
         raise PellucidError("the detector has no weights yet; give it input_shape, or fit it first")
@@ -42,7 +48,12 @@ def detection_case(model: BaseModel, train: Any, validation: Any = None, history
     first, second = sources
     assert first is not None
     model.objective.check((), [first.batch([0], None).targets[0]])  # type: ignore[arg-type]
-    return DetectionCase(model, first, second, history is not None or model.source is not None)
+    epochs = epochs or (0 if history is None else len(history))
+    return DetectionCase(
+        model, first, second, history is not None or model.source is not None,
+        batch_size=min(integer(batch_size, "batch_size", 1), len(first)), epochs=integer(epochs, "epochs", 0),
+        augment=augment, first=begin,
+    )  # fmt: skip
 
 
 def diagnose_detector(case: DetectionCase) -> Diagnosis:

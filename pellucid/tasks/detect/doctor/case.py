@@ -1,7 +1,7 @@
 """A case for the doctor of detectors: the model, its data, and its outputs for a sample of the images."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,9 +15,12 @@ from pellucid.data.seeds import generator
 from pellucid.detectors import Detector, OneStage, ProposalDetector
 from pellucid.detectors.base import Anchors, Candidates
 from pellucid.detectors.regions import unlabelled
+from pellucid.doctor.rehearsal import reinitialized
 from pellucid.image_objects import Detections
 from pellucid.ops.assign import Assignment
+from pellucid.training.device import CPU
 from pellucid.training.model import BaseModel
+from pellucid.training.reading import Augmentation
 
 MAX_SAMPLE = 48  # images in the sample, drawn by the seed
 MAX_IMAGES = 5_000  # images whose annotations are read
@@ -30,7 +33,8 @@ class DetectionCase:
     """A detector with its training data.
 
     validation: validation data, or None. trained: whether the detector is trained. notes: sentences to print before the
-    findings.
+    findings. batch_size, epochs, augment: of its training, epochs 0 if unknown. first: returns a new copy of the model
+    before its first step, by default with newly drawn weights.
     """
 
     model: BaseModel
@@ -38,6 +42,20 @@ class DetectionCase:
     validation: Source | None = None
     trained: bool = False
     notes: tuple[str, ...] = ()
+    batch_size: int = 8
+    epochs: int = 0
+    augment: Augmentation | None = None
+    first: Callable[[], BaseModel] | None = None
+    device: torch.device = CPU
+
+    def begin(self) -> BaseModel:
+        """Return a new copy of the model before its first step."""
+        return reinitialized(self.model) if self.first is None else self.first()
+
+    @property
+    def steps_planned(self) -> int:
+        """The number of steps of the training, 0 if unknown."""
+        return self.epochs * -(-len(self.train) // self.batch_size)
 
     @property
     def detector(self) -> Detector:

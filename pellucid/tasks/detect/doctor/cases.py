@@ -3,6 +3,7 @@
 import os
 from dataclasses import replace
 
+from pellucid.data import Augment
 from pellucid.model import Model
 from pellucid.recipe.doctor_case import read_history
 from pellucid.recipe.job import build_model, load_data
@@ -28,9 +29,17 @@ def case_of_detector(run: str | os.PathLike[str], data: str | None = None) -> De
         recipe = replace(recipe, data=replace(recipe.data, name=data))
     weights = next((file for file in (folder.best, folder.last) if file.is_file()), None)
     material = load_data(recipe, root)
-    model = build_model(recipe, material.train, root) if weights is None else Model.load(weights)
-    history = read_history(folder.path)
-    return detection_case(model, material.train, material.validation or material.test, history)
+    loaded = None if weights is None else Model.load(weights)
+
+    def begin() -> Model:
+        return build_model(recipe, material.train, root, None if loaded is None else loaded.preprocess)
+
+    model = begin() if loaded is None else loaded
+    return detection_case(
+        model, material.train, material.validation or material.test, read_history(folder.path),
+        batch_size=recipe.train.batch_size, epochs=recipe.train.epochs,
+        augment=None if recipe.augment == Augment() else recipe.augment, begin=begin,
+    )  # fmt: skip
 
 
 def case_of_detector_model(model: Model, data: str | None = None) -> DetectionCase:

@@ -1,0 +1,46 @@
+"""A source with other targets, such as boxes in another unit."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.data.source import Arrays, Batch, Source, batch_of, preprocess_of, sizes_vary, swaps_of
+
+Change = Callable[[Any, tuple[int, ...]], Any]  # (target, size of its image) -> target
+
+
+@dataclass(frozen=True, eq=False)
+class ChangedTargets:
+    """A source with other targets. apply: a function of a target and the size of its image."""
+
+    source: Source
+    apply: Change
+
+    def __post_init__(self) -> None:
+        """Take over what the source says about its examples."""
+        for name, value in (
+            ("classes", self.source.classes), ("checksum", self.source.checksum), ("swaps", swaps_of(self.source)),
+            ("preprocess", preprocess_of(self.source)), ("sizes_vary", sizes_vary(self.source)),
+        ):  # fmt: skip
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.source)
+
+    def batch(self, indices: Sequence[int], rng: torch.Generator) -> Batch:
+        """Return a batch of the source with changed targets."""
+        images, targets = batch_of(self.source, indices, rng)
+        changed = [self.apply(target, tuple(image.shape[1:])) for image, target in zip(images, targets, strict=True)]
+        return Batch(images, torch.stack(changed) if isinstance(targets, Tensor) else changed)
+
+
+def with_targets(source: Any, apply: Change) -> Any:
+    """Return a source, or None, with changed targets; arrays remain arrays."""
+    if not isinstance(source, Arrays):
+        return source and ChangedTargets(source, apply)
+    size = tuple(source.x.shape[2:])
+    return replace(source, y=torch.stack([apply(target, size) for target in source.y]))

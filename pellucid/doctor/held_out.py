@@ -1,0 +1,68 @@
+"""Held-out scores: how well a model predicts single examples, as its task measures it, otherwise by its loss."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.data.seeds import generator
+from pellucid.data.source import Batch, Source, batch_of
+from pellucid.errors import PellucidError
+from pellucid.task import HeldOutScores, Task
+from pellucid.training.device import on_device
+from pellucid.training.model import BaseModel
+
+MAX_SCORED, MAX_BY_LOSS = 200, 40  # examples; the loss of most objectives comes with its gradients
+
+
+def read_examples(source: Source, count: int, seed: int) -> list[Batch]:
+    """Return at most `count` examples, drawn by the seed, in their order: batches of one example each."""
+    chosen = torch.randperm(len(source), generator=generator(seed))[:count].sort().values.tolist()
+    return [batch_of(source, [k], generator(seed)) for k in chosen]
+
+
+def outputs_for(model: BaseModel, examples: Sequence[Batch]) -> list[Any]:
+    """Return the prediction for each example; images of one size are predicted together."""
+    images = [example.images for example in examples]
+    batches = [torch.cat(images)] if len({one.shape for one in images}) == 1 else images
+    return [output for batch in batches for output in model.predict(batch)]
+
+
+class HeldOut:
+    """Scores models by the task, or if it has no score, by the share of the loss before the first step that is gone.
+
+    name: what the last score measured.
+    """
+
+    def __init__(self, task: Task, case: Any) -> None:
+        self.task, self.case, self.name = task, case, ""
+        self._first_loss: float | None = None
+
+    def __call__(self, model: BaseModel, part: Source) -> Tensor:
+        """Return the scores (n,) of at most MAX_SCORED examples, 0 if the outputs are not finite."""
+        examples = read_examples(part, MAX_SCORED, self.case.model.seed)
+        try:
+            outputs = outputs_for(model, examples)
+        except PellucidError:
+            return torch.zeros(len(examples), dtype=torch.float64)
+        found = self.task.scores(model, outputs, [example.targets[0] for example in examples])
+        if found is None:
+            found = self._by_loss(model, examples[:MAX_BY_LOSS])
+        self.name = found.name
+        return torch.nan_to_num(found.values.double())
+
+    def _by_loss(self, model: BaseModel, examples: Sequence[Batch]) -> HeldOutScores:
+        if self._first_loss is None:
+            first = _losses(self.case.begin(), examples)
+            self._first_loss = float(first.mean().clamp_min(torch.finfo(first.dtype).tiny))
+        values = 1 - (_losses(model, examples) / self._first_loss).clamp(0, 1)
+        return HeldOutScores("share of the first loss removed", values)
+
+
+def _losses(model: BaseModel, examples: Sequence[Batch]) -> Tensor:
+    evaluate = model.objective.evaluator(model.params, len(examples))
+    with torch.inference_mode():
+        batches = (Batch(model.scaled(one.images), on_device(one.targets, model.device)) for one in examples)
+        losses = [{name: float(value) for name, value in evaluate(batch).losses.items()} for batch in batches]
+    return torch.tensor([model.objective.total(each) for each in losses], dtype=torch.float64)

@@ -1,0 +1,86 @@
+"""Interventions: changes of a case, whose effects on the held-out score decide what is a cause."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import fmean, stdev
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.text import plural
+
+MIN_GAIN = 0.05  # of the held-out score, from 0 to 1; a change that gives less is no cause
+MAX_PAIRS = 5
+STANDARD_ERRORS = 3.0  # of the mean over examples: half the width of the interval of a gain
+# Half the width of the interval over pairs of trainings in standard errors, by the number of pairs: Student's t at
+# 95 %, divided among the four looks after 2 to MAX_PAIRS pairs (Bonferroni).
+STUDENT = {2: 50.9, 3: 8.86, 4: 5.39, 5: 4.31}
+
+
+@dataclass(frozen=True, eq=False)
+class Intervention:
+    """A change of a case, such as other targets; its effect is the gain of the held-out score.
+
+    name: the fault that it removes, as in `Finding.check`. path, cause, fix: as in `Finding`. does: the change, in
+    words. apply: returns the changed case. min_gain: the gain below which the fault is no cause.
+    """
+
+    name: str
+    path: str
+    does: str
+    cause: str
+    fix: str
+    apply: Callable[[Any], Any]
+    min_gain: float = MIN_GAIN
+
+
+@dataclass(frozen=True)
+class MeasuredEffect:
+    """The mean held-out scores without and with an intervention, for each pair of trainings or evaluations.
+
+    name, does: of the intervention. score: what the scores measure, from 0 to 1. low, high: the interval of the mean
+    gain. verdict: "cause" if the gain is certain and large enough, "no effect" if it is certainly smaller, otherwise
+    "unclear". examples: the number of held-out examples. steps: of each training, 0 if the present model is evaluated.
+    """
+
+    name: str
+    does: str
+    score: str
+    before: tuple[float, ...]
+    after: tuple[float, ...]
+    low: float
+    high: float
+    verdict: str
+    examples: int
+    steps: int
+
+    def __str__(self) -> str:
+        """Return the effect in one line."""
+        pairs = f", {plural(len(self.after), 'pair')} of trainings of {self.steps} steps" if self.steps else ""
+        return (
+            f"{self.does}: {self.score} {fmean(self.before):.2f} → {fmean(self.after):.2f} (gain {self.low:.2f} to "
+            f"{self.high:.2f}, {plural(self.examples, 'held-out example')}{pairs})"
+        )
+
+
+def effect_of(change: Intervention, score: str, pairs: Sequence[tuple[Tensor, Tensor]], steps: int) -> MeasuredEffect:
+    """Return the effect of an intervention, measured by pairs of held-out scores (n,) without and with it.
+
+    The half-width of the interval is the larger of that over examples and that over pairs. Of trainings, at least two
+    pairs are needed for a cause; one is enough to stop if it gained nothing. score, steps: see `MeasuredEffect`.
+    """
+    gains = torch.stack([after - before for before, after in pairs]).double()
+    means, count = gains.mean(1).tolist(), gains.shape[1]
+    mean, over_pairs = fmean(means), stdev(means) / sqrt(len(means)) if len(means) > 1 else 0.0
+    over_examples = float(gains.mean(0).std(correction=0)) / sqrt(count)
+    margin = max(STANDARD_ERRORS * over_examples, STUDENT.get(len(means), 0.0) * over_pairs)
+    highest = mean + STANDARD_ERRORS * max(over_examples, over_pairs)
+    verdict = "unclear"
+    if mean - margin > 0 and mean >= change.min_gain and (len(means) > 1 or not steps):
+        verdict = "cause"
+    elif highest < change.min_gain and (len(means) > 1 or mean <= 0 or not steps):
+        verdict = "no effect"
+    scores = (tuple(float(pair[k].double().mean()) for pair in pairs) for k in (0, 1))
+    return MeasuredEffect(change.name, change.does, score, *scores, mean - margin, mean + margin, verdict, count, steps)

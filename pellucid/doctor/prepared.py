@@ -1,0 +1,45 @@
+"""Changes of images that may prepare them like others."""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.data.augment.standardise import FeatureStats
+from pellucid.data.dataset import float_images
+from pellucid.doctor.inputs import InputChange, changes
+
+VALUE_CHANGES = (  # those of `changes` that move no pixel, so that targets with positions still fit
+    "not divided by 255", "divided by 255 once more", "inverted", "standardised otherwise",
+    "with channels in reverse order, BGR for RGB",
+)  # fmt: skip
+MIN_BORDERED = 0.95  # fraction of the images that have a border
+MAX_VARIATION = 2 / 255  # of the pixels in a row of a border
+
+
+def input_changes(x: Tensor, like: Tensor, stats: FeatureStats | None) -> dict[str, InputChange]:
+    """Return changes of images x (N, C, H, W) that may prepare them like others; the key is what a change undoes."""
+    x, like = float_images(x), float_images(like)
+    found = {name: change for name, change in changes(x, like, stats).items() if name in VALUE_CHANGES}
+    excess = [a - b for a, b in zip(_borders(x), _borders(like), strict=True)]
+    if max(excess) > 0 and min(excess) >= 0:
+        (top, bottom, left, right), (height, width) = excess, x.shape[2:]
+        found["padded to their size with a border (letterboxed)"] = lambda x: F.interpolate(
+            x[:, :, top : height - bottom, left : width - right], (height, width), mode="bilinear", antialias=True
+        )
+    if min(excess) < 0 and max(excess) <= 0:
+        top, bottom, left, right = (-one for one in excess)
+        size = x.shape[2] - top - bottom, x.shape[3] - left - right
+        value = float(like[:, :, 0 if top or bottom else slice(None), 0 if left or right else slice(None)].mean())
+        found["not padded with a border, as the training images are"] = lambda x: F.pad(
+            F.interpolate(x, size, mode="bilinear", antialias=True), (left, right, top, bottom), value=value
+        )
+    return found
+
+
+def _borders(x: Tensor) -> tuple[int, int, int, int]:
+    """Return the number of constant rows at the top and bottom, and of constant columns left and right, of images."""
+    counts = []
+    for rows in (x, x.transpose(2, 3)):
+        constant = ((rows.amax(3) - rows.amin(3)).amax(1) <= MAX_VARIATION).float().mean(0) >= MIN_BORDERED
+        varies = (~constant).nonzero().flatten().tolist()
+        counts += [varies[0], len(constant) - 1 - varies[-1]] if varies else [0, 0]
+    return tuple(counts)  # type: ignore[return-value]

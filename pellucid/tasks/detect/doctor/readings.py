@@ -1,0 +1,162 @@
+"""What the doctor's experiments compare for objects: the IoU of their boxes, and boxes read in other ways."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pellucid.image_objects import Detections, Objects
+from pellucid.ops.boxes import box_iou, clip
+from pellucid.task import HeldOutScores, TargetChange
+from pellucid.tasks.classify.doctor import class_changes
+from pellucid.tasks.outlines import edges
+
+Reading = Callable[[Tensor, tuple[int, ...]], Tensor]  # corners (n, 4) and the size (H, W) of their image -> corners
+
+PER_OBJECT = 3  # detections that are considered for an object
+MIN_RATIO = 1.3  # strength of the edges at other outlines over that at the given boxes
+MIN_GAIN = 0.05  # of the mean IoU on the data that choose a reading
+MIN_IOU = 0.5  # of a detection and the object that it belongs to
+POINTS = 16  # on each side of a box, where edges are measured
+ORDERS: dict[str, Reading] = {
+    "read as x, y, width, height": lambda b, size: torch.cat([b[:, :2], b[:, :2] + b[:, 2:]], 1),
+    "read as centre, width, height": lambda b, size: torch.cat(
+        [b[:, :2] - b[:, 2:] / 2, b[:, :2] + b[:, 2:] / 2], 1
+    ),
+    "converted back from x, y, width, height": lambda b, size: torch.cat([b[:, :2], b[:, 2:] - b[:, :2]], 1),
+    "with x and y exchanged": lambda b, size: b[:, [1, 0, 3, 2]],
+}  # fmt: skip
+ORIENTATIONS: dict[str, Reading] = {
+    "mirrored": lambda b, size: torch.stack([size[1] - b[:, 2], b[:, 1], size[1] - b[:, 0], b[:, 3]], 1),
+    "upside down": lambda b, size: torch.stack([b[:, 0], size[0] - b[:, 3], b[:, 2], size[0] - b[:, 1]], 1),
+}
+RELATIVE = "multiplied by the image's width and height"
+FACTORS = [2 ** (k / 8) for k in range(-16, 17) if k]  # 1/4 to 4
+
+
+def scaling(x: float, y: float) -> Reading:
+    """Return the reading of boxes multiplied by these factors."""
+    return lambda b, size: b * torch.tensor([x, y, x, y])
+
+
+def readings() -> dict[str, tuple[str, Reading]]:
+    """Return the name of the fault and the reading, by what is done to the boxes."""
+    scales = {f"multiplied by {factor:.3g}": scaling(factor, factor) for factor in FACTORS}
+    scales[RELATIVE] = lambda b, size: b * torch.tensor([size[1], size[0], size[1], size[0]])
+    named = ("box-scale", scales), ("box-format", ORDERS), ("mirrored-boxes", ORIENTATIONS)
+    return {does: (name, reading) for name, group in named for does, reading in group.items()}
+
+
+def read(objects: Objects, size: tuple[int, ...], reading: Reading) -> Objects:
+    """Return objects with boxes read in another way, clipped to their image; those without an area are left out."""
+    boxes = reading(objects.boxes, size)
+    boxes = torch.cat([torch.minimum(boxes[:, :2], boxes[:, 2:]), torch.maximum(boxes[:, :2], boxes[:, 2:])], 1)
+    boxes = clip(boxes, (size[0], size[1]))
+    return replace(objects, boxes=boxes).take(((boxes[:, 2:] - boxes[:, :2]) >= 1).all(1))
+
+
+def scores(outputs: Sequence[Detections], targets: Sequence[Objects]) -> HeldOutScores:
+    """Return the mean over the objects of each image of the IoU with their detection, 0 if its class is another one."""
+    values: list[float] = []
+    for found, objects in zip(outputs, targets, strict=True):
+        truth = objects if objects.crowd is None else objects.take(~objects.crowd)
+        iou, labels = _matched(found, truth)
+        values.append(float((iou * (labels == truth.labels)).mean()) if len(iou) else 0.0)
+    return HeldOutScores("mean IoU of objects", torch.tensor(values))
+
+
+def _matched(found: Detections, truth: Objects) -> tuple[Tensor, Tensor]:
+    """Return IoU and class of each object's detection: the first with MIN_IOU by score, otherwise the nearest.
+
+    PER_OBJECT detections for each object are considered, those with the highest scores; (0,) without any.
+    """
+    best = found.take(torch.arange(min(len(found), PER_OBJECT * len(truth))))
+    iou = box_iou(truth.boxes, best.boxes)
+    if not iou.numel():
+        return torch.zeros(0), torch.zeros(0, dtype=torch.int64)
+    at = (iou >= MIN_IOU) * torch.arange(len(best), 0, -1)
+    index = torch.where(at.any(1), at.argmax(1), iou.argmax(1))
+    return iou.gather(1, index[:, None])[:, 0], best.labels[index]
+
+
+def changes(
+    images: Sequence[Tensor], targets: Sequence[Objects], outputs: Sequence[Detections] | None
+) -> list[TargetChange]:
+    """Return the reading of boxes that fits the outputs best, and exchanged classes; or else that fits the edges."""
+    sizes = [tuple(image.shape[1:]) for image in images]
+    if outputs is None:
+        return _fitting_edges(images, targets, sizes)
+
+    def fit(reading: Reading) -> float:
+        others = [read(objects, size, reading) for objects, size in zip(targets, sizes, strict=True)]
+        return float(scores(outputs, others).values.mean())
+
+    now, found = float(scores(outputs, targets).values.mean()), readings()
+    fits = {does: fit(reading) for does, (_, reading) in found.items()}
+    best = max(fits, key=lambda does: fits[does])
+    chosen = [_change(best, *found[best])] if fits[best] > now + MIN_GAIN else []
+    return chosen + [_relabelled(one) for one in class_changes(_confusion(outputs, targets), "class-order")]
+
+
+def _change(does: str, name: str, reading: Reading) -> TargetChange:
+    causes = {
+        "box-scale": ("belong to images of another size", "scale boxes by the same factors as their images"),
+        "box-format": ("are written in another order than they are read in", "write boxes as x0, y0, x1, y1 in pixels"),
+        "mirrored-boxes": ("are mirrored relative to their images", "mirror images and boxes together"),
+    }
+    return TargetChange(name, f"boxes {does}", *causes[name], lambda target, size: read(target, size, reading))
+
+
+def _relabelled(change: TargetChange) -> TargetChange:
+    """Return a change of class indices as one of objects."""
+    return change._replace(
+        apply=lambda target, size: replace(target, labels=change.apply(target.labels, size))
+    )  # fmt: skip
+
+
+def _confusion(outputs: Sequence[Detections], targets: Sequence[Objects]) -> Tensor:
+    """Return the numbers of objects by their class and that of the best detection at their place."""
+    pairs: list[tuple[int, int]] = []
+    for found, truth in zip(outputs, targets, strict=True):
+        iou, labels = _matched(found, truth)
+        if len(iou):
+            pairs += zip(truth.labels[iou >= MIN_IOU].tolist(), labels[iou >= MIN_IOU].tolist(), strict=True)
+    count = max((max(pair) for pair in pairs), default=0) + 1
+    matrix = torch.zeros(count, count)
+    for true, predicted in pairs:
+        matrix[true, predicted] += 1
+    return matrix
+
+
+def _fitting_edges(
+    images: Sequence[Tensor], targets: Sequence[Objects], sizes: Sequence[tuple[int, ...]]
+) -> list[TargetChange]:
+    """Return the reading whose outlines have much stronger edges than those of the given boxes; [] if there is none."""
+    maps = [F.max_pool2d(edges(image)[None, None], 3, 1, 1)[0, 0] for image in images]
+
+    def strength(reading: Reading) -> float:
+        boxes = [reading(objects.boxes, size) for objects, size in zip(targets, sizes, strict=True)]
+        return _strength(maps, boxes, sizes)
+
+    found = readings()
+    strengths = {does: strength(reading) for does, (_, reading) in found.items()}
+    best, now = max(strengths, key=lambda does: strengths[does]), strength(lambda b, size: b)
+    return [_change(best, *found[best])] if strengths[best] > MIN_RATIO * now else []
+
+
+def _strength(maps: Sequence[Tensor], boxes: Sequence[Tensor], sizes: Sequence[tuple[int, ...]]) -> float:
+    """Return the mean of the edges at the outlines of boxes; 0 where an outline is outside of its image."""
+    along = (torch.arange(POINTS) + 0.5) / POINTS
+    total, count = 0.0, 0
+    for found, corners, (height, width) in zip(maps, boxes, sizes, strict=True):
+        x0, y0, x1, y1 = corners.T[:, :, None]  # (n, 1) each
+        x, y = x0 + along * (x1 - x0), y0 + along * (y1 - y0)
+        xs = torch.cat([x, x, x0.expand_as(y), x1.expand_as(y)], 1)
+        ys = torch.cat([y0.expand_as(x), y1.expand_as(x), y, y], 1)
+        inside = (xs >= 0) & (xs <= width) & (ys >= 0) & (ys <= height)
+        values = found[ys.long().clamp(0, height - 1), xs.long().clamp(0, width - 1)]
+        total += float((values * inside).sum())
+        count += values.numel()
+    return total / max(count, 1)

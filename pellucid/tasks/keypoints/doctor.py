@@ -1,0 +1,88 @@
+"""What the doctor's experiments compare for key-points: their distances, and points in other units, axes and orders."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from pellucid.task import HeldOutScores, TargetChange
+
+FAR = 0.25  # distance from the true point, relative to the diagonal around all points, that is as bad as any larger one
+MIN_FACTOR = 1.2  # between the coordinates of two image sizes
+MAX_OUTSIDE = 0.02  # fraction of the labelled points outside of their images
+DIVISORS = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+
+
+def scores(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> HeldOutScores:
+    """Return 1 - distance / (FAR times the diagonal around the points), at least 0, averaged over labelled points.
+
+    outputs, targets: (K, 3) each.
+    """
+    values: list[float] = []
+    for output, target in zip(outputs, targets, strict=True):
+        points = target[target[:, 2] > 0, :2]
+        if not len(points):
+            values.append(0.0)
+            continue
+        diagonal = (points.amax(0) - points.amin(0)).norm().clamp_min(1)
+        distance = (output[target[:, 2] > 0, :2] - points).norm(dim=1) / (FAR * diagonal)
+        values.append(float(1 - distance.clamp_max(1).mean()))
+    return HeldOutScores("closeness of key-points", torch.tensor(values))
+
+
+def changes(
+    images: Sequence[Tensor], targets: Sequence[Tensor], outputs: Sequence[Tensor] | None
+) -> list[TargetChange]:
+    """Return other key-points that the outputs suggest, or else the sizes of the images."""
+    points, sizes = torch.stack([*targets]), torch.tensor([[image.shape[2], image.shape[1]] for image in images])
+    labelled = points[..., 2] > 0
+    if not bool(labelled.any()):
+        return []
+    if outputs is None:
+        return _inside(points[..., :2], sizes, labelled)
+    given, true = torch.stack([*outputs])[..., :2], points[..., :2]
+    factor = float((given * true)[labelled].sum() / true.square()[labelled].sum().clamp_min(1e-12))
+    found = [] if 1 / MIN_FACTOR < factor < MIN_FACTOR or factor <= 0 else [_scaled(factor)]
+    found.append(_moved("x and y exchanged", lambda xy, size: xy.flip(1)))
+    found.append(_moved("mirrored", lambda xy, size: torch.stack([size[1] - xy[:, 0], xy[:, 1]], 1)))
+    distance = (given[:, None] - true[:, :, None]).norm(dim=3).mean(0)  # (true point, predicted point)
+    order = distance.argmin(1)
+    if len(order.unique()) == len(order) and not torch.equal(order, torch.arange(len(order))):
+        names = ", ".join(f"{k} as {int(j)}" for k, j in enumerate(order) if k != int(j))
+        found.append(TargetChange(
+            "key-point-order", f"key-points exchanged ({names})", "have their points in another order, such as left "
+            "and right exchanged", "write the points in the same order in all files; if images are mirrored, list the "
+            "pairs in augment.swaps", lambda target, size: target[order.argsort()],
+        ))  # fmt: skip
+    return found
+
+
+def _inside(points: Tensor, sizes: Tensor, labelled: Tensor) -> list[TargetChange]:
+    """Return the scales at which points outside of their images are inside."""
+    outside = ((points > sizes[:, None]).any(2) & labelled).sum() / labelled.sum()
+    if float(points.amax()) <= 1 < int(sizes.min()):
+        change = _moved("multiplied by the image's size", lambda xy, size: xy * torch.tensor([size[1], size[0]]))
+        return [change._replace(name="key-point-scale")]
+    if float(outside) <= MAX_OUTSIDE:
+        return []
+    fits = [
+        factor for factor in DIVISORS
+        if ((points / factor > sizes[:, None]).any(2) & labelled).sum() <= MAX_OUTSIDE * labelled.sum()
+    ]  # fmt: skip
+    return [_scaled(1 / factor) for factor in fits[:2]]
+
+
+def _moved(how: str, move: Callable[[Tensor, tuple[int, ...]], Tensor]) -> TargetChange:
+    return TargetChange(
+        "key-point-axes", f"key-points {how}", "have other axes than the pixels of their images",
+        "write x, y in pixels from the upper left corner, and mirror images and points together",
+        lambda target, size: torch.cat([move(target[:, :2], size), target[:, 2:]], 1),
+    )  # fmt: skip
+
+
+def _scaled(factor: float) -> TargetChange:
+    change = _moved(f"multiplied by {factor:.3g}", lambda xy, size: xy * factor)
+    return change._replace(
+        name="key-point-scale", cause="belong to images of another size",
+        fix="scale key-points by the same factors as their images",
+    )  # fmt: skip

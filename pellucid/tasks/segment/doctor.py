@@ -1,0 +1,97 @@
+"""What the doctor's experiments compare for masks: the IoU of each image, and masks shifted, mirrored or relabelled."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from pellucid.task import HeldOutScores, TargetChange
+from pellucid.tasks.classify.doctor import class_changes
+from pellucid.tasks.outlines import best_shift, edges, shifted_strength
+
+MAX_SHIFT = 24  # pixels, and at most a quarter of the image
+MIN_SHIFT = 2  # pixels
+MIN_RATIO = 1.15  # strength of the edges at the outlines of other masks over that at the given ones
+FLIPS: dict[str, tuple[int, ...]] = {"mirrored": (1,), "upside down": (0,), "turned by 180 degrees": (0, 1)}
+
+
+def scores(outputs: Sequence[Tensor], masks: Sequence[Tensor], ignore: int | None) -> HeldOutScores:
+    """Return the mean IoU of the classes in each mask; outputs: (C, H, W) each, masks: (H, W) each."""
+    values: list[float] = []
+    for output, mask in zip(outputs, masks, strict=True):
+        kept = torch.ones_like(mask, dtype=torch.bool) if ignore is None else mask != ignore
+        predicted, true = output.argmax(0)[kept], mask[kept]
+        common = [
+            ((predicted == c) & (true == c)).sum() / ((predicted == c) | (true == c)).sum() for c in true.unique()
+        ]
+        values.append(float(torch.stack(common).mean()) if common else 0.0)
+    return HeldOutScores("mean IoU of an image", torch.tensor(values))
+
+
+def changes(
+    images: Sequence[Tensor], masks: Sequence[Tensor], outputs: Sequence[Tensor] | None, ignore: int | None
+) -> list[TargetChange]:
+    """Return other masks that the outputs suggest, or else the edges of the images."""
+    if len({mask.shape for mask in masks}) > 1 or any(image.shape[1:] != masks[0].shape for image in images):
+        return []
+    most = min(MAX_SHIFT, min(masks[0].shape) // 4)
+    if outputs is None:
+        maps = [edges(image) for image in images]
+        pairs = [(found, _outline(mask, ignore).float()) for found, mask in zip(maps, masks, strict=True)]
+        least = MIN_RATIO
+    else:
+        pairs = [
+            ((output.argmax(0) == label).float(), (mask == label).float())
+            for output, mask in zip(outputs, masks, strict=True) for label in mask.unique() if label != ignore
+        ]  # fmt: skip
+        least = 1.0
+    strength = torch.stack([shifted_strength(a, b, most) for a, b in pairs]).mean(0)
+    middle = float(strength[most, most])
+    found: list[TargetChange] = []
+    down, right, ratio = best_shift(strength)
+    if max(abs(down), abs(right)) >= MIN_SHIFT and ratio > least:
+        found.append(TargetChange(
+            "shifted-masks", f"masks shifted by {right} pixels to the right and {down} down",
+            "are shifted from their images", "find out what moved the masks, such as padding or cropping of the images "
+            "alone", shifted(down, right),
+        ))  # fmt: skip
+    for name, axes in FLIPS.items():
+        if sum(float((a * b.flip(axes)).sum() / b.sum().clamp_min(1)) for a, b in pairs) / len(pairs) > least * middle:
+            found.append(TargetChange(
+                "mirrored-masks", f"masks {name}", "are mirrored or turned relative to their images",
+                "mirror images and masks together", lambda mask, size, axes=axes: mask.flip(axes),
+            ))  # fmt: skip
+    if outputs is not None:
+        found += class_changes(_confusion(outputs, masks, ignore), "class-order")
+    return found
+
+
+def shifted(down: int, right: int) -> Callable[[Tensor, tuple[int, ...]], Tensor]:
+    """Return a function that shifts a mask (H, W) and repeats its border where nothing is known."""
+
+    def apply(mask: Tensor, size: tuple[int, ...]) -> Tensor:
+        rows, columns = (
+            (torch.arange(n) - by).clamp(0, n - 1) for n, by in zip(mask.shape, (down, right), strict=True)
+        )
+        return mask[rows][:, columns]
+
+    return apply
+
+
+def _outline(mask: Tensor, ignore: int | None) -> Tensor:
+    """Return the pixels of a mask (H, W) whose left or upper neighbour has another class."""
+    found = torch.zeros_like(mask, dtype=torch.bool)
+    known = torch.ones_like(found) if ignore is None else mask != ignore
+    found[:, 1:] |= (mask[:, 1:] != mask[:, :-1]) & known[:, 1:] & known[:, :-1]
+    found[1:] |= (mask[1:] != mask[:-1]) & known[1:] & known[:-1]
+    return found
+
+
+def _confusion(outputs: Sequence[Tensor], masks: Sequence[Tensor], ignore: int | None) -> Tensor:
+    """Return the numbers of pixels by true and predicted class."""
+    true = torch.cat([mask.flatten() for mask in masks]).long()
+    predicted = torch.cat([output.argmax(0).flatten() for output in outputs])
+    kept = true >= 0 if ignore is None else true != ignore
+    count = max(len(outputs[0]), int(true[kept].max()) + 1)
+    matrix = (true[kept] * count + predicted[kept]).bincount(minlength=count**2)
+    return matrix.view(count, count).double()

@@ -1,0 +1,196 @@
+"""Experiments on mistakes in classes and values, and on trainings without one."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pellucid.combine import Sequential
+from pellucid.data import Batch
+from pellucid.doctor import Diagnosis, case_of
+from pellucid.doctor.experiments import with_causes
+from pellucid.doctor.prepared import input_changes
+from pellucid.errors import PellucidError
+from pellucid.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU
+from pellucid.layers.base import Layer, Mode
+from pellucid.losses import Quadratic
+from pellucid.model import Model
+from pellucid.objective import Objective
+from pellucid.optim import Adam
+from pellucid.sweep import backward
+from pellucid.task import Evaluation, Task
+from tests.detectors.drawn import Rectangles
+
+Data = tuple[torch.Tensor, torch.Tensor]
+
+
+def bands(count: int, seed: int) -> Data:
+    """Pictures (N, 1, 16, 16) of noise with a bright band of rows; which of four is the class."""
+    rng = torch.Generator().manual_seed(seed)
+    y = torch.arange(count) % 4
+    x = 0.4 * torch.rand(count, 1, 16, 16, generator=rng)
+    for k, label in enumerate(y.tolist()):
+        x[k, :, 4 * label : 4 * label + 4] += 0.5
+    return x, y
+
+
+def examined(train: Data, validation: Data, **options: Any) -> Diagnosis:
+    net = Sequential(
+        conv=Conv2d(4, 3, padding=1), relu=ReLU(), pool=MaxPool2d(2), flatten=Flatten(), scores=Dense(4)
+    )  # fmt: skip
+    model = Model(net, optimizer=Adam(0.01), input_shape=(1, 16, 16), **options)
+    history = model.fit(*train, epochs=6, batch_size=16, verbose=False)
+    return model.doctor(*train, validation=validation, history=history, epochs=6, batch_size=16)
+
+
+def test_letterboxed_validation_is_the_cause() -> None:
+    x, y = bands(120, 1)
+    small = F.interpolate(x, (8, 16), mode="bilinear", antialias=True)
+    found = examined(bands(160, 0), (F.pad(small, (0, 0, 4, 4)), y))
+    assert found.causes[0] == "preprocessing-mismatch"
+    assert found.kind(0) == "cause"
+    assert "letterboxed" in found.findings[0].cause
+    effect = next(one for one in found.effects if one.verdict == "cause")
+    assert effect.after[0] > effect.before[0] + 0.2
+
+
+def test_classes_counted_from_one_in_the_validation_data_are_the_cause() -> None:
+    x, y = bands(120, 1)
+    found = examined(bands(160, 0), (x, (y + 1) % 4))
+    assert (found.causes[0], found.kind(0)) == ("shifted-labels", "cause")
+    effect = next(one for one in found.effects if one.verdict == "cause")
+    assert effect.before[0] < 0.2
+    assert effect.after[0] > 0.9
+    assert found.names.count("shifted-labels") == 1
+
+
+def test_a_sound_training_has_no_cause_and_needs_no_short_training() -> None:
+    found = examined(bands(160, 0), bands(120, 1))
+    assert (found.causes, found.effects) == ((), ())
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_input_that_only_training_data_have_makes_the_splits_differ(threads: int) -> None:
+    """The last four inputs give away the class of training examples, and are noise in the validation data."""
+
+    def examples(count: int, seed: int, leaks: bool) -> Data:
+        rng = torch.Generator().manual_seed(seed)
+        y = torch.randint(0, 4, (count,), generator=rng)
+        told = y if leaks else torch.randint(0, 4, (count,), generator=rng)
+        shown = F.one_hot(y, 4) + 0.6 * torch.randn(count, 4, generator=rng)
+        return torch.cat([shown, 3.0 * F.one_hot(told, 4)], 1).float(), y
+
+    train, validation = examples(400, 0, True), examples(200, 1, False)
+    model = Model(Sequential(Dense(16), ReLU(), Dense(4)), optimizer=Adam(0.02), input_shape=(8,))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        model.fit(*train, epochs=8, batch_size=16, verbose=False)
+        found = model.doctor(*train, validation=validation, epochs=8, batch_size=16)
+    finally:
+        torch.set_num_threads(before)
+    assert (found.causes[0], found.kind(0)) == ("splits-differ", "cause")
+
+
+def test_validation_values_in_another_unit_are_the_cause() -> None:
+    def examples(count: int, seed: int) -> Data:
+        rng = torch.Generator().manual_seed(seed)
+        x = torch.randn(count, 5, generator=rng)
+        return x, x @ torch.tensor([[1.0], [-0.5], [0.3], [0.8], [0.2]]) + 1.5
+
+    train, (x, y) = examples(300, 0), examples(100, 1)
+    model = Model(Sequential(Dense(16), ReLU(), Dense(1)), Quadratic(), Adam(0.02), input_shape=(5,))
+    model.fit(*train, epochs=12, batch_size=16, verbose=False)
+    options: dict[str, Any] = {"epochs": 12, "batch_size": 16}
+    found = model.doctor(*train, validation=(x, 100 * y), **options)
+    assert found.causes[0] == "other-values"
+    assert "multiplied by 0.0" in found.effects[0].does
+    assert model.doctor(*train, validation=(x, y), **options).causes == ()
+
+
+def test_a_border_is_cropped_only_if_training_images_have_none() -> None:
+    x, _ = bands(20, 0)
+    boxed = F.pad(x[:, :, 4:12], (0, 0, 4, 4))
+    assert any("letterboxed" in name for name in input_changes(boxed, x, None))
+    assert not any("border" in name for name in input_changes(boxed, boxed, None))
+    undone = next(change for name, change in input_changes(x, boxed, None).items() if "border" in name)(x)
+    assert float(undone[:, :, :4].max()) < 1e-6
+    assert undone.shape == x.shape
+
+
+class Read:
+    """A source that is not in memory."""
+
+    classes, checksum = None, "bands"
+
+    def __init__(self, data: Data) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data[1])
+
+    def batch(self, indices: Any, rng: torch.Generator) -> Batch:
+        return Batch(self.data[0][list(indices)], self.data[1][list(indices)])
+
+
+def test_sources_and_streams_are_examined_like_the_same_arrays() -> None:
+    train, (x, y) = bands(96, 0), bands(80, 1)
+    net = Sequential(flatten=Flatten(), scores=Dense(4))
+    model = Model(net, optimizer=Adam(0.01), input_shape=(1, 16, 16))
+    model.fit(*train, epochs=6, batch_size=16, verbose=False)
+    wrong = (x, (y + 1) % 4)
+    options: dict[str, Any] = {"epochs": 6, "batch_size": 16}
+    found = model.doctor(*train, validation=wrong, **options)
+    assert found.causes[0] == "shifted-labels"
+    assert str(model.doctor(Read(train), validation=Read(wrong), **options)) == str(found)
+    stream = model.doctor(lambda: zip(train[0].split(16), train[1].split(16), strict=True), validation=wrong, **options)
+    assert str(stream) == str(found)
+
+
+def test_a_source_of_objects_is_refused_for_a_classifier() -> None:
+    model = Model(Sequential(flatten=Flatten(), scores=Dense(4)), input_shape=(3, 48, 64))
+    with pytest.raises(PellucidError, match="x: the doctor needs images of one size, and targets that are numbers"):
+        model.doctor(Rectangles(4))
+
+
+def test_a_plugins_task_is_scored_by_its_loss() -> None:
+    """Its task gives no scores, so that the validation data with other targets are found by training on them."""
+    data = [bands(160, 0), bands(160, 1)]
+    targets = [torch.deg2rad(90.0 * y + 10) for _, y in data]
+    targets[1] = targets[1] + 2.0
+    (x, _), (held, _) = data
+    net = Sequential(flatten=Flatten(), dense=Dense(16), relu=ReLU(), out=Dense(2))
+    model = Model(Turned(net), optimizer=Adam(0.01), input_shape=(1, 16, 16), metrics=())
+    model.fit(x, targets[0], epochs=10, batch_size=16, verbose=False)
+    case = case_of(model, x, targets[0], validation=(held, targets[1]), epochs=10, batch_size=16)
+    found = with_causes(Diagnosis((), (), {}, {}), Turning(), case)
+    assert (found.causes, found.kind(0)) == (("splits-differ",), "cause")
+    assert found.effects[0].score == "share of the first loss removed"
+    sound = replace(case, validation=replace(case.train, x=held, y=targets[1] - 2.0))
+    assert with_causes(Diagnosis((), (), {}, {}), Turning(), sound).causes == ()
+
+
+@dataclass(frozen=True)
+class Turned(Objective):
+    """The squared distance of two outputs from the direction of an angle."""
+
+    net: Layer
+
+    def gradients(self, params: Any, batch: Batch, mode: Mode) -> Any:
+        y, cache = self.net.forward(params["net"], batch.images, mode)
+        apart = y - torch.stack([batch.targets.cos(), batch.targets.sin()], 1)
+        return {"loss": apart.square().sum(1).mean()}, {
+            "net": backward(self.net, params["net"], cache, 2 * apart / len(y))[1]
+        }
+
+    def predict(self, params: Any, images: torch.Tensor) -> torch.Tensor:
+        return self.net.forward(params["net"], images, Mode(keep=False))[0]
+
+
+class Turning(Task):
+    name, model = "turning", "model of angles"
+
+    def evaluate(self, model: Any, name: str, data: str | None, **options: Any) -> Evaluation:
+        return Evaluation({})

@@ -1,0 +1,59 @@
+"""The verdict on an intervention, from scores written by hand."""
+
+from math import sqrt
+
+import pytest
+import torch
+from scipy.stats import t
+
+from pellucid.doctor.intervention import MAX_PAIRS, STUDENT, Intervention, effect_of
+
+CHANGE = Intervention("fault", "train", "targets doubled", "targets are halved", "double them", lambda case: case)
+
+
+def scores(mean: float, count: int = 100) -> torch.Tensor:
+    """Scores that differ by 0.1 from this mean, half of them in each direction."""
+    return mean + 0.1 * (1 - 2 * (torch.arange(count) % 2)).double()
+
+
+@pytest.mark.parametrize(
+    ("means", "verdict"),
+    [
+        ([(0.2, 0.7)], "unclear"),  # one pair says nothing about other seeds
+        ([(0.2, 0.7), (0.21, 0.73), (0.2, 0.71)], "cause"),
+        ([(0.2, 0.7), (0.6, 0.5), (0.2, 0.7)], "unclear"),
+        ([(0.5, 0.5)], "no effect"),
+        ([(0.5, 0.51), (0.5, 0.5)], "no effect"),
+        ([(0.5, 0.52), (0.5, 0.52), (0.5, 0.52)], "no effect"),  # certain, but too small to be a cause
+    ],
+)
+def test_a_cause_needs_a_gain_in_several_pairs(means: list[tuple[float, float]], verdict: str) -> None:
+    pairs = [(scores(before), scores(after)) for before, after in means]
+    assert effect_of(CHANGE, "recall", pairs, 100).verdict == verdict
+
+
+def test_one_evaluation_of_the_same_model_is_enough() -> None:
+    assert effect_of(CHANGE, "recall", [(scores(0.2), scores(0.7))], 0).verdict == "cause"
+
+
+def test_an_evaluation_of_few_examples_is_unclear() -> None:
+    before, after = torch.tensor([1.0, 0, 0, 0]), torch.tensor([1.0, 1, 0, 0])
+    assert effect_of(CHANGE, "recall", [(before, after)], 0).verdict == "unclear"
+
+
+def test_the_interval_is_that_of_student_over_pairs() -> None:
+    gains = [0.5, 0.56, 0.44]
+    found = effect_of(CHANGE, "recall", [(scores(0.1), scores(0.1 + gain)) for gain in gains], 100)
+    assert (found.high - found.low) / 2 == pytest.approx(8.86 * 0.06 / sqrt(3), rel=1e-6)
+    assert (found.high + found.low) / 2 == pytest.approx(0.5)
+    looks = range(2, MAX_PAIRS + 1)
+    for pairs in looks:
+        assert STUDENT[pairs] == pytest.approx(t.ppf(1 - 0.025 / len(looks), pairs - 1), rel=1e-2)
+
+
+def test_an_effect_is_one_line() -> None:
+    found = effect_of(CHANGE, "mean recall", [(scores(0.2), scores(0.7))] * 3, 100)
+    assert str(found) == (
+        "targets doubled: mean recall 0.20 → 0.70 (gain 0.50 to 0.50, 100 held-out examples, 3 pairs of trainings of "
+        "100 steps)"
+    )

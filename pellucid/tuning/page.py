@@ -79,8 +79,8 @@ def results_page(results: TuningResult, shares: Sequence[tuple[str, float]]) -> 
     seeds = f", each with {plural(len(plan.seeds), 'seed')}" if len(plan.seeds) > 1 else ""
     direction = "lower" if results.lower else "higher"
     about = (
-        f"{plural(plan.trials, 'trial')} of {plan.name}{seeds}: {search_text[plan.sampler]}. Compared by {merit.label} on "
-        f"the validation images, {direction} is better."
+        f"{plural(plan.trials, 'trial')} of {plan.name}{seeds}: {search_text[plan.sampler]}. Compared by {merit.label} "
+        f"on the validation images, {direction} is better."
     )
     sections = [
         Section("best", "Best settings", _best(results, merit), wide=True),

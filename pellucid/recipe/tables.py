@@ -31,8 +31,10 @@ class About:
         """Raise PellucidError for invalid values."""
         check(0 <= self.seed < 2**63, "recipe.seed", "a whole number from 0", self.seed)
         check(0 <= self.threads <= MAX_THREADS, "recipe.threads", f"from 0 (all) to {MAX_THREADS}", self.threads)
-        plain = all(c.isalnum() or c in "-_." for c in self.name) and not self.name.startswith((".", "-"))
-        check(plain and len(self.name) <= 100, "recipe.name", "letters, digits, '-' and '_' (100 at most)", self.name)
+        is_plain = all(c.isalnum() or c in "-_." for c in self.name) and not self.name.startswith((".", "-"))
+        check(
+            is_plain and len(self.name) <= 100, "recipe.name", "letters, digits, '-' and '_' (100 at most)", self.name
+        )
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,8 @@ class Train:
             check(0 <= epoch <= self.epochs, "train.keep", f"epochs from 0 to {self.epochs}", epoch)
         for rate in self.rates:
             pattern, _, factor = rate.rpartition("=")
-            good = bool(pattern) and _positive(factor)
-            check(good, "train.rates", 'a list of "pattern=factor", each factor above 0', rate)
+            is_valid = bool(pattern) and _positive(factor)
+            check(is_valid, "train.rates", 'a list of "pattern=factor", each factor above 0', rate)
 
     def factors(self) -> dict[str, float]:
         """Return the factors of `rates` by pattern."""
@@ -166,8 +168,8 @@ class Distributed:
     def __post_init__(self) -> None:
         """Raise PellucidError for invalid values."""
         check(self.shards >= 0, "distributed.shards", "0 (the number of processes) or more", self.shards)
-        known = f"one of {', '.join(filter(None, BATCH_NORMS))}"
-        check(self.batch_norm in BATCH_NORMS, "distributed.batch_norm", known, self.batch_norm)
+        kinds = f"one of {', '.join(filter(None, BATCH_NORMS))}"
+        check(self.batch_norm in BATCH_NORMS, "distributed.batch_norm", kinds, self.batch_norm)
         check(0 < self.bucket_mb <= 10**6, "distributed.bucket_mb", "above 0, at most 1,000,000", self.bucket_mb)
         check(1 <= self.timeout <= 10**6, "distributed.timeout", "from 1 to 1,000,000 seconds", self.timeout)
 

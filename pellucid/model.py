@@ -55,9 +55,9 @@ class Model(BaseModel):
             return super().predict(x, batch_size)
         if batch_size is not None:
             raise PellucidError("predict: batch_size applies to arrays; leave it out for pictures")
-        found = predict_pictures(task_of(self).predictor(self), x)
-        found.model, found.given = self, x
-        return found
+        predictions = predict_pictures(task_of(self).predictor(self), x)
+        predictions.model, predictions.given = self, x
+        return predictions
 
     def load_weights(self, source: str | PathLike[str], part: str | None = None) -> None:
         """Replace the weights by those of a file, after all of its tensors have been checked.

@@ -26,20 +26,20 @@ def test_the_samples_cover_every_layer():
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=str)
-def test_every_layer_comes_back_equal(sample):
+def test_every_layer_is_restored_from_json(sample):
     assert through_json(sample.layer) == sample.layer
 
 
 @given(network=networks())
 @settings(max_examples=60)
-def test_random_networks_come_back_equal_with_their_children_in_order(network):
+def test_random_networks_are_restored_with_their_children_in_order(network):
     net, _ = network
-    back = through_json(net)
-    assert back == net
-    assert [path for path, _ in walk(back)] == [path for path, _ in walk(net)]
+    restored = through_json(net)
+    assert restored == net
+    assert [path for path, _ in walk(restored)] == [path for path, _ in walk(net)]
 
 
-def test_every_combinator_comes_back_equal():
+def test_every_combinator_is_restored_from_json():
     net = Sequential(
         type=Conv2d(4, 3, padding="same"),  # a child may have the name of our own key
         block=Parallel({"skip": Identity(), "body": Sequential(Conv2d(4, (3, 3), padding=1), BatchNorm())}, Add()),
@@ -53,7 +53,7 @@ def test_every_combinator_comes_back_equal():
 @pytest.mark.parametrize(
     "loss", [*(kind() for kind in LOSSES.values()), Huber(2.0), SoftmaxCrossEntropy(0.1, (1.0, 2.0))]
 )
-def test_every_loss_comes_back_equal(loss):
+def test_every_loss_is_restored_from_json(loss):
     assert loss_from_config(json.loads(json.dumps(to_config(loss)))) == loss
 
 

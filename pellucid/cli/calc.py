@@ -88,14 +88,15 @@ def params(args: argparse.Namespace) -> int:
     from pellucid.network.counts import counts, read_layers
 
     shape = _shape(args.input)
-    found = counts(read_layers(", ".join(args.layers)), shape)
+    network_counts = counts(read_layers(", ".join(args.layers)), shape)
     answer(
         args,
-        {"input_shape": shape, **found.to_json()},
-        *str(found).split("\n"),
-        f"parameters: {found.parameters:,}",
-        f"distinct entries of the Hessian of the loss, W (W + 1) / 2: {found.hessian_entries:,}",
-        f"parameters of a local quadratic approximation of the loss, W (W + 3) / 2: {found.quadratic_parameters:,}",
+        {"input_shape": shape, **network_counts.to_json()},
+        *str(network_counts).split("\n"),
+        f"parameters: {network_counts.parameters:,}",
+        f"distinct entries of the Hessian of the loss, W (W + 1) / 2: {network_counts.hessian_entries:,}",
+        "parameters of a local quadratic approximation of the loss, W (W + 3) / 2: "
+        f"{network_counts.quadratic_parameters:,}",
     )
     return 0
 
@@ -123,14 +124,14 @@ def receptive_fields(args: argparse.Namespace) -> int:
     from pellucid.network.summary import describe, shape_text
 
     net = read_layers(", ".join(args.layers))
-    found = receptive_field(net)
+    field = receptive_field(net)
     layers = [describe(layer) for layer in net.children.values()]
-    rows = list(zip(layers, found, strict=True))
+    rows = list(zip(layers, field, strict=True))
     listed = [{"layer": layer, **reach._asdict()} for layer, reach in rows]
     cells = [(layer, shape_text(reach.field), shape_text(reach.step)) for layer, reach in rows]
     answer(
         args,
-        {"receptive_field": found[-1].field, "step": found[-1].step, "layers": listed},
+        {"receptive_field": field[-1].field, "step": field[-1].step, "layers": listed},
         *table([("layer", "receptive field", "step"), *cells], right={1, 2}),
     )
     return 0
@@ -149,14 +150,14 @@ def iou(args: argparse.Namespace) -> int:
     from pellucid.metrics import iou_of_areas
 
     areas = [_areas(text) for text in args.areas]
-    found = iou_of_areas(*zip(*areas, strict=True))
-    mean = found.mean().item()
+    overlap = iou_of_areas(*zip(*areas, strict=True))
+    mean = overlap.mean().item()
     rows = [
         (text, f"{c:g} / ({p:g} + {t:g} - {c:g})", f"{iou:.4f}")
-        for text, (p, t, c), iou in zip(args.areas, areas, found.tolist(), strict=True)
+        for text, (p, t, c), iou in zip(args.areas, areas, overlap.tolist(), strict=True)
     ]
     lines = table([*rows, ("mean IoU", "", f"{mean:.4f}")], right={2})
-    answer(args, {"iou": found.tolist(), "mean_iou": mean, "note": IOU_NOTE}, *lines, IOU_NOTE)
+    answer(args, {"iou": overlap.tolist(), "mean_iou": mean, "note": IOU_NOTE}, *lines, IOU_NOTE)
     return 0
 
 
@@ -198,17 +199,17 @@ def mean_ap(args: argparse.Namespace) -> int:
     """Print the average precision of each class, and its mean over the classes."""
     from pellucid.metrics import mean_average_precision
 
-    found = mean_average_precision(read_boxes(args.predicted, scored=True), read_boxes(args.true), args.iou)
-    classes = {name: scores._asdict() for name, scores in found.classes.items()}
+    precision = mean_average_precision(read_boxes(args.predicted, scored=True), read_boxes(args.true), args.iou)
+    classes = {name: scores._asdict() for name, scores in precision.classes.items()}
     head = ("class", "true boxes", "detections", "true positives", "AP (area)", "AP (11 recalls)")
     rows = [
         (name, str(scores.truths), str(scores.detections), str(scores.hits), _text(scores.area), _text(scores.eleven))
-        for name, scores in found.classes.items()
+        for name, scores in precision.classes.items()
     ]
-    last = ("mAP", "", "", "", _text(found.area), _text(found.eleven))
+    last = ("mAP", "", "", "", _text(precision.area), _text(precision.eleven))
     answer(
         args,
-        {"iou": args.iou, "map": {"area": found.area, "eleven": found.eleven}, "classes": classes},
+        {"iou": args.iou, "map": {"area": precision.area, "eleven": precision.eleven}, "classes": classes},
         *table([head, *rows, last], right=range(1, 6)),
     )
     return 0

@@ -29,13 +29,13 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.recipe.compare import compare_runs, comparison_page
 
     path = check_place(args.out, "--out")
-    found = compare_runs(args.runs)
+    comparison = compare_runs(args.runs)
     command = again(["compare-runs", *args.runs], {"--out": None if args.out == PAGE else args.out}, [])
-    write_atomically(path, comparison_page(found, command).html().encode("utf-8"))
-    lines = table([("", *found.names), *found.results], right=range(1, len(found.names) + 1))
-    lines += ["", *found.stopped] if found.stopped else []
-    for title, rows in (("recipes differ in", found.recipes), ("manifests differ in", found.manifests)):
+    write_atomically(path, comparison_page(comparison, command).html().encode("utf-8"))
+    lines = table([("", *comparison.names), *comparison.results], right=range(1, len(comparison.names) + 1))
+    lines += ["", *comparison.stopped] if comparison.stopped else []
+    for title, rows in (("recipes differ in", comparison.recipes), ("manifests differ in", comparison.manifests)):
         if rows:
             lines += ["", title, *table(rows)]
-    answer(args, {"page": args.out, **found.to_json()}, *lines, "", f"page  {Path(args.out)}")
+    answer(args, {"page": args.out, **comparison.to_json()}, *lines, "", f"page  {Path(args.out)}")
     return 0

@@ -40,8 +40,8 @@ def parser() -> Parser:
 def handle(args: argparse.Namespace) -> int:
     """Print the script, or what the last word may become."""
     if args.shell == "words":
-        found = candidates(args.line.split("\n")[1:] or [""])
-        answer(args, {"words": found}, *found)
+        completions = candidates(args.line.split("\n")[1:] or [""])
+        answer(args, {"words": completions}, *completions)
     else:
         answer(args, {"script": SCRIPTS[args.shell]}, *SCRIPTS[args.shell].split("\n"))
     return 0
@@ -57,10 +57,10 @@ def _possible(before: Sequence[str], last: str) -> Iterable[str]:
     """Return the words that may follow others; last: what is typed of the next one."""
     from pellucid.cli.main import commands
 
-    known = commands()
-    if not before or before[0] not in known:
-        return () if before else (*known, "--help", "--version")
-    parser: Parser | Actions = import_module(known[before[0]].module).parser()
+    commands_by_name = commands()
+    if not before or before[0] not in commands_by_name:
+        return () if before else (*commands_by_name, "--help", "--version")
+    parser: Parser | Actions = import_module(commands_by_name[before[0]].module).parser()
     if isinstance(parser, Actions):
         if len(before) == 1 or before[1] not in parser.actions:
             return parser.actions if len(before) == 1 else ()
@@ -70,7 +70,7 @@ def _possible(before: Sequence[str], last: str) -> Iterable[str]:
         return ()
     if last.startswith("-"):
         return options
-    found: list[str] = []
+    words: list[str] = []
     if any(action.metavar == "MODEL" for action in parser._actions):
-        found += [*shipped_files.pretrained_names(), *(str(run) for run in sorted(Path(RUNS).glob("*")))]
-    return [*found, *shipped_files.recipe_names()] if before[0] in ("train", "recipes", "find-lr", "sweep") else found
+        words += [*shipped_files.pretrained_names(), *(str(run) for run in sorted(Path(RUNS).glob("*")))]
+    return [*words, *shipped_files.recipe_names()] if before[0] in ("train", "recipes", "find-lr", "sweep") else words

@@ -82,10 +82,12 @@ def check_data(args: argparse.Namespace) -> int:
     names = [args.name] if args.name is not None else list(CATALOGUE)
     rows = [{"name": name, "path": path, "status": status} for name in names for path, status in check(name, args.data)]
     accepted = ("ok",) if args.name is not None else ("ok", "missing")
-    bad = [row for row in rows if not row["status"].startswith(accepted)]
-    answer(args, {"ok": not bad, "files": rows}, *(f"{row['name']}: {row['status']}: {row['path']}" for row in rows))
-    if bad:
-        name, path, status = bad[0]["name"], bad[0]["path"], bad[0]["status"]
+    damaged = [row for row in rows if not row["status"].startswith(accepted)]
+    answer(
+        args, {"ok": not damaged, "files": rows}, *(f"{row['name']}: {row['status']}: {row['path']}" for row in rows)
+    )
+    if damaged:
+        name, path, status = damaged[0]["name"], damaged[0]["path"], damaged[0]["status"]
         advice = by_hand(CATALOGUE[name], Path(path))
         raise PellucidError(f"{path}: {status}" if advice in status else f"{path}: {status}; {advice}")
     return 0
@@ -115,13 +117,13 @@ def show_data(args: argparse.Namespace) -> int:
         names = parts_in_order(find_format(tree)[1]) or ("",)
     parts = [first := DetectionFolder(path, names[0])]
     parts += [DetectionFolder(path, name, classes=first.classes) for name in names[1:]]
-    figure, shown = contact_sheet(parts)
+    figure, n_shown = contact_sheet(parts)
     count = sum(map(len, parts))
     write_atomically(out_path, png(figure))
     answer(
         args,
-        {"file": str(out_path), "images": shown, "of": count, "classes": first.classes},
-        f"{out_path}: {len(shown)} of {plural(count, 'image')}",
+        {"file": str(out_path), "images": n_shown, "of": count, "classes": first.classes},
+        f"{out_path}: {len(n_shown)} of {plural(count, 'image')}",
     )
     return 0
 
@@ -145,26 +147,28 @@ def lint_data(args: argparse.Namespace) -> int:
     from pellucid.data.catalogue import annotated_path
     from pellucid.data.entries import CATALOGUE
 
-    given = args.source not in CATALOGUE and Path(args.source).exists()
-    path = Path(args.source) if given else annotated_path(args.source, args.data)
+    is_path = args.source not in CATALOGUE and Path(args.source).exists()
+    path = Path(args.source) if is_path else annotated_path(args.source, args.data)
     reading = FilesRead(not args.json)
-    found = lint(path, lambda done, total: reading("image", done, total))
+    faults_found = lint(path, lambda done, total: reading("image", done, total))
     reading.end()
     counts: Counter[str] = Counter()
-    for fault in found.faults:
+    for fault in faults_found.faults:
         counts[fault.effect] += fault.count
-    parts = {name: {"images": p.images, "objects": p.objects, "empty": p.empty} for name, p in found.parts.items()}
+    parts = {
+        name: {"images": p.images, "objects": p.objects, "empty": p.empty} for name, p in faults_found.parts.items()
+    }
     rows = [
         {"file": fault.file, "line": fault.line, "reason": fault.reason, "effect": fault.effect}
-        for fault in found.faults
+        for fault in faults_found.faults
     ]
-    lines = [f"{fault} [{fault.effect}]" for fault in found.faults]
-    for name, part in found.parts.items():
+    lines = [f"{fault} [{fault.effect}]" for fault in faults_found.faults]
+    for name, part in faults_found.parts.items():
         empty = f", {part.empty:,} without objects" if part.empty else ""
         lines.append(f"{name or 'all'}: {plural(part.images, 'image')}{empty}, {plural(part.objects, 'object')}")
     effects = ", ".join(f"{count:,} {effect}" for effect, count in sorted(counts.items()))
-    lines.append(f"{found.form}: {plural(counts.total(), 'fault')}{f': {effects}' if effects else ''}")
-    answer(args, {"format": found.form, "parts": parts, "counts": counts, "faults": rows}, *lines)
+    lines.append(f"{faults_found.form}: {plural(counts.total(), 'fault')}{f': {effects}' if effects else ''}")
+    answer(args, {"format": faults_found.form, "parts": parts, "counts": counts, "faults": rows}, *lines)
     return 2 if counts["refused"] else 0
 
 
@@ -185,19 +189,27 @@ def convert_data(args: argparse.Namespace) -> int:
     from pellucid.data.annotations.base import summary
     from pellucid.data.annotations.convert import convert
 
-    done = convert(args.source, args.out, args.to)
-    faults = [str(fault) for fault in done.faults]
+    converted = convert(args.source, args.out, args.to)
+    faults = [str(fault) for fault in converted.faults]
     if args.json:
-        about = {"from": done.source, "to": args.to, "out": args.out}
-        emit({**about, "images": done.images, "objects": done.objects, "lost": done.lost, "faults": faults})
+        about = {"from": converted.source, "to": args.to, "out": args.out}
+        emit(
+            {
+                **about,
+                "images": converted.images,
+                "objects": converted.objects,
+                "lost": converted.lost,
+                "faults": faults,
+            }
+        )
         return 0
-    for part, count in done.images.items():
-        say(f"{part or 'all'}: {plural(count, 'image')}, {plural(done.objects[part], 'object')}")
-    for what, count in done.lost.items():
+    for part, count in converted.images.items():
+        say(f"{part or 'all'}: {plural(count, 'image')}, {plural(converted.objects[part], 'object')}")
+    for what, count in converted.lost.items():
         note(f"{args.to} cannot represent the {LOST.get(what, what)} of {plural(count, 'object')}")
-    if text := summary(done.faults):
+    if text := summary(converted.faults):
         note(text)
-    say(f"{done.source} to {args.to}: {args.out}")
+    say(f"{converted.source} to {args.to}: {args.out}")
     return 0
 
 

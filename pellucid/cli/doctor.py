@@ -47,19 +47,23 @@ def handle(args: argparse.Namespace) -> int:
     trainable = getattr(case, "trainable", False)
     if args.attempts and not getattr(case, "trainable", True):
         raise PellucidError(f"--try: {args.model} lacks the training settings; give the run folder of its training")
-    found = examined(task, case, args.attempts, device, note)
-    if found.effects and (recipe := Path(args.model) / "recipe.toml").is_file():
-        text = json.dumps([asdict(effect) for effect in found.effects], indent=1)
+    examination = examined(task, case, args.attempts, device, note)
+    if examination.effects and (recipe := Path(args.model) / "recipe.toml").is_file():
+        text = json.dumps([asdict(effect) for effect in examination.effects], indent=1)
         write_atomically(recipe.with_name("experiments.json"), text.encode())
     if html_path is not None:
-        write_html(html_path, found._repr_html_(), args.model)
-    explained_or_tried = {*found.follows, *found.symptoms, *found.attempts}
-    untried = any(one.remedy is not None for index, one in enumerate(found.findings) if index not in explained_or_tried)
+        write_html(html_path, examination._repr_html_(), args.model)
+    explained_or_tried = {*examination.follows, *examination.symptoms, *examination.attempts}
+    untried = any(
+        finding.remedy is not None
+        for index, finding in enumerate(examination.findings)
+        if index not in explained_or_tried
+    )
     hint = ["", "use --try to test each fix in a short training"]
     answer(
         args,
-        {"model": args.model, **found.to_json()},
-        *f"{printable(args.model)}: {found}".split("\n"),
+        {"model": args.model, **examination.to_json()},
+        *f"{printable(args.model)}: {examination}".split("\n"),
         *(hint if not args.attempts and trainable and untried else []),
     )
     return 0

@@ -36,7 +36,7 @@ def handle(args: argparse.Namespace) -> int:
 
     model = open_model(args.model, args.device)
     task = task_of(model)
-    found = task.evaluate(model, args.model, args.data, **given_options(args, "evaluate", task))
+    evaluation = task.evaluate(model, args.model, args.data, **given_options(args, "evaluate", task))
     if processes().is_first:
-        answer(args, {"model": args.model, **found.values}, *found.lines)
+        answer(args, {"model": args.model, **evaluation.values}, *evaluation.lines)
     return 0

@@ -125,12 +125,12 @@ def _html(args: argparse.Namespace, model: "Model", options: Mapping[str, Any]) 
     """Write the view of the studio."""
     from pellucid.studio.explain.file import explained_file
 
-    given = [*options, *(["method"] if args.method != ALL else []), *(["out"] if args.out is not None else [])]
-    if given:
-        raise PellucidError(f"--html shows all methods for what is predicted; give it without --{given[0]}")
-    place = check_place(args.html, "--html")
-    write_atomically(place, explained_file(model, args.model, args.image, args.target).encode())
-    answer(args, {"model": args.model, "image": args.image, "page": str(place)}, f"wrote {place}")
+    conflicting = [*options, *(["method"] if args.method != ALL else []), *(["out"] if args.out is not None else [])]
+    if conflicting:
+        raise PellucidError(f"--html shows all methods for what is predicted; give it without --{conflicting[0]}")
+    page_path = check_place(args.html, "--html")
+    write_atomically(page_path, explained_file(model, args.model, args.image, args.target).encode())
+    answer(args, {"model": args.model, "image": args.image, "page": str(page_path)}, f"wrote {page_path}")
     return 0
 
 
@@ -152,19 +152,19 @@ def _page(args: argparse.Namespace) -> int:
     model = open_model(args.model, args.device)
     data = task_of(model).held_out(model, args.data)
     retraining = _retrained(model, data, args) if args.retrain is not None else None
-    found = look(
+    page = look(
         model, data, Path(args.model).stem, epochs=epoch_weights(model, Path(args.model)), retraining=retraining
     )
-    index = write_page(Path(args.page), found)
-    rows = [{"removed": row.name, "parameters": row.parameters, "accuracy": row.accuracy} for row in found.ablations]
+    index = write_page(Path(args.page), page)
+    rows = [{"removed": row.name, "parameters": row.parameters, "accuracy": row.accuracy} for row in page.ablations]
     layers = [
         {"path": layer.path, "maps": layer.maps, "silent": layer.silent, "field": list(layer.field)}
-        for layer in found.layers
+        for layer in page.layers
     ]
-    about = {"model": args.model, "page": str(index), "data": found.data, "n": len(found.images)}
+    about = {"model": args.model, "page": str(index), "data": page.data, "n": len(page.images)}
     answer(
         args,
-        {**about, "accuracy": found.accuracy, "layers": layers, "ablations": rows},
+        {**about, "accuracy": page.accuracy, "layers": layers, "ablations": rows},
         *(f"without {row['removed']}: {percent(row['accuracy'])}" for row in rows),
         f"wrote {index}",
     )

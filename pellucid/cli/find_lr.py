@@ -36,7 +36,7 @@ def handle(args: argparse.Namespace) -> int:
     material = load_data(recipe, args.data)
     model = build_model(recipe, material.train, args.data)
     with kernel_threads(recipe.recipe.threads):
-        found = model.find_lr(
+        rates = model.find_lr(
             material.train,
             batch_size=min(recipe.train.batch_size, len(material.train)),
             augment=augmentation(recipe, material),
@@ -45,12 +45,12 @@ def handle(args: argparse.Namespace) -> int:
     if path is not None:
         from pellucid.report.figures.style import file_of
 
-        write_atomically(path, file_of(found.plot(), path.suffix), durable=False)
+        write_atomically(path, file_of(rates.plot(), path.suffix), durable=False)
     answer(
         args,
-        {"recipe": recipe.name, "lr": model.optimizer.lr, **found.to_json(), "plot": args.out},
-        f"{recipe.name}: {found}",
-        f"the recipe has {model.optimizer.lr:g}; try optimizer.lr={found.suggestion:.2g}",
+        {"recipe": recipe.name, "lr": model.optimizer.lr, **rates.to_json(), "plot": args.out},
+        f"{recipe.name}: {rates}",
+        f"the recipe has {model.optimizer.lr:g}; try optimizer.lr={rates.suggestion:.2g}",
         *([] if path is None else [f"wrote {path}"]),
     )
     return 0

@@ -97,9 +97,9 @@ pellucid COMMAND --help explains one command; --version prints the version;
 
 def usage() -> str:
     """Return the text of `pellucid --help`."""
-    found = commands()
-    width = max(map(len, found))
-    rows = {name: f"  {name:<{width}}  {command.about}" for name, command in found.items()}
+    all_commands = commands()
+    width = max(map(len, all_commands))
+    rows = {name: f"  {name:<{width}}  {command.about}" for name, command in all_commands.items()}
     general, tasks = (
         "\n".join(row for name, row in rows.items() if (name in GENERAL) is is_general) for is_general in (True, False)
     )
@@ -109,11 +109,11 @@ def usage() -> str:
 def commands() -> dict[str, Command]:
     """Return all commands by name; PellucidError if a plugin's command has the name of one of these."""
     general = {name: Command(name, about, f"pellucid.cli.{name.replace('-', '_')}") for name, about in GENERAL.items()}
-    own = {command.name: command for command in task_commands()}
-    taken = next((command for name, command in own.items() if name in general), None)
-    if taken is not None:
-        raise PellucidError(f"pellucid has a command {taken.name!r} already; rename that of {taken.module}")
-    return own | general
+    of_tasks = {command.name: command for command in task_commands()}
+    conflict = next((command for name, command in of_tasks.items() if name in general), None)
+    if conflict is not None:
+        raise PellucidError(f"pellucid has a command {conflict.name!r} already; rename that of {conflict.module}")
+    return of_tasks | general
 
 
 def _read(words: list[str]) -> Callable[[], int] | None:
@@ -130,8 +130,8 @@ def _read(words: list[str]) -> Callable[[], int] | None:
     known_commands = commands()
     if name not in known_commands:
         what = "option" if name.startswith("-") else "command"
-        known = ["--help", "--version", "--debug", "--custom"] if name.startswith("-") else list(known_commands)
-        hint = nearest(name, known) or f"; known: {', '.join(known)}"
+        known_words = ["--help", "--version", "--debug", "--custom"] if name.startswith("-") else list(known_commands)
+        hint = nearest(name, known_words) or f"; known: {', '.join(known_words)}"
         raise PellucidError(f"no {what} {name!r}{hint}")
     try:
         os.getcwd()
@@ -201,8 +201,8 @@ def _describe(error: OSError) -> str:
     where = f"{os.fspath(error.filename)!r}: " if isinstance(error.filename, (str, os.PathLike)) else ""
     if isinstance(error, FileExistsError) and where:
         return f"{where}is already a file; choose another path, or remove it"
-    why = error.strerror or str(error) or type(error).__name__
-    return f"{where}{why[:1].lower()}{why[1:]}; check the path, its permissions and the free space of the disk"
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{where}{reason[:1].lower()}{reason[1:]}; check the path, its permissions and the free space of the disk"
 
 
 def _is_interrupted(error: BaseException | None) -> bool:

@@ -46,7 +46,7 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.network.inputs import nominal
     from pellucid.network.summary import shape_text, summary
 
-    place = _place(args.file, args.out)
+    out = _place(args.file, args.out)
     example = None
     if args.input is not None:
         example = torch.rand(2, *sizes(args.input, "--input", "channels", "height", "width"))
@@ -54,7 +54,7 @@ def handle(args: argparse.Namespace) -> int:
     net: Any = model.net  # a Graph
     if len(net.inputs) > 1:
         raise PellucidError(f"{args.file} has several inputs; open it in Python, by pellucid.open")
-    model.save(place)
+    model.save(out)
     shape = nominal(model.input_shape)
     table = summary(model.net, model.params, shape)
     cut = list(model.cut)
@@ -62,14 +62,14 @@ def handle(args: argparse.Namespace) -> int:
     answer(
         args,
         {
-            "file": args.file, "model": str(place), "input_shape": model.input_shape,
+            "file": args.file, "model": str(out), "input_shape": model.input_shape,
             "output_shape": model.output_shape, "cut": cut, **table.to_json(),
         },
         *str(table).split("\n"),
         "",
         f"input {shape_text(shape)}{free}; outputs {', '.join(net.outputs)}",
         *([f"left out: {', '.join(cut)}"] if cut else []),
-        f"wrote {place} ({place.stat().st_size:,} bytes)",
+        f"wrote {out} ({out.stat().st_size:,} bytes)",
     )  # fmt: skip
     return 0
 

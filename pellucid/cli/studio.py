@@ -67,12 +67,12 @@ def handle(args: argparse.Namespace) -> int:
 
     torch.set_num_threads(1)  # one drawing is too small to share, and several tabs use the processors
     port = PORT if args.port is None else args.port
-    place = Path(args.model or RUNS)
-    is_run = any((place / name).exists() for name in ("recipe.toml", "metrics.csv", "weights"))
-    is_folder = (place.is_dir() or args.model == RUNS) and not is_run
-    given: list[str] = [args.model] if args.model and not is_folder else []
-    runs = Runs(place if is_folder else place.parent if is_run else RUNS, args.data)
-    library = Library((*given, *(name for name in MODELS if name not in given)), open_network, runs)
+    folder = Path(args.model or RUNS)
+    is_run = any((folder / name).exists() for name in ("recipe.toml", "metrics.csv", "weights"))
+    is_folder = (folder.is_dir() or args.model == RUNS) and not is_run
+    models: list[str] = [args.model] if args.model and not is_folder else []
+    runs = Runs(folder if is_folder else folder.parent if is_run else RUNS, args.data)
+    library = Library((*models, *(name for name in MODELS if name not in models)), open_network, runs)
     library.load(library.names[0])  # raises for a model that cannot be read
     try:
         server = socket.create_server((LOCAL, port))

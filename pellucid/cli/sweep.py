@@ -11,7 +11,7 @@ from pellucid.errors import PellucidError
 if TYPE_CHECKING:
     from pellucid.tuning.results import TuningResult
 
-SHOWN = 5  # trials that are printed
+MAX_TRIALS = 5  # trials that are printed
 
 
 def parser() -> Parser:
@@ -61,9 +61,9 @@ def handle(args: argparse.Namespace) -> int:
     }
     if args.resume is not None:
         planned = ("recipe", "over", "seeds", "trials", "sampler", "prune", "out", "device")
-        given = [name for name in planned if getattr(args, name)]
-        if given:
-            raise PellucidError(f"--resume continues a sweep as it was planned; leave out {given[0]}")
+        planned_options = [name for name in planned if getattr(args, name)]
+        if planned_options:
+            raise PellucidError(f"--resume continues a sweep as it was planned; leave out {planned_options[0]}")
         with running["progress"]:
             results = join(args.resume, **running)
     else:
@@ -94,7 +94,10 @@ def _print(args: argparse.Namespace, results: "TuningResult", submitted: bool) -
 
     merit, best = merit_of(results), results.best
     counts = ", ".join(f"{count} {state}" for state, count in results.counts.items() if count)
-    rows = [(f"trial {one.number}", value_text(merit, one.value), settings_text(one)) for one in results.ranked[:SHOWN]]
+    rows = [
+        (f"trial {trial.number}", value_text(merit, trial.value), settings_text(trial))
+        for trial in results.ranked[:MAX_TRIALS]
+    ]
     lines = [f"{results.plan.name}: {results.plan.trials} trials: {counts}"]
     lines += table([("", merit.label, "settings"), *rows], right=[1]) if rows else []
     if best is not None:
@@ -107,15 +110,15 @@ def _print(args: argparse.Namespace, results: "TuningResult", submitted: bool) -
 
 def _over(words: list[str]) -> dict[str, str]:
     """Return the texts of `--over KEY=VALUES` by key."""
-    found: dict[str, str] = {}
+    ranges: dict[str, str] = {}
     for word in words:
         key, equals, values = word.partition("=")
         if not equals or not key or not values:
             raise PellucidError(f"--over {word!r} is not KEY=VALUES; write optimizer.lr=1e-4..1e-1:log, or KEY=a,b")
-        if key in found:
+        if key in ranges:
             raise PellucidError(f"--over {key} is given twice; give it once")
-        found[key] = values
-    return found
+        ranges[key] = values
+    return ranges
 
 
 def _seeds(text: str) -> list[int]:
@@ -137,9 +140,9 @@ class _Status:
     def __call__(self, results: "TuningResult") -> None:
         from pellucid.tuning.page import merit_of, value_text
 
-        best, done = results.best, results.plan.trials - results.counts["unfinished"]
+        best, n_done = results.best, results.plan.trials - results.counts["unfinished"]
         best_text = "" if best is None else f", best {value_text(merit_of(results), best.value)} (trial {best.number})"
-        self._line.show(f"{done:,} of {results.plan.trials:,} trials{best_text}")
+        self._line.show(f"{n_done:,} of {results.plan.trials:,} trials{best_text}")
 
     def __enter__(self) -> None:
         pass

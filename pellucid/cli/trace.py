@@ -82,10 +82,10 @@ def handle(args: argparse.Namespace) -> int:
     traced = trace(model, x[None], target, dtype=dtype)
     explained = None if args.weight is None else traced.explain(args.weight, args.top)
     nudged = None if args.nudge is None or args.weight is None else traced.nudge(args.weight, args.nudge)
-    shown = [part for part in (explained or traced, nudged) if part is not None]
+    views = [part for part in (explained or traced, nudged) if part is not None]
     about = f"{args.model} on {args.image}, class {label}{'' if args.target else f' ({chosen})'}"
     if html_path is not None:
-        _write_page(html_path, args, model, x, target, shown, about)
+        _write_page(html_path, args, model, x, target, views, about)
     hint = "explain a derivative with --weight 'NAME[i, j]', change the value with --nudge H; --json lists the names"
     answer(
         args,
@@ -100,7 +100,7 @@ def handle(args: argparse.Namespace) -> int:
         },
         about,
         "",
-        *"\n\n".join(map(str, shown)).split("\n"),
+        *"\n\n".join(map(str, views)).split("\n"),
         *(["", hint] if explained is None else []),
     )
     return 0
@@ -123,6 +123,6 @@ def _write_page(
     if args.nudge is not None or not can_draw(model):
         write_html(place, "\n".join(part._repr_html_() for part in shown), about)
         return
-    drawn = model if model.device.type == "cpu" else open_model(args.model)
-    page = traced_file(drawn, args.model, x[None].cpu(), int(target[0]), args.weight, about)
+    cpu_model = model if model.device.type == "cpu" else open_model(args.model)
+    page = traced_file(cpu_model, args.model, x[None].cpu(), int(target[0]), args.weight, about)
     write_atomically(place, page.encode())

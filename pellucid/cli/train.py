@@ -52,9 +52,9 @@ def handle(args: argparse.Namespace) -> int:
         return 0
     if args.recipe is None:
         raise PellucidError("pellucid train needs a RECIPE; `pellucid recipes` lists them")
-    begun = interrupted(args.out)
-    if begun is not None:
-        _show(resume_runs(begun, data=args.data), args.json)
+    started = interrupted(args.out)
+    if started is not None:
+        _show(resume_runs(started, data=args.data), args.json)
         return 0
     recipe, overrides = recipe_of_words(args.recipe, args.settings, args.device, args.data)
     jobs = new_jobs(recipe, overrides, data=args.data, out=args.out)

@@ -43,9 +43,9 @@ def is_in_parts(source: str | Sequence[str], out: str | None) -> bool:
     and if it holds parts.
     """
     sources = [source] if isinstance(source, str) else source
-    begun = out is not None and (_paths(out)[1] / MANIFEST).exists()
+    is_started = out is not None and (_paths(out)[1] / MANIFEST).exists()
     table = out is not None and Path(out).suffix.lower() in SUFFIXES and not out.lower().endswith(".csv")
-    return {"RANK", "WORLD_SIZE"} <= {*os.environ} or begun or table or any(map(is_collection, sources))
+    return {"RANK", "WORLD_SIZE"} <= {*os.environ} or is_started or table or any(map(is_collection, sources))
 
 
 def predict_in_parts(
@@ -110,8 +110,8 @@ def _job(args: argparse.Namespace) -> dict[str, Any]:
     """Return what results depend on besides the pictures: the model, the device, and the arguments."""
     with weights_file(args.model).open("rb") as file:
         model = hashlib.file_digest(file, "sha256").hexdigest()
-    given = {f"--{name}": value for name, value in vars(args).items() if name not in UNRELATED and value is not None}
-    return {"model": model, "device": usable_device(args.device or "cpu").type, **given}
+    options = {f"--{name}": value for name, value in vars(args).items() if name not in UNRELATED and value is not None}
+    return {"model": model, "device": usable_device(args.device or "cpu").type, **options}
 
 
 def _rows(
@@ -120,12 +120,12 @@ def _rows(
     """Return the rows of a part: the values of each picture, or the rows of a table."""
     values: list[Mapping[str, Any]] = []
     rows: list[Mapping[str, Any]] = []
-    for picture, one in outcomes(predictor, _pictures(predictor, pictures, numbers), {}, ""):
-        if isinstance(one, Predicted):
-            values.append(one.values)
-            rows += one.table() if as_table else [one.values]
+    for picture, prediction in outcomes(predictor, _pictures(predictor, pictures, numbers), {}, ""):
+        if isinstance(prediction, Predicted):
+            values.append(prediction.values)
+            rows += prediction.table() if as_table else [prediction.values]
         else:
-            rows.append({"image": picture.file, "error": str(one)})
+            rows.append({"image": picture.file, "error": str(prediction)})
     if values:
         predictor.finish(values)
     return rows

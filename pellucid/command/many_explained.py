@@ -32,9 +32,13 @@ class ExplanationPredictor(Predictor):
             raise PellucidError("explanations of many pictures are files; give their folder with --out DIR")
         for picture, data in batch:
             try:
-                found = self.explain(picture, data.numpy().tobytes(), self.out / picture.name)
+                explanation = self.explain(picture, data.numpy().tobytes(), self.out / picture.name)
             except PellucidError as error:
                 yield error
             else:
-                values = {"image": picture.file, **found.values, "files": [str(file) for file in found.files]}
-                yield Predicted(values, f"{picture.file}: {len(found.files)} files")
+                values = {
+                    "image": picture.file,
+                    **explanation.values,
+                    "files": [str(file) for file in explanation.files],
+                }
+                yield Predicted(values, f"{picture.file}: {len(explanation.files)} files")

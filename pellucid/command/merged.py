@@ -54,7 +54,7 @@ def _parquet(file: BinaryIO, parts: Sequence[Path]) -> None:
         for row in _rows(part):
             for name, value in row.items():
                 types.setdefault(name, set()).add(type(value))
-    kinds = {name: _kind(found - {type(None)}) for name, found in types.items()}
+    kinds = {name: _kind(kinds_of_column - {type(None)}) for name, kinds_of_column in types.items()}
     schema = arrow.schema([(name, arrow.type_for_alias(kind)) for name, kind in kinds.items()])
     with parquet.ParquetWriter(file, schema) as writer:
         for part in parts:

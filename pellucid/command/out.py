@@ -101,6 +101,6 @@ def command() -> str:
         return f"{shlex.quote(sys.orig_argv[0])} -m {NAME}"
     if script.stem != NAME:  # called from other code
         return NAME
-    found = shutil.which(NAME)
-    same = found is not None and Path(found).resolve() == script.resolve()
+    program = shutil.which(NAME)
+    same = program is not None and Path(program).resolve() == script.resolve()
     return NAME if same else shlex.quote(sys.argv[0])

@@ -129,11 +129,11 @@ class Parts:
             write_atomically(path, (json.dumps({**job, "threads": threads}, indent=2) + "\n").encode())
             return threads
         try:
-            begun = json.loads(read_regular(path))
-            threads = int(begun.pop("threads"))
+            manifest = json.loads(read_regular(path))
+            threads = int(manifest.pop("threads"))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise PellucidError(f"{path} cannot be read ({error}); {advice}") from error
-        if other := sorted(name for name in {*job, *begun} if job.get(name) != begun.get(name)):
+        if other := sorted(name for name in {*job, *manifest} if job.get(name) != manifest.get(name)):
             raise PellucidError(f"{self.folder} was begun with another {', '.join(other)}; {advice}")
         return threads
 

@@ -52,14 +52,16 @@ def predict_pictures(args: argparse.Namespace, make: Callable[[Path | None], Pre
     written: list[Path] = []
     faults: dict[str, str] = {}
     camera = args.camera is not None
-    found = pictures(args.source, predictor) if args.camera is None else camera_pictures(args.camera, predictor)
+    sources = pictures(args.source, predictor) if args.camera is None else camera_pictures(args.camera, predictor)
     with until_interrupted(args):
-        for one in predicted(predictor, found, faults, f"camera {args.camera}" if camera else str(args.source), camera):
-            rows.append(one.values)
-            written += [] if one.file is None else [one.file]
-            lines += [] if table is None else one.table()
+        for prediction in predicted(
+            predictor, sources, faults, f"camera {args.camera}" if camera else str(args.source), camera
+        ):
+            rows.append(prediction.values)
+            written += [] if prediction.file is None else [prediction.file]
+            lines += [] if table is None else prediction.table()
             if not args.json:
-                say(one.line)
+                say(prediction.line)
     skipped = note_skipped(faults)
     if rows:
         values, file = predictor.finish(rows)

@@ -22,11 +22,11 @@ def show(runs: Sequence["Run"], as_json: bool) -> None:
         emit({**first, "then": rest[0]} if rest else first)
         return
     for run in runs:
-        found = run.metrics
-        merits = [merit for merit in task_of(run.model).merits if found.get(merit.name) is not None]
-        figures = "".join(f"{merit.label} {merit.text(found[merit.name])}, " for merit in merits)
-        say(f"{run.recipe.name}: {figures}loss {found['loss']:.4f} on {found['n']:,} test examples")
-        say(f"  {plural(found['epochs'], 'epoch')} in {found['seconds']:.1f} s ({found['weights']} weights)")
+        metrics = run.metrics
+        merits = [merit for merit in task_of(run.model).merits if metrics.get(merit.name) is not None]
+        figures = "".join(f"{merit.label} {merit.text(metrics[merit.name])}, " for merit in merits)
+        say(f"{run.recipe.name}: {figures}loss {metrics['loss']:.4f} on {metrics['n']:,} test examples")
+        say(f"  {plural(metrics['epochs'], 'epoch')} in {metrics['seconds']:.1f} s ({metrics['weights']} weights)")
         say(f"  run     {run.path}")
         say(f"  report  {run.report}")
 

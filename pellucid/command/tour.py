@@ -52,12 +52,12 @@ def tour(run: Run) -> Iterator[DemoPart]:
 
 
 def _trained(run: Run, _: Path) -> DemoPart:
-    found = run.metrics
-    result = f"{percent(found['accuracy'])} of {found['n']:,} digits right that were not used for training"
+    metrics = run.metrics
+    result = f"{percent(metrics['accuracy'])} of {metrics['n']:,} digits right that were not used for training"
     curves = metric_curves(History.read(run.path).rows, "test")
     parts = [
         f"A small network learned to read handwritten digits from pictures of 8x8 pixels: after "
-        f"{plural(found['epochs'], 'pass', 'passes')} over the training pictures, {result}.",
+        f"{plural(metrics['epochs'], 'pass', 'passes')} over the training pictures, {result}.",
         FigurePart("trained", curves, "Accuracy by epoch", f"All figures of the training are in {run.report}."),
         CodeBlock('pellucid train digits\n\n# or in Python\nrun = pellucid.train("digits")'),
     ]
@@ -67,12 +67,14 @@ def _trained(run: Run, _: Path) -> DemoPart:
 def _answer(run: Run, folder: Path) -> DemoPart:
     file, task = folder / "digit.png", task_of(run.model)
     (answer,), x = run.model.predict(file), task.example(run.model, str(file), DIGIT).x
-    found = examine(run.model, x, METHODS)
+    examined = examine(run.model, x, METHODS)
     maps = [
-        FigurePart(result.method, heat_map(x, result, found), f"{result.method} of the {DIGIT}", _verdicts(result))
-        for result in found.results
+        FigurePart(result.method, heat_map(x, result, examined), f"{result.method} of the {DIGIT}", _verdicts(result))
+        for result in examined.results
     ]
-    passed = [result.method for result in found.results if all(verdict.passed for verdict in result.verdicts.values())]
+    passed = [
+        result.method for result in examined.results if all(verdict.passed for verdict in result.verdicts.values())
+    ]
     names = ", ".join(passed) or "none"
     parts = [
         f"The network reads this {DIGIT} as {answer.label}, with {percent(answer.confidence or 0.0)}. Each method "
@@ -80,9 +82,8 @@ def _answer(run: Run, folder: Path) -> DemoPart:
         FigureRow(maps),
         CodeBlock(f"pellucid explain {shlex.quote(str(run.path))} {shlex.quote(str(file))}"),
     ]
-    line = (
-        f"explained: why it reads {answer.label}, by {plural(len(found.results), 'method')}; passed all tests: {names}"
-    )
+    line = f"explained: why it reads {answer.label}, by {plural(len(examined.results), 'method')}; "
+    line += f"passed all tests: {names}"
     return DemoPart(line, Section("answer", "An answer is explained", parts, wide=True))
 
 
@@ -115,20 +116,22 @@ def _derivative(run: Run, folder: Path) -> DemoPart:
 
 def _objects(_: Run, folder: Path) -> DemoPart:
     file, model = folder / "cells.jpg", Model.load("bccd")
-    (found,), classes, cells = model.predict(file), list(model.classes or ()), smear(0)[1]
-    labels = [classes.index(name) for name in found.labels]
+    (detections,), classes, cells = model.predict(file), list(model.classes or ()), smear(0)[1]
+    labels = [classes.index(name) for name in detections.labels]
     objects = Objects(
         torch.tensor([box for _, *box in cells]), torch.tensor([classes.index(name) for name, *_ in cells])
     )
-    matched = classify_detections(Detections(found.boxes, found.scores, torch.tensor(labels)), objects)
+    matched = classify_detections(Detections(detections.boxes, detections.scores, torch.tensor(labels)), objects)
     missed = matched.not_found(objects)
     kinds = [*(verdict.kind for verdict in matched.verdicts), *([MISSED] * len(missed))]
-    names = [*found.labels, *(cells[k][0] for k in missed)]
-    boxes = torch.cat([found.boxes, objects.boxes[missed]])
+    names = [*detections.labels, *(cells[k][0] for k in missed)]
+    boxes = torch.cat([detections.boxes, objects.boxes[missed]])
     figure = draw_detections(load_image(file) / 255, boxes, kinds, names)
     hits = [name for name, kind in zip(names, kinds, strict=True) if kind == HIT]
     drawn_names = [name for name, *_ in cells]
-    rows = [(name, *(str(list(each).count(name)) for each in (found.labels, hits, drawn_names))) for name in classes]
+    rows = [
+        (name, *(str(list(each).count(name)) for each in (detections.labels, hits, drawn_names))) for name in classes
+    ]
     parts = [
         f"A shipped detector finds {plural(len(labels), 'object')} in a drawing of {len(cells)} blood cells. As the "
         f"drawing is known, each box is judged: {len(hits)} are right.",
@@ -146,15 +149,16 @@ def _objects(_: Run, folder: Path) -> DemoPart:
 def _colours(_: Run, folder: Path) -> DemoPart:
     file, image = folder / "flower.jpg", load_image(folder / "flower.jpg")
     (painted,) = Model.load("colorize").predict(file)
-    shown = {"grey": luma(image).expand(3, -1, -1), "colorized": painted.image, "original": image}
-    found, true = (float(colourfulness_rgb(shown[name][None] / 255)) for name in ("colorized", "original"))
+    pictures = {"grey": luma(image).expand(3, -1, -1), "colorized": painted.image, "original": image}
+    colourfulness, true = (float(colourfulness_rgb(pictures[name][None] / 255)) for name in ("colorized", "original"))
     parts = [
         "A small colorizer that is shipped with the package sees only the grey photo, and keeps its lightness. It is "
-        f"careful where several colours are likely: the colourfulness is {found:.1f}, that of the original {true:.1f}.",
-        ImageRow(file.name, [(name, embedded(one, SIDE)) for name, one in shown.items()]),
+        f"careful where several colours are likely: the colourfulness is {colourfulness:.1f}, that of "
+        f"the original {true:.1f}.",
+        ImageRow(file.name, [(name, embedded(picture, SIDE)) for name, picture in pictures.items()]),
         _sample_code(file),
     ]
-    line = f"coloured: {file.name}, colourfulness {found:.1f} (original {true:.1f})"
+    line = f"coloured: {file.name}, colourfulness {colourfulness:.1f} (original {true:.1f})"
     return DemoPart(line, Section("colours", "A photo is coloured", parts, wide=True))
 
 

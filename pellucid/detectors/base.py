@@ -315,12 +315,12 @@ class OneStage(Detector):
     def candidates_of(self, maps: Sequence[Tensor], images: Tensor) -> list[Candidates]:
         """Return the candidates of each image (N, C, H, W), decoded from its maps."""
         anchors = self.anchors_at(maps, images)
-        found: list[Candidates] = []
+        candidates: list[Candidates] = []
         for y in join_maps(maps, self.outputs_per_anchor):
             boxes, scores = self.read(y, anchors)
             indices = torch.arange(len(boxes), device=boxes.device) // (len(boxes) // len(anchors.boxes))
-            found.append(Candidates(clip(boxes, anchors.image), scores, indices, anchors.image))
-        return found
+            candidates.append(Candidates(clip(boxes, anchors.image), scores, indices, anchors.image))
+        return candidates
 
 
 class Positives(NamedTuple):
@@ -340,13 +340,13 @@ class Positives(NamedTuple):
 
 def positives(assigned: Sequence[Assignment], targets: Sequence[Objects], y: Tensor) -> Positives:
     """Collect the assignments of a batch's images; the results have the device, and boxes the dtype, of y."""
-    matched = torch.stack([one.matched for one in assigned])  # (N, A)
+    matched = torch.stack([assignment.matched for assignment in assigned])  # (N, A)
     image, anchor = (matched >= 0).nonzero().T
     first_object = torch.tensor([0, *(len(target) for target in targets[:-1])], device=y.device).cumsum(0)
     object_index = first_object[image] + matched[image, anchor]  # index into the objects of all images
     boxes = torch.cat([target.boxes for target in targets]).to(y)
     labels = torch.cat([target.labels for target in targets]).to(y.device)
-    negative = torch.stack([one.negative for one in assigned])
+    negative = torch.stack([assignment.negative for assignment in assigned])
     return Positives(image, anchor, boxes[object_index], labels[object_index], negative)
 
 

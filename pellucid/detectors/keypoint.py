@@ -99,10 +99,10 @@ def point_cells(
         None,
     )
     if wrong is not None:
-        given = targets[wrong].keypoints
+        wrong_points = targets[wrong].keypoints
         raise PellucidError(
             f"KeypointRCNN needs {count} key-points, but the objects of image {wrong} of the batch have "
-            f"{'none' if given is None else given.shape[1]}; give data with {count} for each object"
+            f"{'none' if wrong_points is None else wrong_points.shape[1]}; give data with {count} for each object"
         )
     annotated = [target.keypoints for target in targets if target.keypoints is not None and len(target)]
     if not annotated:

@@ -72,9 +72,9 @@ def selective_search(image: Tensor, quality: bool = False) -> Tensor:
         method.switchToSelectiveSearchQuality()
     else:
         method.switchToSelectiveSearchFast()
-    found = torch.as_tensor(method.process()).float().view(-1, 4)  # x, y, width, height
-    found = found[(found[:, 2:] >= MIN_SIDE).all(1)]
-    return torch.cat([found[:, :2], found[:, :2] + found[:, 2:]], 1)
+    rectangles = torch.as_tensor(method.process()).float().view(-1, 4)  # x, y, width, height
+    rectangles = rectangles[(rectangles[:, 2:] >= MIN_SIDE).all(1)]
+    return torch.cat([rectangles[:, :2], rectangles[:, :2] + rectangles[:, 2:]], 1)
 
 
 def read_proposals(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -86,16 +86,16 @@ def read_proposals(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """
     path = Path(path)
     try:
-        found: Any = json.loads(read_regular(path))
+        values: Any = json.loads(read_regular(path))
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise PellucidError(
             f"{path} cannot be read as proposals ({reason}); give a JSON file that maps image names to boxes"
         ) from error
-    if not isinstance(found, dict):
+    if not isinstance(values, dict):
         raise PellucidError(f"{path} does not map image names to boxes; write {{name: [[x0, y0, x1, y1], ...]}}")
     proposals: dict[str, Tensor] = {}
-    for image, boxes in found.items():
+    for image, boxes in values.items():
         name = PurePosixPath(image).name
         if name in proposals:
             raise PellucidError(f"{path} has two images named {name}; keep one")

@@ -45,13 +45,13 @@ def slowdown(setting: Setting) -> Result:
         "quadratic gradient at 0.98": quadratic[979].item(),
         "cross-entropy gradient at 0.98": entropy[979].item(),
     }
-    both = {"quadratic": quadratic, "cross-entropy": entropy}
-    return Result(numbers, curves(both, "output a, target 0", "gradient with respect to z", a.tolist()))
+    losses = {"quadratic": quadratic, "cross-entropy": entropy}
+    return Result(numbers, curves(losses, "output a, target 0", "gradient with respect to z", a.tolist()))
 
 
 def train(splits: Splits, seed: int, epochs: int, bias: float | None = None) -> dict[str, list[dict[str, float]]]:
     """Return the history of a network for each cost. bias: the initial bias of the outputs, drawn by default."""
-    sizes, found = (splits.train.x[0].numel(), 30, 10), {}
+    sizes, histories = (splits.train.x[0].numel(), 30, 10), {}
     for name, output, loss, rate in (
         ("quadratic", "sigmoid", Quadratic(), 3.0),
         ("cross-entropy", "none", BinaryCrossEntropy(), 0.5),
@@ -60,8 +60,10 @@ def train(splits: Splits, seed: int, epochs: int, bias: float | None = None) -> 
         model = Model(net, loss, SGD(rate), input_shape=splits.train.x.shape[1:], seed=seed)
         if bias is not None:
             model.params["head"]["scores"]["bias"].fill_(bias)
-        found[name] = model.fit(splits.train, epochs=epochs, batch_size=10, validation=splits.test, verbose=False).rows
-    return found
+        histories[name] = model.fit(
+            splits.train, epochs=epochs, batch_size=10, validation=splits.test, verbose=False
+        ).rows
+    return histories
 
 
 def saturated(setting: Setting) -> Result:

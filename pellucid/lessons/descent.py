@@ -112,11 +112,11 @@ def batches(setting: Setting) -> Result:
     for name, size in (("stochastic", 1), ("mini-batch of 10", 10), ("batch", len(x))):
         paths_by_name[name] = path = fit_line(x, y, size, 10, setting.seed)
         distance = torch.linalg.vector_norm(path - best, dim=1)
-        moved = torch.linalg.vector_norm(path[1:] - path[:-1], dim=1)
-        late = slice(-max(len(moved) // 10, 1), None)  # the last epoch
+        step_lengths = torch.linalg.vector_norm(path[1:] - path[:-1], dim=1)
+        late = slice(-max(len(step_lengths) // 10, 1), None)  # the last epoch
         numbers[name] = {
-            "steps": len(moved), "end": path[-1].tolist(), "distance": float(distance[-1]),
-            "mean step of the last epoch": float(moved[late].mean()),
+            "steps": len(step_lengths), "end": path[-1].tolist(), "distance": float(distance[-1]),
+            "mean step of the last epoch": float(step_lengths[late].mean()),
         }  # fmt: skip
 
     def cost(points: Any) -> Tensor:

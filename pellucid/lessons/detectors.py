@@ -104,8 +104,11 @@ def sliding(setting: Setting) -> Result:
         "multiply-adds of these over those of the image": n_windows * window_cost / image_cost,
     }
     best_windows = all_windows[iou.argmax(0)]
-    shown = all_windows[::16]
-    marks = [box_marks(shown, torch.zeros(len(shown), dtype=torch.int64)), box_marks(best_windows, TRUTH.labels)]
+    drawn_windows = all_windows[::16]
+    marks = [
+        box_marks(drawn_windows, torch.zeros(len(drawn_windows), dtype=torch.int64)),
+        box_marks(best_windows, TRUTH.labels),
+    ]
     names = ["every 16th window", "the best window of each object"]
     return Result(numbers, sheet_of_objects([IMAGE.float() / 255] * 2, marks, names, ()))
 
@@ -150,9 +153,9 @@ def sharing(setting: Setting) -> Result:
     squares = all_windows[((all_windows[:, 2:] - all_windows[:, :2]) == 16).all(1)]  # 16 x 16 pixels: not resized
     regions = torch.cat([torch.zeros(len(squares), 1), squares], 1)
     crops, _ = align.forward({}, (image, regions), Mode())
-    alone, _ = net.forward(params, crops, Mode())
+    of_crops, _ = net.forward(params, crops, Mode())
     shared, _ = align.forward({}, (net.forward(params, image, Mode())[0], regions), Mode())
-    gaps = (alone - shared).abs().amax((0, 1))  # (16, 16)
+    gaps = (of_crops - shared).abs().amax((0, 1))  # (16, 16)
     window_cost, image_cost = (counts(net, (3, *size)).multiply_adds for size in ((16, 16), SIZE))
     numbers = {
         "multiply-adds, each window by itself": len(all_windows) * window_cost,
@@ -230,16 +233,16 @@ def grid(setting: Setting) -> Result:
     cells = detector.assign(anchors, TRUTH)
     centre_cells = cells.positive.nonzero()[:, 0]
     (detections,) = detector.predict(model.params, inputs)
-    shown = detections.take(detections.scores >= 0.3)
+    confident = detections.take(detections.scores >= 0.3)
     numbers = {
         "cells": len(anchors.boxes),
         "cell of each object": centre_cells[cells.matched[centre_cells].argsort()].tolist(),
         "IoU of each object with its best detection": best(detections),
-        "scores of the detections": shown.scores.tolist(),
+        "scores of the detections": confident.scores.tolist(),
     }
-    texts = [f"{score:.2f}" for score in shown.scores.tolist()]
+    texts = [f"{score:.2f}" for score in confident.scores.tolist()]
     labels = TRUTH.labels[cells.matched[centre_cells]]
-    marks = [box_marks(anchors.boxes[centre_cells], labels), box_marks(shown.boxes, shown.labels, texts)]
+    marks = [box_marks(anchors.boxes[centre_cells], labels), box_marks(confident.boxes, confident.labels, texts)]
     names = ["cells that learn the objects", "detections with a score of 0.3 or more"]
     return Result(numbers, sheet_of_objects([IMAGE.float() / 255] * 2, marks, names, ()))
 

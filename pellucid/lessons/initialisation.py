@@ -64,16 +64,16 @@ def first_epochs(setting: Setting) -> Result:
     splits = handwritten(setting)
     if splits.train.x[0].numel() == 64:
         splits = enlarged(splits, 4)
-    penalty, found = L2(5.0 * len(splits.train) / 50_000), {}
+    penalty, accuracies = L2(5.0 * len(splits.train) / 50_000), {}
     for name in ("normal", "scaled"):
         net = mlp((splits.train.x[0].numel(), 30, 10), init_weight=name, init_bias="normal")
         model = Model(net, BinaryCrossEntropy(), SGD(0.1), regularizer=penalty, seed=setting.seed)
-        found[name] = model.fit(splits.train, epochs=10, batch_size=10, validation=splits.test, verbose=False).rows
+        accuracies[name] = model.fit(splits.train, epochs=10, batch_size=10, validation=splits.test, verbose=False).rows
     numbers = {"data": splits.train.name, "training images": len(splits.train)} | {
         f"{name}: test accuracy after epochs 1, 2 and 10": [rows[k]["val_accuracy"] for k in (0, 1, -1)]
-        for name, rows in found.items()
+        for name, rows in accuracies.items()
     }
-    return Result(numbers, histories(found, ("train_loss", "val_accuracy")))
+    return Result(numbers, histories(accuracies, ("train_loss", "val_accuracy")))
 
 
 def depth(setting: Setting) -> Result:

@@ -40,14 +40,14 @@ def lloyd(setting: Setting) -> Result:
     for plot, fit in zip(plots, fits, strict=True):
         scatter(plot, points, fit.labels_, size=6)
         crosses(plot, fit.cluster_centers_)
-    found = fits[-1]
-    means = np.stack([points[found.labels_ == k].mean(0) for k in range(4)])
-    within = float(((points - means[found.labels_]) ** 2).sum())
-    between = float(((means[found.labels_] - points.mean(0)) ** 2).sum())
+    last_fit = fits[-1]
+    means = np.stack([points[last_fit.labels_ == k].mean(0) for k in range(4)])
+    within = float(((points - means[last_fit.labels_]) ** 2).sum())
+    between = float(((means[last_fit.labels_] - points.mean(0)) ** 2).sum())
     numbers = {
         "inertia": [float(fit.inertia_) for fit in fits],
-        "centres - means": float(np.abs(found.cluster_centers_ - means).max()),
-        "inertia - sum of squares": float(found.inertia_) - within,
+        "centres - means": float(np.abs(last_fit.cluster_centers_ - means).max()),
+        "inertia - sum of squares": float(last_fit.inertia_) - within,
         "total - within - between": float(((points - points.mean(0)) ** 2).sum()) - within - between,
     }
     return Result(numbers, figure)
@@ -61,16 +61,16 @@ def starts(setting: Setting) -> Result:
     k-means++ draws centres far apart (Arthur and Vassilvitskii 2007), and the best of ten such starts is taken.
     """
     points = blobs(setting.seed, side=3)
-    tried = [KMeans(9, init="random", n_init=1, random_state=setting.seed + k).fit(points) for k in range(50)]
-    tried.sort(key=lambda fit: fit.inertia_)
+    fits = [KMeans(9, init="random", n_init=1, random_state=setting.seed + k).fit(points) for k in range(50)]
+    fits.sort(key=lambda fit: fit.inertia_)
     best = KMeans(9, n_init=10, random_state=setting.seed).fit(points)
-    figure, plots = plots_in_rows([f"inertia {fit.inertia_:.0f}" for fit in (tried[0], tried[-1])], 2, 3.0, square=True)
-    for plot, fit in zip(plots, (tried[0], tried[-1]), strict=True):
+    figure, plots = plots_in_rows([f"inertia {fit.inertia_:.0f}" for fit in (fits[0], fits[-1])], 2, 3.0, square=True)
+    for plot, fit in zip(plots, (fits[0], fits[-1]), strict=True):
         regions(plot, fit.predict, points, 9)
         scatter(plot, points, fit.labels_, size=8)
         crosses(plot, fit.cluster_centers_)
     numbers = {
-        "random starts, inertia of the best and the worst": [float(fit.inertia_) for fit in (tried[0], tried[-1])],
+        "random starts, inertia of the best and the worst": [float(fit.inertia_) for fit in (fits[0], fits[-1])],
         "k-means++, inertia": float(best.inertia_),
     }
     return Result(numbers, figure)
@@ -85,9 +85,9 @@ def count(setting: Setting) -> Result:
     """
     points = blobs(setting.seed)
     counts = list(range(2, 10))
-    found = {k: KMeans(k, n_init=10, random_state=setting.seed).fit(points) for k in counts}
-    silhouettes = [float(silhouette_score(points, found[k].labels_)) for k in counts]
-    inertias = [float(found[k].inertia_) for k in counts]
+    fits = {k: KMeans(k, n_init=10, random_state=setting.seed).fit(points) for k in counts}
+    silhouettes = [float(silhouette_score(points, fits[k].labels_)) for k in counts]
+    inertias = [float(fits[k].inertia_) for k in counts]
     fractions = [inertia / float(((points - points.mean(0)) ** 2).sum()) for inertia in inertias]
     figure = curves({"inertia / total": fractions, "silhouette": silhouettes}, "clusters k", "", counts)
     best = counts[int(np.argmax(silhouettes))]
@@ -102,18 +102,18 @@ def digits(setting: Setting) -> Result:
     find them. Above each centre: its name, and the percentage of its images that have this class.
     """
     x, y = load_digits(return_X_y=True)
-    found = KMeans(10, n_init=4, random_state=setting.seed).fit(x / 16)
-    names = np.array([np.bincount(y[found.labels_ == k], minlength=10).argmax() for k in range(10)])
-    right = [(y[found.labels_ == k] == names[k]).mean() for k in range(10)]
+    fitted = KMeans(10, n_init=4, random_state=setting.seed).fit(x / 16)
+    names = np.array([np.bincount(y[fitted.labels_ == k], minlength=10).argmax() for k in range(10)])
+    right = [(y[fitted.labels_ == k] == names[k]).mean() for k in range(10)]
     order = np.argsort(names, kind="stable")
     numbers = {
-        "accuracy of the names": float((names[found.labels_] == y).mean()),
-        "adjusted Rand index": float(adjusted_rand_score(y, found.labels_)),
+        "accuracy of the names": float((names[fitted.labels_] == y).mean()),
+        "adjusted Rand index": float(adjusted_rand_score(y, fitted.labels_)),
         "digits without a cluster": sorted(set(range(10)) - set(names.tolist())),
     }
     titles = [f"{names[k]}: {100 * right[k]:.0f} %" for k in order]
     return Result(
-        numbers, sheet(found.cluster_centers_[order].reshape(-1, 8, 8).clip(0, 1), "", titles, signed=False, columns=5)
+        numbers, sheet(fitted.cluster_centers_[order].reshape(-1, 8, 8).clip(0, 1), "", titles, signed=False, columns=5)
     )
 
 

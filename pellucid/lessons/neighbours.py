@@ -76,16 +76,16 @@ def choosing(setting: Setting) -> Result:
     digits = load("digits")
     x, y = flat(digits.train)
     cut, ks = 3 * len(x) // 4, list(range(1, 22, 2))
-    found = {
+    accuracies = {
         metric: [KNeighborsClassifier(k, metric=metric).fit(x[:cut], y[:cut]).score(x[cut:], y[cut:]) for k in ks]
         for metric in METRICS
     }
-    metric = max(METRICS, key=lambda name: max(found[name]))
-    k = ks[int(np.argmax(found[metric]))]
+    metric = max(METRICS, key=lambda name: max(accuracies[name]))
+    k = ks[int(np.argmax(accuracies[metric]))]
     test = KNeighborsClassifier(k, metric=metric).fit(x, y).score(*flat(digits.test))
-    numbers = {"k": ks, **found, "chosen": f"{metric}, k = {k}", "test accuracy": test}
-    shown = {name.upper(): [100 * accuracy for accuracy in values] for name, values in found.items()}
-    return Result(numbers, curves(shown, "k", "validation accuracy (%)", ks))
+    numbers = {"k": ks, **accuracies, "chosen": f"{metric}, k = {k}", "test accuracy": test}
+    percentages = {name.upper(): [100 * accuracy for accuracy in values] for name, values in accuracies.items()}
+    return Result(numbers, curves(percentages, "k", "validation accuracy (%)", ks))
 
 
 def templates(setting: Setting) -> Result:

@@ -115,9 +115,9 @@ def adder(setting: Setting) -> Result:
         "carry": "NAND: carry",
         "sum": "NAND: sum",
     }
-    shown = {name: " ".join(str(int(bit)) for bit in bits) for name, bits in values.items()}
+    rows = {name: " ".join(str(int(bit)) for bit in bits) for name, bits in values.items()}
     numbers = {"nand": middle.int().tolist(), "sum": total.int().tolist(), "carry": carry.int().tolist()}
-    return Result(numbers, circuit(positions, labels, shown, wires))
+    return Result(numbers, circuit(positions, labels, rows, wires))
 
 
 def one_line_fails(setting: Setting) -> Result:

@@ -61,18 +61,18 @@ def line(setting: Setting) -> Result:
         model = LinearRegression(solver, learning_rate=rate, epochs=epochs, random_state=setting.seed).fit(x, y)
         return np.array([model.intercept_, model.coef_[0]])
 
-    found = {solver: fitted(solver) for solver in ("normal", "svd", "batch", "sgd")}
+    solutions = {solver: fitted(solver) for solver in ("normal", "svd", "batch", "sgd")}
     passes = {"batch": (1, 10, 100), "sgd": (1, 10)} if setting.small else PASSES
-    ends = {"batch": (1000, found["batch"]), "sgd": (50, found["sgd"])}
+    ends = {"batch": (1000, solutions["batch"]), "sgd": (50, solutions["sgd"])}
     apart = {
         solver: [
-            (n, float(np.linalg.norm(theta - found["svd"])))
+            (n, float(np.linalg.norm(theta - solutions["svd"])))
             for n, theta in [*((n, fitted(solver, n)) for n in counts), ends[solver]]
         ]
         for solver, counts in passes.items()
     }
-    numbers = {name: theta.tolist() for name, theta in found.items()}
-    return Result(numbers, figures.line(x[:, 0], y, found["svd"], found["sgd"], apart))
+    numbers = {name: theta.tolist() for name, theta in solutions.items()}
+    return Result(numbers, figures.line(x[:, 0], y, solutions["svd"], solutions["sgd"], apart))
 
 
 def polynomials(setting: Setting) -> Result:

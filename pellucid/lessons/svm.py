@@ -38,7 +38,7 @@ def margin(setting: Setting) -> Result:
     x, y = make_blobs(60, centers=[[-2, -1], [2, 1]], cluster_std=0.8, random_state=setting.seed)
     machine = SVC(kernel="linear", C=1e6, tol=1e-8).fit(x, y)
     w, b, support = machine.coef_[0], float(machine.intercept_[0]), machine.support_
-    alone = SVC(kernel="linear", C=1e6, tol=1e-8).fit(x[support], y[support])
+    of_support = SVC(kernel="linear", C=1e6, tol=1e-8).fit(x[support], y[support])
     t = 2 * y - 1
     distances = t * (x @ w + b) / np.linalg.norm(w)
     figure, (plot,) = plots_in_rows(["boundary, margins and support vectors"], 1, 3.8, square=True)
@@ -50,7 +50,7 @@ def margin(setting: Setting) -> Result:
         "t f(x) of the support vectors": (t[support] * (x[support] @ w + b)).tolist(),
         "w - Σ alpha t x": float(np.abs(w - machine.dual_coef_[0] @ x[support]).max()),
         "Σ alpha t": float(machine.dual_coef_.sum()),
-        "w - w of the support vectors alone": float(np.abs(w - alone.coef_[0]).max()),
+        "w - w of the support vectors alone": float(np.abs(w - of_support.coef_[0]).max()),
     }
     return Result(numbers, figure)
 

@@ -99,14 +99,14 @@ def built(setting: Setting) -> Result:
     figure, plots = plots_in_rows([f"error below {error:g}" for error in errors], 3, 2.8)
     for plot, error in zip(plots, errors, strict=True):
         net, params = approximate(target, SLOPE, error)
-        found, expected = outputs(net, params, GRID), target(GRID[:, 0])
+        approximation, expected = outputs(net, params, GRID), target(GRID[:, 0])
         units = params["output"]["weight"].shape[1]
         numbers[f"error below {error:g}"] = {
             "hidden neurons": units,
-            "largest error": float((found - expected).abs().max()),
+            "largest error": float((approximation - expected).abs().max()),
         }
         plot.plot(GRID, expected, color=INK, linewidth=1, label="function")
-        plot.plot(GRID, found, color=colours(2)[1], linewidth=1.3, label=f"{units} neurons")
+        plot.plot(GRID, approximation, color=colours(2)[1], linewidth=1.3, label=f"{units} neurons")
         plot.legend(frameon=False, fontsize=SMALL)
         name_axes(plot, "x", "output")
     return Result(numbers, figure)

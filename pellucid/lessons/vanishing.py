@@ -44,7 +44,7 @@ def chain(setting: Setting) -> Result:
     the product vanishes. Here the biases keep every z at 0, where σ' = 1/4: with w = 1 each factor is 1/4; with w = 100
     it is 25, and the gradient explodes.
     """
-    found: dict[str, list[float]] = {}
+    factors: dict[str, list[float]] = {}
     for w in (1.0, 100.0):
         net = mlp((1,) * 12, output="none")  # eleven layers: the last one copies the output of the tenth
         params, _ = net.init((1,), torch.Generator())
@@ -53,9 +53,9 @@ def chain(setting: Setting) -> Result:
         params["head"]["scores"]["weight"].fill_(1.0)
         _, cache = net.forward(params, torch.full((1, 1), 0.5), Mode())
         _, gradients = backward(net, params, cache, torch.ones(1, 1))
-        found[f"w = {w:g}"] = [bias.item() for bias in biases(gradients)]
-    numbers = {f"{name}: gradients of the first and the last bias": [row[0], row[-1]] for name, row in found.items()}
-    return Result(numbers, curves(found, "layer", "gradient of the bias", log=True))
+        factors[f"w = {w:g}"] = [bias.item() for bias in biases(gradients)]
+    numbers = {f"{name}: gradients of the first and the last bias": [row[0], row[-1]] for name, row in factors.items()}
+    return Result(numbers, curves(factors, "layer", "gradient of the bias", log=True))
 
 
 def network(splits: Splits, layers: int, seed: int, activation: str = "sigmoid", rate: float = 0.1) -> Model:
@@ -143,15 +143,19 @@ def accuracies(setting: Setting) -> Result:
     kinds: Sequence[tuple[str, int, str]] = (
         ("1 sigmoid layer", 1, "sigmoid"), ("4 sigmoid layers", 4, "sigmoid"), ("4 ReLU layers", 4, "relu"),
     )  # fmt: skip
-    found, epochs = {}, 4 if setting.small else 10
+    accuracies_by_depth, epochs = {}, 4 if setting.small else 10
     for name, layers, activation in kinds:
         model = network(splits, layers, setting.seed, activation)
-        found[name] = model.fit(splits.train, epochs=epochs, batch_size=10, validation=splits.test, verbose=False).rows
+        accuracies_by_depth[name] = model.fit(
+            splits.train, epochs=epochs, batch_size=10, validation=splits.test, verbose=False
+        ).rows
     numbers = {
         f"{name}: test accuracy after the first and the last epoch": [rows[0]["val_accuracy"], rows[-1]["val_accuracy"]]
-        for name, rows in found.items()
+        for name, rows in accuracies_by_depth.items()
     }
-    return Result({"data": splits.train.name, **numbers}, histories(found, ("train_loss", "val_accuracy")))
+    return Result(
+        {"data": splits.train.name, **numbers}, histories(accuracies_by_depth, ("train_loss", "val_accuracy"))
+    )
 
 
 STEPS = (chain, depths, plateau, accuracies)

@@ -49,8 +49,8 @@ class Metric(metaclass=Checked):
         A metric with another state overrides this method, if several processes are to compute it together.
         """
         for name in self.sums:
-            own, added = getattr(self, name), getattr(other, name)
-            setattr(self, name, added if own is None else own if added is None else own + added)
+            own_value, added = getattr(self, name), getattr(other, name)
+            setattr(self, name, added if own_value is None else own_value if added is None else own_value + added)
 
     @abstractmethod
     def compute(self) -> dict[str, Any]:
@@ -110,8 +110,8 @@ def concatenate_batches(parts: Sequence[Any]) -> Any:
 
     It is a list if the batches are lists, or if the shapes of their entries differ.
     """
-    alike = all(isinstance(part, Tensor) and part.shape[1:] == parts[0].shape[1:] for part in parts)
-    return torch.cat(list(parts)) if alike else [entry for part in parts for entry in part]
+    same_shape = all(isinstance(part, Tensor) and part.shape[1:] == parts[0].shape[1:] for part in parts)
+    return torch.cat(list(parts)) if same_shape else [entry for part in parts for entry in part]
 
 
 MetricLike = str | Metric | Callable[[Any, Any], Any]

@@ -185,14 +185,14 @@ class Coco:
         return dict(zip(names, zip(low, high, strict=True), strict=True))
 
     def _figures(self, pools: "Sequence[Pool]", weights: Tensor | None, names: Sequence[str]) -> dict[str, float]:
-        found: dict[tuple[str, int], list[Curves]] = {}
+        curves: dict[tuple[str, int], list[Curves]] = {}
         results: dict[str, float] = {}
         for name in names:
             figure = self.names[name]
             key = figure.size, figure.limit
-            if key not in found:
-                found[key] = [pool.curves(*key, weights) for pool in pools]
-            results[name] = _mean(found[key], figure)
+            if key not in curves:
+                curves[key] = [pool.curves(*key, weights) for pool in pools]
+            results[name] = _mean(curves[key], figure)
         return results
 
     def by_class(self, name: str = "ap") -> dict[int, float]:
@@ -225,12 +225,12 @@ class Pool:
         if not truths:
             nan = torch.full((len(THRESHOLDS), len(RECALLS)), math.nan, dtype=torch.float64)
             return Curves(nan, nan, nan[:, 0])
-        kept = slice(None) if limit is None else self.ranks < limit
-        counts = weights[self.image[kept]]  # (n,)
-        hits, ignored = self.hits[row][:, kept], self.ignored[row][:, kept]  # (T, n)
+        within_limit = slice(None) if limit is None else self.ranks < limit
+        counts = weights[self.image[within_limit]]  # (n,)
+        hits, ignored = self.hits[row][:, within_limit], self.ignored[row][:, within_limit]  # (T, n)
         right, wrong = ((which * counts).cumsum(1) for which in (hits, ~hits & ~ignored))
         precision, index = precision_at_recalls(right, wrong, truths)
-        scores = torch.nn.functional.pad(self.scores[kept], (0, 1), value=math.nan)
+        scores = torch.nn.functional.pad(self.scores[within_limit], (0, 1), value=math.nan)
         last = right[:, -1] / truths if right.shape[1] else torch.zeros(len(right), dtype=torch.float64)
         return Curves(precision, scores[index], last)
 

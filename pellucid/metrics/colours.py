@@ -76,8 +76,8 @@ class Colours(Metric):
         predicted, grey = (recolour(true[:, :1], ab) for ab in (outputs, torch.zeros_like(outputs)))
         self.squares += torch.stack([(image - targets).double().square().sum() for image in (predicted, grey)])
         self.colourful += torch.stack([colourfulness_rgb(image).sum() for image in (predicted, targets)])
-        counted = torch.stack([ab_histogram(lab) for lab in (rgb_to_lab(predicted), rgb_to_lab(grey), true)])
-        self.histograms = counted if self.histograms is None else self.histograms + counted
+        histograms = torch.stack([ab_histogram(lab) for lab in (rgb_to_lab(predicted), rgb_to_lab(grey), true)])
+        self.histograms = histograms if self.histograms is None else self.histograms + histograms
         self.values += targets.numel()
         self.images += len(targets)
 

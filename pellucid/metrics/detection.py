@@ -63,12 +63,12 @@ def average_precision(hits: Tensor, truths: int) -> tuple[float, float]:
     Source: Everingham et al. 2010, "The Pascal Visual Object Classes challenge", section 4.2 (11 recalls); the area is
     the challenge's measure from 2010 on.
     """
-    found = hits.long().cumsum(0)  # (n,)
-    precision = found.double() / torch.arange(1, len(hits) + 1)
+    n_found = hits.long().cumsum(0)  # (n,)
+    precision = n_found.double() / torch.arange(1, len(hits) + 1)
     envelope = precision.flip(0).cummax(0).values.flip(0) if len(hits) else precision
     area = envelope[hits].sum().item() / truths  # recall rises by 1 / truths at each hit
     levels = torch.arange(LEVELS)[:, None]
-    reached = (LEVELS - 1) * found >= levels * truths  # (11, n), in integers: 0.3 is not a binary fraction
+    reached = (LEVELS - 1) * n_found >= levels * truths  # (11, n), in integers: 0.3 is not a binary fraction
     best = torch.where(reached, precision, 0.0).amax(1) if len(hits) else torch.zeros(LEVELS, dtype=torch.float64)
     return area, best.mean().item()
 
@@ -127,8 +127,8 @@ def _voc_class(
         boxes = zip(of_class.scores.tolist(), of_class.boxes.double(), strict=True)
         scored += [(score, image, box) for score, box in boxes]
     ordered = sorted(scored, key=lambda entry: entry[0], reverse=True)
-    judged = match_detections([(image, box) for _, image, box in ordered], truths, lambda iou: iou > threshold)
-    return _scores([hit for hit in judged if hit is not None], count)
+    verdicts = match_detections([(image, box) for _, image, box in ordered], truths, lambda iou: iou > threshold)
+    return _scores([hit for hit in verdicts if hit is not None], count)
 
 
 def _of_class(predicted: list[Box], true: list[Box], threshold: float) -> ClassScores:
@@ -157,22 +157,22 @@ def match_detections(
     detections: best first. Each takes the truth with the largest IoU, the first of equal ones; a second detection of a
     truth is a false positive. enough: returns whether an IoU is large enough for a hit.
     """
-    taken = {image: truth.difficult.clone() for image, truth in truths.items()}
-    judged: list[bool | None] = []
+    matched = {image: truth.difficult.clone() for image, truth in truths.items()}
+    verdicts: list[bool | None] = []
     for image, box in detections:
         truth = truths.get(image)
         if truth is None or not len(truth.boxes):
-            judged.append(False)
+            verdicts.append(False)
             continue
         iou, best = box_iou(box[None], truth.boxes)[0].max(0)
         if not enough(iou.item()):
-            judged.append(False)
+            verdicts.append(False)
         elif bool(truth.difficult[best]):
-            judged.append(None)
+            verdicts.append(None)
         else:
-            judged.append(not bool(taken[image][best]))
-            taken[image][best] = True
-    return judged
+            verdicts.append(not bool(matched[image][best]))
+            matched[image][best] = True
+    return verdicts
 
 
 def _scores(hits: list[bool], truths: int) -> ClassScores:

@@ -31,8 +31,10 @@ def top_k(target: Tensor, scores: Tensor, k: int) -> float:
     _check_classes("top_k", "target", target, scores.shape[1])
     column, classes = target.long().unsqueeze(1), torch.arange(scores.shape[1], device=scores.device)
     true_score = scores.gather(1, column)  # (n, 1)
-    ahead = ~(scores <= true_score) | ((scores == true_score) & (classes < column))  # topk leaves ties undefined
-    return (ahead.sum(1) < k).double().mean().item()
+    ranked_before = ~(scores <= true_score) | (
+        (scores == true_score) & (classes < column)
+    )  # topk leaves ties undefined
+    return (ranked_before.sum(1) < k).double().mean().item()
 
 
 def confusion_matrix(target: Tensor, predicted: Tensor, classes: int) -> Tensor:
@@ -114,7 +116,7 @@ class Bins:
         edges = torch.arange(1, bins, dtype=torch.float64) / bins
         index = torch.bucketize(confidence, edges)  # (n,)
         right = (predicted == target).double()
-        sums = (torch.bincount(index, weights=each, minlength=bins) for each in (confidence, right))
+        sums = (torch.bincount(index, weights=weights, minlength=bins) for weights in (confidence, right))
         return cls(torch.bincount(index, minlength=bins), *sums)
 
     def __add__(self, other: "Bins") -> "Bins":

@@ -71,8 +71,8 @@ def keypoint_similarity(found: Detections, truth: Objects, areas: Tensor, sigmas
     difference = torch.where(unlabelled[:, None, None], outside, detected - others[:, :, :2])  # (n, m, K, 2)
     scale = (2 * torch.tensor(sigmas, dtype=torch.float64)).square()
     exponent = difference.square().sum(3) / scale / (areas.double()[:, None] + torch.finfo(torch.float64).eps) / 2
-    counted = (labelled | unlabelled[:, None]).double()
-    return (exponent.neg().exp() * counted).sum(2) / counted.sum(1)
+    is_counted = (labelled | unlabelled[:, None]).double()
+    return (exponent.neg().exp() * is_counted).sum(2) / is_counted.sum(1)
 
 
 def truth_areas(truth: Objects) -> Tensor:

@@ -31,11 +31,11 @@ class MeanIoU(Metric):
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Count the pixels of a batch, none where all are of class `ignore`."""
-        predicted, kept = read_masks(self, outputs, targets, self.ignore)
+        predicted, scored = read_masks(self, outputs, targets, self.ignore)
         classes = outputs.shape[1]
         counts = torch.zeros(classes, classes, dtype=torch.int64, device=targets.device)
-        if bool(kept.any()):
-            counts = confusion_matrix(targets[kept].long(), predicted[kept], classes)
+        if bool(scored.any()):
+            counts = confusion_matrix(targets[scored].long(), predicted[scored], classes)
         self.matrix = counts if self.matrix is None else self.matrix + counts
 
     def compute(self) -> dict[str, Any]:
@@ -78,10 +78,10 @@ class BoundaryF1(Metric):
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Compare the outlines of a batch."""
-        predicted, kept = read_masks(self, outputs, targets, self.ignore)
+        predicted, scored = read_masks(self, outputs, targets, self.ignore)
         reach = self.tolerance * (targets.shape[1] ** 2 + targets.shape[2] ** 2) ** 0.5
         classes, by_image = outputs.shape[1], list[float]()
-        for mask, truth, inside in zip(predicted, targets.long(), kept, strict=True):
+        for mask, truth, inside in zip(predicted, targets.long(), scored, strict=True):
             edges, true_edges = _boundaries(mask, inside, classes), _boundaries(truth, inside, classes)
             n_edges, n_true = edges.sum((1, 2)), true_edges.sum((1, 2))  # (C,)
             occurring = n_edges + n_true > 0
@@ -127,8 +127,8 @@ def read_masks(metric: Metric, outputs: Tensor, targets: Tensor, ignore: int | N
             f"{type(metric).__name__}: outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} do not "
             "fit; give outputs (N, C, H, W) and masks of integer classes (N, H, W)"
         )
-    kept = torch.ones_like(targets, dtype=torch.bool) if ignore is None else targets != ignore
-    return outputs.argmax(1), kept
+    scored = torch.ones_like(targets, dtype=torch.bool) if ignore is None else targets != ignore
+    return outputs.argmax(1), scored
 
 
 def _boundaries(mask: Tensor, kept: Tensor, classes: int) -> Tensor:
@@ -148,9 +148,9 @@ def _dilated(marks: Tensor, reach: float) -> Tensor:
     margin = int(reach)
     padded = torch.nn.functional.pad(marks, (margin, margin, margin, margin))
     height, width = marks.shape[1:]
-    found = torch.zeros_like(marks)
+    dilated = torch.zeros_like(marks)
     for down in range(-margin, margin + 1):
         for across in range(-margin, margin + 1):
             if down**2 + across**2 <= reach**2:
-                found |= padded[:, margin + down : margin + down + height, margin + across : margin + across + width]
-    return found
+                dilated |= padded[:, margin + down : margin + down + height, margin + across : margin + across + width]
+    return dilated

@@ -47,8 +47,8 @@ def _check_exists(recipe: Recipe, net: Layer | Objective, shape: Shape, table: s
     except PellucidError as error:
         raise PellucidError(f"{recipe.name}: {error}") from error
     except (RuntimeError, OverflowError) as error:  # sizes that no tensor can have
-        why = " ".join(str(error).split())[:200]
-        raise PellucidError(f"{recipe.name}: no such network can exist ({why}); make [{table}] smaller") from error
+        reason = " ".join(str(error).split())[:200]
+        raise PellucidError(f"{recipe.name}: no such network can exist ({reason}); make [{table}] smaller") from error
     needed = 4 * sum(leaf.numel() for leaf in leaves(params)) * COPIES  # bytes
     if needed > memory():
         raise PellucidError(

@@ -261,14 +261,14 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        found = json.loads(read_regular(path))
+        values = json.loads(read_regular(path))
     except (OSError, ValueError, RecursionError) as error:
         raise PellucidError(f"{path} cannot be read ({error}); `pellucid train --resume` writes it again") from error
-    if not isinstance(found, dict):
+    if not isinstance(values, dict):
         raise PellucidError(
-            f"{path} contains {shown(found)}, not a JSON object; `pellucid train --resume` writes it again"
+            f"{path} contains {shown(values)}, not a JSON object; `pellucid train --resume` writes it again"
         )
-    return found
+    return values
 
 
 def _confusion(path: Path, values: Mapping[str, Any]) -> tuple[list[str], NDArray[np.int64]]:

@@ -163,9 +163,9 @@ def splits_for(model: Model, data: str | None = None) -> Splits:
 def _material(recipe: Recipe, data: str | None, loaded: Model | None) -> Material[Dataset]:
     """Load the recipe's data, or another data set with the network's input shape and class indices."""
     named = recipe if data is None else replace(recipe, data=replace(recipe.data, name=data))
-    own: Any = own_data(named)
-    if own is not None:
-        return own
+    own_material: Any = own_data(named)
+    if own_material is not None:
+        return own_material
     ignored = recipe.loss.arguments.get("ignore")
     if data is None or is_root(recipe.data.name, data):
         return load_arrays(recipe.data, recipe.recipe.seed, data, ignored)
@@ -173,14 +173,16 @@ def _material(recipe: Recipe, data: str | None, loaded: Model | None) -> Materia
     table = recipe.data
     shape = SHAPES.get(table.name, (1 if table.mode == "L" else 3, table.size, table.size))
     shape = shape if loaded is None else loaded.nominal_shape
-    found = load_arrays(replace(table_for(shape, data), validation=table.validation), recipe.recipe.seed, None, ignored)
+    arrays = load_arrays(
+        replace(table_for(shape, data), validation=table.validation), recipe.recipe.seed, None, ignored
+    )
     if loaded is None:
-        return found
-    validation = None if found.validation is None else data_for_model(shape, loaded.classes, found.validation)
+        return arrays
+    validation = None if arrays.validation is None else data_for_model(shape, loaded.classes, arrays.validation)
     return Material(
-        data_for_model(shape, loaded.classes, found.train),
+        data_for_model(shape, loaded.classes, arrays.train),
         validation,
-        data_for_model(shape, loaded.classes, found.test),
+        data_for_model(shape, loaded.classes, arrays.test),
     )
 
 

@@ -276,9 +276,9 @@ def build_model(
         net = net if run is None else as_begun(net, run)
         check_network(recipe, net, shape, train.classes)
         trained = trained_features(start.weights, net, shape, data) if start.weights else None
-    begun = ((), ()) if trained is None else (trained.mean, trained.std)
+    statistics = ((), ()) if trained is None else (trained.mean, trained.std)
     learned = Supervised(net, recipe.build("loss")) if isinstance(net, Layer) else net
-    entries = learned.preprocessing(shape, *begun)
+    entries = learned.preprocessing(shape, *statistics)
     if recipe.data.standardize:
         entries |= scaling(FeatureStats.fit(train))
     model = Model(

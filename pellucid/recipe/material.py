@@ -102,8 +102,8 @@ def load_material(
     ignored: the class index that the loss ignores in masks of the user; data sets of the catalogue define their own.
     """
     if is_annotated(table.name):
-        found = load(table.name, root, size=table.size or None, mode=table.mode)
-        train, test = found.train, found.test
+        loaded = load(table.name, root, size=table.size or None, mode=table.mode)
+        train, test = loaded.train, loaded.test
     elif not table.stream:
         return load_arrays(table, seed, root, ignored)
     else:
@@ -336,9 +336,9 @@ def data_for_model(shape: Sequence[int], classes: Sequence[str] | None, data: Da
     Images with masks may have another height and width. Raises PellucidError if the images have another shape, and if
     the model lacks one of the classes.
     """
-    found = tuple(data.x.shape[1:])
-    if found != tuple(shape) and not (isinstance(data, MaskDataset) and found[0] == shape[0]):
-        given, expected = (" x ".join(map(str, sizes)) for sizes in (found, shape))
+    data_shape = tuple(data.x.shape[1:])
+    if data_shape != tuple(shape) and not (isinstance(data, MaskDataset) and data_shape[0] == shape[0]):
+        given, expected = (" x ".join(map(str, sizes)) for sizes in (data_shape, shape))
         raise PellucidError(f"{data.name} has images of {given}, but the model takes {expected}; give other data")
     return numbered_as(classes, data)
 

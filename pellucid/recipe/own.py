@@ -28,12 +28,12 @@ def recipe_for(
     data: a folder, a file or the name of a data set. overrides: settings of the user, which replace those of the task.
     root: the folder of the data sets. Raises PellucidError for data that do not exist or do not fit the task.
     """
-    known = data in CATALOGUE
-    if not known and not Path(data).exists():
+    is_catalogued = data in CATALOGUE
+    if not is_catalogued and not Path(data).exists():
         raise PellucidError(
             f"no folder, file or data set {data!r}{nearest(data, CATALOGUE)}; give the data to train on"
         )
-    path = data if known else str(Path(data).expanduser().absolute())
+    path = data if is_catalogued else str(Path(data).expanduser().absolute())
     name, settings = tasks_by_verb()[verb].recipe_for(path, root)
     about = {
         "recipe.name": folder_name(f"{Path(data).stem}-{verb}"),

@@ -45,21 +45,21 @@ class Previews(Callback):
             predictor = task_of(self.model).predictor(self.model)
         except PellucidError:  # such as a generator's: it makes pictures from noise, and its report shows samples
             return
-        shown: list[tuple[NDArray[Any], str]] = []
+        images: list[tuple[NDArray[Any], str]] = []
         with torch.inference_mode():
             count = len(self.held_out)
             for k in sorted({count * part // MOST for part in range(MOST)}):
                 image = picture_of(self.held_out, k)
                 picture = Picture(str(k), str(k), partial(predictor.prepared, image))
-                (found,) = predictor.predict([(picture, picture.read())])
-                if isinstance(found, Predicted):
-                    shown.append(with_prediction(image, found, self.model.classes or ()))
-        if shown:
+                (predicted,) = predictor.predict([(picture, picture.read())])
+                if isinstance(predicted, Predicted):
+                    images.append(with_prediction(image, predicted, self.model.classes or ()))
+        if images:
             from pellucid.report.figures.pictures import titled_pictures
             from pellucid.report.figures.style import png
 
             make_folder(self.run.pictures)
-            write_atomically(self.run.preview(epoch), png(titled_pictures(*zip(*shown, strict=True))), durable=False)
+            write_atomically(self.run.preview(epoch), png(titled_pictures(*zip(*images, strict=True))), durable=False)
 
 
 def picture_of(source: Source, index: int) -> Tensor:

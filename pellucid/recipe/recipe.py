@@ -239,8 +239,8 @@ def _read(path: Path) -> dict[str, Any]:
         with open_regular(path) as file:
             data = file.read(MAX_FILE_SIZE + 1)
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise PellucidError(f"{path} cannot be read ({why}); give a built-in recipe or a TOML file") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise PellucidError(f"{path} cannot be read ({reason}); give a built-in recipe or a TOML file") from error
     if len(data) > MAX_FILE_SIZE:
         raise PellucidError(f"{path} has more than {MAX_FILE_SIZE} bytes, the limit for recipes; give a TOML file")
     try:

@@ -57,8 +57,8 @@ def interrupted(out: str | os.PathLike[str]) -> Path | None:
 
 def _begun_by(name: str, out: Path) -> Path | None:
     """Return the last run folder below `out` that this launch by torchrun began, even if its training has not begun."""
-    begun = [file for file in out.glob("*/launch") if file.read_text(encoding="utf-8", errors="replace") == name]
-    return max(begun, key=lambda file: file.stat().st_mtime).parent if begun else None
+    launch_files = [file for file in out.glob("*/launch") if file.read_text(encoding="utf-8", errors="replace") == name]
+    return max(launch_files, key=lambda file: file.stat().st_mtime).parent if launch_files else None
 
 
 def _prepared(path: Path, data: str | os.PathLike[str] | None, epochs: int | None) -> list[Path]:

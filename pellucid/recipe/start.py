@@ -141,12 +141,12 @@ def _common(name: str, params: Params, other_params: Params) -> Params:
         raise PellucidError(
             f"start.weights: the {first} of {name} is another one: {differences[0]}; give a model with the same {first}"
         )
-    taken: dict[str, Tensor] = {}
+    common: dict[str, Tensor] = {}
     for part in params:
         expected, found = flatten({part: params[part]}), flatten({part: other_params.get(part, {})})
         if expected.keys() == found.keys():
-            taken |= {path: found[path] for path, tensor in expected.items() if found[path].shape == tensor.shape}
-    return taken
+            common |= {path: found[path] for path, tensor in expected.items() if found[path].shape == tensor.shape}
+    return common
 
 
 def _scaling(model: Model) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -192,18 +192,18 @@ def _difference(net: Layer, other: Layer) -> str:
         if path not in theirs:
             return f"it has no {path}"
         if ours[path] != theirs[path]:
-            (kind, here), (other_kind, there) = ours[path], theirs[path]
+            (kind, shape), (other_kind, other_shape) = ours[path], theirs[path]
             if kind != other_kind:
                 return f"{path} is a {other_kind}, not a {kind}"
-            name = next(name for name in here if here[name] != there[name])
-            return f"{path} has {name}={there[name]!r}, not {here[name]!r}"
+            name = next(name for name in shape if shape[name] != other_shape[name])
+            return f"{path} has {name}={other_shape[name]!r}, not {shape[name]!r}"
     return f"{next(iter(theirs.keys() - ours.keys()), 'the order of layers')} is not in this network"
 
 
 def _same_order(net: Layer, other: Layer) -> bool:
     """Return whether two networks have the same features in the same order, regardless of the layers' names."""
-    alike = list(form(net).values()) == list(form(other).values())
-    return alike and unnamed(features(net), type) == unnamed(features(other), type)
+    same_layers = list(form(net).values()) == list(form(other).values())
+    return same_layers and unnamed(features(net), type) == unnamed(features(other), type)
 
 
 def _published(path: Path, net: Layer, shape: Shape) -> Trained:
@@ -235,9 +235,9 @@ def whiten(model: Model, path: str, train: Source) -> None:
     layers = dict(walk(model.net))
     found = layers.get(path)
     if not isinstance(found, Conv2d):
-        known = [path for path, layer in layers.items() if isinstance(layer, Conv2d)]
+        conv_paths = [path for path, layer in layers.items() if isinstance(layer, Conv2d)]
         what = f"is a {type(found).__name__}" if found is not None else "does not exist"
-        raise PellucidError(f"start.whiten: {path!r} {what}; give the path of a Conv2d{nearest(path, known)}")
+        raise PellucidError(f"start.whiten: {path!r} {what}; give the path of a Conv2d{nearest(path, conv_paths)}")
     weight = flatten(model.params)[f"{path}.weight"]
     indices = torch.randperm(len(train), generator=generator(model.seed))[:MAX_IMAGES]
     pixels = scaled(train.batch(indices.sort().values.tolist(), generator(0)).images, model.stats)

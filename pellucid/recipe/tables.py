@@ -32,8 +32,10 @@ class About:
         """Raise PellucidError for invalid values."""
         check(0 <= self.seed < 2**63, "recipe.seed", "a whole number from 0", self.seed)
         check(0 <= self.threads <= MAX_THREADS, "recipe.threads", f"from 0 (all) to {MAX_THREADS}", self.threads)
-        plain = all(c.isalnum() or c in "-_." for c in self.name) and not self.name.startswith((".", "-"))
-        check(plain and len(self.name) <= 100, "recipe.name", "letters, digits, '-' and '_' (100 at most)", self.name)
+        is_plain = all(c.isalnum() or c in "-_." for c in self.name) and not self.name.startswith((".", "-"))
+        check(
+            is_plain and len(self.name) <= 100, "recipe.name", "letters, digits, '-' and '_' (100 at most)", self.name
+        )
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,8 @@ class Train:
             check(0 <= epoch <= self.epochs, "train.keep", f"epochs from 0 to {self.epochs}", epoch)
         for rate in self.rates:
             pattern, _, factor = rate.rpartition("=")
-            good = bool(pattern) and _positive(factor)
-            check(good, "train.rates", 'a list of "pattern=factor", each factor above 0', rate)
+            is_valid = bool(pattern) and _positive(factor)
+            check(is_valid, "train.rates", 'a list of "pattern=factor", each factor above 0', rate)
 
     def factors(self) -> dict[str, float]:
         """Return the factors of `rates` by pattern."""

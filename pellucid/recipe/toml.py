@@ -94,9 +94,9 @@ def toml_value(value: Any) -> str:
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, Mapping):
-        return f"{{ {', '.join(f'{_key(key)} = {toml_value(one)}' for key, one in value.items())} }}"
+        return f"{{ {', '.join(f'{_key(key)} = {toml_value(element)}' for key, element in value.items())} }}"
     if isinstance(value, Sequence):
-        return f"[{', '.join(toml_value(one) for one in value)}]"
+        return f"[{', '.join(toml_value(element) for element in value)}]"
     raise TypeError(f"TOML has no value like {value!r}")
 
 

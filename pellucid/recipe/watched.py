@@ -36,8 +36,8 @@ def live_file(run: Path) -> Path:
 
 def read_control(run: Path) -> Control:
     """Return what control.json asks for; nothing if it is missing or damaged."""
-    found = read_object(control_file(run))
-    pause, steps = found.get("pause"), found.get("steps")
+    values = read_object(control_file(run))
+    pause, steps = values.get("pause"), values.get("steps")
     return Control(pause is True, steps if type(steps) is int and steps >= 0 else 0)
 
 
@@ -49,10 +49,10 @@ def write_control(run: Path, control: Control) -> None:
 def read_object(file: Path) -> dict[str, Any]:
     """Return the JSON object of a file; {} if it is missing or damaged."""
     try:
-        found = json.loads(read_regular(file))
+        values = json.loads(read_regular(file))
     except (OSError, ValueError, RecursionError, PellucidError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return values if isinstance(values, dict) else {}
 
 
 class Watched(Callback):

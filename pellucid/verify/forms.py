@@ -53,12 +53,12 @@ def learned(net: Layer, params: Params) -> set[str]:
 
 def frozen_layers(net: Layer, params: Params, frozen: Collection[str]) -> set[str]:
     """Return the paths of the layers and combinators whose parameters are all frozen."""
-    parameters, found = learned(net, params), set()
+    parameters, layers = learned(net, params), set()
     for path, _ in walk(net):
         below = {parameter for parameter in parameters if not path or parameter.startswith(f"{path}.")}
         if below and below <= set(frozen):
-            found.add(path)
-    return found
+            layers.add(path)
+    return layers
 
 
 def trained(probe: Probe, training: TrainingForm) -> dict[str, Tensor]:
@@ -73,7 +73,7 @@ def trained(probe: Probe, training: TrainingForm) -> dict[str, Tensor]:
     in_sweep = training.in_sweep and not training.frozen
     form = fuse(freeze(net, params, training.frozen), RATE if in_sweep else None)
     y, cache = form.forward(params, xs if probe.has_tuple_input else xs[0], Mode(True, probe.generator()))
-    found = {join(OUTPUT, str(index)): output.clone() for index, output in enumerate(tensors(y))}
+    tensors_by_path = {join(OUTPUT, str(index)): output.clone() for index, output in enumerate(tensors(y))}
     _, dy = probe.loss(y, probe.target)
     del y
     _, dparams = backward(form, params, cache, dy, consume=True)
@@ -81,13 +81,13 @@ def trained(probe: Probe, training: TrainingForm) -> dict[str, Tensor]:
     decayed = {join(path, name) for path, layer in walk(net) for name in layer.decayed}
     for path in learned(net, probe.params) - training.frozen:
         if path in gradients:
-            found[path] = gradients[path]
+            tensors_by_path[path] = gradients[path]
         elif not in_sweep or torch.equal(after[path], start[path]):  # no output depends on it
-            found[path] = torch.zeros_like(start[path])
+            tensors_by_path[path] = torch.zeros_like(start[path])
         else:
             decay = 1 - RATE.shrink if path in decayed else 1.0
-            found[path] = (decay * start[path] - after[path]) / RATE.lr
-    return found | {path: after[path] for path in buffer_paths(net)}
+            tensors_by_path[path] = (decay * start[path] - after[path]) / RATE.lr
+    return tensors_by_path | {path: after[path] for path in buffer_paths(net)}
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -122,14 +122,14 @@ def training_rows(
         except PellucidError as error:
             return rows, (f"The form for training was not compared: {error}",)
         with torch.no_grad():
-            found = trained(moved, training)
-            tried = _compared(moved, training, written, found)
+            fused = trained(moved, training)
+            compared = _compared(moved, training, written, fused)
             if not size:
-                rows = tried
+                rows = compared
                 wrong = [k for k, row in enumerate(rows) if not row.ok]
-                at_kink = [k for k in wrong if _on_kink(probe, rows[k], written, found, samples)]
+                at_kink = [k for k in wrong if _on_kink(probe, rows[k], written, fused, samples)]
         for k in at_kink:
-            if tried[k].ok:
+            if compared[k].ok:
                 rows[k] = replace(rows[k], ok=True, note="on a kink; equal at a nudged input")
         at_kink = [k for k in at_kink if not rows[k].ok]
         if not at_kink:
@@ -189,16 +189,16 @@ def predicting_rows(probe: Probe, params: Params, x: Any) -> list[GradientRow]:
     with torch.no_grad():
         expected = flat(probe.run(probe.xs, probe.params, _own_forward)[0])
         inputs = tuple(x.clone() for x in probe.xs)
-        found = flat(inference(probe.net, probe.params)(inputs if probe.has_tuple_input else inputs[0]))
+        fused = flat(inference(probe.net, probe.params)(inputs if probe.has_tuple_input else inputs[0]))
         largest = float(expected.abs().max()) if expected.numel() else 0.0
-        rows = [_row(PREDICTS, OUTPUT, "", "y", found, expected, FLOOR)]
+        rows = [_row(PREDICTS, OUTPUT, "", "y", fused, expected, FLOOR)]
         if all(tensor.dtype is torch.float32 for tensor in [*flatten(params).values(), *tensors(x)]):
             rounding = float((flat(probe.net.forward(params, x, Mode())[0]).double() - expected).abs().max())
             copies = tuple(part.clone() for part in tensors(x))
-            found = flat(inference(probe.net, params)(copies if probe.has_tuple_input else copies[0])).double()
+            fused = flat(inference(probe.net, params)(copies if probe.has_tuple_input else copies[0])).double()
             fraction, multiple = FLOAT32_TOLERANCE
             bound = fraction * largest + multiple * rounding
-            rows.append(_row(PREDICTS, OUTPUT, "", "y (float32)", found, expected, bound, tolerance=0.0))
+            rows.append(_row(PREDICTS, OUTPUT, "", "y (float32)", fused, expected, bound, tolerance=0.0))
     return rows
 
 

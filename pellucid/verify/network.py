@@ -286,33 +286,33 @@ class _Verification:
             return GradientRow(
                 gradient.path, gradient.layer, gradient.what, entries, math.nan, None, None, 0, 0, False, gradient.fault
             )
-        found = self.compare(gradient, floor)
-        alone = self.alone(gradient) if found.close is not True or found.lost else None
+        difference = self.compare(gradient, floor)
+        alone = self.alone(gradient) if difference.close is not True or difference.lost else None
         if alone:  # kinks of later layers affect the differences of the loss, but not those of the layer alone
-            found.explain(lambda entry, gap: alone.right_at(entry, enclosed=gap is not None))
-        ok = not found.wrong and (not found.inconclusive or self.recheck_nudged(index, found))
-        apart = [entry for entry in found.entries if not entry.right]
+            difference.explain(lambda entry, gap: alone.right_at(entry, enclosed=gap is not None))
+        ok = not difference.wrong and (not difference.inconclusive or self.recheck_nudged(index, difference))
+        apart = [entry for entry in difference.entries if not entry.right]
         together = not (ok and alone) or alone.right_together()
         ok = ok and together
         kinks = len(apart) if ok else sum(entry.kink for entry in apart)
-        errors = [entry.error for entry in found.entries if entry.right or not (ok or entry.kink)]
+        errors = [entry.error for entry in difference.entries if entry.right or not (ok or entry.kink)]
         notes = [] if gradient.reference is not None else ["central differences only"]
-        if found.scale <= floor:
+        if difference.scale <= floor:
             notes.append("zero")
         if kinks:
             notes.append(f"{kinks} on a kink")
-        if found.lost and gradient.reference is not None:
-            notes.append(f"autograd not finite at {found.lost:,}")
+        if difference.lost and gradient.reference is not None:
+            notes.append(f"autograd not finite at {difference.lost:,}")
         if not together:
             notes.append("wrong where all entries change together")
-        if ok and found.close is False:
+        if ok and difference.close is False:
             notes.append("not autograd's side of a kink")
-        if ok and (found.close is False or found.lost) and gradient.what in ("dx", "dy"):
+        if ok and (difference.close is False or difference.lost) and gradient.what in ("dx", "dy"):
             self.ties.add(gradient.order)
-        unit = found.scale if found.scale > floor else math.inf
+        unit = difference.scale if difference.scale > floor else math.inf
         return GradientRow(
-            gradient.path, gradient.layer, gradient.what, entries, found.largest,
-            None if found.gap is None else found.gap / unit, max(errors) / unit if errors else None,
+            gradient.path, gradient.layer, gradient.what, entries, difference.largest,
+            None if difference.gap is None else difference.gap / unit, max(errors) / unit if errors else None,
             len(errors), kinks, ok, ", ".join(notes),
         )  # fmt: skip
 
@@ -343,15 +343,15 @@ class _Verification:
 
     def recheck_nudged(self, index: int, compared: GradientComparison) -> bool:
         """Return whether an inconclusive gradient counts as right, because its whole tensor is at a nudged input."""
-        tried = []
+        nudged = []
         for size in NUDGES:
             if size not in self.nudged:
                 self.nudged[size] = _Verification(self.probe_at, self.samples, self.seed, size).with_floors()
-            tried.append(self.compare(*self.nudged[size][index]))
-            if tried[-1].confirmed:
+            nudged.append(self.compare(*self.nudged[size][index]))
+            if nudged[-1].confirmed:
                 return True
         # Without autograd, no comparison remains at kinks that no nudge removes: nothing must be wrong.
-        return compared.close is None and not any(comparison.wrong for comparison in tried)
+        return compared.close is None and not any(comparison.wrong for comparison in nudged)
 
 
 class _Bridge(torch.autograd.Function):

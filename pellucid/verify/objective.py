@@ -102,13 +102,13 @@ class _Comparison:
     @property
     def right(self) -> bool:
         """Whether it agrees with all references."""
-        return not self.fault and self.close and all(one.agrees for one in self.differences)
+        return not self.fault and self.close and all(entry.agrees for entry in self.differences)
 
     def row(self, ok: bool, note: str = "") -> GradientRow:
         """Return the row of the table."""
         notes = [note, self.fault, "central differences only" if self.gap is None and self.differences else ""]
-        checked = [one for one in self.differences if one.agrees or not ok]
-        error = max((one.error for one in checked), default=None)
+        checked = [entry for entry in self.differences if entry.agrees or not ok]
+        error = max((entry.error for entry in checked), default=None)
         return GradientRow(
             self.key.network, self.layer, self.key.what, self.entries, self.largest, self.gap,
             None if error is None else error / self.scale, len(checked), len(self.differences) - len(checked), ok,
@@ -250,7 +250,7 @@ class _Passes:
         offset = torch.zeros(1, dtype=torch.float64)  # along the direction
         nets = {name: Followed(net, name, Calls()) for name, net in self.objective.nets.items()}
         objective = self.objective.with_nets(nets)
-        found: list[Difference] = []
+        entries: list[Difference] = []
         scale = 0.0
         for _ in range(self.directions):
             direction = {
@@ -267,8 +267,8 @@ class _Passes:
                 with torch.no_grad():
                     return float(self.total(self.run(objective, nest(self.params, flat))[turn][0]))
 
-            found.append(difference([offset], 0, loss, expected, scale, FLOOR))
-        return tuple(found), scale or 1.0
+            entries.append(difference([offset], 0, loss, expected, scale, FLOOR))
+        return tuple(entries), scale or 1.0
 
     def compare_fused(self) -> list[GradientRow]:
         """Compare the explicit gradients with those of the objective's form for training."""

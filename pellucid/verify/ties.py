@@ -89,8 +89,8 @@ class DifferentiableFunction:
                 return sum(float((dy * y).sum()) for dy, y in zip(dys, moved(), strict=True))
 
             size = sum(float((dy * y).abs().sum()) for dy, y in zip(dys, self.start, strict=True))
-            found = difference([offset], 0, total, float(slope.sum()), float(slope.abs().sum()), ROUNDING * size / step)
-            if not found.agrees and not (found.kink and (found.between or not enclosed)):
+            along = difference([offset], 0, total, float(slope.sum()), float(slope.abs().sum()), ROUNDING * size / step)
+            if not along.agrees and not (along.kink and (along.between or not enclosed)):
                 return False
         return True
 
@@ -99,18 +99,18 @@ def layer_function(probe: Probe, index: int, x: Any, draw: torch.Generator) -> D
     """Return the leaf with this index in forward order, which receives x, as a function of its input alone."""
 
     def visit(xs: list[Tensor]) -> tuple[Layer, Params, Any, Cache]:
-        found: list[tuple[Layer, Params, Any, Cache]] = []
+        visited: list[tuple[Layer, Params, Any, Cache]] = []
 
         def leaf(number: int, path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
             if number != index:
                 return layer.forward(params, x, mode)
             y, cache = layer.forward(params, like(x, xs), mode)
-            found.append((layer, params, y, cache))
+            visited.append((layer, params, y, cache))
             return y, cache
 
         with torch.no_grad():
             probe.run(probe.xs, probe.fresh(), leaf)
-        return found[0]
+        return visited[0]
 
     at = [part.detach().clone() for part in tensors(x)]
 

@@ -166,10 +166,10 @@ def get(name: str, folder: str | os.PathLike[str], progress: "ByteProgress | Non
     if agrees(entry, path):
         return path, "kept"
     if not entry.complete:
-        there = " (the file there has another checksum)" if path.exists() else ""
+        remark = " (the file there has another checksum)" if path.exists() else ""
         raise PellucidError(
             f"{name} has no complete published checksum, so it is not downloaded: fetch {entry.url} by hand and put "
-            f"it at {path}{there}"
+            f"it at {path}{remark}"
         )
     try:
         fetch(entry.url, path, entry.checksum, limit=entry.megabytes * 1_000_000, progress=progress)

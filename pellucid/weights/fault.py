@@ -29,13 +29,13 @@ def file_errors(path: Path, kind: str, damage: tuple[type[Exception], ...] = ())
         raise PellucidError(f"{path} {fault}") from fault
     except damage as error:
         message = str(error).partition("Exception raised from")[0]  # without PyTorch's C++ stack trace
-        why = quoted(" ".join(message.split()) or type(error).__name__, 160)
-        raise PellucidError(f"{path} is a damaged {kind} ({why}); {AGAIN}") from error
+        reason = quoted(" ".join(message.split()) or type(error).__name__, 160)
+        raise PellucidError(f"{path} is a damaged {kind} ({reason}); {AGAIN}") from error
     except OSError as error:
-        why = error.strerror or quoted(" ".join(str(error).split()) or type(error).__name__, 160)
+        reason = error.strerror or quoted(" ".join(str(error).split()) or type(error).__name__, 160)
         if error.errno in (None, errno.EINVAL):  # raised for an impossible position in the file
-            raise PellucidError(f"{path} is a damaged {kind} ({why}); {AGAIN}") from error
-        raise PellucidError(f"{path} cannot be read ({why}); check its path and permissions") from error
+            raise PellucidError(f"{path} is a damaged {kind} ({reason}); {AGAIN}") from error
+        raise PellucidError(f"{path} cannot be read ({reason}); check its path and permissions") from error
 
 
 def quoted(text: str, limit: int = 80) -> str:

@@ -76,14 +76,14 @@ def name_of(path: str, layer: str | None, count: int) -> str:
     The first tensor of a norm with three is "gamma_or_beta". Networks whose norms have no gamma, such as Inception-v3,
     load it as beta; for other networks, gamma is then missing.
     """
-    found = _COUNTED.fullmatch(path)
-    assert found is not None
+    match = _COUNTED.fullmatch(path)
+    assert match is not None
     if not layer or not layer.isprintable():
         return path
-    names = _VARIABLES[found[1]]
+    names = _VARIABLES[match[1]]
     if names[0] == "gamma" and count != len(names):
         names = _NORMS.get(count, ())
-    number = int(found[2])
+    number = int(match[2])
     return f"{layer}/{layer}/{names[number]}" if number < len(names) else path
 
 

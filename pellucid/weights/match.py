@@ -40,8 +40,8 @@ class MismatchError(PellucidError):
 
     def __init__(self, source: str | os.PathLike[str], mismatches: tuple[Mismatch, ...]) -> None:
         rest = len(mismatches) - _MAX_LISTED
-        more = f"; and {rest} more, which --debug lists" if rest > 0 else ""
-        listed = "; ".join(str(mismatch) for mismatch in mismatches[:_MAX_LISTED]) + more
+        remark = f"; and {rest} more, which --debug lists" if rest > 0 else ""
+        listed = "; ".join(str(mismatch) for mismatch in mismatches[:_MAX_LISTED]) + remark
         super().__init__(f"{os.fspath(source)} does not fit the network: {listed}; give the file of this network")
         self.mismatches = mismatches
         for mismatch in mismatches[_MAX_LISTED:]:
@@ -55,9 +55,9 @@ def match(expected: "Mapping[str, Tensor]", found: "Mapping[str, Tensor]") -> li
     """
     missing = [Mismatch(path, kind(tensor), None) for path, tensor in expected.items() if path not in found]
     surplus = [Mismatch(path, None, kind(tensor)) for path, tensor in found.items() if path not in expected]
-    both = [(path, tensor, found[path]) for path, tensor in expected.items() if path in found]
-    shapes = [Mismatch(path, kind(a), kind(b)) for path, a, b in both if a.shape != b.shape]
-    dtypes = [Mismatch(path, kind(a), kind(b)) for path, a, b in both if a.shape == b.shape and a.dtype != b.dtype]
+    pairs = [(path, tensor, found[path]) for path, tensor in expected.items() if path in found]
+    shapes = [Mismatch(path, kind(a), kind(b)) for path, a, b in pairs if a.shape != b.shape]
+    dtypes = [Mismatch(path, kind(a), kind(b)) for path, a, b in pairs if a.shape == b.shape and a.dtype != b.dtype]
     return missing + surplus + shapes + dtypes
 
 

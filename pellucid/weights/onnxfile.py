@@ -38,14 +38,14 @@ def read(path: Path) -> dict[str, Tensor]:
     with file_errors(
         path, "ONNX model", (DecodeError, RuntimeError, ValueError, TypeError, OverflowError, MemoryError)
     ):
-        found: dict[str, Tensor] = {}
-        for each in load(path).graph.initializer:
-            if each.name in found:
-                raise FileFault(f"contains {quoted(each.name)} twice")
-            found[each.name] = tensor_of(each)
-        if not found:
+        tensors: dict[str, Tensor] = {}
+        for initializer in load(path).graph.initializer:
+            if initializer.name in tensors:
+                raise FileFault(f"contains {quoted(initializer.name)} twice")
+            tensors[initializer.name] = tensor_of(initializer)
+        if not tensors:
             raise FileFault("contains no initializers", "give a model that has weights")
-        return found
+        return tensors
 
 
 def load(path: Path) -> Any:

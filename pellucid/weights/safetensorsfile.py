@@ -23,11 +23,11 @@ def read(path: Path) -> dict[str, Tensor]:
         names = _names(path)
         # Read the whole file: the tensors of a mapped file would change with it, and each get_tensor searches the whole
         # header.
-        found = safetensors.torch.load(path.read_bytes())
-        for name, tensor in found.items():
+        tensors = safetensors.torch.load(path.read_bytes())
+        for name, tensor in tensors.items():
             if not has_valid_booleans(tensor):
                 raise FileFault(f"has booleans at {quoted(name)} that are neither 0 nor 1")
-        return {name: found[name] for name in names}
+        return {name: tensors[name] for name in names}
 
 
 def has_valid_booleans(tensor: Tensor) -> bool:
@@ -60,8 +60,8 @@ def _names(path: Path) -> list[str]:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    values = dict(pairs)
+    if len(values) != len(pairs):
         duplicate = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         raise FileFault(f"has {quoted(duplicate)} twice in its header")
-    return found
+    return values

@@ -117,18 +117,18 @@ def views_of(root: Any, size: int) -> dict[str, StorageView]:
     if type(root) is StorageView:
         raise FileFault("contains one tensor without a name", _ALONE)
     table = _unwrapped(root)
-    found: dict[str, StorageView] = {}
+    views: dict[str, StorageView] = {}
     for name, value in table.items():
         if type(value) is StorageView and type(name) is str:
-            found[name] = value
+            views[name] = value
         elif value is not None and type(value) not in (bool, int, float, str):
             kind = f"a {type(value).__name__}, not a tensor"
             what = "a tensor whose name is not a string" if type(value) is StorageView else kind
             raise FileFault(f"has, at {quoted(str(name))}, {what}", _ALONE)
-    total = sum(view.numel * view.storage.dtype.itemsize for view in found.values())
+    total = sum(view.numel * view.storage.dtype.itemsize for view in views.values())
     if total > _MAX_SIZE_RATIO * size:
         raise FileFault(f"describes tensors of {total} bytes in a file of {size} bytes")
-    return found
+    return views
 
 
 def _assemble(views: Mapping[str, StorageView], data: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,9 +9,6 @@ from PIL import Image
 from pellucid.explain import METHODS
 from tests.cli.conftest import Say
 
-OFTEN = ("saliency", "occlusion", "lrp")
-
-
 USED = [method for method in METHODS if method != "rollout"]  # on networks without attention
 
 

@@ -48,23 +48,23 @@ def fitted():
 
 def recall(detector, move):
     """Return the share of objects in new images that a detection of their class overlaps, and the mean IoU of these."""
-    result, overlaps = 0, []
+    found_objects, overlaps = 0, []
     images, targets, proposals = scenes(range(16, 24))
     for image, truth, boxes in zip(images, targets, proposals, strict=True):
-        it = detector.predict(image, boxes, threshold=-1.0, move=move)
+        detections = detector.predict(image, boxes, threshold=-1.0, move=move)
         for box, label in zip(truth.boxes, truth.labels, strict=True):
-            iou = box_iou(box[None], it.boxes[it.labels == label])
+            iou = box_iou(box[None], detections.boxes[detections.labels == label])
             best = float(iou.max()) if iou.numel() else 0.0
-            result, overlaps = result + (best >= 0.5), [*overlaps, best]
-    return result / len(overlaps), sum(overlaps) / len(overlaps)
+            found_objects, overlaps = found_objects + (best >= 0.5), [*overlaps, best]
+    return found_objects / len(overlaps), sum(overlaps) / len(overlaps)
 
 
 @pytest.mark.slow
 def test_rectangles_are_found_and_regression_improves_their_boxes(fitted):
-    share, before = recall(fitted, move=False)
-    _, after = recall(fitted, move=True)
-    assert share >= 0.8
-    assert after > before
+    recall_before, iou_before = recall(fitted, move=False)
+    _, iou_after = recall(fitted, move=True)
+    assert recall_before >= 0.8
+    assert iou_after > iou_before
 
 
 def test_scores_are_sorted_and_empty_images_have_no_detection(fitted):

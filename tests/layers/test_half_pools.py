@@ -24,7 +24,7 @@ def each_window(layer: AvgPool2d | LpPool2d, size: tuple[int, ...]) -> list[list
     return [[(top + i, left + j) for i, j in offsets] for top, left in itertools.product(*starts)]
 
 
-def loops(layer: AvgPool2d | LpPool2d, x: Tensor, dy: Tensor) -> tuple[list[float], list[list[float]]]:
+def pool_in_plain_python(layer: AvgPool2d | LpPool2d, x: Tensor, dy: Tensor) -> tuple[list[float], list[list[float]]]:
     """Return the mean of each window, or its norm, and the gradient of an image x (H, W), in plain Python."""
     image, ys, dx = x.tolist(), [], torch.zeros_like(x).tolist()
     p = layer.p if isinstance(layer, LpPool2d) else None
@@ -33,12 +33,12 @@ def loops(layer: AvgPool2d | LpPool2d, x: Tensor, dy: Tensor) -> tuple[list[floa
         y = sum(values) / len(values) if p is None else sum(abs(value) ** p for value in values) ** (1 / p)
         ys.append(y)
         for (i, j), value in zip(pixels, values, strict=True):
-            share = 1 / len(values) if p is None else math.copysign((abs(value) / y) ** (p - 1), value)
-            dx[i][j] += slope * share
+            fraction = 1 / len(values) if p is None else math.copysign((abs(value) / y) ** (p - 1), value)
+            dx[i][j] += slope * fraction
     return ys, dx
 
 
-def close(actual: Tensor, expected: Tensor, roundings: float) -> None:
+def assert_within_roundings(actual: Tensor, expected: Tensor, roundings: float) -> None:
     """Require the expected numbers but for so many roundings to the type, of half its epsilon at most."""
     limits = torch.finfo(actual.dtype)
     rtol, atol = 0.502 * roundings * limits.eps, limits.smallest_normal * limits.eps
@@ -73,8 +73,10 @@ def test_pooling_in_half_precision_rounds_once(layer: Any, size: tuple[int, int]
     y, cache = layer.forward({}, x[None, None], Mode())
     dy = (torch.rand(y.shape, generator=rng) + 1).to(dtype)
     dx, _ = layer.backward({}, cache, dy)
-    ys, dxs = loops(layer, x.double(), dy.double())
+    ys, dxs = pool_in_plain_python(layer, x.double(), dy.double())
     assert y.dtype is dx.dtype is dtype
-    close(y.flatten(), torch.tensor(ys, dtype=torch.float64), roundings=1)
+    assert_within_roundings(y.flatten(), torch.tensor(ys, dtype=torch.float64), roundings=1)
     # the gradient of a norm reads y, which is rounded, to the power of 1 - p = -2
-    close(dx[0, 0], torch.tensor(dxs, dtype=torch.float64), roundings=1 if isinstance(layer, AvgPool2d) else 3)
+    assert_within_roundings(
+        dx[0, 0], torch.tensor(dxs, dtype=torch.float64), roundings=1 if isinstance(layer, AvgPool2d) else 3
+    )

@@ -16,16 +16,16 @@ def test_every_kind_of_error_is_recognized() -> None:
         ("background", 0, 0.0), ("ignored", 5, 1.0), ("both", 4, 1 / 3), ("hit", 7, 1.0), ("duplicate", 0, 1.0),
     ]  # fmt: skip
     assert [verdict.kind for verdict in image.verdicts] == [kind for kind, _, _ in expected]
-    for verdict, (kind, truth, iou) in zip(image.verdicts, expected, strict=True):
+    for verdict, (kind, object_index, iou) in zip(image.verdicts, expected, strict=True):
         assert verdict.iou == pytest.approx(iou)
-        assert verdict.object_index == truth or kind == "background"
+        assert verdict.object_index == object_index or kind == "background"
     assert image.finders == [0, 2, -1, -1, -1, -1, -1, 8]
     assert image.repairs == [-1, -1, 3, 4, -1, -1, -1, -1]
     assert image.not_found(OBJECTS) == [2, 3, 4, 6]  # the crowd is not among them
     assert image.missed(OBJECTS) == [4, 6]
 
 
-def test_thresholds_move_the_limits() -> None:
+def test_kinds_of_errors_depend_on_the_thresholds() -> None:
     image = classify_detections(DETECTIONS, OBJECTS, 0.65, 0.4)
     assert [verdict.kind for verdict in image.verdicts] == [
         "hit", "duplicate", "place", "class", "background", "background", "ignored", "background", "hit", "duplicate",
@@ -38,11 +38,11 @@ def test_the_order_of_detections_is_that_of_their_scores() -> None:
     assert backwards.finders == [9, 7, -1, -1, -1, -1, -1, 1]
 
 
-def test_without_objects_all_is_background() -> None:
+def test_without_objects_every_detection_is_background() -> None:
     empty = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long))
     assert set(classify_detections(DETECTIONS, empty).verdicts) == {DetectionVerdict("background", -1, 0.0)}
-    nothing = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long))
-    assert classify_detections(nothing, OBJECTS).missed(OBJECTS) == [0, 1, 2, 3, 4, 6, 7]
+    no_detections = Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.long))
+    assert classify_detections(no_detections, OBJECTS).missed(OBJECTS) == [0, 1, 2, 3, 4, 6, 7]
 
 
 @pytest.mark.parametrize("limits", [(0.5, 0.5), (0.5, 0.0), (1.2, 0.1)])

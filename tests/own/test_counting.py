@@ -31,22 +31,22 @@ def trained(run) -> Model:
 
 
 def test_the_map_of_an_example_sums_to_its_count_and_the_index_alone_draws_it():
-    some = counting.Blobs(40, seed=3).batch(range(40), torch.Generator())
-    counts = some.targets.sum((1, 2, 3))
+    batch = counting.Blobs(40, seed=3).batch(range(40), torch.Generator())
+    counts = batch.targets.sum((1, 2, 3))
     assert (counts - counts.round()).abs().max() < 1e-4
     assert counts.round().unique().tolist() == [0, 1, 2, 3, 4, 5, 6]
-    alone = counting.Blobs(40, seed=3).batch([17], torch.Generator().manual_seed(1))
-    assert torch.equal(alone.images[0], some.images[17])
-    assert torch.equal(alone.targets[0], some.targets[17])
+    single = counting.Blobs(40, seed=3).batch([17], torch.Generator().manual_seed(1))
+    assert torch.equal(single.images[0], batch.images[17])
+    assert torch.equal(single.targets[0], batch.targets[17])
 
 
 def test_a_user_defined_task_learns_to_count(trained):
     result = trained.evaluate(HELD_OUT)
     images, maps = HELD_OUT.batch(range(64), torch.Generator())
-    apart = trained.predict(images).sum((1, 2, 3)) - maps.sum((1, 2, 3))
+    count_errors = trained.predict(images).sum((1, 2, 3)) - maps.sum((1, 2, 3))
     assert result["count_error"] < BAND
     assert result["n"] == 64
-    assert result["count_error"] == pytest.approx(float(apart.abs().mean()), abs=1e-5)
+    assert result["count_error"] == pytest.approx(float(count_errors.abs().mean()), abs=1e-5)
 
 
 class Kill(Callback):

@@ -27,15 +27,15 @@ def test_masks_have_the_mean_iou_by_default(loss):
     assert history.last["train_miou"] == pytest.approx(expected)
 
 
-def test_the_default_mean_iou_leaves_out_what_the_loss_ignores():
+def test_the_default_mean_iou_omits_the_class_that_the_loss_ignores():
     (x, y), model = pixels(), Model(Sequential(scores=Conv2d(3, 1)), SoftmaxCrossEntropy(ignore=255), classes=3)
     y[:5] = 255  # whole masks, and of the validation data the first batch
     y[5:, :3] = 255
     model.fit(x, y, epochs=1, batch_size=2, validation=(x, y), verbose=False)
     assert model.metrics == (MeanIoU(255),)
     measured = model.evaluate(x, y, batch_size=2)
-    kept = y != 255
-    expected = jaccard_score(y[kept], model.predict(x).argmax(1)[kept], average="macro")
+    scored = y != 255
+    expected = jaccard_score(y[scored], model.predict(x).argmax(1)[scored], average="macro")
     assert measured["miou"] == pytest.approx(expected)
 
 

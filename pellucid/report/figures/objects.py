@@ -13,8 +13,8 @@ from pellucid.report.figures.regions import class_colour
 from pellucid.report.figures.style import INK, SMALL, Plot, cut, panels, pixels
 
 WIDE, COLUMNS = 7.0, 2  # width of a sheet in inches, images per row
-GAP, NAME = 0.08, 0.2  # inches: space between images, height of a name above an image
-OPAQUE = 0.4  # opacity of a mask
+IMAGE_GAP, NAME_HEIGHT = 0.08, 0.2  # inches: space between images, height of a name above an image
+MASK_OPACITY = 0.4  # opacity of a mask
 MAX_NAMES = 48  # of classes in a legend
 MARGIN = 0.04  # fraction of an image's height; nearer to its border, labels are written inside the box
 
@@ -52,7 +52,7 @@ def mark(plot: Axes, image: Any, marks: Marks, classes: int) -> None:
         colours = [tuple(colour / 255) for colour in palette(max(len(colours), 1))]
         picture = np.array(picture)
         for mask, colour in zip(np.asarray(marks.masks), colours, strict=False):
-            picture[mask] = picture[mask] * (1 - OPAQUE) + np.asarray(colour) * OPAQUE
+            picture[mask] = picture[mask] * (1 - MASK_OPACITY) + np.asarray(colour) * MASK_OPACITY
     plot.imshow(picture, cmap="gray", vmin=0, vmax=1, extent=(0, width, height, 0))
     dashed = np.zeros(len(colours), bool) if marks.dashed is None else np.asarray(marks.dashed)
     for k, ((x0, y0, x1, y1), colour) in enumerate(zip(np.asarray(marks.boxes).tolist(), colours, strict=False)):
@@ -86,13 +86,13 @@ def sheet_of_objects(
 ) -> Plot:
     """Draw several images (1 or 3, H, W), with values 0..1, their marks and names, and a legend of the classes."""
     columns = min(COLUMNS, len(images))
-    side = (WIDE - GAP * (columns + 1)) / columns
+    side = (WIDE - IMAGE_GAP * (columns + 1)) / columns
     row_height = side * float(np.median([image.shape[1] / image.shape[2] for image in images]))
     per_row, legend = 8, [*classes[:MAX_NAMES]] if all(objects.masks is None for objects in marks) else []
     if legend and len(classes) > MAX_NAMES:
         legend[-1] = f"{len(classes) - MAX_NAMES + 1:,} more"
     foot = 0.24 * -(-len(legend) // per_row) + 0.1
-    figure, plots = panels(len(images), columns, side, row_height, GAP, NAME, foot=foot)
+    figure, plots = panels(len(images), columns, side, row_height, IMAGE_GAP, NAME_HEIGHT, foot=foot)
     for plot, image, objects, name in zip(plots, images, marks, names, strict=True):
         mark(plot, image, objects, len(classes))
         for spine in plot.spines.values():

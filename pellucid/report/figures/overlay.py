@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from pellucid.report.figures.objects import OPAQUE
+from pellucid.report.figures.objects import MASK_OPACITY
 from pellucid.report.figures.pictures import palette
 from pellucid.report.figures.regions import class_colour
 from pellucid.report.figures.style import INK, ORANGE
@@ -57,7 +57,7 @@ def _with_masks(image: Any, boxes: Any, masks: Any, colours: Sequence[tuple[int,
     pixels = np.array(image)
     for (x0, y0, x1, y1), mask, colour in zip(boxes, masks, colours, strict=False):
         part = (slice(max(int(y0), 0), int(np.ceil(y1))), slice(max(int(x0), 0), int(np.ceil(x1))))
-        mixed = pixels[part] * (1 - OPAQUE) + np.array(colour) * OPAQUE
+        mixed = pixels[part] * (1 - MASK_OPACITY) + np.array(colour) * MASK_OPACITY
         pixels[part] = np.where(mask[part][..., None], mixed.round().astype(np.uint8), pixels[part])
     return pixels
 

@@ -12,9 +12,9 @@ from pellucid.data.augment.standardise import scaled
 from pellucid.detectors import Anchors, OneStage
 from pellucid.detectors.base import join_maps, split_maps
 from pellucid.errors import PellucidError
+from pellucid.image_objects import Objects
 from pellucid.losses.base import Loss
 from pellucid.model import Model
-from pellucid.target import Objects
 from pellucid.task import Traced
 from pellucid.training.examples import as_inputs
 

@@ -199,25 +199,25 @@ def _mobilenet_torch() -> dict[str, str]:
     convolution and its norm are direct items of the block.
     """
     last = len(_BLOCKS) + 1
-    found = {"features.0.0": "features.stem.conv", "features.0.1": "features.stem.norm", "classifier.1": "head.scores"}
-    found |= {f"features.{last}.0": "features.last.conv", f"features.{last}.1": "features.last.norm"}
+    paths = {"features.0.0": "features.stem.conv", "features.0.1": "features.stem.norm", "classifier.1": "head.scores"}
+    paths |= {f"features.{last}.0": "features.last.conv", f"features.{last}.1": "features.last.norm"}
     for index, number, name, path in _parts():
         block = f"features.{index + 1}.conv"
         ends = (number, number + 1) if name == "project" else (f"{number}.0", f"{number}.1")
-        found |= {f"{block}.{ends[0]}": path, f"{block}.{ends[1]}": f"{path}_norm"}
-    return found
+        paths |= {f"{block}.{ends[0]}": path, f"{block}.{ends[1]}": f"{path}_norm"}
+    return paths
 
 
 def _mobilenet_timm() -> dict[str, str]:
     """Return Pellucid's paths by timm's names: "conv_stem", "blocks.0.0.conv_dw", "blocks.1.0.bn3", "conv_head"."""
-    found = {"conv_stem": "features.stem.conv", "bn1": "features.stem.norm", "classifier": "head.scores"}
-    found |= {"conv_head": "features.last.conv", "bn2": "features.last.norm"}
+    paths = {"conv_stem": "features.stem.conv", "bn1": "features.stem.norm", "classifier": "head.scores"}
+    paths |= {"conv_head": "features.last.conv", "bn2": "features.last.norm"}
     for index, number, name, path in _parts():
         (stage, block), expands = _TIMM_BLOCKS[index], index > 0
         kind = {"expand": "pw", "depthwise": "dw", "project": "pwl" if expands else "pw"}[name]
         prefix = f"blocks.{stage}.{block}"
-        found |= {f"{prefix}.conv_{kind}": path, f"{prefix}.bn{number + 1}": f"{path}_norm"}
-    return found
+        paths |= {f"{prefix}.conv_{kind}": path, f"{prefix}.bn{number + 1}": f"{path}_norm"}
+    return paths
 
 
 def _mobilenet_block(index: str | None, name: str, norm: str | None) -> str | None:

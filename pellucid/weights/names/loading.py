@@ -56,21 +56,21 @@ def take_weights(
 ) -> Params:
     """Do the same as `load_weights` for tensors returned by open_weights; path: the file's path, for messages."""
     source = source_of(net, tensors, path)
-    known, unknown = translate(source.naming, source.model, tensors)
+    translated, unknown = translate(source.naming, source.model, tensors)
     if part is None:
         old, expected = params, flatten(params)
-        known |= unknown  # surplus, reported by the check
+        translated |= unknown  # surplus, reported by the check
     elif part in params:
         old, expected = {part: params[part]}, flatten({part: params[part]})
-        known = {name: tensor for name, tensor in known.items() if name.startswith(f"{part}.")}
+        translated = {name: tensor for name, tensor in translated.items() if name.startswith(f"{part}.")}
     else:
         raise PellucidError(f"load_weights: no part {part!r} in params; the parts are {', '.join(map(repr, params))}")
-    settled = settle(source.naming, expected, known)
-    found = {name: _float32(tensor, expected.get(name)) for name, tensor in settled.items()}
-    require_match(path, expected, found)
+    settled = settle(source.naming, expected, translated)
+    weights = {name: _float32(tensor, expected.get(name)) for name, tensor in settled.items()}
+    require_match(path, expected, weights)
     for name in expected:
-        check_values(path, name, found[name])
-    loaded = {name: found[name].contiguous().to(tensor.device) for name, tensor in expected.items()}
+        check_values(path, name, weights[name])
+    loaded = {name: weights[name].contiguous().to(tensor.device) for name, tensor in expected.items()}
     return {**params, **nest(old, loaded)}
 
 

@@ -97,10 +97,10 @@ _ONNX_NAME = re.compile(r"(?:gpu_0/)?(.+?)_(w|b|bn_s|bn_b|bn_rm|bn_riv)_0")
 
 def _split_onnx(name: str) -> tuple[str, str] | None:
     """Split Caffe2's "LAYER_w_0" and "LAYER_bn_s_0"; the names of norms end in "_bn"."""
-    found = _ONNX_NAME.fullmatch(name)
-    if found is None:
+    match = _ONNX_NAME.fullmatch(name)
+    if match is None:
         return None
-    return found[1] + ("_bn" if found[2].startswith("bn") else ""), _ONNX[found[2]]
+    return match[1] + ("_bn" if match[2].startswith("bn") else ""), _ONNX[match[2]]
 
 
 def _layout_onnx(path: str, tensor: Tensor, maps: int) -> Tensor:
@@ -189,7 +189,7 @@ def translate(naming: Naming, model: str, tensors: Mapping[str, Tensor]) -> tupl
     """
     splits = {name: naming.dialect.split(name) for name in tensors}
     paths = naming.paths(model, {split[0] for split in splits.values() if split is not None})
-    known: dict[str, Tensor] = {}
+    translated: dict[str, Tensor] = {}
     unknown: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         split = splits[name]
@@ -201,11 +201,11 @@ def translate(naming: Naming, model: str, tensors: Mapping[str, Tensor]) -> tupl
         target = f"{path}.{leaf}"
         if not leaf:
             continue
-        if target in known:  # a second name for the same tensor is reported as surplus
+        if target in translated:  # a second name for the same tensor is reported as surplus
             unknown[name] = tensor
         else:
-            known[target] = naming.dialect.layout(path, tensor, naming.maps) if leaf == "weight" else tensor
-    return known, unknown
+            translated[target] = naming.dialect.layout(path, tensor, naming.maps) if leaf == "weight" else tensor
+    return translated, unknown
 
 
 def settle(naming: Naming, expected: Collection[str], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -45,6 +45,7 @@ def test_layers_parameters_outputs_and_what_was_left_out_are_printed(detector: P
     assert (output["input_shape"], output["output_shape"]) == ([3, 2, 5], [[10, 4], [4, 10]])
 
 
+@pytest.mark.slow
 def test_a_saved_model_loads_in_a_new_process_with_equal_outputs(tmp_path: Path, say: Say) -> None:
     nodes = [
         node("Conv", ["x", "c.weight"], "c", pads=[0, 0, 1, 1]), node("HardSwish", "c", "h"),

@@ -74,6 +74,7 @@ def test_layer_names_inside_combinators_are_ignored_and_other_differences_are_re
     assert unnamed(Shared(ReLU())) != unnamed(ReLU())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_a_run_whose_layers_were_renamed_inside_parallel_and_graph_goes_on_exactly(tmp_path, monkeypatch):
     monkeypatch.setattr(fit, "TICK", 0.0)

@@ -270,6 +270,7 @@ def test_a_damaged_file_of_a_run_is_named(name: str, text: str, message: str, tm
     assert message in tab_of(tmp_path).ask("train.state", run="digits-1")["message"]
 
 
+@pytest.mark.slow
 def test_a_training_is_paused_stepped_and_resumed_by_another_server(tmp_path: Path) -> None:
     tab = tab_of(tmp_path)
     run = tab.ask("train.start", recipe="digits", settings=LONG)["run"]

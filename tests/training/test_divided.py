@@ -72,6 +72,7 @@ def test_divided_states_give_the_same_weights(count):
     as_one(count, divided.weights, 4)
 
 
+@pytest.mark.slow
 def test_processes_keep_equal_parts_of_the_state():
     _, (whole,) = forked(divided.sizes_of_state, True)
     for code, sizes, error in group(2, divided.sizes_of_state, True):

@@ -7,6 +7,8 @@ import pytest
 from tests.forked import forked, group
 from tests.training import sharded_faults
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("fault", "reason"),

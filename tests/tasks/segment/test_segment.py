@@ -124,6 +124,7 @@ def test_pictures_of_any_size_are_segmented(model: Model, size: tuple[int, int])
     assert areas["box"] == (segmentation.mask == 1).double().mean().item()
 
 
+@pytest.mark.slow
 def test_the_command_writes_overlays_masks_and_areas(model: Model, folder: Path, tmp_path: Path, capsys) -> None:
     model.save(tmp_path / "m.safetensors")
     Image.fromarray(draw(9, 33, 47)[0]).save(tmp_path / "street.png")

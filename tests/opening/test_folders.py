@@ -134,13 +134,13 @@ def test_a_folder_without_a_preparation_is_noted(
 
 
 def test_images_of_any_number_of_pixels_are_refused(transformers: Any, tmp_path: Path) -> None:
-    config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1], layer_type="basic")
+    config = transformers.ResNetConfig(embedding_size=160, hidden_sizes=[8], depths=[1], layer_type="basic")
     network = transformers.ResNetForImageClassification(config)
     written(network, tmp_path, {**PREPARATION, "size": {"height": 10**6, "width": 10**6}})
     with pytest.raises(PellucidError, match="images of 1000000x1000000 pixels are too large"):
         pellucid.open(tmp_path)
     written(network, tmp_path, {**PREPARATION, "size": {"height": 2048, "width": 2048}})
-    with pytest.raises(PellucidError, match="PELLUCID_LIMITS"):
+    with pytest.raises(PellucidError, match="PELLUCID_LIMITS"):  # 160 maps of 1024x1024 take 671 MB
         pellucid.open(tmp_path)
 
 

@@ -106,7 +106,7 @@ def _attention(tokens: int, window: int, shift: int, width: int, heads: int) -> 
 
 
 def _bias(window: int, heads: int) -> dict[str, tuple[Any, ...]]:
-    """Return the biases (1, heads, T, T) of pairs of tokens: one for each distance (dy, dx) of a query from a key.
+    """Return the biases (1, 1, heads, T, T) of pairs of tokens: one for each distance (dy, dx) of a query from a key.
 
     The window of the table at the place of a query contains its biases for all keys, from the last to the first.
     """
@@ -114,7 +114,7 @@ def _bias(window: int, heads: int) -> dict[str, tuple[Any, ...]]:
     return {
         "distances": (Learned((1, heads, 2 * window - 1, 2 * window - 1), std=STD),),
         "columns": (Unfold((window, window), (1, 1), (0, 0), (1, 1)), "distances"),
-        "reversed": (ToShape((1, heads, area, area)), "columns"),
-        "keys_first": (Reverse((2,)), "reversed"),
-        "bias": (Permute((0, 1, 3, 2)), "keys_first"),
+        "reversed": (ToShape((-1, 1, heads, area, area)), "columns"),
+        "keys_first": (Reverse((3,)), "reversed"),
+        "bias": (Permute((0, 1, 2, 4, 3)), "keys_first"),
     }

@@ -88,8 +88,8 @@ class Fixed(Layer):
 class ShiftMask(Layer):
     """Tell which tokens of a window may attend to each other after a cyclic shift, as booleans; it has no input.
 
-    y is (windows, 1, T, T), True for two tokens of a window that were neighbours before Roll moved the grid of `side` x
-    `side` tokens by `shift` to the left and upwards; T = window². It is a buffer, as of Fixed.
+    y is (1, windows, 1, T, T), True for two tokens of a window that were neighbours before Roll moved the grid of
+    `side` x `side` tokens by `shift` to the left and upwards; T = window². It is a buffer, as of Fixed.
     Source: Liu et al. 2021, section 3.2 and figure 4.
     """
 
@@ -111,7 +111,7 @@ class ShiftMask(Layer):
         moved = torch.arange(self.side) >= self.side - self.shift  # rows, or columns, that came from the other end
         count = self.side // self.window
         parts = (2 * moved[:, None] + moved).view(count, self.window, count, self.window)
-        labels = parts.transpose(1, 2).reshape(count**2, 1, self.window**2)  # (windows, 1, T)
+        labels = parts.transpose(1, 2).reshape(1, count**2, 1, self.window**2)  # (1, windows, 1, T)
         mask = labels[..., None] == labels[..., None, :]
         return {"": mask}, tuple(mask.shape[1:])
 

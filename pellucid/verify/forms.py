@@ -220,6 +220,8 @@ def _row(
         return GradientRow(*about, entries, 0.0, None, None, 0, 0, False, note, form)
     if not entries:
         return GradientRow(*about, 0, 0.0, None, None, 0, 0, True, "", form, 0.0)
+    if expected.dtype is torch.bool:  # a mask, whose values have no difference
+        value, expected = value.double(), expected.double()
     largest = float(expected.abs().max())
     zero = form == TRAINS and largest <= floor
     unit = math.inf if zero else largest or 1.0

@@ -261,7 +261,7 @@ def test_tokens_that_a_shift_brought_together_do_not_attend_to_each_other() -> N
     layer = ShiftMask(side=4, window=2, shift=1)
     params, shape = layer.init((), torch.Generator())
     mask, cache = layer.forward(params, (), Mode())
-    assert (shape, mask.shape) == ((1, 4, 4), (4, 1, 4, 4))
+    assert (shape, mask.shape) == ((4, 1, 4, 4), (1, 4, 1, 4, 4))
     row, column = (torch.tensor([[a, b] for a in range(4) for b in range(4)]).view(4, 4, 2) + 1).remainder(4).unbind(2)
     for window in range(4):
         top, left = divmod(window, 2)
@@ -269,7 +269,7 @@ def test_tokens_that_a_shift_brought_together_do_not_attend_to_each_other() -> N
         for one, first in enumerate(places):
             for other, second in enumerate(places):
                 near = abs(row[first] - row[second]) <= 1 and abs(column[first] - column[second]) <= 1
-                assert bool(mask[window, 0, one, other]) == bool(near)
+                assert bool(mask[0, window, 0, one, other]) == bool(near)
     assert layer.backward(params, cache, None) == ((), {})
     with pytest.raises(PellucidError, match=r"ShiftMask: window must be a divisor of side=5, not 2"):
         ShiftMask(5, 2, 1)

@@ -187,12 +187,14 @@ def _rows_joined(graph: Graph, params: Params) -> tuple[Graph, Params]:
     """Return an equivalent graph and its parameters, with each chain of nodes joined into one node.
 
     In a chain, each node is the only reader of the node before it. The joined node has the name of the last of them.
-    Nodes whose layer runs more than once are not joined.
+    Nodes whose layer runs more than once, and parameters and constants, which have no input, are not joined.
     """
     readers = Counter(source for _, *sources in graph.nodes.values() for source in sources)
     readers.update(graph.outputs)
     repeated = {node[0] for node in graph.nodes.values() if isinstance(node[0], str)}
-    separate = repeated | {name for name, node in graph.nodes.items() if isinstance(node[0], str)}
+    separate = repeated | {
+        name for name, (layer, *sources) in graph.nodes.items() if isinstance(layer, str) or not sources
+    }
     rows: dict[str, list[str]] = {}  # the names of the nodes in each chain, by the name of the last node
     for name, (_, *sources) in graph.nodes.items():
         before = sources[0] if sources else ""  # a parameter or a constant has no source

@@ -81,8 +81,8 @@ Written by `python -m benchmarks.pretrained`, which evaluated the shipped file; 
 """
 
 SHIPPED_AS = {
-    "signs-best": "signs", "camvid-fcn8": "camvid", "faces-heatmap": "faces", "bccd-single": "bccd",
-    "pennfudan-mask": "pennfudan", "cifar-colorize": "colorize", "faces-colorize": "colorize",
+    "signs-best": "signs", "cifar-vit": "vit-tiny", "camvid-fcn8": "camvid", "faces-heatmap": "faces",
+    "bccd-single": "bccd", "pennfudan-mask": "pennfudan", "cifar-colorize": "colorize", "faces-colorize": "colorize",
     "camvid-colorize": "colorize",
 }  # fmt: skip
 PHOTOS = "cifar10"  # whose test images measure a colorizer that learned from the training images of several sets
@@ -91,7 +91,7 @@ They are resized to a shorter side of {side} pixels for the network, whose colou
 the colours around them. What it has not seen, such as pictures of a microscope, it may colour worse than grey.
 Colours are guesses: what has no usual colour, such as clothes and cars, mostly stays near grey, which PSNR, SSIM and
 CIEDE2000 favour."""
-MADE_FOR = {
+MADE_FOR = {  # by the model's name, or else by that of its data
     "camvid": "Made for road scenes seen from a car, 240x180 or somewhat larger (`pellucid segment camvid PHOTO --out "
     "DIR`); anything else\ngets these classes too. Those images are one scene of a drive that it has seen other parts "
     "of: expect less of other\ndrives. Poles and signs, a few pixels wide at this size, it mostly misses.",
@@ -110,6 +110,10 @@ MADE_FOR = {
     "cifar10": "Made for 32x32 colour pictures of the ten classes, and as a backbone for others: "
     "`start.weights=cifar` in a recipe.\nAny other picture gets one of the ten classes too, with a probability that "
     "means nothing;\nsome are said to be unlike anything it was trained on (docs/unfamiliar.md).",
+    "vit-tiny": "Made for 32x32 colour pictures of the ten classes, and for seeing how a vision transformer decides "
+    "(docs/how-to/open.md). As a\nbackbone, and for accuracy, `cifar` is better. Any other picture gets one of the ten "
+    "classes too, with a probability\nthat means nothing; some are said to be unlike anything it was trained on "
+    "(docs/unfamiliar.md).",
     "signs": "Made for square colour pictures of one hand before a plain ground, as in the data; a hand in front of a "
     'room, or two hands,\nis not what it has seen. `pellucid gestures predict` answers "unsure" below the calibrated '
     "probability that the file holds.\nTemperature and threshold were fitted on the images above, so what `pellucid "
@@ -298,7 +302,7 @@ def write_card(
         version=__version__,
         torch=torch.__version__,
         data=data,
-        made_for=made_for or MADE_FOR[tables["data"]["name"]],
+        made_for=made_for or MADE_FOR.get(target.stem) or MADE_FOR[tables["data"]["name"]],
         classes="\n".join(classes),
         summary=layers,
         recipe=recipe.strip(),

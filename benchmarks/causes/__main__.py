@@ -1,7 +1,7 @@
 """Measure what the listed mistakes cost: `python -m benchmarks.causes`.
 
-Each seed of a case is kept in the work folder as soon as it is known; the same command goes on where an interrupted one
-was.
+Each seed of a case is kept in the case's file as soon as it is known; the same command goes on where an interrupted
+one was.
 """
 
 import argparse
@@ -14,6 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported
 
 from benchmarks.causes.cases import cases
 from benchmarks.causes.harm import SEEDS, Results, measured, verdict
+from benchmarks.causes.listed import HERE
 
 
 def main() -> int:
@@ -21,7 +22,9 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=[], metavar="ID", help="these mistakes, or those that begin so")
     parser.add_argument("--unopened", action="store_true", help="also the unopened half")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further training after these")
-    parser.add_argument("--out", type=Path, default=Path("runs/causes"), help="the work folder (runs/causes)")
+    parser.add_argument(
+        "--out", type=Path, default=HERE / "harm", help="the folder of results (benchmarks/causes/harm)"
+    )
     args = parser.parse_args()
     return run(args.only, args.unopened, args.seconds, Results(args.out))
 

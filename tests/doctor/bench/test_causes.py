@@ -2,8 +2,11 @@
 
 import hashlib
 from collections import Counter
+from pathlib import Path
 
 from benchmarks.causes.cases import cases
+from benchmarks.causes.harm import Results, verdict
+from benchmarks.causes.healthy import HEALTHY
 from benchmarks.causes.listed import HERE, draw, listed, unopened
 
 FROZEN = "3dd74d52437c063ffcf02d898137eb4e1c484d8c050165091c7a0852c259dfdb"  # SHA-256 of list.toml
@@ -38,3 +41,33 @@ def test_the_unopened_half_is_the_one_that_the_seed_draws() -> None:
 
 def test_each_opened_mistake_is_made() -> None:
     assert set(cases()) == {entry.id for entry in listed()} - unopened()
+
+
+def test_at_least_forty_trainings_are_healthy() -> None:
+    assert len(HEALTHY) >= 40
+
+
+def run(mistaken: float, sound: float) -> dict[str, float]:
+    return {"mistaken": mistaken, "sound": sound}
+
+
+def test_a_harm_must_exceed_two_standard_deviations() -> None:
+    clear = {"0": run(0.5, 0.9), "1": run(0.4, 0.9), "2": run(0.6, 0.9)}  # 0.4, 0.5, 0.3: mean 0.4, deviation 0.1
+    assert verdict({"seeds": clear}) == {"harm": 0.4, "deviation": 0.1, "harmful": True}
+    vague = {"0": run(0.9, 0.9), "1": run(0.5, 0.9), "2": run(0.7, 0.9)}  # 0.0, 0.4, 0.2: mean 0.2, deviation 0.2
+    assert verdict({"seeds": vague}) == {"harm": 0.2, "deviation": 0.2, "harmful": False}
+
+
+def test_a_mistake_of_too_few_seeds_is_not_judged() -> None:
+    few = {"0": run(0.1, 0.9), "1": run(0.1, 0.9), "2": {"refused": "no"}}
+    assert verdict({"seeds": few}) == {"harm": None, "deviation": None, "harmful": False}
+
+
+def test_an_interrupted_case_goes_on_and_one_of_other_code_begins_anew(tmp_path: Path) -> None:
+    results, (id, case) = Results(tmp_path), next(iter(cases().items()))
+    record = results.read(id, case)
+    assert record["seeds"] == {}
+    results.write(record | {"seeds": {"0": run(0.1, 0.9)}})
+    assert results.read(id, case)["seeds"] == {"0": run(0.1, 0.9)}
+    results.write(record | {"code": "of before", "seeds": {"0": run(0.1, 0.9)}})
+    assert results.read(id, case)["seeds"] == {}

@@ -21,6 +21,7 @@ from pellucid.errors import PellucidError
 from pellucid.run.history import History
 from pellucid.settings.checks import check_known, integer
 from pellucid.task import Task
+from pellucid.text import plural
 from pellucid.training.device import CPU
 from pellucid.training.examples import examples, is_batchwise, source_of
 from pellucid.training.model import BaseModel
@@ -116,7 +117,8 @@ def _validation(validation: Any, classes: Sequence[str] | None, seed: int) -> Ar
             f"validation is {validation!r}; the doctor needs the validation data, a Dataset or a pair (x, y), "
             "not a fraction"
         )
-    pair = validation if isinstance(validation, tuple) else (validation,)
-    if len(pair) > 2:
-        raise PellucidError(f"validation has {len(pair)} elements; give a Dataset or a pair (x, y)")
-    return _in_memory(*(*pair, None)[:2], "validation", classes, seed)
+    pair = validation if isinstance(validation, tuple) else (validation, None)
+    if len(pair) != 2:
+        raise PellucidError(f"validation has {plural(len(pair), 'element')}; give a Dataset or a pair (x, y)")
+    x, y = pair
+    return _in_memory(x, y, "validation", classes, seed)

@@ -82,5 +82,7 @@ def effect_of(change: Intervention, score: str, pairs: Sequence[tuple[Tensor, Te
         verdict = "cause"
     elif highest < change.min_gain and (len(means) > 1 or mean <= 0 or not steps):
         verdict = "no effect"
-    scores = (tuple(float(pair[k].double().mean()) for pair in pairs) for k in (0, 1))
-    return MeasuredEffect(change.name, change.does, score, *scores, mean - margin, mean + margin, verdict, count, steps)
+    before, after = (tuple(float(pair[k].double().mean()) for pair in pairs) for k in (0, 1))
+    return MeasuredEffect(
+        change.name, change.does, score, before, after, mean - margin, mean + margin, verdict, count, steps
+    )

@@ -184,10 +184,9 @@ def _preparation(folder: Path, config: Any) -> tuple[dict[str, Any], tuple[int, 
         return {}, side
     if given.get("do_flip_channel_order"):
         note(f"open: {folder} takes images with the channels blue, green, red; exchange them before")
-    mean, std = [0.0], [1.0]
-    if given.get("do_normalize", True):
-        mean, std = given.get("image_mean"), given.get("image_std")
-    with file_errors(path, "preparation of images", (TypeError, ValueError, ArithmeticError)):
+    with file_errors(path, "preparation of images", (KeyError, TypeError, ValueError, ArithmeticError)):
+        is_normalized = given.get("do_normalize", True)
+        mean, std = (given["image_mean"], given["image_std"]) if is_normalized else ([0.0], [1.0])
         factor = 255 * float(given.get("rescale_factor", 1 / 255)) if given.get("do_rescale", True) else 255.0
         scaled = {"mean": [float(one) / factor for one in mean], "std": [float(one) / factor for one in std]}
     channels = getattr(config, "num_channels", 3)

@@ -62,9 +62,7 @@ def timm_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, T
 
 def _configured(network: nn.Module) -> ConfiguredNetwork:
     """Return a network of timm with the input size, mean and standard deviation of its data configuration."""
-    from timm.data import resolve_model_data_config
-
-    settings = resolve_model_data_config(network)
+    settings = import_library("timm").data.resolve_model_data_config(network)
     preprocess = {name: [float(one) for one in settings[name]] for name in ("mean", "std")}
     shape = tuple(settings["input_size"])
     return ConfiguredNetwork(network, shape, {"preprocess": {**preprocess, "size": list(shape[1:])}})

@@ -33,7 +33,7 @@ def normalized(layer: Layer, params: Params, cache: Cache) -> Normalized | None:
         return _over_groups(cache.x, params, groups, cache.invstd)
     if isinstance(layer, NormalizeLast | NormalizeGroups | NormalizeChannels):
         x, *own = cache.xs
-        given = dict(zip(("weight", "bias"), own, strict=False))
+        given: Params = dict(zip(("weight", "bias"), own, strict=False))
         if isinstance(layer, NormalizeLast):
             return _over_last(x, given, len(layer.shape), cache.invstd)
         if isinstance(layer, NormalizeGroups):

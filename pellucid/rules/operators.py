@@ -61,9 +61,9 @@ class Product(UseRule, WithStabilizer):
         """Return the relevance of each factor, None for a constant one."""
         xs: tuple[Tensor, ...] = cache.xs
         factors = [True] * len(xs) if use is None else use.factors(self.constant_weights)
-        y, _ = layer.forward(params, xs if len(xs) > 1 else xs[0], Mode())
+        y, _ = layer.forward(params, xs[0] if len(xs) == 1 else xs, Mode())
         parts = _multilinear(layer, xs, y, dy, factors, self.stabilizer)
-        return parts if len(parts) > 1 else parts[0], {}
+        return parts[0] if len(parts) == 1 else parts, {}
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class AsWeighted:
     ) -> tuple[tuple[Tensor | None, ...], Params]:
         """Return the relevance of the input, None for the weight, and the relevance of the bias."""
         x, *own = cache.xs
-        given = dict(zip(("weight", "bias"), own, strict=False))
+        given: Params = dict(zip(("weight", "bias"), own, strict=False))
         dx, dparams = self.rule(_Weighted(layer), given, DenseCache(x), dy)
         bias = dparams.get("bias") if len(own) > 1 else None
         return (dx, None, *(bias for _ in own[1:])), {}
@@ -199,8 +199,8 @@ def _multilinear(
     layer: Layer, xs: tuple[Tensor, ...], y: Tensor, r: Tensor, factors: list[bool], stabilizer: float
 ) -> tuple[Tensor | None, ...]:
     """Return the relevance of the factors that receive some; y, linear in each, may lack a constant scale."""
-    found = layer.pull({}, InputsCache(xs), r / stabilized(sum(factors) * y, stabilizer))
-    parts: tuple[Tensor, ...] = found if isinstance(found, tuple) else (found,)
+    slopes: Any = layer.pull({}, InputsCache(xs), r / stabilized(sum(factors) * y, stabilizer))
+    parts = (slopes,) if len(xs) == 1 else slopes
     return tuple(x * part if takes else None for x, part, takes in zip(xs, parts, factors, strict=True))
 
 

@@ -75,7 +75,7 @@ def error(found: Tensor, expected: Tensor) -> float:
 
 def correctness(settings: Settings, names: tuple[str, ...] = (*NETWORKS, *DRAWN)) -> dict[str, Any]:
     """Return for each case the errors in float32 of the device and of the CPU, and whether the first is small."""
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
 
     def measure(name: str) -> dict[str, Any]:
         here = case(name)
@@ -83,7 +83,5 @@ def correctness(settings: Settings, names: tuple[str, ...] = (*NETWORKS, *DRAWN)
         ours, cpu = (error(gradients(here, device, torch.float32), exact) for device in (settings.device, CPU))
         return {"error": ours, "error_of_cpu": cpu, "is_right": ours <= max(TIMES_CPU * cpu, LEAST)}
 
-    try:
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         return {name: settings.tried(lambda name=name: measure(name)) for name in names}
-    finally:
-        torch.backends.cudnn.allow_tf32 = True

@@ -28,7 +28,7 @@ from pellucid.layers.base import Layer, Params
 from pellucid.model import Model
 from pellucid.nested import map_tree
 from pellucid.network.traced import GraphTrace, TracedLayer, trace
-from pellucid.operators import Fixed, Learned
+from pellucid.operators import Fixed, Learned, ShiftMask
 
 # The classes of modules that an exported file may contain.
 HELPERS = tuple(
@@ -282,7 +282,7 @@ def _names(layer: Combinator) -> dict[str, str]:
     children: Iterable[str] = (*layer.nodes, *layer.inputs) if isinstance(layer, Graph) else layer.layers
     fixed = isinstance(layer, Parallel | Shared)  # whose modules have the attributes `merge` and `layer`
     names: dict[str, str] = {}
-    values = {name for name, child in layer.layers.items() if isinstance(child, Learned | Fixed)}
+    values = {name for name, child in layer.layers.items() if isinstance(child, Learned | Fixed | ShiftMask)}
     for name in children:
         words = name.split(".")
         if any(".".join(words[:count]) in values for count in range(1, len(words))):  # no module, but a parameter

@@ -20,7 +20,7 @@ def plain(op: str) -> Callable[[Any, Nodes], None]:
     return lambda layer, n: n.last(op, *n.sources)
 
 
-def source(layer: operators.Learned | operators.Fixed, n: Nodes) -> None:
+def source(layer: operators.Learned | operators.Fixed | operators.ShiftMask, n: Nodes) -> None:
     """Write the value as a constant of the file, under the name of the parameter."""
     n.constants[n.step.output.name] = n.step.params[""]
 
@@ -165,6 +165,7 @@ WRITERS: Mapping[type[Layer], Callable[[Any, Nodes], None]] = {
     **moves.WRITERS,
     operators.Learned: source,
     operators.Fixed: source,
+    operators.ShiftMask: source,
     operators.Plus: plain("Add"),
     operators.Minus: plain("Sub"),
     operators.Times: plain("Mul"),

@@ -106,6 +106,11 @@ class ShiftMask(Layer):
         check(self.side % self.window == 0, "ShiftMask: window", f"a divisor of side={self.side}", self.window)
         check(self.shift < self.window, "ShiftMask: shift", f"less than window={self.window}", self.shift)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the mask."""
+        return (1, (self.side // self.window) ** 2, 1, self.window**2, self.window**2)
+
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return the mask, and its shape without the first axis."""
         moved = torch.arange(self.side) >= self.side - self.shift  # rows, or columns, that came from the other end
@@ -113,7 +118,7 @@ class ShiftMask(Layer):
         parts = (2 * moved[:, None] + moved).view(count, self.window, count, self.window)
         labels = parts.transpose(1, 2).reshape(1, count**2, 1, self.window**2)  # (1, windows, 1, T)
         mask = labels[..., None] == labels[..., None, :]
-        return {"": mask}, tuple(mask.shape[1:])
+        return {"": mask}, self.shape[1:]
 
     def forward(self, params: Params, x: tuple[()], mode: Mode) -> tuple[Tensor, SourceCache]:
         """Return the mask."""

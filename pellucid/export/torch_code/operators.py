@@ -100,6 +100,7 @@ def normalize(name: str, *options: str) -> Coder:
 CODERS: Mapping[type[Layer], Coder] = {
     operators.Learned: lambda layer, step: f"nn.Parameter(torch.zeros({literal(layer.shape)}))",
     operators.Fixed: lambda layer, step: f"torch.zeros({literal(layer.shape)}, dtype=torch.{layer.dtype})",
+    operators.ShiftMask: lambda layer, step: f"torch.zeros({literal(layer.shape)}, dtype=torch.bool)",
     operators.Plus: function("torch.add"),
     operators.Minus: function("torch.sub"),
     operators.Times: function("torch.mul"),

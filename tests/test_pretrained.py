@@ -13,7 +13,9 @@ import pellucid
 from benchmarks import unfamiliar
 from pellucid import Dense, Flatten, Sequential, Sigmoid, shipped_files
 from pellucid.data import data_root
+from pellucid.explain import ledger
 from pellucid.model import Model
+from pellucid.nested import map_tree
 from pellucid.recipe.recipe import read_recipe
 from pellucid.tasks.classify.predict import evaluate
 from pellucid.tasks.colorize.measure import evaluate as evaluate_colours
@@ -38,6 +40,7 @@ NETWORKS = [name for name in NAMES if name not in (*DETECTORS, *COLORIZERS, BACK
 CLASSIFIERS = [name for name in NETWORKS if name not in ("camvid", "faces")]
 RECIPES = {  # of names that are not theirs
     "signs": "signs-best",
+    "vit-tiny": "cifar-vit",
     "camvid": "camvid-fcn8",
     "faces": "faces-heatmap",
     "bccd": "bccd-single",
@@ -53,7 +56,7 @@ def card(name: str) -> str:
 def test_the_models_are_there() -> None:
     assert NAMES == (
         "backbone", "bccd", "camvid", "cifar", "colorize", "faces", "mnist-conv", "mnist-lenet", "mnist-mlp-100",
-        "pennfudan", "signs",
+        "pennfudan", "signs", "vit-tiny",
     )  # fmt: skip
 
 
@@ -116,6 +119,24 @@ def test_noise_is_unlike_anything_that_each_was_trained_on(name: str) -> None:
     assert distances is not None
     assert model.familiarity is not None
     assert bool((distances > model.familiarity.threshold).all())
+
+
+@pytest.mark.parametrize("composite", ["cp_lrp", "attn_lrp"])
+def test_the_relevance_of_the_vision_transformer_adds_up(composite: str) -> None:
+    """In float64, what reaches the pixels and what the layers absorb is the score."""
+    model = Model.load(shipped_files.pretrained_file("vit-tiny"))
+    x = torch.randn((1, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = ledger(model.net, map_tree(torch.Tensor.double, model.params), x, 3, composite=composite)
+    assert abs(found.gap) <= 1e-10 * abs(found.score)
+
+
+@pytest.mark.parametrize("method", ["gradcam", "rollout"])
+def test_tokens_of_the_vision_transformer_are_maps_of_its_image(method: str) -> None:
+    model = Model.load(shipped_files.pretrained_file("vit-tiny"))
+    x = torch.rand((2, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    maps = model.explain(x, method, upsample=False)
+    assert maps.shape == (2, 1, 8, 8)
+    assert maps.isfinite().all()
 
 
 @pytest.mark.slow

@@ -112,10 +112,11 @@ def _run(tally: "_Tally", above: str) -> LayerRun:
                 params_shapes, out = {}, None  # the output shape follows from the run
             else:
                 params_shapes, out = layer.init(shape_of(x), torch.Generator())
+            has_inputs = not isinstance(x, tuple) or len(x) > 0  # a parameter as a value has none
             with tally:
                 y = (
                     layer.forward(params_shapes, x, mode)[0]
-                    if out is None or (_runs(layer) and not tally.trusted)
+                    if out is None or not has_inputs or (_runs(layer) and not tally.trusted)
                     else _empty(out, _count(x))
                 )
             tally.check()

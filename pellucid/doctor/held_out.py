@@ -45,7 +45,8 @@ class HeldOut:
         try:
             outputs = outputs_for(model, examples)
         except PellucidError:
-            return torch.zeros(len(examples), dtype=torch.float64)
+            by_loss = self._first_loss is not None
+            return torch.zeros(min(len(examples), MAX_BY_LOSS if by_loss else MAX_SCORED), dtype=torch.float64)
         found = self.task.scores(model, outputs, [example.targets[0] for example in examples])
         if found is None:
             found = self._by_loss(model, examples[:MAX_BY_LOSS])

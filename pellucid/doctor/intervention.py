@@ -41,8 +41,9 @@ class MeasuredEffect:
     """The mean held-out scores without and with an intervention, for each pair of trainings or evaluations.
 
     name, does: of the intervention. score: what the scores measure, from 0 to 1. low, high: the interval of the mean
-    gain. verdict: "cause" if the gain is certain and large enough, "no effect" if it is certainly smaller, otherwise
-    "unclear". examples: the number of held-out examples. steps: of each training, 0 if the present model is evaluated.
+    gain. verdict: "cause" if the gain is certain and large enough, "no effect" if the mean and STANDARD_ERRORS of it
+    are smaller, or if a first pair gained nothing, otherwise "unclear". examples: the number of held-out examples.
+    steps: of each training, 0 if the present model is evaluated.
     """
 
     name: str

@@ -28,7 +28,9 @@ def input_changes(x: Tensor, like: Tensor, stats: FeatureStats | None) -> dict[s
     if min(excess) < 0 and max(excess) <= 0:
         top, bottom, left, right = (-one for one in excess)
         size = x.shape[2] - top - bottom, x.shape[3] - left - right
-        value = float(like[:, :, 0 if top or bottom else slice(None), 0 if left or right else slice(None)].mean())
+        row = 0 if top else -1 if bottom else slice(None)
+        column = 0 if left else -1 if right else slice(None)
+        value = float(like[:, :, row, slice(None) if top or bottom else column].mean())
         found["not padded with a border, as the training images are"] = lambda x: F.pad(
             F.interpolate(x, size, mode="bilinear", antialias=True), (left, right, top, bottom), value=value
         )

@@ -12,7 +12,6 @@ from pellucid.task import HeldOutScores, TargetChange
 MIN_AGREEMENT = 0.5  # fraction of the examples of a class that are predicted as one other class
 MIN_FACTOR = 1.5  # between the values of two units
 MIN_OFFSET = 0.5  # standard deviations
-MAX_EXPONENT = 30.0  # of values that may be logarithms
 
 
 def scores(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> HeldOutScores | None:
@@ -107,13 +106,6 @@ def _value_changes(given: Tensor, y: Tensor) -> list[TargetChange]:
             f"values raised by {offset:.4g}", "are counted from another origin than those that the network learned",
             "subtract the same mean from training and validation targets", lambda target: target + offset,
         )  # fmt: skip
-    if float(y.min()) > 0:
-        add("logarithms", "are not transformed as those that the network learned",
-            "take the logarithm of training and validation targets, or of neither", torch.log)  # fmt: skip
-    if float(y.abs().max()) < MAX_EXPONENT:
-        add("exponentials", "are logarithms, unlike those that the network learned",
-            "take the natural logarithm of training and validation targets, or of neither",
-            torch.exp)  # fmt: skip
     if y.dim() == 2 and y.shape[1] == 2:
         add("both columns exchanged", "have their columns in another order than those that the network learned",
             "write the columns of training and validation targets in the same order",

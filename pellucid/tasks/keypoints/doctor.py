@@ -45,7 +45,8 @@ def changes(
     found = [] if 1 / MIN_FACTOR < factor < MIN_FACTOR or factor <= 0 else [_scaled(factor)]
     found.append(_moved("x and y exchanged", lambda xy, size: xy.flip(1)))
     found.append(_moved("mirrored", lambda xy, size: torch.stack([size[1] - xy[:, 0], xy[:, 1]], 1)))
-    distance = (given[:, None] - true[:, :, None]).norm(dim=3).mean(0)  # (true point, predicted point)
+    distances = (given[:, None] - true[:, :, None]).norm(dim=3) * labelled[:, :, None]  # (N, true, predicted point)
+    distance = distances.sum(0) / labelled.sum(0).clamp_min(1)[:, None]
     order = distance.argmin(1)
     if len(order.unique()) == len(order) and not torch.equal(order, torch.arange(len(order))):
         names = ", ".join(f"{k} as {int(j)}" for k, j in enumerate(order) if k != int(j))

@@ -10,7 +10,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_module_registration_hook
+from torch.nn.modules.module import (
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 from pellucid.config import LIMITS_HINT, raised
 from pellucid.errors import PellucidError
@@ -18,6 +21,7 @@ from pellucid.text import shown
 from pellucid.weights.match import require_match
 
 MAX_MODULES = 50_000  # several times those of the largest networks, which are built twice
+MAX_INTEGER = 1_000_000  # in a configuration, where it is a number of classes, channels or layers
 DECLARED: list[Any] = []  # declarations of operators, which last as long as their objects
 
 
@@ -52,7 +56,8 @@ def _import_torchvision() -> None:
         import_module("torchvision")
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
-            raise
+            why = " ".join(str(error).split())
+            raise PellucidError(f"open: torchvision does not fit PyTorch {torch.__version__}: {why:.200}") from error
         library = torch.library.Library("torchvision", "DEF")
         for name in ("nms", "qnms"):
             library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -60,13 +65,16 @@ def _import_torchvision() -> None:
         import_module("torchvision")
 
 
-def build(source: str, library: str, make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
+def build(
+    source: str, library: str, make: Callable[[], nn.Module], seed: int = 0, available: int | None = None
+) -> nn.Module:
     """Return the network that another library makes, without using a network connection, with weights drawn by `seed`.
 
-    source: what is opened. Raises PellucidError for whatever the library raises, and for too many modules.
+    source: what is opened. available: the number of values in its file of weights, if it has one. Raises PellucidError
+    for whatever the library raises, for too many modules, and for several times as many parameters as values.
     """
     try:
-        with _offline(), _few_modules(), torch.inference_mode(False), torch.random.fork_rng(devices=[]):
+        with _offline(), _bounded(available), torch.inference_mode(False), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return make()
     except PellucidError:
@@ -90,21 +98,35 @@ def _offline() -> Iterator[None]:
 
 
 @contextmanager
-def _few_modules() -> Iterator[None]:
-    """Raise PellucidError as soon as more than MAX_MODULES are built, since a file may name any number of layers."""
-    count, limit = 0, raised(MAX_MODULES)
+def _bounded(available: int | None) -> Iterator[None]:
+    """Raise PellucidError as soon as more than MAX_MODULES are built, or parameters far beyond the values available.
 
-    def counted(*_: Any) -> None:
-        nonlocal count
-        count += 1
-        if count > limit:
+    A file may name layers of any number and size. New parameters are registered before memory is taken for their
+    values, and some are replaced while a network is built, which is why several times as many are accepted.
+    """
+    modules, values, limit = 0, 0, raised(MAX_MODULES)
+
+    def count_module(*_: Any) -> None:
+        nonlocal modules
+        modules += 1
+        if modules > limit:
             raise PellucidError(f"open: the network has more than {limit:,} modules; {LIMITS_HINT}")
 
-    hook = register_module_module_registration_hook(counted)
+    def count_values(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal values
+        values += 0 if parameter is None else parameter.numel()
+        if available is not None and values > 4 * available + MAX_INTEGER:
+            raise PellucidError(f"open: the network has far more parameters than the {available:,} values of its file")
+
+    hooks = (
+        register_module_module_registration_hook(count_module),
+        register_module_parameter_registration_hook(count_values),
+    )
     try:
         yield
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 
 def load(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

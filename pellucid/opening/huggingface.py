@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pellucid.config import LIMITS_HINT, raised
 from pellucid.errors import PellucidError, nearest
-from pellucid.opening.configured import ConfiguredNetwork, build, import_library, unique_names
+from pellucid.opening.configured import MAX_INTEGER, ConfiguredNetwork, build, import_library, unique_names
 from pellucid.opening.timmnetworks import timm_folder
 from pellucid.run.described import MAX_SIZE
 from pellucid.text import note, plural
@@ -73,10 +73,13 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _check(path: Path, config: Mapping[str, Any]) -> None:
-    """Raise PellucidError for a configuration that names code, or weights that are not floating-point numbers."""
+    """Raise PellucidError for a configuration that names code, has quantized weights, or a number beyond bounds."""
     for name, value in _entries(config):
         if name in REFUSED and value:
             raise PellucidError(f"{path}: {name} {REFUSED[name]}")
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int) and number > raised(MAX_INTEGER):
+                raise PellucidError(f"{path}: {name} is {number:,}, above {raised(MAX_INTEGER):,}; {LIMITS_HINT}")
 
 
 def _entries(value: Any) -> Iterator[tuple[str, Any]]:
@@ -175,8 +178,11 @@ def _preparation(folder: Path, config: Any) -> tuple[dict[str, Any], tuple[int, 
     """
     path = folder / PREPARATION
     given = _json(path) if path.is_file() else {}
-    side = _side(getattr(config, "image_size", None)) or _side(given.get("crop_size")) or _side(given.get("size"))
-    side = side or (SIDE, SIDE)
+    crop = _side(given.get("crop_size")) if given.get("do_center_crop", True) else None
+    prepared, built = crop or _side(given.get("size")), _side(getattr(config, "image_size", None))
+    side = prepared or built or (SIDE, SIDE)
+    if prepared and built and prepared != built:
+        note(f"open: {path} makes images of {side[0]}x{side[1]}, which {CONFIG} says are {built[0]}x{built[1]}")
     if side[0] * side[1] > raised(MAX_SIZE):
         raise PellucidError(f"{folder}: images of {side[0]}x{side[1]} pixels are too large; {LIMITS_HINT}")
     if not given:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+from torch.export.graph_signature import ConstantArgument
 
 from pellucid.combine.base import shape_of
 from pellucid.errors import PellucidError
@@ -65,6 +66,9 @@ def _exported(program: ExportedProgram, examples: Sequence[Tensor] | None, batch
     signature = program.graph_signature
     if signature.buffers_to_mutate or signature.user_inputs_to_mutate:
         raise PellucidError("open: the program changes its input or a buffer; export it in evaluation mode")
+    others = [spec.arg.name for spec in signature.input_specs if isinstance(spec.arg, ConstantArgument)]
+    if others:
+        raise PellucidError(f"open: the program's input {others[0]} is no tensor; export it without that input")
     nodes = {node.name: node for node in program.graph_module.graph.nodes}
     inputs = tuple(name for name in signature.user_inputs if isinstance(name, str))
     if batch is None:
@@ -223,5 +227,5 @@ def _check_outputs(program: ExportedProgram, xs: Sequence[Tensor], found: Sequen
         values = [stored[keys[name]] if name in keys else next(given) for name in names]
         with torch.no_grad():
             parts.append(torch.fx.Interpreter(program.graph_module).run(*values))
-    expected = [torch.cat(pieces)[:count] for pieces in zip(*parts, strict=True)]
+    expected = [pieces[0] if size == count else torch.cat(pieces)[:count] for pieces in zip(*parts, strict=True)]
     check_equal("open", found, expected, "the program's")

@@ -6,9 +6,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from pellucid.config import LIMITS_HINT, raised
 from pellucid.errors import PellucidError, nearest
 from pellucid.opening.configured import ConfiguredNetwork, build, import_library, load, unique_names
+from pellucid.run.described import MAX_SIZE
 from pellucid.text import note
+from pellucid.weights.fault import file_errors
 from pellucid.weights.opening import open_weights
 
 PREFIX = "timm:"
@@ -51,9 +54,14 @@ def timm_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, T
             architecture, pretrained=False, checkpoint_path="", pretrained_cfg=settings, **arguments
         )
 
-    network = build(str(folder), "timm", make)
+    network = build(str(folder), "timm", make, available=sum(one.numel() for one in tensors.values()))
     load(network, tensors, folder / "model.safetensors")
-    found, labels = _configured(network), config.get("label_names")
+    with file_errors(folder / "config.json", "configuration of timm", (KeyError, TypeError, ValueError)):
+        found = _configured(network)
+    side = found.shape[1:]
+    if len(side) != 2 or side[0] * side[1] > raised(MAX_SIZE):
+        raise PellucidError(f"{folder}: images of {'x'.join(map(str, side))} pixels are too large; {LIMITS_HINT}")
+    labels = config.get("label_names")
     if labels is None:
         return found
     names = unique_names(f"{folder / 'config.json'}: label_names", labels)

@@ -93,15 +93,19 @@ def test_a_convolutional_network_takes_images_of_any_size(transformers: Any, tmp
     torch.testing.assert_close(model(x), network(standardized(x)).logits.detach(), rtol=1e-4, atol=1e-6)
 
 
-def test_semantic_segmentation_has_a_map_for_each_class(transformers: Any, tmp_path: Path) -> None:
+def test_semantic_segmentation_has_a_map_for_each_class(
+    transformers: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = transformers.SegformerConfig(
         hidden_sizes=[8, 8, 8, 8], decoder_hidden_size=8, depths=[1, 1, 1, 1], num_attention_heads=[1, 1, 1, 1],
         id2label={0: "road", 1: "sky"}, image_size=64,
     )  # fmt: skip
     network = written(transformers.SegformerForSemanticSegmentation(config), tmp_path)
     model = pellucid.open(tmp_path)
-    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    x = images(2)
     assert model.classes == ("road", "sky")
+    assert model.preprocess["size"] == [32, 32]
+    assert "makes images of 32x32, which config.json says are 64x64" in capsys.readouterr().err
     torch.testing.assert_close(model(x), network(standardized(x)).logits.detach(), rtol=1e-4, atol=1e-6)
 
 
@@ -163,7 +167,9 @@ def test_half_precision_weights_become_float32(transformers: Any, tmp_path: Path
         ({"hidden_size": 100_000}, "but the network of config.json has [0-9,]+ parameters"),
         ({"intermediate_size": 8}, r"does not fit the network: vit\.layers\.0\.mlp\.fc1\.bias is \(32,\), not \(8,\)"),
         ({"num_hidden_layers": 1}, None),
-        ({"num_hidden_layers": 10**9}, "the network has more than 50,000 modules"),
+        ({"num_hidden_layers": 10**6}, "the network has more than 50,000 modules"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1,000,000,000, above 1,000,000"),
+        ({"vision_config": {"depths": [1, 10**10]}}, "depths is 10,000,000,000, above 1,000,000"),
         ({"image_size": "large"}, "transformers cannot build"),
         ({"id2label": {"1": "ant", "2": "bee", "3": "cat"}}, "id2label must be a list of names"),
         ({"id2label": {"0": "ant", "1": 3, "2": "cat"}}, "id2label must be a list of names"),

@@ -57,6 +57,29 @@ def test_a_program_for_a_fixed_number_of_examples_opens_for_any(count: int, tmp_
     assert_equal_gradients(model.gradients(x, dy), autograd(network, x, dy))
 
 
+class Turned(nn.Module):
+    """A network whose output has the examples in its last axis."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Linear(4, 5)
+
+    def forward(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        return scale * self.dense(x).transpose(0, 1)
+
+
+def test_outputs_may_have_the_examples_in_another_axis() -> None:
+    network, x = Turned().double(), torch.rand(2, 4, dtype=torch.float64)
+    program = torch.export.export(network, (x,), dynamic_shapes=({0: torch.export.Dim.AUTO},))
+    torch.testing.assert_close(pellucid.open(program)(x), network(x).detach())
+
+
+def test_inputs_that_are_no_tensors_are_refused() -> None:
+    program = torch.export.export(Turned(), (torch.rand(2, 4), 2.0))
+    with pytest.raises(PellucidError, match="the program's input scale is no tensor; export it without that input"):
+        pellucid.open(program)
+
+
 def test_a_program_whose_operators_contain_the_number_of_examples_is_refused() -> None:
     program = torch.export.export(made(ViT).eval(), (images(2),))
     with pytest.raises(

@@ -35,7 +35,10 @@ HELPERS = tuple(
     kind for kind in vars(modules).values() if inspect.isclass(kind) and kind.__module__ == modules.__name__
 )
 # Attributes of modules, which cannot be names of submodules.
-RESERVED = frozenset({*dir(nn.Sequential()), "merge", "names", "wires", "outputs", "inputs"})
+RESERVED = frozenset({
+    *dir(nn.Sequential()), *(name for kind in HELPERS for name in vars(kind)),
+    "merge", "names", "wires", "outputs", "inputs", "function",
+})  # fmt: skip
 INDENT = "    "
 # Templates of the beginning and of the end of an exported file.
 HEAD = '''

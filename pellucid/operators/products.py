@@ -63,7 +63,7 @@ class AttentionCache(NamedTuple):
 class Attention(TensorLayer):
     """Average the values with weights from queries and keys: y = softmax(s q kᵀ + mask) v.
 
-    The inputs are q (..., T, d), k (..., S, d), v (..., S, d') and, optionally, a mask that broadcasts to (..., T, S):
+    The inputs are q (..., T, d), k (..., S, d), v (..., S, d') and, optionally, masks that broadcast to (..., T, S):
     numbers to add, or booleans, False for keys that are left out. With `causal`, query t uses the keys up to t.
     scale: s, by default 1 / sqrt(d). Source: Vaswani et al. 2017, equation 1.
     """

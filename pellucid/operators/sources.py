@@ -86,7 +86,7 @@ class Fixed(Layer):
 
 @dataclass(frozen=True)
 class ShiftMask(Layer):
-    """Tell which tokens of a window may attend to each other after a cyclic shift, as booleans; it has no input.
+    """A mask of the tokens of a window that may attend to each other after a cyclic shift; it has no input.
 
     y is (1, windows, 1, T, T), True for two tokens of a window that were neighbours before Roll moved the grid of
     `side` x `side` tokens by `shift` to the left and upwards; T = window². It is a buffer, as of Fixed.

@@ -94,16 +94,17 @@ class Attend(UseRule, WithStabilizer):
         if rp is None:
             return (None, None, rv, *(None for _ in mask)), {}
         products = (1 / math.sqrt(q.shape[-1]) if layer.scale is None else layer.scale) * (q @ k.mT)  # (..., T, S)
-        number = next((part for part in mask if part.dtype is not torch.bool), None)
-        scores = products if number is None else products + number
+        numbers = [part for part in mask if part.dtype is not torch.bool]
+        scores = sum(numbers, start=products)
         shared = _taylor(scores, p, rp, -1)
-        rmask = None
-        if number is not None:
+        parts = shared
+        if numbers:
             parts = shared / stabilized(scores, self.stabilizer)
-            shared, rmask = products * parts, unbroadcast(_finite(number * parts, p), number)
+            shared = products * parts
+        rmasks = (None if part.dtype is torch.bool else unbroadcast(_finite(part * parts, p), part) for part in mask)
         inner = Use(None, origins[:2]).factors(False)
         rq, rk = _multilinear(MatMul(), (q, k.mT), q @ k.mT, _finite(shared, p), inner, self.stabilizer)
-        return (rq, None if rk is None else rk.mT, rv, *(None if part is not number else rmask for part in mask)), {}
+        return (rq, None if rk is None else rk.mT, rv, *rmasks), {}
 
 
 @dataclass(frozen=True)

@@ -49,3 +49,16 @@ def test_networks_go_to_pytorch(name: str) -> None:
     with torch.no_grad():
         y = module.train(False)(*xs)
     assert compare(outputs(net, params, xs, None), flat(y)).difference <= TOLERANCE
+
+
+def test_windows_that_are_shifted_are_written_in_both_formats() -> None:
+    net, shape = MODELS["swin"](5, 16, 2, 8, (2, 1), 2), (3, 16, 16)
+    params = trained(net, shape)
+    assert onnx_bytes(net, params, shape)[1].difference <= TOLERANCE
+    text, held = source("net", net, params, shape, None, None)
+    module = module_of(text).network()
+    module.load_state_dict(held)
+    (x,) = batch(trace(net, params, shape), 2)
+    with torch.no_grad():
+        y = module.train(False)(x)
+    assert compare(outputs(net, params, (x,), None), flat(y)).difference <= TOLERANCE

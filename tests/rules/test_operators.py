@@ -65,7 +65,7 @@ def times_gradient(y: Tensor, r: Tensor, *xs: Tensor) -> list[Tensor]:
     return [(x * part).detach() for x, part in zip(xs, found, strict=True)]
 
 
-@pytest.mark.parametrize("masked", ["", "numbers", "booleans", "causal"])
+@pytest.mark.parametrize("masked", ["", "numbers", "two of numbers", "booleans", "causal"])
 def test_attention_shares_as_its_parts_do(masked: str) -> None:
     q, k, v = (normal((2, 3, 4, size), rng_).requires_grad_() for rng_ in [rng()] for size in (5, 5, 6))
     mask: list[Tensor] = []
@@ -73,6 +73,9 @@ def test_attention_shares_as_its_parts_do(masked: str) -> None:
     if masked == "numbers":
         mask = [normal((3, 4, 4), rng()).requires_grad_()]
         added = mask[0]
+    elif masked == "two of numbers":
+        mask = [normal(shape, rng()).requires_grad_() for shape in ((3, 4, 4), (1, 4))]
+        added = mask[0] + mask[1]
     elif masked == "booleans":
         mask = [torch.tensor([[True, False, True, True]])]
         added = torch.where(mask[0], 0.0, -torch.inf)
@@ -84,7 +87,7 @@ def test_attention_shares_as_its_parts_do(masked: str) -> None:
     r = normal(y.shape, rng())
     scores = 0.7 * (q @ k.detach().mT + q.detach() @ k.mT) / 2 + added
     p = scores.softmax(-1)
-    expected = times_gradient((p @ v.detach() + p.detach() @ v) / 2, r, q, k, v, *(mask if masked == "numbers" else ()))
+    expected = times_gradient((p @ v.detach() + p.detach() @ v) / 2, r, q, k, v, *(mask if "numbers" in masked else ()))
     found, dparams = Attend(stabilizer=TINY)(layer, {}, cache, r)
     assert dparams == {}
     for one, other in zip(found, expected, strict=False):

@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
+
 from pellucid import operators
 from pellucid.export.torch_code.calls import Name, call, literal
 from pellucid.layers.base import Layer
@@ -72,19 +74,22 @@ def convolve(layer: operators.Convolve, step: TracedLayer) -> str:
 
 
 def attention(layer: operators.Attention, step: TracedLayer) -> str:
-    """Return F.scaled_dot_product_attention, which takes either a mask or is causal."""
+    """Return F.scaled_dot_product_attention, which takes either one mask or is causal."""
     options = {"scale": layer.scale}
     values = Name("q"), Name("k"), Name("v")
     name = "F.scaled_dot_product_attention"
     if len(step.inputs) < 4:
         options["is_causal"] = layer.causal
         return applied("q, k, v", call(name, *values, **options, defaults={"scale": None, "is_causal": False}))
-    mask = "mask"
-    if layer.causal:
-        ones = "torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool).triu(1)"
-        hidden = -math.inf if step.inputs[3].dtype.is_floating_point else False
-        mask = f"mask.masked_fill({ones}, {literal(hidden)})"
-    return applied("q, k, v, mask", call(name, *values, Name(mask), **options, defaults={"scale": None}))
+    names = ["mask"] if len(step.inputs) == 4 else [f"mask{index}" for index in range(1, len(step.inputs) - 2)]
+    given = list(zip(names, step.inputs[3:], strict=True))
+    numbers = [name for name, value in given if value.dtype is not torch.bool]
+    flags = [name for name, value in given if value.dtype is torch.bool]  # False for keys that are left out
+    mask, hidden = (" + ".join(numbers), -math.inf) if numbers else (" & ".join(flags), False)
+    later = "torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).triu(1)"
+    for left_out in [*(f"~{flag}" for flag in flags if numbers), *([later] if layer.causal else [])]:
+        mask = f"({mask}).masked_fill({left_out}, {literal(hidden)})"
+    return applied(f"q, k, v, {', '.join(names)}", call(name, *values, Name(mask), **options, defaults={"scale": None}))
 
 
 def normalize(name: str, *options: str) -> Coder:

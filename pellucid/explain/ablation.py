@@ -172,12 +172,12 @@ def _parameters(net: Layer, params: Params, removal: Removal) -> int:
 def _of_one_map(layer: Layer, params: Params) -> int:
     """Return the number of parameters that are only needed for one output map of a layer."""
     if isinstance(layer, Sequential):
-        changed_images = 0
+        count = 0
         for name, child in reversed(layer.children.items()):
-            changed_images += _of_one_map(child, params[name])
+            count += _of_one_map(child, params[name])
             if Trait.WEIGHTED in child.traits or isinstance(child, Combinator | Flatten):
                 break
-        return changed_images
+        return count
     if isinstance(layer, Combinator):
         return 0
     # The weights of a ConvTranspose2d are (C, filters / groups, kH, kW); in all other layers axis 0 is the output maps.

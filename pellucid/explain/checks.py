@@ -264,9 +264,9 @@ def _curve(
     rank = rank.view(len(before), 1, *before.shape[2:])
     counts = torch.linspace(0, ordered.shape[1], steps + 1).round().long()
     aimed = aim(net, target, len(before))
-    scores: list[Tensor] = []
+    rows: list[Tensor] = []
     for count in counts.tolist():
         y, _ = forward(aimed.net, params, torch.where(rank < count, after, before), Mode(keep=False))
         measured = y if read is None or aimed.index is not None else read(y)
-        scores.append((measured * aimed.mask(measured)).flatten(1).sum(1))
-    return Curve(counts.to(before) / ordered.shape[1], torch.stack(scores, 1))
+        rows.append((measured * aimed.mask(measured)).flatten(1).sum(1))
+    return Curve(counts.to(before) / ordered.shape[1], torch.stack(rows, 1))

@@ -95,7 +95,9 @@ class Attend(UseRule, WithStabilizer):
             return (None, None, rv, *(None for _ in mask)), {}
         products = (1 / math.sqrt(q.shape[-1]) if layer.scale is None else layer.scale) * (q @ k.mT)  # (..., T, S)
         numbers = [part for part in mask if part.dtype is not torch.bool]
-        scores = sum(numbers, start=products)
+        scores = products
+        for number in numbers:
+            scores = scores + number
         shared = _taylor(scores, p, rp, -1)
         parts = shared
         if numbers:

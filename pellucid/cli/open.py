@@ -9,7 +9,7 @@ from pellucid.command.files import check_place
 from pellucid.command.out import answer
 from pellucid.errors import PellucidError
 
-SUFFIX, PREFIX = ".safetensors", "timm:"
+SUFFIX = ".safetensors"
 ABOUT = (
     "Open an ONNX file, an exported program of PyTorch (.pt2), a network of timm or a folder of Hugging Face as a "
     "network whose every layer has an explicit backward pass, compare its outputs with the original's, and save it as "
@@ -76,6 +76,8 @@ def handle(args: argparse.Namespace) -> int:
 
 def _place(file: str, out: str | None) -> Path:
     """Return the file to write."""
+    from pellucid.opening.timmnetworks import PREFIX
+
     path = Path(file).resolve()
     what = file.removeprefix(PREFIX) if file.startswith(PREFIX) else path.name if path.is_dir() else path.stem
     name = what + SUFFIX

@@ -20,6 +20,7 @@ from pellucid.errors import PellucidError
 from pellucid.text import shown
 from pellucid.weights.match import require_match
 
+CONFIG, WEIGHTS = "config.json", "model.safetensors"  # the files of a folder of Hugging Face
 MAX_MODULES = 50_000  # several times those of the largest networks, which are built twice
 MAX_INTEGER = 1_000_000  # in a configuration, where it is a number of classes, channels or layers
 DECLARED: list[Any] = []  # declarations of operators, which last as long as their objects

@@ -11,7 +11,15 @@ from torch import Tensor, nn
 
 from pellucid.config import LIMITS_HINT, raised
 from pellucid.errors import PellucidError, nearest
-from pellucid.opening.configured import MAX_INTEGER, ConfiguredNetwork, build, import_library, unique_names
+from pellucid.opening.configured import (
+    CONFIG,
+    MAX_INTEGER,
+    WEIGHTS,
+    ConfiguredNetwork,
+    build,
+    import_library,
+    unique_names,
+)
 from pellucid.opening.timmnetworks import timm_folder
 from pellucid.run.described import MAX_SIZE
 from pellucid.text import note, plural
@@ -19,7 +27,7 @@ from pellucid.weights import safetensorsfile
 from pellucid.weights.fault import FileFault, file_errors, quoted
 from pellucid.weights.match import Mismatch, MismatchError
 
-CONFIG, WEIGHTS, PREPARATION = "config.json", "model.safetensors", "preprocessor_config.json"
+PREPARATION = "preprocessor_config.json"
 OTHERS = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack", "model.safetensors.index.json")  # weights
 MAX_CONFIG = 16 << 20  # bytes
 SIDE = 224  # pixels of an input, where nothing says its size

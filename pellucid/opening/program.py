@@ -78,15 +78,14 @@ def _exported(program: ExportedProgram, examples: Sequence[Tensor] | None, batch
         first, second = (_resized(program, nodes, inputs, size, batch) for size in SIZES)
     pairs = list(zip(first, second, strict=True))
     keys = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    given = {**keys, **signature.inputs_to_lifted_tensor_constants}
-    stored = {**program.constants, **program.state_dict}
+    stored = _stored(program)
     return Exported(
         tuple(_call(a, b) for a, b in pairs if a.op == "call_function" and isinstance(a.meta["val"], (Tensor, tuple))),
         keys,
         frozenset(signature.inputs_to_parameters),
         inputs,
         tuple(name for name in signature.user_outputs if isinstance(name, str)),
-        {name: stored[key] for name, key in given.items()},
+        {name: stored[key] for name, key in _keys(program).items()},
         {
             a.name: _scaled(tuple(a.meta["val"].shape), tuple(b.meta["val"].shape), a.name)
             for a, b in pairs
@@ -106,7 +105,7 @@ def _resized(
     program: ExportedProgram, nodes: Mapping[str, Any], inputs: Sequence[str], size: int, batch: int
 ) -> list[SimpleNamespace]:
     """Return the nodes of a program that takes `batch` examples, with the shapes that `size` examples give."""
-    stored, keys = {**program.constants, **program.state_dict}, _keys(program)
+    stored, keys = _stored(program), _keys(program)
     shapes = {name: nodes[name].meta["val"] for name in inputs}
     given = [
         torch.empty(size, *shapes[name].shape[1:], dtype=shapes[name].dtype, device="meta")
@@ -144,6 +143,11 @@ class _Values(torch.fx.Interpreter):
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         """Run an operator; those that create tensors create them on the device "meta"."""
         return super().call_function(target, args, {**kwargs, "device": "meta"} if "device" in kwargs else kwargs)
+
+
+def _stored(program: ExportedProgram) -> dict[str, Any]:
+    """Return parameters, buffers and constants, by key."""
+    return {**program.constants, **program.state_dict}
 
 
 def _keys(program: ExportedProgram) -> dict[str, str]:
@@ -218,7 +222,7 @@ def _random(exported: Exported, count: int) -> tuple[Tensor, ...]:
 
 def _check_outputs(program: ExportedProgram, xs: Sequence[Tensor], found: Sequence[Tensor], size: int) -> None:
     """Raise PellucidError unless the outputs are the program's for `size` examples at a time, up to rounding errors."""
-    stored, keys, count = {**program.constants, **program.state_dict}, _keys(program), len(xs[0])
+    stored, keys, count = _stored(program), _keys(program), len(xs[0])
     names = [node.name for node in program.graph_module.graph.nodes if node.op == "placeholder"]
     parts: list[Any] = []
     for start in range(0, count, size):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pellucid.config import LIMITS_HINT, raised
 from pellucid.errors import PellucidError, nearest
-from pellucid.opening.configured import ConfiguredNetwork, build, import_library, load, unique_names
+from pellucid.opening.configured import CONFIG, WEIGHTS, ConfiguredNetwork, build, import_library, load, unique_names
 from pellucid.run.described import MAX_SIZE
 from pellucid.text import note
 from pellucid.weights.fault import file_errors
@@ -45,7 +45,7 @@ def timm_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, T
     """
     timm, architecture = import_library("timm"), config["architecture"]
     if architecture not in timm.list_models():
-        raise PellucidError(f"{folder / 'config.json'}: timm {timm.__version__} has no network {architecture!r}")
+        raise PellucidError(f"{folder / CONFIG}: timm {timm.__version__} has no network {architecture!r}")
 
     def make() -> nn.Module:
         arguments = {**(config.get("model_args") or {}), "num_classes": config["num_classes"]}
@@ -55,8 +55,8 @@ def timm_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, T
         )
 
     network = build(str(folder), "timm", make, available=sum(one.numel() for one in tensors.values()))
-    load(network, tensors, folder / "model.safetensors")
-    with file_errors(folder / "config.json", "configuration of timm", (KeyError, TypeError, ValueError)):
+    load(network, tensors, folder / WEIGHTS)
+    with file_errors(folder / CONFIG, "configuration of timm", (KeyError, TypeError, ValueError)):
         found = _configured(network)
     side = found.shape[1:]
     if len(side) != 2 or side[0] * side[1] > raised(MAX_SIZE):
@@ -64,7 +64,7 @@ def timm_folder(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, T
     labels = config.get("label_names")
     if labels is None:
         return found
-    names = unique_names(f"{folder / 'config.json'}: label_names", labels)
+    names = unique_names(f"{folder / CONFIG}: label_names", labels)
     return found._replace(options={**found.options, "classes": names})
 
 

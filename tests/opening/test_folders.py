@@ -15,9 +15,12 @@ import pellucid
 from pellucid.errors import PellucidError
 from pellucid.opening.configured import import_library
 
-pytestmark = pytest.mark.skipif(
-    find_spec("transformers") is None, reason="transformers is not installed: pip install -e .[open]"
-)
+pytestmark = [
+    pytest.mark.usefixtures("no_connection"),
+    pytest.mark.skipif(
+        find_spec("transformers") is None, reason="transformers is not installed: pip install -e .[open]"
+    ),
+]
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]
 PREPARATION = {
     "do_normalize": True, "do_rescale": True, "rescale_factor": 1 / 255, "image_mean": MEAN, "image_std": STD,
@@ -30,15 +33,6 @@ BASE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "in
 @pytest.fixture(scope="module")
 def transformers() -> Any:
     return import_library("transformers")
-
-
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("a connection was tried")
-
-    monkeypatch.setattr("socket.getaddrinfo", refuse)
-    monkeypatch.setattr("socket.socket.connect", refuse)
 
 
 def images(count: int) -> Tensor:

@@ -17,7 +17,10 @@ from pellucid.errors import PellucidError
 from pellucid.opening.configured import import_library
 from pellucid.tasks.pictures import read_picture
 
-pytestmark = pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed: pip install -e .[open]")
+pytestmark = [
+    pytest.mark.usefixtures("no_connection"),
+    pytest.mark.skipif(find_spec("timm") is None, reason="timm is not installed: pip install -e .[open]"),
+]
 NAME = "test_resnet"  # 470,000 parameters
 HALF = torch.tensor([0.5, 0.5, 0.5])[:, None, None]  # the mean and the standard deviation of its data
 
@@ -25,15 +28,6 @@ HALF = torch.tensor([0.5, 0.5, 0.5])[:, None, None]  # the mean and the standard
 @pytest.fixture(scope="module")
 def timm() -> Any:
     return import_library("timm")
-
-
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("a connection was tried")
-
-    monkeypatch.setattr("socket.getaddrinfo", refuse)
-    monkeypatch.setattr("socket.socket.connect", refuse)
 
 
 def images(count: int) -> Tensor:

@@ -22,7 +22,7 @@ def only(part: Dataset, low: int, high: int) -> Dataset:
 
 
 def pretrained(seed: int) -> Model:
-    """Return a model that tells the digits 0 to 4 apart, with a head for five other classes."""
+    """Return a classifier of the digits 0 to 4 with a new head for five other classes."""
     train = only(data.digits(seed).train, 0, 5)
     features = Sequential(one=Sequential(**block(16)), two=Sequential(**block(32)), pool=MaxPool2d(2))
     head = Sequential(flatten=Flatten(), dense=Dense(32), relu=ReLU(), scores=Dense(5))

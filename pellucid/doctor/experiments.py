@@ -62,7 +62,9 @@ def with_causes(found: Diagnosis, task: Task, case: Any, show: Callable[[str], o
     if not is_known or any(finding.proven for finding in found.findings):
         return found
     if not getattr(case, "has_trials", True):
-        return replace(found, left_out={**found.left_out, "experiments": "no score tells how good a sample is"})
+        return replace(
+            found, left_out={**found.left_out, "experiments": "there is no score for the quality of a sample"}
+        )
     experiments = Experiments(task, case, show or (lambda line: None))
     certain = experiments.run()
     effects, left_out = tuple(experiments.effects), {**found.left_out, **experiments.untried}

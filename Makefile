@@ -78,7 +78,7 @@ $(VENV)/.dev: $(VENV)/.library
 
 $(VENV)/.open: $(VENV)/.dev
 	$(BIN)/python -m venv $(VENV)/open
-	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
 		> $$($(VENV)/open/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/dev.pth
 	@echo "Installing timm and torchvision into $(VENV)/open"
 	$(VENV)/open/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps timm torchvision

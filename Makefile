@@ -38,8 +38,9 @@ docs: $(VENV)/.docs
 # What needs timm runs in an environment of its own, since torchvision, which timm needs, changes other packages.
 NEED_TIMM := tests/opening/test_timm_names.py tests/opening/test_folders.py tests/opening/test_stranger.py
 
-real: $(VENV)/.dev $(VENV)/.open
-	$(BIN)/python -m pytest -m "(real or slow) and not long" -rs --numprocesses auto --dist worksteal
+real: $(VENV)/.dev $(VENV)/.open $(VENV)/.lab
+	JUPYTER_LAB=$(VENV)/lab/bin/jupyter-lab $(BIN)/python -m pytest -m "(real or slow) and not long" -rs \
+		--numprocesses auto --dist worksteal
 	$(VENV)/open/bin/python -m pytest -m "not long" -rs $(NEED_TIMM) tests/cli/test_open.py
 
 long: $(VENV)/.dev
@@ -83,6 +84,12 @@ $(VENV)/.open: $(VENV)/.dev
 	@echo "Installing timm and torchvision into $(VENV)/open"
 	$(VENV)/open/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps timm torchvision
 	touch $@
+
+$(VENV)/.lab: $(VENV)/.dev
+	$(BIN)/python -m venv $(VENV)/lab
+	@echo "Installing JupyterLab into $(VENV)/lab"
+	$(VENV)/lab/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt jupyterlab anywidget && touch $@ \
+		|| echo "JupyterLab cannot be installed: the widgets are not tested in it"
 
 $(VENV)/.docs: $(VENV)/.library
 	$(call install,the packages of [docs],--editable ".[docs]")

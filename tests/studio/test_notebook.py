@@ -26,7 +26,7 @@ from tests.studio.talk import parsed
 
 WAIT = 60_000  # milliseconds
 CHECKED = ".check:not([data-numeric=''])"
-LAB = os.environ.get("JUPYTER_LAB") or shutil.which("jupyter-lab")
+LAB = shutil.which(os.environ.get("JUPYTER_LAB", "jupyter-lab"))
 CODE = """
 import torch
 from pellucid import Model

@@ -40,7 +40,7 @@ layers, which its ledger names.
   not conserved.
 - **ViT, LXT.** The maps are equal, up to the 1e-10 that LXT adds to inputs of GELU. LXT does not report what biases,
   positions and softmax absorb.
-- **ViT with `F.gelu`, LXT.** LXT patches classes of modules. A function in place of the module keeps its gradient, and
+- **With `F.gelu`, LXT.** LXT patches classes of modules. A function in place of the module keeps its gradient, and
   nothing says so.
 
 ## Deletion curves
@@ -49,7 +49,8 @@ Pixels are replaced by 0 in the order of their relevance: the mean colour, or bl
 the curve of the predicted class's probability, a mean over {measured} test images: lower is better. In the last column,
 for how many images it is below all {orders} random orders. Pellucid's composite was chosen by `measure_composites` on
 {choosing} other images. Where random orders are lower than all maps, scattered holes disturb the network more than the
-loss of what any map names; then compare the maps with each other.
+loss of what any map names; then compare the maps with each other. Curves of the same rules differ by the epsilon alone:
+Pellucid's default is 1e-6, and LXT adds none to the denominators of layers.
 
 | network | order | area | below random orders |
 |---|---|---:|---:|

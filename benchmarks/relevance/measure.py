@@ -9,12 +9,13 @@ from torch import Tensor
 
 import pellucid
 from benchmarks.relevance.networks import (
+    MeanViT,
     Subject,
-    ViT,
     resnet20,
     shipped,
     trained_vit,
     with_epsilon_in_variances,
+    with_functional_gelu,
 )
 from benchmarks.relevance.tools import LXT, ZENNIT, by_lxt, by_zennit
 from conformance.explanations.zennit_side import Stacked
@@ -110,9 +111,8 @@ def of_vit(one: Opened) -> Iterator[str]:
     yield one.row("Zennit EpsilonPlus, our cp_lrp", one.by_zennit("EpsilonPlus"), "cp_lrp")
     for name in LXT:
         yield one.row(f"LXT, {name}", one.by_lxt(name), name, epsilon=1e-16)
-    functional = ViT(is_functional=True).double().eval()
-    functional.load_state_dict(one.subject.module.state_dict())
-    again = opened(f"{one.name} with `F.gelu`", replace(one.subject, module=functional))
+    functional = replace(one.subject, module=with_functional_gelu(one.subject.module))
+    again = opened(f"{one.name} with `F.gelu`", functional)
     yield again.row("LXT, cp_lrp", again.by_lxt("cp_lrp"), "cp_lrp", epsilon=1e-16)
 
 
@@ -179,6 +179,7 @@ NETWORKS = {
     "LeNet": Network(lambda: shipped("mnist-lenet", "mnist", 20), of_convnet, zennits),
     "airbench96": Network(lambda: shipped("cifar", "cifar10", 20), of_convnet, zennits),
     "ViT": Network(trained_vit, of_vit, zennit_and_lxt),
+    "vit-tiny": Network(lambda: shipped("vit-tiny", "cifar10", 20, MeanViT), of_vit, zennit_and_lxt),
 }
 
 

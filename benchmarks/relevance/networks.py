@@ -1,6 +1,7 @@
 """Trained networks as their authors write them: a ResNet-20 that other people trained, and a small transformer."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -17,6 +18,7 @@ from pellucid.model import Model
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # by which the authors of the ResNet-20 standardize
 TINY = 1e-12  # an epsilon of batch normalization
 STEPS, BATCH, RATE = 900, 128, 1e-3  # of the transformer's training
+VIT_HEADS = 4  # of `vit-tiny`
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,8 +106,13 @@ def with_epsilon_in_variances(module: nn.Module) -> nn.Module:
     return module
 
 
-def shipped(name: str, data: str, step: int) -> Subject:
-    """Return a model that Pellucid ships as the PyTorch module that it exports, and every `step`-th test image."""
+def shipped(
+    name: str, data: str, step: int, written: Callable[[nn.Module], nn.Module] = lambda exported: exported
+) -> Subject:
+    """Return a model that Pellucid ships as the PyTorch module that it exports, and every `step`-th test image.
+
+    written: takes the exported module, and returns one with the same outputs as authors of such networks write it.
+    """
     model = Model.load(name)
     text, weights = torch_source("exported", model.net, model.params, model.input_shape, None, None)
     exported = ModuleType("exported")
@@ -117,9 +124,8 @@ def shipped(name: str, data: str, step: int) -> Subject:
     stored = float_images(test.x[::step])
     low, high = (model.scaled(torch.full_like(stored[:1], bound))[0, :, 0, 0].tolist() for bound in (0.0, 1.0))
     source = f"shipped `{name}`, as the PyTorch code that it exports"
-    return Subject(
-        source, module.double().eval(), model.scaled(stored).double(), test.y[::step], tuple(low), tuple(high)
-    )
+    module = written(module).double().eval()
+    return Subject(source, module, model.scaled(stored).double(), test.y[::step], tuple(low), tuple(high))
 
 
 def attention(module: nn.Module, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -142,13 +148,13 @@ class SelfAttention(nn.Module):
 
 
 class Layer(nn.Module):
-    """One block of a transformer; `is_functional`: GELU is a function instead of a module."""
+    """One block of a transformer."""
 
-    def __init__(self, width: int, heads: int, is_functional: bool) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.norm1, self.attention = nn.LayerNorm(width), SelfAttention(width, heads)
         self.norm2, self.up, self.down = nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-        self.gelu: Callable[[Tensor], Tensor] = F.gelu if is_functional else nn.GELU()
+        self.gelu: Callable[[Tensor], Tensor] = nn.GELU()
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.norm1(x))
@@ -158,18 +164,53 @@ class Layer(nn.Module):
 class ViT(nn.Module):
     """Dosovitskiy et al. 2021, for digits of 28 x 28: 16 tokens and a class token."""
 
-    def __init__(self, is_functional: bool = False, width: int = 64, heads: int = 4, depth: int = 4) -> None:
+    def __init__(self, width: int = 64, heads: int = 4, depth: int = 4) -> None:
         super().__init__()
         self.patches = nn.Conv2d(1, width, 7, 7)
         self.token = nn.Parameter(torch.zeros(1, 1, width))
         self.positions = nn.Parameter(0.02 * torch.randn(1, 17, width))
-        self.layers = nn.Sequential(*(Layer(width, heads, is_functional) for _ in range(depth)))
+        self.layers = nn.Sequential(*(Layer(width, heads) for _ in range(depth)))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 10)
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.patches(x).flatten(2).transpose(1, 2)
         tokens = torch.cat([self.token.expand(len(x), -1, -1), tokens], 1) + self.positions
         return self.head(self.norm(self.layers(tokens))[:, 0])
+
+
+class MeanViT(nn.Module):
+    """The exported `vit-tiny` in modules that LXT can patch: a convolutional stem, and scores of the mean token."""
+
+    def __init__(self, exported: Any) -> None:
+        super().__init__()
+        features, head = exported.features, exported.head
+        *_, (width, _) = (part.weight.shape for part in features.modules() if isinstance(part, nn.Linear))
+        self.patches, self.positions = features.patches, features.embed.positions
+        blocks = [part for name, part in features.named_children() if name.startswith("block")]
+        self.layers = nn.Sequential(*(layer_of(block, width) for block in blocks))
+        self.norm, self.scores = features.norm, head.scores
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scores(self.norm(self.layers(self.patches(x) + self.positions)).mean(1))
+
+
+def layer_of(block: Any, width: int) -> Layer:
+    """Return an exported block as a Layer with the same weights."""
+    layer, attention, units = Layer(width, VIT_HEADS), block.attention.body, block.units.body
+    layer.norm1, layer.norm2 = attention.norm, units.norm
+    layer.attention.qkv, layer.attention.project = attention.attend.qkv, attention.attend.project
+    layer.up, layer.down = units.expand, units.project
+    return layer
+
+
+def with_functional_gelu(module: nn.Module) -> nn.Module:
+    """Return a copy of a transformer whose GELU is a function instead of a module."""
+    module = deepcopy(module)
+    for part in module.modules():
+        if isinstance(part, Layer):
+            del part.gelu
+            part.gelu = F.gelu
+    return module
 
 
 def trained_vit() -> Subject:

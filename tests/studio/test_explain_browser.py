@@ -49,9 +49,13 @@ class Page:
         self.frames.append(frame)
 
     def settle(self) -> None:
-        """Wait until every figure has what it waits for, and every map its deletion curve."""
+        """Wait until every figure has what it waits for, and every map its deletion curve.
+
+        The hundreds of squares of a detector's occlusion take a minute where other tests run at the same time.
+        """
         until(self.tab, "document.querySelectorAll('#explain-figures .sum').length")
-        until(self.tab, "!document.querySelector('#explain-figures').innerText.match(/computing|squares/)")
+        done = "!document.querySelector('#explain-figures').innerText.match(/computing|squares/)"
+        until(self.tab, done, wait=4 * WAIT)
         self.tab.wait_for_timeout(300)
 
     def last(self, kind: str, **fields: Any) -> Any:

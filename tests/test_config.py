@@ -13,6 +13,7 @@ from pellucid.errors import PellucidError
 from pellucid.layers import LAYERS, Add, BatchNorm, Conv2d, Dense, Identity, ReLU, Upsample
 from pellucid.layers.base import Layer
 from pellucid.losses import LOSSES, Huber, SoftmaxCrossEntropy
+from tests.cases import each_sample
 from tests.combine.random_networks import networks
 from tests.layers.samples import SAMPLES
 
@@ -25,7 +26,7 @@ def test_the_samples_cover_every_layer():
     assert {type(sample.layer) for sample in SAMPLES} == set(LAYERS)
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=str)
+@each_sample(SAMPLES)
 def test_every_layer_is_restored_from_json(sample):
     assert through_json(sample.layer) == sample.layer
 

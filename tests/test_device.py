@@ -33,6 +33,7 @@ from pellucid.tasks.segment.segmenter import Segmenter
 from pellucid.trace import PassSettings
 from pellucid.training.device import on_device
 from pellucid.training.step import TrainingStep
+from tests.cases import each, each_sample
 from tests.layers.samples import SAMPLES
 from tests.losses.cases import CASES
 from tests.oracle import cast
@@ -67,7 +68,7 @@ def reads_values(layer):
 
 
 @devices
-@pytest.mark.parametrize("sample", SAMPLES, ids=str)
+@each_sample(SAMPLES)
 def test_layers_compute_on_the_given_device(sample, device):
     if device.type == "meta" and reads_values(sample.layer):
         return
@@ -80,7 +81,7 @@ def test_layers_compute_on_the_given_device(sample, device):
 
 
 @devices
-@pytest.mark.parametrize("name", CASES)
+@each("name", CASES)
 def test_losses_compute_on_the_given_device(name, device):
     loss, y, target = CASES[name][:3]
     y, target = on_device((y.float(), target), device)

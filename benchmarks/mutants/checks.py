@@ -96,7 +96,10 @@ class Watch:
     def pytest_exception_interact(self, node: Any, call: Any) -> None:
         """Remember the first test that fails, or the first file whose tests cannot be collected."""
         if not self.verdict.caught:
-            self.verdict = Verdict(node.nodeid, call.excinfo.typename)
+            error = call.excinfo.value
+            if isinstance(error, BaseExceptionGroup):  # of a test for many cases
+                error = error.exceptions[0]
+            self.verdict = Verdict(node.nodeid, type(error).__name__)
 
 
 def run_tests(file: str, owners: frozenset[str]) -> Verdict:

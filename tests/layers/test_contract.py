@@ -12,6 +12,7 @@ from pellucid import layers
 from pellucid.errors import PellucidError
 from pellucid.layers import LAYERS, Layer
 from pellucid.sweep import forward
+from tests.cases import each_sample
 from tests.layers.samples import SAMPLES
 from tests.oracle import (
     Sample,
@@ -47,13 +48,12 @@ KEEP_THEIR_INPUT = (
     layers.Crop,
     layers.Multiply,
 )
-samples = pytest.mark.parametrize("sample", SAMPLES, ids=str)
+samples = each_sample(SAMPLES)
 
 
-def each_once() -> list[Any]:
+def each_once() -> list[Sample]:
     """The first sample of each layer."""
-    first = {type(sample.layer): sample for sample in reversed(SAMPLES)}
-    return [pytest.param(sample, id=kind.__name__) for kind, sample in first.items()]
+    return list({type(sample.layer): sample for sample in reversed(SAMPLES)}.values())
 
 
 @pytest.mark.parametrize("kind", LAYERS, ids=lambda kind: kind.__name__)
@@ -79,7 +79,7 @@ def test_forward_and_backward_equal_the_reference_and_its_autograd(sample: Sampl
         assert_close(dparams, expected_dparams, 1e-10, "dparams")
 
 
-@pytest.mark.parametrize("sample", [sample for sample in SAMPLES if sample.smooth], ids=str)
+@each_sample(sample for sample in SAMPLES if sample.smooth)
 def test_backward_equals_a_central_difference(sample: Sample) -> None:
     params, x = sample.inputs()
     _, dy, _, _ = ours(sample.layer, params, x, sample.mode())
@@ -148,7 +148,7 @@ def test_an_expanded_dy_gives_equal_gradients(sample: Sample) -> None:
     assert_close(dparams, full_dparams, 1e-12, "dparams")
 
 
-@pytest.mark.parametrize("sample", [sample for sample in SAMPLES if not sample.train], ids=str)
+@each_sample(sample for sample in SAMPLES if not sample.train)
 def test_an_empty_batch_gives_empty_outputs_and_zero_gradients(sample: Sample) -> None:
     """A detector may find nothing; its second stage then receives no images, and no gradient comes of it."""
     params, x = sample.inputs()
@@ -233,7 +233,7 @@ def test_hyperparameters_are_stored_as_given(sample: Sample) -> None:
         setattr(layer, name, 1)
 
 
-@pytest.mark.parametrize("sample", each_once())
+@each_sample(each_once())
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8, torch.bool, torch.complex64, torch.float16])
 def test_unsupported_dtypes_are_refused(sample: Sample, dtype: torch.dtype) -> None:
     params, x = sample.inputs()

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from pellucid.layers import Conv2d, ConvTranspose2d, Dense, Layer, Mode, Params
+from tests.cases import each_sample
 from tests.layers.samples import SAMPLES
 from tests.oracle import Sample, assert_close, cotangent
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=str)
+@each_sample(SAMPLES)
 def test_pull_is_the_dx_of_backward(sample: Sample) -> None:
     params, x = sample.inputs()
     y, cache = sample.layer.forward(params, x, sample.mode())

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pellucid.layers import Conv2d, Dense, Layer, Mode, ReLU
 from pellucid.layers.base import Trait, states
+from tests.cases import each_sample
 from tests.layers.samples import SAMPLES
 from tests.oracle import Sample, assert_close, is_many, leaves, tree_map
 
@@ -16,7 +17,7 @@ def having(trait: Trait) -> Any:
     """Parametrize a test over the samples of layers with a trait."""
     samples = [sample for sample in SAMPLES if trait in sample.layer.traits]
     assert samples
-    return pytest.mark.parametrize("sample", samples, ids=str)
+    return each_sample(samples)
 
 
 def run(sample: Sample, params: Any, x: Any) -> Any:

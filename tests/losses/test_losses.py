@@ -24,11 +24,12 @@ from pellucid.losses import (
     SoftmaxCrossEntropy,
 )
 from pellucid.losses.base import Reduction
+from tests.cases import each
 from tests.losses.cases import CASES, CLASSES, IMAGE, PIXELS, classes, outputs
 from tests.losses.keypoint_cases import Oracle
 
 KINKS = ("l1 ties", "hinge at the margin", "giou ties")
-each_case = pytest.mark.parametrize("name", CASES)
+each_case = each("name", CASES)
 
 
 def theirs(oracle: Oracle, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -34,6 +34,7 @@ from pellucid.network import bounds
 from pellucid.network.bounds import within_bounds
 from pellucid.run.weights import write_weights
 from pellucid.training.evaluate import batch_within_memory
+from tests.cases import each_sample
 from tests.combine.samples import NETWORKS
 from tests.layers.samples import SAMPLES
 from tests.models.zoo import ZOO
@@ -151,7 +152,7 @@ def test_published_networks_are_within_the_limits(name, net, shape):
     assert all(tensor.is_meta for tensor in _leaves(params))
 
 
-@pytest.mark.parametrize("sample", [*SAMPLES, *NETWORKS.values()], ids=str)
+@each_sample([*SAMPLES, *NETWORKS.values()])
 def test_every_layer_and_combinator_can_be_measured(sample):
     _, out = within_bounds(sample.layer, sample.shape)
     assert out == sample.layer.init(sample.shape, torch.Generator())[1]

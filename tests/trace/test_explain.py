@@ -11,6 +11,7 @@ import torch
 from pellucid.layers import LAYERS, SoftArgmax
 from pellucid.trace.columns import explainer
 from pellucid.trace.columns.base import fallback
+from tests.cases import each_sample
 from tests.combine.samples import NETWORKS
 from tests.layers.samples import SAMPLES
 from tests.oracle import Sample, difference
@@ -25,7 +26,7 @@ def told(trace: Any, name: str, **options: Any) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sample", [*SAMPLES, *NETWORKS.values()], ids=str)
+@each_sample([*SAMPLES, *NETWORKS.values()])
 def test_products_add_up_to_the_gradient(sample: Sample) -> None:
     trace = traced(sample, BATCH)
     for number in numbers(trace, each=2):
@@ -37,7 +38,7 @@ def test_products_add_up_to_the_gradient(sample: Sample) -> None:
             assert_adds_up(link)
 
 
-@pytest.mark.parametrize("sample", [*SAMPLES[::3], *NETWORKS.values()], ids=str)
+@each_sample([*SAMPLES[::3], *NETWORKS.values()])
 def test_products_add_up_in_float32(sample: Sample) -> None:
     trace = traced(sample, BATCH, torch.float32)
     for number in numbers(trace, each=1):
@@ -47,7 +48,7 @@ def test_products_add_up_in_float32(sample: Sample) -> None:
             assert_adds_up(link, 2**-23)
 
 
-@pytest.mark.parametrize("sample", [*SAMPLES, *NETWORKS.values()], ids=str)
+@each_sample([*SAMPLES, *NETWORKS.values()])
 def test_the_gradients_are_those_of_autograd(sample: Sample) -> None:
     trace = traced(sample, BATCH)
     dx, dparams = by_autograd(trace)
@@ -57,7 +58,7 @@ def test_the_gradients_are_those_of_autograd(sample: Sample) -> None:
         assert difference(actual.get(path, torch.zeros_like(expected)), expected) < 1e-9, path
 
 
-@pytest.mark.parametrize("sample", [*SAMPLES, *NETWORKS.values()], ids=str)
+@each_sample([*SAMPLES, *NETWORKS.values()])
 def test_an_activation_is_the_sum_of_its_products(sample: Sample) -> None:
     trace = traced(sample, BATCH)
     for number in numbers(trace, each=2):
@@ -75,7 +76,7 @@ def test_an_activation_is_the_sum_of_its_products(sample: Sample) -> None:
 SMALL = [sample for sample in SAMPLES if sample.smooth]
 
 
-@pytest.mark.parametrize("sample", SMALL, ids=str)
+@each_sample(SMALL)
 def test_the_factors_of_a_layer_equal_gradients_of_one_hot_outputs(sample: Sample) -> None:
     """The Jacobian column of each rule, beside the layer's own backward pass of one delta after the other."""
     trace = traced(sample, BATCH)
@@ -114,7 +115,7 @@ def test_one_product_of_two_numbers_is_the_gradient_to_the_last_bit() -> None:
         assert math.prod(factor["value"] for factor in link["terms"][0]["factors"]) == link["gradient"]
 
 
-@pytest.mark.parametrize("sample", [*SAMPLES, *NETWORKS.values()], ids=str)
+@each_sample([*SAMPLES, *NETWORKS.values()])
 def test_every_rules_symbols_can_be_written_in_latex(sample: Sample) -> None:
     trace = traced(sample, BATCH)
     for number in numbers(trace, each=1):

@@ -15,6 +15,7 @@ from pellucid.losses import LOSSES, AuxiliaryCrossEntropy, Loss, SoftmaxCrossEnt
 from pellucid.model import Model
 from pellucid.trace import PassSettings, Trace
 from pellucid.trace.deltas import PIECES
+from tests.cases import each
 from tests.losses.cases import CASES, CLASSES, WEIGHTS, classes, outputs
 from tests.trace.oracle import Dot, assert_adds_up, exact
 
@@ -30,7 +31,7 @@ def delta(link: dict[str, Any]) -> float:
     return float(math.prod(exact(factor) for factor in term["factors"]))
 
 
-@pytest.mark.parametrize("name", CASES)
+@each("name", CASES)
 def test_output_gradients_equal_autograd(name: str) -> None:
     loss, y, target, oracle = CASES[name]
     leaf = y.clone().requires_grad_()
@@ -45,7 +46,7 @@ def test_output_gradients_equal_autograd(name: str) -> None:
         assert delta(link) == pytest.approx(float(expected.flatten()[place]), rel=1e-9, abs=1e-13), link
 
 
-@pytest.mark.parametrize("name", CASES)
+@each("name", CASES)
 def test_costs_add_up_to_the_loss(name: str) -> None:
     loss, y, target, oracle = CASES[name]
     trace = bare(loss, y, target)

@@ -32,6 +32,7 @@ from pellucid.losses import Quadratic, SoftmaxCrossEntropy
 from pellucid.verify import verify
 from pellucid.verify.differences import choose, difference
 from pellucid.verify.table import GradientRow, GradientTable
+from tests.cases import each_sample
 from tests.layers.samples import SAMPLES
 from tests.oracle import Sample
 
@@ -85,7 +86,7 @@ def test_a_bias_before_batch_normalization_has_a_zero_gradient_and_is_not_called
     assert bias.largest < 1e-12
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=str)
+@each_sample(SAMPLES)
 def test_every_layer_can_be_followed_by_both_oracles(sample: Sample) -> None:
     params, x = sample.inputs(batch=3)
     y, _ = sample.layer.forward(params, x, sample.mode())

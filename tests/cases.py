@@ -1,0 +1,56 @@
+"""One test for many small cases: what pytest does for a test takes longer than most of them."""
+
+import inspect
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any
+
+import pytest
+import torch
+
+Test = Callable[..., None]
+
+
+def each(argument: str, cases: Iterable[Any], group: Callable[[Any], str] | None = None) -> Callable[[Test], Test]:
+    """Run a test on every case, in one test for each group, or in a single one; a failure names its cases.
+
+    argument: of the test, takes a case. group: gives the name of a case's group. Every case starts from the same global
+    seed. A case cannot be skipped: leave it out, with the reason, or return.
+    """
+    groups: dict[str, list[Any]] = {}
+    for case in cases:
+        groups.setdefault(group(case) if group else "all", []).append(case)
+    assert groups, f"no cases of {argument}"
+
+    def decorate(test: Test) -> Test:
+        @wraps(test)
+        def grouped(cases: list[Any], **fixtures: Any) -> None:
+            failures = [error for case in cases if (error := failure(test, {argument: case}, fixtures, str(case)))]
+            if failures:
+                raise ExceptionGroup(f"{len(failures)} of {len(cases)} cases", failures)
+
+        signature = inspect.signature(test)
+        of_cases = inspect.Parameter("cases", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        others = [one for name, one in signature.parameters.items() if name != argument]
+        grouped.__signature__ = signature.replace(parameters=[of_cases, *others])  # type: ignore[attr-defined]
+        return pytest.mark.parametrize("cases", list(groups.values()), ids=list(groups))(grouped)
+
+    return decorate
+
+
+def failure(test: Test, case: dict[str, Any], fixtures: dict[str, Any], name: str) -> Exception | None:
+    """Return what a case raises, with its name."""
+    torch.manual_seed(0)
+    try:
+        test(**case, **fixtures)
+    except pytest.skip.Exception as error:
+        return AssertionError(f"{name}: a case of a group cannot be skipped ({error})")
+    except Exception as error:
+        error.add_note(f"of the case {name}")
+        return error
+    return None
+
+
+def each_sample(samples: Iterable[Any]) -> Callable[[Test], Test]:
+    """Run a test on every sample, in one test for each kind of layer."""
+    return each("sample", samples, group=lambda sample: type(sample.layer).__name__)

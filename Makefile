@@ -17,7 +17,7 @@ demo: $(VENV)/.library
 	$(BIN)/pellucid demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 coverage: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses auto --cov

@@ -1,7 +1,10 @@
 """Settings that every test runs under."""
 
+import gc
 import os
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +22,28 @@ torch.set_num_threads(1)
 settings.register_profile("default", deadline=None, derandomize=True)
 settings.register_profile("thorough", deadline=None, max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+MARKED = re.compile(r"^pytestmark = \[?[^\]\n]*\s*pytest\.mark\.(real|slow|long|lessons)\b", re.MULTILINE)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Look for no garbage while tests are collected, and later among none of what is left of that."""
+    gc.disable()
+    result = yield
+    gc.freeze()
+    gc.enable()
+    return result
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Pass over a file that nobody named when -m leaves out all of its tests: to import some of them takes seconds."""
+    named = (Path(word.split("::")[0]).resolve() for word in config.args)
+    if collection_path.suffix != ".py" or collection_path in named:
+        return None
+    marked = MARKED.search(collection_path.read_text(encoding="utf-8"))
+    return True if marked and f"not {marked[1]}" in config.option.markexpr else None
 
 
 @pytest.fixture(autouse=True)

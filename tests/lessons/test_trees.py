@@ -1,6 +1,8 @@
 """Trees: the best first question by trying all, bootstrap shares in closed form, and what votes gain."""
 
 import math
+from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +10,10 @@ from sklearn.datasets import load_iris
 
 from pellucid.lessons import lesson
 
-RESULTS = lesson("trees").results
+
+@cache
+def results() -> dict[str, Any]:
+    return lesson("trees").results
 
 
 def test_the_first_split_has_the_lowest_impurity_of_all():
@@ -22,7 +27,7 @@ def test_the_first_split_has_the_lowest_impurity_of_all():
         (left := x[:, k] <= at).mean() * impurity(y[left]) + (~left).mean() * impurity(y[~left])
         for k in (0, 1) for at in np.unique(x[:, k])[:-1]
     ]  # fmt: skip
-    numbers = RESULTS["rules"].numbers
+    numbers = results()["rules"].numbers
     assert numbers["impurity before the first question"] == pytest.approx(2 / 3)  # three classes of 50
     assert numbers["and after"] == pytest.approx(min(after)) == pytest.approx(1 / 3)
     assert "petal width <= 0.8" in numbers["rules, line 1"]
@@ -31,14 +36,14 @@ def test_the_first_split_has_the_lowest_impurity_of_all():
 
 
 def test_deep_trees_overfit():
-    _, best, last = RESULTS["depth"].numbers["training: depth 1, best, depth 12"]
-    first, highest, deepest = RESULTS["depth"].numbers["test: depth 1, best, depth 12"]
+    _, best, last = results()["depth"].numbers["training: depth 1, best, depth 12"]
+    first, highest, deepest = results()["depth"].numbers["test: depth 1, best, depth 12"]
     assert last == best > 0.98
     assert first < deepest < highest
 
 
 def test_a_vote_of_trees_is_more_accurate_than_one_tree():
-    numbers = RESULTS["bagging"].numbers
+    numbers = results()["bagging"].numbers
     one, bagged, forest = (
         numbers[f"{name}: test accuracy"] for name in ("one tree", "100 trees, bagged", "random forest")
     )
@@ -48,7 +53,7 @@ def test_a_vote_of_trees_is_more_accurate_than_one_tree():
 
 
 def test_a_forest_beside_logistic_regression():
-    numbers = RESULTS["forest"].numbers
+    numbers = results()["forest"].numbers
     assert numbers["mean accuracy of the forest's trees"] < numbers["one tree"] < numbers["random forest"]
     assert numbers["logistic regression"] > 0.93
     assert numbers["sum of the importances"] == pytest.approx(1)

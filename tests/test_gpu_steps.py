@@ -4,10 +4,13 @@ Detectors are left out: what their losses compute depends on how many objects, a
 the host reads from the device.
 """
 
+import pytest
+
 from tests.forked import forked
 from tests.gpu_steps import CLASSIFIERS, reasons, reasons_of_mistakes
 
 
+@pytest.mark.slow
 def test_no_step_waits_for_the_host():
     code, found = forked(reasons)
     assert code == 0

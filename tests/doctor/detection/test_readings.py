@@ -35,6 +35,7 @@ def examined(train: Given, validation: Given) -> Diagnosis:
     return it.doctor(train, validation=validation, history=history, epochs=20, batch_size=4)
 
 
+@pytest.mark.slow
 def test_boxes_of_images_of_another_size_are_the_cause_and_not_the_anchors() -> None:
     found = examined(rectangles(0, 32, enlarged), rectangles(500, 24, enlarged))
     assert (found.causes[0], found.kind(0)) == ("box-scale", "cause")

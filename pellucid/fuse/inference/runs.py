@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from pellucid.combine.base import Combinator
 from pellucid.fuse.activations import KERNELS
 from pellucid.fuse.leaves import fast_dilation
-from pellucid.layers import ELU, GELU, LeakyReLU, ReLU, ReLU6
+from pellucid.layers import ELU, GELU, HardSwish, LeakyReLU, ReLU, ReLU6, SiLU
 from pellucid.layers.base import Layer, Mode, Params, memory_format, pair
 from pellucid.layers.batchnorm import BatchNorm
 from pellucid.layers.conv2d import Conv2d
@@ -71,6 +71,8 @@ OVER: dict[type[Layer], Kernel] = {
     LeakyReLU: lambda layer, x: F.leaky_relu_(x, layer.slope),
     ELU: lambda layer, x: F.elu_(x, layer.alpha),
     GELU: lambda layer, x: aten.gelu_(x, approximate=layer.approximate),
+    SiLU: _bare(aten.silu_),
+    HardSwish: _bare(aten.hardswish_),
 }
 
 
@@ -120,8 +122,14 @@ class Affine:
         return y if self.act is None else OVER[type(self.act)](self.act, y)
 
 
-# Activations that oneDNN's convolution can apply before it writes its output: their name and arguments there.
-INSIDE: dict[type[Layer], tuple[str, list[int]]] = {ReLU: ("relu", []), ReLU6: ("hardtanh", [0, 6])}
+# Activations that oneDNN's convolution can apply before it writes its output: their name, scalars and algorithm there.
+INSIDE: dict[type[Layer], Callable[[Any], tuple[str, list[int], str]]] = {
+    ReLU: lambda layer: ("relu", [], ""),
+    ReLU6: lambda layer: ("hardtanh", [0, 6], ""),
+    GELU: lambda layer: ("gelu", [], layer.approximate),
+    SiLU: lambda layer: ("swish", [], ""),
+    HardSwish: lambda layer: ("hardswish", [], ""),
+}
 
 
 @dataclass(frozen=True)
@@ -147,13 +155,13 @@ class Convolution:
             x = F.pad(x, (0, right - left, 0, bottom - top))
         stride, dilation = pair(self.layer.stride), fast_dilation(self.layer)
         if self.packable:
-            name, scalars = ("none", []) if self.act is None else INSIDE[type(self.act)]
+            name, scalars, algorithm = ("none", [], "") if self.act is None else INSIDE[type(self.act)](self.act)
             geometry = (top, left), stride, dilation, self.layer.groups
             if not self.packed:
                 self.packed[x.shape[1:]] = mkldnn._reorder_convolution_weight(self.weight, *geometry, x.shape)
             weight = self.packed.get(x.shape[1:], self.weight)
             if other is None:
-                return mkldnn._convolution_pointwise(x, weight, self.bias, *geometry, name, scalars, "")
+                return mkldnn._convolution_pointwise(x, weight, self.bias, *geometry, name, scalars, algorithm)
             unary = None if self.act is None else name
             return mkldnn._convolution_pointwise(x, other, weight, self.bias, *geometry, "add", 1.0, unary, scalars, "")
         y = torch.conv2d(x, self.weight, self.bias, stride, (top, left), dilation, self.layer.groups)

@@ -182,7 +182,7 @@ def attempts(
 def decode(source: str | os.PathLike[str] | bytes, name: str, size: tuple[int, int] | None, mode: ColourMode) -> Tensor:
     """Decode an image as `load_image` does, from any thread; call inside `strict_warnings`.
 
-    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size, in a fraction of the time, where that leaves at least twice `size`.
+    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size, which is much faster, where that leaves `MARGIN` times `size`.
     """
 
     def flattened(image: Image.Image) -> Image.Image:
@@ -191,7 +191,7 @@ def decode(source: str | os.PathLike[str] | bytes, name: str, size: tuple[int, i
             return _resized(upright, size).convert(mode)  # equal to the reverse order, in a third of the memory
         return _resized(flatten_mode(upright, mode), size)
 
-    # A picture may be turned by its EXIF orientation after decoding, so that both sides are to be as long as the longer.
+    # Both sides keep what the longer needs, since the orientation of EXIF may turn the picture after it is decoded.
     side = None if size is None else MARGIN * max(size)
     return channels_first(_decoded(_bytes_of(source), name, flattened, side))
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 
 from pellucid.data import images, load_image
 from pellucid.data.images import load_channels
@@ -58,6 +59,39 @@ def test_orientation_of_the_camera_is_applied(noise):
     exif[0x0112] = 6  # the picture must be turned a quarter clockwise
     data = encode(Image.fromarray(noise), "PNG", exif=exif)
     np.testing.assert_array_equal(load_image(data).permute(1, 2, 0).numpy(), np.rot90(noise, -1))
+
+
+def photo(height: int, width: int) -> Image.Image:
+    """A picture with edges, gradients and fine texture."""
+    y, x = np.mgrid[:height, :width]
+    waves = np.stack([np.sin(x / 7), np.cos(y / 11), np.sin((x + y) / 3)], -1)
+    blocks = ((x // 60 + y // 40) % 3)[..., None] * 60
+    return Image.fromarray((70 + blocks + 30 * waves).clip(0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize(
+    ("size", "decoded"), [((64, 48), (300, 200)), ((70, 70), (300, 200)), ((190, 100), (600, 400))]
+)
+def test_large_jpegs_are_decoded_at_a_reduced_scale(size, decoded, orientation, monkeypatch):
+    """As Pillow decodes thumbnails; what is resized has at least twice the wanted size."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(photo(800, 1200), "JPEG", quality=95, exif=exif)
+    sizes = []
+    load = JpegImageFile.load
+
+    def recorded(image):
+        sizes.append(image.size)
+        return load(image)
+
+    monkeypatch.setattr(JpegImageFile, "load", recorded)
+    found = load_image(data, size=size).permute(1, 2, 0).numpy().astype(float)
+    assert sizes[0] == decoded
+    with Image.open(io.BytesIO(data)) as whole:
+        upright = ImageOps.exif_transpose(whole)
+    expected = np.array(upright.resize(size[::-1], Image.Resampling.BILINEAR)).astype(float)
+    assert np.abs(found - expected).mean() < 1.5
 
 
 def test_transparent_pixels_are_drawn_on_white():

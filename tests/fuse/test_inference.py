@@ -31,6 +31,7 @@ from pellucid.layers import (
     Dense,
     Dropout,
     Flatten,
+    HardSwish,
     Identity,
     Layer,
     LeakyReLU,
@@ -40,6 +41,7 @@ from pellucid.layers import (
     ReLU,
     ReLU6,
     Sigmoid,
+    SiLU,
     Softmax,
     Tanh,
 )
@@ -108,7 +110,17 @@ CONVOLUTIONS = [
     Conv2d(3, 3, stride=(2, 1)),
     Conv2d(3, 1, stride=2, padding=1),
 ]
-BEHIND = [[], [BatchNorm(epsilon=0.1)], [ReLU6()], [BatchNorm(epsilon=0.2), ReLU()], [BatchNorm(), BatchNorm(), Tanh()]]
+BEHIND = [
+    [],
+    [BatchNorm(epsilon=0.1)],
+    [ReLU6()],
+    [BatchNorm(epsilon=0.2), ReLU()],
+    [BatchNorm(), SiLU()],
+    [HardSwish()],
+    [GELU()],
+    [GELU("tanh")],
+    [BatchNorm(), BatchNorm(), Tanh()],
+]
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -124,7 +136,7 @@ def test_a_convolution_is_fused_with_its_norm_and_activation(
         assert isinstance(inference(net, cast(params, dtype)).run, Convolution)
 
 
-ACTIVATIONS = [ReLU(), ReLU6(), LeakyReLU(0.2), ELU(0.7), GELU(), GELU("tanh"), Sigmoid(), Tanh()]
+ACTIVATIONS = [ReLU(), ReLU6(), LeakyReLU(0.2), ELU(0.7), GELU(), GELU("tanh"), Sigmoid(), SiLU(), HardSwish(), Tanh()]
 
 
 @pytest.mark.parametrize("layer", ACTIVATIONS, ids=repr)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from pellucid.data.colour_modes import ColourMode
 from pellucid.data.folder import MAX_BYTES
-from pellucid.data.images import CHUNK, attempts, decode, luma, resized
+from pellucid.data.images import CHUNK, MARGIN, attempts, decode, luma, resized
 from pellucid.data.quality.duplicates import SIDE
 from pellucid.data.tree import Tree
 from pellucid.errors import PellucidError
@@ -76,8 +76,11 @@ def survey(
     corrupt: list[UnreadableFile] = []
 
     def measure(name: str) -> tuple[Tensor, Tensor, float, bytes]:
-        data = tree.read(name)
-        return _measure(decode(data, tree.where(name), None, mode), data, size)
+        data, where = tree.read(name), tree.where(name)
+        image = decode(data, where, None, mode)
+        is_reduced = min(image.shape[1:]) >= 2 * MARGIN * max(size)  # when it is loaded, if it is a JPEG
+        x = decode(data, where, size, mode) if is_reduced else resized(image, size)
+        return x, *_measure(luma(image)), hashlib.sha256(data).digest()
 
     with attempts(measure, names) as results:
         for done, (name, result) in enumerate(results, start=1):
@@ -104,16 +107,15 @@ def survey(
     )
 
 
-def _measure(image: Tensor, data: bytes, size: tuple[int, int]) -> tuple[Tensor, Tensor, float, bytes]:
-    """Return the resized image (C, H, W), its grey thumbnail, its sharpness, and the SHA-256 of its file."""
-    grey = luma(image)  # (1, H, W)
+def _measure(grey: Tensor) -> tuple[Tensor, float]:
+    """Return the thumbnail of a grey image (1, H, W), and its sharpness."""
     height, width = grey.shape[1:]
     scale = MAX_SIDE / max(height, width)
     if scale < 1:
         height, width = max(3, round(height * scale)), max(3, round(width * scale))
         grey = resized(grey, (height, width))
     detail = sharpness(grey[0]) if min(height, width) >= 3 else 0.0
-    return resized(image, size), resized(grey, (SIDE, SIDE))[0], detail, hashlib.sha256(data).digest()
+    return resized(grey, (SIDE, SIDE))[0], detail
 
 
 def sharpness(grey: Tensor) -> float:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 from pellucid.combine.base import Combinator
 from pellucid.fuse.activations import KERNELS
 from pellucid.fuse.leaves import fast_dilation
-from pellucid.layers import ELU, GELU, LeakyReLU, ReLU, ReLU6
+from pellucid.layers import ELU, GELU, HardSwish, LeakyReLU, ReLU, ReLU6, SiLU
 from pellucid.layers.base import Layer, Mode, Params, memory_format, pair
 from pellucid.layers.batchnorm import BatchNorm
 from pellucid.layers.conv2d import Conv2d
@@ -21,6 +22,7 @@ mkldnn = torch.ops.mkldnn
 
 RunFunction = Callable[[Any], Any]  # inputs -> outputs
 Kernel = Callable[[Any, Tensor], Tensor]  # (layer, x) -> y
+Pair = tuple[int, int]
 MODE = Mode(keep=False)
 
 
@@ -71,6 +73,8 @@ OVER: dict[type[Layer], Kernel] = {
     LeakyReLU: lambda layer, x: F.leaky_relu_(x, layer.slope),
     ELU: lambda layer, x: F.elu_(x, layer.alpha),
     GELU: lambda layer, x: aten.gelu_(x, approximate=layer.approximate),
+    SiLU: _bare(aten.silu_),
+    HardSwish: _bare(aten.hardswish_),
 }
 
 
@@ -120,8 +124,14 @@ class Affine:
         return y if self.act is None else OVER[type(self.act)](self.act, y)
 
 
-# Activations that oneDNN's convolution can apply before it writes its output: their name and arguments there.
-INSIDE: dict[type[Layer], tuple[str, list[int]]] = {ReLU: ("relu", []), ReLU6: ("hardtanh", [0, 6])}
+# Activations that oneDNN's convolution can apply before it writes its output: their name, scalars and algorithm there.
+INSIDE: dict[type[Layer], Callable[[Any], tuple[str, list[int], str]]] = {
+    ReLU: lambda layer: ("relu", [], ""),
+    ReLU6: lambda layer: ("hardtanh", [0, 6], ""),
+    GELU: lambda layer: ("gelu", [], layer.approximate),
+    SiLU: lambda layer: ("swish", [], ""),
+    HardSwish: lambda layer: ("hardswish", [], ""),
+}
 
 
 @dataclass(frozen=True)
@@ -140,23 +150,39 @@ class Convolution:
     packable: bool
     packed: dict[torch.Size, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
+    @cached_property
+    def uneven(self) -> tuple[int, int, int, int] | None:
+        """The zeros to add on the right and at the bottom, where "same" pads these more, as `F.pad` takes them."""
+        left, right, top, bottom = self.layer.edges()
+        return None if (left, top) == (right, bottom) else (0, right - left, 0, bottom - top)
+
+    @cached_property
+    def geometry(self) -> tuple[Pair, Pair, Pair, int]:
+        """Padding, stride, dilation and groups."""
+        left, _, top, _ = self.layer.edges()
+        return (top, left), pair(self.layer.stride), fast_dilation(self.layer), self.layer.groups
+
+    @cached_property
+    def inside(self) -> tuple[str, list[int], str]:
+        """The activation, as oneDNN's convolution takes it."""
+        return ("none", [], "") if self.act is None else INSIDE[type(self.act)](self.act)
+
     def __call__(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """Return y."""
-        left, right, top, bottom = self.layer.edges()
-        if (left, top) != (right, bottom):
-            x = F.pad(x, (0, right - left, 0, bottom - top))
-        stride, dilation = pair(self.layer.stride), fast_dilation(self.layer)
+        if self.uneven is not None:
+            x = F.pad(x, self.uneven)
+        geometry = self.geometry
         if self.packable:
-            name, scalars = ("none", []) if self.act is None else INSIDE[type(self.act)]
-            geometry = (top, left), stride, dilation, self.layer.groups
+            name, scalars, algorithm = self.inside
             if not self.packed:
                 self.packed[x.shape[1:]] = mkldnn._reorder_convolution_weight(self.weight, *geometry, x.shape)
             weight = self.packed.get(x.shape[1:], self.weight)
             if other is None:
-                return mkldnn._convolution_pointwise(x, weight, self.bias, *geometry, name, scalars, "")
+                return mkldnn._convolution_pointwise(x, weight, self.bias, *geometry, name, scalars, algorithm)
             unary = None if self.act is None else name
             return mkldnn._convolution_pointwise(x, other, weight, self.bias, *geometry, "add", 1.0, unary, scalars, "")
-        y = torch.conv2d(x, self.weight, self.bias, stride, (top, left), dilation, self.layer.groups)
+        padding, stride, dilation, groups = geometry
+        y = torch.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
         if other is not None:
             y += other
         return y if self.act is None else OVER[type(self.act)](self.act, y)

@@ -14,6 +14,7 @@ import pellucid
 from pellucid.export import from_onnx
 from pellucid.layers import Upsample
 from pellucid.nested import flatten
+from pellucid.opening.onnx.file import read_onnx, run_onnx
 from tests.opening.onnxfiles import f32, node, write
 from tests.opening.test_onnx import assert_equal_outputs, i64, refusal
 
@@ -138,6 +139,8 @@ def test_weights_of_16_bits_are_computed_in_float32(inside: bool, tmp_path: Path
     session = onnxruntime.InferenceSession(path)
     (y,) = session.run(None, {"x": x.numpy() if inside else x.half().numpy()})
     torch.testing.assert_close(model(x), torch.from_numpy(y).float(), rtol=1e-2, atol=2e-2)
+    (ours,) = run_onnx(read_onnx(path), [x])
+    assert ours.dtype is (torch.float32 if inside else torch.float16)  # the type sets how closely outputs must agree
     if inside:
         torch.testing.assert_close(model(x), torch.from_numpy(y), rtol=1e-5, atol=1e-5)
 

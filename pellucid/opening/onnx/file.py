@@ -34,8 +34,9 @@ class OnnxNetwork:
 
     input_shape: without the axis of examples, with None for a free height or width; a tuple of shapes for several
     inputs. inputs, outputs: their names in the file. cut: the operators after a detector's suppression, which were left
-    out. batch: the number of examples for which the file was written, None if it takes any. has_halves: whether the
-    file has weights of 16 bits, so that onnxruntime's outputs are as exact. proto: the file's model.
+    out. batch: the number of examples for which the file was written, None if it takes any. in_halves: whether the file
+    computes with weights of 16 bits, so that onnxruntime's outputs are as exact; those that are cast first do not.
+    proto: the file's model.
     """
 
     net: Graph
@@ -45,7 +46,7 @@ class OnnxNetwork:
     outputs: tuple[str, ...]
     cut: tuple[str, ...]
     batch: int | None
-    has_halves: bool
+    in_halves: bool
     proto: Any = field(repr=False)
 
 
@@ -77,7 +78,8 @@ def read_onnx(path: str | os.PathLike[str], examples: Sequence[tuple[int, ...]] 
             raise FileFault(f"has no fixed sizes for its input {quoted(names[0])}", "give an example input")
         dtypes = {one.name: DTYPES[one.type.tensor_type.elem_type] for one in model.graph.input if one.name in declared}
         kept = Patterns(onnx, kept, constants, outputs).joined()
-        has_halves = any(tensor.dtype in HALVES for tensor in stored.values())
+        halves = {name for name, tensor in stored.items() if tensor.dtype in HALVES}
+        in_halves = any(not halves.isdisjoint(one.input) for one in model.graph.node if one.op_type != "Cast")
         initializers = [one.name for one in model.graph.initializer]
 
         def built(side: int) -> tuple[Graph, Params]:
@@ -97,7 +99,7 @@ def read_onnx(path: str | os.PathLike[str], examples: Sequence[tuple[int, ...]] 
         except PellucidError as error:
             raise PellucidError(f"{path}: {error}") from error
     params = fill(path, structure, flatten(owned))
-    return OnnxNetwork(net, params, shape, tuple(names), tuple(outputs), tuple(cut), batch, has_halves, model)
+    return OnnxNetwork(net, params, shape, tuple(names), tuple(outputs), tuple(cut), batch, in_halves, model)
 
 
 def run_onnx(network: OnnxNetwork, inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -118,7 +120,7 @@ def run_onnx(network: OnnxNetwork, inputs: Sequence[Tensor]) -> list[Tensor]:
         for start in range(0, len(inputs[0]), size)
     ]
     outputs = [torch.cat(pieces) for pieces in zip(*parts, strict=True)]
-    return [one.half() for one in outputs] if network.has_halves else outputs
+    return [one.half() for one in outputs] if network.in_halves else outputs
 
 
 def _inputs(graph: Any) -> dict[str, tuple[int | None, ...]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported
 
 from benchmarks.causes.cases import cases
-from benchmarks.causes.harm import SEEDS, Results, measured, verdict
+from benchmarks.causes.harm import SEEDS, Results, code_of, measured, verdict
 from benchmarks.causes.listed import HERE
 
 
@@ -35,7 +35,7 @@ def run(only: list[str], closed: bool, seconds: float, results: Results) -> int:
     for id, case in cases(closed=closed).items():
         if only and not id.startswith(tuple(only)):
             continue
-        record = results.read(id, case)
+        record = {"seeds": {}, **results.read(id, code_of(case))}
         for seed in SEEDS:
             if str(seed) not in record["seeds"] and time.monotonic() - begun < seconds:
                 record["seeds"][str(seed)] = measured(case, seed)

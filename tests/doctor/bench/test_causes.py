@@ -5,9 +5,13 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks.causes.cases import cases
-from benchmarks.causes.harm import Results, verdict
+from benchmarks.causes.diagnose import trainings
+from benchmarks.causes.diagnose import verdict as said
+from benchmarks.causes.harm import Results, code_of, verdict
 from benchmarks.causes.healthy import HEALTHY
 from benchmarks.causes.listed import HERE, draw, listed, unopened
+from pellucid.doctor import Diagnosis
+from pellucid.doctor.finding import Finding
 
 FROZEN = "3dd74d52437c063ffcf02d898137eb4e1c484d8c050165091c7a0852c259dfdb"  # SHA-256 of list.toml
 
@@ -65,9 +69,26 @@ def test_a_mistake_of_too_few_seeds_is_not_judged() -> None:
 
 def test_an_interrupted_case_goes_on_and_one_of_other_code_begins_anew(tmp_path: Path) -> None:
     results, (id, case) = Results(tmp_path), next(iter(cases().items()))
-    record = results.read(id, case)
-    assert record["seeds"] == {}
+    code = code_of(case)
+    record = results.read(id, code)
+    assert record == {"id": id, "code": code}
     results.write(record | {"seeds": {"0": run(0.1, 0.9)}})
-    assert results.read(id, case)["seeds"] == {"0": run(0.1, 0.9)}
+    assert results.read(id, code)["seeds"] == {"0": run(0.1, 0.9)}
     results.write(record | {"code": "of before", "seeds": {"0": run(0.1, 0.9)}})
-    assert results.read(id, case)["seeds"] == {}
+    assert results.read(id, code) == record
+
+
+def test_the_first_finding_of_a_diagnosis_is_its_verdict() -> None:
+    plain = Finding("lost-classes", "train", {})
+    proven = Finding("label-noise", "train", {}, "labels are wrong", "mend them", direct=True, proven=True)
+    assert said(Diagnosis((), (), {}, {})) == {"verdict": "silent", "first": ""}
+    assert said(Diagnosis((proven, plain), (), {}, {})) == {
+        "verdict": "cause", "first": "label-noise (train): labels are wrong",
+    }  # fmt: skip
+    assert said(Diagnosis((plain,), (), {}, {}, symptoms=frozenset({0})))["verdict"] == "symptom"
+
+
+def test_each_opened_mistake_and_each_healthy_training_is_asked_about() -> None:
+    assert [id for id, _, _ in trainings(sound=False, closed=False)] == list(cases())
+    sound = [id for id, _, _ in trainings(sound=True, closed=False)]
+    assert len(set(sound)) == len(HEALTHY)

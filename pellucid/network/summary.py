@@ -14,20 +14,22 @@ from pellucid.layers.conv2d import Conv2d
 from pellucid.layers.convtranspose2d import ConvTranspose2d
 from pellucid.layers.dense import Dense
 from pellucid.nested import flatten
-from pellucid.operators import Attention, LinearMap, MatMul
+from pellucid.operators import Attention, Convolve, Einsum, LinearMap, MatMul
 from pellucid.sweep import forward
 from pellucid.text import aligned, plural
 
-# Number of multiply-adds for one image: (weight or None, input of batch size 1, its output) -> number
-Count = Callable[[Any, Any, Tensor], int]
+# Number of multiply-adds for one image: (layer, weight or None, input of batch size 1, its output) -> number
+Count = Callable[[Any, Any, Any, Tensor], int]
 COUNTS: dict[type[Layer], Count] = {
-    Dense: lambda weight, x, y: y.numel() * weight.shape[1],
-    Conv2d: lambda weight, x, y: y.numel() * weight[0].numel(),  # each output value uses one whole filter
-    ConvTranspose2d: lambda weight, x, y: x.numel() * weight[0].numel(),  # each input value contributes to a window
-    LinearMap: lambda _, x, y: y.numel() * x[1].shape[1],
-    MatMul: lambda _, x, y: y.numel() * x[0].shape[-1],
+    Dense: lambda layer, weight, x, y: y.numel() * weight.shape[1],
+    Conv2d: lambda layer, weight, x, y: y.numel() * weight[0].numel(),  # each output value uses one whole filter
+    ConvTranspose2d: lambda layer, weight, x, y: x.numel() * weight[0].numel(),  # each input value adds to a window
+    Convolve: lambda layer, _, x, y: (x[0] if layer.transposed else y).numel() * x[1][0].numel(),
+    LinearMap: lambda layer, _, x, y: y.numel() * x[1].shape[1],
+    MatMul: lambda layer, _, x, y: y.numel() * x[0].shape[-1],
+    Einsum: lambda layer, _, x, y: _products(layer.equation, x),
     # Each query's products with all keys, and its average of all values.
-    Attention: lambda _, x, y: x[1].shape[-2] * (y.numel() // y.shape[-1] * x[0].shape[-1] + y.numel()),
+    Attention: lambda layer, _, x, y: x[1].shape[-2] * (y.numel() // y.shape[-1] * x[0].shape[-1] + y.numel()),
 }
 
 
@@ -161,8 +163,16 @@ def multiply_adds(layer: Layer, params: Params, x: Any, y: Any) -> int:
     """
     for kind in type(layer).__mro__:
         if kind in COUNTS:
-            return COUNTS[kind](params.get("weight"), x, y)
+            return COUNTS[kind](layer, params.get("weight"), x, y)
     return 0
+
+
+def _products(equation: str, x: Any) -> int:
+    """Return the products of an Einstein sum: one for each value of all its indices, and each input after the first."""
+    xs = x if isinstance(x, tuple) else (x,)
+    names = equation.partition("->")[0].split(",")
+    sizes = dict(pair for name, one in zip(names, xs, strict=True) for pair in zip(name, one.shape, strict=True))
+    return (len(xs) - 1) * math.prod(sizes.values())
 
 
 def describe(layer: Layer) -> str:

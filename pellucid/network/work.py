@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pellucid.combine.base import join
 from pellucid.layers import LAYERS
-from pellucid.layers.base import Cache, Layer, Params
+from pellucid.layers.base import Cache, Layer, Params, Trait, states
 from pellucid.nested import flatten, leaves
 from pellucid.network.summary import SummaryRow, multiply_adds, summary
 from pellucid.objective import Objective, Supervised
@@ -36,7 +36,9 @@ def objective_work(objective: Objective, params: Params, shape: Sequence[int]) -
         nonlocal total
         if isinstance(y, Tensor):
             weight = flat.get(join(path, "weight"))
-            total += y.numel() + (0 if weight is None else multiply_adds(layer, {"weight": weight}, x, y))
+            is_elsewhere = weight is None and states(layer, Trait.WEIGHTED)  # a weight that an objective keeps itself
+            own = {} if weight is None else {"weight": weight}
+            total += y.numel() + (0 if is_elsewhere else multiply_adds(layer, own, x, y))
 
     leaf = next(iter(leaves(params)), torch.empty(0))
     with torch.inference_mode():

@@ -8,10 +8,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 import pellucid
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError
+from pellucid.layers import Layer, Mode
+from pellucid.network.inputs import nominal
+from pellucid.network.summary import multiply_adds
+from pellucid.operators import Convolve, Einsum, MatMul
 from pellucid.training.device import usable_precision
 from pellucid.training.step import TrainingStep
 from tests.opening.networks import (
@@ -121,11 +127,39 @@ def test_nodes_have_the_paths_of_the_modules() -> None:
     assert paths[-3:] == ["avgpool", "flatten", "fc"]
 
 
-def test_summary_counts_every_parameter() -> None:
+def test_summary_counts_every_parameter_and_the_multiply_adds_that_pytorch_counts() -> None:
     for kind in NETWORKS:
         network = made(kind)
         counted = sum(part.numel() for part in network.parameters())
-        assert pellucid.open(network, images(2)).summary().parameters == counted, kind
+        model = pellucid.open(network, images(2))
+        found = model.summary()
+        assert found.parameters == counted, kind
+        x = torch.zeros(1, *nominal(model.input_shape), dtype=torch.float64)
+        with FlopCounterMode(display=False) as flops, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+            network(x)  # products of attention are counted in its slow form only
+        assert 2 * found.multiply_adds == flops.get_total_flops(), kind
+
+
+@pytest.mark.parametrize(
+    ("layer", "shapes"),
+    [
+        (Convolve((2, 1), (1, 0), (1, 2), groups=2), ((1, 4, 9, 9), (6, 2, 3, 3))),
+        (Convolve((2,), (1,), (1,), transposed=True), ((1, 4, 9), (4, 3, 4))),
+        (Einsum("nhij,nhjd->nhid"), ((1, 2, 5, 6), (1, 2, 6, 3))),
+        (MatMul(), ((1, 2, 5, 6), (1, 2, 6, 3))),
+    ],
+    ids=str,
+)
+def test_multiply_adds_of_operators_are_half_of_what_pytorch_counts(layer: Layer, shapes: tuple[Any, ...]) -> None:
+    xs = tuple(torch.rand(shape) for shape in shapes)
+    with FlopCounterMode(display=False) as flops, torch.no_grad():
+        y, _ = layer.forward({}, xs, Mode())
+    assert 2 * multiply_adds(layer, {}, xs, y) == flops.get_total_flops() > 0
+
+
+def test_a_sum_over_one_tensor_has_no_products() -> None:
+    x = torch.rand(1, 3, 4)
+    assert multiply_adds(Einsum("nij->ni"), {}, x, x.sum(2)) == 0
 
 
 def test_a_module_used_twice_gathers_its_gradients_in_one_node() -> None:

@@ -54,3 +54,10 @@ def test_what_follows_from_anchors_that_fit_nothing_is_a_consequence():
 def test_other_data_are_refused(learned):
     with pytest.raises(PellucidError):
         learned[0].doctor([[1.0]])
+
+
+def test_an_error_that_ended_the_training_is_told_and_nothing_is_tried() -> None:
+    model = Model(small_single_stage(), input_shape=(3, None, None), metrics=())
+    found = model.doctor(Rectangles(12), validation=Rectangles(8), epochs=2, stopped="step 3: dy is NaN")
+    assert found.notes == ("The training ended early: step 3: dy is NaN",)
+    assert found.effects == ()

@@ -34,13 +34,14 @@ __all__ = ["CHECKS", "DetectionCase", "detection_case", "diagnose_detector"]
 
 def detection_case(
     model: BaseModel, train: Any, validation: Any = None, history: Any = None, *, batch_size: int = 8, epochs: int = 0,
-    augment: Any = None, begin: Callable[[], BaseModel] | None = None,
+    augment: Any = None, begin: Callable[[], BaseModel] | None = None, stopped: PellucidError | str = "",
 ) -> DetectionCase:  # fmt: skip
     """Return the case of a detector with its training data.
 
     The detector counts as trained if there is a history, or if its weights were read from a file. batch_size, epochs,
     augment: the arguments of `fit`; epochs are by default those of the history. begin: returns the model before its
-    first step, see `pellucid.doctor.case_of`. Raises PellucidError for data that are no source of images with objects.
+    first step, and stopped: the error that ended the training, see `pellucid.doctor.case_of`. Raises PellucidError for
+    data that are no source of images with objects.
     """
     if not model.built:
         raise PellucidError("the detector has no weights yet; give it input_shape, or fit it first")
@@ -52,7 +53,7 @@ def detection_case(
     return DetectionCase(
         model, first, second, history is not None or model.source is not None,
         batch_size=min(integer(batch_size, "batch_size", 1), len(first)), epochs=integer(epochs, "epochs", 0),
-        augment=augment, first=begin,
+        augment=augment, first=begin, stopped=stopped, notes=(f"The training ended early: {stopped}",) if stopped else (),
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from pellucid.detectors import Detector, OneStage, ProposalDetector
 from pellucid.detectors.base import Anchors, Candidates
 from pellucid.detectors.regions import unlabelled
 from pellucid.doctor.rehearsal import reinitialized
+from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections
 from pellucid.ops.assign import Assignment
 from pellucid.training.device import CPU
@@ -34,7 +35,8 @@ class DetectionCase:
 
     validation: validation data, or None. trained: whether the detector is trained. notes: sentences to print before the
     findings. batch_size, epochs, augment: of its training, epochs 0 if unknown. first: returns a new copy of the model
-    before its first step, by default with newly drawn weights.
+    before its first step, by default with newly drawn weights. stopped: the error that ended the training, or its
+    message, "" if none did.
     """
 
     model: BaseModel
@@ -46,6 +48,7 @@ class DetectionCase:
     epochs: int = 0
     augment: Augmentation | None = None
     first: Callable[[], BaseModel] | None = None
+    stopped: PellucidError | str = ""
     device: torch.device = CPU
 
     def begin(self) -> BaseModel:

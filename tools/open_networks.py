@@ -1,10 +1,11 @@
-"""Open the networks of a list, and write docs/open.md: `python tools/open_networks.py OPS.json RESULTS.json`.
+"""Open the networks of a list, and write a page: `python tools/open_networks.py LIST RESULTS.json [--page PAGE]`.
 
-OPS.json has a key for each network, such as `timm:vision_transformer/vit_tiny_patch16_224`. Each is built with random
-weights, those of transformers in their default configuration with at most two layers, and opened in a process of its
-own, in float64, for images of the network's size, of 128 pixels where it takes any. Its outputs and its gradients for
-two images are compared with those of PyTorch's automatic differentiation. Networks above the limit of parameters are
-opened in float32, and only their outputs are compared. RESULTS.json keeps what has been tried, so that another call
+LIST is a JSON file with a key for each network, such as `timm:vision_transformer/vit_tiny_patch16_224`, or a text file
+with a family a line, such as `timm:beit`, of which the network with the fewest parameters counts. Each is built with
+random weights, those of transformers in their default configuration with at most two layers, and opened in a process of
+its own, in float64, for images of the network's size, of 128 pixels where it takes any. Its outputs and its gradients
+for two images are compared with those of PyTorch's automatic differentiation. Networks above the limit of parameters
+are opened in float32, and only their outputs are compared. RESULTS.json keeps what has been tried, so that another call
 continues. The extra `open` is needed.
 """
 
@@ -26,9 +27,12 @@ FIXED = ("vit", "eva", "deit")  # parts of the names of networks that need the s
 LAYERS = 2  # of networks of transformers
 SECONDS = 300
 NAMES = {"vitmae": "vit_mae", "clip_vision": "clip_vision_model", "siglip_vision": "siglip_vision_model"}
-HEAD = """# Networks that open
+OF_FACTS = "Each network of `../shared/facts/open-ops.json`"
+OF_FAMILIES = """Forty families of timm and transformers that nobody looked at before `pellucid.open` was written
+(`conformance/open_unseen.txt`), of timm the network with the fewest parameters. Each"""
+HEAD = """# {title}
 
-Each network of `../shared/facts/open-ops.json` with random weights, as `tools/open_networks.py` found it: whether
+{networks} with random weights, as `tools/open_networks.py` found it: whether
 `pellucid.open` opens it, the number of its layers, and the largest gaps to PyTorch's automatic differentiation in
 float64, in evaluation mode, for two images: of outputs relative to the largest one, of gradients relative to the
 largest entry of each tensor, with the floor of `verify` (1e-3 of the network's largest gradient, or of 1). Networks of
@@ -36,6 +40,29 @@ transformers have at most two layers. "open (outputs)" are networks with more th
 whose gradients were not compared. The others are refused for the reason shown, or could not be built or finished.
 
 """
+
+
+def listed(path: Path) -> list[str]:
+    """Return the keys of the networks of a list, those with the fewest parameters first where it has their number."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".json":
+        sizes = {key: found.get("parameters", 0) for key, found in json.loads(text).items()}
+        return sorted(sizes, key=sizes.__getitem__)
+    families = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [f"{one}/{_smallest(one[5:])}" if one.startswith("timm:") else one for one in families]
+
+
+def _smallest(family: str) -> str:
+    """Return the network of a family of timm that has the fewest parameters."""
+    import torch
+
+    timm = import_library("timm")
+
+    def size(name: str) -> int:
+        with torch.device("meta"):
+            return sum(one.numel() for one in timm.create_model(name, pretrained=False).parameters())
+
+    return min(timm.list_models(module=family), key=size)
 
 
 def built(key: str) -> Any:
@@ -133,7 +160,7 @@ def _gap(found: Any, expected: Any, floor: float) -> float:
     return float((found - expected).abs().max() / (expected.abs().max() + floor)) if expected.numel() else 0.0
 
 
-def page(results: dict[str, Any], untried: int) -> str:
+def page(results: dict[str, Any], untried: int, head: str) -> str:
     """Return the page with the table; untried: the number of networks of the list that have not been tried."""
     states = [found["state"] for found in results.values()]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states)))
@@ -142,9 +169,9 @@ def page(results: dict[str, Any], untried: int) -> str:
         f"{_shown(found, 'gradients')} | {found.get('why', '').replace('|', '/')[:300]} |"
         for key, found in sorted(results.items())
     ]
-    head = "| network | state | layers | outputs | gradients | why not |\n|---|---|---|---|---|---|"
+    columns = "| network | state | layers | outputs | gradients | why not |\n|---|---|---|---|---|---|"
     return (
-        f"{HEAD}Of {len(results)} networks: {counts}. {untried} more of the list are unmeasured.\n\n{head}\n"
+        f"{head}Of {len(results)} networks: {counts}. {untried} more of the list are unmeasured.\n\n{columns}\n"
         + "\n".join(rows)
         + "\n"
     )
@@ -157,21 +184,26 @@ def _shown(found: dict[str, Any], name: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Try all networks that have not been tried, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("ops", type=Path)
+    parser.add_argument("list", type=Path)
     parser.add_argument("results", type=Path)
     parser.add_argument("--limit", type=int, default=LIMIT, help="no gradients for networks with more parameters")
     parser.add_argument("--only", default="", help="try only networks whose keys begin with this")
     parser.add_argument("--page", type=Path, default=ROOT / "docs/open.md")
     args = parser.parse_args(arguments)
-    networks = json.loads(args.ops.read_text())
+    networks = listed(args.list)
     results = json.loads(args.results.read_text()) if args.results.exists() else {}
-    for key, _ in sorted(networks.items(), key=lambda item: item[1].get("parameters", 0)):
+    for key in networks:
         if key in results or not key.startswith(args.only):
             continue
         results[key] = in_process(key, args.limit)
         print(f"{key}: {results[key]['state']} {results[key].get('why', '')[:200]}", flush=True)
         args.results.write_text(json.dumps(results, indent=1))
-    args.page.write_text(page(results, len(networks.keys() - results.keys())))
+    families = args.list.suffix != ".json"
+    head = HEAD.format(
+        title="Families of networks that open" if families else "Networks that open",
+        networks=OF_FAMILIES if families else OF_FACTS,
+    )
+    args.page.write_text(page(results, len(set(networks) - results.keys()), head))
     return 0
 
 

@@ -53,7 +53,8 @@ def detection_case(
     return DetectionCase(
         model, first, second, history is not None or model.source is not None,
         batch_size=min(integer(batch_size, "batch_size", 1), len(first)), epochs=integer(epochs, "epochs", 0),
-        augment=augment, first=begin, stopped=stopped, notes=(f"The training ended early: {stopped}",) if stopped else (),
+        augment=augment, first=begin, stopped=stopped,
+        notes=(f"The training ended early: {stopped}",) if stopped else (),
     )  # fmt: skip
 
 

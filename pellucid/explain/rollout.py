@@ -47,7 +47,7 @@ def rollout(net: Layer, params: Params, x: Any, target: Target = None, upsample:
     forward_to(net, params, x, target, watch)
     if not weights:
         raise PellucidError("rollout needs attention, of which this network has none; use gradcam or lrp")
-    token_outputs = [attention for attention in tokens.found.values() if attention is not None]
+    token_outputs = [output for output in tokens.found.values() if output is not None]
     count = 0 if not token_outputs else token_outputs[-1][1].flatten(1, -2).shape[1]
     others = [
         attention

@@ -26,7 +26,6 @@ OPERATORS = re.compile(
 CALLABLE = {"as_operator", "as_graph", "as_custom_obj"}  # arguments that could be called
 SPECS = {"builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"}  # that import nothing
 CREATING = ("arange", "full", "ones", "scalar_tensor", "zeros", "empty", "eye", "linspace")  # that read no tensor
-_TENSORS = "save tensors of PyTorch's own types"
 _SYMBOL = re.compile(r"Symbol\('[a-z]{1,4}\d{1,9}'(?:, (?:positive|integer|nonnegative)=True)*\)")
 _NUMBERS = re.compile(r"(?:\d{1,19}|FloorDiv|CeilDiv|PythonMod|Mod|Max|Min|Mul|Add|Integer|[ +*,()-])*")
 _DAMAGE = (

@@ -42,6 +42,22 @@ def test_objects_six_times_as_large_as_their_anchors_are_found():
     assert found.evidence["largest_anchor"] == 24
 
 
+def test_anchors_that_miss_a_minority_are_a_symptom_only():
+    """Of healthy trainings on blood cells, a quarter of the objects are platelets that no anchor fits."""
+
+    def with_specks(truth):
+        low = truth.boxes[:1, :2].floor()
+        return Objects(
+            torch.cat([truth.boxes, torch.cat([low, low + 1], 1)]), torch.cat([truth.labels, truth.labels[:1]])
+        )
+
+    (few,) = unfitting_anchors.look(case(changed(with_specks)))
+    assert 0.1 < few.evidence["fit_by_no_anchor"] / few.evidence["objects"] < 0.5
+    assert not few.direct
+    (all_of_them,) = unfitting_anchors.look(case(changed(specks)))
+    assert all_of_them.direct
+
+
 def specks(truth):
     """Boxes of a pixel at the corners of the objects, between the centres of the anchors."""
     low = truth.boxes[:, :2].div(4).floor() * 4

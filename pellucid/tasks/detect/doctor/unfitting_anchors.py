@@ -9,6 +9,7 @@ from pellucid.tasks.detect.doctor.case import DetectionCase
 
 MIN_IOU = 0.2  # with the best anchor; an IoU below 0.3 counts as background (Ren et al. 2015)
 MAX_UNFIT = 0.1  # of the objects
+MOST = 0.5  # of the objects: anchors that fit fewer keep the detector from learning; others only miss some
 
 
 def look(case: DetectionCase) -> list[Finding]:
@@ -27,7 +28,8 @@ def look(case: DetectionCase) -> list[Finding]:
         return []
     best_iou, sides, anchor_sides = torch.cat(best), torch.cat(object_sides), torch.cat(anchor_sizes)
     unfit = best_iou < MIN_IOU
-    if float(unfit.float().mean()) <= MAX_UNFIT:
+    share = float(unfit.float().mean())
+    if share <= MAX_UNFIT:
         return []
     evidence: Evidence = {
         "objects": len(best_iou),
@@ -39,8 +41,8 @@ def look(case: DetectionCase) -> list[Finding]:
     }
     cause = "the anchors have other sizes or shapes than these objects, so that no anchor learns them well"
     fix = "give the detector anchors of the objects' sizes (scale, sides or shapes), or resize the images by data.size"
-    return [Finding(NAME, "train", evidence, cause, fix)]
+    return [Finding(NAME, "train", evidence, cause, fix, direct=share > MOST)]
 
 
 NAME = "unfitting-anchors"
-CHECK = Check(NAME, look, explains=("no-positives", "score-collapse"), direct=True)
+CHECK = Check(NAME, look, explains=("no-positives", "score-collapse"))

@@ -26,18 +26,23 @@ SIDE = 128  # pixels of images for networks that take any size
 FIXED = ("vit", "eva", "deit")  # parts of the names of networks that need the size of their position embedding
 LAYERS = 2  # of networks of transformers
 SECONDS = 300
-NAMES = {"vitmae": "vit_mae", "clip_vision": "clip_vision_model", "siglip_vision": "siglip_vision_model"}
-OF_FACTS = "Each network of `../shared/facts/open-ops.json`"
-OF_FAMILIES = """Forty families of timm and transformers that nobody looked at before `pellucid.open` was written
-(`conformance/open_unseen.txt`), of timm the network with the fewest parameters. Each"""
+NAMES = {
+    "vitmae": "vit_mae", "clip_vision": "clip_vision_model", "siglip_vision": "siglip_vision_model",
+    "data2vec_vision": "data2vec-vision",
+}  # fmt: skip
+OF_FACTS = "These are the networks of `../shared/facts/open-ops.json`."
+OF_FAMILIES = """These are forty families of timm and transformers that nobody looked at before `pellucid.open` was
+written, `conformance/open_unseen.txt`: of timm, the network with the fewest parameters."""
 HEAD = """# {title}
 
-{networks} with random weights, as `tools/open_networks.py` found it: whether
-`pellucid.open` opens it, the number of its layers, and the largest gaps to PyTorch's automatic differentiation in
-float64, in evaluation mode, for two images: of outputs relative to the largest one, of gradients relative to the
-largest entry of each tensor, with the floor of `verify` (1e-3 of the network's largest gradient, or of 1). Networks of
-transformers have at most two layers. "open (outputs)" are networks with more than 100 million parameters, in float32,
-whose gradients were not compared. The others are refused for the reason shown, or could not be built or finished.
+{networks}
+
+Each has random weights. The table is what `tools/open_networks.py` found: whether `pellucid.open` opens it, the
+number of its layers, and the largest gaps to PyTorch's automatic differentiation in float64, in evaluation mode, for
+two images: of outputs relative to the largest one, of gradients relative to the largest entry of each tensor, with the
+floor of `verify` (1e-3 of the network's largest gradient, or of 1). Networks of transformers have at most two layers.
+"open (outputs)" are networks with more than 100 million parameters, in float32, whose gradients were not compared. The
+others are refused for the reason shown, or could not be built or finished.
 
 """
 

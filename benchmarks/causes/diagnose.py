@@ -81,7 +81,10 @@ def asked(begin: Callable[[int], Fit], seed: int) -> Record:
     except PellucidError as error:  # before the first step: the library refuses the mistake
         return {"verdict": "refused", "first": str(error)}
     trained = time.perf_counter()
-    diagnosis: Diagnosis = fit.asked(ran)
+    try:
+        diagnosis: Diagnosis = fit.asked(ran)
+    except PellucidError as error:
+        return {"verdict": "not examined", "first": str(error)}
     took = time.perf_counter() - trained
     seconds = {"training": round(trained - started, 2), "doctor": round(took, 2)}
     return {"seconds": seconds, **verdict(diagnosis), "diagnosis": diagnosis.to_json()}

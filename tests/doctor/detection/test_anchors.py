@@ -54,8 +54,10 @@ def test_anchors_that_miss_a_minority_are_a_symptom_only():
     (few,) = unfitting_anchors.look(case(changed(with_specks)))
     assert 0.1 < few.evidence["fit_by_no_anchor"] / few.evidence["objects"] < 0.5
     assert not few.direct
-    (all_of_them,) = unfitting_anchors.look(case(changed(specks)))
-    assert all_of_them.direct
+    assert not any(found.direct for found in no_positives.look(case(changed(with_specks))))
+    for check in (unfitting_anchors, no_positives):
+        (all_of_them,) = check.look(case(changed(specks)))
+        assert all_of_them.direct
 
 
 def specks(truth):

@@ -56,6 +56,22 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     Runs(tmp_path).close()
 
 
+def test_a_view_that_loads_late_does_not_hide_the_one_chosen_since(folder: Path, browser: Any) -> None:  # noqa: F811
+    with studio(str(folder)) as served:
+        tab, waiting = browser.new_context().new_page(), list[Any]()
+        tab.route("**/draw/view.js", lambda one: waiting.append(one))  # noqa: PLW0108  (it sets attributes of the function)
+        tab.goto(served.address)
+        tab.wait_for_selector("#views a", timeout=WAIT)
+        tab.goto(f"http://{served.host}/#train?")
+        tab.wait_for_selector("#train-main input", timeout=WAIT)
+        with tab.expect_response("**/draw/view.js"):
+            waiting[0].continue_()
+        tab.wait_for_timeout(1000)
+        assert tab.is_visible("#train-main input")
+        assert tab.get_attribute("#views [aria-current=page]", "data-view") == "train"
+        tab.context.close()
+
+
 def test_start_pause_step_resume_and_scrub(folder: Path, browser: Any) -> None:  # noqa: F811
     with studio(str(folder)) as served:
         page = TrainPage(browser, served)

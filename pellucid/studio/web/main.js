@@ -20,6 +20,7 @@ let views = []; // {name, title}
 let first = ""; // name of the view for an address without one
 const started = new Map(); // name of a view: {root, hash, actions}
 let shown = null;
+let turn = 0; // of the newest call of `show`
 
 /** Load a view's style and its module. */
 async function load(name) {
@@ -33,8 +34,7 @@ const modules = new Map(); // promises, by name
 const moduleOf = (name) => modules.get(name) ?? modules.set(name, load(name)).get(name);
 
 /** Start a view with a state of its own, in place of one that has been started. */
-async function begin({ name, title }, state) {
-  const { start } = await moduleOf(name);
+function begin({ name, title }, start, state) {
   started.get(name)?.root.remove();
   const root = Object.assign(document.createElement("section"), { className: "view", hidden: true });
   root.setAttribute("aria-label", title);
@@ -59,9 +59,12 @@ async function show() {
   if (!views.length) return; // the connection's first answer shows it
   const [name, state = ""] = location.hash.slice(1).split("?");
   const named = views.find((one) => one.name === name) ?? views.find((one) => one.name === first) ?? views[0];
+  const mine = ++turn;
+  const { start } = await moduleOf(named.name);
+  if (mine !== turn) return; // the address has changed while the module was loaded
   let view = started.get(named.name);
   const isNew = !view || (state && location.hash !== view.hash);
-  if (isNew) view = await begin(named, new URLSearchParams(state));
+  if (isNew) view = begin(named, start, new URLSearchParams(state));
   for (const one of started.values()) one.root.hidden = one !== view;
   shown = view;
   for (const link of $$("#views a")) link.ariaCurrent = link.dataset.view === named.name ? "page" : null;

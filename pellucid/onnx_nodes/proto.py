@@ -104,9 +104,13 @@ def _constant(onnx: Any, node: Any) -> Tensor:
 
 def run_file(data: bytes, xs: Mapping[str, Tensor]) -> list[Tensor]:
     """Return onnxruntime's outputs for inputs by name."""
+    return [torch.from_numpy(y) for y in session(data).run(None, {name: x.numpy() for name, x in xs.items()})]
+
+
+def session(data: bytes) -> Any:
+    """Return onnxruntime's session of a file's bytes, on the CPU with as many threads as PyTorch."""
     runtime = optional("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4  # errors are raised
-    session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    return [torch.from_numpy(y) for y in session.run(None, {name: x.numpy() for name, x in xs.items()})]
+    return runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])

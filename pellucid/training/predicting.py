@@ -1,6 +1,6 @@
 """Predictions of a model: from arrays, sources and batches."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,11 @@ from pellucid.calibration.familiarity import Familiarity
 from pellucid.data import Source
 from pellucid.data.augment.standardise import scaled
 from pellucid.errors import PellucidError
-from pellucid.fuse.inference import inference
 from pellucid.layers.base import Mode
 from pellucid.objective import Supervised
 from pellucid.training.device import on_device
 from pellucid.training.diagnose import diagnose_output
+from pellucid.training.engines import EnginePredictor
 from pellucid.training.evaluate import outputs
 from pellucid.training.examples import as_inputs
 from pellucid.training.reading import read_images
@@ -75,20 +75,18 @@ class Predicting(Viewed):
         self._fit_shape(inputs, "x")
         return None if familiarity is None else familiarity.distance(self.net, self.params, inputs, self.stats)
 
-    def predictor(self) -> Callable[[Tensor], Tensor]:
+    def predictor(self, engine: str = "pellucid") -> EnginePredictor:
         """Return a function with the same results as `predict`, faster for many calls with few inputs (N, ...).
 
         The network is fused and its weights are converted once, so the weights must not change between the calls.
+        engine: "pellucid", "onnxruntime", which needs pellucid[export] and whose outputs are compared with the
+        network's when it is made, or "auto", the faster one for the shape of the inputs, measured at their first batch;
+        the function's attribute `engine` says which. Results of the two differ by rounding errors.
+        Raises PellucidError for a model without weights, and for one that onnxruntime cannot compute if that is asked.
         """
         self._need_weights()
-        run = inference(self.net, self.params)
+        return EnginePredictor(self, engine)
 
-        def predict(x: Tensor) -> Tensor:
-            self._fit_shape(x, "x")
-            with torch.inference_mode():
-                batch = self.scaled(x)
-                with naming_layers(self.net, self.params, batch):
-                    y = run(batch)
-                return self.interpret(batch, y).cpu().clone()
-
-        return predict
+    def check_shape(self, x: Tensor) -> None:
+        """Raise PellucidError for inputs (N, ...) of another shape or range than the network takes."""
+        self._fit_shape(x, "x")

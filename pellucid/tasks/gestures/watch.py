@@ -112,7 +112,7 @@ def watch(model: Model, frames: Iterable[VideoFrame], smoothing: AnswerSmoothing
     Frames are preprocessed like picture files. Raises PellucidError for a model that is not a classifier, and the
     errors of the frames.
     """
-    classes, predict = class_names(model), model.predictor()
+    classes, predict = class_names(model), model.predictor(engine="auto")
     state: Smoothed | None = None
     for frame in frames:
         x = read_picture(model, as_file(frame.picture), f"frame {frame.number}")

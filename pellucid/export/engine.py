@@ -1,0 +1,35 @@
+"""Networks computed by onnxruntime, from an ONNX file in memory."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.export.onnx_file import onnx_bytes
+from pellucid.layers.base import Layer, Params
+from pellucid.onnx_nodes.proto import session
+
+
+def onnxruntime_engine(net: Layer, params: Params, shape: tuple[int, ...]) -> Callable[[Tensor], Any]:
+    """Return a function from standardised inputs (N, ...) to the network's outputs, a tensor or a tuple of them.
+
+    shape: of the inputs without the batch axis; inputs of another shape, which a fully convolutional network takes,
+    have a file of their own. It uses as many threads as PyTorch does when a file is made. Raises PellucidError where
+    `to_onnx` does, and without onnxruntime, and ParityError if outputs for random inputs differ from the network's.
+    """
+    sessions: dict[tuple[int, ...], Any] = {}
+
+    def session_for(one: tuple[int, ...]) -> Any:
+        if one not in sessions:
+            data, _ = onnx_bytes(net, params, one)
+            sessions[one] = session(data)
+        return sessions[one]
+
+    def run(x: Tensor) -> Any:
+        running = session_for(tuple(x.shape[1:]))
+        outputs = tuple(map(torch.from_numpy, running.run(None, {"input": x.contiguous().numpy()})))
+        return outputs if len(outputs) > 1 else outputs[0]
+
+    session_for(shape)
+    return run

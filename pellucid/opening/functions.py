@@ -18,15 +18,15 @@ def simple(make: Callable[[], Layer]) -> Callable[[Context], CallLayer]:
 def addcmul(c: Context) -> CallLayer:
     """Return a sum with a product."""
     product = CallLayer(operators.Times(), (c.source("tensor1"), c.source("tensor2")))
-    return CallLayer(operators.Plus(), (c.source("self"), _scaled(product, float(c["value"]))))
+    return CallLayer(operators.Plus(), (c.source("self"), _scaled(product, c.number("value"))))
 
 
 def addmm(c: Context) -> CallLayer:
     """Return a sum with a product of matrices."""
     one, other = ("batch1", "batch2") if c.call.op == "baddbmm" else ("mat1", "mat2")
     product = CallLayer(operators.MatMul(), (c.source(one), c.source(other)))
-    shift = _scaled(c.source("self"), float(c["beta"]))
-    return CallLayer(operators.Plus(), (shift, _scaled(product, float(c["alpha"]))))
+    shift = _scaled(c.source("self"), c.number("beta"))
+    return CallLayer(operators.Plus(), (shift, _scaled(product, c.number("alpha"))))
 
 
 def _scaled(source: str | CallLayer, factor: float) -> str | CallLayer:
@@ -61,7 +61,7 @@ def rms_norm(c: Context) -> CallLayer:
     count = len(c.shape("input"))
     axes = tuple(range(count - len(c["normalized_shape"]), count))
     square = CallLayer(operators.Mean(axes, keep=True), (CallLayer(operators.Power(2.0), (c.first,)),))
-    factor = CallLayer(operators.Power(-0.5), (CallLayer(operators.AffineMap(1.0, float(c["eps"])), (square,)),))
+    factor = CallLayer(operators.Power(-0.5), (CallLayer(operators.AffineMap(1.0, c.number("eps")), (square,)),))
     y = CallLayer(operators.Times(), (c.first, factor))
     return y if c["weight"] is None else CallLayer(operators.Times(), (y, c.source("weight")))
 
@@ -70,7 +70,7 @@ def masked_fill(c: Context) -> CallLayer:
     """Return MaskedFill."""
     if isinstance(c["value"], Ref):
         raise Unsupported("the value is a tensor")
-    return CallLayer(operators.MaskedFill(float(c["value"])), (c.source("self"), c.source("mask")))
+    return CallLayer(operators.MaskedFill(c.number("value")), (c.source("self"), c.source("mask")))
 
 
 def where(c: Context) -> CallLayer:
@@ -170,7 +170,7 @@ TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
     "erf": simple(operators.ErrorFunction),
     "prelu": simple(operators.ParametricReLU),
     "reciprocal": simple(lambda: operators.Power(-1.0)),
-    "softplus": lambda c: CallLayer(operators.SoftPlus(float(c["beta"]), float(c["threshold"])), (c.first,)),
+    "softplus": lambda c: CallLayer(operators.SoftPlus(c.number("beta"), c.number("threshold")), (c.first,)),
     "flip": lambda c: CallLayer(operators.Reverse(c.axes("dims")), (c.first,)),
     "addcmul": addcmul,
     "addmm": addmm,

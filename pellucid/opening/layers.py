@@ -78,15 +78,15 @@ def batch_norm(c: Context) -> CallLayer:
     names = {name: name for name in ("weight", "bias", "running_mean", "running_var")}
     owned = c.owned(**names)
     if c["training"] and c["running_mean"] is None:
-        return CallLayer(operators.NormalizeChannels(float(c["eps"])), _affine(c))
+        return CallLayer(operators.NormalizeChannels(c.number("eps")), _affine(c))
     if c["training"] or owned is None or len(owned) < 4 or len(c.shape("input")) not in (2, 4):
         raise Unsupported("it has no weight, bias or running statistics of its own")
-    return CallLayer(layers.BatchNorm(float(c["momentum"]), float(c["eps"])), (c.source("input"),), owned)
+    return CallLayer(layers.BatchNorm(c.number("momentum"), c.number("eps")), (c.source("input"),), owned)
 
 
 def layer_norm(c: Context) -> CallLayer:
     """Return LayerNorm for a weight and a bias of the calling module, else NormalizeLast."""
-    owned, shape, epsilon = c.owned(weight="weight", bias="bias"), c.fixed("normalized_shape"), float(c["eps"])
+    owned, shape, epsilon = c.owned(weight="weight", bias="bias"), c.fixed("normalized_shape"), c.number("eps")
     if owned is None or len(owned) < 2:
         return CallLayer(operators.NormalizeLast(shape, epsilon), _affine(c))
     return CallLayer(layers.LayerNorm(shape, epsilon), (c.source("input"),), owned)
@@ -96,15 +96,15 @@ def group_norm(c: Context) -> CallLayer:
     """Return GroupNorm for a weight and a bias of the calling module, else NormalizeGroups."""
     owned = c.owned(weight="weight", bias="bias")
     if owned is None or len(owned) < 2 or len(c.shape("input")) not in (2, 4):
-        return CallLayer(operators.NormalizeGroups(c["num_groups"], float(c["eps"])), _affine(c))
-    return CallLayer(layers.GroupNorm(c["num_groups"], float(c["eps"])), (c.source("input"),), owned)
+        return CallLayer(operators.NormalizeGroups(c["num_groups"], c.number("eps")), _affine(c))
+    return CallLayer(layers.GroupNorm(c["num_groups"], c.number("eps")), (c.source("input"),), owned)
 
 
 def instance_norm(c: Context) -> CallLayer:
     """Return NormalizeGroups with a group for each channel."""
     if c["running_mean"] is not None and not c["use_input_stats"]:
         raise Unsupported("it uses running statistics")
-    return CallLayer(operators.NormalizeGroups(c.shape("input")[1], float(c["eps"])), _affine(c))
+    return CallLayer(operators.NormalizeGroups(c.shape("input")[1], c.number("eps")), _affine(c))
 
 
 def _affine(c: Context) -> tuple[str, ...]:
@@ -117,13 +117,13 @@ def _affine(c: Context) -> tuple[str, ...]:
 def dropout(c: Context) -> CallLayer | str:
     """Return Dropout; with p=0 the input."""
     c.only(train=False)
-    return CallLayer(layers.Dropout(float(c["p"])), (c.first,)) if c["p"] else c.first
+    return CallLayer(layers.Dropout(c.number("p")), (c.first,)) if c["p"] else c.first
 
 
 def feature_dropout(c: Context) -> CallLayer | str:
     """Return Dropout of whole channels; with p=0 the input."""
     c.only(train=False)
-    return CallLayer(layers.Dropout(float(c["p"]), channels=True), (c.first,)) if c["p"] else c.first
+    return CallLayer(layers.Dropout(c.number("p"), channels=True), (c.first,)) if c["p"] else c.first
 
 
 def softmax(c: Context) -> CallLayer:
@@ -196,7 +196,7 @@ def hardtanh(c: Context) -> CallLayer:
 def elu(c: Context) -> CallLayer:
     """Return ELU."""
     c.only(scale=1, input_scale=1)
-    return CallLayer(layers.ELU(float(c["alpha"])), (c.source("self"),))
+    return CallLayer(layers.ELU(c.number("alpha")), (c.source("self"),))
 
 
 TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
@@ -222,7 +222,7 @@ TRANSLATIONS: dict[str, Callable[[Context], Any]] = {
     "relu": activation(lambda c: layers.ReLU()),
     "relu6": activation(lambda c: layers.ReLU6()),
     "hardtanh": hardtanh,
-    "leaky_relu": activation(lambda c: layers.LeakyReLU(float(c["negative_slope"]))),
+    "leaky_relu": activation(lambda c: layers.LeakyReLU(c.number("negative_slope"))),
     "elu": elu,
     "gelu": activation(lambda c: layers.GELU(c["approximate"])),
     "silu": activation(lambda c: layers.SiLU()),

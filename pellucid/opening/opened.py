@@ -149,7 +149,7 @@ def _open_file(path: Path, example: Tensor | tuple[Tensor, ...] | None, options:
 def _note_training(network: nn.Module) -> None:
     """Print a note if modules other than batch normalization and dropout read their mode."""
     found = [
-        f"{path} ({type(part).__name__})"
+        f"{path or 'the network itself'} ({type(part).__name__})"
         for path, part in network.named_modules()
         if (
             (not type(part).__module__.startswith("torch.nn.") and "training" in _names(type(part).forward))

@@ -168,7 +168,7 @@ def index(c: Context) -> CallLayer:
 def add(c: Context) -> CallLayer:
     """Return Add for equal shapes, Plus for others, AffineMap for a number."""
     if not isinstance(c["other"], Ref):
-        return CallLayer(operators.AffineMap(1.0, float(c["other"]) * float(c["alpha"])), (c.source("self"),))
+        return CallLayer(operators.AffineMap(1.0, c.number("other") * c.number("alpha")), (c.source("self"),))
     c.only(alpha=1)
     names = c.source("self"), c.source("other")
     equal = c.shape("self") == c.shape("other") and c.shape("self")[:1] == (Multiple(1),)
@@ -178,7 +178,7 @@ def add(c: Context) -> CallLayer:
 def sub(c: Context) -> CallLayer:
     """Return Minus, or AffineMap for a number."""
     if not isinstance(c["other"], Ref):
-        return CallLayer(operators.AffineMap(1.0, -float(c["other"]) * float(c["alpha"])), (c.source("self"),))
+        return CallLayer(operators.AffineMap(1.0, -c.number("other") * c.number("alpha")), (c.source("self"),))
     c.only(alpha=1)
     return CallLayer(operators.Minus(), (c.source("self"), c.source("other")))
 
@@ -188,13 +188,13 @@ def rsub(c: Context) -> CallLayer:
     c.only(alpha=1)
     if isinstance(c["other"], Ref):
         return CallLayer(operators.Minus(), (c.source("other"), c.source("self")))
-    return CallLayer(operators.AffineMap(-1.0, float(c["other"])), (c.source("self"),))
+    return CallLayer(operators.AffineMap(-1.0, c.number("other")), (c.source("self"),))
 
 
 def mul(c: Context) -> CallLayer:
     """Return Multiply for two values of each example, Times for other shapes, AffineMap for a number."""
     if not isinstance(c["other"], Ref):
-        return CallLayer(operators.AffineMap(float(c["other"])), (c.source("self"),))
+        return CallLayer(operators.AffineMap(c.number("other")), (c.source("self"),))
     names, (one, other) = (c.source("self"), c.source("other")), (c.shape("self"), c.shape("other"))
     gate = len(one) == len(other) and one[:1] == other[:1] == (Multiple(1),)
     return CallLayer(layers.Multiply() if gate else operators.Times(), names)
@@ -205,7 +205,7 @@ def div(c: Context) -> CallLayer:
     if c.call.arguments.get("rounding_mode") is not None:
         raise Unsupported(f"rounding_mode={c['rounding_mode']!r}")
     if not isinstance(c["other"], Ref):
-        return CallLayer(operators.AffineMap(1 / float(c["other"])), (c.source("self"),))
+        return CallLayer(operators.AffineMap(1 / c.number("other")), (c.source("self"),))
     return CallLayer(operators.Over(), (c.source("self"), c.source("other")))
 
 
@@ -213,7 +213,7 @@ def power(c: Context) -> CallLayer:
     """Return Power."""
     if isinstance(c["exponent"], Ref):
         raise Unsupported("the exponent is a tensor")
-    return CallLayer(operators.Power(float(c["exponent"])), (c.source("self"),))
+    return CallLayer(operators.Power(c.number("exponent")), (c.source("self"),))
 
 
 def reduce(make: Callable[[tuple[int, ...], bool], Any]) -> Callable[[Context], CallLayer]:

@@ -92,6 +92,13 @@ class Context:
             raise Unsupported(f"{name} depends on the number of examples")
         return value
 
+    def number(self, name: str) -> float:
+        """Return an argument as a float; Unsupported for None and if it depends on the number of examples."""
+        value = self.fixed(name)
+        if value is None:
+            raise Unsupported(f"{name}=None")
+        return float(value)
+
     def only(self, **expected: Any) -> None:
         """Raise Unsupported unless the arguments have these values."""
         for name, value in expected.items():

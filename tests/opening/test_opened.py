@@ -223,6 +223,21 @@ class Branching(nn.Module):
         return x * 2 if x.sum() > 0 else x
 
 
+class Weighed(nn.Module):
+    def __init__(self, operator: str) -> None:
+        super().__init__()
+        self.operator = operator
+
+    def forward(self, x: Tensor) -> Tensor:
+        return getattr(x.flatten(1), self.operator)(len(x))
+
+
+@pytest.mark.parametrize("operator", ["mul", "add", "sub", "div", "pow"])
+def test_a_number_that_is_the_number_of_examples_is_refused(operator: str) -> None:
+    with pytest.raises(PellucidError, match=f"{operator} .* depends on the number of examples"):
+        pellucid.open(Weighed(operator), images(2))
+
+
 def test_control_flow_on_values_is_refused_in_one_line() -> None:
     with pytest.raises(PellucidError, match=r"open: torch\.export cannot trace Branching: ") as caught:
         pellucid.open(Branching(), images(2))
@@ -275,6 +290,8 @@ def test_modules_that_differ_in_training_are_noted(capsys: pytest.CaptureFixture
 
     pellucid.open(nn.Sequential(Depth(), nn.Flatten()), images(2))
     assert "0 (Depth) may compute something else in training" in capsys.readouterr().err
+    pellucid.open(Depth(), images(2))
+    assert "the network itself (Depth) may compute something else in training" in capsys.readouterr().err
     pellucid.open(made(ResNet), images(2))
     assert capsys.readouterr().err == ""
 

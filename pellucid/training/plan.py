@@ -22,6 +22,7 @@ from pellucid.training.measures import check_mergeable
 from pellucid.training.progress import ProgressLine
 from pellucid.training.reading import Augmentation
 from pellucid.training.reducer import BUCKET_MB
+from pellucid.training.shard_loaders import shards_of
 from pellucid.training.user_defined import check_hooks, check_saves
 
 BATCH_NORMS = "shard", "local", "sync"
@@ -134,6 +135,7 @@ class FitArguments:
         shards = group.count
         if self.exact:
             shards = self.shards or group.from_first(lambda: begun_shards(run)) or self.accumulate * group.count
+            shards_of(group, shards)  # one shard, too, whose training does not divide its batches
         division = {"shards": shards} if self.exact else {"batch norm": self.batch_norm}
         hashes = settings(model, preprocess, data, held_out, epochs, batch_size, self.augment, division)
         folder, callbacks = (run, callbacks) if group.is_first else (None, [])

@@ -195,7 +195,7 @@ def test_the_critic_of_a_wgan_is_updated_as_often_in_shards_of_other_sizes():
     assert all(math.isfinite(result[name]) for name in result if name.startswith("train"))
 
 
-def test_what_cannot_be_divided_is_refused():
+def test_what_cannot_be_divided_is_refused(monkeypatch):
     def fit(**options):
         small_mlp().fit(digits(0, 20), **{"epochs": 1, "batch_size": 10, **options})
 
@@ -214,6 +214,9 @@ def test_what_cannot_be_divided_is_refused():
         small_mlp().fit(lambda: iter(batches), epochs=1, steps_per_epoch=2, accumulate=2, verbose=False)
     with pytest.raises(PellucidError, match="3 processes share 2 shards; start at most as many"):
         shards_of(Processes(0, 3), 2)
+    monkeypatch.setattr("pellucid.training.plan.processes", lambda: Processes(0, 2))
+    with pytest.raises(PellucidError, match="2 processes share 1 shard; start at most as many"):
+        fit(shards=1)
 
 
 def until(value, started):

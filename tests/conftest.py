@@ -3,6 +3,7 @@
 import gc
 import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from pellucid.errors import PellucidError
 from tests.reports import without_report
 
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background, and so in the processes that tests interrupt
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # `HYPOTHESIS_PROFILE=thorough` looks where no run has looked before; the default repeats the same examples.
 settings.register_profile("default", deadline=None, derandomize=True)

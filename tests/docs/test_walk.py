@@ -24,7 +24,7 @@ def tool() -> Any:
 
 
 WALK = tool()
-PARTS = 5  # so that several processes share the pages
+FIRST, *HOW_TO = WALK.PAGES[:3], *(WALK.PAGES[3 + part :: 4] for part in range(4))  # parts for several processes
 
 
 @pytest.fixture(scope="session")
@@ -33,9 +33,14 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return WALK.environment(tmp_path_factory.mktemp("wheel"))
 
 
-@pytest.mark.parametrize("part", range(PARTS))
-def test_pages_run_as_they_stand(part: int, python: Path, tmp_path: Path) -> None:
-    assert WALK.walk(WALK.PAGES[part::PARTS], python, tmp_path) == []
+def test_the_first_pages_run_as_they_stand(python: Path, tmp_path: Path) -> None:
+    assert WALK.walk(FIRST, python, tmp_path) == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("pages", HOW_TO, ids=range(4))
+def test_the_how_tos_run_as_they_stand(pages: tuple[str, ...], python: Path, tmp_path: Path) -> None:
+    assert WALK.walk(pages, python, tmp_path) == []
 
 
 def test_few_commands_need_data_that_cannot_ship() -> None:

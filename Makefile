@@ -39,7 +39,7 @@ docs: $(VENV)/.docs
 NEED_TIMM := tests/opening/test_timm_names.py tests/opening/test_folders.py tests/opening/test_stranger.py
 
 real: $(VENV)/.dev $(VENV)/.open $(VENV)/.lab
-	JUPYTER_LAB=$(VENV)/lab/bin/jupyter-lab $(BIN)/python -m pytest -m "(real or slow) and not long" -rs \
+	JUPYTER_LAB=$(VENV)/lab/bin/jupyter-lab $(BIN)/python -m pytest -m "(real or slow) and not long and not lessons" -rs \
 		--numprocesses auto --dist worksteal
 	$(VENV)/open/bin/python -m pytest -m "not long" -rs $(NEED_TIMM) tests/cli/test_open.py
 

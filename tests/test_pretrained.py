@@ -227,6 +227,7 @@ def test_the_boxes_of_detectors_are_as_good_as_their_cards_say(name: str) -> Non
     assert measured.figures["ap"] == pytest.approx(float(match[2]) / 100, abs=3e-3)
 
 
+@pytest.mark.long
 @pytest.mark.real
 @pytest.mark.parametrize("name", COLORIZERS)
 def test_the_colours_of_colorizers_are_as_good_as_their_cards_say(name: str) -> None:

@@ -16,7 +16,7 @@ from tests.cli.test_train_own import drawn, labelme
 from tests.recipe.pictures import folder
 from tests.serve.test_serve import Served
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def test_forty_pictures_with_boxes_become_a_detector_for_a_video(say: Say, tmp_path: Path) -> None:

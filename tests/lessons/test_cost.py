@@ -26,6 +26,7 @@ def test_cross_entropy_learns_faster_than_quadratic_loss_from_saturation():
     assert abs(usual["quadratic: test accuracy"] - usual["cross-entropy: test accuracy"]) < 0.03
 
 
+@pytest.mark.lessons
 @pytest.mark.real
 def test_both_costs_reach_the_accuracies_of_the_book(on_mnist: Callable[[str], Lesson]):
     results = on_mnist("cost").results

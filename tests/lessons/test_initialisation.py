@@ -31,6 +31,7 @@ def test_the_digits_are_learned_faster_from_small_weights():
     assert min(normal[-1], scaled[-1]) > 0.85
 
 
+@pytest.mark.lessons
 @pytest.mark.real
 def test_the_first_epochs_are_those_of_the_book(on_mnist: Callable[[str], Lesson]):
     numbers = on_mnist("initialisation").results["first_epochs"].numbers

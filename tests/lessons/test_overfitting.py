@@ -26,6 +26,7 @@ def test_the_curves_have_the_shape_of_overfitting():
     assert stopped["stopped after epoch"] == stopped["best epoch"] + 10 < 200
 
 
+@pytest.mark.lessons
 @pytest.mark.real
 def test_on_mnist_the_curves_are_those_of_the_book(on_mnist: Callable[[str], Lesson]):
     results = on_mnist("overfitting").results

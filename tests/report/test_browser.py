@@ -109,6 +109,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return result
 
 
+@pytest.mark.long
 def test_every_page_fits_every_screen(browser: Any, pages: dict[str, Path]) -> None:
     """One test, since the pages take a minute to make."""
     faults: dict[str, list[str]] = {}

@@ -250,7 +250,7 @@ def test_user_data_are_read_from_the_given_folder(tmp_path: Path) -> None:
     tab = Tab(Library(talk.LIBRARY.names, talk.LIBRARY.load, Runs(runs, [own])))
     answer = tab.ask("train.confusion", run=run, epoch=1)
     assert (answer["classes"], sum(map(sum, answer["counts"])) > 0) == (["dark", "light"], True)
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while (findings := tab.ask("train.findings", run=run))["kind"] != "error" and findings["working"]:
         assert time.monotonic() < end
         time.sleep(0.2)

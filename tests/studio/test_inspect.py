@@ -85,6 +85,21 @@ def test_filters_and_maps_are_those_of_the_network(tab: Tab) -> None:
     assert maps["silent"] == [k for k in range(len(expected)) if float(expected[k].max()) <= 0]
 
 
+def test_weights_of_a_dense_layer_are_laid_out_like_the_maps_that_it_reads(tab: Tab) -> None:
+    for model, path, shape in [
+        ("mnist-lenet", "head.dense1", (16, 5, 5)),
+        ("mnist-mlp-100", "features.dense1", (1, 28, 28)),
+        ("mnist-mlp-100", "head.scores", (1, 1, 100)),
+    ]:
+        tab.ask("inspect.open", model=model)
+        weight = flatten(Model.load(model).params)[f"{path}.weight"]
+        last = shape[0] - 1
+        answer = tab.ask("inspect.tiles", path=path, channel=last)
+        assert answer["channels"] == shape[0]
+        expected = weight.reshape(len(weight), *shape)[:, last]
+        assert torch.equal(answer["tensors"]["tiles"], expected[: len(answer["tensors"]["tiles"])])
+
+
 def test_histograms_equal_numpys(tab: Tab) -> None:
     tab.ask("inspect.open", model="mnist-lenet")
     answer = tab.ask("inspect.histograms", path="features.conv2")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pellucid.combine.base import prefix_of
 from pellucid.errors import PellucidError
-from pellucid.layers import ConvTranspose2d
+from pellucid.layers import ConvTranspose2d, Flatten
 from pellucid.layers.base import Layer, Mode, Trait
 from pellucid.losses import Quadratic
 from pellucid.nested import flatten
@@ -190,13 +190,20 @@ class InspectSession:
             weight = weight.detach()
             norms = weight.flatten(1).norm(dim=1)
             silent = (norms <= SILENT * norms.median()).nonzero().flatten()
-            weight = weight if weight.dim() == 4 else weight[:, None, None]
+            weight = weight if weight.dim() == 4 else self._as_pictures(row, weight)
             channels = weight.shape[1]
             check(0 <= request.channel < channels, "channel", f"from 0 to {channels - 1}", request.channel)
             planes = weight[:, request.channel]
         count = max(1, min(len(planes), MAX_TILES, MAX_VALUES // planes[0].numel()))
         fields = {"path": request.path, "show": request.show, "count": len(planes), "channels": channels}
         return Reply({**fields, "silent": silent.tolist()}, {"tiles": planes[:count]})
+
+    def _as_pictures(self, row: LedgerRow, weight: Tensor) -> Tensor:
+        """Return a weight (units, D) as (units, C, H, W), like the maps that were flattened for it, else C = H = 1."""
+        rows = [*self.rows.values()]
+        shapes = [rows[k].x.shape[1:] for k in row.sources if isinstance(rows[k].layer, Flatten)]
+        shape = shapes[0] if shapes and len(shapes[0]) == 3 and min(shapes[0][1:]) > 1 else (1, 1, -1)
+        return weight.reshape(len(weight), *shape)
 
     def histograms(self, request: ReadHistograms) -> Reply:
         """Return the counts of each parameter's values in equal bins from its minimum to its maximum."""

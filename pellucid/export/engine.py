@@ -28,8 +28,8 @@ def onnxruntime_engine(net: Layer, params: Params, shape: tuple[int, ...]) -> Ca
 
     def run(x: Tensor) -> Any:
         running = session_for(tuple(x.shape[1:]))
-        outputs = tuple(map(torch.from_numpy, running.run(None, {"input": x.contiguous().numpy()})))
-        return outputs if len(outputs) > 1 else outputs[0]
+        outputs = [torch.from_numpy(y) for y in running.run(None, {"input": x.contiguous().numpy()})]
+        return tuple(outputs) if len(outputs) > 1 else outputs[0]
 
     session_for(shape)
     return run

@@ -1,6 +1,7 @@
 """Predictions by the engine that is asked for: this library, onnxruntime, or the faster of the two."""
 
 import time
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -12,6 +13,7 @@ from pellucid.errors import PellucidError
 from pellucid.fuse.inference import inference
 from pellucid.fuse.inference.runs import RunFunction
 from pellucid.settings.checks import check
+from pellucid.text import note
 from pellucid.user_defined import naming_layers
 
 ENGINES = ("pellucid", "onnxruntime", "auto")
@@ -22,27 +24,29 @@ _ONNXRUNTIME = "pellucid.export.engine"  # imported by name when it is needed, s
 class EnginePredictor:
     """Predicts as a model does, with a network that was converted once; see `Model.predictor`.
 
-    engine: the name of the engine that computed the last predictions; "" before them.
+    engine: the name of the engine that computed the last predictions; "" before them. check_inputs: raises
+    PellucidError for inputs (N, ...) that the model does not take.
     """
 
-    def __init__(self, model: Any, engine: str) -> None:
+    def __init__(self, model: Any, engine: str, check_inputs: Callable[[Tensor], object]) -> None:
         check(engine in ENGINES, "engine", f"one of {', '.join(ENGINES)}", engine)
-        self._model, self.engine = model, ""
+        self._model, self._check_inputs, self.engine = model, check_inputs, ""
         self._runs: dict[str, RunFunction] = {}
         if engine != "onnxruntime":
             self._runs["pellucid"] = inference(model.net, model.params)
-        if engine == "onnxruntime" or (engine == "auto" and _installed()):
+        if engine == "onnxruntime":
+            self._runs["onnxruntime"] = _onnxruntime(model)
+        elif engine == "auto" and _is_computable(model):
             try:
                 self._runs["onnxruntime"] = _onnxruntime(model)
-            except PellucidError:
-                if engine == "onnxruntime":
-                    raise  # for "auto", a network that ONNX cannot express has one engine
+            except PellucidError as error:  # ONNX cannot express the network, or computes something else
+                note(f"predictor: without onnxruntime, since {error}")
         self._fastest: dict[tuple[int, ...], str] = {}  # by the shape of the inputs
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the predictions for inputs (N, ...)."""
         model = self._model
-        model.check_shape(x)
+        self._check_inputs(x)
         with torch.inference_mode():
             batch = model.scaled(x)
             with naming_layers(model.net, model.params, batch):
@@ -70,8 +74,10 @@ class EnginePredictor:
         return times
 
 
-def _installed() -> bool:
-    return all(find_spec(name) for name in ("onnx", "onnxruntime"))
+def _is_computable(model: Any) -> bool:
+    """Return whether onnxruntime is installed and computes in the model's dtype and on its device."""
+    is_installed = all(find_spec(name) for name in ("onnx", "onnxruntime"))
+    return is_installed and model.dtype == torch.float32 and model.device.type == "cpu"
 
 
 def _onnxruntime(model: Any) -> RunFunction:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,4 @@ class Predicting(Viewed):
         Raises PellucidError for a model without weights, and for one that onnxruntime cannot compute if that is asked.
         """
         self._need_weights()
-        return EnginePredictor(self, engine)
-
-    def check_shape(self, x: Tensor) -> None:
-        """Raise PellucidError for inputs (N, ...) of another shape or range than the network takes."""
-        self._fit_shape(x, "x")
+        return EnginePredictor(self, engine, partial(self._fit_shape, what="x"))

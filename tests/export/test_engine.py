@@ -79,7 +79,13 @@ def test_what_onnxruntime_cannot_compute_is_refused_by_name(model: Model) -> Non
     assert exact.predictor("auto")(digits().x[:2].double()).dtype == torch.float64
 
 
-def test_a_session_that_differs_from_the_network_is_refused(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_that_differs_from_the_network_is_refused(
+    model: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("pellucid.export.onnx_file.run_file", lambda data, xs: [torch.zeros(3, 10)])
     with pytest.raises(ParityError, match="would differ from the network"):
         model.predictor("onnxruntime")
+    predict = model.predictor("auto")
+    assert "predictor: without onnxruntime, since the ONNX file would differ" in capsys.readouterr().err
+    predict(digits().x[:2])
+    assert predict.engine == "pellucid"

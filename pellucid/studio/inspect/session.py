@@ -202,8 +202,8 @@ class InspectSession:
         """Return a weight (units, D) as (units, C, H, W), like the maps that were flattened for it, else C = H = 1."""
         rows = [*self.rows.values()]
         shapes = [rows[k].x.shape[1:] for k in row.sources if isinstance(rows[k].layer, Flatten)]
-        shape = shapes[0] if shapes and len(shapes[0]) == 3 and min(shapes[0][1:]) > 1 else (1, 1, -1)
-        return weight.reshape(len(weight), *shape)
+        fitting = (one for one in shapes if len(one) == 3 and min(one[1:]) > 1 and one.numel() == weight[0].numel())
+        return weight.reshape(len(weight), *next(fitting, (1, 1, -1)))
 
     def histograms(self, request: ReadHistograms) -> Reply:
         """Return the counts of each parameter's values in equal bins from its minimum to its maximum."""

@@ -32,6 +32,7 @@ class EnginePredictor:
         check(engine in ENGINES, "engine", f"one of {', '.join(ENGINES)}", engine)
         self._model, self._check_inputs, self.engine = model, check_inputs, ""
         self._runs: dict[str, RunFunction] = {}
+        self._notes: list[str] = []  # said after the first predictions, since an error of theirs says more
         if engine != "onnxruntime":
             self._runs["pellucid"] = inference(model.net, model.params)
         if engine == "onnxruntime":
@@ -40,7 +41,7 @@ class EnginePredictor:
             try:
                 self._runs["onnxruntime"] = _onnxruntime(model)
             except PellucidError as error:  # ONNX cannot express the network, or computes something else
-                note(f"predictor: without onnxruntime, since {error}")
+                self._notes.append(f"predictor: without onnxruntime, since {error}")
         self._fastest: dict[tuple[int, ...], str] = {}  # by the shape of the inputs
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -52,7 +53,10 @@ class EnginePredictor:
             with naming_layers(model.net, model.params, batch):
                 self.engine = self._choice(batch)
                 y = self._runs[self.engine](batch)
-            return model.interpret(batch, y).cpu().clone()
+            predictions = model.interpret(batch, y).cpu().clone()
+        while self._notes:
+            note(self._notes.pop())
+        return predictions
 
     def _choice(self, batch: Tensor) -> str:
         """Return the name of the engine for this batch: the faster one, measured at the first batch of its shape."""

@@ -18,6 +18,7 @@ def test_no_step_waits_for_the_host():
     assert len(found) > len(CLASSIFIERS) + 15
 
 
+@pytest.mark.slow
 def test_steps_that_wait_are_found():
     code, (reads, draws, copies) = forked(reasons_of_mistakes)
     assert code == 0

@@ -74,6 +74,7 @@ def test_importing_the_package_imports_nothing_heavy():
     assert done.stdout == "set()\n"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_train_can_be_called_whichever_import_came_first(tmp_path: Path):
     import pellucid.training  # a package of a similar name

@@ -132,6 +132,7 @@ def test_a_prediction_of_another_task_has_a_row_of_its_numbers_and_texts():
     assert Predicted(values, "a.png: 3").table() == ({"image": "a.png", "degrees": 3.0},)
 
 
+@pytest.mark.slow
 def test_a_detector_gives_boxes_and_a_row_for_each_object(tmp_path: Path, say: Say):  # noqa: F811
     smear(0)[0].save(tmp_path / "cells.png")
     noise = np.random.default_rng(0).integers(0, 255, (240, 320, 3), dtype=np.uint8)

@@ -120,6 +120,7 @@ def broken(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[bool]:
     return request.param
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", PREDICT, ids=" ".join)
 def test_prediction_names_broken_pictures_and_continues(words: list[str], broken: bool, say: Say) -> None:
     said = say(*words, "--json")

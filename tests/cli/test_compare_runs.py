@@ -62,6 +62,7 @@ def test_classes_have_the_f1_of_scikit_learn(runs: tuple[Path, Path], say: Say) 
     assert list(output)[-1] == "mean"
 
 
+@pytest.mark.slow
 def test_without_json_a_table_and_the_page_are_written(runs: tuple[Path, Path], say: Say, tmp_path: Path) -> None:
     said = say("compare-runs", *map(str, runs))
     assert said.code == 0, said.err

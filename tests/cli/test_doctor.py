@@ -107,6 +107,7 @@ def test_training_checks_are_skipped_for_a_model_without_a_run(say: Say, run_fol
     assert "run folder" in say("doctor", weights, "--try").complaint
 
 
+@pytest.mark.slow
 def test_a_folder_that_python_trained_into_is_a_model_with_a_history(say: Say, tmp_path: Path) -> None:
     from pellucid.data import load
 

@@ -41,6 +41,7 @@ def test_a_finished_run_resumed_gives_the_same_result(say: Say, run_folder: Path
     assert said.err == f"pellucid: {run_folder} is finished: {ended}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_a_run_with_a_progress_bar_is_resumed_without_one(say: Say, run_folder: Path):
     assert say("train", "digits", "train.epochs=2").code == 0

@@ -28,6 +28,7 @@ from pellucid.files import write_atomically
 from pellucid.model import Model
 from tests.cli.conftest import Say
 
+pytestmark = pytest.mark.slow
 COUNT = 5  # pictures, of which number 3 is broken
 
 

@@ -250,6 +250,7 @@ def test_a_layer_whose_name_is_not_printable_is_refused():
 ALLOWED = {"pellucid/command/out.py", "pellucid/text.py", "pellucid/command/progress.py"}
 
 
+@pytest.mark.slow
 def test_output_goes_through_say_and_printable_only():
     result: list[str] = []
     for file in (ROOT / "pellucid").rglob("*.py"):

@@ -72,6 +72,7 @@ def test_unwritable_page_path_is_refused_before_any_work(say: Say, tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["page"]
 
 
+@pytest.mark.slow
 def test_the_target_is_the_class_of_the_folder_or_one_with_a_loss_above_0(
     say: Say, seven: Path, tmp_path: Path
 ) -> None:

@@ -184,6 +184,7 @@ def test_training_on_a_users_masks_of_two_sizes(
         assert mask.size == (SIZE[1], SIZE[0])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_training_on_a_users_key_points(say: Say, tmp_path: Path) -> None:
     tables, _ = trained(say, "keypoints", coco(tmp_path, points=True), "data.size=64")
@@ -191,6 +192,7 @@ def test_training_on_a_users_key_points(say: Say, tmp_path: Path) -> None:
     assert tables["start"]["weights"] == "faces"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_training_on_a_users_class_folders(say: Say, tmp_path: Path) -> None:
     tables, run = trained(say, "classify", folder(tmp_path), "data.size=32", "train.precision=float32")
@@ -198,6 +200,7 @@ def test_training_on_a_users_class_folders(say: Say, tmp_path: Path) -> None:
     assert Model.load(run / "weights" / "best.safetensors").classes == ("blue", "green", "red")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_training_on_a_users_photos(say: Say, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()

@@ -159,6 +159,7 @@ def test_a_redirect_is_followed_to_the_web_only(site, tmp_path):
         assert why in failed(site, tmp_path / "other")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["status", "headers", "body", "chunk"])
 def test_a_download_that_is_too_slow_is_stopped(site, tmp_path, part):
     site.drip = part

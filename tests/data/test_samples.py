@@ -66,6 +66,7 @@ def test_a_folder_with_files_is_refused(tmp_path: Path):
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.slow
 def test_the_folders_are_read(written: tuple[Path, tuple[Sample, ...]]):
     folder, _ = written
     shapes = load_folder(folder / "shapes", size=32)

@@ -65,6 +65,7 @@ def mask_loss(detector, targets):
     return losses
 
 
+@pytest.mark.slow
 def test_losses_and_gradients_are_those_of_automatic_differentiation():
     detector, batch = small_mask(), masked(drawn())
     params = parameters(detector)

@@ -103,6 +103,7 @@ def model(metrics=("ap",)):
     return Model(small_single_stage(), optimizer=AdamW(5e-3), input_shape=(3, None, None), **settings)
 
 
+@pytest.mark.slow
 def test_a_single_stage_detector_learns_to_find_rectangles():
     one = model(metrics=())
     history = one.fit(Rectangles(4), epochs=25, batch_size=2, verbose=False)
@@ -112,6 +113,7 @@ def test_a_single_stage_detector_learns_to_find_rectangles():
         assert (box_iou(truth.boxes, result.boxes[:10]) > 0.5).any(1).all()
 
 
+@pytest.mark.slow
 def test_a_training_is_saved_loaded_and_resumed_exactly(tmp_path):
     data, whole, resumed = Rectangles(6, (32, 40)), model(), model()
     settings = {"epochs": 3, "batch_size": 2, "augment": Augment(flip=True), "verbose": False, "validation": data}

@@ -4,6 +4,8 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/how-to/troubleshooting.md").read_text(encoding="utf-8")
 MESSAGES = re.findall(r"^- `([^`]+)`", PAGE, re.MULTILINE)
@@ -21,6 +23,7 @@ def texts(tree: ast.AST) -> list[str]:
     return result
 
 
+@pytest.mark.slow
 def test_every_message_is_in_the_code():
     """Piece by piece, since some messages are put together from several strings."""
     files = (ROOT / "pellucid").rglob("*.py")

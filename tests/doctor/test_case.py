@@ -137,6 +137,7 @@ def test_the_work_of_a_step_is_that_of_its_layers() -> None:
     assert replace(case(), batch_size=1_000).step_work == STEP * 64 / 16
 
 
+@pytest.mark.slow
 def test_expensive_steps_are_left_out_on_every_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(x: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         time.sleep(0.005)
@@ -156,6 +157,7 @@ def test_expensive_steps_are_left_out_on_every_machine(monkeypatch: pytest.Monke
     assert Attempts(case())(Remedy("nothing", lambda it: it)).steps == 7
 
 
+@pytest.mark.slow
 def test_trials_end_with_their_work(monkeypatch: pytest.MonkeyPatch) -> None:
     tries = Attempts(case(), steps=4)
     tries(Remedy("nothing", lambda it: it))

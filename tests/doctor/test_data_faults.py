@@ -1,5 +1,6 @@
 """Faults of data that a comparison of the parts, or changed pictures, show."""
 
+import pytest
 import torch
 
 from pellucid.combine import Sequential
@@ -84,6 +85,7 @@ def standardised(floor: float) -> Case:
     return case_of(it, (x - mean) / std, y, validation=((other - mean) / std, labels), epochs=4)
 
 
+@pytest.mark.slow
 def test_pixels_that_were_divided_by_almost_nothing() -> None:
     (found,) = tiny_deviation.CHECK.look(standardised(1e-7))
     assert float(found.evidence["validation_examples_with_such_values"]) >= 5

@@ -150,6 +150,7 @@ def test_model_doctor_builds_its_own_case() -> None:
     assert it.doctor(x, y, **options).to_json() == diagnose(case_of(it, x, y, **options)).to_json()
 
 
+@pytest.mark.slow
 def test_a_rate_that_a_schedule_makes_good_is_quiet() -> None:
     options = {"optimizer": SGD(15.0), "epochs": 50}  # 30 times the usual rate, 200 steps
     warm = {**options, "schedule": Warmup(100, Cosine())}

@@ -71,6 +71,7 @@ def test_a_sound_training_has_no_cause_and_needs_no_short_training() -> None:
     assert (found.causes, found.effects) == ((), ())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
 def test_an_input_that_only_training_data_have_makes_the_splits_differ(threads: int) -> None:
     """The last four inputs give away the class of training examples, and are noise in the validation data."""

@@ -124,6 +124,7 @@ def test_a_good_training_has_no_trial_findings() -> None:
     assert found.causes == ()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("known_reference")
 def test_examples_that_came_class_after_class() -> None:
     x, y, held = digits()
@@ -150,6 +151,7 @@ def test_batches_of_one_class_in_any_order() -> None:
     assert found.findings[0].evidence["commonest_answer"] in {"4", "3", "6"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("known_reference")
 def test_an_augmentation_with_little_harm_is_found() -> None:
     """Mirrored digits cost a few percent, which the distance to a small network would not show."""
@@ -180,6 +182,7 @@ def test_without_a_known_training_there_are_symptoms_only() -> None:
     assert "underfitting" in found.names
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("known_reference")
 def test_a_second_cause_is_found_without_the_first() -> None:
     both = {"regularizer": L2(4e4), "clip": 1e-5, "optimizer": SGD(0.5)}

@@ -224,6 +224,7 @@ def test_predictions_are_computed_in_batches_that_fit_into_memory(monkeypatch) -
     assert sizes == 2 * [*18 * [8], 6]
 
 
+@pytest.mark.slow
 def test_the_fitted_network_can_be_verified_and_explained() -> None:
     for fitted, y in (
         (NetworkClassifier(epochs=5, random_state=0).fit(IRIS, NAMES), NAMES),

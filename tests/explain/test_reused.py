@@ -66,6 +66,7 @@ def test_zennit_takes_the_second_uses_input_for_both(name: str) -> None:
     assert difference(theirs(both), expected) > 1e-3  # no error, no warning, another picture
 
 
+@pytest.mark.slow
 @captum
 def test_captum_refuses_a_layer_used_twice() -> None:
     both = small()

@@ -36,6 +36,7 @@ def run_page(path: Path, picture: np.ndarray) -> list[np.ndarray]:
         return [results[name] for name in results.files]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mnist-lenet", "cifar", "camvid"])
 def test_the_lines_of_the_page_return_what_predict_does(name: str, tmp_path: Path) -> None:
     model, path = Model.load(name), tmp_path / "net.onnx"

@@ -91,6 +91,7 @@ def test_latent_vectors_have_their_prior() -> None:
     assert float(normal.var()) == pytest.approx(1, rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_resumed_training_ends_in_the_same_weights(tmp_path) -> None:
     """Both networks, their optimizers and the average."""
     whole = killed.train(tmp_path / "whole")

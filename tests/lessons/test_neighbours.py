@@ -41,6 +41,7 @@ def accuracies(x: Any, y: Any, queries: Any, answers: Any, metric: str, ks: list
     return [float((result == answers).mean()) for result in votes]
 
 
+@pytest.mark.slow
 def test_the_distance_of_the_facts():
     assert numbers("distances") == {
         "l1": 456.0,

@@ -30,6 +30,7 @@ def outputs(weight: float, bias: float, factor) -> list[float]:
 COSTS = {"quadratic": lambda a: a * (1 - a), "cross-entropy": lambda a: 1.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cost", COSTS)
 @pytest.mark.parametrize(("weight", "bias"), [(0.6, 0.9), (2.0, 2.0)])
 def test_the_neuron_learns_as_its_equations_say(cost, weight, bias):

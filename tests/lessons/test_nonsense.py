@@ -12,6 +12,7 @@ from pellucid.lessons import Lesson, Setting, lesson
 from pellucid.lessons.nonsense import halves, overconfident, temperature
 
 
+@pytest.mark.slow
 def test_calibration_is_that_of_numpy_and_scipy():
     setting = Setting(small=True)
     _, fitted, measured = halves(setting)

@@ -15,6 +15,7 @@ def results() -> dict[str, Any]:
     return lesson("pca").results
 
 
+@pytest.mark.slow
 def test_components_are_eigenvectors_of_the_covariance():
     numbers = results()["directions"].numbers
     for name in (

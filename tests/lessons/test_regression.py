@@ -53,6 +53,7 @@ def test_closed_forms_and_batch_descent_agree_and_stochastic_descent_ends_near()
     assert 1e-4 < np.linalg.norm(result["sgd"] - exact) < 0.2
 
 
+@pytest.mark.slow
 def test_polynomials_under_and_overfit_as_scikit_learns():
     values = numbers("polynomials")["root mean squared error"]
     x, y = parabola(0, 100)
@@ -116,5 +117,6 @@ def test_the_training_stops_at_the_minimum_of_the_validation_error():
     }
 
 
+@pytest.mark.slow
 def test_every_step_is_drawn():
     assert all(isinstance(result.figure, Plot) and png(result.figure) for result in taught().values())

@@ -16,6 +16,7 @@ def results() -> dict[str, Any]:
     return lesson("svm").results
 
 
+@pytest.mark.slow
 def test_the_margin_is_the_widest():
     x, y = make_blobs(60, centers=[[-2, -1], [2, 1]], cluster_std=0.8, random_state=0)
     t = 2 * y - 1

@@ -16,6 +16,7 @@ def results() -> dict[str, Any]:
     return lesson("trees").results
 
 
+@pytest.mark.slow
 def test_the_first_split_has_the_lowest_impurity_of_all():
     iris = load_iris()
     x, y = iris.data[:, 2:], iris.target

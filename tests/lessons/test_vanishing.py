@@ -19,6 +19,7 @@ def test_a_chain_multiplies_the_factors():
         assert numbers[f"{name}: gradients of the first and the last bias"] == pytest.approx(values, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_first_layers_are_slow_and_hold_up_the_training():
     results = lesson("vanishing", small=True).results
     check_speeds(results["depths"].numbers)

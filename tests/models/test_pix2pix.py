@@ -26,6 +26,7 @@ SMALL = {
 }
 
 
+@pytest.mark.slow
 def test_networks_have_the_parameters_of_the_papers_code():
     assert learned(unet_generator(), (3, 256, 256)) == 54_413_955
     assert learned(unet_generator(2, levels=7), (1, 128, 128)) == 41_824_898

@@ -45,6 +45,7 @@ def as_maps(tokens: Tensor) -> Tensor:
     return tokens.transpose(1, 2).reshape(len(tokens), -1, 4, 4)
 
 
+@pytest.mark.slow
 def test_gradcam_of_a_class_token_is_that_of_the_patches_before_the_last_attention() -> None:
     network, x, kept = made(ViT).eval(), images(2), list[Tensor]()
     last = network.get_submodule("blocks.1.ln_1")
@@ -128,6 +129,7 @@ def test_gradcam_and_rollout_are_refused_without_a_token_for_each_part() -> None
         opened(Flattened).explain(images(2), "rollout")
 
 
+@pytest.mark.slow
 def test_rollout_is_the_product_of_the_attention_matrices() -> None:
     network, x = made(ViT).eval(), images(2)
     assert isinstance(network, ViT)

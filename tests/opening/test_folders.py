@@ -61,6 +61,7 @@ def vit(transformers: Any, **options: Any) -> Any:
     return transformers.ViTForImageClassification(transformers.ViTConfig(**BASE, id2label=labels, **options))
 
 
+@pytest.mark.slow
 def test_a_classifier_brings_weights_preparation_and_classes(transformers: Any, tmp_path: Path) -> None:
     network, x = written(vit(transformers), tmp_path), images(3)
     model = pellucid.open(tmp_path)
@@ -88,6 +89,7 @@ def test_a_convolutional_network_takes_images_of_any_size(transformers: Any, tmp
     torch.testing.assert_close(model(x), network(standardized(x)).logits.detach(), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_semantic_segmentation_has_a_map_for_each_class(
     transformers: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,6 +134,7 @@ def test_a_folder_without_a_preparation_is_noted(
     assert "has no preprocessor_config.json, so that images of 0 to 1 are not standardized" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_images_of_any_number_of_pixels_are_refused(transformers: Any, tmp_path: Path) -> None:
     config = transformers.ResNetConfig(embedding_size=160, hidden_sizes=[8], depths=[1], layer_type="basic")
     network = transformers.ResNetForImageClassification(config)
@@ -189,6 +192,7 @@ def test_configurations_that_name_code_or_do_not_fit_are_refused(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", ["attn_implementation", "_attn_implementation"])
 def test_code_of_attention_that_a_file_names_is_not_used(transformers: Any, entry: str, tmp_path: Path) -> None:
     network, x = written(vit(transformers), tmp_path, **{entry: "somebody/kernel"}), images(2)

@@ -127,6 +127,7 @@ def test_nodes_have_the_paths_of_the_modules() -> None:
     assert paths[-3:] == ["avgpool", "flatten", "fc"]
 
 
+@pytest.mark.slow
 def test_summary_counts_every_parameter_and_the_multiply_adds_that_pytorch_counts() -> None:
     for kind in NETWORKS:
         network = made(kind)

@@ -23,6 +23,7 @@ def exported(kind: type[nn.Module]) -> tuple[nn.Module, torch.export.ExportedPro
     return network, torch.export.export(network, (images(2),), dynamic_shapes=({0: torch.export.Dim.AUTO},))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [ResNet, ConvNeXt, ViT])
 def test_files_give_the_modules_outputs_and_gradients(kind: type[nn.Module], tmp_path: Path) -> None:
     network, program = exported(kind)

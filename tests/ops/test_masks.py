@@ -138,6 +138,7 @@ def test_spans_have_the_box_outline_and_pixels_of_their_mask():
             assert np.array_equal(fill_spans(spans, mask.shape, new).numpy(), mask[np.ix_(rows, columns)])
 
 
+@pytest.mark.slow
 def test_parts_of_an_outline_are_drawn_like_the_whole(monkeypatch):
     monkeypatch.setattr(masks_module, "_MAX_POINTS", 7)
     test_polygons_equal_pycocotools(0)

@@ -40,6 +40,7 @@ def test_the_map_of_an_example_sums_to_its_count_and_the_index_alone_draws_it():
     assert torch.equal(single.targets[0], batch.targets[17])
 
 
+@pytest.mark.slow
 def test_a_user_defined_task_learns_to_count(trained):
     result = trained.evaluate(HELD_OUT)
     images, maps = HELD_OUT.batch(range(64), torch.Generator())

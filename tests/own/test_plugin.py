@@ -88,6 +88,7 @@ def test_a_recipe_of_the_plugin_is_known_by_name(installed: Path, say: Say) -> N
     assert '[objective]\nmodel = "angle"' in say("recipes", "upright").out
 
 
+@pytest.mark.slow
 def test_the_plugin_trains_on_its_data_and_draws_its_figures(installed: Path, say: Say) -> None:
     said = say("train", "turned", "turned", "train.epochs=1", "--out", "own")
     assert said.code == 0, said.err
@@ -97,6 +98,7 @@ def test_the_plugin_trains_on_its_data_and_draws_its_figures(installed: Path, sa
     assert "size = 24" in Path("own/turned-turned-1/recipe.toml").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_plugin_learns_angles(run: Path, say: Say) -> None:
     output = say("evaluate", str(run), "--worst", "3", "--json").json
     assert output["n"] == 40

@@ -40,6 +40,7 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path / "pictures"
 
 
+@pytest.mark.slow
 def test_a_case_of_a_run_has_all_of_its_training(run: Path) -> None:
     it = case_of_run(run)
     assert it.model.sha256() == json.loads((run / "results.json").read_text())["sha256"]

@@ -47,6 +47,7 @@ def test_the_run_has_a_report_with_samples(run: Run) -> None:
     assert resume(run.path, progress=False).metrics["sha256"] == run.metrics["sha256"]
 
 
+@pytest.mark.slow
 def test_the_doctor_examines_the_run_and_the_model_alone(run: Run) -> None:
     case = case_of_run(run.path)
     assert case.trained

@@ -51,6 +51,7 @@ def test_the_result_is_that_of_the_best_weights_on_the_test_images(run: Run):
     assert run.metrics["sha256"] == best.sha256() == run.model.sha256()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_the_same_recipe_gives_the_same_weights(run: Run, tmp_path: Path):
     again = train(run.recipe, out=tmp_path, progress=False)
@@ -109,6 +110,7 @@ def stopped_after_the_first(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             train("digits", out=out, progress=False, **SHORT)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_resuming_a_run_trains_its_following_run_with_the_same_overrides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -122,6 +124,7 @@ def test_resuming_a_run_trains_its_following_run_with_the_same_overrides(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["digits-1", "xor-1"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_a_deleted_following_run_is_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     stopped_after_the_first(tmp_path, monkeypatch)

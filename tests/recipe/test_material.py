@@ -89,6 +89,7 @@ def test_streamed_pictures_without_splits_give_equal_weights_and_results(plain: 
     assert streamed.report.is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_streamed_grey_pictures_in_splits_give_equal_weights(parts: Path, tmp_path: Path) -> None:
     settings = {"data.name": str(parts), "data.mode": "L", "augment.flip": True, "augment.rotate": 10.0}
@@ -97,6 +98,7 @@ def test_streamed_grey_pictures_in_splits_give_equal_weights(parts: Path, tmp_pa
     assert streamed.model.weights["features.stem.conv.weight"].shape[1] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_streamed_masks_give_equal_weights(roads: Path, tmp_path: Path) -> None:
     memory, streamed = both("camvid-unet", tmp_path, roads, **ROADS)

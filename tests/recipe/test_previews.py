@@ -31,6 +31,7 @@ def test_previews_are_drawn_after_epochs_1_2_4_and_the_last(tmp_path: Path, monk
     assert not RunFolder(other.path).previews()
 
 
+@pytest.mark.slow
 def test_a_generator_has_no_previews_of_inputs(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"data.name": "digits", "objective.size": 8, "train.epochs": 1, "recipe.threads": 1}
     run = pellucid.train("mnist-dcgan", out=tmp_path, progress=False, **settings)

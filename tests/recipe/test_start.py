@@ -127,6 +127,7 @@ def test_a_published_file_gives_features_and_scaling(tmp_path: Path) -> None:
         trained_features(str(given), net, (3, 100, 96))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("net", "shape"),
     [

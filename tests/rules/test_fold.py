@@ -79,6 +79,7 @@ def test_other_normalization_stays(net: Layer, shape: tuple[int, ...]) -> None:
     assert len(check(net, shape)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", [resnet18(5), mobilenet_v2(5, 0.25)], ids=["resnet18", "mobilenet_v2"])
 def test_networks_of_the_zoo_lose_all_of_it(net: Layer) -> None:
     assert check(net, (3, 32, 32)) == []

@@ -90,6 +90,7 @@ def test_a_run_whose_layers_were_renamed_inside_parallel_and_graph_goes_on_exact
         resume(tmp_path / "whole/digits-1", progress=False)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 def test_the_doctor_accepts_a_finished_run(tmp_path):
     run = begin(tmp_path)

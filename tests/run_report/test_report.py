@@ -225,6 +225,7 @@ def test_the_report_of_a_run_that_ended_in_nan_says_so(tmp_path: Path) -> None:
     assert "weights" not in page.sections
 
 
+@pytest.mark.slow
 def test_other_metrics_are_reported_beside_the_loss(tmp_path: Path) -> None:
     result = {"loss": 0.5, "macro_f1": 0.25, "mae": 2.0, "confusion": [[1, 0], [0, 1]], "n": 4}
     _, page = written(tmp_path, ReportData(**{**vars(full()), "metrics": result}))

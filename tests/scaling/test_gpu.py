@@ -73,6 +73,7 @@ def test_a_form_that_fails_costs_no_other(monkeypatch):
     assert late == {"resnet18, float32, pytorch": {"error": "no time left"}}
 
 
+@pytest.mark.slow
 def test_the_alarm_ends_one_measurement_and_all_after_it():
     begun = time.monotonic()
     settings = tiny(deadline=begun + 1)

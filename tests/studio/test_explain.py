@@ -144,6 +144,7 @@ def test_an_inner_unit_can_be_explained() -> None:
     assert tab.ask("explain.run", method="deconvnet")["kind"] == "explain.run"
 
 
+@pytest.mark.slow
 def test_a_click_on_a_box_explains_its_class() -> None:
     tab, answer = shown(CELLS)
     boxes, scores = answer["tensors"]["boxes"], answer["tensors"]["scores"]
@@ -188,6 +189,7 @@ def test_a_click_on_a_pixel_of_a_segmentation_and_a_region() -> None:
     assert result["tensors"]["map"].shape == x.shape[2:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "of", "label"),
     [("faces", "y", "y of p"), ("colorize", "b", "b = "), ("signs", None, "5"), ("cifar", None, "")],

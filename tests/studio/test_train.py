@@ -257,6 +257,7 @@ def test_user_data_are_read_from_the_given_folder(tmp_path: Path) -> None:
     assert findings["kind"] != "error"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

@@ -79,6 +79,7 @@ def test_the_error_rate_is_below_the_limit_and_no_lower_threshold_satisfies_it(p
     assert answered == (sum(v >= min(fit) for v in values) if fit else sum(v >= 1 for v in values))
 
 
+@pytest.mark.slow
 def test_few_new_pictures_like_the_held_out_ones_are_below_the_threshold():
     refused, rounds, n = 0, 400, 150
     for seed in range(rounds):

@@ -38,6 +38,7 @@ def test_products_add_up_to_the_gradient(sample: Sample) -> None:
             assert_adds_up(link)
 
 
+@pytest.mark.slow
 @each_sample([*SAMPLES[::3], *NETWORKS.values()])
 def test_products_add_up_in_float32(sample: Sample) -> None:
     trace = traced(sample, BATCH, torch.float32)

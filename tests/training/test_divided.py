@@ -101,6 +101,7 @@ def test_checkpoints_do_not_depend_on_the_number_of_processes(tmp_path):
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+@pytest.mark.slow
 def test_an_optimizer_is_divided_only_if_it_says_that_it_can():
     _, (by_norm, signs) = forked(divided.of_users, False)
     for code, result, error in group(2, divided.of_users, True):

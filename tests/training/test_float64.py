@@ -64,6 +64,7 @@ def test_a_file_holds_the_weights_and_their_precision(tmp_path: Path) -> None:
     assert torch.equal(loaded["dense1"].params["weight"], model["dense1"].params["weight"])
 
 
+@pytest.mark.slow
 def test_verify_trace_and_explain_accept_float64() -> None:
     net = Sequential(Reshape((1, 4, 4)), Conv2d(3, 3), BatchNorm(), ReLU(), Flatten(), Dense(3))
     model = Model(net, precision="float64")

@@ -263,6 +263,7 @@ def test_killing_it_at_any_moment_loses_nothing(tmp_path):
     assert not list((tmp_path / "run").rglob(".*.tmp"))
 
 
+@pytest.mark.slow
 def test_a_kill_inside_every_write_of_a_training_loses_nothing(tmp_path, monkeypatch):
     """The process dies at each place where a file is about to be written, is half written, or is about to move."""
     whole = small_mlp()

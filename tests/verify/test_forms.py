@@ -209,6 +209,7 @@ def test_a_fused_form_may_choose_another_maximum_at_a_tie(monkeypatch: pytest.Mo
     assert [row.what for row in rows(table, "training") if row.note.startswith("on a kink")] == ["bias"]
 
 
+@pytest.mark.slow
 def test_a_wrong_update_in_the_backward_pass_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     original = FusedDense.backward
 

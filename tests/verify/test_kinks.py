@@ -151,6 +151,7 @@ def test_a_tie_of_the_loss_is_right_only_if_equal_outputs_share_its_gradient() -
     assert wrong.culprit == "loss (Largest, dy)"
 
 
+@pytest.mark.slow
 def test_where_autograd_is_not_finite_differences_alone_decide() -> None:
     for first in ((), (Conv2d(2, 3, padding=1),)):
         for seed in range(2):
@@ -349,6 +350,7 @@ def test_a_layer_below_a_tie_is_compared_with_the_choice_made_there() -> None:
         assert table.ok, str(table)
 
 
+@pytest.mark.slow
 def test_ties_are_recognized_in_the_fused_form_for_training() -> None:
     net = Sequential(
         conv=Conv2d(3, 3, padding=1), conv2=Conv2d(4, 3, padding=1), act=OtherSide(), flat=Flatten(), out=Dense(3)

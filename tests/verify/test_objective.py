@@ -68,6 +68,7 @@ def wrong(kind: type[Objective], **methods: Any) -> Callable[[Objective], Object
     return lambda right: subclass(**{entry.name: getattr(right, entry.name) for entry in fields(right)})
 
 
+@pytest.mark.slow
 def test_a_negated_gradient_of_one_loss_of_yolo_is_found() -> None:
     def negate(self: YOLO3, dy: Tensor) -> Tensor:
         dy[..., 4] *= -1
@@ -76,6 +77,7 @@ def test_a_negated_gradient_of_one_loss_of_yolo_is_found() -> None:
     accused(wrong(YOLO3, losses=changed_dy(negate))(small_yolo3()), "head (WrongYOLO3, dy)")
 
 
+@pytest.mark.slow
 def test_a_gradient_of_ssd_written_to_the_next_prior_is_found() -> None:
     def shift(self: SSD, dy: Tensor) -> Tensor:
         return torch.cat([dy[..., : self.classes + 1], dy[..., self.classes + 1 :].roll(1, 1)], 2)
@@ -96,12 +98,14 @@ def test_a_negated_gradient_penalty_is_found(monkeypatch: pytest.MonkeyPatch) ->
     accused(r1_gan(), "discriminator (R1GAN, dparams)")
 
 
+@pytest.mark.slow
 def test_flipped_rows_in_the_gradients_of_maps_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     correct = detector_base.split_maps
     monkeypatch.setattr(detector_base, "split_maps", lambda dy, maps: tuple(one.flip(2) for one in correct(dy, maps)))
     accused(small_single_stage(), "head (SingleStage, dy)")
 
 
+@pytest.mark.slow
 def test_the_weight_of_a_loss_missing_in_its_gradient_is_found() -> None:
     def unweighted(self: YOLO3, dy: Tensor) -> Tensor:
         dy[..., 5:] /= self.weight("class")
@@ -110,6 +114,7 @@ def test_the_weight_of_a_loss_missing_in_its_gradient_is_found() -> None:
     accused(wrong(YOLO3, losses=changed_dy(unweighted))(small_yolo3()), "head (WrongYOLO3, dy)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("module", "make", "kind"), [
     ("single_stage", small_single_stage, "SingleStage"), ("yolo1", small_yolo1, "YOLO1"),
 ])  # fmt: skip
@@ -233,6 +238,7 @@ def test_values_declared_constant_must_be_the_same_in_every_pass() -> None:
         constant(torch.ones(3))
 
 
+@pytest.mark.slow
 def test_table_of_a_model_shows_the_objective() -> None:
     model = Model(small_ssd(), input_shape=(3, 48, 64))
     table = model.verify(Rectangles(2))

@@ -152,6 +152,7 @@ def test_compressed_archive_is_refused(archive, refused: Refused):
     assert "has the compressed member" in refused(archive)
 
 
+@pytest.mark.slow
 def test_decompression_bomb_is_not_unpacked(tmp_path, refused: Refused):
     with zipfile.ZipFile(tmp_path / "a.pth", "w", zipfile.ZIP_DEFLATED) as bomb, bomb.open("a/data.pkl", "w") as file:
         for _ in range(300):

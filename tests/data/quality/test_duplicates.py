@@ -59,6 +59,7 @@ def test_frames_of_one_scene_are_duplicates():
     assert len(pairs_of(frames)) == 29
 
 
+@pytest.mark.slow
 def test_frames_of_one_background_are_not_aligned_in_all_pairs(monkeypatch):
     """The same room, and a hand elsewhere in each: hundreds of frames that are a little alike, none of them twice."""
     rng = np.random.default_rng(0)

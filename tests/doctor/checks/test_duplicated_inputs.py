@@ -1,5 +1,6 @@
 """Copies among the training examples."""
 
+import pytest
 import torch
 
 from pellucid.doctor import Case, case_of, diagnose
@@ -52,6 +53,7 @@ def test_many_copies_with_other_labels_are_one_finding() -> None:
     assert found.remedy is not None
 
 
+@pytest.mark.slow
 def test_labels_that_look_shuffled_because_of_such_copies_follow_from_them() -> None:
     x, y = corners(500)
     found = diagnose(case_of(model(), torch.cat([x, x]), torch.cat([y, (y + 1) % 4]), validation=corners(200, seed=1)))

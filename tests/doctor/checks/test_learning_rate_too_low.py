@@ -35,6 +35,7 @@ def test_its_remedy_ends_it() -> None:
     assert not CHECK.look(found.remedy.apply(it))
 
 
+@pytest.mark.slow
 def test_a_low_rate_is_no_fault_where_the_epochs_make_up_for_it() -> None:
     assert CHECK.look(case(epochs=10, optimizer=SGD(0.02)))
     assert not CHECK.look(case(epochs=300, optimizer=SGD(0.02)))

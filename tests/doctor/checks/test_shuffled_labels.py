@@ -79,6 +79,7 @@ def clouds(n: int, rarer: slice, seed: int) -> tuple[torch.Tensor, torch.Tensor]
     return means[y] + torch.randn(n, 12, generator=rng), y
 
 
+@pytest.mark.slow
 def test_of_many_classes_both_parts_are_asked_of_the_same() -> None:
     x, y = clouds(2_000, slice(20, 40), 0)
     held = clouds(2_000, slice(0, 20), 1)  # whose commonest classes are the others

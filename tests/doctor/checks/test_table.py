@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+import pytest
+
 from pellucid.combine import Sequential
 from pellucid.doctor import Case, case_of, checks, diagnose
 from pellucid.doctor.checks import CHECKS
@@ -53,6 +55,7 @@ def dead() -> Case:
     return case_of(it, x, y, validation=corners(100, seed=1), batch_size=16, epochs=20, begin=begin)
 
 
+@pytest.mark.slow
 def test_dead_units_of_low_first_biases_go_away_with_these() -> None:
     found = diagnose(dead())
     assert {"dead-units", "underfitting", "collapsed-predictions"} <= set(found.names)

@@ -45,6 +45,7 @@ def test_boxes_of_images_of_another_size_are_the_cause_and_not_the_anchors() -> 
     assert all(found.follows[k] == "box-scale" for k in anchors)
 
 
+@pytest.mark.slow
 def test_validation_boxes_of_images_of_another_size_are_the_cause() -> None:
     found = examined(rectangles(0, 32), rectangles(500, 48, enlarged))
     assert (found.causes[0], found.kind(0), found.findings[0].path) == ("box-scale", "cause", "validation")
@@ -63,6 +64,7 @@ def test_detections_show_exchanged_classes() -> None:
     assert changes(images, swapped, found) == []
 
 
+@pytest.mark.slow
 def test_sound_boxes_have_no_cause() -> None:
     found = examined(rectangles(0, 32), rectangles(500, 48))
     assert "cause" not in {found.kind(k) for k in range(len(found.findings))}

@@ -39,6 +39,7 @@ def row(name, title, run, masks=None):
     return ComparedDetector(name, title, figures, (0.6, 0.8), masks, Stages(0.03, 0.0, 0.01, 0.002), 1000, run)
 
 
+@pytest.mark.slow
 def test_the_table_and_the_page_hold_all_rows():
     comparison = DetectorComparison(
         "cells", 205, 87, 0, 2, "a file", (row("rcnn", "R-CNN", ""), row("ssd", "SSD", "ssd-1"))

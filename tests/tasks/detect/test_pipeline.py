@@ -139,6 +139,7 @@ def test_boxes_and_targets_that_do_not_exist_are_refused() -> None:
     assert isinstance(pipeline(nothing, IMAGE).detections, Detections)
 
 
+@pytest.mark.slow
 def test_the_command_writes_page_and_maps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model(small_single_stage()).save(tmp_path / "m.safetensors")
     Image.fromarray(IMAGE.permute(1, 2, 0).numpy()).save(tmp_path / "a.png")

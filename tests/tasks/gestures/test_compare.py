@@ -30,6 +30,7 @@ from tests.data.quality.photos import file_of, photo
 from tests.pages import without_script
 from tests.reports import without_report
 
+pytestmark = pytest.mark.slow
 CLASSES = ("fist", "palm", "thumb")
 RECIPE = """
 [recipe]

@@ -65,7 +65,7 @@ def test_a_frame_gives_what_its_picture_file_gives(tmp_path: Path):
     Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(tmp_path / "1.png")
     (seen,) = watch(model, video_frames(tmp_path), AnswerSmoothing())
     (result,) = predict(model, [tmp_path / "1.png"])
-    assert seen.probabilities == result.probabilities
+    assert seen.probabilities == pytest.approx(result.probabilities, rel=1e-5)  # `watch` takes the faster engine
 
 
 def test_models_that_are_not_classifiers_are_refused():

@@ -28,6 +28,7 @@ def examined(train: Any, validation: Any) -> Diagnosis:
     return it.doctor(*train, validation=validation, history=history, epochs=10, batch_size=8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["scaled", "exchanged", "axes"])
 def test_validation_points_written_otherwise_are_the_cause(change: str) -> None:
     train, (x, y) = examples(64, 0), examples(48, 500)
@@ -43,6 +44,7 @@ def test_validation_points_written_otherwise_are_the_cause(change: str) -> None:
     assert found.findings[0].evidence["score_without_it"] > 0.8
 
 
+@pytest.mark.slow
 def test_points_of_images_of_twice_the_size_are_the_cause() -> None:
     def doubled(data: Any) -> Any:
         return data[0], data[1] * torch.tensor([2.0, 2.0, 1.0])
@@ -51,6 +53,7 @@ def test_points_of_images_of_twice_the_size_are_the_cause() -> None:
     assert (found.causes[0], found.kind(0)) == ("key-point-scale", "cause")
 
 
+@pytest.mark.slow
 def test_sound_key_points_have_no_cause() -> None:
     assert examined(examples(64, 0), examples(48, 500)).causes == ()
 

@@ -142,6 +142,7 @@ def test_other_models_and_images_are_refused(model: Model) -> None:
         KeypointFinder(model)([torch.zeros(1, 5, 5, dtype=torch.uint8)])
 
 
+@pytest.mark.slow
 def test_the_command_writes_overlays_and_annotations_that_coco_reads(
     model: Model, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

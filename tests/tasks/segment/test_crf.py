@@ -58,6 +58,7 @@ def mean_field(p: Tensor, image: Tensor) -> Tensor:
     return q.view_as(p)
 
 
+@pytest.mark.slow
 def test_the_smoothness_kernel_equals_a_double_loop() -> None:
     x = torch.rand(C, H, W, dtype=torch.float64)
     near, _ = kernels(picture())

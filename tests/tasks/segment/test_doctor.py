@@ -38,6 +38,7 @@ def moved(data: Any, down: int, right: int) -> Any:
     return x, torch.stack([shifted(down, right)(mask, SIZE) for mask in y])
 
 
+@pytest.mark.slow
 def test_masks_shifted_by_eight_pixels_in_all_images_are_the_cause() -> None:
     found = examined(moved(examples(40, 0), 0, 8), moved(examples(20, 500), 0, 8))
     assert (found.causes[0], found.kind(0)) == ("shifted-masks", "cause")
@@ -45,6 +46,7 @@ def test_masks_shifted_by_eight_pixels_in_all_images_are_the_cause() -> None:
     assert found.findings[0].evidence["lowest_gain"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["shifted", "classes", "mirrored"])
 def test_validation_masks_read_otherwise_are_the_cause(change: str) -> None:
     train, (x, y) = examples(40, 0), examples(40, 500)
@@ -59,6 +61,7 @@ def test_validation_masks_read_otherwise_are_the_cause(change: str) -> None:
     assert (found.causes[0], found.kind(0), found.findings[0].path) == (name, "cause", "validation")
 
 
+@pytest.mark.slow
 def test_sound_masks_have_no_cause() -> None:
     found = examined(examples(40, 0), examples(20, 500))
     assert found.causes == ()

@@ -145,6 +145,7 @@ def test_the_command_writes_overlays_masks_and_areas(model: Model, folder: Path,
     assert "ground" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_input_pictures_are_not_overwritten(model: Model, tmp_path: Path, capsys) -> None:
     model.save(tmp_path / "m.safetensors")
     pictures, others = tmp_path / "pictures", tmp_path / "others"

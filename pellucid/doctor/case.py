@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf, isfinite
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -60,11 +59,8 @@ class Case:
     rehearsed. notes: sentences to print before the findings. steps: the number of steps made, used if there is no
     history. resume_command: the command that resumes an interrupted training, or "". device: the device for training
     and prediction; the models and data of a case are on the CPU, where everything else is computed.
-    Measurements are computed once, when a check first needs them. has_trials: whether a failing training is repeated
-    without each possible cause.
+    Measurements are computed once, when a check first needs them.
     """
-
-    has_trials: ClassVar[bool] = True
 
     model: BaseModel
     train: Arrays

@@ -11,6 +11,7 @@ from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.finding import C, Check, Finding
 from pellucid.doctor.predictions import UnansweredError
 from pellucid.doctor.trials import TrialsVerdict, establish
+from pellucid.training.viewed import OtherObjectiveError
 
 POOR = {"underfitting", "collapsed-predictions", "overfitting", "nan-origin"}  # signs of a failing training
 BROKEN = {"collapsed-predictions", "nan-origin"}  # measured directly, they need no trials
@@ -32,7 +33,7 @@ def diagnose(case: Case, attempts: bool = False, checks: Sequence[Check] = CHECK
     unproven = [finding for finding in untested if finding.remedy is not None]
     broken = any(finding.direct and finding.check in BROKEN for finding in found)
     explained = bool(set(because) & POOR)
-    verdict = TrialsVerdict(False) if broken or not case.has_trials else establish(case, unproven, tries, explained)
+    verdict = TrialsVerdict(False) if broken else establish(case, unproven, tries, explained)
     left_out |= dict.fromkeys(verdict.untried, "not tried: the trials before it used up their multiply-adds")
     found = _established(found, made_checks, verdict)
     consequences = _consequences(found, made_checks, verdict)
@@ -85,6 +86,9 @@ def _run_checks(case: C, checks: Sequence[Check[C]]) -> tuple[list[Finding], lis
             found += (replace(finding, direct=finding.direct or check.direct) for finding in check.look(case))
         except UnansweredError as error:
             left_out[check.name] = str(error)
+            continue
+        except OtherObjectiveError:
+            left_out[check.name] = "needs one network with one loss"
             continue
         made_checks.append(check)
     return found, made_checks, left_out

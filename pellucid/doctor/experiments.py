@@ -1,10 +1,10 @@
 """Experiments: interventions on a case in the order of their cost, until one of them is certainly a cause."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,42 +13,36 @@ from pellucid.data.changed_targets import with_targets
 from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
 from pellucid.data.source import Arrays, Source
+from pellucid.doctor.case import Case
 from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.checks.leakage import MAX_CLOSE, MAX_CLOSE_RATIO
 from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.examination import examine
 from pellucid.doctor.finding import Finding
-from pellucid.doctor.held_out import HeldOut, outputs_for, read_examples
+from pellucid.doctor.held_out import outputs_for, read_examples
 from pellucid.doctor.inputs import FAR_RANK, closeness, is_image
-from pellucid.doctor.intervention import MAX_PAIRS, Intervention, MeasuredEffect, effect_of
+from pellucid.doctor.intervention import MIN_GAIN, Intervention, effect_of
+from pellucid.doctor.paired import Certain, PairedTrainings
 from pellucid.doctor.prepared import input_changes
-from pellucid.doctor.rehearsal import RehearsalSettings, copied, moved, rehearse
-from pellucid.doctor.trials import MAX_TOTAL_WORK
+from pellucid.doctor.suspects import replaced_parts
+from pellucid.doctor.trials import has_score
 from pellucid.errors import PellucidError
-from pellucid.network.work import objective_work
 from pellucid.task import TargetChange, Task
 from pellucid.training.device import CPU
-from pellucid.training.examples import first_batch, split, subset
+from pellucid.training.examples import split, subset
 from pellucid.training.model import BaseModel
 
-PARTS = 4  # a short training has 1 / PARTS of the steps of the training, within these limits:
-MIN_STEPS, MAX_STEPS = 100, 400
-MAX_COST = 6.0  # of all short trainings together, relative to the training
 MIN_GAP = 0.1  # of the score on training data over that on validation data, from which on they are compared
 MIN_SPLIT_GAIN = 0.15  # of training on validation data instead of training data
+MIN_TRAINING_SCORE = 0.7  # below it, a training that learned too little is compared with one on validation data too
+MIN_PART_GAIN, MIN_RATE_GAIN = 0.07, 0.15  # of a training with a replaced part over the whole training
+UNPAIRED = 0.12  # of the score above chance that a model reaches for other images: less is that of unrelated targets
 MIN_EXAMPLES = 20  # in each half of the validation data
 N_EXAMINED = 48  # training images that suggest other targets
+N_PREPARED = 400  # training images with which the preparation of validation images is compared
 HELD_OUT = 0.25  # fraction of the training data that is held out if there are no validation data
 
 CROSS_FIT = "training on validation data"
-
-
-class Certain(NamedTuple):
-    """An intervention that removed a cause. mended: the changed case with its model."""
-
-    change: Intervention
-    effect: MeasuredEffect
-    mended: Any
 
 
 def with_causes(found: Diagnosis, task: Task, case: Any, show: Callable[[str], object] | None = None) -> Diagnosis:
@@ -61,13 +55,9 @@ def with_causes(found: Diagnosis, task: Task, case: Any, show: Callable[[str], o
     is_known = hasattr(case, "steps_planned") and not getattr(case, "stopped", "")
     if not is_known or any(finding.proven for finding in found.findings):
         return found
-    if not getattr(case, "has_trials", True):
-        return replace(
-            found, left_out={**found.left_out, "experiments": "there is no score for the quality of a sample"}
-        )
-    experiments = Experiments(task, case, show or (lambda line: None))
+    experiments = Experiments(task, case, isinstance(case, Case) and has_score(case), show or (lambda line: None))
     certain = experiments.run()
-    effects, left_out = tuple(experiments.effects), {**found.left_out, **experiments.untried}
+    effects, left_out = tuple(experiments.trainings.effects), {**found.left_out, **experiments.untried}
     if certain is not None:
         found = _merged(found, certain, task)
         effects = certain.effect, *(effect for effect in effects if effect.does != certain.effect.does)
@@ -102,26 +92,24 @@ def _merged(found: Diagnosis, certain: Certain, task: Task) -> Diagnosis:
 
 
 class Experiments:
-    """Measures interventions on a case: cheap evaluations of the present model, then pairs of short trainings.
+    """Interventions on a case: cheap evaluations of the present model, then pairs of trainings.
 
-    Both trainings of a pair have the same first weights, seed, order of examples and number of steps, and all have a
-    limit of multiply-adds. effects: what was measured. untried: why something was not tried. show: see `with_causes`.
+    has_trials: whether trials have replaced parts of the training already. show: see `with_causes`.
     """
 
-    def __init__(self, task: Task, case: Any, show: Callable[[str], object]) -> None:
-        self.task, self.case, self.show = task, case, show
-        self.score = HeldOut(task, case)
-        self.effects: list[MeasuredEffect] = []
-        self.untried: dict[str, str] = {}
-        self._spent = 0.0  # multiply-adds
-        planned = case.steps_planned
-        self.steps = min(planned or MAX_STEPS, max(planned // PARTS, MIN_STEPS), MAX_STEPS)
+    def __init__(self, task: Task, case: Any, has_trials: bool, show: Callable[[str], object]) -> None:
+        self.task, self.case, self.has_trials = task, case, has_trials
+        self.trainings = PairedTrainings(task, case, show)
+        self.score, self.untried = self.trainings.score, self.trainings.untried
 
     def run(self) -> Certain | None:
         """Return the first intervention that is certainly a cause, None if there is none."""
         looks = {"validation data read otherwise": self._evaluations}
         if getattr(self.case, "trainable", True) and self.case.steps_planned:
-            looks |= {"other targets": self._suggestions, CROSS_FIT: self._cross_fit}
+            looks |= {"other targets": self._suggestions}
+            parts = {} if self.has_trials else {"parts replaced by defaults": self._replaced_parts}
+            splits = {CROSS_FIT: self._cross_fit}
+            looks |= parts | splits if self._gap < MIN_GAP else splits | parts
         for name, look in looks.items():
             try:
                 found = look()
@@ -135,24 +123,16 @@ class Experiments:
         return None
 
     @cached_property
-    def _work(self) -> float:
-        """The multiply-adds of a short training."""
-        case, shape = self.case, first_batch(self.case.train).images.shape[1:]
-        return 3.0 * self.steps * case.batch_size * objective_work(case.model.objective, case.model.params, shape)
-
-    @cached_property
-    def _limit(self) -> float:
-        """The multiply-adds of all short trainings together."""
-        whole = self._work / self.steps * self.case.steps_planned
-        return min(MAX_COST * whole, MAX_TOTAL_WORK) if whole else MAX_TOTAL_WORK
-
-    @cached_property
     def _gap(self) -> float:
         """The score on training data minus that on validation data; 0 without validation data or a trained model."""
         model, validation = self.case.model, self.case.validation
         if validation is None or not self.case.trained:
             return 0.0
-        return float(self.score(model, self.case.train).mean() - self.score(model, validation).mean())
+        return self._training_score - float(self.score(model, validation).mean())
+
+    @cached_property
+    def _training_score(self) -> float:
+        return float(self.score(self.case.model, self.case.train).mean())
 
     @cached_property
     def _halves(self) -> tuple[Source, Source]:
@@ -177,33 +157,28 @@ class Experiments:
             change = replace(given, min_gain=self._gap / 2)  # what only repairs a part of it is no cause
             changed = change.apply(base)
             pair = before, self.score(base.model, changed.validation)
-            effect = self._noted(effect_of(change, self.score.name, [pair], 0))
+            effect = self.trainings.note(effect_of(change, self.score.name, [pair], 0))
             if effect.verdict == "cause":
                 certain.append(Certain(change, effect, change.apply(self.case)))
         return max(certain, key=lambda one: one.effect.after, default=None)
 
-    def _other_targets(self, part: Source, predict: bool) -> Sequence[TargetChange]:
-        """Return the task's changes of targets for some examples; predict: by the model's outputs for them."""
+    def _other_targets(self, part: Source, predicting: BaseModel | None) -> Sequence[TargetChange]:
+        """Return the task's changes of targets for some examples; predicting: a model whose outputs suggest them."""
         model, examples = self.case.model, read_examples(part, N_EXAMINED, self.case.model.seed)
         images, targets = [one.images[0] for one in examples], [one.targets[0] for one in examples]
-        return self.task.target_changes(model, images, targets, outputs_for(model, examples) if predict else None)
+        outputs = None if predicting is None else outputs_for(predicting, examples)
+        return self.task.target_changes(model, images, targets, outputs)
 
     def _target_changes(self, part: Source) -> list[Intervention]:
-        return [
-            Intervention(
-                change.name, "validation", f"validation with {change.does}", f"the validation data {change.cause}",
-                f"{change.fix}, in whichever of the training and validation data they do not fit the images",
-                lambda case, change=change: replace(case, validation=with_targets(case.validation, change.apply)),
-            )
-            for change in self._other_targets(part, True)
-        ]  # fmt: skip
+        others = self._other_targets(part, self.case.model)
+        return [_changed_targets("validation", other) for other in others if not other.leaves_out]
 
     def _input_changes(self) -> list[Intervention]:
         """Return changes of the validation images; those that move pixels only for targets without positions."""
         train, validation = self.case.train, self.case.validation
         if not (isinstance(train, Arrays) and isinstance(validation, Arrays)) or train.x.dim() != 4:
             return []
-        found = input_changes(validation.x, train.x[:MAX_STEPS], self.case.model.stats)
+        found = input_changes(validation.x, train.x[:N_PREPARED], self.case.model.stats)
         fix = "use the same preprocessing function in training, validation and prediction"
         return [
             Intervention(
@@ -217,21 +192,26 @@ class Experiments:
         ]  # fmt: skip
 
     def _suggestions(self) -> Certain | None:
-        """Train with the other targets that training images suggest, in training and validation data alike."""
+        """Train with the other targets that training images suggest, and validate with those of validation images."""
         base, twins = self.case, dict[int, Tensor]()
         if base.validation is None:
             train, validation = split(base.train, HELD_OUT, base.model.seed)
             base = replace(base, train=train, validation=validation)
-        for other in self._other_targets(base.train, False):
-            cause, apply = f"the targets {other.cause}", partial(_with_both, apply=other.apply)
+        suggested = self._other_targets(base.train, None)
+        alike = {other.does for other in self._other_targets(base.validation, None)} if suggested else set()
+        for other in suggested:
+            parts = ("train", "validation") if other.does in alike else ("train",)
+            cause, apply = f"the targets {other.cause}", partial(_with_targets, parts=parts, apply=other.apply)
             change = Intervention(other.name, "train", other.does, cause, other.fix, apply)
-            if (certain := self._measured(base, change, twins)) is not None:
+            if (certain := self.trainings.measure(base, change, twins)) is not None:
                 return certain
         return None
 
     def _cross_fit(self) -> Certain | None:
         """Train on half of the validation data and on as many training data; score both on the other half."""
-        if self._gap < MIN_GAP:
+        if self.case.validation is None or not self.case.trained:
+            return None
+        if self._gap < MIN_GAP and self._training_score >= MIN_TRAINING_SCORE:
             return None
         first, second = self._halves
         if len(first) < MIN_EXAMPLES:
@@ -255,44 +235,80 @@ class Experiments:
             "resized, and which inputs one of them lacks",
             lambda case: replace(case, train=within), MIN_SPLIT_GAIN,
         )  # fmt: skip
-        return self._measured(base, change, {})
+        twins = dict[int, Tensor]()
+        differs = self.trainings.measure(base, change, twins)
+        return None if differs is None else self._training_targets(base, twins, differs)
 
-    def _measured(self, base: Any, change: Intervention, twins: dict[int, Tensor]) -> Certain | None:
-        """Measure an intervention by pairs of trainings; twins: the scores of the base by pair, filled as needed."""
-        changed, pairs, mended = change.apply(base), list[tuple[Tensor, Tensor]](), None
-        effect: MeasuredEffect | None = None
-        for k in range(MAX_PAIRS):
-            self._spent += self._work * (1 + (k not in twins))
-            if self._spent > self._limit:
-                break
-            if k not in twins:
-                twins[k] = self._trained(base, k)[1]
-            model, after = self._trained(changed, k)
-            mended = mended or _with_model(changed, model)
-            pairs.append((twins[k], after))
-            effect = effect_of(change, self.score.name, pairs, self.steps)
-            if effect.verdict != "unclear":
-                break
-        if effect is None:
-            self.untried[change.does] = "the trainings before it used up their multiply-adds"
+    def _training_targets(self, base: Any, twins: dict[int, Tensor], differs: Certain) -> Certain:
+        """Return how the training targets are wrong, as a model sees it that was trained on validation data.
+
+        base, twins: of the trainings on training data. differs: returned if no other targets explain the difference.
+        """
+        model, before = differs.mended.model, len(self.untried)
+        given, chance = (self.score(model, base.train, exchanged) for exchanged in (False, True))
+        for other in self._other_targets(self.case.train, model):
+            change = _changed_targets("train", other, MIN_SPLIT_GAIN)
+            if not other.leaves_out:
+                gain = [(given, self.score(model, change.apply(base).train))]
+                if effect_of(change, self.score.name, gain, 0).verdict != "cause":
+                    continue
+            if (certain := self.trainings.measure(base, change, twins)) is not None:
+                return certain
+        swapped = self._swapped(base)
+        if swapped is not None and (certain := self.trainings.measure(base, swapped, twins)) is not None:
+            return certain
+        by_chance, reached = float(chance.mean()), fmean(differs.effect.after)
+        if len(self.untried) > before or float(given.mean()) - by_chance > UNPAIRED * (reached - by_chance):
+            return differs
+        if self._training_score >= MIN_TRAINING_SCORE:  # the training images have what the validation images lack
+            return differs
+        change = replace(
+            differs.change, name="unpaired-targets", path="train",
+            cause="the training targets belong to other images: a model that was trained on validation data predicts "
+            "them hardly better than the targets of other training images",
+            fix="match images and targets by their names, not by their places in two lists",
+        )  # fmt: skip
+        return Certain(change, replace(differs.effect, name=change.name), differs.mended)
+
+    def _swapped(self, base: Any) -> Intervention | None:
+        """Return the exchange of inputs and targets in training; None unless both are images of one shape."""
+        if not isinstance(base.train, Arrays) or base.train.x.shape != base.train.y.shape:
             return None
-        self._noted(effect)
-        return Certain(change, effect, mended) if effect.verdict == "cause" else None
+        return Intervention(
+            "direction", "train", "training with inputs and targets exchanged",
+            "the training goes from the targets to the inputs, unlike the validation",
+            "exchange inputs and targets of the training data",
+            lambda case: replace(case, train=replace(case.train, x=case.train.y, y=case.train.x)), MIN_SPLIT_GAIN,
+        )  # fmt: skip
 
-    def _trained(self, case: Any, pair: int) -> tuple[BaseModel, Tensor]:
-        """Return the model of a short training of a case, and its scores on the validation data."""
-        model = copied(moved(case.begin(), case.device))
-        model.seed += pair
-        settings, size = RehearsalSettings(self.steps, compressed=True), min(case.batch_size, len(case.train))
-        done = rehearse(model, case.train, size, case.augment, settings, self.case.steps_planned)
-        model = moved(done.model, CPU)
-        scores = self.score(model, case.validation)
-        return model, torch.zeros_like(scores) if done.broke else scores
+    def _replaced_parts(self) -> Certain | None:
+        """Replace one part of the training at a time by a plain default, in trainings of at most its length.
 
-    def _noted(self, effect: MeasuredEffect) -> MeasuredEffect:
-        self.effects.append(effect)
-        self.show(f"{effect.verdict}: {effect}")
-        return effect
+        A part is tried further only if the first of these does better than the training itself. Learning rates are
+        tried in short trainings, since another one helps many trainings a little.
+        """
+        base, trainings = self.case, self.trainings
+        if base.validation is None or not base.trained:
+            return None
+        now = self.score(base.model, base.validation)
+        twins = {steps: dict[int, Tensor]() for steps in (trainings.steps, trainings.most_steps)}
+        if base.steps_planned in twins:
+            twins[base.steps_planned][0] = now
+        for part in replaced_parts(base):
+            finding, least = part.finding, MIN_RATE_GAIN if part.general else MIN_PART_GAIN
+            steps = trainings.steps if part.general else trainings.most_steps
+            change = Intervention(
+                finding.check, finding.path, part.remedy.does, finding.cause, finding.fix, part.apply, least
+            )
+            if not trainings.affords(change, 1, steps):
+                continue
+            trained = trainings.train(change.apply(base), 0, steps)
+            first = effect_of(change, self.score.name, [(now, trained.scores)], 0)
+            if first.verdict != "cause":
+                trainings.note(replace(first, does=f"{change.does}, {steps} steps instead of the whole training"))
+            elif (certain := trainings.measure(base, change, twins[steps], steps, trained)) is not None:
+                return certain
+        return None
 
 
 def _have_near_copies(first: Source, second: Source, seed: int) -> bool:
@@ -309,12 +325,15 @@ def _have_near_copies(first: Source, second: Source, seed: int) -> bool:
     return float((far_quotient < MAX_CLOSE_RATIO).double().mean()) >= MAX_CLOSE
 
 
-def _with_both(case: Any, apply: Any) -> Any:
-    return replace(case, train=with_targets(case.train, apply), validation=with_targets(case.validation, apply))
+def _changed_targets(part: str, other: TargetChange, min_gain: float = MIN_GAIN) -> Intervention:
+    """Return an intervention in the targets of the validation data, or of the training data (part "train")."""
+    does = f"{'training' if part == 'train' else part} with {other.does}"
+    cause = f"the training or the validation data {other.cause}"
+    fix = f"{other.fix}, in whichever of the training and validation data they do not fit the images"
+    apply = partial(_with_targets, parts=(part,), apply=other.apply)
+    return Intervention(other.name, part, does, cause, fix, apply, min_gain)
 
 
-def _with_model(case: Any, model: BaseModel) -> Any:
-    """Return a case with a newly trained model, whose history is unknown."""
-    unknown = {"history": None, "stopped": ""}
-    named = {field.name for field in fields(case)}
-    return replace(case, model=model, **{name: value for name, value in unknown.items() if name in named})
+def _with_targets(case: Any, parts: Sequence[str], apply: Any) -> Any:
+    """Return a case with other targets in these parts of its data."""
+    return replace(case, **{part: with_targets(getattr(case, part), apply) for part in parts})

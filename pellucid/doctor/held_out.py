@@ -39,9 +39,16 @@ class HeldOut:
         self.task, self.case, self.name = task, case, ""
         self._first_loss: float | None = None
 
-    def __call__(self, model: BaseModel, part: Source) -> Tensor:
-        """Return the scores (n,) of at most MAX_SCORED examples, 0 if the outputs are not finite."""
+    def __call__(self, model: BaseModel, part: Source, exchanged: bool = False) -> Tensor:
+        """Return the scores (n,) of at most MAX_SCORED examples, 0 if the outputs are not finite.
+
+        exchanged: whether each image gets the target of another one, which shows what a score is by chance.
+        """
         examples = read_examples(part, MAX_SCORED, self.case.model.seed)
+        if exchanged:
+            half = len(examples) // 2
+            others = [*examples[half:], *examples[:half]]
+            examples = [Batch(one.images, other.targets) for one, other in zip(examples, others, strict=True)]
         try:
             outputs = outputs_for(model, examples)
         except PellucidError:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import sqrt
-from statistics import fmean, stdev
+from statistics import fmean, variance
 from typing import Any
 
 import torch
@@ -14,9 +14,9 @@ from pellucid.text import plural
 MIN_GAIN = 0.05  # of the held-out score, from 0 to 1; a change that gives less is no cause
 MAX_PAIRS = 5
 STANDARD_ERRORS = 3.0  # of the mean over examples: half the width of the interval of a gain
-# Half the width of the interval over pairs of trainings in standard errors, by the number of pairs: Student's t at
+# Half the width of the interval over pairs of trainings in standard errors, by the degrees of freedom: Student's t at
 # 95 %, divided among the four looks after 2 to MAX_PAIRS pairs (Bonferroni).
-STUDENT = {2: 50.9, 3: 8.86, 4: 5.39, 5: 4.31}
+STUDENT = {0: 0.0, 1: 50.9, 2: 8.86, 3: 5.39, 4: 4.31}
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class MeasuredEffect:
 
     name, does: of the intervention. score: what the scores measure, from 0 to 1. low, high: the interval of the mean
     gain. verdict: "cause" if the gain is certain and large enough, "no effect" if the mean and STANDARD_ERRORS of it
-    are smaller, or if a first pair gained nothing, otherwise "unclear". examples: the number of held-out examples.
+    are smaller, or if a first pair gained next to nothing, otherwise "unclear". examples: the number of those held out.
     steps: of each training, 0 if the present model is evaluated.
     """
 
@@ -57,6 +57,11 @@ class MeasuredEffect:
     examples: int
     steps: int
 
+    @property
+    def gains(self) -> tuple[float, ...]:
+        """The gain of each pair."""
+        return tuple(after - before for before, after in zip(self.before, self.after, strict=True))
+
     def __str__(self) -> str:
         """Return the effect in one line."""
         pairs = f", {plural(len(self.after), 'pair')} of trainings of {self.steps} steps" if self.steps else ""
@@ -66,22 +71,32 @@ class MeasuredEffect:
         )
 
 
-def effect_of(change: Intervention, score: str, pairs: Sequence[tuple[Tensor, Tensor]], steps: int) -> MeasuredEffect:
+def effect_of(
+    change: Intervention,
+    score: str,
+    pairs: Sequence[tuple[Tensor, Tensor]],
+    steps: int,
+    others: Sequence[MeasuredEffect] = (),
+) -> MeasuredEffect:
     """Return the effect of an intervention, measured by pairs of held-out scores (n,) without and with it.
 
-    The half-width of the interval is the larger of that over examples and that over pairs. Of trainings, at least two
-    pairs are needed for a cause; one is enough to stop if it gained nothing. score, steps: see `MeasuredEffect`.
+    The half-width of the interval is the larger of that over examples and that over pairs, whose variance is pooled
+    with that of other effects on the case. Of trainings, at least two pairs are needed for a cause; one is enough to
+    stop if it gained next to nothing. score, steps: see `MeasuredEffect`.
     """
     gains = torch.stack([after - before for before, after in pairs]).double()
     means, count = gains.mean(1).tolist(), gains.shape[1]
-    mean, over_pairs = fmean(means), stdev(means) / sqrt(len(means)) if len(means) > 1 else 0.0
+    known = [means, *(other.gains for other in others if other.steps == steps)]
+    freedom = sum(len(values) - 1 for values in known)
+    squares = sum(variance(values) * (len(values) - 1) for values in known if len(values) > 1)
+    mean, over_pairs = fmean(means), sqrt(squares / freedom / len(means)) if freedom else 0.0
     over_examples = float(gains.mean(0).std(correction=0)) / sqrt(count)
-    margin = max(STANDARD_ERRORS * over_examples, STUDENT.get(len(means), 0.0) * over_pairs)
+    margin = max(STANDARD_ERRORS * over_examples, STUDENT[min(freedom, MAX_PAIRS - 1)] * over_pairs)
     highest = mean + STANDARD_ERRORS * max(over_examples, over_pairs)
     verdict = "unclear"
     if mean - margin > 0 and mean >= change.min_gain and (len(means) > 1 or not steps):
         verdict = "cause"
-    elif highest < change.min_gain and (len(means) > 1 or mean <= 0 or not steps):
+    elif highest < change.min_gain and (len(means) > 1 or mean < change.min_gain / 3 or not steps):
         verdict = "no effect"
     before, after = (tuple(float(pair[k].double().mean()) for pair in pairs) for k in (0, 1))
     return MeasuredEffect(

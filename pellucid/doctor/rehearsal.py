@@ -28,7 +28,7 @@ from pellucid.training.step import NotFiniteError, TrainingStep
 UPDATE_INTERVAL = 8  # steps between measurements of the update ratio
 DEFAULT_EPOCHS = 30  # length of the schedule if the number of epochs is unknown
 SETTINGS = (
-    "net", "loss", "optimizer", "metrics", "classes", "seed", "schedule", "clip", "precision", "preprocess",
+    "net", "loss", "optimizer", "metrics", "classes", "seed", "schedule", "clip", "average", "precision", "preprocess",
     "input_shape",
 )  # fmt: skip
 
@@ -37,14 +37,19 @@ def reinitialized(model: BaseModel, **changes: Any) -> BaseModel:
     """Return a model with the same settings, except for `changes` (arguments of BaseModel), and newly drawn weights.
 
     Frozen tensors, which training does not change, keep their values; if `changes` contain another network, only those
-    with the same path and shape.
+    with the same path and shape. nets: among `changes`, the networks of an objective by name.
     """
     if not isinstance(model.objective, Supervised):
         new = copied(model)
+        new.objective = changes.pop("objective", model.objective).with_nets(changes.pop("nets", {}))
+        for name, value in changes.items():
+            setattr(new, "regularizers" if name == "regularizer" else name, value)
         with torch.inference_mode(False):
             new.params, _ = model.objective.init(model.nominal_shape, torch.Generator().manual_seed(model.seed))
         return new
     settings: dict[str, Any] = {name: getattr(model, name) for name in SETTINGS}
+    if "nets" in changes:
+        changes["net"] = changes.pop("nets")[""]
     new = BaseModel(**{**settings, "regularizer": model.regularizers, **changes})
     old, fresh = flatten(model.params), flatten(new.params)
     same = {path for path, value in fresh.items() if path in old and value.shape == old[path].shape}
@@ -189,5 +194,7 @@ def rehearse(
             for path, old, new in zip(step.paths, before, step.weights, strict=False):
                 if size := rms(old):
                     ratios[path].append(rms(new - old) / size)
+        if step.average is not None:
+            step.average.take()
     broke = not all(bool(torch.isfinite(weight).all()) for weight in step.weights)
     return result(broke)

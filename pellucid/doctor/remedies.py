@@ -1,7 +1,7 @@
 """Functions that return a changed case, used in remedies, and the case of a small reference network."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from torch import Tensor
@@ -28,9 +28,10 @@ LEARNING_RATE, BATCH_SIZE = 2e-3, 32
 TINY = 1e-12  # minimum standard deviation of targets, for constant ones
 
 
-def rebuilt(case: Case, keep_weights: bool = False, **changes: Any) -> Case:
+def rebuilt(case: Any, keep_weights: bool = False, **changes: Any) -> Any:
     """Return the case of an untrained model with changed arguments of `Model`: net, optimizer, regularizer, and so on.
 
+    case: a Case, or one of another task, see `with_causes`. nets: among `changes`, the networks by name.
     The initial weights are the same unless `changes` contain a network, whose weights are newly drawn.
     keep_weights: whether that network receives the initial weights with the same path and shape. The model of the new
     case is before its first step, and the case has no history.
@@ -39,18 +40,21 @@ def rebuilt(case: Case, keep_weights: bool = False, **changes: Any) -> Case:
     def begin() -> BaseModel:
         old = case.begin()
         new = reinitialized(old, **changes)
-        if keep_weights or "net" not in changes:
+        if keep_weights or not {"net", "nets"} & {*changes}:
             weights = flatten(old.params)
             for path, value in flatten(new.params).items():
                 if path in weights and weights[path].shape == value.shape:
                     value.copy_(weights[path])
         return new
 
-    epochs = case.epochs or (0 if case.history is None else len(case.history))
-    return replace(case, model=begin(), begin=begin, epochs=epochs, history=None, stopped="", steps=0)
+    values = {"model": begin(), "begin": begin, "history": None, "stopped": "", "steps": 0}
+    if getattr(case, "history", None) is not None:
+        values["epochs"] = case.epochs or len(case.history)
+    named = {field.name for field in fields(case)}
+    return replace(case, **{name: value for name, value in values.items() if name in named})
 
 
-def with_initial_model(case: Case, alter: Callable[[BaseModel], object]) -> Case:
+def with_initial_model(case: Any, alter: Callable[[BaseModel], object]) -> Any:
     """Return the case with `alter` applied to the model before its first step."""
     new = rebuilt(case)
 
@@ -63,7 +67,7 @@ def with_initial_model(case: Case, alter: Callable[[BaseModel], object]) -> Case
     return replace(new, model=begin(), begin=begin)
 
 
-def with_rate(case: Case, factor: float) -> Case:
+def with_rate(case: Any, factor: float) -> Any:
     """Return the case with the learning rate multiplied by `factor`."""
     optimizer = case.model.optimizer
     return rebuilt(case, optimizer=replace(optimizer, lr=optimizer.lr * factor))

@@ -17,6 +17,7 @@ from pellucid.doctor.rehearsal import RehearsalSettings
 from pellucid.doctor.remedies import rebuilt, small_network
 from pellucid.doctor.suspects import Suspect, suspects
 from pellucid.errors import PellucidError
+from pellucid.objective import Supervised
 
 # These are differences of the score, which is the mean recall of the classes, or R squared:
 MIN_DEFICIT = 0.08  # a training that is this much worse than a small reference network has a fault
@@ -77,8 +78,7 @@ def establish(case: Case, findings: Sequence[Finding], attempts: Attempts, expla
     without it.
     """
     part = case.validation_sample or case.sample
-    has_score = case.train.y.dim() == 1 or case.train.y.is_floating_point()  # masks have none
-    if len(part) < MIN_EXAMPLES or not case.trainable or not has_score:
+    if len(part) < MIN_EXAMPLES or not case.trainable or not has_score(case):
         return TrialsVerdict(False)
     is_trained = case.trained and not case.stopped
     current_score = case_score(case) if is_trained else 0.0
@@ -117,6 +117,12 @@ def establish(case: Case, findings: Sequence[Finding], attempts: Attempts, expla
         remaining = [other for other in remaining if other is not suspect and not other.general]
         trial = Attempts(suspect.apply(case))
     return TrialsVerdict(True, tuple(causes), None, attempts.as_set, tuple(dict.fromkeys(untried)))
+
+
+def has_score(case: Case) -> bool:
+    """Return whether the targets are classes or vectors, for which trials have a score; maps and points have none."""
+    y = case.train.y
+    return isinstance(case.model.objective, Supervised) and (y.dim() == 1 or (y.is_floating_point() and y.dim() == 2))
 
 
 def _slightly_worse(case: Case, findings: Sequence[Finding], reference: float) -> TrialsVerdict:

@@ -119,7 +119,8 @@ class TargetChange(NamedTuple):
 
     name: of the fault that the change undoes. does: a noun phrase for the changed targets. cause: a predicate of the
     targets, such as "are written in another unit". fix: in the imperative. apply: a function of one target and the size
-    (H, W) of its image, () for other inputs, that returns the changed target.
+    (H, W) of its image, () for other inputs, that returns the changed target. leaves_out: whether the changed targets
+    leave something out, which only trainings can be judged by.
     """
 
     name: str
@@ -127,6 +128,7 @@ class TargetChange(NamedTuple):
     cause: str
     fix: str
     apply: Callable[[Any, tuple[int, ...]], Any]
+    leaves_out: bool = False
 
 
 class OwnRecipe(NamedTuple):

@@ -63,6 +63,10 @@ class LayerView:
         return rows
 
 
+class OtherObjectiveError(PellucidError):
+    """What was asked needs a model with one network and one loss."""
+
+
 class Viewed(metaclass=Checked):
     """The methods of Model that display networks, weights, objective and optimizer."""
 
@@ -82,7 +86,7 @@ class Viewed(metaclass=Checked):
         """The objective of a model with one network and one loss; PellucidError for other models."""
         if not isinstance(self.objective, Supervised):
             names = ", ".join(self.objective.nets)
-            raise PellucidError(
+            raise OtherObjectiveError(
                 f"the model has the networks {names} and the losses of {type(self.objective).__name__}; this works for "
                 "one network with one loss, such as a classifier"
             )

@@ -48,7 +48,7 @@ def test_the_interval_is_that_of_student_over_pairs() -> None:
     assert (found.high + found.low) / 2 == pytest.approx(0.5)
     looks = range(2, MAX_PAIRS + 1)
     for pairs in looks:
-        assert STUDENT[pairs] == pytest.approx(t.ppf(1 - 0.025 / len(looks), pairs - 1), rel=1e-2)
+        assert STUDENT[pairs - 1] == pytest.approx(t.ppf(1 - 0.025 / len(looks), pairs - 1), rel=1e-2)
 
 
 def test_an_effect_is_one_line() -> None:

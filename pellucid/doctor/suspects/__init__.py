@@ -2,24 +2,39 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Finding, Suspect
-from pellucid.doctor.suspects import architecture, parts, settings
+from pellucid.doctor.suspects import architecture, objectives, parts, settings
 
-__all__ = ["Suspect", "suspects"]
+__all__ = ["Suspect", "replaced_parts", "suspects"]
 
 SETTINGS = ("unnormalised-inputs", "batch-norm", "update-ratio")  # checks whose remedies change a single setting
 SuspectSource = Callable[[Case], Iterator[Suspect]]
 PARTICULAR: tuple[SuspectSource, ...] = (
     parts.coupled_loss, parts.modes, parts.targets, parts.pretrained_scale,
     settings.regularizers, settings.frozen, settings.rates, settings.clip, settings.augment, settings.loss_options,
-    settings.precision, settings.optimizer, settings.schedule, settings.tiny_batches, settings.dropout,
-    architecture.linear, parts.initialization, architecture.reduced, settings.loss,
+    settings.average, settings.precision, settings.optimizer, settings.schedule, settings.tiny_batches,
+    settings.dropout, architecture.linear, parts.initialization, architecture.reduced, settings.loss,
 )  # fmt: skip
 GENERAL: tuple[SuspectSource, ...] = (
     settings.rate, settings.large_batches, settings.epochs, architecture.size, architecture.depth,
 )  # fmt: skip
+# Those that read nothing but the settings, the networks and the data of a case of any task:
+OF_ANY_TASK: tuple[SuspectSource, ...] = (
+    settings.frozen, settings.rates, settings.augment, objectives.own_objective, objectives.ending,
+    settings.loss_options, settings.class_balance, objectives.loss_weights, objectives.network_rates, settings.average,
+    settings.clip, settings.precision, settings.optimizer, settings.schedule, objectives.batch_norms, settings.rate,
+)  # fmt: skip
+
+
+def replaced_parts(case: Any) -> list[Suspect]:
+    """Return a suspect for each part of a training, of any task, that can be replaced by a plain default.
+
+    case: see `experiments.with_causes`. Learning rates, which are general, are last.
+    """
+    return [replace(one, general=source is settings.rate) for source in OF_ANY_TASK for one in source(case)]
 
 
 def suspects(case: Case, findings: Sequence[Finding] = ()) -> list[Suspect]:

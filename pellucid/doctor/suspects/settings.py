@@ -14,6 +14,7 @@ import torch
 from pellucid.combine.base import replace_layer, walk
 from pellucid.data import Augment
 from pellucid.data.dataset import float_images
+from pellucid.data.source import Arrays
 from pellucid.doctor.case import RANGE_TEST_STEPS, Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import is_user_defined
@@ -38,6 +39,7 @@ MIN_ABOVE_CHANCE, MAX_MIRRORED = 0.3, 0.6
 # Accuracy on augmented training inputs, and its difference to the accuracy on unchanged inputs. A model trained with
 # ordinary random augmentation is as good on unchanged inputs.
 MIN_AUGMENTED_ACCURACY, MIN_ACCURACY_GAIN = 0.7, 0.15
+MIN_IMBALANCE = 20.0  # count of the most frequent class over that of the least frequent one
 MIN_CORRELATION = 0.5  # of class weights with class counts; it should be negative
 MAX_SMOOTHING, MAX_DROPOUT = 0.3, 0.7  # label smoothing and dropout rate; higher ones are unusual
 MIN_WEIGHT_GROWTH = 0.7  # size of the weights relative to the start; lower if a regularizer has shrunk them
@@ -107,7 +109,7 @@ def augment(case: Case) -> Iterator[Suspect]:
             "augmentation-destroys", "mirrored inputs belong to another class, or none: left and right, or up and "
             "down, matter here", "augment without mirroring", "no mirroring",
             lambda case: replace(rebuilt(case), augment=replace(used, **UNMIRRORED)),
-            unusual=_mirrored_differ(case, used), flip=used.flip, vertical_flip=used.vertical_flip,
+            unusual=case.classifies and _mirrored_differ(case, used), flip=used.flip, vertical_flip=used.vertical_flip,
         )  # fmt: skip
     learned = case.trained and case.classifies and case.loss < float("inf")
     if learned:
@@ -158,7 +160,7 @@ def clip(case: Case) -> Iterator[Suspect]:
 
 def loss_options(case: Case) -> Iterator[Suspect]:
     """Yield suspects for class weights and label smoothing."""
-    loss: Any = case.model.loss
+    loss: Any = getattr(case.model.objective, "loss", None)
     weights = getattr(loss, "class_weights", None)
     if weights is not None:
         yield suspect(
@@ -184,6 +186,37 @@ def _by_frequency(case: Case, weights: Any) -> bool:
     counts = counts[counts >= 0].bincount(minlength=len(weights)).double()[: len(weights)]
     both = torch.stack([counts, torch.as_tensor(weights, dtype=torch.float64)])
     return bool((both.std(1) > 0).all()) and float(both.corrcoef()[0, 1]) > MIN_CORRELATION
+
+
+def class_balance(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect if some classes of labels or masks are far more frequent than others, and have equal weights."""
+    loss: Any = getattr(case.model.objective, "loss", None)
+    if type(loss) is not SoftmaxCrossEntropy or loss.class_weights is not None or not isinstance(case.train, Arrays):
+        return
+    labels, count = case.train.y.flatten(), case.model.output_shape[0]
+    counts = labels[(labels >= 0) & (labels < count)].bincount(minlength=count).double()
+    present = counts > 0
+    if float(counts.max()) < MIN_IMBALANCE * float(counts[present].min()):
+        return
+    weights = present / counts.clamp_min(1)
+    balanced = tuple((weights * (count / weights.sum())).tolist())
+    yield suspect(
+        "class-imbalance", "some classes are so much more frequent than others that the loss hardly counts the others",
+        "weight classes by the inverse of their counts, or use a loss of overlap", "classes weighted by inverse counts",
+        lambda case: rebuilt(case, loss=replace(loss, class_weights=balanced)),
+        path="train", most_frequent=float(counts.max() / counts.sum()),
+        least_frequent=float(counts[present].min() / counts.sum()),
+    )  # fmt: skip
+
+
+def average(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect if the weights are averaged over the steps."""
+    if case.model.average is not None:
+        yield suspect(
+            "average-too-slow", "the moving average of the weights still consists of early weights",
+            "lower the decay of the average, or do not average", "no average of the weights",
+            partial(rebuilt, average=None), decay=case.model.average,
+        )  # fmt: skip
 
 
 def precision(case: Case) -> Iterator[Suspect]:

@@ -1,13 +1,13 @@
 """Generation of images: sheets of samples, and their evaluation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pellucid.errors import PellucidError
 from pellucid.predictor import Predictor
-from pellucid.task import Command, Evaluation, Reported, Task
+from pellucid.task import Command, Evaluation, HeldOutScores, Reported, Task
 from pellucid.text import percent
 
 if TYPE_CHECKING:
@@ -86,6 +86,12 @@ class Generation(Task):
         from pellucid.tasks.generate.doctor import CHECKS
 
         return diagnose(replace(case, device=device), attempts, CHECKS)
+
+    def scores(self, model: "Model", outputs: Sequence[Any], targets: Sequence[Any]) -> HeldOutScores:
+        """Return how like the real images, the targets, the samples are."""
+        from pellucid.tasks.generate.doctor.likeness import scores
+
+        return scores(outputs, targets)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return the variety and the likelihood of samples."""

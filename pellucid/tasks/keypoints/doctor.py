@@ -9,6 +9,7 @@ from pellucid.task import HeldOutScores, TargetChange
 
 FAR = 0.25  # distance from the true point, relative to the diagonal around all points, that is as bad as any larger one
 MIN_FACTOR = 1.2  # between the coordinates of two image sizes
+MAX_SHARED = 0.05  # fraction of the labelled points at one position
 MAX_OUTSIDE = 0.02  # fraction of the labelled points outside of their images
 DIVISORS = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 
@@ -39,7 +40,7 @@ def changes(
     if not bool(labelled.any()):
         return []
     if outputs is None:
-        return _inside(points[..., :2], sizes, labelled)
+        return _unseen(points, labelled) + _inside(points[..., :2], sizes, labelled)
     given, true = torch.stack([*outputs])[..., :2], points[..., :2]
     factor = float((given * true)[labelled].sum() / true.square()[labelled].sum().clamp_min(1e-12))
     found = [] if 1 / MIN_FACTOR < factor < MIN_FACTOR or factor <= 0 else [_scaled(factor)]
@@ -56,6 +57,23 @@ def changes(
             "pairs in augment.swaps", lambda target, size: target[order.argsort()],
         ))  # fmt: skip
     return found
+
+
+def _unseen(points: Tensor, labelled: Tensor) -> list[TargetChange]:
+    """Return key-points without those at one position that many share, as points that nobody has seen may."""
+    places, counts = points[labelled][:, :2].unique(dim=0, return_counts=True)
+    if int(counts.max()) <= MAX_SHARED * int(labelled.sum()):
+        return []
+    place = places[counts.argmax()]
+
+    def unmarked(target: Tensor, size: tuple[int, ...]) -> Tensor:
+        return torch.where((target[:, :2] == place).all(1, keepdim=True), torch.zeros_like(target), target)
+
+    return [TargetChange(
+        "unseen-points", f"key-points at {place[0]:g}, {place[1]:g} left out",
+        f"hold {counts.max() / labelled.sum():.0%} of the key-points at {place[0]:g}, {place[1]:g}, where they were "
+        "written without having been seen", "mark key-points that nobody has seen by a visibility of 0", unmarked,
+    )]  # fmt: skip
 
 
 def _inside(points: Tensor, sizes: Tensor, labelled: Tensor) -> list[TargetChange]:

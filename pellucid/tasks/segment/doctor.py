@@ -11,8 +11,18 @@ from pellucid.tasks.outlines import best_shift, edges, shifted_strength
 
 MAX_SHIFT = 24  # pixels, and at most a quarter of the image
 MIN_SHIFT = 2  # pixels
+MIN_MIXED = 0.3  # fraction of the pixels of a class that are predicted as others
 MIN_RATIO = 1.15  # strength of the edges at the outlines of other masks over that at the given ones
-FLIPS: dict[str, tuple[int, ...]] = {"mirrored": (1,), "upside down": (0,), "turned by 180 degrees": (0, 1)}
+FLIPS: dict[str, Callable[[Tensor], Tensor]] = {
+    "mirrored": lambda mask: mask.flip(1),
+    "upside down": lambda mask: mask.flip(0),
+    "turned by 180 degrees": lambda mask: mask.flip(0, 1),
+}
+TURNS: dict[str, Callable[[Tensor], Tensor]] = {  # of square masks
+    "with rows and columns exchanged": lambda mask: mask.T,
+    "turned to the left": lambda mask: mask.rot90(),
+    "turned to the right": lambda mask: mask.rot90(-1),
+}
 
 
 def scores(outputs: Sequence[Tensor], masks: Sequence[Tensor], ignore: int | None) -> HeldOutScores:
@@ -55,15 +65,30 @@ def changes(
             "are shifted from their images", "find out what moved the masks, such as padding or cropping of the images "
             "alone", shifted(down, right),
         ))  # fmt: skip
-    for name, axes in FLIPS.items():
-        if sum(float((a * b.flip(axes)).sum() / b.sum().clamp_min(1)) for a, b in pairs) / len(pairs) > least * middle:
+    square = masks[0].shape[0] == masks[0].shape[1]
+    for name, turn in (FLIPS | TURNS if square else FLIPS).items():
+        if sum(float((a * turn(b)).sum() / b.sum().clamp_min(1)) for a, b in pairs) / len(pairs) > least * middle:
             found.append(TargetChange(
                 "mirrored-masks", f"masks {name}", "are mirrored or turned relative to their images",
-                "mirror images and masks together", lambda mask, size, axes=axes: mask.flip(axes),
+                "mirror and turn images and masks together", lambda mask, size, turn=turn: turn(mask),
             ))  # fmt: skip
     if outputs is not None:
-        found += class_changes(_confusion(outputs, masks, ignore), "class-order")
+        confusion = _confusion(outputs, masks, ignore)
+        found += class_changes(confusion, "class-order") + ([] if ignore is None else _mixed(confusion, ignore))
     return found
+
+
+def _mixed(confusion: Tensor, ignore: int) -> list[TargetChange]:
+    """Return masks without the class from which most pixels are predicted as others; [] if it is mostly right."""
+    others = confusion.sum(1) - confusion.diagonal()
+    label = int(others.argmax())
+    if float(others[label]) < MIN_MIXED * float(confusion[label].sum().clamp_min(1)):
+        return []
+    return [TargetChange(
+        "mixed-class", f"masks without class {label}", f"mark pixels of other classes as class {label}",
+        f"mark pixels that are left out with {ignore}, which the loss ignores, and look for objects in class {label}",
+        lambda mask, size: mask.masked_fill(mask == label, ignore), leaves_out=True,
+    )]  # fmt: skip
 
 
 def shifted(down: int, right: int) -> Callable[[Tensor, tuple[int, ...]], Tensor]:

@@ -3,6 +3,7 @@
 import torch
 
 from pellucid.data import Batch
+from pellucid.doctor.rehearsal import reinitialized
 from pellucid.image_objects import Objects
 from pellucid.model import Model
 from pellucid.tasks.detect.doctor import DetectionCase
@@ -28,7 +29,8 @@ class Given:
 def case(source=None, detector=None, trained=False):
     """A case of a detector as it is drawn, and by default of rectangles that its anchors fit."""
     model = Model(detector or small_single_stage(), input_shape=(3, None, None), metrics=())
-    return DetectionCase(model, Rectangles(12) if source is None else source, trained=trained)
+    data = Rectangles(12) if source is None else source
+    return DetectionCase(model, data, lambda: reinitialized(model), trained=trained)
 
 
 def changed(of, images=12):

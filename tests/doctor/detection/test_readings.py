@@ -82,4 +82,4 @@ def test_edges_show_the_scale_of_boxes(factor: float) -> None:
 
 
 def test_readings_have_distinct_names() -> None:
-    assert len(readings()) == len(FACTORS) + 7
+    assert len(readings()) == len(FACTORS) + 9

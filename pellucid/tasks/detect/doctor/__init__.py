@@ -7,6 +7,7 @@ from pellucid.data import Source
 from pellucid.doctor.diagnosis import Diagnosis
 from pellucid.doctor.examination import examine
 from pellucid.doctor.finding import Check
+from pellucid.doctor.rehearsal import reinitialized
 from pellucid.errors import PellucidError
 from pellucid.settings.checks import integer
 from pellucid.tasks.detect.doctor import (
@@ -51,9 +52,10 @@ def detection_case(
     model.objective.check((), [first.batch([0], None).targets[0]])  # type: ignore[arg-type]
     epochs = epochs or (0 if history is None else len(history))
     return DetectionCase(
-        model, first, second, history is not None or model.source is not None,
+        model, first, begin or (lambda: reinitialized(model)), second,
+        history is not None or model.source is not None,
         batch_size=min(integer(batch_size, "batch_size", 1), len(first)), epochs=integer(epochs, "epochs", 0),
-        augment=augment, first=begin, stopped=stopped,
+        augment=augment, stopped=stopped,
         notes=(f"The training ended early: {stopped}",) if stopped else (),
     )  # fmt: skip
 

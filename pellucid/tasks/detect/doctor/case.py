@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,7 +16,6 @@ from pellucid.data.seeds import generator
 from pellucid.detectors import Detector, OneStage, ProposalDetector
 from pellucid.detectors.base import Anchors, Candidates
 from pellucid.detectors.regions import unlabelled
-from pellucid.doctor.rehearsal import reinitialized
 from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections
 from pellucid.ops.assign import Assignment
@@ -34,31 +34,33 @@ class DetectionCase:
     """A detector with its training data.
 
     validation: validation data, or None. trained: whether the detector is trained. notes: sentences to print before the
-    findings. batch_size, epochs, augment: of its training, epochs 0 if unknown. first: returns a new copy of the model
-    before its first step, by default with newly drawn weights. stopped: the error that ended the training, or its
-    message, "" if none did.
+    findings. batch_size, epochs, augment: of its training, epochs 0 if unknown. begin: returns a new copy of the model
+    before its first step. stopped: the error that ended the training, or its message, "" if none did.
     """
+
+    classifies: ClassVar[bool] = False
 
     model: BaseModel
     train: Source
+    begin: Callable[[], BaseModel]
     validation: Source | None = None
     trained: bool = False
     notes: tuple[str, ...] = ()
     batch_size: int = 8
     epochs: int = 0
     augment: Augmentation | None = None
-    first: Callable[[], BaseModel] | None = None
     stopped: PellucidError | str = ""
     device: torch.device = CPU
 
-    def begin(self) -> BaseModel:
-        """Return a new copy of the model before its first step."""
-        return reinitialized(self.model) if self.first is None else self.first()
+    @property
+    def steps_per_epoch(self) -> int:
+        """The number of steps in one epoch."""
+        return -(-len(self.train) // self.batch_size)
 
     @property
     def steps_planned(self) -> int:
         """The number of steps of the training, 0 if unknown."""
-        return self.epochs * -(-len(self.train) // self.batch_size)
+        return self.epochs * self.steps_per_epoch
 
     @property
     def detector(self) -> Detector:

@@ -19,6 +19,7 @@ PER_OBJECT = 3  # detections that are considered for an object
 MIN_RATIO = 1.3  # strength of the edges at other outlines over that at the given boxes
 MIN_GAIN = 0.05  # of the mean IoU on the data that choose a reading
 MIN_IOU = 0.5  # of a detection and the object that it belongs to
+CELL = 4.0  # pixels, within which shifts are counted together
 POINTS = 16  # on each side of a box, where edges are measured
 ORDERS: dict[str, Reading] = {
     "read as x, y, width, height": lambda b, size: torch.cat([b[:, :2], b[:, :2] + b[:, 2:]], 1),
@@ -26,6 +27,8 @@ ORDERS: dict[str, Reading] = {
         [b[:, :2] - b[:, 2:] / 2, b[:, :2] + b[:, 2:] / 2], 1
     ),
     "converted back from x, y, width, height": lambda b, size: torch.cat([b[:, :2], b[:, 2:] - b[:, :2]], 1),
+    "moved by half their size": lambda b, size: b + (b[:, 2:] - b[:, :2]).repeat(1, 2) / 2,
+    "moved back by half their size": lambda b, size: b - (b[:, 2:] - b[:, :2]).repeat(1, 2) / 2,
     "with x and y exchanged": lambda b, size: b[:, [1, 0, 3, 2]],
 }  # fmt: skip
 ORIENTATIONS: dict[str, Reading] = {
@@ -39,6 +42,11 @@ FACTORS = [2 ** (k / 8) for k in range(-16, 17) if k]  # 1/4 to 4
 def scaling(x: float, y: float) -> Reading:
     """Return the reading of boxes multiplied by these factors."""
     return lambda b, size: b * torch.tensor([x, y, x, y])
+
+
+def moving(right: float, down: float) -> Reading:
+    """Return the reading of boxes that are moved by so many pixels."""
+    return lambda b, size: b + torch.tensor([right, down, right, down])
 
 
 def readings() -> dict[str, tuple[str, Reading]]:
@@ -93,7 +101,7 @@ def changes(
         others = [read(objects, size, reading) for objects, size in zip(targets, sizes, strict=True)]
         return float(scores(outputs, others).values.mean())
 
-    now, found = float(scores(outputs, targets).values.mean()), readings()
+    now, found = float(scores(outputs, targets).values.mean()), readings() | _shift(targets, outputs)
     fits = {does: fit(reading) for does, (_, reading) in found.items()}
     best = max(fits, key=lambda does: fits[does])
     chosen = [_change(best, *found[best])] if fits[best] > now + MIN_GAIN else []
@@ -104,9 +112,32 @@ def _change(does: str, name: str, reading: Reading) -> TargetChange:
     causes = {
         "box-scale": ("belong to images of another size", "scale boxes by the same factors as their images"),
         "box-format": ("are written in another order than they are read in", "write boxes as x0, y0, x1, y1 in pixels"),
+        "shifted-boxes": (
+            "are shifted from their images",
+            "find out what moved the boxes or the images, such as padding",
+        ),
         "mirrored-boxes": ("are mirrored relative to their images", "mirror images and boxes together"),
     }
     return TargetChange(name, f"boxes {does}", *causes[name], lambda target, size: read(target, size, reading))
+
+
+def _shift(targets: Sequence[Objects], outputs: Sequence[Detections]) -> dict[str, tuple[str, Reading]]:
+    """Return the shift that most boxes have from detections of their class; {} without any."""
+    found: list[Tensor] = []
+    for objects, detections in zip(targets, outputs, strict=True):
+        best = detections.take(torch.arange(min(len(detections), PER_OBJECT * len(objects))))
+        centres, others = ((one.boxes[:, :2] + one.boxes[:, 2:]) / 2 for one in (objects, best))
+        same = objects.labels[:, None] == best.labels
+        found.append((others[None] - centres[:, None])[same])
+    shifts = torch.cat(found)
+    if not len(shifts):
+        return {}
+    cells, counts = (shifts / CELL).round().unique(dim=0, return_counts=True)
+    near = (shifts / CELL - cells[counts.argmax()]).abs().amax(1) <= 1
+    if 2 * int(near.sum()) < sum(map(len, targets)):
+        return {}
+    right, down = shifts[near].median(0).values.tolist()
+    return {f"moved by {right:.0f} pixels to the right and {down:.0f} down": ("shifted-boxes", moving(right, down))}
 
 
 def _relabelled(change: TargetChange) -> TargetChange:

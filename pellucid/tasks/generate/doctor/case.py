@@ -1,8 +1,8 @@
 """A case of a generator: the images that it draws, beside those of its data."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -19,14 +19,14 @@ N_SAMPLES = 256  # images drawn from a generator
 
 @dataclass(frozen=True, eq=False)
 class GeneratorCase(Case):
-    """A generator with its data; its training is not repeated, because no loss tells how good it is."""
-
-    has_trials: ClassVar[bool] = False
+    """A generator with its data. The target of each example is its image, since samples are compared with images."""
 
     @classmethod
     def of(cls, case: Case) -> Self:
         """Return the case of a generator with the values of a general one."""
-        return cls(**{field.name: getattr(case, field.name) for field in fields(Case)})
+        parts = {"train": case.train, "validation": case.validation}
+        images = {name: part and replace(part, y=part.x) for name, part in parts.items()}
+        return cls(**{field.name: getattr(case, field.name) for field in fields(Case)} | images)
 
     @cached_property
     def samples(self) -> Tensor:

@@ -1,0 +1,108 @@
+"""Suspects in the ends of networks, and in objectives with several networks, such as GANs."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, replace
+from functools import partial
+from inspect import isabstract
+
+from pellucid.combine.base import join, map_layers, replace_layer
+from pellucid.doctor.case import Case
+from pellucid.doctor.finding import Suspect, suspect
+from pellucid.doctor.passes import is_user_defined, leaves
+from pellucid.doctor.remedies import rebuilt
+from pellucid.layers import BatchNorm, Identity, Tanh
+from pellucid.layers.base import Layer, Trait
+from pellucid.network.ending import last_layers, only_reshapes
+from pellucid.objective import Supervised
+
+PREDICTS = "generator"  # the name of the network, among several, whose outputs are the predictions
+
+
+def ending(case: Case) -> Iterator[Suspect]:
+    """Yield suspects for the last activation of the network that predicts, and for a normalization before it."""
+    nets = case.model.objective.nets
+    name = PREDICTS if PREDICTS in nets else next(iter(nets), "")
+    if name not in nets or (len(nets) > 1 and name != PREDICTS):
+        return
+    for path, last in last_layers(nets[name]).items():
+        if not path or Trait.ACTIVATION not in last.traits:
+            continue
+        changes = {f"the network without {join(name, path)}": Identity()}
+        if len(nets) > 1 and not isinstance(last, Tanh):
+            changes = {"a generator that ends in a tanh": Tanh(), **changes}
+        for does, layer in changes.items():
+            yield suspect(
+                "wrong-output", f"{type(last).__name__} limits the outputs to another range than that of the targets",
+                "end the network without an activation, or with one that has the range of the targets", does,
+                _with(nets, name, path, layer), path=join(name, path), last_layer=type(last).__name__,
+            )  # fmt: skip
+    for path, last in last_layers(nets[name], _is_activation).items():
+        if path and Trait.NORM in last.traits:
+            yield suspect(
+                "norm-before-output", "a normalization before the last activation forces the distribution of the "
+                "outputs", "remove the normalization before the last activation",
+                f"the network without {join(name, path)}", _with(nets, name, path, Identity()),
+                path=join(name, path), layer=type(last).__name__,
+            )  # fmt: skip
+
+
+def _is_activation(layer: Layer) -> bool:
+    return only_reshapes(layer) or Trait.ACTIVATION in layer.traits
+
+
+def own_objective(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect for a user-defined objective that is derived from one of the library."""
+    objective = case.model.objective
+    base = next(kind for kind in type(objective).__mro__ if kind.__module__.startswith("pellucid."))
+    if is_user_defined(objective) and not isabstract(base):
+        values = {field.name: getattr(objective, field.name) for field in fields(base)}
+        yield suspect(
+            "own-objective", f"the gradients of {type(objective).__name__} are others than those of {base.__name__}, "
+            "and the networks learn less by them",
+            f"compare the gradients with those of {base.__name__}: which network follows which loss, and what is "
+            "detached", f"the objective {base.__name__}", partial(rebuilt, objective=base(**values)), path="objective",
+        )  # fmt: skip
+
+
+def loss_weights(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect if the losses of an objective have weights."""
+    objective = case.model.objective
+    if not isinstance(objective, Supervised) and any(value != 1 for value in objective.weights.values()):
+        yield suspect(
+            "loss-weights", "the weights of the losses let one of them outweigh the others",
+            "give the losses the weight 1, or weights that make their gradients alike", "all losses with the weight 1",
+            partial(rebuilt, objective=replace(objective, weights={})), path="objective",
+            weights=", ".join(f"{name} {value:g}" for name, value in objective.weights.items()),
+        )  # fmt: skip
+
+
+def network_rates(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect for each network with a higher learning rate than another one."""
+    optimizers = case.model.optimizers
+    lowest = min((optimizer.lr for optimizer in optimizers.values()), default=0.0)
+    for name, optimizer in optimizers.items():
+        if optimizer.lr > lowest:
+            yield suspect(
+                "learning-rate-too-high", f"the {name} learns so fast that the other network cannot follow",
+                f"lower the learning rate of the {name}, to that of the other network or less",
+                f"the learning rate {lowest:g} for the {name}",
+                partial(rebuilt, optimizers={**optimizers, name: replace(optimizer, lr=lowest)}),
+                path=name, learning_rate=optimizer.lr, lowest_learning_rate=lowest,
+            )  # fmt: skip
+
+
+def batch_norms(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect for batch normalization in each network besides the one that predicts."""
+    nets = case.model.objective.nets
+    for name, net in nets.items() if PREDICTS in nets else ():
+        if name != PREDICTS and any(isinstance(layer, BatchNorm) for _, layer in leaves(net)):
+            plain = map_layers(net, lambda layer: Identity() if isinstance(layer, BatchNorm) else layer)
+            yield suspect(
+                "batch-norm", f"with batch normalization, what the {name} says of an image depends on the others",
+                f"use layer or instance normalization in the {name}, or none", f"a {name} without batch normalization",
+                partial(rebuilt, keep_weights=True, nets={**nets, name: plain}), path=name,
+            )  # fmt: skip
+
+
+def _with(nets: Mapping[str, Layer], name: str, path: str, layer: Layer) -> Callable[[Case], Case]:
+    return partial(rebuilt, keep_weights=True, nets={**nets, name: replace_layer(nets[name], path, lambda _: layer)})

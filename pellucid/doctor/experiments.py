@@ -106,10 +106,8 @@ class Experiments:
         """Return the first intervention that is certainly a cause, None if there is none."""
         looks = {"validation data read otherwise": self._evaluations}
         if getattr(self.case, "trainable", True) and self.case.steps_planned:
-            looks |= {"other targets": self._suggestions}
-            parts = {} if self.has_trials else {"parts replaced by defaults": self._replaced_parts}
-            splits = {CROSS_FIT: self._cross_fit}
-            looks |= parts | splits if self._gap < MIN_GAP else splits | parts
+            looks |= {"other targets": self._suggestions, CROSS_FIT: self._cross_fit}
+            looks |= {} if self.has_trials else {"parts replaced by defaults": self._replaced_parts}
         for name, look in looks.items():
             try:
                 found = look()
@@ -254,6 +252,8 @@ class Experiments:
                     continue
             if (certain := self.trainings.measure(base, change, twins)) is not None:
                 return certain
+            if other.leaves_out:  # the model's outputs show it, although what is left is too little to learn from
+                return differs.named(change)
         swapped = self._swapped(base)
         if swapped is not None and (certain := self.trainings.measure(base, swapped, twins)) is not None:
             return certain
@@ -262,13 +262,12 @@ class Experiments:
             return differs
         if self._training_score >= MIN_TRAINING_SCORE:  # the training images have what the validation images lack
             return differs
-        change = replace(
+        return differs.named(replace(
             differs.change, name="unpaired-targets", path="train",
             cause="the training targets belong to other images: a model that was trained on validation data predicts "
             "them hardly better than the targets of other training images",
             fix="match images and targets by their names, not by their places in two lists",
-        )  # fmt: skip
-        return Certain(change, replace(differs.effect, name=change.name), differs.mended)
+        ))  # fmt: skip
 
     def _swapped(self, base: Any) -> Intervention | None:
         """Return the exchange of inputs and targets in training; None unless both are images of one shape."""

@@ -62,15 +62,16 @@ class HeldOut:
 
     def _by_loss(self, model: BaseModel, examples: Sequence[Batch]) -> HeldOutScores:
         if self._first_loss is None:
-            first = _losses(self.case.begin(), examples)
+            first = self._losses(self.case.begin(), examples)
             self._first_loss = float(first.mean().clamp_min(torch.finfo(first.dtype).tiny))
-        values = 1 - (_losses(model, examples) / self._first_loss).clamp(0, 1)
+        values = 1 - (self._losses(model, examples) / self._first_loss).clamp(0, 1)
         return HeldOutScores("share of the first loss removed", values)
 
-
-def _losses(model: BaseModel, examples: Sequence[Batch]) -> Tensor:
-    evaluate = model.objective.evaluator(model.params, len(examples))
-    with torch.inference_mode():
-        batches = (Batch(model.scaled(one.images), on_device(one.targets, model.device)) for one in examples)
-        losses = [{name: float(value) for name, value in evaluate(batch).losses.items()} for batch in batches]
-    return torch.tensor([model.objective.total(each) for each in losses], dtype=torch.float64)
+    def _losses(self, model: BaseModel, examples: Sequence[Batch]) -> Tensor:
+        """Return the losses of the case, also for a model that was trained by others."""
+        objective = self.case.model.objective.with_nets(model.objective.nets)
+        evaluate = objective.evaluator(model.params, len(examples))
+        with torch.inference_mode():
+            batches = (Batch(model.scaled(one.images), on_device(one.targets, model.device)) for one in examples)
+            losses = [{name: float(value) for name, value in evaluate(batch).losses.items()} for batch in batches]
+        return torch.tensor([objective.total(each) for each in losses], dtype=torch.float64)

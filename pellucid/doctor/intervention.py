@@ -14,9 +14,10 @@ from pellucid.text import plural
 MIN_GAIN = 0.05  # of the held-out score, from 0 to 1; a change that gives less is no cause
 MAX_PAIRS = 5
 STANDARD_ERRORS = 3.0  # of the mean over examples: half the width of the interval of a gain
-# Half the width of the interval over pairs of trainings in standard errors, by the degrees of freedom: Student's t at
-# 95 %, divided among the four looks after 2 to MAX_PAIRS pairs (Bonferroni).
-STUDENT = {0: 0.0, 1: 50.9, 2: 8.86, 3: 5.39, 4: 4.31}
+# Half the width of the interval over pairs of trainings in standard errors, by the degrees of freedom: Student's t for
+# one-sided errors of 1.5, 0.5, 0.25 and 0.25 %, together 2.5 % for the looks after 2 to MAX_PAIRS pairs. Most of it is
+# for the first look, since each further pair costs two trainings.
+STUDENT = {0: 0.0, 1: 21.2, 2: 9.92, 3: 7.45, 4: 5.60}
 
 
 @dataclass(frozen=True, eq=False)

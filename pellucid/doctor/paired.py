@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -30,6 +30,10 @@ class Certain(NamedTuple):
     change: Intervention
     effect: MeasuredEffect
     mended: Any
+
+    def named(self, change: Intervention) -> Self:
+        """Return the same effect with the name, the cause and the fix of another intervention."""
+        return self._replace(change=change, effect=replace(self.effect, name=change.name))
 
 
 class Trained(NamedTuple):

@@ -11,6 +11,7 @@ VALUE_CHANGES = (  # those of `changes` that move no pixel, so that targets with
     "not divided by 255", "divided by 255 once more", "inverted", "standardised otherwise",
     "with channels in reverse order, BGR for RGB",
 )  # fmt: skip
+MAX_FARTHER = 0.1  # standard deviations by which changed images may be farther from others; more are no remedy
 MIN_BORDERED = 0.95  # fraction of the images that have a border
 MAX_VARIATION = 2 / 255  # of the pixels in a row of a border
 
@@ -18,7 +19,11 @@ MAX_VARIATION = 2 / 255  # of the pixels in a row of a border
 def input_changes(x: Tensor, like: Tensor, stats: FeatureStats | None) -> dict[str, InputChange]:
     """Return changes of images x (N, C, H, W) that may prepare them like others; the key is what a change undoes."""
     x, like = float_images(x), float_images(like)
-    found = {name: change for name, change in changes(x, like, stats).items() if name in VALUE_CHANGES}
+    limit = _distance(x, like) + MAX_FARTHER
+    found = {
+        name: change for name, change in changes(x, like, stats).items()
+        if name in VALUE_CHANGES and _distance(change(x), like) <= limit
+    }  # fmt: skip
     excess = [a - b for a, b in zip(_borders(x), _borders(like), strict=True)]
     if max(excess) > 0 and min(excess) >= 0:
         (top, bottom, left, right), (height, width) = excess, x.shape[2:]
@@ -35,6 +40,15 @@ def input_changes(x: Tensor, like: Tensor, stats: FeatureStats | None) -> dict[s
             F.interpolate(x, size, mode="bilinear", antialias=True), (left, right, top, bottom), value=value
         )
     return found
+
+
+def _distance(x: Tensor, like: Tensor) -> float:
+    """Return the distance of the channels' means and standard deviations, in standard deviations of `like`."""
+    (mean, std), (other_mean, other_std) = (
+        (part.mean((0, 2, 3)), part.std((0, 2, 3), correction=0)) for part in (x, like)
+    )
+    scale = other_std.clamp_min(1e-6)
+    return float((((mean - other_mean) / scale).abs() + ((std - other_std) / scale).abs()).mean())
 
 
 def _borders(x: Tensor) -> tuple[int, int, int, int]:

@@ -44,11 +44,24 @@ def test_an_evaluation_of_few_examples_is_unclear() -> None:
 def test_the_interval_is_that_of_student_over_pairs() -> None:
     gains = [0.5, 0.56, 0.44]
     found = effect_of(CHANGE, "recall", [(scores(0.1), scores(0.1 + gain)) for gain in gains], 100)
-    assert (found.high - found.low) / 2 == pytest.approx(8.86 * 0.06 / sqrt(3), rel=1e-6)
+    assert (found.high - found.low) / 2 == pytest.approx(9.92 * 0.06 / sqrt(3), rel=1e-6)
     assert (found.high + found.low) / 2 == pytest.approx(0.5)
-    looks = range(2, MAX_PAIRS + 1)
-    for pairs in looks:
-        assert STUDENT[pairs - 1] == pytest.approx(t.ppf(1 - 0.025 / len(looks), pairs - 1), rel=1e-2)
+    errors = {1: 0.015, 2: 0.005, 3: 0.0025, 4: 0.0025}  # of the looks after 2 to MAX_PAIRS pairs, together 2.5 %
+    assert (sum(errors.values()), max(errors)) == (pytest.approx(0.025), MAX_PAIRS - 1)
+    assert {freedom: STUDENT[freedom] for freedom in errors} == pytest.approx(
+        {freedom: t.ppf(1 - error, freedom) for freedom, error in errors.items()}, rel=1e-2
+    )
+
+
+def test_the_variance_over_pairs_is_that_of_all_effects_on_a_case() -> None:
+    first = effect_of(CHANGE, "recall", [(scores(0.1), scores(0.1 + gain)) for gain in (0.2, 0.3)], 100)
+    pairs = [(scores(0.1), scores(0.1 + gain)) for gain in (0.5, 0.52)]
+    alone, pooled = effect_of(CHANGE, "recall", pairs, 100), effect_of(CHANGE, "recall", pairs, 100, [first])
+    assert (alone.high - alone.low) / 2 == pytest.approx(21.2 * 0.02 / sqrt(2) / sqrt(2), rel=1e-6)
+    spread = sqrt((0.1**2 / 2 + 0.02**2 / 2) / 2)  # of two variances of one degree of freedom each
+    assert (pooled.high - pooled.low) / 2 == pytest.approx(9.92 * spread / sqrt(2), rel=1e-6)
+    longer = effect_of(CHANGE, "recall", pairs, 200, [first])
+    assert longer.low == pytest.approx(alone.low), "trainings of other lengths vary otherwise"
 
 
 def test_an_effect_is_one_line() -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from pellucid.data.dataset import float_images
 from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Check, Finding, Remedy
@@ -19,7 +20,7 @@ def look(case: Case) -> list[Finding]:
     held_out = case.validation_sample
     if held_out is None or not case.train.x.is_floating_point():
         return []
-    x, other = (part.x.flatten(1).double() for part in (case.sample, held_out))
+    x, other = (float_images(part.x).flatten(1).double() for part in (case.sample, held_out))
     median, std = x.median(0).values, x.std(0, correction=0)
     scale = float(std[std > 0].median()) if bool((std > 0).any()) else 0.0
     largest = torch.maximum((x - median).abs().amax(0), (other - median).abs().amax(0))
@@ -29,7 +30,7 @@ def look(case: Case) -> list[Finding]:
         return []
 
     def mended(part: Arrays) -> Arrays:
-        flat = part.x.flatten(1).clone()
+        flat = float_images(part.x).flatten(1).clone()
         flat[:, huge] = median[huge].to(flat.dtype)
         return replace(part, x=flat.reshape(part.x.shape))
 

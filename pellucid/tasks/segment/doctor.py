@@ -11,7 +11,8 @@ from pellucid.tasks.outlines import best_shift, edges, shifted_strength
 
 MAX_SHIFT = 24  # pixels, and at most a quarter of the image
 MIN_SHIFT = 2  # pixels
-MIN_MIXED = 0.3  # fraction of the pixels of a class that are predicted as others
+MIN_MIXED = 0.3  # fraction of the pixels predicted as other classes that are marked as one class
+MIN_RIGHT = 0.5  # fraction of the pixels of all other classes that are predicted as they are marked
 MIN_RATIO = 1.15  # strength of the edges at the outlines of other masks over that at the given ones
 FLIPS: dict[str, Callable[[Tensor], Tensor]] = {
     "mirrored": lambda mask: mask.flip(1),
@@ -79,10 +80,16 @@ def changes(
 
 
 def _mixed(confusion: Tensor, ignore: int) -> list[TargetChange]:
-    """Return masks without the class from which most pixels are predicted as others; [] if it is mostly right."""
-    others = confusion.sum(1) - confusion.diagonal()
-    label = int(others.argmax())
-    if float(others[label]) < MIN_MIXED * float(confusion[label].sum().clamp_min(1)):
+    """Return masks without the class as which many pixels of others are marked; [] if there is none.
+
+    confusion: the numbers of pixels by true and predicted class.
+    """
+    right, marked = confusion.diagonal(), confusion.sum(1)
+    wrong = marked - right
+    label = int(wrong.argmax())
+    predicted_otherwise = confusion.sum() - confusion[:, label].sum()
+    rest = [k for k in range(len(right)) if k != label]
+    if wrong[label] < MIN_MIXED * predicted_otherwise or right[rest].sum() < MIN_RIGHT * marked[rest].sum():
         return []
     return [TargetChange(
         "mixed-class", f"masks without class {label}", f"mark pixels of other classes as class {label}",

@@ -54,6 +54,16 @@ def test_points_of_images_of_twice_the_size_are_the_cause() -> None:
 
 
 @pytest.mark.slow
+def test_points_that_nobody_has_seen_are_at_one_position() -> None:
+    x, y = examples(64, 0)
+    unseen = torch.rand(64, 3, generator=torch.Generator().manual_seed(0)) < 0.5
+    y[..., :2] = y[..., :2].masked_fill(unseen[..., None], 0.0)
+    found = examined((x, y), examples(48, 500))
+    assert (found.causes[0], found.kind(0)) == ("unseen-points", "cause")
+    assert "at 0, 0" in found.findings[0].cause
+
+
+@pytest.mark.slow
 def test_sound_key_points_have_no_cause() -> None:
     assert examined(examples(64, 0), examples(48, 500)).causes == ()
 

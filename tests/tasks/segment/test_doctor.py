@@ -1,5 +1,6 @@
 """Experiments on masks that do not fit their images, and on sound ones."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from pellucid.layers import Conv2d, ReLU
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.optim import Adam
-from pellucid.tasks.segment.doctor import scores, shifted
+from pellucid.tasks.segment.doctor import changes, scores, shifted
 from tests.tasks.segment.test_segment import CLASSES, IGNORED, draw
 
 SIZE = (48, 56)
@@ -62,10 +63,44 @@ def test_validation_masks_read_otherwise_are_the_cause(change: str) -> None:
 
 
 @pytest.mark.slow
+def test_masks_of_other_images_are_unpaired() -> None:
+    x, y = examples(40, 0)
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
+    found = examined((x, y[order]), examples(48, 500))
+    assert (found.causes[0], found.kind(0), found.findings[0].path) == ("unpaired-targets", "cause", "train")
+
+
+@pytest.mark.slow
+def test_objects_that_annotators_left_out_are_a_mixed_class() -> None:
+    x, y = examples(40, 0)
+    background = torch.where(torch.arange(40)[:, None, None] % 4 > 0, torch.zeros_like(y), y)  # in three of four images
+    found = examined((x, background), examples(48, 500))
+    assert (found.causes[0], found.kind(0)) == ("mixed-class", "cause")
+    assert "class 0" in found.findings[0].cause
+
+
+@pytest.mark.slow
 def test_sound_masks_have_no_cause() -> None:
     found = examined(examples(40, 0), examples(20, 500))
     assert found.causes == ()
     assert all(effect.verdict == "no effect" for effect in found.effects)
+
+
+@pytest.mark.parametrize(
+    ("name", "turn"),
+    [
+        ("mirrored", lambda mask: mask.flip(1)),
+        ("with rows and columns exchanged", lambda mask: mask.T),
+        ("turned to the left", lambda mask: mask.rot90()),
+    ],
+)
+def test_outputs_show_how_masks_are_turned(name: str, turn: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    masks = torch.zeros(6, 24, 24, dtype=torch.int64)
+    for k in range(6):
+        masks[k, 3 : 8 + k, 12:20] = 1
+    outputs = [torch.nn.functional.one_hot(turn(mask), 2).movedim(2, 0).float() for mask in masks]
+    found = {change.does: change for change in changes([torch.zeros(3, 24, 24)] * 6, [*masks], outputs, None)}
+    torch.testing.assert_close(found[f"masks {name}"].apply(masks[0], (24, 24)), turn(masks[0]))
 
 
 def test_the_score_of_an_image_is_the_mean_iou_of_its_classes() -> None:

@@ -19,6 +19,7 @@ PER_OBJECT = 3  # detections that are considered for an object
 MIN_RATIO = 1.3  # strength of the edges at other outlines over that at the given boxes
 MIN_GAIN = 0.05  # of the mean IoU on the data that choose a reading
 MIN_IOU = 0.5  # of a detection and the object that it belongs to
+MIN_SHIFT = 2.0  # pixels
 CELL = 4.0  # pixels, within which shifts are counted together
 POINTS = 16  # on each side of a box, where edges are measured
 ORDERS: dict[str, Reading] = {
@@ -137,6 +138,8 @@ def _shift(targets: Sequence[Objects], outputs: Sequence[Detections]) -> dict[st
     if 2 * int(near.sum()) < sum(map(len, targets)):
         return {}
     right, down = shifts[near].median(0).values.tolist()
+    if max(abs(right), abs(down)) < MIN_SHIFT:
+        return {}
     return {f"moved by {right:.0f} pixels to the right and {down:.0f} down": ("shifted-boxes", moving(right, down))}
 
 

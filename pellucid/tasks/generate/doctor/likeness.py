@@ -17,8 +17,10 @@ def scores(samples: Sequence[Tensor], images: Sequence[Tensor]) -> HeldOutScores
     The share of each image (C, H, W) in the distance, so that the mean is 1 for equal distributions. Székely and Rizzo
     2013, equation 5.
     """
-    real, generated = float_images(torch.stack([*images])).flatten(1), torch.stack([*samples]).flatten(1)
-    noise = torch.randn(real.shape, generator=torch.Generator().manual_seed(0))
+    real, generated = (
+        part.flatten(1).double() for part in (float_images(torch.stack([*images])), torch.stack([*samples]))
+    )
+    noise = torch.randn(real.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     blank = real.mean(0, keepdim=True) + NOISE * noise
     return HeldOutScores("likeness of samples", 1 - _shares(real, generated) / _shares(real, blank).mean())
 

@@ -1,0 +1,123 @@
+"""Parts of trainings of other tasks than classification, each replaced by a plain default."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pellucid.combine import Sequential
+from pellucid.doctor import case_of
+from pellucid.doctor.suspects import replaced_parts
+from pellucid.generators import GAN
+from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, Identity, ReLU, Reshape, Sigmoid, Tanh
+from pellucid.losses import Coordinates, SoftmaxCrossEntropy
+from pellucid.model import Model
+from pellucid.nested import flatten
+from pellucid.optim import Adam
+from pellucid.tasks.generate.doctor.likeness import scores
+from tests.doctor.detection.examined import case as detection_case
+
+
+@dataclass(frozen=True)
+class OwnGAN(GAN):
+    """A GAN with another name."""
+
+
+def gan(kind: type[GAN], **options: Any) -> GAN:
+    net = Sequential(dense=Dense(16), shape=Reshape((1, 4, 4)), norm=BatchNorm(), end=Sigmoid())
+    return kind(net, 4, Sequential(flatten=Flatten(), norm=BatchNorm(), score=Dense(1)), **options)
+
+
+def parts_of(model: Model, y: torch.Tensor, **options: Any) -> dict[str, Any]:
+    x = torch.rand(len(y), *model.input_shape, generator=torch.Generator().manual_seed(0))
+    return {one.remedy.does: one for one in replaced_parts(case_of(model, x, y, epochs=3, batch_size=4, **options))}
+
+
+def test_a_detector_has_parts_that_are_replaced() -> None:
+    case = detection_case()
+    case.model.freeze("backbone.*")
+    case.model.clip = 0.1
+    found = {one.remedy.does: one for one in replaced_parts(case)}
+    assert {"no frozen parameters", "no clipping", "0.1 times the learning rate"} <= {*found}
+    without = found["no frozen parameters"].apply(case)
+    assert (without.begin().frozen, without.begin().clip) == (set(), 0.1)
+    assert case.model.frozen
+    plain = found["no clipping"].apply(case)
+    assert (plain.begin().clip, plain.begin().frozen) == (None, case.model.frozen)
+    first, second = (flatten(one.begin().params) for one in (case, plain))
+    assert all(torch.equal(first[path], second[path]) for path in first), "the first weights are the same"
+
+
+def test_the_last_activation_is_removed_and_all_other_weights_are_kept() -> None:
+    net = Sequential(flatten=Flatten(), out=Dense(6), last=ReLU())
+    model = Model(net, Coordinates(size=(8, 8)), Adam(), input_shape=(1, 8, 8), metrics=())
+    y = torch.cat([8 * torch.rand(6, 3, 2), torch.full((6, 3, 1), 2.0)], 2)
+    change = parts_of(model, y)["the network without last"]
+    changed = change.apply(case_of(model, torch.rand(6, 1, 8, 8), y, epochs=1))
+    assert isinstance(changed.model.net.layers["last"], Identity)
+    assert torch.equal(changed.model.weights["out.weight"], model.weights["out.weight"])
+
+
+def test_weights_of_classes_are_the_inverse_of_their_counts() -> None:
+    net = Sequential(scores=Conv2d(3, 1))
+    model = Model(net, SoftmaxCrossEntropy(ignore=9), Adam(), input_shape=(1, 4, 4), metrics=())
+    y = torch.zeros(10, 4, 4, dtype=torch.int64)
+    y[0, 0, 0], y[1], y[2, 0] = 1, 9, 2  # 1 pixel of class 1, 4 of class 2, and 139 of class 0
+    change = parts_of(model, y)["classes weighted by inverse counts"]
+    weights = change.apply(case_of(model, torch.rand(10, 1, 4, 4), y, epochs=1)).model.loss.class_weights
+    inverse = np.array([1 / 139, 1, 1 / 4])
+    assert weights == pytest.approx(3 * inverse / inverse.sum())
+
+
+def test_parts_of_generators_are_replaced_by_those_of_their_base() -> None:
+    rates = {"generator": Adam(1e-3), "discriminator": Adam(0.1)}
+    model = Model(gan(OwnGAN, weights={"generator": 0.1}), optimizer=rates, input_shape=(1, 4, 4), metrics=())
+    found = parts_of(model, torch.zeros(8))
+    assert [one.finding.check for one in found.values()][:4] == [
+        "own-objective", "wrong-output", "wrong-output", "norm-before-output",
+    ]  # fmt: skip
+    case = case_of(model, torch.rand(8, 1, 4, 4), torch.zeros(8), epochs=3)
+    begun = {does: one.apply(case).begin() for does, one in found.items()}
+    assert type(begun["the objective GAN"].objective) is GAN
+    assert begun["all losses with the weight 1"].objective.weights == {}
+    assert begun["the learning rate 0.001 for the discriminator"].optimizers["discriminator"].lr == 1e-3
+    assert isinstance(begun["a generator that ends in a tanh"].objective.generator.layers["end"], Tanh)
+    assert isinstance(begun["the network without generator.norm"].objective.generator.layers["norm"], Identity)
+    plain = begun["a discriminator without batch normalization"].objective.discriminator
+    assert isinstance(plain.layers["norm"], Identity)
+
+
+def test_the_likeness_of_samples_is_by_the_energy_distance() -> None:
+    rng = np.random.default_rng(0)
+    real, made = rng.random((9, 1, 3, 3)), 0.5 + 0.1 * rng.random((7, 1, 3, 3))
+    x, g = real.reshape(9, -1), made.reshape(7, -1)
+
+    def mean(a: np.ndarray, b: np.ndarray, same: bool) -> float:
+        distances = [np.linalg.norm(p - q) for i, p in enumerate(a) for j, q in enumerate(b) if not same or i != j]
+        return float(np.mean(distances))
+
+    def distance(other: np.ndarray) -> float:
+        return 2 * mean(x, other, False) - mean(x, x, True) - mean(other, other, True)
+
+    noise = torch.randn(9, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64).numpy()
+    blank = x.mean(0) + 1e-3 * noise
+    found = scores([torch.from_numpy(one) for one in made], [torch.from_numpy(one) for one in real])
+    assert float(found.values.mean()) == pytest.approx(1 - distance(g) / distance(blank), rel=1e-3)
+    assert float(scores(*[[torch.from_numpy(one) for one in real]] * 2).values.mean()) > 0.8
+
+
+@pytest.mark.slow
+def test_a_relu_behind_key_points_is_the_cause() -> None:
+    rng = torch.Generator().manual_seed(0)
+    x = torch.rand(400, 1, 8, 8, generator=rng)
+    centred = 12 * (x.flatten(1) - 0.5) @ torch.randn(64, 4, generator=rng) / 8 - 2
+    y = torch.cat([centred.reshape(400, 2, 2), torch.full((400, 2, 1), 2.0)], 2)
+    net = Sequential(flatten=Flatten(), hidden=Dense(32), relu=ReLU(), out=Dense(4), last=ReLU())
+    model = Model(net, Coordinates(size=(8, 8)), Adam(1e-2), input_shape=(1, 8, 8), metrics=())
+    train, validation = (x[:300], y[:300]), (x[300:], y[300:])
+    history = model.fit(*train, epochs=20, batch_size=16, verbose=False)
+    found = model.doctor(*train, validation=validation, history=history, epochs=20, batch_size=16)
+    assert (found.causes[0], found.kind(0)) == ("wrong-output", "cause")
+    assert found.findings[0].evidence["lowest_gain"] > 0

@@ -169,7 +169,7 @@ class Experiments:
 
     def _target_changes(self, part: Source) -> list[Intervention]:
         others = self._other_targets(part, self.case.model)
-        return [_changed_targets("validation", other) for other in others if not other.leaves_out]
+        return [_changed_targets("validation", other) for other in others if not other.unproven]
 
     def _input_changes(self) -> list[Intervention]:
         """Return changes of the validation images; those that move pixels only for targets without positions."""
@@ -246,14 +246,13 @@ class Experiments:
         given, chance = (self.score(model, base.train, exchanged) for exchanged in (False, True))
         for other in self._other_targets(self.case.train, model):
             change = _changed_targets("train", other, MIN_SPLIT_GAIN)
-            if not other.leaves_out:
+            if not other.unproven:
                 gain = [(given, self.score(model, change.apply(base).train))]
                 if effect_of(change, self.score.name, gain, 0).verdict != "cause":
                     continue
-            if (certain := self.trainings.measure(base, change, twins)) is not None:
-                return certain
-            if other.leaves_out:  # the model's outputs show it, although what is left is too little to learn from
-                return differs.named(change)
+            certain = None if other.apply is None else self.trainings.measure(base, change, twins)
+            if certain is not None or other.unproven:  # the model's outputs show what no training can
+                return certain or differs.named(change)
         swapped = self._swapped(base)
         if swapped is not None and (certain := self.trainings.measure(base, swapped, twins)) is not None:
             return certain
@@ -301,7 +300,11 @@ class Experiments:
             )
             if not trainings.affords(change, 1, steps):
                 continue
-            trained = trainings.train(change.apply(base), 0, steps)
+            try:
+                trained = trainings.train(change.apply(base), 0, steps)
+            except PellucidError as error:  # the change does not fit the networks
+                self.untried[change.does] = str(error)
+                continue
             first = effect_of(change, self.score.name, [(now, trained.scores)], 0)
             if first.verdict != "cause":
                 trainings.note(replace(first, does=f"{change.does}, {steps} steps instead of the whole training"))

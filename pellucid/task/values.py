@@ -119,16 +119,16 @@ class TargetChange(NamedTuple):
 
     name: of the fault that the change undoes. does: a noun phrase for the changed targets. cause: a predicate of the
     targets, such as "are written in another unit". fix: in the imperative. apply: a function of one target and the size
-    (H, W) of its image, () for other inputs, that returns the changed target. leaves_out: whether the changed targets
-    leave something out, which only trainings can be judged by.
+    (H, W) of its image, () for other inputs, that returns the changed target. unproven: whether outputs of
+    a model show the fault of training targets, but the change leaves something out, or nothing undoes it (None).
     """
 
     name: str
     does: str
     cause: str
     fix: str
-    apply: Callable[[Any, tuple[int, ...]], Any]
-    leaves_out: bool = False
+    apply: Callable[[Any, tuple[int, ...]], Any] | None
+    unproven: bool = False
 
 
 class OwnRecipe(NamedTuple):

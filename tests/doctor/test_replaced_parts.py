@@ -1,6 +1,6 @@
 """Parts of trainings of other tasks than classification, each replaced by a plain default."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,10 @@ import torch
 
 from pellucid.combine import Sequential
 from pellucid.doctor import case_of
-from pellucid.doctor.suspects import replaced_parts
+from pellucid.doctor.suspects import parts, replaced_parts
 from pellucid.generators import GAN
 from pellucid.layers import BatchNorm, Conv2d, Dense, Flatten, Identity, ReLU, Reshape, Sigmoid, Tanh
-from pellucid.losses import Coordinates, SoftmaxCrossEntropy
+from pellucid.losses import Coordinates, HeatMaps, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.nested import flatten
 from pellucid.optim import Adam
@@ -87,6 +87,47 @@ def test_parts_of_generators_are_replaced_by_those_of_their_base() -> None:
     assert isinstance(begun["the network without generator.norm"].objective.generator.layers["norm"], Identity)
     plain = begun["a discriminator without batch normalization"].objective.discriminator
     assert isinstance(plain.layers["norm"], Identity)
+
+
+def test_losses_are_tried_with_their_defaults_and_with_all_classes() -> None:
+    net = Sequential(scores=Conv2d(3, 1))
+    model = Model(net, SoftmaxCrossEntropy(ignore=0), Adam(), input_shape=(1, 4, 4), metrics=())
+    y = torch.arange(16).view(1, 4, 4).expand(6, 4, 4) % 3
+    change = parts_of(model, y)["a loss that learns class 0"]
+    assert change.apply(case_of(model, torch.rand(6, 1, 4, 4), y, epochs=1)).model.loss.ignore is None
+    points = torch.cat([4 * torch.rand(6, 2, 2), torch.full((6, 2, 1), 2.0)], 2)
+    net = Sequential(maps=Conv2d(2, 1))
+    model = Model(net, HeatMaps(stride=1, sigma=0.25), Adam(), input_shape=(1, 4, 4), metrics=())
+    found = parts_of(model, points)
+    changed = found["sigma = 1.0 in the loss"].apply(case_of(model, torch.rand(6, 1, 4, 4), points, epochs=1))
+    assert (changed.model.loss.sigma, changed.model.loss.stride) == (1.0, 1)
+    assert not any("stride" in does for does in found)
+
+
+def test_images_beyond_0_to_1_are_scaled_for_networks_that_make_images() -> None:
+    model = Model(gan(GAN), input_shape=(1, 4, 4), metrics=())
+    x = 2 * torch.rand(8, 1, 4, 4, generator=torch.Generator().manual_seed(0)) - 1
+    case = case_of(model, x, torch.zeros(8), epochs=1)
+    (change,) = [one for one in replaced_parts(case) if one.finding.check == "image-range"]
+    scaled = change.apply(case).train.x
+    assert (float(scaled.min()), float(scaled.max())) == (0.0, 1.0)
+    assert not [one for one in replaced_parts(replace(case, train=replace(case.train, x=scaled)))
+                if one.finding.check == "image-range"]  # fmt: skip
+
+
+def test_angles_are_tried_as_sine_and_cosine() -> None:
+    net = Sequential(hidden=Dense(8), relu=ReLU(), out=Dense(1))
+    model = Model(net, "quadratic", Adam(), input_shape=(5,))
+    y = torch.linspace(0, 359, 60)[:, None]
+    case = case_of(model, torch.rand(60, 5), y, epochs=2)
+    (change,) = parts.angles(case)
+    changed = change.apply(case)
+    radians = np.radians(y[:, 0].numpy())
+    expected = np.stack([np.sin(radians), np.cos(radians)], 1)
+    np.testing.assert_allclose(changed.train.y, expected, atol=1e-6)
+    assert changed.model.output_shape == (2,)
+    assert torch.equal(changed.model.weights["hidden.weight"], case.initial.weights["hidden.weight"])
+    assert [*parts.angles(case_of(model, torch.rand(60, 5), y / 2, epochs=2))] == []
 
 
 def test_the_likeness_of_samples_is_by_the_energy_distance() -> None:

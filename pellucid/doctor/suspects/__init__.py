@@ -13,7 +13,7 @@ __all__ = ["Suspect", "replaced_parts", "suspects"]
 SETTINGS = ("unnormalised-inputs", "batch-norm", "update-ratio")  # checks whose remedies change a single setting
 SuspectSource = Callable[[Case], Iterator[Suspect]]
 PARTICULAR: tuple[SuspectSource, ...] = (
-    parts.coupled_loss, parts.modes, parts.targets, parts.pretrained_scale,
+    parts.coupled_loss, parts.modes, parts.targets, parts.angles, parts.pretrained_scale,
     settings.regularizers, settings.frozen, settings.rates, settings.clip, settings.augment, settings.loss_options,
     settings.average, settings.precision, settings.optimizer, settings.schedule, settings.tiny_batches,
     settings.dropout, architecture.linear, parts.initialization, architecture.reduced, settings.loss,
@@ -23,9 +23,10 @@ GENERAL: tuple[SuspectSource, ...] = (
 )  # fmt: skip
 # Those that read nothing but the settings, the networks and the data of a case of any task:
 OF_ANY_TASK: tuple[SuspectSource, ...] = (
-    settings.frozen, settings.rates, settings.augment, objectives.own_objective, objectives.ending,
-    settings.loss_options, settings.class_balance, objectives.loss_weights, objectives.network_rates, settings.average,
-    settings.clip, settings.precision, settings.optimizer, settings.schedule, objectives.batch_norms, settings.rate,
+    settings.frozen, settings.rates, settings.augment, objectives.image_range, objectives.own_objective,
+    objectives.ending, settings.ignored_class, settings.loss_options, settings.loss_defaults, settings.class_balance,
+    objectives.loss_weights, objectives.network_rates, settings.average, settings.clip, settings.precision,
+    settings.optimizer, settings.schedule, objectives.small_batches, objectives.batch_norms, settings.rate,
 )  # fmt: skip
 
 

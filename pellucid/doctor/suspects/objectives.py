@@ -5,16 +5,21 @@ from dataclasses import fields, replace
 from functools import partial
 from inspect import isabstract
 
+from torch import Tensor
+
 from pellucid.combine.base import join, map_layers, replace_layer
+from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import is_user_defined, leaves
-from pellucid.doctor.remedies import rebuilt
+from pellucid.doctor.remedies import rebuilt, with_parts
 from pellucid.layers import BatchNorm, Identity, Tanh
 from pellucid.layers.base import Layer, Trait
 from pellucid.network.ending import last_layers, only_reshapes
 from pellucid.objective import Supervised
 
+MAX_OUTSIDE = 0.01  # of values of images, beyond 0 to 1
+FEW = 16  # examples in a batch
 PREDICTS = "generator"  # the name of the network, among several, whose outputs are the predictions
 
 
@@ -48,6 +53,43 @@ def ending(case: Case) -> Iterator[Suspect]:
 
 def _is_activation(layer: Layer) -> bool:
     return only_reshapes(layer) or Trait.ACTIVATION in layer.traits
+
+
+def image_range(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect for images beyond 0 to 1, which networks that make images expect."""
+    if PREDICTS not in case.model.objective.nets or not isinstance(case.train, Arrays):
+        return
+    x = case.train.x
+    low, high = float(x.min()), float(x.max())
+    if not x.is_floating_point() or (low >= -MAX_OUTSIDE and high <= 1 + MAX_OUTSIDE):
+        return
+
+    def scaled(part: Arrays) -> Arrays:
+        values = {
+            name: (getattr(part, name) - low) / (high - low) for name in ("x", "y") if _is_image(getattr(part, name))
+        }
+        return replace(part, **values)
+
+    yield suspect(
+        "image-range", "images have values beyond 0 to 1, which this objective takes for a range of 0 to 1",
+        "give images as integers 0 to 255, or floats 0 to 1", "images of 0 to 1",
+        lambda case: with_parts(case, scaled), path="train", lowest=low, highest=high,
+    )  # fmt: skip
+
+
+def _is_image(values: Tensor) -> bool:
+    return values.is_floating_point() and values.dim() == 4
+
+
+def small_batches(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect for batches of few examples, if a network has batch normalization."""
+    norms = (layer for net in case.model.objective.nets.values() for _, layer in leaves(net))
+    if case.batch_size < FEW and len(case.train) > 2 * FEW and any(isinstance(layer, BatchNorm) for layer in norms):
+        yield suspect(
+            "batch-norm-tiny-batches", "batch normalization computes mean and variance from too few examples",
+            f"use batches of {FEW} or more, or group or layer normalization", f"batches of {FEW}",
+            lambda case: replace(rebuilt(case), batch_size=FEW), batch_size=case.batch_size,
+        )  # fmt: skip
 
 
 def own_objective(case: Case) -> Iterator[Suspect]:

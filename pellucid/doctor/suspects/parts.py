@@ -10,6 +10,7 @@ from torch import Tensor
 from pellucid.combine.base import buffer_paths, walk
 from pellucid.data.dataset import float_images
 from pellucid.data.seeds import generator
+from pellucid.data.source import Arrays
 from pellucid.doctor.case import Case
 from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.inputs import InputChange
@@ -19,12 +20,14 @@ from pellucid.doctor.remedies import as_he, rebuilt, standardised, with_initial_
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses import Loss
+from pellucid.models import replace_head
 from pellucid.nested import flatten
 from pellucid.sweep import forward
 from pellucid.training.model import BaseModel
 
 MAX_OFFSET = 2.0  # distance of the targets' mean from 0, in standard deviations
 MAX_STD, MIN_STD = 5.0, 0.05  # standard deviation of the targets
+TURNS, MIN_TURN = (2 * torch.pi, 360.0), 0.97  # a whole turn, and the fraction of it that targets of angles fill
 MAX_BYTE = 255.0  # largest value of unscaled pixels
 # Root mean square of inputs; smaller inputs are also tried multiplied by 255, larger ones divided by 255.
 MIN_RMS, MAX_RMS = 0.1, 3.0
@@ -54,6 +57,31 @@ def targets(case: Case) -> Iterator[Suspect]:
             path="train", unusual=True, mean_target=float(mean.mean()),
             standard_deviation_of_the_targets=float(std.mean()),
         )  # fmt: skip
+
+
+def angles(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect if regression targets seem to be angles: they fill a whole turn, and jump at its end."""
+    y = case.train.y
+    if case.classifies or not y.is_floating_point() or y.dim() != 2 or case.model.output_shape != (y.shape[1],):
+        return
+    spread = float((y.amax(0) - y.amin(0)).max())
+    turn = next((turn for turn in TURNS if MIN_TURN * turn <= spread <= turn), None)
+    if turn is None or float((y.amax(0) - y.amin(0)).min()) < MIN_TURN * turn:
+        return
+
+    def doubled(case: Case) -> Case:
+        net, _ = replace_head(case.initial.net, case.initial.params, 2 * y.shape[1], generator(case.model.seed))
+        return with_parts(rebuilt(case, keep_weights=True, net=net), circled)
+
+    def circled(part: Arrays) -> Arrays:
+        angle = part.y * (2 * torch.pi / turn)
+        return replace(part, y=torch.cat([angle.sin(), angle.cos()], 1))
+
+    yield suspect(
+        "angles", "the targets are angles, which jump by a whole turn where they are nearly the same",
+        "predict the sine and the cosine of each angle, and take atan2 of the two", "targets of sine and cosine",
+        doubled, path="train", unusual=True, whole_turn=turn, range_of_the_targets=spread,
+    )  # fmt: skip
 
 
 def pretrained_scale(case: Case) -> Iterator[Suspect]:

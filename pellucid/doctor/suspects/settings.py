@@ -5,7 +5,7 @@ is also tried if the training is only slightly worse than expected.
 """
 
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import Field, fields, is_dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -39,6 +39,7 @@ MIN_ABOVE_CHANCE, MAX_MIRRORED = 0.3, 0.6
 # Accuracy on augmented training inputs, and its difference to the accuracy on unchanged inputs. A model trained with
 # ordinary random augmentation is as good on unchanged inputs.
 MIN_AUGMENTED_ACCURACY, MIN_ACCURACY_GAIN = 0.7, 0.15
+NOT_OPTIONS = ("ignore", "label_smoothing", "stride")  # numbers of losses that are no matter of taste
 MIN_IMBALANCE = 20.0  # count of the most frequent class over that of the least frequent one
 MIN_CORRELATION = 0.5  # of class weights with class counts; it should be negative
 MAX_SMOOTHING, MAX_DROPOUT = 0.3, 0.7  # label smoothing and dropout rate; higher ones are unusual
@@ -188,12 +189,41 @@ def _by_frequency(case: Case, weights: Any) -> bool:
     return bool((both.std(1) > 0).all()) and float(both.corrcoef()[0, 1]) > MIN_CORRELATION
 
 
+def ignored_class(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect if the label that the loss ignores is a class of the network."""
+    loss: Any = getattr(case.model.objective, "loss", None)
+    ignore, shape = getattr(loss, "ignore", None), case.model.output_shape
+    if ignore is not None and shape and isinstance(shape[0], int) and 0 <= ignore < shape[0]:
+        yield suspect(
+            "ignored-class", f"the loss ignores class {ignore}, which the network has an output for and never learns",
+            "let the loss ignore a label that is no class, such as 255, or none", f"a loss that learns class {ignore}",
+            lambda case: rebuilt(case, loss=replace(loss, ignore=None)), path="loss", ignored=ignore,
+        )  # fmt: skip
+
+
+def loss_defaults(case: Case) -> Iterator[Suspect]:
+    """Yield a suspect for each number of the loss that is not its default, other than those of `loss_options`."""
+    loss: Any = getattr(case.model.objective, "loss", None)
+    options: tuple[Field[Any], ...] = fields(loss) if is_dataclass(loss) else ()
+    for option in options:
+        value, default = getattr(loss, option.name), option.default
+        if option.name in NOT_OPTIONS or not isinstance(default, int | float) or value == default:
+            continue
+        yield suspect(
+            "loss-settings", f"{option.name} = {value} of the loss {type(loss).__name__} does not suit this training",
+            f"set {option.name} to its default, {default}", f"{option.name} = {default} in the loss",
+            partial(rebuilt, loss=type(loss)(**{**vars(loss), option.name: default})),
+            path="loss", value=value, default=default,
+        )  # fmt: skip
+
+
 def class_balance(case: Case) -> Iterator[Suspect]:
     """Yield a suspect if some classes of labels or masks are far more frequent than others, and have equal weights."""
     loss: Any = getattr(case.model.objective, "loss", None)
     if type(loss) is not SoftmaxCrossEntropy or loss.class_weights is not None or not isinstance(case.train, Arrays):
         return
     labels, count = case.train.y.flatten(), case.model.output_shape[0]
+    labels = labels if loss.ignore is None else labels[labels != loss.ignore]
     counts = labels[(labels >= 0) & (labels < count)].bincount(minlength=count).double()
     present = counts > 0
     if float(counts.max()) < MIN_IMBALANCE * float(counts[present].min()):

@@ -98,17 +98,17 @@ class Segmentation(Task):
 
     def scores(self, model: "Model", outputs: Sequence[Any], targets: Sequence[Any]) -> HeldOutScores:
         """Return the mean IoU of each image."""
-        from pellucid.tasks.segment.doctor import scores
+        from pellucid.tasks.segment.doctor import scores, void
 
-        return scores(outputs, targets, getattr(model.loss, "ignore", None))
+        return scores(outputs, targets, void(model))
 
     def target_changes(
         self, model: "Model", images: "Sequence[Tensor]", targets: Sequence[Any], outputs: Sequence[Any] | None
     ) -> Sequence[TargetChange]:
         """Return shifted, mirrored and relabelled masks."""
-        from pellucid.tasks.segment.doctor import changes
+        from pellucid.tasks.segment.doctor import changes, void
 
-        return changes(images, targets, outputs, getattr(model.loss, "ignore", None))
+        return changes(images, targets, outputs, void(model))
 
     def report(self, model: "Model", train: Any, test: Any, folder: Any) -> Reported:
         """Return the confusion matrix and the classes of pixels, and the worst masks."""

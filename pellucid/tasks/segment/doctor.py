@@ -1,6 +1,7 @@
 """What the doctor's experiments compare for masks: the IoU of each image, and masks shifted, mirrored or relabelled."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from pellucid.tasks.outlines import best_shift, edges, shifted_strength
 MAX_SHIFT = 24  # pixels, and at most a quarter of the image
 MIN_SHIFT = 2  # pixels
 MIN_MIXED = 0.3  # fraction of the pixels predicted as other classes that are marked as one class
+MIN_AVERAGED = 0.15  # fraction of the pixels between two labels whose own label lies between these
 MIN_RIGHT = 0.5  # fraction of the pixels of all other classes that are predicted as they are marked
 MIN_RATIO = 1.15  # strength of the edges at the outlines of other masks over that at the given ones
 FLIPS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -24,6 +26,12 @@ TURNS: dict[str, Callable[[Tensor], Tensor]] = {  # of square masks
     "turned to the left": lambda mask: mask.rot90(),
     "turned to the right": lambda mask: mask.rot90(-1),
 }
+
+
+def void(model: Any) -> int | None:
+    """Return the label that the loss ignores, None without one or if it is a class that the model has an output for."""
+    ignore, (classes, *_) = getattr(model.loss, "ignore", None), model.output_shape
+    return None if ignore is None or 0 <= ignore < classes else ignore
 
 
 def scores(outputs: Sequence[Tensor], masks: Sequence[Tensor], ignore: int | None) -> HeldOutScores:
@@ -46,6 +54,7 @@ def changes(
     if len({mask.shape for mask in masks}) > 1 or any(image.shape[1:] != masks[0].shape for image in images):
         return []
     most = min(MAX_SHIFT, min(masks[0].shape) // 4)
+    found = _interpolated(masks) if outputs is None else []
     if outputs is None:
         maps = [edges(image) for image in images]
         pairs = [(found, _outline(mask, ignore).float()) for found, mask in zip(maps, masks, strict=True)]
@@ -58,7 +67,6 @@ def changes(
         least = 1.0
     strength = torch.stack([shifted_strength(a, b, most) for a, b in pairs]).mean(0)
     middle = float(strength[most, most])
-    found: list[TargetChange] = []
     down, right, ratio = best_shift(strength)
     if max(abs(down), abs(right)) >= MIN_SHIFT and ratio > least:
         found.append(TargetChange(
@@ -79,6 +87,46 @@ def changes(
     return found
 
 
+def _interpolated(masks: Sequence[Tensor]) -> list[TargetChange]:
+    """Return masks without the classes that lie between two others by their number, as averages of labels do.
+
+    [] if that is no commoner than a class between two others is.
+    """
+    crossings = [_between(mask) for mask in masks]
+    changed, count = (sum(int(one[k].sum()) for one in crossings) for k in (0, 1))
+    if changed < MIN_AVERAGED * max(count, 1):
+        return []
+    return [TargetChange(
+        "interpolated-masks", "masks whose averages of two labels are one of the two",
+        "have labels between those of two neighbours, as averages of class numbers are",
+        "resize masks by the nearest pixel, never by interpolation", lambda mask, size: _undone(mask),
+    )]  # fmt: skip
+
+
+def _between(mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return which pixels have a label between those of their neighbours, where these differ, and a neighbour's label.
+
+    Neighbours are one pixel away along an axis, of which one with a label between is preferred.
+    """
+    between, differ, label = torch.zeros_like(mask, dtype=torch.bool), torch.zeros_like(mask, dtype=torch.bool), mask
+    for axis in (0, 1):
+        first, second = mask.roll(1, axis), mask.roll(-1, axis)
+        inside = torch.ones_like(between)
+        inside.select(axis, 0).fill_(False)
+        inside.select(axis, -1).fill_(False)
+        low, high = torch.minimum(first, second), torch.maximum(first, second)
+        here = inside & (low < mask) & (mask < high)
+        differ |= inside & (low != high)
+        label = torch.where(here & ~between, first, label)
+        between |= here
+    return between, differ, label
+
+
+def _undone(mask: Tensor) -> Tensor:
+    between, _, label = _between(mask)
+    return torch.where(between, label, mask)
+
+
 def _mixed(confusion: Tensor, ignore: int) -> list[TargetChange]:
     """Return masks without the class as which many pixels of others are marked; [] if there is none.
 
@@ -94,7 +142,7 @@ def _mixed(confusion: Tensor, ignore: int) -> list[TargetChange]:
     return [TargetChange(
         "mixed-class", f"masks without class {label}", f"mark pixels of other classes as class {label}",
         f"mark pixels that are left out with {ignore}, which the loss ignores, and look for objects in class {label}",
-        lambda mask, size: mask.masked_fill(mask == label, ignore), leaves_out=True,
+        lambda mask, size: mask.masked_fill(mask == label, ignore), unproven=True,
     )]  # fmt: skip
 
 

@@ -74,6 +74,15 @@ def test_detections_show_the_shift_of_boxes(right: float, down: float) -> None:
     assert change.does == f"boxes moved by {right:.0f} pixels to the right and {down:.0f} down"
 
 
+def test_detections_beside_the_boxes_show_overlooked_objects() -> None:
+    images, targets = zip(*(Rectangles().example(k) for k in range(12)), strict=True)
+    found = [Detections(one.boxes, torch.full((len(one),), 0.9), one.labels) for one in targets]
+    assert changes(images, targets, found) == []
+    half = [one.take(torch.arange(len(one)) % 2 == 0) for one in targets]
+    (change,) = changes(images, half, found)
+    assert (change.name, change.apply, change.unproven) == ("overlooked-objects", None, True)
+
+
 @pytest.mark.slow
 def test_sound_boxes_have_no_cause() -> None:
     found = examined(rectangles(0, 32), rectangles(500, 48))

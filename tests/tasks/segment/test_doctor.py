@@ -13,7 +13,7 @@ from pellucid.layers import Conv2d, ReLU
 from pellucid.losses import SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.optim import Adam
-from pellucid.tasks.segment.doctor import changes, scores, shifted
+from pellucid.tasks.segment.doctor import changes, scores, shifted, void
 from tests.tasks.segment.test_segment import CLASSES, IGNORED, draw
 
 SIZE = (48, 56)
@@ -107,3 +107,21 @@ def test_the_score_of_an_image_is_the_mean_iou_of_its_classes() -> None:
     mask = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 3]])
     output = torch.nn.functional.one_hot(torch.tensor([[0, 0, 0, 1], [0, 0, 1, 2]]), 3).movedim(2, 0).float()
     assert scores([output], [mask], 3).values.tolist() == pytest.approx([(4 / 5 + 2 / 3) / 2])
+
+
+def test_averages_of_labels_between_two_classes_are_undone() -> None:
+    mask = torch.zeros(16, 16, dtype=torch.int64)
+    mask[4:12, 4:12] = 4
+    averaged = mask.clone()
+    averaged[3, 4:12] = averaged[12, 4:12] = averaged[4:12, 3] = averaged[4:12, 12] = 2
+    (change,) = changes([torch.zeros(3, 16, 16)] * 3, [averaged] * 3, None, None)
+    assert change.name == "interpolated-masks"
+    assert sorted(change.apply(averaged, (16, 16)).unique().tolist()) == [0, 4]
+    assert changes([torch.zeros(3, 16, 16)] * 3, [mask] * 3, None, None) == []
+
+
+def test_a_label_that_is_a_class_counts_although_the_loss_ignores_it() -> None:
+    net = Sequential(scores=Conv2d(3, 1))
+    for ignore, expected in ((255, 255), (0, None), (None, None)):
+        model = Model(net, SoftmaxCrossEntropy(ignore=ignore), input_shape=(3, 8, 8), metrics=())
+        assert void(model) == expected

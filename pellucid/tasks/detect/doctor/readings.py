@@ -19,6 +19,8 @@ PER_OBJECT = 3  # detections that are considered for an object
 MIN_RATIO = 1.3  # strength of the edges at other outlines over that at the given boxes
 MIN_GAIN = 0.05  # of the mean IoU on the data that choose a reading
 MIN_IOU = 0.5  # of a detection and the object that it belongs to
+MAX_ALONE = 0.1  # IoU with the nearest object of a detection without one
+MIN_FOUND, MIN_OVERLOOKED = 0.5, 0.3  # detections, per object, with an object and as certain ones without
 MIN_SHIFT = 2.0  # pixels
 CELL = 4.0  # pixels, within which shifts are counted together
 POINTS = 16  # on each side of a box, where edges are measured
@@ -106,7 +108,8 @@ def changes(
     fits = {does: fit(reading) for does, (_, reading) in found.items()}
     best = max(fits, key=lambda does: fits[does])
     chosen = [_change(best, *found[best])] if fits[best] > now + MIN_GAIN else []
-    return chosen + [_relabelled(one) for one in class_changes(_confusion(outputs, targets), "class-order")]
+    relabelled = [_relabelled(one) for one in class_changes(_confusion(outputs, targets), "class-order")]
+    return chosen + relabelled + _overlooked(outputs, targets)
 
 
 def _change(does: str, name: str, reading: Reading) -> TargetChange:
@@ -120,6 +123,27 @@ def _change(does: str, name: str, reading: Reading) -> TargetChange:
         "mirrored-boxes": ("are mirrored relative to their images", "mirror images and boxes together"),
     }
     return TargetChange(name, f"boxes {does}", *causes[name], lambda target, size: read(target, size, reading))
+
+
+def _overlooked(outputs: Sequence[Detections], targets: Sequence[Objects]) -> list[TargetChange]:
+    """Return that objects were overlooked, if about as certain detections as those of objects have no object."""
+    found, alone = list[Tensor](), list[Tensor]()
+    for detections, objects in zip(outputs, targets, strict=True):
+        overlap = box_iou(detections.boxes, objects.boxes)
+        nearest = overlap.amax(1) if len(objects) else torch.zeros(len(detections))
+        found.append(detections.scores[nearest >= MIN_IOU])
+        alone.append(detections.scores[nearest < MAX_ALONE])
+    scores_found, scores_alone = torch.cat(found), torch.cat(alone)
+    count = sum(map(len, targets))
+    if len(scores_found) < MIN_FOUND * count:
+        return []
+    overlooked = int((scores_alone >= scores_found.median()).sum())
+    if overlooked < MIN_OVERLOOKED * count:
+        return []
+    return [TargetChange(
+        "overlooked-objects", "boxes around overlooked objects", "lack the boxes of many objects",
+        "look at images without boxes, or with fewer than others, and annotate every object", None, unproven=True,
+    )]  # fmt: skip
 
 
 def _shift(targets: Sequence[Objects], outputs: Sequence[Detections]) -> dict[str, tuple[str, Reading]]:
@@ -145,9 +169,9 @@ def _shift(targets: Sequence[Objects], outputs: Sequence[Detections]) -> dict[st
 
 def _relabelled(change: TargetChange) -> TargetChange:
     """Return a change of class indices as one of objects."""
-    return change._replace(
-        apply=lambda target, size: replace(target, labels=change.apply(target.labels, size))
-    )  # fmt: skip
+    relabel = change.apply
+    assert relabel is not None
+    return change._replace(apply=lambda target, size: replace(target, labels=relabel(target.labels, size)))
 
 
 def _confusion(outputs: Sequence[Detections], targets: Sequence[Objects]) -> Tensor:

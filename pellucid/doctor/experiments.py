@@ -207,8 +207,9 @@ class Experiments:
 
     def _cross_fit(self) -> Certain | None:
         """Train on half of the validation data and on as many training data; score both on the other half."""
-        if self.case.validation is None or not self.case.trained:
-            return None
+        train = self.case.train
+        if self.case.validation is None or not self.case.trained or getattr(train, "x", None) is getattr(train, "y", 0):
+            return None  # without targets, images can only differ
         if self._gap < MIN_GAP and self._training_score >= MIN_TRAINING_SCORE:
             return None
         first, second = self._halves

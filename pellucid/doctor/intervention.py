@@ -14,10 +14,12 @@ from pellucid.text import plural
 MIN_GAIN = 0.05  # of the held-out score, from 0 to 1; a change that gives less is no cause
 MAX_PAIRS = 5
 STANDARD_ERRORS = 3.0  # of the mean over examples: half the width of the interval of a gain
-# Half the width of the interval over pairs of trainings in standard errors, by the degrees of freedom: Student's t for
-# one-sided errors of 1.5, 0.5, 0.25 and 0.25 %, together 2.5 % for the looks after 2 to MAX_PAIRS pairs. Most of it is
-# for the first look, since each further pair costs two trainings.
-STUDENT = {0: 0.0, 1: 21.2, 2: 9.92, 3: 7.45, 4: 5.60}
+# The standard deviation of a gain over pairs of trainings is estimated together with TYPICAL_DEVIATION, which counts as
+# much as PRIOR_FREEDOM degrees of freedom (a moderated t-statistic, Smyth 2004): it is above the root mean square of 50
+# such deviations in `benchmarks.causes`, 0.046. Half the width of the interval is, by the degrees of freedom, Student's
+# t at 95 %, divided among the four looks after 2 to MAX_PAIRS pairs (Bonferroni).
+TYPICAL_DEVIATION, PRIOR_FREEDOM = 0.05, 2
+STUDENT = {2: 8.86, 3: 5.39, 4: 4.31, 5: 3.81, 6: 3.52, 7: 3.34, 8: 3.21, 9: 3.11, 10: 3.04}
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +84,8 @@ def effect_of(
     """Return the effect of an intervention, measured by pairs of held-out scores (n,) without and with it.
 
     The half-width of the interval is the larger of that over examples and that over pairs, whose variance is pooled
-    with that of other effects on the case. Of trainings, at least two pairs are needed for a cause; one is enough to
-    stop if it gained next to nothing. score, steps: see `MeasuredEffect`.
+    with that of other effects on the case and a typical one. Of trainings, at least two pairs are needed for a cause;
+    one is enough to stop if it gained next to nothing. score, steps: see `MeasuredEffect`.
     """
     gains = torch.stack([after - before for before, after in pairs]).double()
     means, count = gains.mean(1).tolist(), gains.shape[1]
@@ -91,8 +93,10 @@ def effect_of(
     freedom = sum(len(values) - 1 for values in known)
     squares = sum(variance(values) * (len(values) - 1) for values in known if len(values) > 1)
     mean, over_pairs = fmean(means), sqrt(squares / freedom / len(means)) if freedom else 0.0
+    prior, freedom = PRIOR_FREEDOM * TYPICAL_DEVIATION**2, freedom + PRIOR_FREEDOM
+    moderated = sqrt((prior + squares) / freedom / len(means)) if steps else 0.0
     over_examples = float(gains.mean(0).std(correction=0)) / sqrt(count)
-    margin = max(STANDARD_ERRORS * over_examples, STUDENT[min(freedom, MAX_PAIRS - 1)] * over_pairs)
+    margin = max(STANDARD_ERRORS * over_examples, STUDENT[min(freedom, max(STUDENT))] * moderated)
     highest = mean + STANDARD_ERRORS * max(over_examples, over_pairs)
     verdict = "unclear"
     if mean - margin > 0 and mean >= change.min_gain and (len(means) > 1 or not steps):

@@ -2,6 +2,7 @@
 
 from math import sqrt
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import t
@@ -41,25 +42,28 @@ def test_an_evaluation_of_few_examples_is_unclear() -> None:
     assert effect_of(CHANGE, "recall", [(before, after)], 0).verdict == "unclear"
 
 
+def moderated(*groups: list[float]) -> float:
+    """The standard deviation of groups of gains, together with a prior of 2 degrees of freedom."""
+    squares = sum(np.var(group, ddof=1) * (len(group) - 1) for group in groups)
+    return sqrt((2 * 0.05**2 + squares) / (2 + sum(len(group) - 1 for group in groups)))
+
+
 def test_the_interval_is_that_of_student_over_pairs() -> None:
     gains = [0.5, 0.56, 0.44]
     found = effect_of(CHANGE, "recall", [(scores(0.1), scores(0.1 + gain)) for gain in gains], 100)
-    assert (found.high - found.low) / 2 == pytest.approx(9.92 * 0.06 / sqrt(3), rel=1e-6)
+    assert (found.high - found.low) / 2 == pytest.approx(4.31 * moderated(gains) / sqrt(3), rel=1e-6)
     assert (found.high + found.low) / 2 == pytest.approx(0.5)
-    errors = {1: 0.015, 2: 0.005, 3: 0.0025, 4: 0.0025}  # of the looks after 2 to MAX_PAIRS pairs, together 2.5 %
-    assert (sum(errors.values()), max(errors)) == (pytest.approx(0.025), MAX_PAIRS - 1)
-    assert {freedom: STUDENT[freedom] for freedom in errors} == pytest.approx(
-        {freedom: t.ppf(1 - error, freedom) for freedom, error in errors.items()}, rel=1e-2
-    )
+    looks = MAX_PAIRS - 1
+    assert pytest.approx({freedom: t.ppf(1 - 0.025 / looks, freedom) for freedom in STUDENT}, rel=1e-2) == STUDENT
 
 
 def test_the_variance_over_pairs_is_that_of_all_effects_on_a_case() -> None:
-    first = effect_of(CHANGE, "recall", [(scores(0.1), scores(0.1 + gain)) for gain in (0.2, 0.3)], 100)
-    pairs = [(scores(0.1), scores(0.1 + gain)) for gain in (0.5, 0.52)]
+    others, gains = [0.2, 0.3], [0.5, 0.52]
+    first = effect_of(CHANGE, "recall", [(scores(0.1), scores(0.1 + gain)) for gain in others], 100)
+    pairs = [(scores(0.1), scores(0.1 + gain)) for gain in gains]
     alone, pooled = effect_of(CHANGE, "recall", pairs, 100), effect_of(CHANGE, "recall", pairs, 100, [first])
-    assert (alone.high - alone.low) / 2 == pytest.approx(21.2 * 0.02 / sqrt(2) / sqrt(2), rel=1e-6)
-    spread = sqrt((0.1**2 / 2 + 0.02**2 / 2) / 2)  # of two variances of one degree of freedom each
-    assert (pooled.high - pooled.low) / 2 == pytest.approx(9.92 * spread / sqrt(2), rel=1e-6)
+    assert (alone.high - alone.low) / 2 == pytest.approx(5.39 * moderated(gains) / sqrt(2), rel=1e-6)
+    assert (pooled.high - pooled.low) / 2 == pytest.approx(4.31 * moderated(gains, others) / sqrt(2), rel=1e-6)
     longer = effect_of(CHANGE, "recall", pairs, 200, [first])
     assert longer.low == pytest.approx(alone.low), "trainings of other lengths vary otherwise"
 
@@ -67,6 +71,6 @@ def test_the_variance_over_pairs_is_that_of_all_effects_on_a_case() -> None:
 def test_an_effect_is_one_line() -> None:
     found = effect_of(CHANGE, "mean recall", [(scores(0.2), scores(0.7))] * 3, 100)
     assert str(found) == (
-        "targets doubled: mean recall 0.20 → 0.70 (gain 0.50 to 0.50, 100 held-out examples, 3 pairs of trainings of "
+        "targets doubled: mean recall 0.20 → 0.70 (gain 0.41 to 0.59, 100 held-out examples, 3 pairs of trainings of "
         "100 steps)"
     )

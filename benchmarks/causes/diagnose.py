@@ -12,16 +12,18 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported
 
 import pellucid
-from benchmarks.causes import healthy
+from benchmarks.causes import healthy, paired
 from benchmarks.causes.cases import cases
 from benchmarks.causes.fit import Fit
 from benchmarks.causes.harm import Record, Results, code_of
 from benchmarks.causes.listed import HERE, listed
+from benchmarks.causes.paired import PAIRS, both_mistakes
 from pellucid.doctor import Diagnosis
 from pellucid.errors import PellucidError
 
@@ -32,13 +34,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.causes.diagnose", description=__doc__)
     parser.add_argument("--only", nargs="*", default=[], metavar="ID", help="these, or those that begin so")
     parser.add_argument("--healthy", action="store_true", help="the healthy trainings instead of the mistakes")
+    parser.add_argument("--pairs", action="store_true", help="two mistakes in each training")
     parser.add_argument("--unopened", action="store_true", help="also the unopened half of the mistakes")
     parser.add_argument("--seed", type=int, default=0, help="of the data and the training (0)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further training after these")
     parser.add_argument("--out", type=Path, default=HERE / "diagnoses", help="the folder of results")
     args = parser.parse_args()
     begun, found, results = time.monotonic(), Counter[str](), Results(args.out)
-    for id, code, begin in trainings(args.healthy, args.unopened):
+    for id, code, begin in trainings(args.healthy, args.unopened, args.pairs):
         if args.only and not id.startswith(tuple(args.only)):
             continue
         record = results.read(f"{id}-{args.seed}", code)
@@ -53,7 +56,7 @@ def main() -> int:
     return 0
 
 
-def trainings(sound: bool, closed: bool) -> Iterator[tuple[str, str, Callable[[int], Fit]]]:
+def trainings(sound: bool, closed: bool, both: bool = False) -> Iterator[tuple[str, str, Callable[[int], Fit]]]:
     """Yield each training's id, a hash of its code and the doctor's, and the function of a seed that returns it."""
     doctor = hashlib.sha256()
     for path in sorted([*PACKAGE.glob("doctor/**/*.py"), *PACKAGE.glob("tasks/*/doctor/**/*.py")]):
@@ -63,13 +66,20 @@ def trainings(sound: bool, closed: bool) -> Iterator[tuple[str, str, Callable[[i
         for name, begin in healthy.HEALTHY.items():
             yield f"healthy-{re.sub(r'[^a-z0-9]+', '-', name.lower())}", shared, begin
         return
+    if both:
+        for data, settings in PAIRS:
+            code = hashlib.sha256(Path(paired.__file__).read_bytes() + doctor.digest()).hexdigest()[:12]
+            yield f"{data}+{settings}", code, partial(both_mistakes, data, settings)
+        return
     for id, case in cases(closed=closed).items():
         yield id, f"{code_of(case)}-{doctor.hexdigest()[:12]}", lambda seed, case=case: case(seed).mistaken
 
 
 def said_of(id: str) -> Record:
     """Return the cause of a mistake and the change that mends it, as listed; nothing for a healthy training."""
-    return next(({"listed": {"cause": one.cause, "change": one.change}} for one in listed() if one.id == id), {})
+    known = {one.id: {"cause": one.cause, "change": one.change} for one in listed()}
+    said = [known[part] for part in id.split("+") if part in known]
+    return {"listed": said[0] if len(said) == 1 else said} if said else {}
 
 
 def asked(begin: Callable[[int], Fit], seed: int) -> Record:

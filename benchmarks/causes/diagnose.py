@@ -27,6 +27,7 @@ from benchmarks.causes.paired import PAIRS, both_mistakes
 from pellucid.doctor import Diagnosis
 from pellucid.errors import PellucidError
 
+FOLDER = HERE / "diagnoses"  # of results
 PACKAGE = Path(pellucid.__file__).parent
 
 
@@ -38,7 +39,7 @@ def main() -> int:
     parser.add_argument("--unopened", action="store_true", help="also the unopened half of the mistakes")
     parser.add_argument("--seed", type=int, default=0, help="of the data and the training (0)")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no further training after these")
-    parser.add_argument("--out", type=Path, default=HERE / "diagnoses", help="the folder of results")
+    parser.add_argument("--out", type=Path, default=FOLDER, help="the folder of results")
     args = parser.parse_args()
     begun, found, results = time.monotonic(), Counter[str](), Results(args.out)
     for id, code, begin in trainings(args.healthy, args.unopened, args.pairs):

@@ -32,7 +32,7 @@ def run_by_one(out: Path) -> Path:
     return out / "digits-1"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_machines_train_as_one(tmp_path: Path) -> None:
     command = next(line for line in PAGE.read_text().splitlines() if "--node-rank 0" in line)
     command = command.replace("192.168.1.10", "127.0.0.1").replace("29500", str(free_port()))
@@ -47,7 +47,7 @@ def test_two_machines_train_as_one(tmp_path: Path) -> None:
     assert Model.load(tmp_path / "two/digits-1").sha256() == Model.load(run_by_one(tmp_path / "one")).sha256()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_script_for_slurm_trains_and_a_requeued_job_goes_on(tmp_path: Path) -> None:
     script = re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)[0]
     for before, after in [

@@ -251,7 +251,7 @@ def end(started):
     started.communicate()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_kills_and_restarts_end_in_the_same_weights(tmp_path):
     train = ["pellucid", "train", "digits", f"train.epochs={30 + 5 * KILLS}", "distributed.shards=4"]
     killed, whole, generator = tmp_path / "killed", tmp_path / "whole", torch.Generator().manual_seed(0)

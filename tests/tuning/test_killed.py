@@ -34,9 +34,10 @@ def kill_at_random(process: Process, folder: Path, kills: int, runs: int) -> int
     return killed
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("trials", "kills", "epochs"),
-    [pytest.param(6, 3, 400, marks=pytest.mark.slow), pytest.param(100, 20, 30, marks=pytest.mark.long)],
+    [(6, 3, 400), (100, 20, 30)],
 )
 def test_killed_workers_neither_lose_nor_repeat_a_trial(tmp_path: Path, trials: int, kills: int, epochs: int):
     words = (*SEARCH, "--trials", str(trials), "--sampler", "random", "--jobs", "2", f"train.epochs={epochs}")
@@ -57,7 +58,7 @@ def test_killed_workers_neither_lose_nor_repeat_a_trial(tmp_path: Path, trials: 
     assert json.loads((resumed[0] / "results.json").read_text())["sha256"] == alone.metrics["sha256"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_launchers_that_share_only_the_folder_finish_one_search(tmp_path: Path):
     words = (*SEARCH, "--trials", "24", "--jobs", "1", "train.epochs=40", "--out", "found")
     first, second = launch(*words, folder=tmp_path), launch(*words, folder=tmp_path)
@@ -70,7 +71,7 @@ def test_two_launchers_that_share_only_the_folder_finish_one_search(tmp_path: Pa
     assert len(owners) == 2  # and both workers trained
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ctrl_c_saves_every_run_and_says_how_to_go_on(tmp_path: Path):
     words = (*SEARCH, "--jobs", "2", "train.epochs=3000", "--out", "found")
     process = launch(*words, "train.checkpoint_seconds=1000", folder=tmp_path)
@@ -87,7 +88,7 @@ def test_ctrl_c_saves_every_run_and_says_how_to_go_on(tmp_path: Path):
     assert not finished(tmp_path / "found")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_launcher_that_is_killed_takes_its_workers_with_it(tmp_path: Path):
     process = launch(*SEARCH, "--jobs", "2", "train.epochs=100000", "--out", "found", folder=tmp_path)
     end = time.monotonic() + 100

@@ -114,6 +114,7 @@ def test_optuna_searches_and_prunes(tmp_path: Path):
     assert study.best_value == sweep.ranked[0].value
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("end", ["os.kill(os.getpid(), 9)", "os.abort()"], ids=["killed", "aborted"])
 def test_a_worker_that_dies_again_and_again_in_a_run_fails_that_run_only(tmp_path: Path, end: str):
     custom = tmp_path / "dies.py"

@@ -17,8 +17,7 @@ from pellucid.doctor.case import Case
 from pellucid.doctor.checks import CHECKS
 from pellucid.doctor.checks.leakage import MAX_CLOSE, MAX_CLOSE_RATIO
 from pellucid.doctor.diagnosis import Diagnosis
-from pellucid.doctor.examination import diagnose, examine
-from pellucid.doctor.finding import Finding
+from pellucid.doctor.examination import examine
 from pellucid.doctor.held_out import outputs_for, read_examples
 from pellucid.doctor.inputs import FAR_RANK, closeness, is_image
 from pellucid.doctor.intervention import MIN_GAIN, Intervention, effect_of
@@ -56,31 +55,27 @@ def with_causes(found: Diagnosis, task: Task, case: Any, show: Callable[[str], o
     if not is_known or any(finding.proven for finding in found.findings):
         return found
     experiments = Experiments(task, case, isinstance(case, Case) and has_score(case), show or (lambda line: None))
-    certain, effects, left_out = experiments.run(), experiments.trainings.effects, experiments.untried
+    certain, effects = experiments.run(), experiments.trainings.effects
     if certain is not None:
-        again = experiments.examined_without(certain)
-        second = experiments.second(certain, again)
-        found = _merged(found, certain, again, second)
+        found = _merged(found, certain, task)
         effects = [certain.effect, *(effect for effect in effects if effect.does != certain.effect.does)]
-    return replace(found, effects=tuple(effects), left_out={**found.left_out, **left_out})
+    return replace(found, effects=tuple(effects), left_out={**found.left_out, **experiments.untried})
 
 
-def _merged(found: Diagnosis, certain: Certain, again: Diagnosis, second: Finding | None) -> Diagnosis:
-    """Return the diagnosis with causes first, and as consequences of the first the findings that the mended case lacks.
-
-    again: the diagnosis of the mended case. second: another cause, which it still has.
-    """
-    causes = [certain.finding, *([] if second is None else [second])]
-    names = {cause.check for cause in causes}
-    kept = [k for k, finding in enumerate(found.findings) if finding.check not in names]
-    places = {old: new for new, old in enumerate(kept, len(causes))}
-    absent = {*again.checks} - {*again.names}
-    gone = {places[k] for k in kept if found.findings[k].check in absent}
-    follows = {places[k]: name for k, name in found.follows.items() if k in places}
-    follows |= dict.fromkeys(gone, certain.change.name)
+def _merged(found: Diagnosis, certain: Certain, task: Task) -> Diagnosis:
+    """Return the diagnosis with a cause first, and as its consequences the findings that the mended case lacks."""
+    name = certain.change.name
+    kept = [k for k, finding in enumerate(found.findings) if finding.check != name]
+    places = {old: new for new, old in enumerate(kept, 1)}
+    gone = set[int]()
+    if kept:  # without other findings, no check is repeated
+        again = task.diagnose(certain.mended, False, CPU) or examine(certain.mended, CHECKS)
+        absent = {*again.checks} - {*again.names}
+        gone = {places[k] for k in kept if found.findings[k].check in absent}
+    follows = {places[k]: cause for k, cause in found.follows.items() if k in places} | dict.fromkeys(gone, name)
     return replace(
         found,
-        findings=(*causes, *(found.findings[k] for k in kept)),
+        findings=(certain.finding, *(found.findings[k] for k in kept)),
         follows=follows,
         attempts={places[k]: attempt for k, attempt in found.attempts.items() if k in places},
         symptoms=frozenset({places[k] for k in found.symptoms if k in places} - gone),
@@ -97,12 +92,7 @@ class Experiments:
     def __init__(self, task: Task, case: Any, has_trials: bool, show: Callable[[str], object]) -> None:
         self.task, self.case, self.has_trials = task, case, has_trials
         self.trainings = PairedTrainings(task, case, show)
-        self.score = self.trainings.score
-
-    @property
-    def untried(self) -> dict[str, str]:
-        """Why something was not tried."""
-        return self.trainings.untried
+        self.score, self.untried = self.trainings.score, self.trainings.untried
 
     def run(self) -> Certain | None:
         """Return the first intervention that is certainly a cause, None if there is none."""
@@ -121,25 +111,6 @@ class Experiments:
         if len(looks) == 1 and not self.untried and self._gap >= MIN_GAP:
             self.untried["short trainings"] = "need a run folder, or the epochs and the batch size of the training"
         return None
-
-    def examined_without(self, certain: Certain) -> Diagnosis:
-        """Return the diagnosis of the case without a cause, by trials too where the case has them."""
-        case = certain.mended
-        found = self.task.diagnose(case, False, CPU)
-        return found or (diagnose(case) if self.has_trials and certain.is_whole else examine(case, CHECKS))
-
-    def second(self, certain: Certain, again: Diagnosis) -> Finding | None:
-        """Return another cause, with which the case without the first is left; None if there is none."""
-        others = [finding for finding in again.findings if finding.proven and finding.check != certain.change.name]
-        if others or self.has_trials or not certain.is_whole:
-            return others[0] if others else None
-        case, steps = certain.mended, certain.effect.steps
-        if steps:  # those that its model has made
-            case = replace(case, epochs=max(steps // case.steps_per_epoch, 1))
-        rest = Experiments(self.task, case, False, self.trainings.show)
-        rest.trainings.follow(self.trainings)
-        other = rest.run()
-        return None if other is None or other.change.name == certain.change.name else other.finding
 
     @cached_property
     def _gap(self) -> float:
@@ -257,7 +228,7 @@ class Experiments:
         )  # fmt: skip
         twins = dict[int, Tensor]()
         differs = self.trainings.measure(base, change, twins)
-        return None if differs is None else self._training_targets(base, twins, differs)._replace(is_whole=False)
+        return None if differs is None else self._training_targets(base, twins, differs)
 
     def _training_targets(self, base: Any, twins: dict[int, Tensor], differs: Certain) -> Certain:
         """Return how the training targets are wrong, as a model sees it that was trained on validation data.

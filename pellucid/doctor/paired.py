@@ -23,20 +23,15 @@ from pellucid.training.model import BaseModel
 PARTS = 4  # a short training has 1 / PARTS of the steps of the training, within these limits:
 MIN_STEPS, MAX_STEPS = 100, 400
 MAX_COST = 6.0  # of all trainings together, relative to the training
-LATER_COST = 4.0  # of these, including those for a second cause
 SPENT = "the trainings before it used up their multiply-adds"
 
 
 class Certain(NamedTuple):
-    """An intervention that removed a cause.
-
-    mended: the changed case with its model. is_whole: whether that is the case with all of its data.
-    """
+    """An intervention that removed a cause. mended: the changed case with its model."""
 
     change: Intervention
     effect: MeasuredEffect
     mended: Any
-    is_whole: bool = True
 
     @property
     def finding(self) -> Finding:
@@ -88,11 +83,6 @@ class PairedTrainings:
         """The multiply-adds of all trainings together."""
         whole = self._step_work * self.case.steps_planned
         return min(MAX_COST * whole, MAX_TOTAL_WORK) if whole else MAX_TOTAL_WORK
-
-    def follow(self, others: "PairedTrainings") -> None:
-        """Count the multiply-adds of earlier trainings, of which LATER_COST remain, and keep effects in one list."""
-        self._spent, self._limit = others._spent, min(others._limit, others._limit * LATER_COST / MAX_COST)
-        self.effects, self.untried = others.effects, others.untried
 
     def affords(self, change: Intervention, trainings: int, steps: int) -> bool:
         """Spend the multiply-adds of some trainings, and return whether they are within the limit."""

@@ -83,10 +83,8 @@ def kill_one(started: "subprocess.Popen[str]", parts: Path, rng: random.Random) 
     return False
 
 
-@pytest.mark.parametrize(
-    ("pictures", "kills"),
-    [pytest.param(2_000, 3, marks=pytest.mark.long), pytest.param(20_000, 10, marks=pytest.mark.long)],
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("pictures", "kills"), [(2_000, 3), (20_000, 10)])
 def test_killed_processes_neither_lose_nor_repeat_rows_and_memory_is_constant(
     tmp_path: Path, pictures: int, kills: int
 ) -> None:

@@ -60,8 +60,9 @@ def main() -> int:
 def trainings(sound: bool, closed: bool, both: bool = False) -> Iterator[tuple[str, str, Callable[[int], Fit]]]:
     """Yield each training's id, a hash of its code and the doctor's, and the function of a seed that returns it."""
     doctor = hashlib.sha256()
-    for path in sorted([*PACKAGE.glob("doctor/**/*.py"), *PACKAGE.glob("tasks/*/doctor/**/*.py")]):
-        doctor.update(path.read_bytes())
+    for pattern in ("doctor/**/*.py", "tasks/*/doctor.py", "tasks/*/doctor/*.py"):
+        for path in sorted(PACKAGE.glob(pattern)):
+            doctor.update(path.read_bytes())
     if sound:
         shared = hashlib.sha256(Path(healthy.__file__).read_bytes() + doctor.digest()).hexdigest()[:12]
         for name, begin in healthy.HEALTHY.items():

@@ -132,8 +132,8 @@ def default_rows(net: Layer) -> list[tuple[Removal, ...]]:
     layers = [(path, layer) for path, layer in walk(net) if Trait.WEIGHTED in layer.traits]
     weighted = [(Removal(path), isinstance(layer, Dense)) for path, layer in layers]
     dense = tuple(removal for removal, is_dense in weighted[:-1] if is_dense)
-    maps = tuple(removal for removal, is_dense in weighted[:-1] if not is_dense)[1:]
-    return [*((removal,) for removal, _ in weighted[:-1]), *(row for row in (dense, maps) if len(row) > 1)]
+    others = tuple(removal for removal, is_dense in weighted[:-1] if not is_dense)[1:]
+    return [*((removal,) for removal, _ in weighted[:-1]), *(row for row in (dense, others) if len(row) > 1)]
 
 
 def _edit(removal: Removal, fill: Tensor | None) -> Edit:

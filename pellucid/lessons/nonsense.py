@@ -26,7 +26,7 @@ from pellucid.report.figures.pictures import sheet
 
 
 @cache
-def halves(setting: Setting) -> tuple[Model, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+def train_and_predict_halves(setting: Setting) -> tuple[Model, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Return a network trained on 1,000 images, and (probabilities, classes) for each half of the test images.
 
     It has 100 hidden ReLUs and is trained for 60 epochs with Adam, on 200 images in the small form.
@@ -57,7 +57,7 @@ def nonsense(setting: Setting) -> Result:
     if splits.train.name == "mnist":
         model = Model.load(shipped_files.pretrained_file("mnist-lenet"))
     else:
-        model, *_ = halves(setting)
+        model, *_ = train_and_predict_halves(setting)
     sheet_images: list[Tensor] = []
     names: list[str] = []
     numbers: dict[str, object] = {"data": splits.train.name}
@@ -87,7 +87,7 @@ def overconfident(setting: Setting) -> Result:
     diagram groups the test images by confidence: where the accuracy of a bin, its dark line, lies below the diagonal,
     the network is overconfident. The expected calibration error (ECE) is the mean of that distance over the images.
     """
-    _, _, measured = halves(setting)
+    _, _, measured = train_and_predict_halves(setting)
     return diagram(*measured)
 
 
@@ -98,7 +98,7 @@ def temperature(setting: Setting) -> Result:
     on the other: softmax(z / T). T above 1 lowers every confidence and changes no decision, so the accuracy is
     unchanged and the ECE falls. The confidence in nonsense falls too, but nonsense is not recognized.
     """
-    model, fitted, (p, y) = halves(setting)
+    model, fitted, (p, y) = train_and_predict_halves(setting)
     confidence = Confidence(fit_temperature(*fitted), threshold=0.0)
     after = diagram(confidence.calibrate(p), y)
     numbers = {"temperature": confidence.temperature, "ECE before": calibration_error(y, p), **after.numbers}

@@ -107,11 +107,11 @@ class NME(Metric):
                 continue
             if truth.keypoints is None:
                 raise PellucidError("NME: the objects of an image have no key-points; give them")
-            points, covered = _points_for(found, truth)
-            self.missed += int((~covered).sum())
-            if not bool(covered.any()):
+            points, matched = _points_for(found, truth)
+            self.missed += int((~matched).sum())
+            if not bool(matched.any()):
                 continue
-            errors.append(normalised_errors(points[covered], truth.keypoints[covered], self.normalise))
+            errors.append(normalised_errors(points[matched], truth.keypoints[matched], self.normalise))
         self._add(errors)
 
     def _add(self, errors: Sequence[Tensor]) -> None:
@@ -136,7 +136,7 @@ def unit_points(metrics: Iterable[Any]) -> tuple[int, int] | None:
 
 
 def normalised_errors(points: Tensor, truth: Tensor, normalise: tuple[int, int] | None = None) -> Tensor:
-    """Return the mean distance of each object's labelled points from the truth, in units of its size: (n,).
+    """Return the mean distance of each object's labelled points from the truth, (n,), in the unit of `NME`.
 
     points: (n, K, 2) or more columns; truth: (n, K, 3) with visibility. normalise: see `NME`. Raises PellucidError for
     another number of points, and for objects whose two points are not labelled or coincide.

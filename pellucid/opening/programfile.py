@@ -18,7 +18,7 @@ MAX_ENTRIES = 100_000  # of the archive
 MAX_STRUCTURE = 64 << 20  # bytes of the program, without the weights
 MAX_CREATED = 1 << 24  # values that one operator creates from numbers alone
 MAX_VALUES = 1 << 28  # in a shape that is an argument
-AGAIN = "save it again by torch.export.save of PyTorch 2.13"
+SAVE_AGAIN = "save it again by torch.export.save of PyTorch 2.13"
 OPERATORS = re.compile(
     r"torch\.ops\.aten\.\w+\.\w+|torch\.sym_\w+"
     r"|_operator\.(?:getitem|add|sub|mul|floordiv|truediv|mod|pow|neg|eq|ne|lt|le|gt|ge|and_|or_|not_)"
@@ -48,7 +48,7 @@ def read_program(path: Path) -> ExportedProgram:
             files = _files(archive)
             models = [name for name in files if re.fullmatch(r"models/[\w-]+\.json", name)]
             if len(models) != 1:
-                raise FileFault(f"contains {len(models)} programs instead of one", AGAIN)
+                raise FileFault(f"contains {len(models)} programs instead of one", SAVE_AGAIN)
             model = models[0].removeprefix("models/").removesuffix(".json")
             described = _json(archive, files, models[0])
             _check(described)
@@ -70,13 +70,13 @@ def _files(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     if len(entries) > MAX_ENTRIES:
         raise FileFault(f"has {len(entries)} entries, above the limit of {MAX_ENTRIES}")
     if any(one.compress_type != zipfile.ZIP_STORED or one.file_size != one.compress_size for one in entries):
-        raise FileFault("is compressed", AGAIN)
+        raise FileFault("is compressed", SAVE_AGAIN)
     return {one.filename.partition("/")[2]: one for one in entries}
 
 
 def _json(archive: zipfile.ZipFile, files: dict[str, zipfile.ZipInfo], name: str) -> Any:
     if name not in files:
-        raise FileFault(f"has no entry {name}", AGAIN)
+        raise FileFault(f"has no entry {name}", SAVE_AGAIN)
     if files[name].file_size > MAX_STRUCTURE:
         raise FileFault(f"has {files[name].file_size} bytes in {name}, above the limit of {MAX_STRUCTURE}")
     return json.loads(archive.read(files[name]))
@@ -110,20 +110,20 @@ def _check(described: dict[str, Any]) -> None:
     """Raise FileFault for operators and formulas that could do more than compute the network."""
     for name, value in _entries(described):
         if name == "expr_str" and not (isinstance(value, str) and _NUMBERS.fullmatch(_SYMBOL.sub("1", value))):
-            raise FileFault(f"has the size {quoted(str(value))}, which is more than arithmetic", AGAIN)
+            raise FileFault(f"has the size {quoted(str(value))}, which is more than arithmetic", SAVE_AGAIN)
         if name in CALLABLE:
-            raise FileFault(f"has an argument {quoted(name)}, which is no value", AGAIN)
+            raise FileFault(f"has an argument {quoted(name)}, which is no value", SAVE_AGAIN)
         if name in ("in_spec", "out_spec") and not _is_plain(json.loads(value)):
-            raise FileFault(f"has {quoted(name)} of other parts than tuples, lists and dicts", AGAIN)
+            raise FileFault(f"has {quoted(name)} of other parts than tuples, lists and dicts", SAVE_AGAIN)
     for node in described["graph_module"]["graph"]["nodes"]:
         target = node["target"]
-        if not isinstance(target, str) or not OPERATORS.fullmatch(target) or not _computes(target):
-            raise FileFault(f"calls {quoted(str(target))}, which is no operator of PyTorch", AGAIN)
+        if not isinstance(target, str) or not OPERATORS.fullmatch(target) or not _is_pure_operator(target):
+            raise FileFault(f"calls {quoted(str(target))}, which is no operator of PyTorch", SAVE_AGAIN)
         _check_created(target, node["inputs"])
 
 
-def _computes(target: str) -> bool:
-    """Return whether an operator of ATen only computes: it has kernels, as those of TorchScript lack, and no file."""
+def _is_pure_operator(target: str) -> bool:
+    """Return whether an operator of ATen only computes: it has kernels, unlike TorchScript's, and takes no filename."""
     if not target.startswith("torch.ops.aten."):
         return True
     name, overload = target.split(".")[3:]
@@ -155,7 +155,7 @@ def _check_created(target: str, inputs: Any) -> None:
         return
     sizes = [abs(int(number)) for number in re.findall(r"-?\d+", text)]
     if name not in CREATING and '"as_sym' not in text:
-        raise FileFault(f"calls {quoted(target)}, which reads no tensor", AGAIN)
+        raise FileFault(f"calls {quoted(target)}, which reads no tensor", SAVE_AGAIN)
     if math.prod(max(size, 1) for size in sizes) > MAX_CREATED:
         raise FileFault(f"creates more than {MAX_CREATED:,} values by {quoted(target)}")
 

@@ -98,18 +98,18 @@ def decode_rle(text: str | bytes, size: tuple[int, int]) -> Tensor:
     return from_run_lengths(decompress(text), size)
 
 
-def fill_spans(spans: np.ndarray, size: tuple[int, int], new: tuple[int, int] | None = None) -> Tensor:
+def fill_spans(spans: np.ndarray, size: tuple[int, int], new_size: tuple[int, int] | None = None) -> Tensor:
     """Return the mask (H, W) bool of spans.
 
     spans: (n, 2) int64, the first pixel of each run inside the mask and the one after its last pixel, numbered column
-    by column, in ascending order. new: the size (H, W) of a resized mask, of the nearest pixels; it takes no more
+    by column, in ascending order. new_size: the size (H, W) of a resized mask, of the nearest pixels; it takes no more
     memory than the resized mask.
     """
-    if new is not None and new != size:
-        rows, columns = (nearest_pixels(before, after) for before, after in zip(size, new, strict=True))
+    if new_size is not None and new_size != size:
+        rows, columns = (nearest_pixels(before, after) for before, after in zip(size, new_size, strict=True))
         columns, repeats = np.unique(columns, return_counts=True)  # each column once, so that the pixels ascend
         spans = np.searchsorted((columns[:, None] * size[0] + rows).ravel(), spans)
-        return fill_spans(spans, (new[0], len(columns))).repeat_interleave(torch.from_numpy(repeats), 1)
+        return fill_spans(spans, (new_size[0], len(columns))).repeat_interleave(torch.from_numpy(repeats), 1)
     count = size[0] * size[1]
     runs = np.diff(np.concatenate(([0], spans.ravel(), [count])))
     values = np.repeat(np.arange(runs.size) % 2 == 1, runs)
@@ -134,7 +134,7 @@ def span_box(spans: np.ndarray, height: int) -> tuple[int, int, int, int]:
 def span_outline(spans: np.ndarray, height: int) -> int:
     """Return the number of pixel sides around a mask of spans. height: of the mask."""
     across = ((spans[:, 1] - 1) // height - spans[:, 0] // height + 1).sum()  # columns, each with a top and a bottom
-    both = np.sort(np.concatenate((spans.ravel(), spans.ravel() + height)))  # of the mask, and of it a pixel further on
+    both = np.sort(np.concatenate((spans.ravel(), spans.ravel() + height)))  # also of the mask a column further right
     return int(2 * across + (both[1::2] - both[::2]).sum())
 
 
@@ -176,7 +176,7 @@ def _union(spans: np.ndarray) -> np.ndarray:
 
 
 def outline_length(polygons: Sequence[Sequence[float]]) -> float:
-    """Return the sum of max(|dx|, |dy|) over the sides of all polygons: the steps in which they are filled."""
+    """Return the sum of max(|dx|, |dy|) over the sides of all polygons, in pixels."""
     counts = np.fromiter(map(len, polygons), np.int64, len(polygons)) // 2
     points = np.fromiter(chain.from_iterable(polygons), np.float64).reshape(-1, 2)
     last = np.cumsum(counts) - 1

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.optim import foreach
-from pellucid.optim.base import Optimizer, State, check_state, count, tensors_of, zeros
+from pellucid.optim.base import Optimizer, State, check_state, increment_step, tensors_of, zeros
 from pellucid.settings.checks import check_range
 
 
@@ -120,7 +120,7 @@ class AdamStep(Optimizer):
     def update(self, params: list[Tensor], grads: list[Tensor], state: State, lr: float) -> None:
         """Take one step of Adam or AMSGrad."""
         check_state(self, state, ("mean", "square_mean", "step", *(("square_max",) if self.amsgrad else ())))
-        step = count(state)
+        step = increment_step(state)
         largest = tensors_of(state, "square_max" if self.amsgrad else "square_mean")
         lists = params, grads, tensors_of(state, "mean"), tensors_of(state, "square_mean"), largest
         for param, grad, mean, square_mean, square_max in foreach.runs(*lists):

@@ -75,7 +75,7 @@ def check_state(optimizer: Optimizer, state: State, names: tuple[str, ...]) -> N
         )
 
 
-def count(state: State) -> int:
+def increment_step(state: State) -> int:
     """Add 1 to the state's number of steps and return it."""
     step = state["step"]
     if not isinstance(step, int):

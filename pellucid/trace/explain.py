@@ -19,7 +19,7 @@ from pellucid.trace.text import label
 
 SLACK = 8  # bound on the number of rounding errors within one product, including intermediate results of the layer
 # The derivative of a penalty with respect to a weight, by the type of the regularizer.
-PENALTIES = {L2: "λ/n w", L1: "λ/n sign(w)"}
+PENALTY_DERIVATIVES = {L2: "λ/n w", L1: "λ/n sign(w)"}
 
 
 class DerivativeKey(NamedTuple):
@@ -46,7 +46,7 @@ def explain(trace: TraceRecord, what: str, top: int | None, expand: int) -> Expl
     number = resolve(trace, what)
     links = Chain(trace, top, expand).follow(number)
     value = number.target.value
-    made = None if value is None or value.maker is None else made_of(trace, value, number.index, top)
+    made = None if value is None or value.maker is None else explain_activation(trace, value, number.index, top)
     return Explanation(number.label, number.number, trace.cost, trace.dtype_name, links, made)
 
 
@@ -65,22 +65,22 @@ class Chain:
         """Build the link of a tensor's element and the links of its largest products, up to the loss."""
         target, index = number.target, number.index
         if target.value is not None:
-            self.number(self.through(target.value, index))
+            self.link_index(self.key_of_value(target.value, index))
         elif target.call is not None:
-            self.number(DerivativeKey("call", target.call.index, target.what, index))
+            self.link_index(DerivativeKey("call", target.call.index, target.what, index))
         else:
-            self.number(self.uses(target.what, index))
+            self.link_index(self.key_of_parameter(target.what, index))
         links: list[Link] = []
         while len(links) < len(self.numbers):
             key = [*self.numbers][len(links)]
             links.append(self.builders[key.kind](key))
         return tuple(links)
 
-    def number(self, key: DerivativeKey) -> int:
+    def link_index(self, key: DerivativeKey) -> int:
         """Return the index of the link for `key`, which is the next one if it is new."""
         return self.numbers.setdefault(key, len(self.numbers))
 
-    def through(self, value: PassValue, index: int) -> DerivativeKey:
+    def key_of_value(self, value: PassValue, index: int) -> DerivativeKey:
         """Return the key of a value: of the only call that receives it, or of the sum over all that receive it."""
         readers = [(call, part) for call, part in value.readers if call.dxs is not None and call.dxs[part] is not None]
         if len(readers) == 1 and not value.outputs:
@@ -89,7 +89,7 @@ class Chain:
             return DerivativeKey("loss", value.outputs[0], "", index)
         return DerivativeKey("value", -1 if value.maker is None else value.maker.index, str(value.part), index)
 
-    def uses(self, path: str, index: int) -> DerivativeKey:
+    def key_of_parameter(self, path: str, index: int) -> DerivativeKey:
         """Return the key of a parameter: of its only use, or of the sum over all uses and regularizers."""
         calls = self.users(path)
         if len(calls) == 1 and path not in self.trace.penalties:
@@ -112,7 +112,7 @@ class Chain:
             gradient = None if call.dxs is None else call.dxs[part]
             name = self.trace.label_of(call.inputs[part], key.element)
         if call.dys is None or gradient is None:
-            return self.nothing(name)
+            return self.unused_link(name)
         column = explainer(call.layer, key.what)(call, key.what, key.element)
         source = call.outputs[column.output]
         deltas = elements(call.dys[column.output], column.outputs)
@@ -124,7 +124,7 @@ class Chain:
             output = int(column.outputs[k])
             delta = Factor(f"∂C/∂{self.trace.label_of(source, output)}", float(deltas[k]), "delta")
             others = tuple(self.factor(call, factors, k) for factors in column.factors)
-            follows = self.number(self.through(source, output)) if expand else None
+            follows = self.link_index(self.key_of_value(source, output)) if expand else None
             return ProductTerm((delta, *others), float(products[k]), follows)
 
         of = "L" if part is None and join(call.path, key.what) in self.trace.penalties else "C"
@@ -151,7 +151,7 @@ class Chain:
         name = self.trace.label_of(value, key.element)
         gradient = self.trace.gradient_of(value)
         if gradient is None:
-            return self.nothing(name)
+            return self.unused_link(name)
         sources: list[tuple[Factor, DerivativeKey | None]] = []
         for call, part in value.readers:
             dx = None if call.dxs is None else call.dxs[part]
@@ -182,13 +182,13 @@ class Chain:
             element, n = weight.flatten()[key.element : key.element + 1], trace.settings.examples
             grad = torch.zeros_like(element)
             penalty.add_gradient([element], [grad], n)
-            formula = PENALTIES.get(type(penalty), "penalty")
+            formula = PENALTY_DERIVATIVES.get(type(penalty), "penalty")
             sources.append((Factor(f"{formula} of {penalty!r}, n = {n}", float(grad), "penalty"), None))
         if penalties:
             summed = trace.penalties[path] + trace.gradients.get(path, 0)
             gradient = float(summed.flatten()[key.element])
         if not sources:
-            return self.nothing(name)
+            return self.unused_link(name)
         words = f"{len(users)} uses of this parameter" if len(users) > 1 else "the loss of the data"
         if penalties:
             words += f"{' in the loss of the data' if len(users) > 1 else ''}, L,"
@@ -207,7 +207,7 @@ class Chain:
         gradient = float(trace.output_delta(key.call).flatten()[key.element])
         return self.add_up(rule, gradient, products, sizes, lambda k, expand: ProductTerm(factors, float(products[k])))
 
-    def nothing(self, name: str) -> Link:
+    def unused_link(self, name: str) -> Link:
         """Return the link of an element on which the loss does not depend."""
         words = "the loss does not depend on this value"
         return self.add_sources((name, "the network", "not used", words, r"\frac{\partial C}{\partial x} = 0"), 0.0, [])
@@ -220,7 +220,7 @@ class Chain:
 
         def term(k: int, expand: bool) -> ProductTerm:
             factor, key = sources[k]
-            return ProductTerm((factor,), factor.value, self.number(key) if expand and key is not None else None)
+            return ProductTerm((factor,), factor.value, self.link_index(key) if expand and key is not None else None)
 
         return self.add_up(rule, gradient, products, products.abs(), term)
 
@@ -249,7 +249,7 @@ class Chain:
         return Link(*rule, gradient, terms, len(products), rest, exact_sum(products.tolist()), bound, of)
 
 
-def made_of(trace: TraceRecord, value: PassValue, index: int, top: int | None) -> Made:
+def explain_activation(trace: TraceRecord, value: PassValue, index: int, top: int | None) -> Made:
     """Return how an activation was computed: a row of its layer's Jacobian, by a backward pass with a one-hot dy."""
     call = value.maker
     assert call is not None

@@ -9,13 +9,13 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from pellucid.lessons import Lesson, Setting, lesson
-from pellucid.lessons.nonsense import halves, overconfident, temperature
+from pellucid.lessons.nonsense import overconfident, temperature, train_and_predict_halves
 
 
 @pytest.mark.slow
 def test_calibration_is_that_of_numpy_and_scipy():
     setting = Setting(small=True)
-    _, fitted, measured = halves(setting)
+    _, fitted, measured = train_and_predict_halves(setting)
     (p, y), (q, t) = (tuple(one.double().numpy() for one in pair) for pair in (fitted, measured))
     y, t = y.astype(int), t.astype(int)
     result = minimize_scalar(

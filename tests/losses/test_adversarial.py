@@ -26,14 +26,14 @@ def test_losses_and_gradients_are_those_of_the_papers(name):
     real, fake = (3 * torch.randn(shape, generator=rng, dtype=torch.float64) for shape in ((4, 1, 3, 2), (5, 1, 2, 2)))
     real.requires_grad_()
     fake.requires_grad_()
-    expected, wanted_made = by_definition(name, real, fake)
+    expected, expected_generator_loss = by_definition(name, real, fake)
     actual = ADVERSARIAL[name].discriminator(real.detach(), fake.detach())
     torch.testing.assert_close(actual.value, expected.detach())
     for mine, theirs in zip(actual[1:], torch.autograd.grad(expected, (real, fake)), strict=True):
         torch.testing.assert_close(mine, theirs)
     value, dfake = ADVERSARIAL[name].generator(fake.detach())
-    torch.testing.assert_close(value, wanted_made.detach())
-    torch.testing.assert_close(dfake, torch.autograd.grad(wanted_made, fake)[0])
+    torch.testing.assert_close(value, expected_generator_loss.detach())
+    torch.testing.assert_close(dfake, torch.autograd.grad(expected_generator_loss, fake)[0])
 
 
 def test_equal_scores_of_real_and_generated_images_have_the_known_loss():

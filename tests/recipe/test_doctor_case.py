@@ -10,6 +10,7 @@ from PIL import Image
 
 from pellucid.data import load
 from pellucid.doctor import diagnose
+from pellucid.doctor.rehearsal import RehearsalSettings
 from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.optim import Adam
@@ -63,7 +64,7 @@ def test_the_case_begins_with_the_initial_weights_of_the_run(run: Path) -> None:
     it = case_of_run(run)
     fresh = Model(it.model.net, seed=3, input_shape=(1, 8, 8))
     assert it.initial.sha256() == fresh.sha256()
-    it.rehearse  # noqa: B018
+    it.rehearse(RehearsalSettings(1))
     begun = it.begin()
     begun.weights["features.dense1.weight"].zero_()
     assert it.begin().sha256() == fresh.sha256()
@@ -145,7 +146,7 @@ def test_a_history_that_no_training_wrote_is_refused(
     assert "\n" not in str(error.value)
 
 
-def test_a_diverged_run_names_the_reason_and_is_examined_from_its_beginning(tmp_path: Path) -> None:
+def test_a_diverged_run_has_the_error_that_stopped_it(tmp_path: Path) -> None:
     settings = {**SHORT, "optimizer.name": "sgd", "optimizer.lr": 1e20}
     with pytest.raises(PellucidError, match="training stopped in step") as stop:
         train("digits", out=tmp_path, progress=False, **settings)

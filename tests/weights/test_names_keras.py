@@ -144,7 +144,7 @@ np.savez(sys.argv[2], x=inputs, y=np.asarray(model.predict(inputs, verbose=0)))
 """
 
 
-def keras(script: str, weights: Path, folder: Path, backend: str) -> tuple[Tensor, Tensor]:
+def run_keras(script: str, weights: Path, folder: Path, backend: str) -> tuple[Tensor, Tensor]:
     """Run a script of Keras, which chooses its backend when it is imported; return its images and outputs."""
     if find_spec("keras") is None or find_spec(backend) is None:
         pytest.skip(f"needs keras and {backend}")
@@ -159,7 +159,7 @@ def keras(script: str, weights: Path, folder: Path, backend: str) -> tuple[Tenso
 def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tensor, Tensor]:
     """A folder of files of one network of Keras, and images with its outputs."""
     folder = tmp_path_factory.mktemp("keras")
-    return folder, *keras(WRITE, folder, folder, "torch")
+    return folder, *run_keras(WRITE, folder, folder, "torch")
 
 
 @pytest.mark.slow
@@ -180,7 +180,7 @@ def test_the_real_mobilenet_v2_gives_the_maps_that_it_gives_in_keras(tmp_path, b
     path = data_root() / "weights" / "mobilenet_v2_imagenet_no_top.h5"
     if not path.exists():
         pytest.skip(f"the real weights are not at {path}")
-    x, y = keras(REAL, path, tmp_path, backend)  # (2, 3, 3, 1280)
+    x, y = run_keras(REAL, path, tmp_path, backend)  # (2, 3, 3, 1280)
     net = mobilenet_v2(epsilon=1e-3, pad="same")
     params, _ = net.init((3, 96, 96), torch.Generator().manual_seed(0))
     loaded = load_weights(net, params, path, "features")

@@ -31,13 +31,13 @@ def test_the_difference_is_that_of_the_draws() -> None:
     assert found.evidence["difference_of_two_calls_of_the_layer"] == pytest.approx(expected, rel=0.2)
 
 
-def test_what_others_draw_stays_the_same() -> None:
+def test_the_global_random_state_is_unchanged() -> None:
     it = case(Sequential(flatten=Flatten(), odd=AlwaysDropout(), scores=Dense(4)))
     before = torch.get_rng_state()
     assert CHECK.look(it)
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_dropout_of_ours_and_norms_are_quiet() -> None:
+def test_dropout_of_the_library_and_normalization_give_no_finding() -> None:
     assert not CHECK.look(case(conv_net(), epochs=2))
     assert not CHECK.look(case(Sequential(flatten=Flatten(), dropout=Dropout(0.9), scores=Dense(4))))

@@ -1,4 +1,7 @@
-"""Write docs/causes.md from the diagnoses and what a reader judged of them: `python -m benchmarks.causes.page`."""
+"""Write docs/causes.md and docs/causes.json: `python -m benchmarks.causes.page`.
+
+From the diagnoses, and what a reader judged of them.
+"""
 
 import argparse
 import json
@@ -27,7 +30,7 @@ it was written with. A reader judged the first thing that the doctor says (`judg
 what to change is said; *general*, it is true, but the user must still look for the place; *wrong*, something else is
 called a cause; *symptom*, no cause is called. All trainings are of seconds. Intervals are Wilson's, 95 %.
 Written by `python -m benchmarks.causes.page` from `python -m benchmarks.causes.diagnose` (`--unopened`, `--healthy`,
-`--pairs`).
+`--pairs`; pairs were made of opened mistakes, and a search for a second cause after the first found none in them).
 """
 
 
@@ -39,6 +42,8 @@ def main() -> int:
     records = [json.loads(path.read_text("utf-8")) for path in sorted(args.results.glob("*.json"))]
     judged = tomllib.loads((HERE / "judged.toml").read_text("utf-8"))
     write_atomically(args.docs / "causes.md", page(records, judged).encode())
+    short = [{name: value for name, value in record.items() if name != "diagnosis"} for record in records]
+    write_atomically(args.docs / "causes.json", (json.dumps(short, indent=1) + "\n").encode())
     return 0
 
 
@@ -66,7 +71,8 @@ def page(records: Sequence[dict[str, Any]], judged: dict[str, dict[str, str]]) -
         HEADING, f"Measured on {time.strftime('%Y-%m-%d')}.", "", *map(row, table), "",
         f"Of {sum(both.values())} trainings with two mistakes, {named}.", "",
         f"Of {len(sound)} healthy trainings of all tasks, {len(accused)} are accused{': ' if accused else ''}"
-        f"{', '.join(accused)}.", "", f"The doctor needs {costs(records)} times the training's own seconds.", "",
+        f"{', '.join(accused)}.", "",
+        f"Over all of these the doctor needs {costs(records)} times the training's own seconds.", "",
         *map(row, found), "",
     ))  # fmt: skip
 

@@ -48,7 +48,7 @@ class Certain(NamedTuple):
         return self._replace(change=change, effect=replace(self.effect, name=change.name))
 
 
-class Trained(NamedTuple):
+class ScoredModel(NamedTuple):
     """A model after a training, and its scores on the validation data."""
 
     model: BaseModel
@@ -92,7 +92,12 @@ class PairedTrainings:
         return self._spent <= self._limit
 
     def measure(
-        self, base: Any, change: Intervention, twins: dict[int, Tensor], steps: int = 0, first: Trained | None = None
+        self,
+        base: Any,
+        change: Intervention,
+        twins: dict[int, Tensor],
+        steps: int = 0,
+        first: ScoredModel | None = None,
     ) -> Certain | None:
         """Measure an intervention by pairs of trainings of `steps` steps, by default short ones.
 
@@ -118,7 +123,7 @@ class PairedTrainings:
         self.note(effect)
         return Certain(change, effect, mended) if effect.verdict == "cause" else None
 
-    def train(self, case: Any, pair: int, steps: int) -> Trained:
+    def train(self, case: Any, pair: int, steps: int) -> ScoredModel:
         """Train the model of a case from its beginning, with the seed of a pair."""
         model = copied(moved(case.begin(), case.device))
         model.seed += pair
@@ -126,7 +131,7 @@ class PairedTrainings:
         done = rehearse(model, case.train, size, case.augment, settings, self.case.steps_planned)
         model = moved(done.model, CPU)
         scores = self.score(model, case.validation)
-        return Trained(model, torch.zeros_like(scores) if done.broke else scores)
+        return ScoredModel(model, torch.zeros_like(scores) if done.broke else scores)
 
     def note(self, effect: MeasuredEffect) -> MeasuredEffect:
         """Keep an effect, and show it."""

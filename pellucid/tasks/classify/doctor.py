@@ -70,7 +70,7 @@ def class_changes(matrix: Tensor, name: str) -> list[TargetChange]:
         does = f"class numbers {'raised' if min(offsets) > 0 else 'lowered'} by {abs(min(offsets))}"
     return [
         TargetChange(
-            name, does, "count or order their classes in another way than the training data",
+            name, does, "count or order their classes in another way than the other",
             "list the classes once, in the same order, for training and validation", exchanged(found),
         )
     ]  # fmt: skip

@@ -1,6 +1,8 @@
 """The frozen list of mistakes of all tasks: what it holds, and the draw of its unopened half."""
 
 import hashlib
+import json
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -10,9 +12,12 @@ from benchmarks.causes.diagnose import verdict as said
 from benchmarks.causes.harm import Results, code_of, verdict
 from benchmarks.causes.healthy import HEALTHY
 from benchmarks.causes.listed import HERE, draw, listed, unopened
+from benchmarks.causes.page import JUDGEMENTS, page
+from benchmarks.causes.paired import PAIRS
 from pellucid.doctor import Diagnosis
 from pellucid.doctor.finding import Finding
 
+ROOT = Path(__file__).resolve().parents[3]
 FROZEN = "3dd74d52437c063ffcf02d898137eb4e1c484d8c050165091c7a0852c259dfdb"  # SHA-256 of list.toml
 
 
@@ -92,3 +97,16 @@ def test_each_opened_mistake_and_each_healthy_training_is_asked_about() -> None:
     assert [id for id, _, _ in trainings(sound=False, closed=False)] == list(cases())
     sound = [id for id, _, _ in trainings(sound=True, closed=False)]
     assert len(set(sound)) == len(HEALTHY)
+
+
+def test_each_diagnosis_on_the_page_is_judged_by_a_known_word() -> None:
+    judged = tomllib.loads((HERE / "judged.toml").read_text("utf-8"))
+    assert set(judged["mistakes"]) == {entry.id for entry in listed()}
+    assert set(judged["mistakes"].values()) <= set(JUDGEMENTS)
+    assert set(judged["pairs"]) == {f"{data}+{settings}" for data, settings in PAIRS}
+    records = json.loads((ROOT / "docs/causes.json").read_text("utf-8"))
+    written = page(records, judged).splitlines()
+    committed = (ROOT / "docs/causes.md").read_text("utf-8").splitlines()
+    assert [line for line in written if not line.startswith("Measured on")] == [
+        line for line in committed if not line.startswith("Measured on")
+    ]

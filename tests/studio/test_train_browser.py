@@ -220,6 +220,7 @@ def test_an_invalid_setting_is_reported_in_one_line_and_runs_are_compared(folder
             page.tab.select_option("#train-run", run)
             until(page.tab, f"document.querySelector('#train-status').textContent.includes('of {epochs} epochs')")
             until(page.tab, "document.querySelectorAll('#train-curves .chart').length > 0")
+            page.tab.wait_for_timeout(1000)  # longer than between two questions to the doctor about a run
         page.tab.locator("#train-with summary").click()
         page.tab.check(f"[data-other='{first}']")
         until(page.tab, "document.querySelectorAll('.compared').length === 2")

@@ -36,7 +36,9 @@ export function start(root, server, { state: address, remember: put }) {
     known: new Map(), // runs by name: {name, rows, layers, status, epochs, live, message, pictures, weights}
     confusion: null, diagnosis: undefined, examined: 0, examining: false, stopping: false, told: "", compared: null, missing: "",
   };
-  let timer = 0, round = 0, asked = 0, shown = { weights: "", picture: "", compared: "" }, looking = false;
+  let timer = 0, round = 0, examination = 0, asked = 0, shown = { weights: "", picture: "", compared: "" }, looking = false;
+  /** @type {Set<string>} */
+  const awaited = new Set(); // runs that the doctor was asked about and has not answered for
   const form = new RecipeForm(server, $("#train-about"), $("#train-main"), $("#train-rest"));
   const remember = () => put({ recipe: S.recipe, set: form.recipe ? form.settings().join("\n") : address.get("set"), run: S.run, at: S.at, with: S.others.join(","), cell: S.cell?.join(",") });
   const now = () => S.known.get(S.run);
@@ -102,6 +104,8 @@ export function start(root, server, { state: address, remember: put }) {
     remember();
     render();
     poll();
+    examination++;
+    if (awaited.has(name)) examine(false); // left before the doctor had answered
   }
 
   /** Ask for the state of a run, and append its new epochs to what is known. */
@@ -221,25 +225,30 @@ export function start(root, server, { state: address, remember: put }) {
   const examine = attempt(async (again) => {
     const name = S.run;
     if (S.examining) return;
+    const mine = ++examination;
     S.examining = true;
+    awaited.add(name);
     $("#train-examine").disabled = true;
     let found, asks = again;
     try {
       do {
         found = await server.ask("train.findings", { run: name, again: asks });
         asks = false;
-        if (S.run !== name) return;
+        if (mine !== examination) return;
         Object.assign(S, { diagnosis: found.diagnosis, examined: Math.max(1, found.epochs) });
         findings(found.working);
         if (found.working) await new Promise((done) => setTimeout(done, 500));
-      } while (found.working);
+      } while (found.working && mine === examination);
+      if (mine !== examination) return;
+      awaited.delete(name);
       say(`The doctor found ${S.diagnosis.findings.length || "nothing wrong"}`);
     } catch (error) {
-      if (error instanceof LostError || S.run !== name) throw error;
+      if (error instanceof LostError || mine !== examination) throw error;
+      awaited.delete(name);
       Object.assign(S, { diagnosis: null, examined: Math.max(1, newest()) });
       panels.findings($("#train-findings"), { problem: error.message });
     } finally {
-      if (S.run === name) {
+      if (mine === examination) {
         S.examining = false;
         $("#train-examine").disabled = false;
       }

@@ -1,7 +1,7 @@
 """Pairs of trainings of a case, without and with an intervention, within a limit of multiply-adds."""
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cached_property
 from statistics import fmean
 from typing import Any, NamedTuple, Self
@@ -13,6 +13,7 @@ from pellucid.doctor.finding import Evidence, Finding
 from pellucid.doctor.held_out import HeldOut
 from pellucid.doctor.intervention import MAX_PAIRS, Intervention, MeasuredEffect, effect_of
 from pellucid.doctor.rehearsal import RehearsalSettings, copied, moved, rehearse
+from pellucid.doctor.remedies import with_values
 from pellucid.doctor.trials import MAX_TOTAL_WORK
 from pellucid.network.work import objective_work
 from pellucid.task import Task
@@ -112,7 +113,7 @@ class PairedTrainings:
             if k not in twins:
                 twins[k] = self.train(base, k, steps).scores
             trained = self.train(changed, k, steps) if k or first is None else first
-            mended = mended or _with_model(changed, trained.model)
+            mended = mended or with_values(changed, {"model": trained.model, "history": None, "stopped": ""})
             pairs.append((twins[k], trained.scores))
             effect = effect_of(change, self.score.name, pairs, steps, self.effects)
             if effect.verdict != "unclear":
@@ -138,10 +139,3 @@ class PairedTrainings:
         self.effects.append(effect)
         self.show(f"{effect.verdict}: {effect}")
         return effect
-
-
-def _with_model(case: Any, model: BaseModel) -> Any:
-    """Return a case with a newly trained model, whose history is unknown."""
-    unknown = {"history": None, "stopped": ""}
-    named = {field.name for field in fields(case)}
-    return replace(case, model=model, **{name: value for name, value in unknown.items() if name in named})

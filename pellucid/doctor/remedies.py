@@ -1,6 +1,6 @@
 """Functions that return a changed case, used in remedies, and the case of a small reference network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
@@ -50,6 +50,11 @@ def rebuilt(case: Any, keep_weights: bool = False, **changes: Any) -> Any:
     values = {"model": begin(), "begin": begin, "history": None, "stopped": "", "steps": 0}
     if getattr(case, "history", None) is not None:
         values["epochs"] = case.epochs or len(case.history)
+    return with_values(case, values)
+
+
+def with_values(case: Any, values: Mapping[str, Any]) -> Any:
+    """Return the case with those of the values, by name, for which a case of its task has a field."""
     named = {field.name for field in fields(case)}
     return replace(case, **{name: value for name, value in values.items() if name in named})
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pellucid.doctor.case import Case
@@ -26,7 +27,8 @@ OF_ANY_TASK: tuple[SuspectSource, ...] = (
     settings.frozen, settings.rates, settings.augment, objectives.image_range, objectives.own_objective,
     objectives.ending, settings.ignored_class, settings.loss_options, settings.loss_defaults, settings.class_balance,
     objectives.loss_weights, objectives.network_rates, settings.average, settings.clip, settings.precision,
-    settings.optimizer, settings.schedule, objectives.small_batches, objectives.batch_norms, settings.rate,
+    settings.optimizer, settings.schedule, partial(settings.tiny_batches, few=16, usual=16), objectives.batch_norms,
+    settings.rate,
 )  # fmt: skip
 
 

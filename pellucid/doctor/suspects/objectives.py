@@ -19,7 +19,6 @@ from pellucid.network.ending import last_layers, only_reshapes
 from pellucid.objective import Supervised
 
 MAX_OUTSIDE = 0.01  # of values of images, beyond 0 to 1
-FEW = 16  # examples in a batch
 PREDICTS = "generator"  # the name of the network, among several, whose outputs are the predictions
 
 
@@ -79,17 +78,6 @@ def image_range(case: Case) -> Iterator[Suspect]:
 
 def _is_image(values: Tensor) -> bool:
     return values.is_floating_point() and values.dim() == 4
-
-
-def small_batches(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect for batches of few examples, if a network has batch normalization."""
-    norms = (layer for net in case.model.objective.nets.values() for _, layer in leaves(net))
-    if case.batch_size < FEW and len(case.train) > 2 * FEW and any(isinstance(layer, BatchNorm) for layer in norms):
-        yield suspect(
-            "batch-norm-tiny-batches", "batch normalization computes mean and variance from too few examples",
-            f"use batches of {FEW} or more, or group or layer normalization", f"batches of {FEW}",
-            lambda case: replace(rebuilt(case), batch_size=FEW), batch_size=case.batch_size,
-        )  # fmt: skip
 
 
 def own_objective(case: Case) -> Iterator[Suspect]:

@@ -302,16 +302,16 @@ def schedule(case: Case) -> Iterator[Suspect]:
     )  # fmt: skip
 
 
-def tiny_batches(case: Case) -> Iterator[Suspect]:
-    """Yield a suspect for batch normalization over very small batches."""
-    norms = any(isinstance(layer, BatchNorm) for _, layer in walk(case.model.net))
-    if case.batch_size < MIN_BATCH and norms and len(case.train) > DEFAULT_BATCH:
+def tiny_batches(case: Case, few: int = MIN_BATCH, usual: int = DEFAULT_BATCH) -> Iterator[Suspect]:
+    """Yield a suspect for batch normalization over batches of fewer than `few` examples; usual: tried instead."""
+    layers = (layer for net in case.model.objective.nets.values() for _, layer in walk(net))
+    if case.batch_size < few and len(case.train) > DEFAULT_BATCH and any(isinstance(one, BatchNorm) for one in layers):
         yield suspect(
             "batch-norm-tiny-batches",
             "batch normalization computes mean and variance from so few examples that they are noise, and evaluation "
             "uses other values",
-            "use batches of 16 or more, or group or layer normalization", f"batches of {DEFAULT_BATCH}",
-            lambda case: replace(rebuilt(case), batch_size=DEFAULT_BATCH), unusual=True, batch_size=case.batch_size,
+            "use batches of 16 or more, or group or layer normalization", f"batches of {usual}",
+            lambda case: replace(rebuilt(case), batch_size=usual), unusual=True, batch_size=case.batch_size,
         )  # fmt: skip
 
 

@@ -21,7 +21,8 @@ NARROWER = {
     torch.float64: (torch.float32, torch.float16, torch.bfloat16),
     torch.float32: (torch.float16, torch.bfloat16),
 }  # types, by the type that would be rounded to them
-LARGER = ((32, 64), (1, 3))  # rows and columns of the other sizes beyond those of the example; the second may be odd
+CHANGES = ((33, 67), (32, 64))  # rows and columns of the other sizes, less or more than the example's; odd ones first
+LARGE = 128  # rows and columns from which the other sizes are smaller, which takes less time
 
 
 def check_outputs(network: nn.Module, inputs: tuple[Tensor, ...], y: Any, hint: str = "") -> None:
@@ -57,20 +58,20 @@ def check_equal(where: str, found: Sequence[Tensor], expected: Sequence[Tensor],
 def free_shapes(network: nn.Module, net: Graph, params: Params, x: Any, y: Any) -> tuple[Any, Any]:
     """Return the shapes of inputs x and outputs y without the batch axis, with None for a free height and width.
 
-    They are free if the network takes images of another size, and the layers compute its outputs for them and for
-    images of an odd size, if it takes those.
+    They are free if the network takes images of another size, an odd one unless it refuses that, and the layers compute
+    its outputs for them.
     """
     shape, out = shape_of(x), shape_of(y)
     if not isinstance(x, Tensor) or x.dim() != 4:
         return shape, out
     height, width = x.shape[2:]
-    sizes = [(height + rows, width + columns) for rows, columns in LARGER]
-    found = [_outputs(network, net, params, F.interpolate(x[:1], size)) for size in sizes]
-    if found[0] is None or () in found:
-        return shape, out
-    for other in found:
-        out = out if other is None else common_sizes(out, other)
-    return (shape[0], None, None), out
+    sign = -1 if min(height, width) >= LARGE else 1
+    for rows, columns in CHANGES:
+        size = (height + sign * rows, width + sign * columns)
+        found = _outputs(network, net, params, F.interpolate(x[:1], size))
+        if found is not None:
+            return (shape, out) if found == () else ((shape[0], None, None), common_sizes(out, found))
+    return shape, out
 
 
 def _outputs(network: nn.Module, net: Graph, params: Params, x: Tensor) -> Any:

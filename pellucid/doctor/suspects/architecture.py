@@ -10,6 +10,7 @@ from pellucid.doctor.finding import Suspect, suspect
 from pellucid.doctor.passes import is_user_defined, output_layers, trainable_layers
 from pellucid.doctor.remedies import rebuilt
 from pellucid.doctor.suspects.parts import initialization
+from pellucid.errors import PellucidError
 from pellucid.layers import AvgPool2d, BatchNorm, Conv2d, Dense, LpPool2d, MaxPool2d, ReLU
 from pellucid.layers.base import Layer, Trait
 
@@ -30,10 +31,14 @@ def _inner(case: Case) -> list[str]:
 
 
 def _changed(case: Case, paths: Sequence[str], change: Callable[[Layer], Layer], keep_weights: bool = False) -> Case:
+    """Return the case with changed layers; PellucidError if other layers, as of a transformer, need its sizes."""
     net = case.model.net
     for path in paths:
         net = replace_layer(net, path, change)
-    return rebuilt(case, keep_weights, net=net)
+    try:
+        return rebuilt(case, keep_weights, net=net)
+    except RuntimeError as error:  # of PyTorch, for shapes that do not fit
+        raise PellucidError(f"doctor: with other sizes of {paths[0]}, the network's layers do not fit") from error
 
 
 def linear(case: Case) -> Iterator[Suspect]:

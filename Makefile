@@ -44,7 +44,8 @@ real: $(VENV)/.dev $(VENV)/.open $(VENV)/.lab
 	$(VENV)/open/bin/python -m pytest -m "not long" -rs $(NEED_TIMM) tests/cli/test_open.py
 
 long: $(VENV)/.dev
-	$(BIN)/python -m pytest -m long -rs
+	PELLUCID_TEST_KILLS=30 $(BIN)/python -m pytest -m long -rs
+	PELLUCID_TEST_EPOCHS=25 $(BIN)/python -m pytest -m slow -rs tests/training/test_parts.py
 
 lessons: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "" -rs tests/lessons tests/docs/test_tutorials.py

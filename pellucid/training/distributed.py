@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar, cast
 
+import numpy as np
+import PIL
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from pellucid.errors import PellucidError
+from pellucid.version import __version__
 
 # PyTorch gives some of these functions no type annotations.
 _group = cast(Any, dist)
@@ -247,4 +250,11 @@ def launch() -> str:
 
 def versions() -> dict[str, str]:
     """Return what changes the bits of a training, beside its settings."""
-    return {"version of PyTorch": str(torch.__version__), "number of threads": str(torch.get_num_threads())}
+    libraries = {
+        "PyTorch": torch.__version__,
+        "Pellucid": __version__,
+        "NumPy": np.__version__,
+        "Pillow": PIL.__version__,
+    }
+    found = {f"version of {name}": str(version) for name, version in libraries.items()}
+    return {**found, "number of threads": str(torch.get_num_threads())}

@@ -146,7 +146,8 @@ class Loop:
         self.step = TrainingStep.of(self.model, len(self.data), shards == 1, parts, keepers)
         sharding = self.processes, shards, self.plan.batch_norm == "shard", self.plan.bucket_mb
         self.sharded = None if shards == 1 else ShardedStep(self.model, self.step, *sharding)
-        self.processes.check_equal({**self.plan.settings, **versions()})
+        exchanged = {"bucket_mb": str(self.plan.bucket_mb), "shard_optimizer": str(self.plan.shard_optimizer)}
+        self.processes.check_equal({**self.plan.settings, **exchanged, **versions()})
         if self.step.note:
             note(self.step.note)
 

@@ -5,10 +5,13 @@ import signal
 import sys
 import time
 
+import numpy as np
+import PIL
 import torch
 
 from pellucid.cli.main import main
 from pellucid.errors import PellucidError
+from pellucid.training import distributed
 from pellucid.training.distributed import processes
 from tests.training.small import digits, small_conv, small_mlp
 
@@ -50,11 +53,13 @@ def train_otherwise(difference):
     """Train with another setting in the second process."""
     other = difference if is_mistaken() else ""
     torch.set_num_threads(2 if other == "number of threads" else 1)
-    if other == "version of PyTorch":
-        torch.__version__ = "2.0.0"
+    if other.startswith("version of "):
+        library = {"PyTorch": torch, "Pellucid": distributed, "NumPy": np, "Pillow": PIL}[other.split()[-1]]
+        library.__version__ = "0.0.0"
     data = digits(1, 301) if other == "data" else digits()
     model = small_mlp(seed=int(other == "seed"), clip=1.0 if other == "clipping" else None)
-    model.fit(data, epochs=1, batch_size=20 if other == "batch size" else 30, verbose=False)
+    options = {"bucket_mb": 3.0} if other == "bucket_mb" else {"shard_optimizer": other == "shard_optimizer"}
+    model.fit(data, epochs=1, batch_size=20 if other == "batch size" else 30, verbose=False, **options)
 
 
 def train_interrupted(run, fault):

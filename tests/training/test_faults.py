@@ -34,8 +34,13 @@ def test_nan_in_one_process_stops_all_in_the_same_step():
     assert "first in example 1 of the batch" in second.error
 
 
+LIBRARIES = ["PyTorch", "Pellucid", "NumPy", "Pillow"]
+
+
 @pytest.mark.parametrize(
-    "difference", ["seed", "data", "clipping", "batch size", "number of threads", "version of PyTorch"]
+    "difference",
+    ["seed", "data", "clipping", "batch size", "bucket_mb", "shard_optimizer", "number of threads"]
+    + [f"version of {name}" for name in LIBRARIES],
 )
 def test_processes_that_differ_are_refused_by_what_differs(difference):
     for _, _, error in group(2, sharded_faults.train_otherwise, difference):

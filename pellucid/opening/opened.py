@@ -42,7 +42,7 @@ def open(
     (.onnx), an exported program for any number of examples, or its file (.pt2), of which no code is run. Or a name of
     timm, "timm:convnext_tiny", or a folder of Hugging Face with config.json and model.safetensors. example: an input
     (N, ...), or a tuple of inputs, of the shape that the model will take; any number of examples can follow, and images
-    of another height and width if the layers compute the network's outputs for two other sizes too. ONNX files
+    of another height and width if the layers compute the network's outputs for another size too. ONNX files
     and programs need none, unless they leave sizes free; names and folders none. weights: the file with the weights of
     a name of timm, read as tensors only; without it, they are random. options: of Model, such as `loss`, `optimizer`
     and `classes`.

@@ -67,7 +67,7 @@ def node_of(onnx: Any, proto: Any) -> Node:
 def read_proto(onnx: Any, path: Path) -> tuple[Any, int, dict[str, Tensor]]:
     """Return the checked model of a file, its operator set, and its constants by name, those of Constant nodes too.
 
-    Raises Fault if the model cannot be read, and the onnx package's own errors for a damaged file.
+    Raises FileFault if the model cannot be read, and the onnx package's own errors for a damaged file.
     """
     model = onnxfile.load(path)
     opset = _opset(onnx, model)
@@ -80,7 +80,7 @@ def read_proto(onnx: Any, path: Path) -> tuple[Any, int, dict[str, Tensor]]:
 
 
 def _opset(onnx: Any, model: Any) -> int:
-    """Return the operator set; raises Fault for an unsupported one or too many nodes, before the rest is read."""
+    """Return the operator set; raises FileFault for an unsupported one or too many nodes, before the rest is read."""
     graph, newest = model.graph, onnx.defs.onnx_opset_version()
     versions = [each.version for each in model.opset_import if each.domain in ("", "ai.onnx")]
     if len(versions) != 1 or not MIN_OPSET <= versions[0] <= newest:

@@ -91,8 +91,8 @@ class SmoothedPrediction:
 
     answer: a class, None while unsure. label: the class with the highest mean probability. probability: the mean
     probability of the answer, or of `label` while unsure. changed: whether the answer differs from the previous
-    frame's. number, seconds, dropped: see `Frame`. probabilities: of each class, smoothed. familiarity: of this frame
-    alone.
+    frame's. number, seconds, dropped: see `VideoFrame`. probabilities: of each class, smoothed. familiarity: of this
+    frame alone.
     """
 
     number: int
@@ -107,7 +107,7 @@ class SmoothedPrediction:
 
 
 def watch(model: Model, frames: Iterable[VideoFrame], smoothing: AnswerSmoothing) -> Iterator[SmoothedPrediction]:
-    """Yield a model's prediction at each frame, smoothed; see `Smoothing`.
+    """Yield a model's prediction at each frame, smoothed; see `AnswerSmoothing`.
 
     Frames are preprocessed like picture files. Raises PellucidError for a model that is not a classifier, and the
     errors of the frames.

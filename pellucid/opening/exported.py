@@ -1,8 +1,8 @@
-"""A network of PyTorch as a list of calls of operators, from two exports with different batch sizes."""
+"""A network of PyTorch as a list of calls of operators, from an export in which sizes show the number of examples."""
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from pellucid.errors import PellucidError
 from pellucid.opening.regions import inline_regions
 from pellucid.opening.writes import writes_a_view
 
-SIZES = (2, 3)  # batch sizes of the exports: what is equal in both does not depend on the batch size
+COUNTS = (211, 223, 227, 229, 233, 239, 241, 251)  # primes: numbers of examples for the export
 
 
 @dataclass(frozen=True)
@@ -67,33 +67,46 @@ class Exported:
 def export(module: nn.Module, example: Tensor | tuple[Tensor, ...]) -> Exported:
     """Export a module in evaluation mode; the module is unchanged.
 
-    Raises PellucidError for a module that torch.export cannot trace, and for a computation that depends on the number
-    of examples in another way than by multiples of it.
+    Raises PellucidError for a module that torch.export cannot trace.
     """
     examples = example if isinstance(example, tuple) else (example,)
-    programs = [_program(module, tuple(torch.cat([x[:1]] * size) for x in examples)) for size in SIZES]
-    first, second = (program.graph_module.graph for program in programs)
-    nodes = list(zip(first.nodes, second.nodes, strict=False))
-    if len(first.nodes) != len(second.nodes) or any(a.target != b.target for a, b in nodes if a.op == "call_function"):
-        raise PellucidError("open: the network computes something else for another number of examples")
-    signature = programs[0].graph_signature
+    tensors = (*module.parameters(), *module.buffers())
+    count = example_count([*(x.shape[1:] for x in examples), *(one.shape for one in tensors)])
+    inputs = tuple(torch.empty(count, *x.shape[1:], dtype=x.dtype, device=x.device) for x in examples)  # never read
+    program = _program(module, inputs)
+    nodes = program.graph_module.graph.nodes
+    signature = program.graph_signature
     keys = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    state = programs[0].state_dict
-    constants = {name: programs[0].constants[key] for name, key in signature.inputs_to_lifted_tensor_constants.items()}
-    unsaved = {name: programs[0].constants[key] for name, key in keys.items() if key not in state}
+    state = program.state_dict
+    constants = {name: program.constants[key] for name, key in signature.inputs_to_lifted_tensor_constants.items()}
+    unsaved = {name: program.constants[key] for name, key in keys.items() if key not in state}
     if signature.buffers_to_mutate or signature.user_inputs_to_mutate:
         raise PellucidError("open: the network changes its input or a buffer in evaluation mode; this is not supported")
     tensors = {name: state[key] for name, key in keys.items() if key in state} | constants | unsaved
     return Exported(
-        tuple(_call(a, b) for a, b in nodes if a.op == "call_function"),
+        tuple(call_of(node, count) for node in nodes if node.op == "call_function"),
         keys,
         frozenset(signature.inputs_to_parameters),
         tuple(name for name in signature.user_inputs if isinstance(name, str)),
         tuple(name for name in signature.user_outputs if isinstance(name, str)),
         tensors,
-        {a.name: _scaled(tuple(a.meta["val"].shape), tuple(b.meta["val"].shape), a.name)
-         for a, b in nodes if a.op == "placeholder" and isinstance(a.meta.get("val"), Tensor)},
-    )  # fmt: skip
+        input_shapes(nodes, count),
+    )
+
+
+def example_count(shapes: Iterable[Sequence[Any]]) -> int:
+    """Return the number of examples for an export, whose multiples are the sizes that depend on that number.
+
+    It is a prime that divides no size in the shapes of one example, of parameters and of buffers.
+    """
+    sizes = {size for shape in shapes for size in shape if isinstance(size, int) and size}
+    return next((one for one in COUNTS if all(size % one for size in sizes)), COUNTS[-1])
+
+
+def input_shapes(nodes: Iterable[Any], count: int) -> dict[str, tuple[Any, ...]]:
+    """Return the shapes of inputs, parameters, buffers and constants by name."""
+    tensors = ((node.name, node.meta.get("val")) for node in nodes if node.op == "placeholder")
+    return {name: _scaled(tuple(one.shape), count) for name, one in tensors if isinstance(one, Tensor)}
 
 
 def _program(module: nn.Module, examples: Sequence[Tensor]) -> Any:
@@ -129,50 +142,40 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
-def _call(node: Any, other: Any) -> Call:
-    """Return the call of a node; other: the node of the second export."""
+def call_of(node: Any, count: int) -> Call:
+    """Return the call of a node of an export with `count` examples."""
     target = node.target
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     module = ".".join(part.partition("@")[0] for part in stack[-1][0].split(".")) if stack else ""
-    value, second = node.meta.get("val"), other.meta.get("val")
-    is_one = isinstance(value, Tensor) and isinstance(second, Tensor)
-    shape = _scaled(tuple(value.shape), tuple(second.shape), node.name) if is_one else ()
-    dtype = value.dtype if is_one else None
+    value = node.meta.get("val")
+    shape = _scaled(tuple(value.shape), count) if isinstance(value, Tensor) else ()
+    dtype = value.dtype if isinstance(value, Tensor) else None
     if not isinstance(target, torch._ops.OpOverload):
-        return Call(node.name, target.__name__, target, _positional(node, other), module, shape, dtype)
+        arguments = {str(index): _scaled(argument, count) for index, argument in enumerate(node.args)}
+        return Call(node.name, target.__name__, target, arguments, module, shape, dtype)
     op = target._schema.name.partition("::")[2].removesuffix("_")
-    return Call(node.name, op, target, _arguments(node, other), module, shape, dtype)
+    return Call(node.name, op, target, _arguments(node, count), module, shape, dtype)
 
 
-def _arguments(node: Any, other: Any) -> dict[str, Any]:
+def _arguments(node: Any, count: int) -> dict[str, Any]:
     """Return all arguments by the names in the operator's schema, defaults included."""
     found: dict[str, Any] = {}
     for index, argument in enumerate(node.target._schema.arguments):
         if index < len(node.args):
-            found[argument.name] = _scaled(node.args[index], other.args[index], node.name)
+            found[argument.name] = _scaled(node.args[index], count)
         elif argument.name in node.kwargs:
-            found[argument.name] = _scaled(node.kwargs[argument.name], other.kwargs[argument.name], node.name)
+            found[argument.name] = _scaled(node.kwargs[argument.name], count)
         else:
             found[argument.name] = argument.default_value
     return found
 
 
-def _positional(node: Any, other: Any) -> dict[str, Any]:
-    pairs = zip(node.args, other.args, strict=True)
-    return {str(index): _scaled(a, b, node.name) for index, (a, b) in enumerate(pairs)}
-
-
-def _scaled(a: Any, b: Any, where: str) -> Any:
-    """Return the argument of both exports, with Multiple for integers that are multiples of the batch size."""
-    if isinstance(a, torch.fx.Node):
-        return Ref(a.name)
-    if isinstance(a, (list, tuple)) and len(a) == len(b):
-        return tuple(_scaled(x, y, where) for x, y in zip(a, b, strict=True))
-    if type(a) is int and a != b:
-        if a * SIZES[1] == b * SIZES[0] and a % SIZES[0] == 0:
-            return Multiple(a // SIZES[0])
-    elif a == b:
-        return a
-    raise PellucidError(
-        f"open: {where}: an argument is {a} for {SIZES[0]} examples and {b} for {SIZES[1]}, no multiple of the number"
-    )
+def _scaled(value: Any, count: int) -> Any:
+    """Return an argument or a shape, with Multiple for integers that are multiples of the number of examples."""
+    if isinstance(value, torch.fx.Node):
+        return Ref(value.name)
+    if isinstance(value, (list, tuple)):
+        return tuple(_scaled(one, count) for one in value)
+    if type(value) is int and value and value % count == 0:
+        return Multiple(value // count)
+    return value

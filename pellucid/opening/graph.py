@@ -11,7 +11,7 @@ from pellucid.combine import Graph
 from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
 from pellucid.opening import functions, layers, tensors
-from pellucid.opening.exported import SIZES, Call, Exported, Multiple, Ref
+from pellucid.opening.exported import Call, Exported, Multiple, Ref
 from pellucid.opening.missing import REGISTERED, missing_error
 from pellucid.opening.parts import has_parts, part
 from pellucid.opening.values import CallLayer, Context, Unsupported
@@ -19,6 +19,7 @@ from pellucid.operators import Expand, Fixed, Learned, ToShape
 
 TRANSLATIONS = {**layers.TRANSLATIONS, **tensors.TRANSLATIONS, **functions.TRANSLATIONS}
 INPUT = "input"
+SIZES = (2, 3)  # numbers of examples for which constants are computed that depend on it
 FILLED = (
     "zeros_like",
     "ones_like",
@@ -52,7 +53,7 @@ class _Assembly:
         self.constants: dict[str, Any] = {
             name: tensor for name, tensor in exported.tensors.items() if name not in exported.parameters
         }
-        self.varying: dict[str, tuple[Any, Any]] = {}  # constants for both numbers of examples of the export
+        self.varying: dict[str, tuple[Any, Any]] = {}  # constants for both numbers of examples in SIZES
         names = (INPUT,) if len(exported.inputs) == 1 else exported.inputs
         self.inputs = names
         self.values = dict(zip(exported.inputs, names, strict=True))  # from names in the export to names in the graph

@@ -1,7 +1,6 @@
 """The model of an opened network: a Model with the keys of the network's state_dict."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -21,8 +20,9 @@ class OpenedModel(Model):
     Paths of parameters and buffers are the keys of the network's state_dict.
     """
 
-    original: dict[str, Tensor]  # the network's state_dict when it was opened
-    tied: Mapping[str, str] = MappingProxyType({})  # from a key of it to the first key of the same tensor
+    dtypes: dict[str, torch.dtype]  # of the network's state_dict, by its keys in order
+    unused: dict[str, Tensor]  # its entries that are not part of the graph
+    tied: dict[str, str]  # from a key of it to the first key of the same tensor
     cut: tuple[str, ...] = ()  # the operators of an ONNX file that were left out
 
     def gradients(self, x: Any, dy: Any, train: bool = False, seed: int = 0) -> dict[str, Tensor]:
@@ -45,11 +45,17 @@ class OpenedModel(Model):
         They are contiguous, as safetensors needs them. Entries that are not part of the graph, such as the count of
         batches of batch normalization and buffers from which constants were computed, are those of the opened network.
         """
-        current = self.weights
-        return {
-            key: _copied(current.get(self.tied.get(key, key), tensor), tensor.dtype)
-            for key, tensor in self.original.items()
-        }
+        current = {**self.unused, **self.weights}
+        return {key: _copied(current[self.tied.get(key, key)], dtype) for key, dtype in self.dtypes.items()}
+
+    def _keep_state(self, state: Mapping[str, Tensor]) -> None:
+        """Remember the keys and types of the network's state_dict, and copies of what the graph does not have."""
+        first: dict[tuple[int, torch.Size], str] = {}
+        filled = {key: tensor for key, tensor in state.items() if tensor.numel()}
+        self.tied = {key: first.setdefault((tensor.data_ptr(), tensor.shape), key) for key, tensor in filled.items()}
+        self.dtypes = {key: tensor.dtype for key, tensor in state.items()}
+        known = self.weights.keys()
+        self.unused = {key: tensor.detach().clone() for key, tensor in state.items() if key not in known}
 
 
 def _copied(tensor: Tensor, dtype: torch.dtype) -> Tensor:

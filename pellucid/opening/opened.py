@@ -98,14 +98,16 @@ def _open_module(
     inputs = tuple(x[:2].detach() for x in examples)
     x = inputs if isinstance(example, tuple) else inputs[0]
     params = map_tree(lambda tensor: tensor.detach().clone(), params)
-    with torch.no_grad():
-        y, _ = net.forward(params, x, Mode(keep=False))
+    try:
+        with torch.no_grad():
+            y, _ = net.forward(params, x, Mode(keep=False))
+    except (RuntimeError, IndexError) as error:  # of a layer with a size that fits only the number in the export
+        raise PellucidError(
+            f"open: the network computes something else for another number of examples: {' '.join(str(error).split())}"
+        ) from error
     check_outputs(network, inputs, y, reason(exported, examples[0].dtype))
     model._take(params, *free_shapes(network, net, params, x, y))
-    state = network.state_dict()
-    model.original = {key: tensor.detach().clone() for key, tensor in state.items()}
-    first: dict[tuple[int, torch.Size], str] = {}
-    model.tied = {key: first.setdefault((one.data_ptr(), one.shape), key) for key, one in state.items() if one.numel()}
+    model._keep_state(network.state_dict())
     _note_training(network)
     return model
 

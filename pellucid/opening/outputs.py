@@ -21,8 +21,9 @@ NARROWER = {
     torch.float64: (torch.float32, torch.float16, torch.bfloat16),
     torch.float32: (torch.float16, torch.bfloat16),
 }  # types, by the type that would be rounded to them
-CHANGES = ((33, 67), (32, 64))  # rows and columns of the other sizes, less or more than the example's; odd ones first
-LARGE = 128  # rows and columns from which the other sizes are smaller, which takes less time
+MORE = ((33, 67), (32, 64))  # rows and columns of the other sizes beyond the example's; odd ones first
+LESS = ((-97, -131), (-96, -128))  # for large examples, since a smaller image takes less time
+LARGE = 224  # rows and columns
 
 
 def check_outputs(network: nn.Module, inputs: tuple[Tensor, ...], y: Any, hint: str = "") -> None:
@@ -65,10 +66,8 @@ def free_shapes(network: nn.Module, net: Graph, params: Params, x: Any, y: Any) 
     if not isinstance(x, Tensor) or x.dim() != 4:
         return shape, out
     height, width = x.shape[2:]
-    sign = -1 if min(height, width) >= LARGE else 1
-    for rows, columns in CHANGES:
-        size = (height + sign * rows, width + sign * columns)
-        found = _outputs(network, net, params, F.interpolate(x[:1], size))
+    for rows, columns in LESS if min(height, width) >= LARGE else MORE:
+        found = _outputs(network, net, params, F.interpolate(x[:1], (height + rows, width + columns)))
         if found is not None:
             return (shape, out) if found == () else ((shape[0], None, None), common_sizes(out, found))
     return shape, out

@@ -14,7 +14,7 @@ from pellucid.errors import PellucidError
 from pellucid.layers.base import Mode
 from pellucid.nested import flatten, map_tree
 from pellucid.network.bounds import within_bounds
-from pellucid.opening.exported import SIZES, Exported, _call, _scaled
+from pellucid.opening.exported import Exported, call_of, example_count, input_shapes
 from pellucid.opening.graph import graph_of
 from pellucid.opening.model import OpenedModel
 from pellucid.opening.outputs import check_equal
@@ -54,12 +54,12 @@ def open_program(
         note(f"open: the program was exported for exactly {plural(batch, 'example')}; it is opened for any number, as "
              "no operator in it contains that number")  # fmt: skip
     model._take(params, shape_of(x), shape_of(y))
-    model.original = {key: tensor.detach().clone() for key, tensor in program.state_dict.items()}
+    model._keep_state(program.state_dict)
     return model
 
 
 def _exported(program: ExportedProgram, examples: Sequence[Tensor] | None, batch: int | None) -> Exported:
-    """Return the calls of a program, whose sizes are computed for both numbers of examples in SIZES.
+    """Return the calls of a program, whose sizes are computed for another number of examples.
 
     batch: the number of examples for which the program was exported, None if it takes any.
     """
@@ -71,26 +71,24 @@ def _exported(program: ExportedProgram, examples: Sequence[Tensor] | None, batch
         raise PellucidError(f"open: the program's input {others[0]} is no tensor; export it without that input")
     nodes = {node.name: node for node in program.graph_module.graph.nodes}
     inputs = tuple(name for name in signature.user_inputs if isinstance(name, str))
-    if batch is None:
-        values = _sizes([nodes[name].meta["val"] for name in inputs], examples)
-        first, second = ([_at(node, size) for node in nodes.values()] for size in values)
-    else:
-        first, second = (_resized(program, nodes, inputs, size, batch) for size in SIZES)
-    pairs = list(zip(first, second, strict=True))
-    keys = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     stored = _stored(program)
+    values = (*filter(torch.is_tensor, stored.values()), *(nodes[name].meta["val"] for name in inputs))
+    count = example_count([*(x.shape[1:] for x in examples or ()), *(value.shape for value in values)])
+    if batch is None:
+        sizes = _sizes([nodes[name].meta["val"] for name in inputs], examples, count)
+        resized = [_at(node, sizes, count) for node in nodes.values()]
+    else:
+        resized = _resized(program, nodes, inputs, count, batch)
+    keys = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    calls = (one for one in resized if one.op == "call_function" and isinstance(one.meta["val"], (Tensor, tuple)))
     return Exported(
-        tuple(_call(a, b) for a, b in pairs if a.op == "call_function" and isinstance(a.meta["val"], (Tensor, tuple))),
+        tuple(call_of(one, count) for one in calls),
         keys,
         frozenset(signature.inputs_to_parameters),
         inputs,
         tuple(name for name in signature.user_outputs if isinstance(name, str)),
         {name: stored[key] for name, key in _keys(program).items()},
-        {
-            a.name: _scaled(tuple(a.meta["val"].shape), tuple(b.meta["val"].shape), a.name)
-            for a, b in pairs
-            if a.op == "placeholder" and isinstance(a.meta["val"], Tensor)
-        },
+        input_shapes(resized, count),
     )
 
 
@@ -123,7 +121,7 @@ def _resized(
         raise PellucidError(
             f"open: the program takes exactly {plural(batch, 'example')}, and {where} contains that number; {FREE}"
         ) from error
-    return [_at(node, {}, run.values.get(name)) for name, node in nodes.items()]
+    return [_at(node, {}, size, run.values.get(name)) for name, node in nodes.items()]
 
 
 class _Values(torch.fx.Interpreter):
@@ -158,8 +156,8 @@ def _keys(program: ExportedProgram) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _sizes(inputs: Sequence[Tensor], examples: Sequence[Tensor] | None) -> list[dict[Any, int]]:
-    """Return the values of the program's symbols for both numbers of examples."""
+def _sizes(inputs: Sequence[Tensor], examples: Sequence[Tensor] | None, many: int) -> dict[Any, int]:
+    """Return the values of the program's symbols for that many examples."""
     if examples is not None and [x.dim() for x in examples] != [x.dim() for x in inputs]:
         raise PellucidError("open: the examples do not have the program's numbers of inputs and axes")
     batch: set[Any] = set()
@@ -176,18 +174,24 @@ def _sizes(inputs: Sequence[Tensor], examples: Sequence[Tensor] | None) -> list[
             others.update((symbol, examples[index].shape[axis]) for symbol in symbols if examples is not None)
     if len(batch) != 1:
         raise PellucidError(f"open: the program's inputs have {len(batch)} different numbers of examples")
-    return [{**others, next(iter(batch)): size} for size in SIZES]
+    return {**others, next(iter(batch)): many}
 
 
-def _at(node: Any, sizes: Mapping[Any, int], value: Any = None) -> SimpleNamespace:
-    """Return the node with numbers for the program's symbols; value: its own, by default that of the export."""
+def _at(node: Any, sizes: Mapping[Any, int], count: int, value: Any = None) -> SimpleNamespace:
+    """Return the node with numbers for the program's symbols; value: its own, by default that of the export.
+
+    Raises PellucidError for a size that depends on the number of examples, `count`, and is no multiple of it.
+    """
 
     def filled(value: Any) -> Any:
         if isinstance(value, torch.fx.Node):
             known = value.meta.get("val")
             return filled(known) if isinstance(known, (torch.SymInt, int)) else value
         if isinstance(value, torch.SymInt):
-            return int(value.node.expr.subs(sizes))
+            size, symbols = int(value.node.expr.subs(sizes)), value.node.expr.free_symbols
+            if size % count and any(sizes[symbol] == count for symbol in symbols):
+                raise PellucidError(f"open: {node.name}: a size is {value}, no multiple of the number of examples")
+            return size
         if isinstance(value, Tensor):
             return torch.empty([filled(size) for size in value.shape], dtype=value.dtype, device="meta")
         return type(value)(map(filled, value)) if isinstance(value, (list, tuple)) else value

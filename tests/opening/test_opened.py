@@ -252,8 +252,36 @@ class Counting(nn.Module):
 
 
 def test_a_number_of_examples_squared_is_refused() -> None:
-    with pytest.raises(PellucidError, match="an argument is 4 for 2 examples and 9 for 3"):
+    with pytest.raises(PellucidError, match=r"div \(other depends on the number of examples\)"):
         pellucid.open(Counting(), images(2))
+
+
+class OneMore(nn.Module):
+    """A network that adds an example, and has the number of all of them as a size."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, x[:1]]).mean((1, 2)).reshape(1, -1).repeat(len(x), 1)
+
+
+def test_a_size_that_is_no_multiple_of_the_number_of_examples_is_refused() -> None:
+    with pytest.raises(PellucidError, match="computes something else for another number of examples: shape "):
+        pellucid.open(OneMore(), images(2))
+
+
+class Coincidence(nn.Module):
+    """A network whose own sizes are multiples of the first numbers of examples for the export."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense, self.gain = nn.Linear(768, 211), nn.Parameter(torch.rand(223))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(self.dense(x.flatten(1)).view(-1, 211), (6, 6)).reshape(len(x), 223) * self.gain
+
+
+def test_sizes_of_parameters_are_not_taken_for_numbers_of_examples() -> None:
+    network, x = Coincidence().double(), images(4)
+    torch.testing.assert_close(pellucid.open(network, images(2))(x), network(x).detach())
 
 
 class Branching(nn.Module):

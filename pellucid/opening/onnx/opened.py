@@ -38,7 +38,7 @@ def open_onnx(path: Path, example: Tensor | tuple[Tensor, ...] | None, options: 
     params = map_tree(lambda tensor: tensor.clone(), network.params)
     out = tuple(tuple(part.shape[1:]) for part in outputs)
     model._take(params, network.input_shape, _output_shape(network, params, out[0] if len(out) == 1 else out))
-    model.original = {key: tensor.clone() for key, tensor in flatten(params).items()}
+    model._keep_state(flatten(params))
     model.cut = network.cut
     if network.cut:
         note(f"open: {path} is opened up to {network.cut[0]}; it and {plural(len(network.cut) - 1, 'node')} after it "

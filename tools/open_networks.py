@@ -1,26 +1,29 @@
-"""Open the networks of a list, and write a page: `python tools/open_networks.py LIST RESULTS.json [--page PAGE]`.
+"""Open the networks of a list: `python tools/open_networks.py LIST RESULTS.json [--page PAGE] [--least COUNT]`.
 
 LIST is a JSON file with a key for each network, such as `timm:vision_transformer/vit_tiny_patch16_224`, or a text file
 with a family a line, such as `timm:beit`, of which the network with the fewest parameters counts. Each is built with
 random weights, those of transformers in their default configuration with at most two layers, and opened in a process of
 its own, in float64, for images of the network's size, of 128 pixels where it takes any. Its outputs and its gradients
-for two images are compared with those of PyTorch's automatic differentiation. Networks above the limit of parameters
-are opened in float32, and only their outputs are compared. RESULTS.json keeps what has been tried, so that another call
-continues. The extra `open` is needed.
+for two images are compared with those of PyTorch's automatic differentiation, the sum of its relevance and ledger with
+the explained score. Networks above the limit of parameters are opened in float32, and only their outputs are compared.
+RESULTS.json keeps what has been tried, so that another call continues. The extra `open` is needed.
 """
 
 import argparse
 import json
 import multiprocessing
+import statistics
 import sys
+import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pellucid.opening.configured import import_library
 
-ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 100_000_000  # parameters, in float64 with their gradients, twice
 SIDE = 128  # pixels of images for networks that take any size
 FIXED = ("vit", "eva", "deit")  # parts of the names of networks that need the size of their position embedding
@@ -37,12 +40,16 @@ HEAD = """# {title}
 
 {networks}
 
-Each has random weights. The table is what `tools/open_networks.py` found: whether `pellucid.open` opens it, the
-number of its layers, and the largest gaps to PyTorch's automatic differentiation in float64, in evaluation mode, for
-two images: of outputs relative to the largest one, of gradients relative to the largest entry of each tensor, with the
-floor of `verify` (1e-3 of the network's largest gradient, or of 1). Networks of transformers have at most two layers.
-"open (outputs)" are networks with more than 100 million parameters, in float32, whose gradients were not compared. The
-others are refused for the reason shown, or could not be built or finished.
+Each has random weights. The table is what `tools/open_networks.py` found: whether `pellucid.open` opens it, the numbers
+of different operators and of layers, and the largest gaps to PyTorch's automatic differentiation in float64, in
+evaluation mode, for two images: of outputs relative to the largest one, of gradients relative to the largest entry of
+each tensor, with the floor of `verify` (1e-3 of the network's largest gradient, or of 1). The ledger is what the
+relevance of the pixels by `cp_lrp` and all that layers absorbed lack of the explained score, relative to it: the score
+of the best class, or the sum of a map of the first output where that has no classes. The time is that of
+`pellucid.open`, which runs the network and its layers once for a comparison, beside that of one `torch.export`.
+Networks of transformers have at most two layers. "open (outputs)" are networks with more than 100 million parameters,
+in float32, of which only the outputs were compared. The others are refused for the reason shown, or could not be built
+or finished.
 
 """
 
@@ -59,8 +66,6 @@ def listed(path: Path) -> list[str]:
 
 def _smallest(family: str) -> str:
     """Return the network of a family of timm that has the fewest parameters."""
-    import torch
-
     timm = import_library("timm")
 
     def size(name: str) -> int:
@@ -107,8 +112,6 @@ def _of_transformers(config: Any) -> Any:
 
 def tried(key: str, limit: int) -> dict[str, Any]:
     """Return what opening a network gave, as JSON values; above `limit` parameters without gradients."""
-    import torch
-
     import pellucid
     from pellucid.verify.table import FLOOR, TOLERANCE
 
@@ -123,21 +126,26 @@ def tried(key: str, limit: int) -> dict[str, Any]:
     network.to(dtype)
     x = torch.randn(2, *_size(key, network), dtype=dtype)
     try:
+        operators, exporting = _exported(network, x)
+        started = time.perf_counter()
         model = pellucid.open(network, x)
+        time_ratio = (time.perf_counter() - started) / exporting
     except pellucid.PellucidError as error:
         return {"state": "refused", "why": str(error)}
-    if large:
-        return {"state": "open (outputs)", "layers": len(model.net.nodes)}
-    leaf, weights = x.clone().requires_grad_(), dict(network.named_parameters())
-    with torch.enable_grad():
+    known = {"operators": operators, "layers": len(model.net.nodes), "time": time_ratio}
+    ours = model(x)
+    leaf, weights = x.clone().requires_grad_(not large), dict(network.named_parameters())
+    with torch.set_grad_enabled(not large):
         outputs, _ = torch.utils._pytree.tree_flatten(network(leaf))
         outputs = [y for y in outputs if isinstance(y, torch.Tensor)]
-        dys = [torch.randn_like(y) / y.numel() ** 0.5 for y in outputs]
-        found = torch.autograd.grad(outputs, [leaf, *weights.values()], dys, allow_unused=True)
-    ours = model(x)
+    pairs = zip(ours if isinstance(ours, tuple) else (ours,), outputs, strict=True)
+    known["outputs"] = max(_gap(one, other.detach(), 1e-300) for one, other in pairs)
+    if large:
+        return {"state": "open (outputs)", **known}
+    dys = [torch.randn_like(y) / y.numel() ** 0.5 for y in outputs]
+    found = torch.autograd.grad(outputs, [leaf, *weights.values()], dys, allow_unused=True)
     gradients = model.gradients(x, dys[0] if isinstance(ours, torch.Tensor) else tuple(dys))
     expected = {name: one for name, one in zip(("input", *weights), found, strict=True) if one is not None}
-    pairs = zip(ours if isinstance(ours, tuple) else (ours,), outputs, strict=True)
     missing = sorted(expected.keys() - gradients.keys())
     largest = max(float(one.abs().max()) for one in expected.values() if one.numel())
     floor = FLOOR / TOLERANCE * max(largest, 1.0)
@@ -145,10 +153,28 @@ def tried(key: str, limit: int) -> dict[str, Any]:
     return {
         "state": "different" if missing or max(gaps) > TOLERANCE else "open",
         "why": f"no gradient for {', '.join(missing[:3])}" if missing else "",
-        "layers": len(model.net.nodes),
-        "outputs": max(_gap(one, other.detach(), 1e-300) for one, other in pairs),
+        **known,
         "gradients": max(gaps),
+        "ledger": _ledger_gap(model, x, outputs[0].dim()),
     }
+
+
+def _exported(network: Any, x: Any) -> tuple[int, float]:
+    """Return the number of different operators of a network, in-place ones and overloads merged, and the seconds."""
+    started = time.perf_counter()
+    program = torch.export.export(network, (x,), strict=False)
+    seconds = time.perf_counter() - started
+    targets = [node.target for node in program.graph_module.graph.nodes if node.op == "call_function"]
+    names = (target._schema.name for target in targets if isinstance(target, torch._ops.OpOverload))
+    return len({name.partition("::")[2].removesuffix("_") for name in names}), seconds
+
+
+def _ledger_gap(model: Any, x: Any, axes: int) -> float:
+    """Return what relevance and ledger lack of the score, relative to it; axes: of the first output."""
+    whole_map = f"{model.net.outputs[0]}[{', '.join(['0'] + [':'] * (axes - 2))}]"
+    single = axes == 2 and len(model.net.outputs) == 1
+    ledger = model.ledger(x, None if single else whole_map, composite="cp_lrp")
+    return abs(ledger.gap / ledger.score)
 
 
 def _size(key: str, network: Any) -> tuple[int, int, int]:
@@ -165,35 +191,38 @@ def _gap(found: Any, expected: Any, floor: float) -> float:
     return float((found - expected).abs().max() / (expected.abs().max() + floor)) if expected.numel() else 0.0
 
 
-def page(results: dict[str, Any], untried: int, head: str) -> str:
-    """Return the page with the table; untried: the number of networks of the list that have not been tried."""
+def page(results: dict[str, Any], untried: Sequence[str], head: str) -> str:
+    """Return the page with the table; untried: the networks of the list that have not been tried."""
     states = [found["state"] for found in results.values()]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states)))
     rows = [
-        f"| {key} | {found['state']} | {found.get('layers', '')} | {_shown(found, 'outputs')} | "
-        f"{_shown(found, 'gradients')} | {found.get('why', '').replace('|', '/')[:300]} |"
+        f"| {key} | {found['state']} | {found.get('operators', '')} | {found.get('layers', '')} | "
+        f"{_shown(found, 'outputs')} | {_shown(found, 'gradients')} | {_shown(found, 'ledger')} | "
+        f"{_shown(found, 'time', '.1f')} | {found.get('why', '').replace('|', '/')[:300]} |"
         for key, found in sorted(results.items())
     ]
-    columns = "| network | state | layers | outputs | gradients | why not |\n|---|---|---|---|---|---|"
+    columns = "| network | state | operators | layers | outputs | gradients | ledger | time | why not |"
+    times = statistics.median(found["time"] for found in results.values() if "time" in found)
+    unmeasured = f" Not measured: {', '.join(untried)}." if untried else ""
+    table = "\n".join([columns, "|---" * columns.count(" | ") + "|---|", *rows])
     return (
-        f"{head}Of {len(results)} networks: {counts}. {untried} more of the list are unmeasured.\n\n{columns}\n"
-        + "\n".join(rows)
-        + "\n"
+        f"{head}Of {len(results)} networks: {counts}.{unmeasured} The median of the times is {times:.1f}.\n\n{table}\n"
     )
 
 
-def _shown(found: dict[str, Any], name: str) -> str:
-    return f"{found[name]:.0e}" if name in found else ""
+def _shown(found: dict[str, Any], name: str, form: str = ".0e") -> str:
+    return f"{found[name]:{form}}" if name in found else ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Try all networks that have not been tried, and write the page."""
+    """Try all networks that have not been tried; return 1 if too few open, or if one is open and differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("list", type=Path)
     parser.add_argument("results", type=Path)
     parser.add_argument("--limit", type=int, default=LIMIT, help="no gradients for networks with more parameters")
     parser.add_argument("--only", default="", help="try only networks whose keys begin with this")
-    parser.add_argument("--page", type=Path, default=ROOT / "docs/open.md")
+    parser.add_argument("--page", type=Path, help="write the table here")
+    parser.add_argument("--least", type=int, default=0, help="fail unless so many networks open")
     args = parser.parse_args(arguments)
     networks = listed(args.list)
     results = json.loads(args.results.read_text()) if args.results.exists() else {}
@@ -203,19 +232,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results[key] = in_process(key, args.limit)
         print(f"{key}: {results[key]['state']} {results[key].get('why', '')[:200]}", flush=True)
         args.results.write_text(json.dumps(results, indent=1))
-    families = args.list.suffix != ".json"
-    head = HEAD.format(
-        title="Families of networks that open" if families else "Networks that open",
-        networks=OF_FAMILIES if families else OF_FACTS,
-    )
-    args.page.write_text(page(results, len(set(networks) - results.keys()), head))
-    return 0
+    if args.page:
+        families = args.list.suffix != ".json"
+        head = HEAD.format(
+            title="Families of networks that open" if families else "Networks that open",
+            networks=OF_FAMILIES if families else OF_FACTS,
+        )
+        args.page.write_text(page(results, sorted(set(networks) - results.keys()), head))
+    states = [found["state"] for found in results.values()]
+    count = sum(state.startswith("open") for state in states)
+    print(f"{count} of {len(networks)} networks open")
+    return int(count < args.least or bool({"different", "failed"} & set(states)))
 
 
 def in_process(key: str, limit: int) -> dict[str, Any]:
     """Return what a copy of this process found out about a network; the packages are imported only once."""
     for name in ("timm", "transformers"):
         import_library(name)
+    _exported(torch.nn.ReLU(), torch.zeros(1))  # what only the first export imports is no part of a time
     here, there = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("fork").Process(target=_send, args=(there, key, limit))
     process.start()

@@ -17,6 +17,7 @@ from conformance.opinfo.convolutions import OPERATORS as CONVOLUTIONS
 from conformance.opinfo.dropout import OPERATORS as DROPOUT
 from conformance.opinfo.losses import OPERATORS as LOSSES
 from conformance.opinfo.merges import OPERATORS as MERGES
+from conformance.opinfo.moves import OPERATORS as MOVES
 from conformance.opinfo.normalizations import OPERATORS as NORMALIZATIONS
 from conformance.opinfo.operator import Operator
 from conformance.opinfo.padding import OPERATORS as PADDING
@@ -25,6 +26,7 @@ from conformance.opinfo.products import OPERATORS as PRODUCTS
 from conformance.opinfo.resizing import OPERATORS as RESIZING
 from conformance.opinfo.shapes import OPERATORS as SHAPES
 from conformance.opinfo.tensors import OPERATORS as TENSORS
+from conformance.opinfo.weighted import OPERATORS as WEIGHTED
 from conformance.trial import run
 
 OPERATORS: tuple[Operator, ...] = (
@@ -40,6 +42,8 @@ OPERATORS: tuple[Operator, ...] = (
     *LOSSES,
     *DROPOUT,
     *TENSORS,
+    *MOVES,
+    *WEIGHTED,
 )
 
 

@@ -1,6 +1,7 @@
 """Samples of PyTorch's operators that our operators for opened networks compute, on whole tensors."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from conformance.opinfo.operator import Operator
 from conformance.trial import Ours, Trial
 from pellucid import operators
 from pellucid.errors import PellucidError
-from pellucid.layers import Layer, Mode
+from pellucid.layers import Layer, Mode, Trait
 
 
 def whole_trial(layer: Layer, xs: Sequence[Any], theirs: Callable[[], Tensor]) -> Trial:
@@ -19,7 +20,8 @@ def whole_trial(layer: Layer, xs: Sequence[Any], theirs: Callable[[], Tensor]) -
     named = {f"x{i}": x for i, x in enumerate(xs) if x.is_floating_point()}
 
     def ours() -> Ours:
-        y, cache = layer.forward({}, xs[0] if len(xs) == 1 else tuple(xs), Mode())
+        is_one = len(xs) == 1 and Trait.MERGE not in layer.traits
+        y, cache = layer.forward({}, xs[0] if is_one else tuple(xs), Mode())
 
         def pull(dy: Tensor) -> dict[str, Tensor]:
             dx, _ = layer.backward({}, cache, dy)
@@ -72,46 +74,22 @@ def variance(theirs: Callable[[], Tensor], x: Tensor, dim: Any = None, *rest: An
     return whole_trial(layer, (x,), theirs)
 
 
-def permute(theirs: Callable[[], Tensor], x: Tensor, dims: Sequence[int]) -> Trial:
-    """Put a sample of permute to Permute."""
-    return whole_trial(operators.Permute(tuple(axis % x.dim() for axis in dims)), (x,), theirs)
+def largest_one(theirs: Callable[[], Any], x: Tensor, dim: int, keepdim: bool = False) -> Trial:
+    """Put a sample of max to LargestOne; the positions are not compared."""
+    (axis,) = axes_of(x, dim)
+    return whole_trial(operators.LargestOne(axis, keepdim), (x,), lambda: theirs().values)
 
 
-def along(make: Callable[..., Layer]) -> Callable[..., Trial]:
-    """Return the adapter of an operator along one axis, with further hyperparameters."""
-
-    def adapt(theirs: Callable[[], Tensor], x: Tensor, dim: int, *options: Any, dtype: Any = None) -> Trial:
-        if not x.dim() or dtype is not None:
-            raise SkipCase("a tensor without axes, or another dtype")
-        return whole_trial(make(dim % x.dim(), *options), (x,), theirs)
-
-    return adapt
+def length(theirs: Callable[[], Tensor], x: Tensor, ord: Any = 2, dim: Any = None, **options: Any) -> Trial:
+    """Put a sample of vector_norm to Length."""
+    if ord != 2 or options.get("dtype") is not None:
+        raise SkipCase("another norm, or another dtype")
+    return whole_trial(operators.Length(axes_of(x, dim), options.get("keepdim", False)), (x,), theirs)
 
 
-def index_select(theirs: Callable[[], Tensor], x: Tensor, dim: int, indices: Tensor) -> Trial:
-    """Put a sample of index_select to Index."""
-    if not x.dim() or not indices.dim():
-        raise SkipCase("a tensor without axes")
-    return whole_trial(operators.Index(dim % x.dim()), (x, indices), theirs)
-
-
-def repeat(theirs: Callable[[], Tensor], x: Tensor, counts: Sequence[int]) -> Trial:
-    """Put a sample of repeat or tile to Repeat."""
-    counts = (1,) * (x.dim() - len(counts)) + tuple(counts)
-    return whole_trial(operators.Repeat(counts), (x,), theirs)
-
-
-def flip(theirs: Callable[[], Tensor], x: Tensor, dims: Any) -> Trial:
-    """Put a sample of flip to Reverse."""
-    return whole_trial(operators.Reverse(axes_of(x, dims) if dims else ()), (x,), theirs)
-
-
-def roll(theirs: Callable[[], Tensor], x: Tensor, shifts: Any, dims: Any = None) -> Trial:
-    """Put a sample of roll to Roll."""
-    if dims is None:
-        raise SkipCase("a roll of the flattened tensor")
-    shifts = (shifts,) if isinstance(shifts, int) else tuple(shifts)
-    return whole_trial(operators.Roll(shifts, axes_of(x, dims)), (x,), theirs)
+def hardtanh(theirs: Callable[[], Tensor], x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Trial:
+    """Put a sample of hardtanh to Clip."""
+    return whole_trial(operators.Clip(min_val, max_val), (x,), theirs)
 
 
 def prelu(theirs: Callable[[], Tensor], x: Tensor, weight: Tensor) -> Trial:
@@ -169,23 +147,15 @@ def attention(theirs: Callable[[], Tensor], q: Tensor, k: Tensor, v: Tensor, mas
     return whole_trial(layer, (q, k, v) if mask is None else (q, k, v, mask), theirs)
 
 
-def convolve(count: int) -> Callable[..., Trial]:
-    """Return the adapter of a convolution over `count` axes."""
-
-    def adapt(theirs: Callable[[], Tensor], x: Tensor, weight: Tensor, bias: Any = None, *rest: Any, **o: Any) -> Trial:
-        names = ("stride", "padding", "dilation", "groups")
-        options = dict(zip(names, (1, 0, 1, 1), strict=True)) | dict(zip(names, rest, strict=False)) | o
-        if x.dim() != count + 2 or isinstance(options["padding"], str):
-            raise SkipCase("no batch axis, or padding by name")
-        each = (value if isinstance(value, tuple) else (value,) * count for value in list(options.values())[:3])
-        stride, padding, dilation = each
-        layer = operators.Convolve(stride, padding, dilation, options["groups"])
-        return whole_trial(layer, (x, weight) if bias is None else (x, weight, bias), theirs)
-
-    return adapt
-
-
 OPERATORS = (
+    Operator("add", operators.Plus, plain(operators.Plus)),
+    Operator("mul", operators.Times, plain(operators.Times)),
+    Operator("neg", operators.AffineMap, plain(lambda: operators.AffineMap(-1.0))),
+    *(
+        Operator(name, operators.Power, plain(partial(operators.Power, exponent)))
+        for name, exponent in (("square", 2.0), ("sqrt", 0.5), ("rsqrt", -0.5), ("reciprocal", -1.0))
+    ),
+    Operator("nn.functional.hardtanh", operators.Clip, hardtanh),
     Operator("sub", operators.Minus, plain(operators.Minus)),
     Operator("div", operators.Over, plain(operators.Over), "no_rounding_mode"),
     Operator("bmm", operators.MatMul, plain(operators.MatMul)),
@@ -200,20 +170,12 @@ OPERATORS = (
     Operator("mean", operators.Mean, reduced(operators.Mean)),
     Operator("sum", operators.Sum, reduced(operators.Sum)),
     Operator("amax", operators.Largest, reduced(operators.Largest)),
+    Operator("max", operators.LargestOne, largest_one, "reduction_with_dim"),
+    Operator("linalg.vector_norm", operators.Length, length),
     Operator("var", operators.Variance, variance),
-    Operator("permute", operators.Permute, permute),
-    Operator("select", operators.Select, along(operators.Select)),
-    Operator("narrow", operators.Slice, along(lambda axis, start, size: operators.Slice(axis, start, start + size))),
-    Operator("index_select", operators.Index, index_select),
-    Operator("cumsum", operators.RunningSum, along(operators.RunningSum)),
-    Operator("flip", operators.Reverse, flip),
-    Operator("roll", operators.Roll, roll),
-    Operator("repeat", operators.Repeat, repeat),
-    Operator("tile", operators.Repeat, repeat),
     Operator("masked_fill", operators.MaskedFill, masked_fill),
     Operator("where", operators.Where, where),
     Operator("einsum", operators.Einsum, einsum),
     Operator("nn.functional.unfold", operators.Unfold, unfold),
     Operator("nn.functional.scaled_dot_product_attention", operators.Attention, attention),
-    Operator("nn.functional.conv3d", operators.Convolve, convolve(3)),
 )

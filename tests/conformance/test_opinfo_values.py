@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from conformance import losses, opinfo
 from conformance.case import Mismatch
-from conformance.opinfo import activations, dropout, merges, normalizations, tensors
+from conformance.opinfo import activations, dropout, merges, moves, normalizations, tensors, weighted
 from conformance.opinfo import losses as functions
 from conformance.tally import Row, count
 from conformance.trial import run
@@ -20,7 +20,7 @@ from pellucid.losses import BinaryCrossEntropy, Huber, NegativeLogLikelihood, So
 
 pytestmark = pytest.mark.slow
 
-MODULES = (normalizations, activations, merges, functions, dropout, tensors)
+MODULES = (normalizations, activations, merges, functions, dropout, tensors, moves, weighted)
 
 
 def rows_of(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str = "") -> list[Row]:

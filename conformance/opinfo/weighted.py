@@ -1,0 +1,96 @@
+"""Samples of PyTorch's linear map, convolution and norms, whose weights are inputs of our operators."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from conformance.case import SkipCase
+from conformance.opinfo.normalizations import skip_negative
+from conformance.opinfo.operator import Operator
+from conformance.opinfo.tensors import whole_trial
+from conformance.trial import Trial
+from pellucid.operators import Convolve, LinearMap, NormalizeChannels, NormalizeGroups, NormalizeLast
+
+
+def linear_map(theirs: Callable[[], Tensor], x: Tensor, *rest: Tensor) -> Trial:
+    """Put a sample of linear to LinearMap."""
+    if x.dim() < 2 or rest[0].dim() < 2:
+        raise SkipCase("a vector")
+    return whole_trial(LinearMap(), (x, *rest), theirs)
+
+
+def convolve(count: int) -> Callable[..., Trial]:
+    """Return the adapter of a convolution over `count` axes."""
+
+    def adapt(theirs: Callable[[], Tensor], x: Tensor, weight: Tensor, bias: Any = None, *rest: Any, **o: Any) -> Trial:
+        names = ("stride", "padding", "dilation", "groups")
+        options = dict(zip(names, (1, 0, 1, 1), strict=True)) | dict(zip(names, rest, strict=False)) | o
+        if x.dim() != count + 2 or isinstance(options["padding"], str):
+            raise SkipCase("no batch axis, or padding by name")
+        each = (value if isinstance(value, tuple) else (value,) * count for value in list(options.values())[:3])
+        stride, padding, dilation = each
+        layer = Convolve(stride, padding, dilation, options["groups"])
+        return whole_trial(layer, (x, weight) if bias is None else (x, weight, bias), theirs)
+
+    return adapt
+
+
+def given(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor, ...]:
+    """Return the inputs of a normalization whose weight and bias are inputs too."""
+    if weight is None and bias is not None:
+        raise SkipCase("a bias without a weight")
+    return tuple(tensor for tensor in (x, weight, bias) if tensor is not None)
+
+
+def normalize_last(
+    theirs: Callable[[], Tensor],
+    x: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Trial:
+    """Put a sample of layer_norm to NormalizeLast."""
+    skip_negative(eps=eps)
+    return whole_trial(NormalizeLast(tuple(normalized_shape), eps), given(x, weight, bias), theirs)
+
+
+def normalize_groups(
+    theirs: Callable[[], Tensor],
+    x: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Trial:
+    """Put a sample of group_norm to NormalizeGroups."""
+    skip_negative(eps=eps)
+    return whole_trial(NormalizeGroups(num_groups, eps), given(x, weight, bias), theirs)
+
+
+def normalize_channels(
+    theirs: Callable[[], Tensor],
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Trial:
+    """Put a sample of batch_norm in training, whose output is without running statistics, to NormalizeChannels."""
+    skip_negative(eps=eps)
+    if not training or not x.numel():
+        raise SkipCase("running statistics, or an empty batch")
+    return whole_trial(NormalizeChannels(eps), given(x, weight, bias), theirs)
+
+
+OPERATORS = (
+    Operator("nn.functional.linear", LinearMap, linear_map),
+    Operator("nn.functional.conv3d", Convolve, convolve(3)),
+    Operator("nn.functional.layer_norm", NormalizeLast, normalize_last),
+    Operator("nn.functional.group_norm", NormalizeGroups, normalize_groups),
+    Operator("nn.functional.batch_norm", NormalizeChannels, normalize_channels),
+)

@@ -11,7 +11,7 @@ NAMES := awk '/^ *Collecting/ {printf " %s", $$2} /^ *Downloading.*[0-9] MB/ {pr
 	/^ *Installing collected/ {printf "\n  installing them"} {fflush()} END {print ""}'
 install = @echo "Installing $(1) into $(VENV), which can take some minutes:"; set -o pipefail; $(PIP) $(2) | $(NAMES)
 
-.PHONY: demo test coverage check docs real long lessons scorecard mutants bench release clean
+.PHONY: demo test coverage check docs real networks long lessons scorecard mutants bench release clean
 
 demo: $(VENV)/.library
 	$(BIN)/pellucid demo
@@ -36,12 +36,20 @@ docs: $(VENV)/.docs
 	PYTHONPATH=. $(BIN)/mkdocs build --strict
 
 # What needs timm runs in an environment of its own, since torchvision, which timm needs, changes other packages.
+OPEN_OPS := ../shared/facts/open-ops.json
 NEED_TIMM := tests/opening/test_timm_names.py tests/opening/test_folders.py tests/opening/test_stranger.py
 
 real: $(VENV)/.dev $(VENV)/.open $(VENV)/.lab
 	JUPYTER_LAB=$(VENV)/lab/bin/jupyter-lab $(BIN)/python -m pytest -m "(real or slow) and not long and not lessons" -rs \
 		--numprocesses auto --dist worksteal
 	$(VENV)/open/bin/python -m pytest -m "not long" -rs $(NEED_TIMM) tests/cli/test_open.py
+	$(MAKE) networks
+
+# Networks of other people; what was tried is kept in $(VENV), and another call goes on. Delete it after a change.
+networks: $(VENV)/.open
+	$(VENV)/open/bin/python tools/open_networks.py conformance/open_unseen.txt $(VENV)/open-unseen.json --least 36
+	@test -f $(OPEN_OPS) || echo "$(OPEN_OPS) is not here: its networks are not opened"
+	test ! -f $(OPEN_OPS) || $(VENV)/open/bin/python tools/open_networks.py $(OPEN_OPS) $(VENV)/open.json --least 145
 
 long: $(VENV)/.dev
 	PELLUCID_TEST_KILLS=30 $(BIN)/python -m pytest -m long -rs

@@ -23,6 +23,9 @@ def parser() -> Parser:
     )
     parser.add_argument("settings", nargs="*", metavar="key=value", help="changes to the recipe or the network")
     parser.add_argument("--input", metavar="CxHxW", help=INPUT_HELP)
+    parser.add_argument(
+        "--depth", type=int, metavar="N", help="one row for all layers whose paths share their first N parts"
+    )
     parser.add_argument("--draw", metavar="FILE", help="draw the network into a .png or .svg file")
     return parser.data_option().json_flag()
 
@@ -35,6 +38,7 @@ def handle(args: argparse.Namespace) -> int:
     drawing = None if args.draw is None else check_place(args.draw, "--draw", DRAWING_SUFFIXES)
     network = open_outline(args.what, args.settings, args.data, args.input)
     table = summary(network.net, network.params, network.input_shape)
+    table = table if args.depth is None else table.by_module(args.depth)
     if drawing is not None:
         from pellucid.network.drawing import draw_network
         from pellucid.report.figures.style import file_of

@@ -15,6 +15,7 @@ from pellucid.layers.convtranspose2d import ConvTranspose2d
 from pellucid.layers.dense import Dense
 from pellucid.nested import flatten
 from pellucid.operators import Attention, Convolve, Einsum, LinearMap, MatMul
+from pellucid.settings.checks import integer
 from pellucid.sweep import forward
 from pellucid.text import aligned, plural
 
@@ -73,6 +74,17 @@ class Summary:
         """The bytes of outputs and caches that one image keeps for the backward pass."""
         return sum(row.memory for row in self.rows)
 
+    def by_module(self, depth: int) -> "Summary":
+        """Return the summary with one row for all layers whose paths share their first `depth` parts.
+
+        Its shape is that of the last of these layers, and `layer` says how many they are. A single layer keeps its row.
+        """
+        integer(depth, "depth", 1)
+        modules: dict[str, list[SummaryRow]] = {}
+        for row in self.rows:
+            modules.setdefault(".".join(row.path.split(".")[:depth]), []).append(row)
+        return Summary(tuple(_merged(path, rows) for path, rows in modules.items()))
+
     def to_json(self) -> dict[str, Any]:
         """Return the rows and the totals as JSON values."""
         return {
@@ -109,6 +121,15 @@ class Summary:
         from pellucid.report.page import table_html
 
         return table_html(f"{plural(len(self.rows), 'layer')}, {self.parameters:,} parameters", self.cells(), (3, 4, 5))
+
+
+def _merged(path: str, rows: list[SummaryRow]) -> SummaryRow:
+    """Return one row for those of a module."""
+    if len(rows) == 1:
+        return rows[0]
+    counts = ("parameters", "buffers", "multiply_adds", "memory")
+    sums = {name: sum(getattr(row, name) for row in rows) for name in counts}
+    return SummaryRow(path, plural(len(rows), "layer"), rows[-1].shape, **sums, uses=1)
 
 
 def summary(net: Layer, params: Params | None, input_shape: Any, seed: int = 0) -> Summary:

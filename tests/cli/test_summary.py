@@ -45,6 +45,13 @@ def test_a_summary_draws_no_initial_weights(say: Say, monkeypatch: pytest.Monkey
     assert {device.type for device in drawn} == {"meta"}
 
 
+def test_the_depth_folds_modules(say: Say):
+    whole, folded = (say("summary", "resnet50", *words, "--json").json for words in ([], ["--depth", "1"]))
+    assert [row["path"] for row in folded["layers"]] == ["features", "head"]
+    assert len(whole["layers"]) == sum(int(row["layer"].split()[0]) for row in folded["layers"])
+    assert folded["parameters"] == whole["parameters"]
+
+
 @pytest.mark.parametrize(("name", "begins"), [("net.png", b"\x89PNG"), ("net.svg", b"<?xml")])
 def test_a_summary_draws_the_network(name: str, begins: bytes, say: Say, tmp_path: Path):
     assert say("summary", "lenet", "--draw", name, "--json").json["drawing"] == name
@@ -68,6 +75,7 @@ def test_a_summary_draws_the_network(name: str, begins: bytes, say: Say, tmp_pat
         (["mnist-lenet", "--input", "1x32x32"], "mnist-lenet takes inputs of 1 x 28 x 28, not 1 x 32 x 32"),
         (["free.safetensors", "--input", "1x64x64"], "takes inputs of 3 x any x any, not 1 x 64 x 64"),
         (["free.safetensors", "--input", "3x1x1"], "--input: free.safetensors: "),
+        (["lenet", "--depth", "0"], "depth must be a whole number of at least 1, not 0"),
         (["lenet", "--draw", "net.pdf"], "does not end in .png or .svg"),
         (["lenet", "--draw", "nowhere/net.png"], "is in a folder that does not exist"),
     ],

@@ -2,9 +2,11 @@
 
 import json
 
+import pytest
 import torch
 
 from pellucid.combine import Fork, Graph, Sequential, Shared
+from pellucid.errors import PellucidError
 from pellucid.layers import (
     Add,
     BatchNorm,
@@ -105,6 +107,20 @@ def test_a_summary_lists_several_inputs_outputs_and_calls() -> None:
 
     graph = Graph({"sum": (Add(), "x", "y")}, ("sum",), ("x", "y"))
     assert summary(graph, None, ((3,), (3,))).rows[0].shape == (3,)
+
+
+def test_layers_of_a_module_are_one_row_wherever_they_stand() -> None:
+    graph = Graph(
+        {"a.in": (Dense(3), "x"), "b": (Dense(2), "a.in"), "a.out.last": (Dense(4), "b")}, ("a.out.last",), ("x",)
+    )
+    table = summary(graph, None, (5,))
+    rows = table.by_module(1).rows
+    assert [(row.path, row.layer, row.shape) for row in rows] == [("a", "2 layers", (4,)), ("b", "Dense(2)", (2,))]
+    assert [(row.parameters, row.multiply_adds) for row in rows] == [(18 + 12, 15 + 8), (8, 6)]
+    assert [row.path for row in table.by_module(2).rows] == ["a.in", "b", "a.out.last"]
+    assert table.by_module(3) == table
+    with pytest.raises(PellucidError, match="depth must be a whole number of at least 1"):
+        table.by_module(0)
 
 
 def test_given_parameters_are_unchanged() -> None:

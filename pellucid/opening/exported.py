@@ -1,9 +1,12 @@
 """A network of PyTorch as a list of calls of operators, from an export in which sizes show the number of examples."""
 
 import contextlib
+import linecache
+import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -122,7 +125,23 @@ def _program(module: nn.Module, examples: Sequence[Tensor]) -> Any:
         why = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         raise PellucidError(
             f"open: torch.export cannot trace {type(module).__name__}: {type(error).__name__}: {why:.300}"
+            f"{_place_text(error, module)}"
         ) from error
+
+
+def _place_text(error: Exception, module: nn.Module) -> str:
+    """Return in which module and line an error arose, and how to open what comes before; "" if that is unknown."""
+    paths = {id(part): path for path, part in module.named_modules()}
+    frames = traceback.walk_tb(error.__traceback__)
+    found = [(paths[id(own)], frame, line) for frame, line in frames if id(own := frame.f_locals.get("self")) in paths]
+    if not found:
+        return ""
+    path, frame, line = found[-1]
+    file = frame.f_code.co_filename
+    text = f"; in {path or 'its forward'}, {Path(file).name} line {line}: {linecache.getline(file, line).strip():.100}"
+    before = [name for name, _ in module.named_children() if name != path.partition(".")[0]]
+    other = f"; modules without it can be opened, such as network.{before[0]} with its own input" if before else ""
+    return text + other
 
 
 @contextlib.contextmanager

@@ -1,0 +1,152 @@
+"""Networks that `pellucid.open` refuses, in one line, and those that come close to it."""
+
+from collections import OrderedDict
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import pellucid
+from pellucid.errors import PellucidError
+from tests.opening.networks import ResNet
+from tests.opening.test_opened import images
+
+
+class Unknown(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.sort = nn.Identity()
+        self.inner = Inner()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(torch.cumprod(x, 1)) + torch.cumprod(x, 2)
+
+
+class Inner(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sinh(x)
+
+
+def test_all_operators_without_a_layer_are_named_at_once() -> None:
+    with pytest.raises(PellucidError) as caught:
+        pellucid.open(Unknown(), images(2))
+    assert str(caught.value) == (
+        "open: no layer for 2 operators: cumprod, 2 calls, first in the network itself; sinh, 1 call, first in inner"
+    )
+    assert caught.value.__notes__[0].endswith('pellucid.register_op("aten.cumprod", Cumprod)')
+
+
+class Counting(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum((1, 2, 3)) / x.shape[0] ** 2
+
+
+def test_a_number_of_examples_squared_is_refused() -> None:
+    with pytest.raises(PellucidError, match=r"div \(other depends on the number of examples\)"):
+        pellucid.open(Counting(), images(2))
+
+
+class OneMore(nn.Module):
+    """A network that adds an example, and has the number of all of them as a size."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, x[:1]]).mean((1, 2)).reshape(1, -1).repeat(len(x), 1)
+
+
+def test_a_size_that_is_no_multiple_of_the_number_of_examples_is_refused() -> None:
+    with pytest.raises(PellucidError, match="computes something else for another number of examples: shape "):
+        pellucid.open(OneMore(), images(2))
+
+
+class Coincidence(nn.Module):
+    """A network whose own sizes are multiples of the first numbers of examples for the export."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense, self.gain = nn.Linear(768, 211), nn.Parameter(torch.rand(223))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(self.dense(x.flatten(1)).view(-1, 211), (6, 6)).reshape(len(x), 223) * self.gain
+
+
+def test_sizes_of_parameters_are_not_taken_for_numbers_of_examples() -> None:
+    network, x = Coincidence().double(), images(4)
+    torch.testing.assert_close(pellucid.open(network, images(2))(x), network(x).detach())
+
+
+class Branching(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2 if x.sum() > 0 else x
+
+
+class Weighed(nn.Module):
+    def __init__(self, operator: str) -> None:
+        super().__init__()
+        self.operator = operator
+
+    def forward(self, x: Tensor) -> Tensor:
+        return getattr(x.flatten(1), self.operator)(len(x))
+
+
+@pytest.mark.parametrize("operator", ["mul", "add", "sub", "div", "pow"])
+def test_a_number_that_is_the_number_of_examples_is_refused(operator: str) -> None:
+    with pytest.raises(PellucidError, match=f"{operator} .* depends on the number of examples"):
+        pellucid.open(Weighed(operator), images(2))
+
+
+def test_control_flow_on_values_is_refused_in_one_line() -> None:
+    with pytest.raises(PellucidError, match=r"open: torch\.export cannot trace Branching: ") as caught:
+        pellucid.open(Branching(), images(2))
+    assert "\n" not in str(caught.value)
+
+
+def test_control_flow_is_named_by_module_and_line_with_a_module_that_opens() -> None:
+    network = nn.Sequential(OrderedDict(stem=nn.Conv2d(3, 3, 1), tail=nn.Sequential(nn.ReLU(), Branching()))).double()
+    with pytest.raises(
+        PellucidError, match=r"; in tail\.1, test_refused\.py line \d+: return x \* 2 if x\.sum\(\) > 0"
+    ) as caught:
+        pellucid.open(network, images(2))
+    assert str(caught.value).endswith("; modules without it can be opened, such as network.stem with its own input")
+    assert "\n" not in str(caught.value)
+    pellucid.open(network.get_submodule("stem"), images(2))
+
+
+class Pretending(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2 if torch.compiler.is_exporting() else x * 3
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ((3, images(2)), "not int"),
+        (("model.pt", images(2)), "model.pt is neither an ONNX file"),
+        ((ResNet(), images(2).long()), "tensor .* of floats"),
+        ((ResNet(), torch.zeros(0, 3, 16, 16)), "tensor .* of floats"),
+        ((ResNet(), None), "give an example input for ResNet"),
+    ],
+)
+def test_other_values_are_refused(given: Any, why: str) -> None:
+    with pytest.raises(PellucidError, match=why):
+        pellucid.open(*given)
+
+
+def test_a_network_that_computes_something_else_under_export_is_refused() -> None:
+    with pytest.raises(PellucidError, match=r"open: output 0 differs from the network's by .* something else at each"):
+        pellucid.open(Pretending(), images(2))
+
+
+class Rounding(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.float().exp().to(x.dtype).flatten(1)
+
+
+def test_a_network_that_computes_in_float32_opens_in_float32_only() -> None:
+    why = r"differs from the network's by .*; inner computes in float32: open the network in float32"
+    network = nn.Sequential(OrderedDict(inner=Rounding()))
+    with pytest.raises(PellucidError, match=why):
+        pellucid.open(network, images(2))
+    x = images(2).float()
+    torch.testing.assert_close(pellucid.open(network, x)(x), network(x), rtol=1e-6, atol=0)

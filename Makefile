@@ -83,7 +83,7 @@ $(VENV)/.library: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.library
 	$(call install,the packages of [dev],--editable ".[dev]")
-	$(call install,zennit,--no-deps zennit)
+	$(call install,zennit and lxt,--no-deps zennit lxt)
 	touch $@
 
 $(VENV)/.open: $(VENV)/.dev

@@ -75,7 +75,7 @@ def lxt_patches() -> Any:
     """
     found = find_spec("lxt")
     if found is None:
-        raise SystemExit("needs LXT: `pip install --no-deps lxt==2.1`")
+        raise SystemExit("needs LXT: `pip install --no-deps lxt`")
     if "lxt.efficient" not in sys.modules:
         (folder,) = found.submodule_search_locations or ()
         package = ModuleType("lxt.efficient")

@@ -45,7 +45,7 @@ of different operators and of layers, and the largest gaps to PyTorch's automati
 evaluation mode, for two images: of outputs relative to the largest one, of gradients relative to the largest entry of
 each tensor, with the floor of `verify` (1e-3 of the network's largest gradient, or of 1). The ledger is what the
 relevance of the pixels by `cp_lrp` and all that layers absorbed lack of the explained score, relative to it: the score
-of the best class, or the sum of a map of the first output where that has no classes. The time is that of
+of the best class, or the largest value of the first map or token where the outputs are no classes. The time is that of
 `pellucid.open`, which runs the network and its layers once for a comparison, beside that of one `torch.export`.
 Networks of transformers have at most two layers. "open (outputs)" are networks with more than 100 million parameters,
 in float32, of which only the outputs were compared. The others are refused for the reason shown, or could not be built
@@ -171,10 +171,9 @@ def _exported(network: Any, x: Any) -> tuple[int, float]:
 
 def _ledger_gap(model: Any, x: Any, axes: int) -> float:
     """Return what relevance and ledger lack of the score, relative to it; axes: of the first output."""
-    whole_map = f"{model.net.outputs[0]}[{', '.join(['0'] + [':'] * (axes - 2))}]"
     single = axes == 2 and len(model.net.outputs) == 1
-    ledger = model.ledger(x, None if single else whole_map, composite="cp_lrp")
-    return abs(ledger.gap / ledger.score)
+    ledger = model.ledger(x, None if single else f"{model.net.outputs[0]}[0]", composite="cp_lrp")
+    return abs(ledger.gap / (ledger.score or 1.0))  # untrained heads may be zeros
 
 
 def _size(key: str, network: Any) -> tuple[int, int, int]:

@@ -146,8 +146,11 @@ def _place_text(error: Exception, module: nn.Module) -> str:
 
 @contextlib.contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Set a module to evaluation mode, and attention to the path that has operators; restore both at the end."""
-    modes = {part: part.training for part in module.modules()}
+    """Set a module to evaluation mode, and attention to the path that has operators; restore both at the end.
+
+    What a forward pass writes into the modules is undone as well, such as windows that fit the size of the image.
+    """
+    before = [(vars(part), _held(part)) for part in module.modules()]
     fast = torch.backends.mha.get_fastpath_enabled()
     try:
         module.train(False)
@@ -157,8 +160,14 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-        for part, mode in modes.items():
-            part.training = mode
+        for attributes, held in before:
+            attributes.clear()
+            attributes.update(held)
+
+
+def _held(part: nn.Module) -> dict[str, Any]:
+    """Return the attributes of one module, with copies of its tables of parameters, buffers and modules."""
+    return {name: dict(value) if type(value) is dict else value for name, value in vars(part).items()}
 
 
 def call_of(node: Any, count: int) -> Call:

@@ -77,3 +77,21 @@ class Multiple(nn.Module):
 @pytest.mark.parametrize("side", [64, 160])
 def test_networks_that_refuse_odd_sizes_may_take_others(side: int) -> None:
     assert pellucid.open(Multiple(), torch.rand(1, 3, side, side)).input_shape == (3, None, None)
+
+
+class Adapting(nn.Module):
+    """A window that becomes smaller with the image and stays so, as of Swin in transformers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.window = 200
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.window = min(self.window, x.shape[2])
+        return x[:, :, : self.window, : self.window].mean((2, 3))
+
+
+def test_what_a_network_remembers_of_other_sizes_is_undone() -> None:
+    network, x = Adapting(), torch.rand(2, 3, 224, 224)
+    pellucid.open(network, x)  # which tries a smaller image too
+    assert network.window == 200

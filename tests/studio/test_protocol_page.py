@@ -1,0 +1,95 @@
+"""The reference page of the protocol: it names every request with its fields, and every field of the answers."""
+
+import re
+from dataclasses import MISSING
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pellucid.settings.annotations import slots
+from pellucid.studio.session import REQUESTS
+from tests.studio.talk import Tab
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "studio.md"
+ROWS = {
+    cells[1].strip().strip("`"): (cells[2], cells[3])
+    for line in PAGE.read_text(encoding="utf-8").splitlines()
+    if re.match(r"\| `\w+\.\w+` \|", line) and len(cells := line.split("|")) == 5
+}
+HEADER = {"v", "kind", "id", "tensors"}
+
+
+def names(text: str) -> set[str]:
+    """Return the words in backticks, without their examples such as `"head.weight"`."""
+    return set(re.findall(r"`(\w+)`", text))
+
+
+def test_every_request_has_a_row() -> None:
+    assert ROWS.keys() == REQUESTS.keys()
+
+
+@pytest.mark.parametrize("kind", REQUESTS)
+def test_the_fields_of_a_request_are_those_of_the_page(kind: str) -> None:
+    written = ROWS[kind][0]
+    for name, slot in slots(REQUESTS[kind]).items():
+        assert f"`{name}`" in written, name
+        if slot.default not in (MISSING, None, False) and not isinstance(slot.default, (tuple, dict, list)):
+            assert re.search(rf"\({str(slot.default).lower()}\)", written.lower()), (name, slot.default)
+
+
+@pytest.fixture(scope="module")
+def answers() -> dict[str, dict[str, Any]]:
+    """The answers to the requests that need no training."""
+    tab, found = Tab(), dict[str, dict[str, Any]]()
+
+    def ask(kind: str, **fields: Any) -> None:
+        found[kind] = tab.ask(kind, **fields)
+        assert found[kind]["kind"] == kind, found[kind]
+
+    ask("studio.open")
+    ask("draw.open", model="mnist-lenet")
+    ask("draw.sample", digit=3)
+    found["draw.run"] = tab.draw()
+    what = "head.scores.weight[3, 5]"
+    for kind, fields in {
+        "draw.weights": {"path": "head.scores", "row": 3},
+        "draw.explain": {"what": what},
+        "draw.check": {"what": what},
+        "draw.step": {"rate": 0.1},
+        "draw.undo": {},
+        "draw.nonsense": {"what": "noise"},
+        "explain.open": {"model": "mnist-lenet"},
+        "explain.picture": {"sample": "digit 3"},
+        "explain.aim": {},
+        "explain.run": {"method": "lrp"},
+        "explain.curve": {"method": "lrp"},
+        "explain.relevance": {},
+        "explain.occlude": {"start": 0},
+        "explain.maps": {"path": "features.conv1"},
+        "explain.top": {"path": "features.conv1", "map": 0},
+        "inspect.open": {"model": "mnist-lenet"},
+        "inspect.tiles": {"path": "features.conv1", "show": "filters"},
+        "inspect.histograms": {"path": "features.conv1"},
+        "inspect.verify": {"path": "features.conv1"},
+        "train.open": {},
+        "train.recipe": {"recipe": "mnist-lenet"},
+    }.items():
+        ask(kind, **fields)
+    return found
+
+
+def test_the_fields_of_the_answers_are_those_of_the_page(answers: dict[str, dict[str, Any]]) -> None:
+    for kind, answer in answers.items():
+        written = names(ROWS[kind][1])
+        own = answer.keys() - HEADER - slots(REQUESTS[kind]).keys()
+        assert own <= written, (kind, own - written)
+        tensors = {name for name in answer["tensors"] if name.isidentifier() and not re.search(r"\d$", name)}
+        if kind not in ("draw.run", "inspect.histograms"):  # named by layers and parameters
+            assert tensors <= written, (kind, tensors - written)
+
+
+def test_the_page_names_no_field_that_an_answer_lacks(answers: dict[str, dict[str, Any]]) -> None:
+    for kind in ("draw.run", "draw.check", "draw.step", "draw.undo", "draw.sample", "explain.aim", "explain.curve"):
+        written = names(ROWS[kind][1].replace("`∂NAME`", ""))
+        assert written <= answers[kind].keys() | answers[kind]["tensors"].keys(), kind

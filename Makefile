@@ -11,13 +11,17 @@ NAMES := awk '/^ *Collecting/ {printf " %s", $$2} /^ *Downloading.*[0-9] MB/ {pr
 	/^ *Installing collected/ {printf "\n  installing them"} {fflush()} END {print ""}'
 install = @echo "Installing $(1) into $(VENV), which can take some minutes:"; set -o pipefail; $(PIP) $(2) | $(NAMES)
 
-.PHONY: demo test coverage check docs real networks long lessons scorecard mutants bench release clean
+.PHONY: demo test browser coverage check docs real networks long lessons scorecard mutants bench release clean
 
 demo: $(VENV)/.library
 	$(BIN)/pellucid demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	@echo "Not run: what takes long, real data (make real), and pages in a browser (make browser)"
+
+browser: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not long" -rs tests/studio tests/report/test_browser.py tests/docs/test_site.py
 
 coverage: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses auto --cov

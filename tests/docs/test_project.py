@@ -17,7 +17,7 @@ JOBS = yaml.safe_load((ROOT / ".github/workflows/checks.yml").read_text(encoding
 
 def test_the_workflow_runs_the_targets_that_contributing_names():
     commands = [step["run"] for job in JOBS.values() for step in job["steps"] if "run" in step]
-    assert commands == [f"make {target}" for target in ("test", "check", "coverage", "docs", "release")]
+    assert commands == [f"make {target}" for target in ("test", "browser", "check", "coverage", "docs", "release")]
     for command in commands:
         assert re.search(rf"^{command.removeprefix('make ')}:", MAKEFILE, re.MULTILINE)
         assert re.search(rf"^{command} +#", CONTRIBUTING, re.MULTILINE)

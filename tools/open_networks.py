@@ -127,12 +127,15 @@ def tried(key: str, limit: int) -> dict[str, Any]:
     x = torch.randn(2, *_size(key, network), dtype=dtype)
     try:
         operators, exporting = _exported(network, x)
-        started = time.perf_counter()
+    except Exception:  # torch.export's, which opening names
+        operators, exporting = 0, 1.0
+    started = time.perf_counter()
+    try:
         model = pellucid.open(network, x)
-        time_ratio = (time.perf_counter() - started) / exporting
     except pellucid.PellucidError as error:
         return {"state": "refused", "why": str(error)}
-    known = {"operators": operators, "layers": len(model.net.nodes), "time": time_ratio}
+    seconds = time.perf_counter() - started
+    known = {"operators": operators, "layers": len(model.net.nodes), "time": seconds / exporting}
     ours = model(x)
     leaf, weights = x.clone().requires_grad_(not large), dict(network.named_parameters())
     with torch.set_grad_enabled(not large):

@@ -1,4 +1,4 @@
-"""Compare relevance by Pellucid, Zennit and LXT on trained networks that `pellucid.open` opened."""
+"""Compare maps by Pellucid, Zennit, LXT and Captum on trained networks that `pellucid.open` opened."""
 
 import argparse
 from importlib.metadata import version
@@ -6,15 +6,15 @@ from pathlib import Path
 
 import torch
 
-import pellucid
-from benchmarks.relevance.measure import CHOOSING, MEASURED, NETWORKS, ORDERS, Rows, measure
+from benchmarks.relevance.measure import CHOOSING, FEW, MEASURED, NETWORKS, ORDERS, Rows, measure
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "relevance.md"
 PARTS = (
-    """# Relevance beside Zennit and LXT
+    """# Relevance beside Zennit, LXT and Captum
 
-Written by `python -m benchmarks.relevance` with Pellucid {pellucid}, PyTorch {torch}, Zennit {zennit} and LXT {lxt};
-nothing in the tables is typed by hand. `pellucid.open` opened trained modules of PyTorch; Zennit and LXT run on these.
+Written by `python -m benchmarks.relevance` with Pellucid {pellucid}, PyTorch {torch}, Zennit {zennit}, LXT {lxt}
+and Captum {captum}; nothing in the tables is typed by hand. `pellucid.open` opened trained modules of PyTorch; the
+others run on these.
 
 | network | source | right, of 500 test images |
 |---|---|---:|
@@ -43,17 +43,32 @@ layers, which its ledger names.
 - **With `F.gelu`, LXT.** LXT patches classes of modules. A function in place of the module keeps its gradient, and
   nothing says so.
 
+## Captum
+
+The gap is that between two maps of {few} images, relative to the largest value, in float64; Captum takes the steps of
+integrated gradients in float32. Where one of the two refuses, its message stands there.
+
+| network | method | gap |
+|---|---|---:|
+""",
+    """
+- **Captum, LRP.** It refuses modules that it has no rule for, `Flatten` among them, and it needs a module for each
+  operation, used once. An opened network has a node for each call.
+- **airbench96, Deconvolution.** Captum rectifies gradients at `ReLU` alone and leaves GELU its derivative; here the
+  rule holds for GELU as well.
+
 ## Deletion curves
 
 Pixels are replaced by 0 in the order of their relevance: the mean colour, or black for digits. The area is that under
-the curve of the predicted class's probability, a mean over {measured} test images: lower is better. In the last column,
-for how many images it is below all {orders} random orders. Pellucid's composite was chosen by `measure_composites` on
-{choosing} other images. Where random orders are lower than all maps, scattered holes disturb the network more than the
+the curve of the predicted class's probability, a mean over {measured} test images: lower is better. Pellucid's
+composite was chosen by `measure_composites` on {choosing} other images; beside the other rows stands how much they are
+above it, with the standard error over the images. In the last column, for how many images the area is below all
+{orders} random orders. Where random orders are lower than all maps, scattered holes disturb the network more than the
 loss of what any map names; then compare the maps with each other. Curves of the same rules differ by the epsilon alone:
 Pellucid's default is 1e-6, and LXT adds none to the denominators of layers.
 
-| network | order | area | below random orders |
-|---|---|---:|---:|
+| network | order | area | above Pellucid's | below random orders |
+|---|---|---:|---:|---:|
 """,
 )
 
@@ -74,8 +89,8 @@ def main() -> None:
     torch.set_num_threads(1)
     measured = {name: measure(name) for name in names}
     rows = (known() if len(names) < len(NETWORKS) and PAGE.exists() else {}) | measured
-    values = {"pellucid": pellucid.__version__, "torch": torch.__version__, "measured": MEASURED, "orders": ORDERS}
-    values |= {"choosing": CHOOSING, **{name: version(name) for name in ("zennit", "lxt")}}
+    values = {"measured": MEASURED, "orders": ORDERS, "few": FEW, "choosing": CHOOSING}
+    values |= {name: version(name) for name in ("pellucid", "torch", "zennit", "lxt", "captum")}
     text = ""
     for index, part in enumerate(PARTS):
         text += part.format(**values)

@@ -17,15 +17,17 @@ from benchmarks.relevance.networks import (
     with_epsilon_in_variances,
     with_functional_gelu,
 )
-from benchmarks.relevance.tools import LXT, ZENNIT, by_lxt, by_zennit
+from benchmarks.relevance.tools import CAPTUM, LXT, ZENNIT, by_captum, by_lxt, by_zennit
 from conformance.explanations.zennit_side import Stacked
+from pellucid.errors import PellucidError
 from pellucid.explain import ledger, measure_composites
 from pellucid.explain.checks import deletion
 from pellucid.explain.measured import CANDIDATES
 from pellucid.model import Model
 from pellucid.nested import map_tree
 
-CHOOSING, MEASURED, ORDERS, STEPS = 12, 24, 5, 10  # images of each kind, random orders, and points of a curve
+CHOOSING, MEASURED, ORDERS, STEPS = 200, 96, 5, 10  # images of each kind, random orders, and points of a curve
+FEW = 8  # images for Captum's methods
 LEAST = 0.005  # of the scores: smaller causes are left out
 OURS = {
     "EpsilonPlus": "epsilon_plus",
@@ -37,10 +39,11 @@ OURS = {
 
 
 class Rows(NamedTuple):
-    """The rows of one network in the three tables of the page."""
+    """The rows of one network in the four tables of the page."""
 
     networks: list[str]
     gaps: list[str]
+    captum: list[str]
     curves: list[str]
 
 
@@ -116,6 +119,21 @@ def of_vit(one: Opened) -> Iterator[str]:
     yield again.row("LXT, cp_lrp", again.by_lxt("cp_lrp"), "cp_lrp", epsilon=1e-16)
 
 
+def of_captum(one: Opened) -> Iterator[str]:
+    """Yield a row for each method of Captum's: the gap, or why one of both has no map."""
+    x, target = one.subject.x[:FEW], one.target[:FEW]
+    for name, (method, options, _) in CAPTUM.items():
+        try:
+            theirs = by_captum(one.subject.module, x, target, name)
+            ours = one.model.explain(x, method, target=target, **options)
+            found = f"{float((ours - theirs).abs().max() / theirs.abs().max()):.1e}"
+        except PellucidError as error:
+            found = f"Pellucid: {error}"
+        except Exception as error:  # of Captum, for modules that it does not know
+            found = f"Captum: {' '.join(str(error).split())[:100]}"
+        yield f"| {one.name} | {name} | {found} |"
+
+
 def curves(one: Opened, theirs: dict[str, Tensor]) -> Iterator[str]:
     """Yield the rows of deletion curves, the best first; the passes are in float32."""
     net, params = (
@@ -135,13 +153,19 @@ def curves(one: Opened, theirs: dict[str, Tensor]) -> Iterator[str]:
     rng = torch.Generator().manual_seed(0)
     random = torch.stack([areas(torch.rand((len(x), 1, *x.shape[2:]), generator=rng)) for _ in range(ORDERS)])
     ours = one.model.explain(x, "lrp", target=target, composite=chosen.name, **chosen.options)
-    found = {name: areas(map_) for name, map_ in {f"Pellucid, {named(chosen)}": ours, **theirs}.items()}
-    rows = {
-        name: (float(area.mean()), f"{int((area < random).all(0).sum())} of {len(x)}") for name, area in found.items()
-    }
-    rows["random order"] = float(random.mean()), ""
-    for name, (area, better) in sorted(rows.items(), key=lambda row: row[1][0]):
-        yield f"| {one.name} | {name} | {area:.4f} | {better} |"
+    own = areas(ours)
+    rows = {f"Pellucid, {named(chosen)}, chosen": (own, "")}
+    rows |= {name: (area := areas(map_), _above(area, own)) for name, map_ in theirs.items()}
+    better = {name: f"{int((area < random).all(0).sum())} of {len(x)}" for name, (area, _) in rows.items()}
+    rows["random order"] = random.mean(0), _above(random.mean(0), own)
+    for name, (area, above) in sorted(rows.items(), key=lambda row: float(row[1][0].mean())):
+        yield f"| {one.name} | {name} | {float(area.mean()):.4f} | {above} | {better.get(name, '')} |"
+
+
+def _above(area: Tensor, own: Tensor) -> str:
+    """Return by how much areas are above Pellucid's, with the standard error of the mean over images."""
+    gaps = area - own
+    return f"{float(gaps.mean()):+.4f} ± {float(gaps.std()) / len(gaps) ** 0.5:.4f}"
 
 
 def named(chosen: Any) -> str:
@@ -163,7 +187,14 @@ def zennits_of_resnet(one: Opened) -> dict[str, Tensor]:
 
 
 def zennit_and_lxt(one: Opened) -> dict[str, Tensor]:
-    return {"Zennit, EpsilonPlus": one.by_zennit("EpsilonPlus"), **{f"LXT, {name}": one.by_lxt(name) for name in LXT}}
+    """Return the maps of both, and ours by the rules of LXT."""
+    x, target = one.measured
+    same = {f"Pellucid, {name}": one.model.explain(x, "lrp", target=target, composite=name) for name in LXT}
+    return {
+        "Zennit, EpsilonPlus": one.by_zennit("EpsilonPlus"),
+        **{f"LXT, {name}": one.by_lxt(name) for name in LXT},
+        **same,
+    }
 
 
 class Network(NamedTuple):
@@ -188,8 +219,9 @@ def measure(name: str) -> Rows:
     network = NETWORKS[name]
     one = opened(name, network.make())
     right = float((one.target == one.subject.labels).double().mean())
-    rows = Rows([f"| {name} | {one.subject.source} | {right:.1%} |"], [], [])
-    for table, found in ((rows.gaps, network.gaps(one)), (rows.curves, curves(one, network.theirs(one)))):
+    rows = Rows([f"| {name} | {one.subject.source} | {right:.1%} |"], [], [], [])
+    parts = (network.gaps(one), of_captum(one), curves(one, network.theirs(one)))
+    for table, found in zip(rows[1:], parts, strict=True):
         for row in found:
             print(row, flush=True)
             table.append(row)

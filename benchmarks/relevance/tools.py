@@ -1,4 +1,4 @@
-"""Relevance by Zennit and by LXT, whose rules change modules of PyTorch."""
+"""Maps by Zennit, LXT and Captum, which change modules of PyTorch or attach hooks to them."""
 
 import sys
 import warnings
@@ -18,6 +18,25 @@ from conformance.explanations.zennit_import import zennit
 Bounds = tuple[tuple[float, ...], tuple[float, ...]]
 ZENNIT = ("EpsilonPlus", "EpsilonPlusFlat", "EpsilonAlpha2Beta1", "EpsilonAlpha2Beta1Flat", "EpsilonGammaBox")
 LXT = {"cp_lrp": "cp_wrap_attention_forward", "attn_lrp": "wrap_attention_forward"}  # what changes attention
+
+CAPTUM: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # by its class: our method, our options, its options
+    "Saliency": ("saliency", {}, {}),
+    "InputXGradient": ("input_x_gradient", {}, {}),
+    "IntegratedGradients": ("integrated_gradients", {"steps": 20}, {"n_steps": 20}),
+    "GuidedBackprop": ("guided_backprop", {}, {}),
+    "Deconvolution": ("deconvnet", {}, {}),
+    "LRP": ("lrp", {"composite": "epsilon", "epsilon": 1e-9}, {}),
+}
+
+
+def by_captum(module: nn.Module, x: Tensor, target: Tensor, name: str) -> Tensor:
+    """Return Captum's map by the method with this name; raises what Captum raises."""
+    from captum import attr
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of hooks, and of inputs that need gradients
+        found = getattr(attr, name)(module).attribute(x.clone(), target=target, **CAPTUM[name][2])
+    return found.detach()
 
 
 def by_zennit(module: nn.Module, x: Tensor, target: Tensor, name: str, bounds: Bounds) -> Tensor:

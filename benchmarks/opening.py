@@ -1,0 +1,43 @@
+"""Time `pellucid.open` beside one `torch.export` of the same network: `python -m benchmarks.opening`.
+
+Opening exports the network once, and runs it and the layers on two images for a comparison, and on one of another size.
+The table says what each of these takes: least times of several calls, in turns, in seconds.
+"""
+
+import time
+import warnings
+from collections.abc import Callable
+
+import torch
+
+import pellucid
+from benchmarks.peers.opened import DEFINITIONS, definition
+
+ROUNDS = 5
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, images of 224 x 224")
+    print("| network | export | a forward pass | open | open / export |\n|---|---:|---:|---:|---:|")
+    for name in DEFINITIONS:
+        network, x = definition(name).eval(), torch.rand(2, 3, 224, 224)
+        works = (
+            lambda network=network, x=x: torch.export.export(network, (x,), strict=False),
+            torch.no_grad()(lambda network=network, x=x: network(x)),
+            lambda network=network, x=x: pellucid.open(network, x),
+        )
+        rounds = [[seconds(work) for work in works] for _ in range(ROUNDS)]
+        export, forward, opening = map(min, zip(*rounds, strict=True))
+        label = name.removeprefix("opened-")
+        print(f"| {label} | {export:.2f} | {forward:.2f} | {opening:.2f} | {opening / export:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -49,7 +49,7 @@ real: $(VENV)/.dev $(VENV)/.open $(VENV)/.lab
 	$(VENV)/open/bin/python -m pytest -m "not long" -rs $(NEED_TIMM) tests/cli/test_open.py
 	$(MAKE) networks
 
-# Networks of other people; what was tried is kept in $(VENV), and another call goes on. Delete it after a change.
+# Networks of other people; what was tried is kept in $(VENV), and another call with the same code goes on.
 networks: $(VENV)/.open
 	$(VENV)/open/bin/python tools/open_networks.py conformance/open_unseen.txt $(VENV)/open-unseen.json --least 36
 	@test -f $(OPEN_OPS) || echo "$(OPEN_OPS) is not here: its networks are not opened"

@@ -22,9 +22,9 @@ others run on these.
     """
 ## Equal where theirs is right
 
-The gap is the largest difference between two maps of {measured} images, in float64, relative to the largest relevance.
-The sums are those of the explained scores and of the two maps. What Pellucid's map lacks of the scores is absorbed by
-layers, which its ledger names.
+The gap is the largest difference between two maps of {measured} images, in float64, relative to Pellucid's largest
+relevance. The sums are those of the explained scores and of the two maps. What Pellucid's map lacks of the scores is
+absorbed by layers, which its ledger names.
 
 | network | rules | gap | scores | sum of theirs | sum of ours | absorbed |
 |---|---|---:|---:|---:|---:|---|
@@ -45,8 +45,8 @@ layers, which its ledger names.
 
 ## Captum
 
-The gap is that between two maps of {few} images, relative to the largest value, in float64; Captum takes the steps of
-integrated gradients in float32. Where one of the two refuses, its message stands there.
+The gap is that between two maps of {few} images, relative to Captum's largest value, in float64; Captum takes the steps
+of integrated gradients in float32. Where one of the two refuses, its message stands there.
 
 | network | method | gap |
 |---|---|---:|

@@ -73,11 +73,11 @@ def patched(module: nn.Module, name: str) -> Iterator[None]:
     attentions = [part for part in module.modules() if isinstance(part, SelfAttention)]
     originals: dict[Any, Callable[..., Tensor]] = {kind: kind.forward for kind in (nn.GELU, nn.LayerNorm)}
     plain = [part.attend for part in attentions]
-    patches.patch_method(patches.non_linear_forward, nn.GELU, keep_original=True)
-    patches.patch_method(patches.layer_norm_forward, nn.LayerNorm)
-    for part in attentions:
-        part.attend = getattr(patches, LXT[name])(part.attend)
     try:
+        patches.patch_method(patches.non_linear_forward, nn.GELU, keep_original=True)
+        patches.patch_method(patches.layer_norm_forward, nn.LayerNorm)
+        for part in attentions:
+            part.attend = getattr(patches, LXT[name])(part.attend)
         yield
     finally:
         for kind, forward in originals.items():

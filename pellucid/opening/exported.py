@@ -5,6 +5,7 @@ import linecache
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,14 +68,15 @@ class Exported:
     shapes: dict[str, tuple[Any, ...]] = field(default_factory=dict[str, tuple[Any, ...]])
 
 
-def export(module: nn.Module, example: Tensor | tuple[Tensor, ...]) -> Exported:
+def export(module: nn.Module, example: Tensor | tuple[Tensor, ...], which: int = 0) -> Exported:
     """Export a module in evaluation mode; the module is unchanged.
 
-    Raises PellucidError for a module that torch.export cannot trace.
+    which: of the numbers of examples that `example_count` has. Raises PellucidError for a module that torch.export
+    cannot trace.
     """
     examples = example if isinstance(example, tuple) else (example,)
-    tensors = (*module.parameters(), *module.buffers())
-    count = example_count([*(x.shape[1:] for x in examples), *(one.shape for one in tensors)])
+    own = (*module.parameters(), *module.buffers())
+    count = example_count([*(x.shape[1:] for x in examples), *(one.shape for one in own)], which)
     inputs = tuple(torch.empty(count, *x.shape[1:], dtype=x.dtype, device=x.device) for x in examples)  # never read
     program = _program(module, inputs)
     nodes = program.graph_module.graph.nodes
@@ -97,13 +99,17 @@ def export(module: nn.Module, example: Tensor | tuple[Tensor, ...]) -> Exported:
     )
 
 
-def example_count(shapes: Iterable[Sequence[Any]]) -> int:
-    """Return the number of examples for an export, whose multiples are the sizes that depend on that number.
+def example_count(shapes: Iterable[Sequence[Any]], which: int = 0) -> int:
+    """Return the number of examples for an export, whose multiples are taken for sizes that depend on that number.
 
-    It is a prime that divides no size in the shapes of one example, of parameters and of buffers.
+    It is a prime that divides no size in the shapes of one example, of parameters and of buffers. A number that the
+    network computes with may still be a multiple, but hardly of the first and of the second (`which`) of these primes.
     """
     sizes = {size for shape in shapes for size in shape if isinstance(size, int) and size}
-    return next((one for one in COUNTS if all(size % one for size in sizes)), COUNTS[-1])
+    known = [one for one in COUNTS if all(size % one for size in sizes)]
+    if which >= len(known):
+        raise PellucidError(f"open: the network has sizes that are multiples of {', '.join(map(str, COUNTS))}")
+    return known[which]
 
 
 def input_shapes(nodes: Iterable[Any], count: int) -> dict[str, tuple[Any, ...]]:
@@ -129,28 +135,43 @@ def _program(module: nn.Module, examples: Sequence[Tensor]) -> Any:
         ) from error
 
 
+CALLS = (nn.Module.__call__.__code__, nn.Module._call_impl.__code__)  # from which torch calls a forward
+
+
 def _place_text(error: Exception, module: nn.Module) -> str:
-    """Return in which module and line an error arose, and how to open what comes before; "" if that is unknown."""
+    """Return in which module and line an error arose, and the name of a module beside it; "" if that is unknown."""
     paths = {id(part): path for path, part in module.named_modules()}
-    frames = traceback.walk_tb(error.__traceback__)
-    found = [(paths[id(own)], frame, line) for frame, line in frames if id(own := frame.f_locals.get("self")) in paths]
+    found = [
+        (paths[id(own)], frame, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if frame.f_code not in CALLS
+        and id(own := frame.f_locals.get(next(iter(frame.f_code.co_varnames), ""))) in paths
+    ]
     if not found:
         return ""
     path, frame, line = found[-1]
     file = frame.f_code.co_filename
     text = f"; in {path or 'its forward'}, {Path(file).name} line {line}: {linecache.getline(file, line).strip():.100}"
-    before = [name for name, _ in module.named_children() if name != path.partition(".")[0]]
-    other = f"; modules without it can be opened, such as network.{before[0]} with its own input" if before else ""
-    return text + other
+
+    def is_apart(name: str) -> bool:
+        """Return whether a module neither contains that one nor is in it; of the network itself, all are."""
+        return bool(name) and (not path or not (f"{path}.".startswith(f"{name}.") or name.startswith(f"{path}.")))
+
+    beside = next(filter(is_apart, paths.values()), None)
+    return text if beside is None else f"{text}; a module without it can be opened, network.get_submodule({beside!r})"
 
 
 @contextlib.contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Set a module to evaluation mode, and attention to the path that has operators; restore both at the end.
 
-    What a forward pass writes into the modules is undone as well, such as windows that fit the size of the image.
+    What a forward pass writes into attributes of the modules, and into their lists, dictionaries and sets, is undone as
+    well, such as windows that fit the size of the image.
     """
-    before = [(vars(part), _held(part)) for part in module.modules()]
+    before = [(vars(part), dict(vars(part))) for part in module.modules()]
+    tables = {
+        id(one): (one, copy(one)) for _, own in before for one in own.values() if isinstance(one, dict | list | set)
+    }
     fast = torch.backends.mha.get_fastpath_enabled()
     try:
         module.train(False)
@@ -160,14 +181,12 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-        for attributes, held in before:
+        for attributes, own in before:
             attributes.clear()
-            attributes.update(held)
-
-
-def _held(part: nn.Module) -> dict[str, Any]:
-    """Return the attributes of one module, with copies of its tables of parameters, buffers and modules."""
-    return {name: dict(value) if type(value) is dict else value for name, value in vars(part).items()}
+            attributes.update(own)
+        for table, entries in tables.values():
+            table.clear()
+            table.extend(entries) if isinstance(table, list) else table.update(entries)
 
 
 def call_of(node: Any, count: int) -> Call:

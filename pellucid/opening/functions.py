@@ -5,7 +5,7 @@ from typing import Any
 
 from pellucid import layers, operators
 from pellucid.layers.base import Layer
-from pellucid.opening.exported import Ref
+from pellucid.opening.exported import Multiple, Ref
 from pellucid.opening.tensors import expand
 from pellucid.opening.values import CallLayer, Context, Unsupported, pair
 
@@ -137,9 +137,17 @@ def variance(c: Context) -> CallLayer:
     return CallLayer(operators.Power(0.5), (y,)) if c.call.op == "std" else y
 
 
+def image_sizes(c: Context) -> tuple[int, int, int]:
+    """Return channels, height and width of the input; Unsupported unless it is (N, C, H, W)."""
+    shape = c.shape()
+    if len(shape) != 4 or any(isinstance(size, Multiple) for size in shape[1:]):
+        raise Unsupported(f"an input of {len(shape)} axes, not (N, C, H, W)")
+    return shape[1], shape[2], shape[3]
+
+
 def pixel_shuffle(c: Context) -> CallLayer:
     """Return moves: channels in groups of r² become squares of r x r pixels. Source: Shi et al. 2016, equation 4."""
-    r, (_, channels, height, width) = c["upscale_factor"], c.shape()
+    r, (channels, height, width) = c["upscale_factor"], image_sizes(c)
     split = CallLayer(operators.ToShape((-1, channels // r**2, r, r, height, width)), (c.source("self"),))
     moved = CallLayer(operators.Permute((0, 1, 4, 2, 5, 3)), (split,))
     return CallLayer(operators.ToShape((-1, channels // r**2, height * r, width * r)), (moved,))
@@ -147,7 +155,7 @@ def pixel_shuffle(c: Context) -> CallLayer:
 
 def pixel_unshuffle(c: Context) -> CallLayer:
     """Return moves: squares of r x r pixels become channels."""
-    r, (_, channels, height, width) = c["downscale_factor"], c.shape()
+    r, (channels, height, width) = c["downscale_factor"], image_sizes(c)
     split = CallLayer(operators.ToShape((-1, channels, height // r, r, width // r, r)), (c.source("self"),))
     moved = CallLayer(operators.Permute((0, 1, 3, 5, 2, 4)), (split,))
     return CallLayer(operators.ToShape((-1, channels * r**2, height // r, width // r)), (moved,))
@@ -155,7 +163,7 @@ def pixel_unshuffle(c: Context) -> CallLayer:
 
 def channel_shuffle(c: Context) -> CallLayer:
     """Return moves: channels of all groups take turns. Source: Zhang et al. 2018, figure 1."""
-    groups, (_, channels, height, width) = c["groups"], c.shape()
+    groups, (channels, height, width) = c["groups"], image_sizes(c)
     split = CallLayer(operators.ToShape((-1, groups, channels // groups, height, width)), (c.first,))
     return CallLayer(
         operators.ToShape((-1, channels, height, width)), (CallLayer(operators.Permute((0, 2, 1, 3, 4)), (split,)),)

@@ -79,7 +79,10 @@ class _Assembly:
             self.shapes[call.name] = call.shape
         if self.missing:
             raise missing_error(self.missing, self.unknown)
-        outputs = tuple(self._value(name) for name in self.exported.outputs)
+        try:
+            outputs = tuple(self._value(name) for name in self.exported.outputs)
+        except Unsupported as error:
+            raise PellucidError(f"open: an output of the network: {error}") from error
         return Graph(self.nodes, outputs, self.inputs), self.params
 
     def _constant_names(self) -> set[str]:
@@ -94,17 +97,32 @@ class _Assembly:
     def _fold(self, call: Call) -> None:
         """Compute a constant; for both numbers of examples if it depends on it."""
         if not _has_batch(call) and not any(name in self.varying for name in _refs(call.arguments)):
-            self.constants[call.name] = _computed(call, self.constants | self._shaped(call, 0))
+            self.constants[call.name] = self._computed(call, self.constants | self._shaped(call, 0))
             return
         by_size = [
             {**self.constants, **{name: both[index] for name, both in self.varying.items()}, **self._shaped(call, size)}
             for index, size in enumerate(SIZES)
         ]
-        one, other = (_computed(call, values, size) for values, size in zip(by_size, SIZES, strict=True))
+        one, other = (self._computed(call, values, size) for values, size in zip(by_size, SIZES, strict=True))
         if isinstance(one, Tensor) and one.shape == other.shape and torch.equal(one, other):
             self.constants[call.name] = one
         else:
             self.varying[call.name] = one, other
+
+    @staticmethod
+    def _computed(call: Call, constants: dict[str, Any], examples: int = 0) -> Any:
+        """Return the result of a call whose inputs are constants, for a number of examples."""
+        try:
+            return _computed(call, constants, examples)
+        except (
+            RuntimeError,
+            IndexError,
+            ValueError,
+        ) as error:  # of sizes for the export's number
+            raise PellucidError(
+                f"open: {call.module or 'the network itself'}: {call.op} of constants fails for another number of "
+                f"examples: {' '.join(str(error).split()):.200}"
+            ) from error
 
     def _shaped(self, call: Call, examples: int) -> dict[str, Tensor]:
         """Return a tensor of the shape of each value that is no constant, for operators that read only the shape."""
@@ -296,12 +314,12 @@ def _computed(call: Call, constants: dict[str, Any], examples: int = 0) -> Any:
 
 
 def _tied(exported: Exported) -> dict[str, str]:
-    """Return, for parameters that share their memory with an earlier one, the name of that one."""
+    """Return, for parameters and buffers that share their memory with an earlier one, the name of that one."""
     first: dict[tuple[int, tuple[int, ...]], str] = {}
     found: dict[str, str] = {}
     for name in exported.keys:
         tensor = exported.tensors.get(name)
-        if name in exported.parameters and isinstance(tensor, Tensor) and tensor.numel():
+        if isinstance(tensor, Tensor) and tensor.numel():
             original = first.setdefault((tensor.data_ptr(), tuple(tensor.shape)), name)
             if original != name:
                 found[name] = original

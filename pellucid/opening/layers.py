@@ -67,6 +67,8 @@ def _paddings(c: Context, count: int) -> tuple[int, ...]:
 def linear(c: Context) -> CallLayer:
     """Return Dense for weights of the calling module, else LinearMap."""
     owned, shape = c.owned(weight="weight", bias="bias"), c.shape("input")
+    if len(c.shape("weight")) != 2:
+        raise Unsupported("the weight is a vector")
     if owned is None:
         return CallLayer(operators.LinearMap(), c.given("input", "weight", "bias"))
     layer = layers.Dense(c.shape("weight")[0], bias="bias" in owned, pixels=len(shape) == 4)

@@ -55,7 +55,8 @@ class OpenedModel(Model):
         self.tied = {key: first.setdefault((tensor.data_ptr(), tensor.shape), key) for key, tensor in filled.items()}
         self.dtypes = {key: tensor.dtype for key, tensor in state.items()}
         known = self.weights.keys()
-        self.unused = {key: tensor.detach().clone() for key, tensor in state.items() if key not in known}
+        absent = (key for key in state if self.tied.get(key, key) not in known)
+        self.unused = {key: state[key].detach().clone() for key in absent}
 
 
 def _copied(tensor: Tensor, dtype: torch.dtype) -> Tensor:

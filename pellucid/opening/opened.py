@@ -10,9 +10,10 @@ from torch.export import ExportedProgram
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from pellucid.combine import Graph
 from pellucid.combine.base import shape_of
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Mode
+from pellucid.layers.base import Params
 from pellucid.nested import flatten, map_tree
 from pellucid.network.bounds import within_bounds
 from pellucid.opening.exported import export
@@ -20,7 +21,7 @@ from pellucid.opening.graph import graph_of
 from pellucid.opening.huggingface import folder_network
 from pellucid.opening.model import OpenedModel
 from pellucid.opening.onnx.opened import open_onnx
-from pellucid.opening.outputs import check_outputs, free_shapes, reason
+from pellucid.opening.outputs import check_outputs, free_shapes, outputs_of, reason
 from pellucid.opening.program import open_program
 from pellucid.opening.programfile import read_program
 from pellucid.opening.timmnetworks import PREFIX, timm_network
@@ -89,27 +90,41 @@ def _open_module(
 ) -> OpenedModel:
     """Return the model of a module; bounded: whether a file describes it, see `pellucid.network.bounds`."""
     examples = example if isinstance(example, tuple) else (example,)
-    exported = export(network, example)
-    net, params = graph_of(exported, network)
-    if bounded and len(examples) == 1:
-        within_bounds(net, shape_of(examples[0]))
-    doubles = any(tensor.dtype is torch.float64 for tensor in (*flatten(params).values(), *examples))
-    model = OpenedModel(net, **{"precision": "float64" if doubles else "float32", **options})
     inputs = tuple(x[:2].detach() for x in examples)
     x = inputs if isinstance(example, tuple) else inputs[0]
-    params = map_tree(lambda tensor: tensor.detach().clone(), params)
-    try:
-        with torch.no_grad():
-            y, _ = net.forward(params, x, Mode(keep=False))
-    except (RuntimeError, IndexError) as error:  # of a layer with a size that fits only the number in the export
-        raise PellucidError(
-            f"open: the network computes something else for another number of examples: {' '.join(str(error).split())}"
-        ) from error
-    check_outputs(network, inputs, y, reason(exported, examples[0].dtype))
+    net, params, y = _layers(network, example, x, bounded)
+    doubles = any(tensor.dtype is torch.float64 for tensor in (*flatten(params).values(), *examples))
+    model = OpenedModel(net, **{"precision": "float64" if doubles else "float32", **options})
     model._take(params, *free_shapes(network, net, params, x, y))
     model._keep_state(network.state_dict())
     _note_training(network)
     return model
+
+
+def _layers(
+    network: nn.Module, example: Tensor | tuple[Tensor, ...], x: Any, bounded: bool
+) -> tuple[Graph, Params, Any]:
+    """Return the graph of a module, copies of its parameters, and its outputs for x, which equal the module's.
+
+    What is refused is exported once more, since a number in the network may be a multiple of the number of examples.
+    """
+    refusal: PellucidError | None = None
+    for which in range(2):
+        exported = export(network, example, which)
+        try:
+            net, params = graph_of(exported, network)
+            if bounded and isinstance(x, Tensor):
+                within_bounds(net, shape_of(x))
+            params = map_tree(lambda tensor: tensor.detach().clone(), params)
+            y = outputs_of(net, params, x)
+            inputs = x if isinstance(x, tuple) else (x,)
+            check_outputs(network, inputs, y, reason(exported, inputs[0].dtype))
+        except PellucidError as error:
+            refusal = refusal or error
+        else:
+            return net, params, y
+    assert refusal is not None
+    raise refusal
 
 
 def _open_named(

@@ -14,6 +14,7 @@ from pellucid.errors import PellucidError
 from pellucid.layers.base import Mode, Params
 from pellucid.network.inputs import common_sizes
 from pellucid.opening.exported import Exported, evaluating
+from pellucid.text import plural
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}  # of outputs, relative to the largest
 CASTS = ("to", "_to_copy", "type_as")
@@ -44,15 +45,33 @@ def reason(exported: Exported, dtype: torch.dtype) -> str:
         if call.op in CASTS and call.dtype in NARROWER.get(dtype, ()):
             narrow = str(call.dtype).removeprefix("torch.")
             return f"; {call.module or 'the network'} computes in {narrow}: open the network in {narrow}"
-    return "; does the network compute something else at each call?"
+    return "; does the network compute something else at each call, or for another number of examples?"
+
+
+def outputs_of(net: Graph, params: Params, x: Any) -> Any:
+    """Return the outputs of the layers; PellucidError for sizes that fit only the number of examples in the export."""
+    try:
+        with torch.no_grad():
+            return net.forward(params, x, Mode(keep=False))[0]
+    except (RuntimeError, IndexError) as error:
+        raise PellucidError(
+            f"open: the network computes something else for another number of examples: {' '.join(str(error).split())}"
+        ) from error
 
 
 def check_equal(where: str, found: Sequence[Tensor], expected: Sequence[Tensor], whose: str, hint: str = "") -> None:
     """Raise PellucidError, "WHERE: output 0 differs from WHOSE by ...", unless outputs agree up to rounding errors."""
+    if len(found) != len(expected):
+        raise PellucidError(f"{where}: {plural(len(found), 'output')} instead of {whose} {len(expected)}{hint}")
     for index, (one, other) in enumerate(zip(found, expected, strict=True)):
-        gap = float((one - other).abs().max()) if one.numel() and one.shape == other.shape else 0.0
-        limit = TOLERANCE.get(other.dtype, 1e-2) * max(float(other.abs().max()), 1e-6) if other.numel() else 0.0
-        if one.shape != other.shape or not gap <= limit:
+        if one.shape != other.shape:
+            shapes = f"{tuple(one.shape)} instead of {whose} {tuple(other.shape)}"
+            raise PellucidError(f"{where}: output {index} has the shape {shapes}{hint}")
+        if not other.numel():
+            continue
+        gap = float((one.double() - other.double()).abs().max())
+        limit = TOLERANCE.get(other.dtype, 1e-2) * max(float(other.double().abs().max()), 1e-6)
+        if not gap <= limit:
             raise PellucidError(f"{where}: output {index} differs from {whose} by {gap:.2g}, above {limit:.2g}{hint}")
 
 

@@ -11,13 +11,12 @@ from torch.export.graph_signature import ConstantArgument
 
 from pellucid.combine.base import shape_of
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Mode
 from pellucid.nested import flatten, map_tree
 from pellucid.network.bounds import within_bounds
 from pellucid.opening.exported import Exported, call_of, example_count, input_shapes
 from pellucid.opening.graph import graph_of
 from pellucid.opening.model import OpenedModel
-from pellucid.opening.outputs import check_equal
+from pellucid.opening.outputs import check_equal, outputs_of
 from pellucid.opening.writes import writes_a_view
 from pellucid.text import note, plural
 
@@ -47,8 +46,7 @@ def open_program(
     x: Any = xs if len(exported.inputs) > 1 else next(iter(xs))
     if bounded and len(exported.inputs) == 1:
         within_bounds(net, shape_of(x))
-    with torch.no_grad():
-        y, _ = net.forward(params, x, Mode(keep=False))
+    y = outputs_of(net, params, x)
     _check_outputs(program, xs, y if isinstance(y, tuple) else (y,), batch or len(xs[0]))
     if batch is not None:
         note(f"open: the program was exported for exactly {plural(batch, 'example')}; it is opened for any number, as "
@@ -105,6 +103,10 @@ def _resized(
     """Return the nodes of a program that takes `batch` examples, with the shapes that `size` examples give."""
     stored, keys = _stored(program), _keys(program)
     shapes = {name: nodes[name].meta["val"] for name in inputs}
+    if any(not isinstance(length, int) for value in shapes.values() for length in value.shape):
+        raise PellucidError(
+            f"open: the program takes exactly {plural(batch, 'example')} but leaves other axes free; {FREE}"
+        )
     given = [
         torch.empty(size, *shapes[name].shape[1:], dtype=shapes[name].dtype, device="meta")
         if name in shapes
@@ -172,6 +174,8 @@ def _sizes(inputs: Sequence[Tensor], examples: Sequence[Tensor] | None, many: in
             if symbols and examples is None:
                 raise PellucidError(f"open: the program leaves axis {axis} of its input free; give an example input")
             others.update((symbol, examples[index].shape[axis]) for symbol in symbols if examples is not None)
+    if not batch:
+        raise PellucidError(f"open: the program's number of examples is not free; {FREE}")
     if len(batch) != 1:
         raise PellucidError(f"open: the program's inputs have {len(batch)} different numbers of examples")
     return {**others, next(iter(batch)): many}

@@ -37,7 +37,7 @@ class ToShape(TensorLayer):
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, InputCache]:
         """Return x in the new shape."""
-        return x.reshape(*x.shape[: self.before], *self.sizes, *x.shape[x.dim() - self.after :]), InputCache(x)
+        return x.reshape((*x.shape[: self.before], *self.sizes, *x.shape[x.dim() - self.after :])), InputCache(x)
 
     def backward(self, params: Params, cache: InputCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return dy in the shape of x."""
@@ -169,8 +169,7 @@ class Expand(TensorLayer):
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Tensor, InputsCache]:
         """Return x, repeated."""
         xs: tuple[Tensor, ...] = x if isinstance(x, tuple) else (x,)
-        examples = xs[-1].shape[0]
-        return xs[0].expand([examples if size == 0 else size for size in self.sizes]), InputsCache(xs)
+        return xs[0].expand([size or xs[-1].shape[0] for size in self.sizes]), InputsCache(xs)
 
     def backward(self, params: Params, cache: InputsCache, dy: Tensor) -> tuple[Any, Params]:
         """Return the sum of dy over the repetitions; the second input has no gradient."""

@@ -53,6 +53,8 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "rows_of_the_number_of_examples": lambda x: (
         x.flatten(0, 1) * torch.arange(3.0).double().repeat(len(x))[:, None, None]
     ).unflatten(0, (-1, 3)),
+    "numbers_of_the_export": lambda x: F.interpolate(x * 211, (4, 422)) + 633,
+    "upsampled_to_a_number_of_the_export": lambda x: F.interpolate(x, (211, 3)),
     "zeros_like": lambda x: x * (torch.zeros_like(x[:, :1]) + 0.5),
 }
 
@@ -119,12 +121,24 @@ class TwoPaths(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.encoding = nn.Conv2d(3, 3, 3, padding=1)
-        self.blocks = nn.ModuleList([nn.Sequential(self.encoding, nn.ReLU()), nn.Sequential(self.encoding)])
+        norm = nn.BatchNorm2d(3)
+        self.blocks = nn.ModuleList([nn.Sequential(self.encoding, nn.ReLU(), norm), nn.Sequential(self.encoding, norm)])
 
     def forward(self, x: Tensor) -> Tensor:
         for block in self.blocks:
             x = x + block(x)
         return x
+
+
+class Scalars(nn.Module):
+    """Parameters of one value, with an axis and without."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.none = nn.Parameter(torch.rand(1)), nn.Parameter(torch.tensor(0.7))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.one.squeeze(0) + self.none.expand(3, 1, 1)
 
 
 class Exact(nn.Module):
@@ -141,21 +155,21 @@ class Exact(nn.Module):
         return self.slope(self.norm(y) * 2)
 
 
-@pytest.mark.parametrize("kind", [Standardized, TwoPaths, Exact])
+@pytest.mark.parametrize("kind", [Standardized, TwoPaths, Scalars, Exact])
 def test_network_equals_pytorchs(kind: type[nn.Module]) -> None:
     torch.manual_seed(0)
-    assert_opens(kind().double())
+    assert_opens(kind().double().eval())
 
 
 def test_module_with_two_paths_is_one_node_with_two_uses() -> None:
     torch.manual_seed(0)
     uses = {row.path: row.uses for row in pellucid.open(TwoPaths().double(), images(2)).summary().rows}
-    assert uses == {"encoding": 2, "blocks.0.1": 1, "add": 1, "add~2": 1}
+    assert uses == {"encoding": 2, "blocks.0.1": 1, "blocks.0.2": 2, "add": 1, "add~2": 1}
 
 
 def test_weights_of_a_module_with_two_paths_go_back() -> None:
     torch.manual_seed(0)
-    network = TwoPaths().double()
+    network = TwoPaths().double().eval()
     model = pellucid.open(network, images(2))
     model.weights["encoding.weight"].mul_(2)
     network.load_state_dict(model.state_dict())

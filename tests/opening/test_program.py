@@ -110,6 +110,13 @@ def test_free_sizes_need_an_example() -> None:
     torch.testing.assert_close(pellucid.open(program, x)(x), network(x).detach(), rtol=1e-5, atol=1e-5)
 
 
+def test_free_sizes_with_a_fixed_number_of_examples_are_refused() -> None:
+    free = {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
+    program = torch.export.export(nn.Conv2d(3, 4, 3), (torch.zeros(2, 3, 9, 8),), dynamic_shapes=(free,))
+    with pytest.raises(PellucidError, match="takes exactly 2 examples but leaves other axes free; export it with dyn"):
+        pellucid.open(program, torch.zeros(2, 3, 9, 8))
+
+
 @pytest.fixture(scope="module")
 def saved() -> bytes:
     program = torch.export.export(nn.Linear(3, 2), (torch.zeros(2, 3),), dynamic_shapes=({0: torch.export.Dim.AUTO},))

@@ -17,7 +17,6 @@ from tests.opening.test_opened import images
 class Unknown(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.sort = nn.Identity()
         self.inner = Inner()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -108,9 +107,56 @@ def test_control_flow_is_named_by_module_and_line_with_a_module_that_opens() -> 
         PellucidError, match=r"; in tail\.1, test_refused\.py line \d+: return x \* 2 if x\.sum\(\) > 0"
     ) as caught:
         pellucid.open(network, images(2))
-    assert str(caught.value).endswith("; modules without it can be opened, such as network.stem with its own input")
+    assert str(caught.value).endswith("; a module without it can be opened, network.get_submodule('stem')")
     assert "\n" not in str(caught.value)
     pellucid.open(network.get_submodule("stem"), images(2))
+
+
+class Alone(nn.Module):
+    """A network whose only module cannot be traced, with another name for itself."""
+
+    def __init__(this) -> None:  # noqa: N805
+        super().__init__()
+        this.branch = Branching()
+
+    def forward(this, x: Tensor) -> Tensor:  # noqa: N805
+        return this.branch(x) if x.mean() > 0 else x
+
+
+def test_a_network_without_a_module_to_open_is_named_by_its_line() -> None:
+    with pytest.raises(PellucidError, match=r"in its forward, test_refused\.py line \d+: return this") as caught:
+        pellucid.open(Alone(), images(2))
+    assert "get_submodule('branch')" in str(caught.value)
+    with pytest.raises(PellucidError, match=r"in 0, test_refused\.py line \d+: return x \* 2") as caught:
+        pellucid.open(nn.Sequential(Branching()), images(2))
+    assert "get_submodule" not in str(caught.value)
+
+
+class Applied(nn.Module):
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+        self.vector = nn.Parameter(torch.rand(16))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self, x)
+
+
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        (lambda _, x: x.mean((1, 2, 3)) + torch.ones(len(x) + 1)[1:] * torch.arange(len(x)), "number of examples"),
+        (lambda _, x: (x.sum((1, 2, 3)), torch.arange(len(x)) * 2.0), "an output of the network: it reads a constant"),
+        (lambda _, x: x[: len(x) // 2], "has the shape"),
+        (lambda _, x: x / len(x) ** 0.5, "the number of examples|differs from the network's"),
+        (lambda _, x: F.pixel_shuffle(x[:, None].repeat(1, 2, 4, 1, 1), 2), "an input of 5 axes"),
+        (lambda self, x: F.linear(x, self.vector), "the weight is a vector"),
+    ],
+)
+def test_what_cannot_be_opened_is_refused_in_one_line(function: Any, why: str) -> None:
+    with pytest.raises(PellucidError, match=why) as caught:
+        pellucid.open(Applied(function).double(), images(2))
+    assert "\n" not in str(caught.value)
 
 
 class Pretending(nn.Module):

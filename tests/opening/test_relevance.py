@@ -71,7 +71,7 @@ KINDS = [
 ]
 
 
-COMPOSITES = {"cp_lrp": {}, "attn_lrp": {}, "epsilon_plus": {}, "epsilon_alpha2_beta1_flat": {}, "epsilon": {}}
+COMPOSITES = ("cp_lrp", "attn_lrp", "epsilon_plus", "epsilon_alpha2_beta1_flat", "epsilon")
 X = images(2)
 
 

@@ -84,14 +84,17 @@ class Adapting(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.window = 200
+        self.window, self.seen, self.options = 200, list[int](), {"a": 1}
+        self.same = self.options
 
     def forward(self, x: Tensor) -> Tensor:
         self.window = min(self.window, x.shape[2])
+        self.seen.append(x.shape[2])
         return x[:, :, : self.window, : self.window].mean((2, 3))
 
 
 def test_what_a_network_remembers_of_other_sizes_is_undone() -> None:
     network, x = Adapting(), torch.rand(2, 3, 224, 224)
     pellucid.open(network, x)  # which tries a smaller image too
-    assert network.window == 200
+    assert (network.window, network.seen) == (200, [])
+    assert network.options is network.same

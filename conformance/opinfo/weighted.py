@@ -20,20 +20,30 @@ def linear_map(theirs: Callable[[], Tensor], x: Tensor, *rest: Tensor) -> Trial:
     return whole_trial(LinearMap(), (x, *rest), theirs)
 
 
-def convolve(count: int) -> Callable[..., Trial]:
+def convolve(count: int, transposed: bool = False) -> Callable[..., Trial]:
     """Return the adapter of a convolution over `count` axes."""
+    names = ("stride", "padding", "output_padding", "groups", "dilation")
+    names = names if transposed else ("stride", "padding", "dilation", "groups")
 
-    def adapt(theirs: Callable[[], Tensor], x: Tensor, weight: Tensor, bias: Any = None, *rest: Any, **o: Any) -> Trial:
-        names = ("stride", "padding", "dilation", "groups")
-        options = dict(zip(names, (1, 0, 1, 1), strict=True)) | dict(zip(names, rest, strict=False)) | o
+    def adapt(
+        theirs: Callable[[], Tensor], x: Tensor, weight: Tensor, bias: Any = None, *rest: Any, **given: Any
+    ) -> Trial:
+        options = {"stride": 1, "padding": 0, "output_padding": 0, "dilation": 1, "groups": 1}
+        options |= dict(zip(names, rest, strict=False)) | given
         if x.dim() != count + 2 or isinstance(options["padding"], str):
             raise SkipCase("no batch axis, or padding by name")
-        each = (value if isinstance(value, tuple) else (value,) * count for value in list(options.values())[:3])
-        stride, padding, dilation = each
-        layer = Convolve(stride, padding, dilation, options["groups"])
+        groups = options.pop("groups")
+        each = {name: of_axes(value, count) for name, value in options.items()}
+        layer = Convolve(**each, groups=groups, transposed=transposed)
         return whole_trial(layer, (x, weight) if bias is None else (x, weight, bias), theirs)
 
     return adapt
+
+
+def of_axes(value: Any, count: int) -> tuple[int, ...]:
+    """Return one number for all axes, or one for each, as one for each."""
+    given = (value,) if isinstance(value, int) else tuple(value)
+    return given * (count if len(given) == 1 else 1)
 
 
 def given(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor, ...]:
@@ -89,7 +99,8 @@ def normalize_channels(
 
 OPERATORS = (
     Operator("nn.functional.linear", LinearMap, linear_map),
-    Operator("nn.functional.conv3d", Convolve, convolve(3)),
+    *(Operator(f"nn.functional.conv{count}d", Convolve, convolve(count)) for count in (1, 2, 3)),
+    *(Operator(f"nn.functional.conv_transpose{count}d", Convolve, convolve(count, True)) for count in (1, 2, 3)),
     Operator("nn.functional.layer_norm", NormalizeLast, normalize_last),
     Operator("nn.functional.group_norm", NormalizeGroups, normalize_groups),
     Operator("nn.functional.batch_norm", NormalizeChannels, normalize_channels),

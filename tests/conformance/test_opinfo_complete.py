@@ -7,6 +7,8 @@ import pytest
 from torch.testing._internal.common_methods_invocations import op_db
 
 from conformance.opinfo import OPERATORS
+from pellucid import operators
+from pellucid.operators import Fixed, Fold, Learned, ShiftMask
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +20,7 @@ OURS = re.compile(
 NAMES_BY_REASON = {
     "3-D images": (
         "nn.functional.adaptive_avg_pool3d nn.functional.adaptive_max_pool3d nn.functional.avg_pool3d "
-        "nn.functional.conv_transpose3d nn.functional.fractional_max_pool3d "
+        "nn.functional.fractional_max_pool3d "
         "nn.functional.interpolate.trilinear nn.functional.max_pool3d nn.functional.max_unpool3d "
         "nn.functional.max_unpool3d.grad"
     ),
@@ -85,3 +87,12 @@ def test_every_reason_belongs_to_an_existing_operator() -> None:
     assert NOT_OURS.keys() <= theirs
     assert not NOT_OURS.keys() & {operator.title for operator in OPERATORS}
     assert len({(operator.title, operator.subject) for operator in OPERATORS}) == len(OPERATORS)
+
+
+WITHOUT = {  # operators of ours without a sample of PyTorch's
+    Fixed: "no input", Learned: "no input", ShiftMask: "no operator of PyTorch", Fold: "no samples of fold",
+}  # fmt: skip
+
+
+def test_every_operator_of_opened_networks_has_samples_or_a_reason() -> None:
+    assert set(operators.OPERATORS) - {operator.subject for operator in OPERATORS} == WITHOUT.keys()

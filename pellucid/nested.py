@@ -1,6 +1,7 @@
-"""Nested dicts of tensors: conversion to flat dicts by path and to lists, and back."""
+"""Nested dicts of tensors: conversion to flat dicts by path and to lists, and back; all entries of JSON values."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,3 +52,11 @@ def leaves(tree: Params, into: list[Tensor] | None = None) -> list[Tensor]:
 def dtype_of(params: Params) -> torch.dtype:
     """Return the dtype for a network's inputs: float64 if one of its parameters is, otherwise float32."""
     return torch.float64 if any(tensor.dtype is torch.float64 for tensor in leaves(params)) else torch.float32
+
+
+def entries(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the names and values of all entries of dicts and lists, at any depth; those of lists have the name ""."""
+    for name, part in value.items() if isinstance(value, dict) else (("", one) for one in value):
+        yield name, part
+        if isinstance(part, (dict, list)):
+            yield from entries(part)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pellucid.config import LIMITS_HINT, raised
 from pellucid.errors import PellucidError, nearest
+from pellucid.nested import entries
 from pellucid.opening.configured import (
     CONFIG,
     MAX_INTEGER,
@@ -82,20 +83,12 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _check(path: Path, config: Mapping[str, Any]) -> None:
     """Raise PellucidError for a configuration that names code, has quantized weights, or a number beyond bounds."""
-    for name, value in _entries(config):
+    for name, value in entries(config):
         if name in REFUSED and value:
             raise PellucidError(f"{path}: {name} {REFUSED[name]}")
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, int) and number > raised(MAX_INTEGER):
                 raise PellucidError(f"{path}: {name} is {number:,}, above {raised(MAX_INTEGER):,}; {LIMITS_HINT}")
-
-
-def _entries(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the names and values of all entries, at any depth."""
-    for name, part in value.items() if isinstance(value, dict) else (("", one) for one in value):
-        yield name, part
-        if isinstance(part, (dict, list)):
-            yield from _entries(part)
 
 
 def _of_transformers(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> ConfiguredNetwork:

@@ -4,7 +4,6 @@ import json
 import math
 import re
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
+from pellucid.nested import entries
 from pellucid.weights.fault import FileFault, file_errors, quoted
 
 MAX_ENTRIES = 100_000  # of the archive
@@ -108,7 +108,7 @@ def _tensors(
 
 def _check(described: dict[str, Any]) -> None:
     """Raise FileFault for operators and formulas that could do more than compute the network."""
-    for name, value in _entries(described):
+    for name, value in entries(described):
         if name == "expr_str" and not (isinstance(value, str) and _NUMBERS.fullmatch(_SYMBOL.sub("1", value))):
             raise FileFault(f"has the size {quoted(str(value))}, which is more than arithmetic", SAVE_AGAIN)
         if name in CALLABLE:
@@ -158,11 +158,3 @@ def _check_created(target: str, inputs: Any) -> None:
         raise FileFault(f"calls {quoted(target)}, which reads no tensor", SAVE_AGAIN)
     if math.prod(max(size, 1) for size in sizes) > MAX_CREATED:
         raise FileFault(f"creates more than {MAX_CREATED:,} values by {quoted(target)}")
-
-
-def _entries(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the names and values of all entries, at any depth."""
-    for name, part in value.items() if isinstance(value, dict) else (("", one) for one in value):
-        yield name, part
-        if isinstance(part, (dict, list)):
-            yield from _entries(part)

@@ -25,7 +25,8 @@ LAYER_GROUPS = 4  # so the early layers are the first quarter of the trainable l
 
 
 def rms(x: Tensor) -> float:
-    """Return the root mean square of all values, summed in float64."""
+    """Return the root mean square of all values, summed in float64; of booleans and whole numbers, too."""
+    x = x if x.is_floating_point() else x.double()
     return torch.linalg.vector_norm(x, dtype=torch.float64).item() / max(x.numel(), 1) ** 0.5
 
 

@@ -2,8 +2,10 @@
 
 import contextlib
 import linecache
+import logging
 import traceback
 import warnings
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
@@ -169,24 +171,33 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     well, such as windows that fit the size of the image.
     """
     before = [(vars(part), dict(vars(part))) for part in module.modules()]
+    was_training = module.training
     tables = {
-        id(one): (one, copy(one)) for _, own in before for one in own.values() if isinstance(one, dict | list | set)
+        id(one): (one, copy(one))
+        for _, own in before
+        for one in own.values()
+        if isinstance(one, dict | list | set | deque)
     }
-    fast = torch.backends.mha.get_fastpath_enabled()
+    fast, logged = torch.backends.mha.get_fastpath_enabled(), logging.root.manager.disable
     try:
         module.train(False)
         torch.backends.mha.set_fastpath_enabled(False)
+        logging.disable(logging.CRITICAL)  # of torch.export, which logs what it raises
         with torch.inference_mode(False), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch.export calls functions that PyTorch deprecates
+            warnings.filterwarnings("ignore", "The tensor attribute", UserWarning)  # assigned to, which is undone
             yield
     finally:
+        logging.disable(logged)
         torch.backends.mha.set_fastpath_enabled(fast)
+        if was_training:  # some modules change their weights with the mode
+            module.train()
         for attributes, own in before:
             attributes.clear()
             attributes.update(own)
         for table, entries in tables.values():
             table.clear()
-            table.extend(entries) if isinstance(table, list) else table.update(entries)
+            table.extend(entries) if isinstance(table, list | deque) else table.update(entries)
 
 
 def call_of(node: Any, count: int) -> Call:

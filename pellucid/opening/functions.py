@@ -1,5 +1,6 @@
 """Functions of numbers, choices and windows: from the arguments of an operator to the layer, or to several layers."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -128,13 +129,19 @@ def einsum(c: Context) -> CallLayer:
 
 
 def variance(c: Context) -> CallLayer:
-    """Return Variance, or its square root."""
+    """Return Variance; for a standard deviation, the length of the deviations, whose gradient is 0 where they are 0."""
     correction = c.call.arguments.get("correction")
     if correction is None:
         correction = c.call.arguments.get("unbiased", True)
-    layer = operators.Variance(c.axes(), bool(c.call.arguments.get("keepdim", False)), float(correction))
-    y = CallLayer(layer, (c.source("self"),))
-    return CallLayer(operators.Power(0.5), (y,)) if c.call.op == "std" else y
+    axes, keep, x = c.axes(), bool(c.call.arguments.get("keepdim", False)), c.source("self")
+    if c.call.op == "var":
+        return CallLayer(operators.Variance(axes, keep, float(correction)), (x,))
+    sizes = [c.shape()[axis] for axis in axes]
+    if any(isinstance(size, Multiple) for size in sizes):
+        raise Unsupported("over the examples")
+    deviations = CallLayer(operators.Minus(), (x, CallLayer(operators.Mean(axes, True), (x,))))
+    length = CallLayer(operators.Length(axes, keep), (deviations,))
+    return CallLayer(operators.AffineMap((math.prod(sizes) - float(correction)) ** -0.5), (length,))
 
 
 def image_sizes(c: Context) -> tuple[int, int, int]:

@@ -13,6 +13,7 @@ from pellucid.layers.base import Params
 from pellucid.opening import functions, layers, tensors
 from pellucid.opening.exported import Call, Exported, Multiple, Ref
 from pellucid.opening.missing import REGISTERED, missing_error
+from pellucid.opening.model import place_of
 from pellucid.opening.parts import has_parts, part
 from pellucid.opening.values import CallLayer, Context, Unsupported
 from pellucid.operators import Expand, Fixed, Learned, ToShape
@@ -54,13 +55,15 @@ class _Assembly:
             name: tensor for name, tensor in exported.tensors.items() if name not in exported.parameters
         }
         self.varying: dict[str, tuple[Any, Any]] = {}  # constants for both numbers of examples in SIZES
-        names = (INPUT,) if len(exported.inputs) == 1 else exported.inputs
+        modules = dict(module.named_modules())
+        single = next(name for name in (INPUT, f"{INPUT}~2") if name not in modules)
+        names = (single,) if len(exported.inputs) == 1 else exported.inputs
         self.inputs = names
         self.values = dict(zip(exported.inputs, names, strict=True))  # from names in the export to names in the graph
         self.nodes: dict[str, tuple[Any, ...]] = {}
         self.params: Params = {}
         self.owners = {key.rpartition(".")[0] for key in exported.keys.values()}
-        self.reserved = {*names, *exported.keys.values()}
+        self.reserved = {*names, *exported.keys.values(), *self.owners}
         self.constant = self._constant_names()
         self.ops: dict[str, set[str]] = {}  # by module, the operators that it calls itself
         for call in self.calls:
@@ -315,20 +318,23 @@ def _computed(call: Call, constants: dict[str, Any], examples: int = 0) -> Any:
 
 def _tied(exported: Exported) -> dict[str, str]:
     """Return, for parameters and buffers that share their memory with an earlier one, the name of that one."""
-    first: dict[tuple[int, tuple[int, ...]], str] = {}
+    first: dict[tuple[Any, ...], str] = {}
     found: dict[str, str] = {}
     for name in exported.keys:
         tensor = exported.tensors.get(name)
         if isinstance(tensor, Tensor) and tensor.numel():
-            original = first.setdefault((tensor.data_ptr(), tuple(tensor.shape)), name)
+            original = first.setdefault(place_of(tensor), name)
             if original != name:
                 found[name] = original
     return found
 
 
 def _own_keys(calls: list[Call], exported: Exported) -> dict[str, str]:
-    """Return the keys of the parameters and buffers that the calls of only one module, of one operator, read."""
-    readers: dict[str, set[tuple[str, str]]] = {}
+    """Return the keys of the parameters and buffers that the calls of only one module, of one operator, read.
+
+    Those that are outputs of the network have a node of their own as well.
+    """
+    readers: dict[str, set[tuple[str, str]]] = {name: {("", "output")} for name in exported.outputs}
     for call in calls:
         for name in _refs(call.arguments):
             if name in exported.keys:

@@ -1,15 +1,18 @@
 """The model of an opened network: a Model with the keys of the network's state_dict."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from os import PathLike
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pellucid.combine.base import copy_cache
+from pellucid.errors import PellucidError
 from pellucid.layers.base import Mode
 from pellucid.model import Model
 from pellucid.nested import flatten
+from pellucid.network.inputs import check_inputs
 from pellucid.sweep import backward, forward
 from pellucid.training.examples import as_inputs
 
@@ -25,17 +28,34 @@ class OpenedModel(Model):
     tied: dict[str, str]  # from a key of it to the first key of the same tensor
     cut: tuple[str, ...] = ()  # the operators of an ONNX file that were left out
 
+    def __call__(self, x: Any) -> Any:
+        """Return the network's outputs in evaluation mode; for a network with several inputs, x is a tuple of them."""
+        if not self._has_several_inputs:
+            return super().__call__(x)
+        with torch.no_grad():
+            return self.net.forward(self.params, self._inputs(x), Mode(keep=False))[0]
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write network and weights atomically to one safetensors file; see Model."""
+        if self._has_several_inputs:
+            raise PellucidError("save: a network with several inputs cannot be saved; keep its state_dict()")
+        super().save(path)
+
     def gradients(self, x: Any, dy: Any, train: bool = False, seed: int = 0) -> dict[str, Tensor]:
         """Return the gradients of Σ dy y with respect to the input, under "input", and to the parameters, by key.
 
-        x: inputs (N, ...). dy: shaped like the outputs, or a tuple. train: whether dropout and batch statistics are in
-        use; running statistics change then, and dropout draws with `seed`. Parameters without an effect on the outputs
-        are absent.
+        x: inputs (N, ...), a tuple of them for a network with several; their gradients are a tuple, too. dy: shaped
+        like the outputs, or a tuple. train: whether dropout and batch statistics are in use; running statistics change
+        then, and dropout draws with `seed`. Parameters without an effect on the outputs are absent.
         """
-        inputs = self.scaled(as_inputs(x, dtype=self.dtype))
+        inputs = self._inputs(x)
         mode = Mode(train=train, rng=torch.Generator(self.device).manual_seed(seed))
         with torch.no_grad():
-            _, cache = forward(self.net, self.params, inputs, mode)
+            y, cache = forward(self.net, self.params, inputs, mode)
+            shapes = [tuple(one.shape) for one in (y if isinstance(y, tuple) else (y,))]
+            given = [tuple(one.shape) for one in (dy if isinstance(dy, tuple) else (dy,))]
+            if given != shapes:
+                raise PellucidError(f"gradients: dy has the shape {_listed(given)}; the outputs have {_listed(shapes)}")
             dx, dparams = backward(self.net, self.params, copy_cache(cache), dy)
         return {"input": dx, **flatten(dparams)}
 
@@ -48,15 +68,43 @@ class OpenedModel(Model):
         current = {**self.unused, **self.weights}
         return {key: _copied(current[self.tied.get(key, key)], dtype) for key, dtype in self.dtypes.items()}
 
+    @property
+    def _has_several_inputs(self) -> bool:
+        """Whether the network takes a tuple of inputs."""
+        return bool(self.input_shape) and isinstance(self.input_shape[0], tuple)
+
+    def _inputs(self, x: Any) -> Any:
+        """Return the network's input, or the tuple of its inputs, as `scaled` returns them."""
+        if not self._has_several_inputs:
+            inputs = as_inputs(x, dtype=self.dtype)
+            self._fit_shape(inputs, "x")
+            return self.scaled(inputs)
+        shapes: Any = self.input_shape
+        if not isinstance(x, tuple) or len(x) != len(shapes):
+            raise PellucidError(f"x must be a tuple of {len(shapes)} inputs (N, ...)")
+        parts = tuple(as_inputs(one, f"x[{index}]", self.dtype) for index, one in enumerate(x))
+        for index, (part, shape) in enumerate(zip(parts, shapes, strict=True)):
+            check_inputs(part.shape, shape, f"x[{index}]")
+        return tuple(map(self.scaled, parts))
+
     def _keep_state(self, state: Mapping[str, Tensor]) -> None:
         """Remember the keys and types of the network's state_dict, and copies of what the graph does not have."""
-        first: dict[tuple[int, torch.Size], str] = {}
+        first: dict[tuple[Any, ...], str] = {}
         filled = {key: tensor for key, tensor in state.items() if tensor.numel()}
-        self.tied = {key: first.setdefault((tensor.data_ptr(), tensor.shape), key) for key, tensor in filled.items()}
+        self.tied = {key: first.setdefault(place_of(tensor), key) for key, tensor in filled.items()}
         self.dtypes = {key: tensor.dtype for key, tensor in state.items()}
         known = self.weights.keys()
         absent = (key for key in state if self.tied.get(key, key) not in known)
         self.unused = {key: state[key].detach().clone() for key in absent}
+
+
+def place_of(tensor: Tensor) -> tuple[Any, ...]:
+    """Return what two tensors have in common that are the same values in the same memory."""
+    return tensor.data_ptr(), tensor.shape, tensor.stride()
+
+
+def _listed(shapes: Iterable[tuple[int, ...]]) -> str:
+    return ", ".join(map(str, shapes))
 
 
 def _copied(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.parameter import is_lazy
 
 from pellucid.combine import Graph
 from pellucid.combine.base import shape_of
@@ -16,18 +17,20 @@ from pellucid.errors import PellucidError
 from pellucid.layers.base import Params
 from pellucid.nested import flatten, map_tree
 from pellucid.network.bounds import within_bounds
+from pellucid.opening.custom import check_functions
 from pellucid.opening.exported import export
 from pellucid.opening.graph import graph_of
 from pellucid.opening.huggingface import folder_network
 from pellucid.opening.model import OpenedModel
 from pellucid.opening.onnx.opened import open_onnx
-from pellucid.opening.outputs import check_outputs, free_shapes, outputs_of, reason
+from pellucid.opening.outputs import check_outputs, free_shapes, loss_for, outputs_of, reason
 from pellucid.opening.program import open_program
 from pellucid.opening.programfile import read_program
 from pellucid.opening.timmnetworks import PREFIX, timm_network
 from pellucid.settings.checks import integer
 from pellucid.text import note, plural
 from pellucid.training.arguments import class_names
+from pellucid.verify.modules import frozen_names
 
 
 def open(
@@ -92,19 +95,48 @@ def _open_module(
     examples = example if isinstance(example, tuple) else (example,)
     inputs = tuple(x[:2].detach() for x in examples)
     x = inputs if isinstance(example, tuple) else inputs[0]
-    net, params, y = _layers(network, example, x, bounded)
+    _check_weights(network, examples)
+    net, params, y, functions = _layers(network, example, x, bounded)
     doubles = any(tensor.dtype is torch.float64 for tensor in (*flatten(params).values(), *examples))
-    model = OpenedModel(net, **{"precision": "float64" if doubles else "float32", **options})
+    defaults = {"precision": "float64" if doubles else "float32", **loss_for(net)}
+    model = OpenedModel(net, **{**defaults, **options})
     model._take(params, *free_shapes(network, net, params, x, y))
     model._keep_state(network.state_dict())
+    if functions:
+        check_functions(network, model, inputs, functions)
+    _freeze(model, network)
     _note_training(network)
     return model
 
 
+def _check_weights(network: nn.Module, examples: tuple[Tensor, ...]) -> None:
+    """Raise PellucidError for weights without values, and for numbers of less than 32 bits."""
+    for name, one in network.named_parameters():
+        if is_lazy(one):
+            raise PellucidError(f"open: {name} has no shape before the network has run; run it once on the example")
+    for one in (*network.parameters(), *examples):
+        if one.dtype in (torch.float16, torch.bfloat16):
+            kind = str(one.dtype).removeprefix("torch.")
+            raise PellucidError(
+                f"open: the network or the example is {kind}; open network.float() with a float32 example "
+                '(precision="bfloat16" trains in it)'
+            )
+
+
+def _freeze(model: OpenedModel, network: nn.Module) -> None:
+    """Freeze the parameters that the network does not train, with a note."""
+    frozen = [name for name in frozen_names(network) if name in model.weights]
+    if frozen:
+        model.freeze(*frozen)
+        note(f"open: {plural(len(frozen), 'parameter')} frozen in the network stay frozen; model.unfreeze() frees them")
+
+
 def _layers(
     network: nn.Module, example: Tensor | tuple[Tensor, ...], x: Any, bounded: bool
-) -> tuple[Graph, Params, Any]:
+) -> tuple[Graph, Params, Any, set[str]]:
     """Return the graph of a module, copies of its parameters, and its outputs for x, which equal the module's.
+
+    And the names of functions with a backward pass of their own.
 
     What is refused is exported once more, since a number in the network may be a multiple of the number of examples.
     """
@@ -118,11 +150,11 @@ def _layers(
             params = map_tree(lambda tensor: tensor.detach().clone(), params)
             y = outputs_of(net, params, x)
             inputs = x if isinstance(x, tuple) else (x,)
-            check_outputs(network, inputs, y, reason(exported, inputs[0].dtype))
+            functions = check_outputs(network, inputs, y, reason(exported, inputs[0].dtype))
         except PellucidError as error:
             refusal = refusal or error
         else:
-            return net, params, y
+            return net, params, y, functions
     assert refusal is not None
     raise refusal
 
@@ -165,6 +197,10 @@ def _open_file(path: Path, example: Tensor | tuple[Tensor, ...] | None, options:
 
 def _note_training(network: nn.Module) -> None:
     """Print a note if modules other than batch normalization and dropout read their mode."""
+    norms = ((path, part) for path, part in network.named_modules() if isinstance(part, _BatchNorm))
+    averaged = [path for path, part in norms if part.momentum is None]
+    if averaged:
+        note(f"open: {averaged[0]} averages its statistics over all batches (momentum=None); here training keeps them")
     found = [
         f"{path or 'the network itself'} ({type(part).__name__})"
         for path, part in network.named_modules()

@@ -11,10 +11,12 @@ from torch.utils._pytree import tree_flatten
 from pellucid.combine.base import shape_of
 from pellucid.combine.graph import Graph
 from pellucid.errors import PellucidError
+from pellucid.layers import LogSoftmax, Softmax
 from pellucid.layers.base import Mode, Params
 from pellucid.network.inputs import common_sizes
 from pellucid.opening.exported import Exported, evaluating
 from pellucid.text import plural
+from pellucid.verify.modules import recorded_functions
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-10}  # of outputs, relative to the largest
 CASTS = ("to", "_to_copy", "type_as")
@@ -27,16 +29,22 @@ LESS = ((-97, -131), (-96, -128))  # for large examples, since a smaller image t
 LARGE = 224  # rows and columns
 
 
-def check_outputs(network: nn.Module, inputs: tuple[Tensor, ...], y: Any, hint: str = "") -> None:
-    """Raise PellucidError unless the outputs are the network's, up to rounding errors; hint: ends the message."""
-    check_equal("open", y if isinstance(y, tuple) else (y,), _expected(network, inputs), "the network's", hint)
+def check_outputs(network: nn.Module, inputs: tuple[Tensor, ...], y: Any, hint: str = "") -> set[str]:
+    """Raise PellucidError unless the outputs are the network's, up to rounding errors; hint: ends the message.
+
+    Returns the names of the functions with a backward pass of their own that the network has called.
+    """
+    with recorded_functions() as functions:
+        expected = _expected(network, inputs)
+    check_equal("open", y if isinstance(y, tuple) else (y,), expected, "the network's", hint)
+    return functions
 
 
 def _expected(network: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
     """Return the tensors that the network itself outputs."""
     with evaluating(network), torch.no_grad():
         outputs, _ = tree_flatten(network(*inputs))
-    return [part for part in outputs if isinstance(part, Tensor)]
+    return [part.detach() for part in outputs if isinstance(part, Tensor)]
 
 
 def reason(exported: Exported, dtype: torch.dtype) -> str:
@@ -57,6 +65,12 @@ def outputs_of(net: Graph, params: Params, x: Any) -> Any:
         raise PellucidError(
             f"open: the network computes something else for another number of examples: {' '.join(str(error).split())}"
         ) from error
+
+
+def loss_for(net: Graph) -> dict[str, str]:
+    """Return the option `loss` for a network that ends in a softmax, which the default loss contains; else nothing."""
+    last = net.nodes.get(net.outputs[0], (None,))[0]
+    return {"loss": "quadratic"} if len(net.outputs) == 1 and isinstance(last, Softmax | LogSoftmax) else {}
 
 
 def check_equal(where: str, found: Sequence[Tensor], expected: Sequence[Tensor], whose: str, hint: str = "") -> None:

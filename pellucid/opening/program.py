@@ -16,7 +16,7 @@ from pellucid.network.bounds import within_bounds
 from pellucid.opening.exported import Exported, call_of, example_count, input_shapes
 from pellucid.opening.graph import graph_of
 from pellucid.opening.model import OpenedModel
-from pellucid.opening.outputs import check_equal, outputs_of
+from pellucid.opening.outputs import check_equal, loss_for, outputs_of
 from pellucid.opening.writes import writes_a_view
 from pellucid.text import note, plural
 
@@ -42,7 +42,7 @@ def open_program(
     params = map_tree(lambda tensor: tensor.detach().clone(), params)
     xs = _random(exported, 2 * (batch or 1)) if examples is None else tuple(examples)
     doubles = any(tensor.dtype is torch.float64 for tensor in (*flatten(params).values(), *xs))
-    model = OpenedModel(net, **{"precision": "float64" if doubles else "float32", **options})
+    model = OpenedModel(net, **{"precision": "float64" if doubles else "float32", **loss_for(net), **options})
     x: Any = xs if len(exported.inputs) > 1 else next(iter(xs))
     if bounded and len(exported.inputs) == 1:
         within_bounds(net, shape_of(x))
@@ -172,7 +172,9 @@ def _sizes(inputs: Sequence[Tensor], examples: Sequence[Tensor] | None, many: in
         for axis, size in enumerate(x.shape[1:], start=1):
             symbols = () if isinstance(size, int) else tuple(size.node.expr.free_symbols)
             if symbols and examples is None:
-                raise PellucidError(f"open: the program leaves axis {axis} of its input free; give an example input")
+                raise PellucidError(
+                    f"open: the program leaves axis {axis} of its input free; give an example (--input)"
+                )
             others.update((symbol, examples[index].shape[axis]) for symbol in symbols if examples is not None)
     if not batch:
         raise PellucidError(f"open: the program's number of examples is not free; {FREE}")

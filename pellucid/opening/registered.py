@@ -4,6 +4,7 @@
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,7 +29,8 @@ def register_op(name: str, layer: type[Layer], samples: Sequence[tuple[Any, ...]
 
     layer: a class of operators.TensorLayer, whose inputs are the operator's tensors in order, and whose fields have the
     names of its other arguments; arguments without a field must have their defaults. samples: arguments of the
-    operator, by which the layer is verified; by default one tensor of float64 between 0.2 and 1.8 for each tensor.
+    operator, by which the layer is verified; by default one tensor of float64 between 0.2 and 1.8 for each tensor, and
+    one with negative numbers among them if the operator is finite for these.
 
     The outputs are compared with the operator's, and the gradients with central differences. Raises PellucidError for
     an unknown operator, one that has a layer, an invalid class, and a layer with other outputs or gradients.
@@ -42,7 +44,10 @@ def register_op(name: str, layer: type[Layer], samples: Sequence[tuple[Any, ...]
     if not (inspect.isclass(layer) and issubclass(layer, Layer) and dataclasses.is_dataclass(layer)):
         raise PellucidError(f"register_op: {layer!r} is not a class of layers; see pellucid.operators.TensorLayer")
     arguments = getattr(packet, packet.overloads()[0])._schema.arguments
-    for sample in samples or [_drawn(name, arguments)]:
+    if not samples:
+        positive = _drawn(name, arguments)
+        samples = [positive, *_drawn_below_0(packet, positive)]
+    for sample in samples:
         _verify(name, packet, layer, arguments, sample)
     register(layer)
     REGISTERED[short] = _translation(layer)
@@ -73,6 +78,13 @@ def _drawn(name: str, arguments: Sequence[Any]) -> tuple[Tensor, ...]:
         raise PellucidError(f"register_op: {name} needs the argument {other!r}; give samples=[(x, ...)]")
     rng = torch.Generator().manual_seed(0)
     return tuple(torch.rand(SHAPE, generator=rng, dtype=torch.float64) * 1.6 + 0.2 for _ in needed)
+
+
+def _drawn_below_0(packet: Any, sample: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
+    """Return arguments of which every second entry is below 0; none if the operator is not finite for them."""
+    signs = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(math.prod(SHAPE) // 2).view(SHAPE)
+    other = tuple(x * signs for x in sample)
+    return [other] if bool(torch.isfinite(packet(*other)).all()) else []
 
 
 def _verify(name: str, packet: Any, layer: type[Layer], arguments: Sequence[Any], sample: tuple[Any, ...]) -> None:

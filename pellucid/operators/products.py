@@ -64,8 +64,8 @@ class Attention(TensorLayer):
     """Average the values with weights from queries and keys: y = softmax(s q kᵀ + mask) v.
 
     The inputs are q (..., T, d), k (..., S, d), v (..., S, d') and, optionally, masks that broadcast to (..., T, S):
-    numbers to add, or booleans, False for keys that are left out. With `causal`, query t uses the keys up to t.
-    scale: s, by default 1 / sqrt(d). Source: Vaswani et al. 2017, equation 1.
+    numbers to add, or booleans, False for keys that are left out; a query without keys has y = 0. With `causal`, query
+    t uses the keys up to t. scale: s, by default 1 / sqrt(d). Source: Vaswani et al. 2017, equation 1.
     """
 
     traits: ClassVar[Trait] = Trait.WHOLE | Trait.MERGE
@@ -83,6 +83,8 @@ class Attention(TensorLayer):
         for part in mask:
             scores = scores.masked_fill(~part, -math.inf) if part.dtype is torch.bool else scores + part
         weights = torch.softmax(scores, -1)
+        if mask:  # queries without a key read nothing
+            weights = weights.masked_fill((scores == -math.inf).all(-1, keepdim=True), 0)
         return weights @ v, AttentionCache(x, weights)
 
     def backward(self, params: Params, cache: AttentionCache, dy: Tensor) -> tuple[tuple[Tensor | None, ...], Params]:

@@ -273,7 +273,7 @@ def test_files_that_are_none_and_sizes_that_cannot_be(tmp_path, monkeypatch) -> 
     relu = helper.make_node("Relu", ["x"], ["y"])
     with pytest.raises(PellucidError, match="uses operator set 6; export it with opset 7 to "):
         from_onnx(write(path, [relu], [2, 3], opset=6))
-    with pytest.raises(PellucidError, match="has no fixed sizes for its input x; give an example input"):
+    with pytest.raises(PellucidError, match="has no fixed sizes for its input x; give an example"):
         from_onnx(write(path, [relu], ["N", "C", 3]))
     with pytest.raises(PellucidError, match="an output w that is not computed by a node"):
         from_onnx(write(path, [relu], [2, 3], {"w": weights(3)}, outputs=("w",)))

@@ -32,6 +32,8 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "max": lambda x: x.max(2).values,
     "var": lambda x: x.var((1, 2)),
     "std": lambda x: x.std(2, keepdim=True),
+    "std_of_constants": lambda x: x / ((x * 0).std(1, keepdim=True) + 0.1),
+    "std_unbiased": lambda x: x.std((1, 3), unbiased=False),
     "var_mean": lambda x: torch.stack(torch.var_mean(x, (2, 3)), -1),
     "cumsum": lambda x: x.cumsum(1),
     "flip": lambda x: x.flip(1, 3),

@@ -104,7 +104,7 @@ def test_free_sizes_need_an_example() -> None:
     free = {0: torch.export.Dim.AUTO, 2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
     network = nn.Conv2d(3, 4, 3)
     program = torch.export.export(network, (torch.zeros(2, 3, 9, 8),), dynamic_shapes=(free,))
-    with pytest.raises(PellucidError, match="leaves axis 2 of its input free; give an example input"):
+    with pytest.raises(PellucidError, match="leaves axis 2 of its input free; give an example"):
         pellucid.open(program)
     x = torch.randn(3, 3, 12, 7)
     torch.testing.assert_close(pellucid.open(program, x)(x), network(x).detach(), rtol=1e-5, atol=1e-5)

@@ -120,3 +120,19 @@ def test_class_in_the_note_works_with_its_gradient_filled_in() -> None:
     exec(code, {"__name__": __name__})
     x = images(2)
     assert torch.equal(pellucid.open(Inner(), x)(x), torch.sinh(x))
+
+
+@dataclass(frozen=True)
+class HalfRight(TensorLayer):
+    """A celu whose derivative is right for positive numbers only."""
+
+    def forward(self, params: Any, x: Tensor, mode: Any) -> tuple[Tensor, Kept]:
+        return torch.celu(x), Kept(x)
+
+    def backward(self, params: Any, cache: Kept, dy: Tensor) -> tuple[Tensor, dict[str, Any]]:
+        return dy, {}
+
+
+def test_gradients_are_verified_below_0_too() -> None:
+    with pytest.raises(PellucidError, match="the gradient of HalfRight with respect to input 0 differs"):
+        pellucid.register_op("aten.celu", HalfRight)

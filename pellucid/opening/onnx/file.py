@@ -75,7 +75,10 @@ def read_onnx(path: str | os.PathLike[str], examples: Sequence[tuple[int, ...]] 
             [one.name for one in model.graph.output],
         )
         if free and (len(shapes) > 1 or len(shapes[0]) != 3 or shapes[0][0] is None):
-            raise FileFault(f"has no fixed sizes for its input {quoted(names[0])}", "give an example input")
+            raise FileFault(
+                f"has no fixed sizes for its input {quoted(names[0])}",
+                "give an example (--input)",
+            )
         dtypes = {one.name: DTYPES[one.type.tensor_type.elem_type] for one in model.graph.input if one.name in declared}
         kept = Patterns(onnx, kept, constants, outputs).joined()
         halves = {name for name, tensor in stored.items() if tensor.dtype in HALVES}
@@ -91,7 +94,8 @@ def read_onnx(path: str | os.PathLike[str], examples: Sequence[tuple[int, ...]] 
         net, owned = built(NOMINAL)
         if free and not _equal((net, owned), built(OTHER)):
             raise FileFault(
-                "computes something else for another height and width, which it leaves free", "give an example input"
+                "computes something else for another height and width, which it leaves free",
+                "give an example (--input)",
             )
         shape: Any = shapes[0] if len(shapes) == 1 else tuple(shapes)
         try:

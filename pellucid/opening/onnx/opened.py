@@ -7,14 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.combine import Graph
-from pellucid.layers import LogSoftmax, Softmax
 from pellucid.layers.base import Mode
 from pellucid.nested import flatten, map_tree
 from pellucid.network.inputs import FreeShape, free_outputs, nominal
 from pellucid.opening.model import OpenedModel
 from pellucid.opening.onnx.file import OnnxNetwork, read_onnx, run_onnx
-from pellucid.opening.outputs import check_equal
+from pellucid.opening.outputs import check_equal, loss_for
 from pellucid.text import note, plural
 
 SIDE = 64  # pixels of a free height or width in the comparison
@@ -32,7 +30,7 @@ def open_onnx(path: Path, example: Tensor | tuple[Tensor, ...] | None, options: 
     with torch.no_grad():
         y, _ = network.net.forward(network.params, tuple(xs) if len(xs) > 1 else xs[0], Mode(keep=False))
     outputs = y if isinstance(y, tuple) else (y,)
-    has_scores = len(outputs) == 1 and outputs[0].dim() == 2 and not _ends_in_softmax(network.net)
+    has_scores = len(outputs) == 1 and outputs[0].dim() == 2 and not loss_for(network.net)
     model = OpenedModel(network.net, **{"loss": "softmax_cross_entropy" if has_scores else "quadratic", **options})
     _check_outputs(path, network, xs, outputs)
     params = map_tree(lambda tensor: tensor.clone(), network.params)
@@ -44,11 +42,6 @@ def open_onnx(path: Path, example: Tensor | tuple[Tensor, ...] | None, options: 
         note(f"open: {path} is opened up to {network.cut[0]}; it and {plural(len(network.cut) - 1, 'node')} after it "
              f"are left out, and the outputs are {', '.join(network.outputs)}")  # fmt: skip
     return model
-
-
-def _ends_in_softmax(net: Graph) -> bool:
-    """Return whether the network's only output is that of a softmax."""
-    return isinstance(net.nodes[net.outputs[0]][0], (Softmax, LogSoftmax))
 
 
 def _output_shape(network: OnnxNetwork, params: Any, out: Any) -> Any:

@@ -1,0 +1,29 @@
+"""Refusal of functions whose own backward pass is not the derivative that the layers compute."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.errors import PellucidError
+from pellucid.opening.exported import evaluating
+from pellucid.opening.model import OpenedModel
+from pellucid.verify.modules import module_gradients
+
+TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}  # of gradients, relative to the largest of all
+
+
+def check_functions(network: nn.Module, model: OpenedModel, inputs: tuple[Tensor, ...], names: Iterable[str]) -> None:
+    """Raise PellucidError if a network with these functions has other gradients than the layers, for these inputs."""
+    with evaluating(network):
+        dys, dxs, expected = module_gradients(network, inputs)
+    x, dy = ((one if len(one) > 1 else next(iter(one))) for one in (inputs, dys))
+    ours = model.gradients(x, dy)
+    found = ours["input"] if isinstance(ours["input"], tuple) else (ours["input"],)
+    pairs = [*zip(found, dxs, strict=True), *((ours[key], expected[key]) for key in expected if key in ours)]
+    largest = max(float(other.abs().max()) for _, other in pairs)
+    if not max(float((one - other).abs().max()) for one, other in pairs) <= TOLERANCE[model.dtype] * largest:
+        raise PellucidError(
+            f"open: {', '.join(sorted(names))} has a backward pass that is not the derivative of its forward pass, and "
+            "the layers compute the derivative; gradients would differ from the network's"
+        )

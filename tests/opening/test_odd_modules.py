@@ -1,0 +1,265 @@
+"""Modules with odd habits: names, frozen and shared parameters, state, several inputs, backward passes of their own."""
+
+from collections import OrderedDict, deque
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import pellucid
+from pellucid.errors import PellucidError
+from tests.opening.test_opened import assert_equal_gradients, autograd, images
+
+V = torch.randn(8, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+LABELS = torch.arange(8) % 3
+
+
+def equal(network: nn.Module, x: Tensor = V) -> pellucid.Model:
+    """Open a network, and compare its outputs and gradients."""
+    model = pellucid.open(network, x[:2])
+    y = network(x).detach()
+    torch.testing.assert_close(model(x), y, rtol=1e-12, atol=1e-12)
+    dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(2), dtype=y.dtype)
+    assert_equal_gradients(model.gradients(x, dy), autograd(network, x, dy))
+    return model
+
+
+class Reversal(torch.autograd.Function):
+    """Ganin and Lempitsky 2015: the identity, whose gradient changes its sign."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Tensor:  # type: ignore[override]
+        return -dy
+
+
+class Doubling(torch.autograd.Function):
+    """A function with the right derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Tensor:  # type: ignore[override]
+        return 2 * dy
+
+
+class Applying(nn.Module):
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.dense, self.function = nn.Linear(6, 3), function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function.apply(self.dense(x))
+
+
+def test_a_backward_pass_that_is_not_the_derivative_is_refused_by_name() -> None:
+    with pytest.raises(PellucidError, match="Reversal has a backward pass that is not the derivative"):
+        pellucid.open(Applying(Reversal).double(), V[:2])
+    equal(Applying(Doubling).double())
+    assert torch.autograd.Function.__dict__["apply"].__func__.__module__ == "torch.autograd.function"
+
+
+def test_frozen_parameters_stay_frozen(capsys: pytest.CaptureFixture[str]) -> None:
+    network = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3)).double()
+    network[0].requires_grad_(False)
+    model = pellucid.open(network, V[:2])
+    assert "2 parameters frozen in the network stay frozen" in capsys.readouterr().err
+    model.compile(optimizer=pellucid.Momentum(0.1))
+    model.fit(V, LABELS, epochs=1, verbose=False)
+    assert torch.equal(model.weights["0.weight"], network[0].weight)
+    assert not torch.equal(model.weights["2.weight"], network[2].weight)
+
+
+def test_an_average_of_all_batches_is_noted(capsys: pytest.CaptureFixture[str]) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=None)).double().eval()
+    pellucid.open(network, images(2))
+    assert "1 averages its statistics over all batches (momentum=None)" in capsys.readouterr().err
+
+
+class WeightToo(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.dense(x), self.dense.weight
+
+
+def test_a_parameter_that_is_an_output_too_gathers_both_gradients() -> None:
+    network = WeightToo().double()
+    model = pellucid.open(network, V[:2])
+    assert model.summary().parameters == 21
+    dys = torch.ones(8, 3, dtype=torch.float64), torch.ones(3, 6, dtype=torch.float64)
+    (expected,) = torch.autograd.grad(network(V), [network.dense.weight], dys)
+    torch.testing.assert_close(model.gradients(V, dys)["dense.weight"], expected)
+
+
+class Transposed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Parameter(torch.randn(6, 6))
+        self.register_buffer("b", self.a.data.t())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.a)
+
+
+def test_a_transposed_view_is_another_tensor() -> None:
+    network = Transposed().double()
+    network.b = network.a.data.t()
+    model = equal(network)
+    assert all(torch.equal(tensor, network.state_dict()[key]) for key, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["add", "relu", "input"])
+def test_a_module_may_have_the_name_of_an_operator_or_of_the_input(name: str) -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(6, 3)
+            self.add_module(name, nn.Linear(3, 3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.get_submodule(name)(F.relu(self.first(x) + 1))
+
+    equal(Named().double())
+
+
+class Merging(nn.Module):
+    """LoRA, which adds its product to the weight in evaluation, in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.merged = nn.Parameter(torch.randn(3, 6)), False
+        self.a, self.b = nn.Parameter(torch.randn(2, 6)), nn.Parameter(torch.randn(3, 2))
+
+    def train(self, mode: bool = True) -> "Merging":
+        super().train(mode)
+        if mode is self.merged:
+            self.weight.data += (-1 if mode else 1) * self.b.data @ self.a.data
+            self.merged = not mode
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.linear(x, self.weight)
+        return y if self.merged else y + F.linear(F.linear(x, self.a), self.b)
+
+
+class Remembering(nn.Module):
+    """A module that keeps what it has seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables: Any = [[], deque(), {}, OrderedDict(), set()]
+        self.list, self.deque, self.dict, self.ordered, self.set = self.tables
+        self.dense = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.list.append(x)
+        self.deque.append(x)
+        self.dict["x"] = self.ordered["x"] = x
+        self.set.add(x)
+        return self.dense(x)
+
+
+def test_opening_leaves_weights_and_tables_as_they_were() -> None:
+    merging = nn.Sequential(Merging()).double()
+    before = merging(V).detach()
+    with pytest.raises(PellucidError, match="differs from the network's"):  # which computes with the merged weight
+        pellucid.open(merging, V[:2])
+    torch.testing.assert_close(merging(V).detach(), before, rtol=1e-12, atol=1e-12)
+    remembering = Remembering().double()
+    pellucid.open(remembering, V[:2])
+    assert [len(one) for one in remembering.tables] == [0] * 5
+    assert remembering.dict is remembering.tables[2]
+
+
+class Two(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.dense = nn.Conv2d(3, 4, 3), nn.Linear(6, 4)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.conv(a).mean((2, 3)) * self.dense(b)
+
+
+def test_a_network_with_two_inputs_computes_outputs_and_gradients(tmp_path: Path) -> None:
+    network, x = Two().double(), (images(8), V)
+    model = pellucid.open(network, (x[0][:2], x[1][:2]))
+    y = network(*x)
+    torch.testing.assert_close(model(x), y.detach(), rtol=1e-12, atol=1e-12)
+    leaves = [one.clone().requires_grad_() for one in x]
+    expected = torch.autograd.grad(network(*leaves).sum(), [*leaves, network.conv.weight])
+    found = model.gradients(x, torch.ones_like(y))
+    for one, other in zip((*found["input"], found["conv.weight"]), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+    with pytest.raises(PellucidError, match="x must be a tuple of 2 inputs"):
+        model(x[0])
+    with pytest.raises(PellucidError, match=r"dy has the shape \(8, 5\); the outputs have \(8, 4\)"):
+        model.gradients(x, torch.ones(8, 5))
+    with pytest.raises(PellucidError, match=r"a network with several inputs cannot be saved; keep its state_dict"):
+        model.save(tmp_path / "two.safetensors")
+
+
+def test_a_softmax_at_the_end_has_no_loss_that_contains_it() -> None:
+    equal(nn.Sequential(nn.Linear(6, 3), nn.Softmax(1)).double())
+
+
+class Masked(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        q, mask = x.view(-1, 2, 3), torch.tensor([[False, False], [True, False]])
+        return F.scaled_dot_product_attention(q, q, q, mask)
+
+
+def test_a_query_without_keys_reads_nothing() -> None:
+    equal(Masked())
+
+
+@pytest.mark.parametrize(
+    ("network", "x", "why"),
+    [
+        (nn.Linear(6, 3).half(), V[:2].half(), r"is float16; open network\.float\(\)"),
+        (nn.Linear(6, 3).bfloat16(), V[:2].bfloat16(), "is bfloat16"),
+        (nn.LazyLinear(3), V[:2], "weight has no shape before the network has run"),
+    ],
+)
+def test_networks_that_cannot_be_used_are_refused(network: nn.Module, x: Tensor, why: str) -> None:
+    with pytest.raises(PellucidError, match=why):
+        pellucid.open(network, x)
+
+
+def test_a_gradient_for_another_size_is_refused_in_one_line() -> None:
+    model = pellucid.open(nn.Sequential(nn.Flatten(), nn.Linear(768, 3)).double(), images(2))
+    with pytest.raises(PellucidError, match=r"the network takes \(3, 16, 16\)"):
+        model.gradients(images(2)[:, :, :10], torch.ones(2, 3))
+
+
+def test_a_refusal_logs_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(PellucidError):
+        pellucid.open(nn.Sequential(nn.Flatten(), nn.Linear(5, 3)).double(), images(2))
+    assert capfd.readouterr().err == ""
+
+
+class Relative(nn.Module):
+    """Positions by a table, as of Swin."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.dense = nn.Parameter(torch.randn(5, 6)), nn.Linear(6, 3)
+        self.register_buffer("index", torch.arange(6) % 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dense(x + self.table[self.index].mean(0))
+
+
+def test_the_doctor_takes_nodes_of_whole_numbers() -> None:
+    model = pellucid.open(Relative().double(), V[:2])
+    model.doctor(V.float(), LABELS)

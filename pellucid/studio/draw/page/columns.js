@@ -1,6 +1,6 @@
 // A network of two dense layers as columns: every neuron drawn, and only the strongest edges of the two selected ones.
 import { argmax, fixed, html, isNarrow, largest, maxAbs, num, percent, short, signed, tone } from "/core/dom.js";
-import { colour, heat, isDark, scaleBar } from "/core/paint.js";
+import { colour, heat, scaleBar, textOn } from "/core/paint.js";
 import { element } from "./model.js";
 
 const EDGES = [14, 12]; // drawn from pixels, from hidden neurons
@@ -69,6 +69,7 @@ export function columns(S, lit) {
   const meaning = pass === 7 ? "∂C/∂w" : pass === 6 ? "w·∂C/∂z" : "w·a";
   /** @type {(key: string, at: number[], ...rest: any[]) => any} */
   const neuron = (key, [cx, cy], r, fill, on, tip, inside = "") => html`<g class="neuron ${on ? "on" : ""} ${lit.has(key) ? "lit" : ""}" role="button" tabindex="${on ? 0 : -1}" data-k="${key}" aria-pressed="${on}" aria-label="${tip}" data-tip="${tip}"><circle class="ring" cx="${cx}" cy="${cy}" r="${r + 3.5}"/><circle class="body" cx="${cx}" cy="${cy}" r="${r}" fill="${fill}"/>${inside}</g>`;
+  const shade = (v, i) => (back ? ["div", dz2[i]] : ["seq", pass < 3 ? 0 : v]); // of an output: a map and a value
   const blank = colour("seq", 0), dmax = maxAbs(dz1) || 1, image = heat(document.createElement("canvas"), pass === 7 ? picture : x, width, pass === 7 ? "div" : "ink", pass === 7 ? m1 || 1 : 1).toDataURL();
   const bar = (i) => {
     const [cx, cy] = g.out(i, n), best = i === argmax(p), want = i === run.label;
@@ -85,7 +86,7 @@ export function columns(S, lit) {
     ${edges.map((e) => html`<g class="edge ${e.on ? "on" : ""}" data-e="${e.name}" data-tip="${model.where(e.name)}: ${meaning} ${signed(e.value)}"><path class="hit" d="${e.d}"/>${e.on && html`<path class="halo" d="${e.d}" stroke-width="${e.width + 4}"/>`}<path d="${e.d}" stroke="${colour("div", e.value < 0 ? -0.85 : 0.85)}" stroke-width="${e.width}"/></g>`)}
     ${pixel && html`<rect class="pick ${lit.has(`p${S.selected.col}`) ? "lit" : ""}" x="${pixel[0] - g.q / 2 - 2}" y="${pixel[1] - g.q / 2 - 2}" width="${g.q + 4}" height="${g.q + 4}"/>`}
     ${Array.from(a, (v, j) => neuron(`h${j}`, g.hid(j), g.r, back && pass > 5 ? colour("div", dz1[j] / dmax) : pass < 2 ? blank : colour("seq", v / amax), j === hid, back && pass > 5 ? `Hidden ${j}, error ${signed(dz1[j])}` : `Hidden ${j}: ${first.activation?.type ?? "z"}(${num(z1[j])}) = ${num(v)}`))}
-    ${Array.from(p, (v, i) => neuron(`o${i}`, g.out(i, n), g.R, back ? colour("div", dz2[i]) : pass < 3 ? blank : colour("seq", v), i === out, `Output ${model.classes[i]}, probability ${percent(v)}, error ${signed(dz2[i])}`, html`<text class="dig ${(back ? Math.abs(dz2[i]) : pass < 3 ? 0 : v) > 0.55 !== isDark() ? "paper" : "on-paper"}" x="${g.out(i, n)[0]}" y="${g.out(i, n)[1] + 5}" text-anchor="middle">${short(model.classes[i], 3)}</text>`))}
+    ${Array.from(p, (v, i) => neuron(`o${i}`, g.out(i, n), g.R, colour(...shade(v, i)), i === out, `Output ${model.classes[i]}, probability ${percent(v)}, error ${signed(dz2[i])}`, html`<text class="dig ${textOn(...shade(v, i))}" x="${g.out(i, n)[0]}" y="${g.out(i, n)[1] + 5}" text-anchor="middle">${short(model.classes[i], 3)}</text>`))}
     ${pass >= 3 && Array.from(p, (_, i) => bar(i))}</svg>
     <p class="legend"><span>${scaleBar(pass > 4 ? "div" : "seq", pass > 4 ? "−" : "0", pass > 4 ? "+" : num(amax, 2))} ${pass > 4 ? "error" : "activation"}</span><span>${scaleBar("div", "−", "+")} ${meaning} on edges</span></p>`;
 }

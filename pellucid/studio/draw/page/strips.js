@@ -1,6 +1,6 @@
 // Any network as one strip per layer: feature maps as tiles, neurons as cells; and one unit taken apart.
 import { $, $$, argmax, count, html, isNarrow, largest, maxAbs, num, percent, short, signed, tone } from "/core/dom.js";
-import { colour, heat, isDark, scaleBar } from "/core/paint.js";
+import { colour, heat, scaleBar, textOn } from "/core/paint.js";
 import { element } from "./model.js";
 
 const MAX_TILES = 32; // of a layer
@@ -88,9 +88,8 @@ export function bars(S) {
 const brief = (v) => (Math.abs(v) < 0.005 ? "·" : v.toFixed(Math.abs(v) < 0.095 ? 2 : 1).replace("-", "−").replace("0.", "."));
 
 function grid(values, side, map, scale, cell) {
-  const dark = (v) => Math.abs(v / scale) > 0.55;
   return html`<span class="numbers side${side}">${Array.from(values, (v, q) => {
-    const look = `${dark(v) !== isDark() ? "paper" : "on-paper"}`;
+    const look = textOn(map, v / scale);
     return cell ? html`<button class="${look}" data-fill="${colour(map, v / scale)}" data-e="${cell(q)}" data-k="n${q}" aria-label="kernel cell ${Math.floor(q / side)}, ${q % side}: ${num(v)}">${brief(v)}</button>` : html`<i class="${look}" data-fill="${colour(map, v / scale)}">${brief(v)}</i>`;
   })}</span>`;
 }

@@ -46,6 +46,13 @@ export function colour(map, value) {
   return `rgb(${r} ${g} ${b})`;
 }
 
+/** The class of text on the colour of a value: "paper", white, or "on-paper", black, whichever is easier to read. */
+export function textOn(map, value) {
+  const linear = (one) => (one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4);
+  const [r, g, b] = colour(map, value).match(/\d+/g).map((one) => linear(Number(one) / 255));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b < 0.179 ? "paper" : "on-paper"; // at 0.179 both have a contrast of 4.58
+}
+
 /** Draw values (row by row) on a canvas, divided by `scale`. */
 export function heat(canvas, values, width, map, scale) {
   const height = Math.ceil(values.length / width);

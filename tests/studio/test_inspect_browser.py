@@ -103,3 +103,15 @@ def test_a_detector_runs_on_its_large_picture_and_on_an_own_one(browser: Any, tm
         assert "bundled picture" in tab.inner_text("#inspect-x-cap")
         tab.close()
     assert not faults
+
+
+def test_an_address_of_a_model_that_is_gone_opens_the_first_and_says_so(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+    with studio(str(tmp_path)) as started:
+        tab = browser.new_page()
+        tab.goto(started.address)
+        tab.wait_for_selector("#views a[aria-current]", timeout=WAIT)
+        tab.goto(f"http://{started.host}/#inspect?model=gone-7")
+        until(tab, "document.querySelector('#inspect-model')?.options.length > 1")
+        until(tab, "document.querySelector('#inspect-problem').textContent === \"no model 'gone-7'\"")
+        assert tab.is_visible("#inspect-problem")
+        tab.close()

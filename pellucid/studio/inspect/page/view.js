@@ -59,13 +59,14 @@ export function start(root, server, { state: address, remember: put }) {
     say(`${S.model.model}: ${layers.length} layers`);
   });
 
-  /** Open a model; if the server no longer knows the upload, with the bundled picture. */
+  /** Open a model; if the server no longer knows the upload, with the bundled picture, and if not the model, the first. */
   async function begin(name) {
     await open(name);
-    if (S.model || !S.upload) return;
+    if (S.model || !(S.upload || name)) return;
     const { textContent } = element("problem");
     S.upload = null;
     await open(name);
+    if (!S.model) await open(null);
     problem(new Error(textContent));
   }
 

@@ -32,7 +32,7 @@ FAULTS = """() => {
     const style = getComputedStyle(element), box = element.getBoundingClientRect();
     if (style.display === 'none' || !box.width || !box.height || style.position === 'absolute') continue;
     if ((box.right > width + 1 || box.left < -1) && !scrolls(element)) faults.add('outside: ' + words(element));
-    if (['hidden', 'clip'].includes(style.overflowX) && element.scrollWidth > element.clientWidth + 1)
+    if (['hidden', 'clip'].includes(style.overflowX) && !element.title && element.scrollWidth > element.clientWidth + 1)
       faults.add('clipped: ' + words(element));
   }
   for (const figure of document.querySelectorAll('figure'))

@@ -63,10 +63,10 @@ export function ledger(layers, selected, open, height) {
   const lines = shown.map((row) => {
     if (row.group) {
       const isOpen = open.has(row.key), own = row.own;
-      return html`<button type="button" class="lrow group" data-group="${row.key}" data-k="g${row.key}" aria-expanded="${isOpen}"><b>${isOpen ? "▾" : "▸"} ${row.group}</b><span>${own.length} layers</span><span class="shp">${shape(own.at(-1))}</span>${cells(total(own, "parameters"), total(own, "multiply_adds"))}</button>`;
+      return html`<button type="button" class="lrow group" data-group="${row.key}" data-k="g${row.key}" aria-expanded="${isOpen}"><b title="${row.group}">${isOpen ? "▾" : "▸"} ${row.group}</b><span>${own.length} layers</span><span class="shp" title="${shape(own.at(-1))}">${shape(own.at(-1))}</span>${cells(total(own, "parameters"), total(own, "multiply_adds"))}</button>`;
     }
     const { layer } = row, on = layer.path === selected;
-    return html`<button type="button" class="lrow" data-layer="${layer.path}" data-k="l${layer.path}" aria-pressed="${on}"><b>${layer.path.split(".").slice(groupOf(layer.path) ? groupOf(layer.path).split(".").length : 0).join(".") || layer.path}</b><span>${layer.layer}${layer.uses > 1 ? ` (${layer.uses} times)` : ""}</span><span class="shp">${shape(layer)}</span>${cells(layer.parameters, layer.multiply_adds)}</button>`;
+    return html`<button type="button" class="lrow" data-layer="${layer.path}" data-k="l${layer.path}" aria-pressed="${on}"><b title="${layer.path}">${layer.path.split(".").slice(groupOf(layer.path) ? groupOf(layer.path).split(".").length : 0).join(".") || layer.path}</b><span title="${layer.layer}">${layer.layer}${layer.uses > 1 ? ` (${layer.uses} times)` : ""}</span><span class="shp" title="${shape(layer)}">${shape(layer)}</span>${cells(layer.parameters, layer.multiply_adds)}</button>`;
   });
   return html`<div class="ledger"><div class="lrow lhead" aria-hidden="true"><span>Layer</span><span>Operation</span><span class="shp">Output</span><span class="bar">√ scale</span><span class="n">Parameters</span><span class="n work">Multiply-adds</span></div><div class="lines"><svg class="arcs" width="36" height="${shown.length * height}" aria-hidden="true"><path d="M28,${height / 2}V${(shown.length - 0.5) * height}"/>${arcs(layers, at, height)}${shown.map((_, k) => html`<circle cx="28" cy="${(k + 0.5) * height}" r="2.5"/>`)}</svg>${lines}</div></div>`;
 }

@@ -1,0 +1,151 @@
+"""Every view of the studio, filled: judged by axe-core on a phone and a screen, light and dark; and reconnected."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw
+
+from pellucid.cli.main import main
+from pellucid.studio.session import VIEWS
+from tests.report.test_browser import FAULTS, browser  # noqa: F401  (a fixture)
+from tests.studio.test_browser import WAIT, press_until, until
+from tests.studio.test_command import Started, studio
+
+pytestmark = pytest.mark.real
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+STATES = {  # what the address holds, and what is there when the view is complete
+    "draw": ("draw?model=mnist-mlp-100&sample=3.1&label=3", ".check:not([data-numeric=''])"),
+    "draw, convolutions": ("draw?model=mnist-lenet&sample=3.1&label=5&pass=10", ".check:not([data-numeric=''])"),
+    "train, a form": ("train?", "#train-main input"),
+    "train, a finished run": ("train?run=digits-1", ".conf [data-cell]"),
+    "explain": ("explain?model=mnist-lenet&sample=digit+3", "#explain-relevance tr, #explain-relevance li"),
+    "explain, a detector": ("explain?model=bccd", "#explain-figures .sum"),
+    "inspect": ("inspect?model=mnist-lenet&layer=features.conv2", "#inspect-inside canvas[data-values]"),
+    "inspect, a detector": ("inspect?model=bccd", "#inspect-inside canvas[data-values]"),
+    "inspect, gradients": ("inspect?model=mnist-lenet&layer=features.conv1&kind=verify", "#inspect-verdict[data-ok]"),
+}
+LOOKS = [(390, "light"), (390, "dark"), (1280, "light"), (1280, "dark")]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[bool, Started]]:
+    """Two studios: over a folder with a finished run, and (True) of a detector."""
+    folder = tmp_path_factory.mktemp("runs")
+    settings = ["train.epochs=3", "train.keep=[0,1,2,3]", "recipe.threads=1"]
+    assert main(["train", "digits", *settings, "--out", str(folder)]) == 0
+    with studio(str(folder)) as runs, studio("bccd") as detector:
+        yield {False: runs, True: detector}
+
+
+@pytest.fixture(scope="module")
+def cookies(served: dict[bool, Started], browser: Any) -> Any:  # noqa: F811
+    context = browser.new_context()
+    for one in served.values():
+        page = context.new_page()
+        page.goto(one.address)
+        page.wait_for_selector("#views a[aria-current]", timeout=WAIT)
+    result = context.cookies()
+    context.close()
+    return result
+
+
+@pytest.fixture
+def opened(browser: Any, served: dict[bool, Started], cookies: Any) -> Iterator[Any]:  # noqa: F811
+    contexts: list[Any] = []
+    faults: list[str] = []
+
+    def new(name: str, width: int = 1280, scheme: str = "light") -> Any:
+        state, ready = STATES[name]
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        contexts.append(context)
+        context.add_cookies(cookies)
+        tab = context.new_page()
+        tab.on("pageerror", lambda error: faults.append(str(error)))
+        tab.add_init_script("""const Socket = WebSocket; window.sockets = [];
+            window.WebSocket = class extends Socket { constructor(...a) { super(...a); sockets.push(this); } };""")
+        tab.goto(f"http://{served['detector' in name].host}/#{state}")
+        tab.wait_for_selector(ready, timeout=WAIT, state="attached")
+        tab.wait_for_timeout(1000)  # for what arrives one by one
+        return tab
+
+    yield new
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def test_every_view_is_looked_at() -> None:
+    assert {name.partition(",")[0] for name in STATES} == set(VIEWS)
+
+
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
+@pytest.mark.parametrize("name", STATES)
+def test_a_view_is_accessible_and_fits_its_screen(name: str, width: int, scheme: str, opened: Any) -> None:
+    tab = opened(name, width, scheme)
+    until(tab, f"({FAULTS})().length === 0", wait=20_000)
+    result = axe.Axe().run(tab).response
+    assert len(result["passes"]) > 10  # it ran
+    serious = [
+        f"{fault['id']} ({fault['impact']}): {fault['help']}: {[node['target'] for node in fault['nodes']]}"
+        for fault in result["violations"]
+        if fault["impact"] in {"serious", "critical"}
+    ]
+    assert not serious, "\n".join(serious)
+
+
+@pytest.mark.parametrize(
+    ("name", "action", "after"),
+    [
+        ("draw", "[data-digit='6']", "document.querySelector('#read').textContent === '6'"),
+        ("train, a finished run", "[data-cell='3,3']", "document.querySelectorAll('.images canvas').length"),
+        ("explain", "[data-of='5']", "document.querySelector('#explain-h').textContent === 'Why 5?'"),
+        ("inspect", "[data-kind=verify]", "document.querySelector('#inspect-verdict')?.dataset.ok === 'true'"),
+    ],
+)
+def test_a_view_goes_on_after_a_dropped_connection(name: str, action: str, after: str, opened: Any) -> None:
+    tab = opened(name)
+    tab.evaluate("sockets.at(-1).close()")
+    until(tab, "sockets.length > 1 && sockets.at(-1).readyState === 1")
+    until(tab, "document.querySelector('#link').hidden")
+    tab.click(action)
+    until(tab, after)
+
+
+def test_a_picture_is_explained_by_keys_alone(opened: Any) -> None:
+    tab = opened("explain")
+    press_until(tab, "[data-of]")
+    tab.keyboard.press("ArrowRight")
+    until(tab, "document.querySelector('#explain-h').textContent === 'Why 4?'")
+    press_until(tab, "#explain-model")
+    assert tab.evaluate("document.activeElement.tagName") == "SELECT"
+
+
+def test_a_layer_is_inspected_by_keys_alone(opened: Any) -> None:
+    tab = opened("inspect")
+    press_until(tab, "button.lrow")
+    tab.keyboard.press("ArrowDown")
+    tab.keyboard.press("Enter")
+    chosen = tab.inner_text("#inspect-name")
+    assert chosen != "features.conv2"
+    press_until(tab, "[data-kind]")
+    tab.keyboard.press("ArrowRight")
+    assert tab.evaluate("document.activeElement.dataset.kind")
+    assert tab.inner_text("#inspect-name") == chosen
+
+
+@pytest.mark.parametrize("command", ["trace", "explain"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_view_as_a_file_is_accessible(command: str, width: int, browser: Any, tmp_path: Path) -> None:  # noqa: F811
+    file, picture = tmp_path / "view.html", Image.new("L", (84, 84), 255)
+    ImageDraw.Draw(picture).line([(42, 12), (42, 72)], 20, 9)
+    picture.save(tmp_path / "one.png")
+    assert main([command, "mnist-mlp-100", str(tmp_path / "one.png"), "--html", str(file)]) == 0
+    tab = browser.new_page(viewport={"width": width, "height": 900})
+    tab.goto(file.as_uri())
+    tab.wait_for_timeout(2000)
+    result = axe.Axe().run(tab).response
+    tab.close()
+    serious = [fault["id"] for fault in result["violations"] if fault["impact"] in {"serious", "critical"}]
+    assert serious == []

@@ -1,7 +1,7 @@
 """How soon the studio's page is usable, and the longest tasks of its main thread: `python -m benchmarks.studio_page`.
 
 The seconds are those from the server's printed address until headless Chromium, which runs already, shows a network's
-answer. Tasks are counted while a mouse draws, hovers neurons and steps back; the browser reports those above 50 ms.
+answer. Tasks are counted while a mouse draws, hovers neurons and steps through the passes; the browser reports those above 50 ms.
 """
 
 import sys
@@ -19,7 +19,7 @@ new PerformanceObserver((list) => window.tasks.push(...list.getEntries().map((on
 
 
 def draw(page: Page) -> None:
-    """Draw a 3 with the mouse, then move over the network's drawing."""
+    """Draw a 3 with the mouse, move over the network's drawing, and step through the passes, forward and back."""
     box = page.locator("#pad").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + THREE[0][0] * box["width"], box["y"] + THREE[0][1] * box["height"])
@@ -29,6 +29,10 @@ def draw(page: Page) -> None:
     page.mouse.up()
     page.mouse.move(1100, 300, steps=40)
     page.mouse.move(600, 500, steps=40)
+    steps = page.locator("[data-pass]").all()
+    for step in [*steps, *reversed(steps)]:
+        step.click()
+        page.wait_for_timeout(100)
     page.wait_for_timeout(500)
 
 

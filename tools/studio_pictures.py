@@ -1,5 +1,9 @@
-"""Make the pictures of the studio in docs/ with the system's Chromium: `python tools/studio_pictures.py`."""
+"""Make the pictures of the studio in docs/ with the system's Chromium: `python tools/studio_pictures.py [--looks DIR]`.
 
+--looks: write each view in light and dark, for a screen and a phone, into this folder instead, to be looked at.
+"""
+
+import argparse
 import re
 import shutil
 import signal
@@ -8,12 +12,13 @@ import sys
 import tempfile
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import ViewportSize, sync_playwright
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-SIZE = {"width": 1280, "height": 860}
+SIZE: ViewportSize = {"width": 1280, "height": 860}
 # The picture in docs, what the address holds, and what is there when the view is complete.
 PICTURES = (
     ("studio.png", "draw?model=mnist-mlp-100&sample=3.1", ".check:not([data-numeric=''])"),
@@ -22,10 +27,14 @@ PICTURES = (
     ("studio-inspect.png", "inspect?model=mnist-lenet&layer=features.conv2", "#inspect-inside canvas[data-values]"),
 )
 SETTLED = 6000  # milliseconds for maps that arrive one by one
+LOOKS: list[tuple[Literal["light", "dark"], int]] = [("light", 1280), ("light", 390), ("dark", 1280), ("dark", 390)]
 
 
 def main() -> None:
     """Train a run, start the studio, and write a picture of each view."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--looks", metavar="DIR", type=Path)
+    looks = parser.parse_args().looks
     pellucid = [sys.executable, "-m", "pellucid"]
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as started:
         settings = ["train.keep=[0,1,2,4,8,16,32,40]", "recipe.threads=1"]
@@ -35,15 +44,21 @@ def main() -> None:
         assert server.stdout is not None
         address = re.findall(r"http://\S+", server.stdout.readline())[0]
         browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport=SIZE, color_scheme="light")
-        page.goto(address)
-        page.wait_for_selector("#views a[aria-current]")
-        for name, state, ready in PICTURES:
-            page.goto(f"{address.split('/?')[0]}/#{state}")
-            page.wait_for_selector(ready, timeout=60_000)
-            page.wait_for_timeout(SETTLED)
-            picture = Image.open(BytesIO(page.screenshot())).convert("RGB")
-            picture.quantize(128).save(DOCS / name, optimize=True)
+        context = browser.new_context()
+        context.new_page().goto(address)  # with its cookie, the other pages need no token
+        state = context.storage_state()
+        for scheme, width in LOOKS if looks else LOOKS[:1]:
+            size: ViewportSize = {"width": width, "height": SIZE["height"]}
+            page = browser.new_context(viewport=size, color_scheme=scheme, storage_state=state).new_page()
+            for name, view, ready in PICTURES:
+                page.goto(f"{address.split('/?')[0]}/#{view}")
+                page.wait_for_selector(ready, timeout=60_000)
+                page.wait_for_timeout(SETTLED)
+                picture = Image.open(BytesIO(page.screenshot(full_page=looks is not None))).convert("RGB")
+                place = looks / f"{scheme}-{width}-{name}" if looks else DOCS / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                picture.quantize(128).save(place, optimize=True)
+            page.context.close()
         browser.close()
         server.send_signal(signal.SIGINT)
         server.wait(30)

@@ -1,7 +1,8 @@
 """How soon the studio's page is usable, and the longest tasks of its main thread: `python -m benchmarks.studio_page`.
 
 The seconds are those from the server's printed address until headless Chromium, which runs already, shows a network's
-answer. Tasks are counted while a mouse draws, hovers neurons and steps through the passes; the browser reports those above 50 ms.
+answer. Tasks are counted while a mouse draws, hovers neurons and steps through the passes; the browser reports those
+above 50 ms.
 """
 
 import sys

@@ -1,6 +1,5 @@
 """`pellucid studio` as a process: it starts, prints its address, answers over a real socket, and ends with Ctrl-C."""
 
-import json
 import os
 import re
 import signal
@@ -9,13 +8,17 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
 from pellucid.cli.main import main
+from pellucid.run.history import read_csv
+from pellucid.studio.messages import pack
+from tests.studio.talk import parsed
 
 websockets = pytest.importorskip("websockets.sync.client", reason="websockets is not installed")
 
@@ -53,40 +56,88 @@ def studio(*options: str) -> Iterator[Started]:
     assert "Traceback" not in errors, errors
 
 
+Ask = Callable[..., dict[str, Any]]
+
+
+@contextmanager
+def connected(started: Started) -> Iterator[tuple[Any, Ask]]:
+    """A tab: its socket, and a function that returns the header of the answer to a message."""
+    with urllib.request.urlopen(started.address, timeout=30) as opened:
+        headers = {"Cookie": opened.headers["Set-Cookie"].split(";")[0]}
+    where, origin = f"ws://{started.host}/session", f"http://{started.host}"
+    with websockets.connect(where, origin=origin, additional_headers=headers) as tab:
+
+        def ask(kind: str, **fields: Any) -> dict[str, Any]:
+            tab.send(pack(kind, 1, fields, {}))
+            header, _ = parsed(tab.recv())
+            return header
+
+        yield tab, ask
+
+
 @pytest.mark.slow
 def test_the_studio_answers_over_a_socket_and_ends_with_ctrl_c() -> None:
-    with studio() as started:
-        with urllib.request.urlopen(started.address, timeout=30) as opened:
-            cookie = opened.headers["Set-Cookie"].split(";")[0]
-        headers = {"Cookie": cookie}
-        where, origin = f"ws://{started.host}/session", f"http://{started.host}"
-        with websockets.connect(where, origin=origin, additional_headers=headers) as tab:
-            text = b'{"v": 1, "kind": "draw.open", "id": 1}'
-            tab.send(len(text).to_bytes(4, "little") + text)
-            answered = tab.recv()
-            assert isinstance(answered, bytes)
-            header = json.loads(answered[4 : 4 + int.from_bytes(answered[:4], "little")])
-            assert header["classes"] == [*"0123456789"]
-            tab.send("text")
-            assert b'"error"' in tab.recv()
-            started.process.send_signal(signal.SIGINT)  # while a tab is connected
-            assert started.process.wait(20) in {0, 130}
+    with studio() as started, connected(started) as (tab, ask):
+        assert ask("draw.open")["classes"] == [*"0123456789"]
+        tab.send("text")
+        assert b'"error"' in tab.recv()
+        started.process.send_signal(signal.SIGINT)  # while a tab is connected
+        assert started.process.wait(20) in {0, 130}
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Return the commands of the processes that name a folder, or run in it."""
+    found: list[str] = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            command = (process / "cmdline").read_text().replace("\0", " ")
+            if str(folder) in command or (process / "cwd").resolve().is_relative_to(folder):
+                found.append(command)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are looked up in /proc")
+def test_ctrl_c_saves_the_training_and_leaves_no_process_of_it_or_of_its_doctor(tmp_path: Path) -> None:
+    with studio(str(tmp_path)) as started, connected(started) as (_, ask):
+        run = ask("train.start", recipe="digits", settings=["train.epochs=100000"])["run"]
+        end = time.monotonic() + 60
+        while not ask("train.state", run=run)["rows"]:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        while not ask("train.findings", run=run)["working"]:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        assert len(processes_in(tmp_path)) >= 3, processes_in(tmp_path)  # the server, the training and the doctor
+        started.process.send_signal(signal.SIGINT)
+        assert started.process.wait(30) in {0, 130}
+        assert processes_in(tmp_path) == []
+    assert "resume" in (tmp_path / run / "train.log").read_text()
+
+
+@pytest.mark.slow
+def test_a_killed_server_leaves_a_training_that_goes_on(tmp_path: Path) -> None:
+    with studio(str(tmp_path)) as started, connected(started) as (_, ask):
+        run = ask("train.start", recipe="digits", settings=["train.epochs=100000"])["run"]
+        end = time.monotonic() + 60
+        while not ask("train.state", run=run)["rows"]:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        started.process.kill()
+        started.process.wait(10)
+    done = len(read_csv(tmp_path / run / "metrics.csv"))
+    with studio(str(tmp_path)) as again, connected(again) as (_, ask):
+        while len(ask("train.state", run=run)["rows"]) < done + 3:
+            assert time.monotonic() < end + 60
+            time.sleep(0.1)
+        assert ask("train.state", run=run)["status"] == "running"
+        ask("train.control", run=run, action="stop")
 
 
 @pytest.mark.slow
 def test_a_detector_opens_at_the_view_that_explains_it() -> None:
-    with studio("bccd") as started:
-        with urllib.request.urlopen(started.address, timeout=30) as opened:
-            headers = {"Cookie": opened.headers["Set-Cookie"].split(";")[0]}
-        where, origin = f"ws://{started.host}/session", f"http://{started.host}"
-        with websockets.connect(where, origin=origin, additional_headers=headers) as tab:
-            answers = {}
-            for kind in ("studio.open", "draw.open", "explain.open"):
-                text = json.dumps({"v": 1, "kind": kind, "id": 1}).encode()
-                tab.send(len(text).to_bytes(4, "little") + text)
-                answered = tab.recv()
-                assert isinstance(answered, bytes)
-                answers[kind] = json.loads(answered[4 : 4 + int.from_bytes(answered[:4], "little")])
+    with studio("bccd") as started, connected(started) as (_, ask):
+        answers = {kind: ask(kind) for kind in ("studio.open", "draw.open", "explain.open")}
     assert answers["studio.open"]["view"] == "explain"
     assert "bccd" not in answers["draw.open"]["models"]
     assert (answers["explain.open"]["model"], answers["explain.open"]["sample"]) == ("bccd", "cells 0")

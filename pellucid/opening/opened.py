@@ -134,11 +134,10 @@ def _freeze(model: OpenedModel, network: nn.Module) -> None:
 def _layers(
     network: nn.Module, example: Tensor | tuple[Tensor, ...], x: Any, bounded: bool
 ) -> tuple[Graph, Params, Any, set[str]]:
-    """Return the graph of a module, copies of its parameters, and its outputs for x, which equal the module's.
+    """Return the graph of a module, copies of its parameters, its outputs for x, and its own functions.
 
-    And the names of functions with a backward pass of their own.
-
-    What is refused is exported once more, since a number in the network may be a multiple of the number of examples.
+    The outputs equal the module's; the functions have a backward pass of their own. What is refused is exported once
+    more, since a number in the network may be a multiple of the number of examples.
     """
     refusal: PellucidError | None = None
     for which in range(2):

@@ -73,7 +73,7 @@ def test_function_equals_pytorchs(name: str) -> None:
 @pytest.mark.parametrize("kind", [Standardized, TwoPaths, Exact])
 def test_network_equals_pytorchs(kind: type[nn.Module]) -> None:
     torch.manual_seed(0)
-    assert_exports(kind().double())
+    assert_exports(kind().double().eval())
 
 
 @pytest.mark.parametrize("kind", NETWORKS)

@@ -47,9 +47,10 @@ real: $(VENV)/.dev $(VENV)/.open $(VENV)/.lab
 	JUPYTER_LAB=$(VENV)/lab/bin/jupyter-lab $(BIN)/python -m pytest -m "(real or slow) and not long and not lessons" -rs \
 		--numprocesses auto --dist worksteal
 	$(VENV)/open/bin/python -m pytest -m "not long" -rs $(NEED_TIMM) tests/cli/test_open.py
-	$(MAKE) networks
+	test -n "$(QUICK)" || $(MAKE) networks
 
-# Networks of other people; what was tried is kept in $(VENV), and another call with the same code goes on.
+# Networks of other people, which take half an hour (`make real QUICK=1` leaves them out); what was tried is kept in
+# $(VENV), and another call with the same code goes on.
 networks: $(VENV)/.open
 	$(VENV)/open/bin/python tools/open_networks.py conformance/open_unseen.txt $(VENV)/open-unseen.json --least 36
 	@test -f $(OPEN_OPS) || echo "$(OPEN_OPS) is not here: its networks are not opened"

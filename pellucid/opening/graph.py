@@ -100,32 +100,17 @@ class _Assembly:
     def _fold(self, call: Call) -> None:
         """Compute a constant; for both numbers of examples if it depends on it."""
         if not _has_batch(call) and not any(name in self.varying for name in _refs(call.arguments)):
-            self.constants[call.name] = self._computed(call, self.constants | self._shaped(call, 0))
+            self.constants[call.name] = _computed(call, self.constants | self._shaped(call, 0))
             return
         by_size = [
             {**self.constants, **{name: both[index] for name, both in self.varying.items()}, **self._shaped(call, size)}
             for index, size in enumerate(SIZES)
         ]
-        one, other = (self._computed(call, values, size) for values, size in zip(by_size, SIZES, strict=True))
+        one, other = (_computed(call, values, size) for values, size in zip(by_size, SIZES, strict=True))
         if isinstance(one, Tensor) and one.shape == other.shape and torch.equal(one, other):
             self.constants[call.name] = one
         else:
             self.varying[call.name] = one, other
-
-    @staticmethod
-    def _computed(call: Call, constants: dict[str, Any], examples: int = 0) -> Any:
-        """Return the result of a call whose inputs are constants, for a number of examples."""
-        try:
-            return _computed(call, constants, examples)
-        except (
-            RuntimeError,
-            IndexError,
-            ValueError,
-        ) as error:  # of sizes for the export's number
-            raise PellucidError(
-                f"open: {call.module or 'the network itself'}: {call.op} of constants fails for another number of "
-                f"examples: {' '.join(str(error).split()):.200}"
-            ) from error
 
     def _shaped(self, call: Call, examples: int) -> dict[str, Tensor]:
         """Return a tensor of the shape of each value that is no constant, for operators that read only the shape."""
@@ -298,7 +283,7 @@ def _filled_sizes(shape: tuple[Any, ...], examples: int) -> list[int]:
 
 
 def _computed(call: Call, constants: dict[str, Any], examples: int = 0) -> Any:
-    """Return the result of a call whose inputs are constants, for a number of examples."""
+    """Return the result of a call whose inputs are constants, for a number of examples; PellucidError if it fails."""
 
     def filled(value: Any) -> Any:
         if isinstance(value, Ref):
@@ -308,12 +293,16 @@ def _computed(call: Call, constants: dict[str, Any], examples: int = 0) -> Any:
         return [filled(part) for part in value] if isinstance(value, tuple) else value
 
     arguments = {name: filled(value) for name, value in call.arguments.items()}
-    with torch.no_grad():
-        if not isinstance(call.target, torch._ops.OpOverload):
-            return call.target(*arguments.values())
-        schema = call.target._schema.arguments
-        ordered = [arguments[one.name] for one in schema if not one.kwarg_only]
-        return call.target(*ordered, **{one.name: arguments[one.name] for one in schema if one.kwarg_only})
+    schema = call.target._schema.arguments if isinstance(call.target, torch._ops.OpOverload) else ()
+    named = {one.name: arguments[one.name] for one in schema if one.kwarg_only}
+    try:
+        with torch.no_grad():
+            return call.target(*(value for name, value in arguments.items() if name not in named), **named)
+    except (RuntimeError, IndexError, ValueError) as error:  # of sizes that fit only the number of examples exported
+        raise PellucidError(
+            f"open: {call.module or 'the network itself'}: {call.op} of constants fails for another number of "
+            f"examples: {' '.join(str(error).split()):.200}"
+        ) from error
 
 
 def _tied(exported: Exported) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Samples of PyTorch's linear map, convolution and norms, whose weights are inputs of our operators."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +10,7 @@ from conformance.opinfo.normalizations import skip_negative
 from conformance.opinfo.operator import Operator
 from conformance.opinfo.tensors import whole_trial
 from conformance.trial import Trial
+from pellucid.layers import Layer
 from pellucid.operators import Convolve, LinearMap, NormalizeChannels, NormalizeGroups, NormalizeLast
 
 
@@ -53,46 +54,25 @@ def given(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor
     return tuple(tensor for tensor in (x, weight, bias) if tensor is not None)
 
 
-def normalize_last(
-    theirs: Callable[[], Tensor],
-    x: Tensor,
-    normalized_shape: Sequence[int],
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    eps: float = 1e-5,
-) -> Trial:
-    """Put a sample of layer_norm to NormalizeLast."""
-    skip_negative(eps=eps)
-    return whole_trial(NormalizeLast(tuple(normalized_shape), eps), given(x, weight, bias), theirs)
+def normalize(make: Callable[[Any, float], Layer]) -> Callable[..., Trial]:
+    """Return the adapter of a normalization with one setting and an epsilon: its shape, or its number of groups."""
 
+    def adapt(
+        theirs: Callable[[], Tensor], x: Tensor, setting: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
+    ) -> Trial:
+        skip_negative(eps=eps)
+        return whole_trial(make(setting, eps), given(x, weight, bias), theirs)
 
-def normalize_groups(
-    theirs: Callable[[], Tensor],
-    x: Tensor,
-    num_groups: int,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    eps: float = 1e-5,
-) -> Trial:
-    """Put a sample of group_norm to NormalizeGroups."""
-    skip_negative(eps=eps)
-    return whole_trial(NormalizeGroups(num_groups, eps), given(x, weight, bias), theirs)
+    return adapt
 
 
 def normalize_channels(
-    theirs: Callable[[], Tensor],
-    x: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
+    theirs: Callable[[], Tensor], x: Tensor, mean: Any, var: Any, weight: Any = None, bias: Any = None, **options: Any
 ) -> Trial:
     """Put a sample of batch_norm in training, whose output is without running statistics, to NormalizeChannels."""
+    eps = options.get("eps", 1e-5)
     skip_negative(eps=eps)
-    if not training or not x.numel():
+    if not options.get("training") or not x.numel():
         raise SkipCase("running statistics, or an empty batch")
     return whole_trial(NormalizeChannels(eps), given(x, weight, bias), theirs)
 
@@ -101,7 +81,7 @@ OPERATORS = (
     Operator("nn.functional.linear", LinearMap, linear_map),
     *(Operator(f"nn.functional.conv{count}d", Convolve, convolve(count)) for count in (1, 2, 3)),
     *(Operator(f"nn.functional.conv_transpose{count}d", Convolve, convolve(count, True)) for count in (1, 2, 3)),
-    Operator("nn.functional.layer_norm", NormalizeLast, normalize_last),
-    Operator("nn.functional.group_norm", NormalizeGroups, normalize_groups),
+    Operator("nn.functional.layer_norm", NormalizeLast, normalize(lambda shape, eps: NormalizeLast(tuple(shape), eps))),
+    Operator("nn.functional.group_norm", NormalizeGroups, normalize(NormalizeGroups)),
     Operator("nn.functional.batch_norm", NormalizeChannels, normalize_channels),
 )

@@ -23,6 +23,8 @@ MIDDLE_OF_AN_EDGE = """(() => {
   const at = edge.getPointAtLength(edge.getTotalLength() / 2).matrixTransform(edge.getScreenCTM());
   return [at.x, at.y];
 })()"""
+SOCKETS = """const Socket = WebSocket; window.sockets = [];
+window.WebSocket = class extends Socket { constructor(...a) { super(...a); sockets.push(this); } };"""
 WAIT = 60_000  # milliseconds; machines that run other tests at the same time are slow
 
 
@@ -295,8 +297,7 @@ def test_a_dropped_connection_recovers(browser: Any) -> None:  # noqa: F811
         tab = context.new_page()
         faults: list[str] = []
         tab.on("pageerror", lambda error: faults.append(str(error)))
-        tab.add_init_script("""const Socket = WebSocket; window.sockets = [];
-            window.WebSocket = class extends Socket { constructor(...a) { super(...a); sockets.push(this); } };""")
+        tab.add_init_script(SOCKETS)
         tab.goto(first.address)
         tab.wait_for_selector("#read", timeout=WAIT)
         until(tab, "document.querySelector('.check')?.dataset.numeric")

@@ -85,6 +85,13 @@ def test_the_studio_answers_over_a_socket_and_ends_with_ctrl_c() -> None:
         assert started.process.wait(20) in {0, 130}
 
 
+def wait_until(is_done: Callable[[], Any]) -> None:
+    end = time.monotonic() + 60
+    while not is_done():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
 def processes_in(folder: Path) -> list[str]:
     """Return the commands of the processes that name a folder, or run in it."""
     found: list[str] = []
@@ -101,13 +108,8 @@ def processes_in(folder: Path) -> list[str]:
 def test_ctrl_c_saves_the_training_and_leaves_no_process_of_it_or_of_its_doctor(tmp_path: Path) -> None:
     with studio(str(tmp_path)) as started, connected(started) as (_, ask):
         run = ask("train.start", recipe="digits", settings=["train.epochs=100000"])["run"]
-        end = time.monotonic() + 60
-        while not ask("train.state", run=run)["rows"]:
-            assert time.monotonic() < end
-            time.sleep(0.1)
-        while not ask("train.findings", run=run)["working"]:
-            assert time.monotonic() < end
-            time.sleep(0.1)
+        wait_until(lambda: ask("train.state", run=run)["rows"])
+        wait_until(lambda: ask("train.findings", run=run)["working"])
         assert len(processes_in(tmp_path)) >= 3, processes_in(tmp_path)  # the server, the training and the doctor
         started.process.send_signal(signal.SIGINT)
         assert started.process.wait(30) in {0, 130}
@@ -119,17 +121,12 @@ def test_ctrl_c_saves_the_training_and_leaves_no_process_of_it_or_of_its_doctor(
 def test_a_killed_server_leaves_a_training_that_goes_on(tmp_path: Path) -> None:
     with studio(str(tmp_path)) as started, connected(started) as (_, ask):
         run = ask("train.start", recipe="digits", settings=["train.epochs=100000"])["run"]
-        end = time.monotonic() + 60
-        while not ask("train.state", run=run)["rows"]:
-            assert time.monotonic() < end
-            time.sleep(0.1)
+        wait_until(lambda: ask("train.state", run=run)["rows"])
         started.process.kill()
         started.process.wait(10)
     done = len(read_csv(tmp_path / run / "metrics.csv"))
     with studio(str(tmp_path)) as again, connected(again) as (_, ask):
-        while len(ask("train.state", run=run)["rows"]) < done + 3:
-            assert time.monotonic() < end + 60
-            time.sleep(0.1)
+        wait_until(lambda: len(ask("train.state", run=run)["rows"]) >= done + 3)
         assert ask("train.state", run=run)["status"] == "running"
         ask("train.control", run=run, action="stop")
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from pellucid.cli.main import main
 from pellucid.studio.session import VIEWS
 from tests.report.test_browser import FAULTS, browser  # noqa: F401  (a fixture)
-from tests.studio.test_browser import WAIT, press_until, until
+from tests.studio.test_browser import SOCKETS, WAIT, press_until, until
 from tests.studio.test_command import Started, studio
 
 pytestmark = pytest.mark.real
@@ -63,8 +63,7 @@ def opened(browser: Any, served: dict[bool, Started], cookies: Any) -> Iterator[
         context.add_cookies(cookies)
         tab = context.new_page()
         tab.on("pageerror", lambda error: faults.append(str(error)))
-        tab.add_init_script("""const Socket = WebSocket; window.sockets = [];
-            window.WebSocket = class extends Socket { constructor(...a) { super(...a); sockets.push(this); } };""")
+        tab.add_init_script(SOCKETS)
         tab.goto(f"http://{served['detector' in name].host}/#{state}")
         tab.wait_for_selector(ready, timeout=WAIT, state="attached")
         tab.wait_for_timeout(1000)  # for what arrives one by one

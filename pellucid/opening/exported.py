@@ -1,8 +1,10 @@
 """A network of PyTorch as a list of calls of operators, from an export in which sizes show the number of examples."""
 
 import contextlib
+import io
 import linecache
 import logging
+import sys
 import traceback
 import warnings
 from collections import deque
@@ -124,7 +126,9 @@ def _program(module: nn.Module, examples: Sequence[Tensor]) -> Any:
     """Return an exported program in evaluation mode, without operators that write into views."""
     try:
         with evaluating(module):
-            program = torch.export.export(module, tuple(examples), strict=False)
+            with contextlib.redirect_stderr(io.StringIO()) as said:  # torch prints the graph before it raises an error
+                program = torch.export.export(module, tuple(examples), strict=False)
+            sys.stderr.write(said.getvalue())
             inline_regions(program.graph_module)
             return program.run_decompositions({}) if writes_a_view(program.graph_module.graph) else program
     except PellucidError:

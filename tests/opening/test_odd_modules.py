@@ -1,5 +1,6 @@
 """Modules with odd habits: names, frozen and shared parameters, state, several inputs, backward passes of their own."""
 
+import sys
 from collections import OrderedDict, deque
 from pathlib import Path
 from typing import Any
@@ -242,10 +243,28 @@ def test_a_gradient_for_another_size_is_refused_in_one_line() -> None:
         model.gradients(images(2)[:, :, :10], torch.ones(2, 3))
 
 
-def test_a_refusal_logs_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+class Saying(nn.Module):
+    """A module that prints, and may branch on values."""
+
+    def __init__(self, branches: bool) -> None:
+        super().__init__()
+        self.branches = branches
+
+    def forward(self, x: Tensor) -> Tensor:
+        print("said", file=sys.stderr)
+        return x * 2 if not self.branches or x.mean() > 0 else x
+
+
+@pytest.mark.parametrize("network", [nn.Sequential(nn.Flatten(), nn.Linear(5, 3)).double(), Saying(True)])
+def test_a_refusal_prints_and_logs_nothing(network: nn.Module, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(PellucidError):
-        pellucid.open(nn.Sequential(nn.Flatten(), nn.Linear(5, 3)).double(), images(2))
+        pellucid.open(network, images(2))
     assert capfd.readouterr().err == ""
+
+
+def test_what_a_module_prints_while_it_is_opened_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    pellucid.open(Saying(False), images(2))
+    assert set(capfd.readouterr().err.splitlines()) == {"said"}
 
 
 class Relative(nn.Module):

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.layers.base import Params, Trait
+from pellucid.layers import Conv2d
+from pellucid.layers.base import Layer, Params, Trait, pair
 from pellucid.model import Model
 from pellucid.nested import flatten, nest
 from pellucid.optim import SGD
@@ -319,8 +320,18 @@ def layer_to_json(trace: Trace, call: LayerCall) -> dict[str, Any]:
         "parameters": sum(param.numel() for param in params.values()),
         "activation": Trait.ACTIVATION in traits,
         "reshape": Trait.RESHAPE in traits,
-        "window": [getattr(call.layer, name, None) for name in ("kernel", "stride", "padding")],
+        "window": window_to_json(call.layer),
+        "groups": getattr(call.layer, "groups", 1),
     }
+
+
+def window_to_json(layer: Layer) -> dict[str, tuple[int, int]] | None:
+    """Return how a convolution moves over its input, each as (vertical, horizontal); None for another layer."""
+    if not isinstance(layer, Conv2d):
+        return None
+    left, _, top, _ = layer.edges()
+    sizes = {name: pair(getattr(layer, name)) for name in ("kernel", "stride", "dilation")}
+    return {**sizes, "before": (top, left)}
 
 
 def _stepped(trace: Trace, what: str, rate: float) -> tuple[str, Tensor, float]:

@@ -33,8 +33,8 @@ function layout(hidden) {
   return { W: 592, H: 500, ix: 4, iy: 152, q: 7, r: 6.5, R: 13, hid: (j) => [270 + Math.floor(j / rows) * 22, 28 + (j % rows) * (470 / rows)], out: (i, n) => [436, 42 + (i * 460) / n] };
 }
 
-/** The drawing of the network, as SVG; lit: keys of the nodes that the chosen factor belongs to. */
-export function columns(S, lit) {
+/** The drawing of the network, as SVG; highlighted: the units of the selected factor, see why.js. */
+export function columns(S, highlighted) {
   const { model, run, pass, hid, out, weights } = S;
   const [first, second] = model.weighted;
   const narrow = isNarrow();
@@ -67,8 +67,8 @@ export function columns(S, lit) {
     for (const j of strongest(v2, EDGES[1], second.layer.path, out)) push(element(second.layer.path, [out, j]), curve(g.hid(j), g.out(out, n)), v2[j], m2);
   edges.sort((s, t) => s.on - t.on);
   const meaning = pass === 7 ? "∂C/∂w" : pass === 6 ? "w·∂C/∂z" : "w·a";
-  /** @type {(key: string, at: number[], ...rest: any[]) => any} */
-  const neuron = (key, [cx, cy], r, fill, on, tip, inside = "") => html`<g class="neuron ${on ? "on" : ""} ${lit.has(key) ? "lit" : ""}" role="button" tabindex="${on ? 0 : -1}" data-k="${key}" aria-pressed="${on}" aria-label="${tip}" data-tip="${tip}"><circle class="ring" cx="${cx}" cy="${cy}" r="${r + 3.5}"/><circle class="body" cx="${cx}" cy="${cy}" r="${r}" fill="${fill}"/>${inside}</g>`;
+  /** @type {(key: string, unit: string, at: number[], ...rest: any[]) => any} */
+  const neuron = (key, unit, [cx, cy], r, fill, on, label, inside = "") => html`<g class="neuron ${on ? "on" : ""} ${highlighted.has(unit) ? "lit" : ""}" role="button" tabindex="${on ? 0 : -1}" data-k="${key}" data-card="${unit}" aria-pressed="${on}" aria-label="${label}"><circle class="ring" cx="${cx}" cy="${cy}" r="${r + 3.5}"/><circle class="body" cx="${cx}" cy="${cy}" r="${r}" fill="${fill}"/>${inside}</g>`;
   const shade = (v, i) => (back ? ["div", dz2[i]] : ["seq", pass < 3 ? 0 : v]); // of an output: a map and a value
   const blank = colour("seq", 0), dmax = maxAbs(dz1) || 1, image = heat(document.createElement("canvas"), pass === 7 ? picture : x, width, pass === 7 ? "div" : "ink", pass === 7 ? m1 || 1 : 1).toDataURL();
   const bar = (i) => {
@@ -84,9 +84,9 @@ export function columns(S, lit) {
     <image href="${image}" x="${g.ix}" y="${g.iy}" width="${width * g.q}" height="${width * g.q}" class="px" data-image="1"/>
     <rect class="frame" x="${g.ix - 0.5}" y="${g.iy - 0.5}" width="${width * g.q + 1}" height="${width * g.q + 1}"/>
     ${edges.map((e) => html`<g class="edge ${e.on ? "on" : ""}" data-e="${e.name}" data-tip="${model.where(e.name)}: ${meaning} ${signed(e.value)}"><path class="hit" d="${e.d}"/>${e.on && html`<path class="halo" d="${e.d}" stroke-width="${e.width + 4}"/>`}<path d="${e.d}" stroke="${colour("div", e.value < 0 ? -0.85 : 0.85)}" stroke-width="${e.width}"/></g>`)}
-    ${pixel && html`<rect class="pick ${lit.has(`p${S.selected.col}`) ? "lit" : ""}" x="${pixel[0] - g.q / 2 - 2}" y="${pixel[1] - g.q / 2 - 2}" width="${g.q + 4}" height="${g.q + 4}"/>`}
-    ${Array.from(a, (v, j) => neuron(`h${j}`, g.hid(j), g.r, back && pass > 5 ? colour("div", dz1[j] / dmax) : pass < 2 ? blank : colour("seq", v / amax), j === hid, back && pass > 5 ? `Hidden ${j}, error ${signed(dz1[j])}` : `Hidden ${j}: ${first.activation?.type ?? "z"}(${num(z1[j])}) = ${num(v)}`))}
-    ${Array.from(p, (v, i) => neuron(`o${i}`, g.out(i, n), g.R, colour(...shade(v, i)), i === out, `Output ${model.classes[i]}, probability ${percent(v)}, error ${signed(dz2[i])}`, html`<text class="dig ${textOn(...shade(v, i))}" x="${g.out(i, n)[0]}" y="${g.out(i, n)[1] + 5}" text-anchor="middle">${short(model.classes[i], 3)}</text>`))}
+    ${pixel && html`<rect class="pick ${highlighted.has(`x:${S.selected.col}`) ? "lit" : ""}" x="${pixel[0] - g.q / 2 - 2}" y="${pixel[1] - g.q / 2 - 2}" width="${g.q + 4}" height="${g.q + 4}"/>`}
+    ${Array.from(a, (v, j) => neuron(`h${j}`, `${first.layer.path}:${j}`, g.hid(j), g.r, back && pass > 5 ? colour("div", dz1[j] / dmax) : pass < 2 ? blank : colour("seq", v / amax), j === hid, back && pass > 5 ? `Hidden ${j}, error ${signed(dz1[j])}` : `Hidden ${j}: ${first.activation?.type ?? "z"}(${num(z1[j])}) = ${num(v)}`))}
+    ${Array.from(p, (v, i) => neuron(`o${i}`, `${second.layer.path}:${i}`, g.out(i, n), g.R, colour(...shade(v, i)), i === out, `Output ${model.classes[i]}, probability ${percent(v)}, error ${signed(dz2[i])}`, html`<text class="dig ${textOn(...shade(v, i))}" x="${g.out(i, n)[0]}" y="${g.out(i, n)[1] + 5}" text-anchor="middle">${short(model.classes[i], 3)}</text>`))}
     ${pass >= 3 && Array.from(p, (_, i) => bar(i))}</svg>
     <p class="legend"><span>${scaleBar(pass > 4 ? "div" : "seq", pass > 4 ? "−" : "0", pass > 4 ? "+" : num(amax, 2))} ${pass > 4 ? "error" : "activation"}</span><span>${scaleBar("div", "−", "+")} ${meaning} on edges</span></p>`;
 }

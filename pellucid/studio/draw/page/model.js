@@ -56,6 +56,18 @@ export class Described {
     return this.weighted.find((one) => one.layer.path === path);
   }
 
+  /** The unit of a stage, "path:index", that a number belongs to: a weight's or a value's; "" for a number of the input. */
+  unit(name) {
+    const { tensor, index } = parse(name.replace("∂C/∂", ""));
+    const own = this.stages.find(({ layer }) => tensor === `${layer.path}.weight` || tensor === `${layer.path}.bias`);
+    if (own) return `${own.layer.path}:${index[0]}`;
+    const flat = this.layers.find((one) => one.reshape && one.y === tensor);
+    const source = flat ? flat.x : tensor;
+    const stage = this.stages.find((one) => one.y === source || one.layer.y === source);
+    const [, ...sides] = flat && stage ? stage.layer.shape : [];
+    return stage ? `${stage.layer.path}:${Math.floor(index[1] / sides.reduce((product, one) => product * one, 1))}` : "";
+  }
+
   /** A short symbol of a number: w with its indices, or the name of the layer. */
   symbol(name) {
     if (name.startsWith("∂C/∂")) return frac(html`∂C`, html`∂${this.symbol(name.slice(4))}`);

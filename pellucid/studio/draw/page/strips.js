@@ -2,6 +2,7 @@
 import { $, $$, argmax, count, html, isNarrow, largest, maxAbs, num, percent, short, signed, tone } from "/core/dom.js";
 import { colour, heat, scaleBar, textOn } from "/core/paint.js";
 import { element } from "./model.js";
+import { products } from "./unit.js";
 
 const MAX_TILES = 32; // of a layer
 const MANY = 10; // layers; with more of them, the tiles are small
@@ -50,7 +51,7 @@ function shown(S, k) {
   return back || k <= stage ? { ...S.run.tensors[at.y], map: "seq", what: "activation" } : null;
 }
 
-function strip(S, k, paints) {
+function strip(S, k, highlighted, paints) {
   const { layer, activation } = S.model.stages[k], values = shown(S, k), [units, height, width] = layer.shape;
   const head = html`<p><b>${S.model.names.get(layer.name)}</b>${layer.title}${activation && html` · ${activation.type}`}<span class="size">${layer.shape.join("×")} · ${count(layer.parameters)}${layer.shape.length === 3 && units > MAX_TILES && html`<br>the first ${MAX_TILES}`}</span></p>`;
   if (!values?.data) return html`<div class="strip off">${head}<div></div></div>`;
@@ -69,13 +70,14 @@ function strip(S, k, paints) {
     }]);
     const tiles = Array.from({ length: n }, (_, m) => {
       const name = `${layer.path} map ${m}`;
-      return layer.weight ? html`<button class="tile" data-unit="${layer.path}:${m}" data-k="u${k}:${m}" aria-pressed="${chosen && S.at.row === m}" aria-label="${name}" data-tip="${name}"></button>` : html`<span class="tile" data-tip="${name}"></span>`;
+      const unit = `${layer.path}:${m}`, lit = highlighted.has(unit) ? "lit" : "";
+      return layer.weight ? html`<button class="tile ${lit}" data-unit="${unit}" data-card="${unit}" data-k="u${k}:${m}" aria-pressed="${chosen && S.at.row === m}" aria-label="${name}"></button>` : html`<span class="tile ${lit}" data-tip="${name}"></span>`;
     });
     return html`<div class="strip">${head}<div class="sheet"><canvas class="px" data-h="${k}" role="img" aria-label="The maps of ${layer.path}"></canvas><div class="tiles">${tiles}</div></div></div>`;
   }
   paints.push([`${k}`, (canvas) => heat(canvas, values.data, units, values.map, scale)]);
-  const row = chosen ? S.at.row : 0;
-  return html`<div class="strip">${head}<div><span class="cells" role="slider" tabindex="0" data-cells="${layer.path}" data-units="${units}" data-k="v${k}" aria-label="Neurons of ${layer.path}" aria-valuemin="0" aria-valuemax="${units - 1}" aria-valuenow="${row}" aria-valuetext="neuron ${row}: ${values.what} ${num(values.data[row])}"><canvas class="px vec" data-h="${k}"></canvas>${chosen && html`<svg viewBox="0 0 ${units} 1" preserveAspectRatio="none" aria-hidden="true"><rect class="chosen" x="${row}" width="1" height="1"/></svg>`}</span></div></div>`;
+  const row = chosen ? S.at.row : 0, lit = Array.from({ length: units }, (_, unit) => unit).filter((unit) => highlighted.has(`${layer.path}:${unit}`));
+  return html`<div class="strip">${head}<div><span class="cells" role="slider" tabindex="0" data-cells="${layer.path}" data-units="${units}" data-k="v${k}" aria-label="Neurons of ${layer.path}" aria-valuemin="0" aria-valuemax="${units - 1}" aria-valuenow="${row}" aria-valuetext="neuron ${row}: ${values.what} ${num(values.data[row])}"><canvas class="px vec" data-h="${k}"></canvas><svg viewBox="0 0 ${units} 1" preserveAspectRatio="none" aria-hidden="true">${lit.map((unit) => html`<rect class="lit" x="${unit}" width="1" height="1"/>`)}${chosen && html`<rect class="chosen" x="${row}" width="1" height="1"/>`}</svg></span></div></div>`;
 }
 
 /** The probabilities as vertical bars, one for each class. */
@@ -96,38 +98,31 @@ function grid(values, side, map, scale, cell) {
 
 /** One output of a convolution: patch times kernel, summed. */
 function convolution(S, stage, paints) {
-  const { layer } = stage, row = S.at.row, own = S.weights.unit?.weight;
-  const [kernel, stride, padding] = layer.window.map((one, k) => one ?? [1, 1, 0][k]);
-  if (!own || ![kernel, stride, padding].every(Number.isInteger)) return html``;
-  const [, height, width] = layer.shape, y = S.run.tensors[layer.y].data.slice(row * height * width, (row + 1) * height * width);
-  const x = S.run.tensors[layer.x], [channels, inHeight, inWidth] = x.shape, at = argmax(y), r = Math.floor(at / width), c = at % width, k2 = kernel * kernel;
-  const patch = (channel) => Array.from({ length: k2 }, (_, q) => {
-    const u = r * stride + Math.floor(q / kernel) - padding, v = c * stride + (q % kernel) - padding;
-    return u < 0 || v < 0 || u >= inHeight || v >= inWidth ? 0 : x.data[(channel * inHeight + u) * inWidth + v];
-  });
-  const weights = (channel) => own.data.slice(channel * k2, (channel + 1) * k2);
-  const dot = (channel) => patch(channel).reduce((sum, v, q) => sum + v * weights(channel)[q], 0);
-  const channel = Math.min(S.channel, own.shape[0] - 1), most = maxAbs(own.data) || 1, seen = patch(channel);
-  const tiles = own.shape[0] > 1 && html`<div class="row tight" role="group" aria-label="Kernels, one for each input channel">${Array.from({ length: own.shape[0] }, (_, j) => {
-    paints.push([`kernel${j}`, (canvas) => heat(canvas, weights(j), kernel, "div", most)]);
+  const { layer } = stage, row = S.at.row, own = S.weights.unit?.weight, known = own && products(S, stage, row);
+  if (!known) return html``;
+  const [r, c] = known.position, [height, width] = layer.window.kernel, size = height * width, channels = own.shape[0];
+  const part = (values, channel) => values.slice(channel * size, (channel + 1) * size);
+  const channel = Math.min(S.channel, channels - 1), most = maxAbs(own.data) || 1;
+  const tiles = channels > 1 && html`<div class="row tight" role="group" aria-label="Kernels, one for each input channel">${Array.from({ length: channels }, (_, j) => {
+    paints.push([`kernel${j}`, (canvas) => heat(canvas, part(own.data, j), width, "div", most)]);
     return html`<button class="tile" data-channel="${j}" data-k="j${j}" aria-pressed="${j === channel}" aria-label="Kernel for input channel ${j}"><canvas class="px kernel" data-h="kernel${j}"></canvas></button>`;
   })}</div>`;
-  const sums = Array.from({ length: own.shape[0] }, (_, j) => dot(j)), bias = S.weights.unit.bias ?? 0;
+  const terms = known.inputs.map((v, k) => v * own.data[k]), sum = (values) => values.reduce((total, v) => total + v, 0);
+  const weights = part(own.data, channel), bias = S.weights.unit.bias ?? 0;
   return html`<h3>${layer.path} map ${row} <small>where it answers most: (${r}, ${c})</small></h3>${tiles}
-    ${kernel <= CELLS ? html`<div class="arith scroll">${grid(seen, kernel, "seq", maxAbs(x.data) || 1)}<b>⊙</b>${grid(weights(channel), kernel, "div", most, (q) => element(layer.path, [row, channel, Math.floor(q / kernel), q % kernel]))}<b>=</b>${grid(seen.map((v, q) => v * weights(channel)[q]), kernel, "div", most)}
-    <p class="math">Σ = <b>${num(sums[channel])}</b>${channels > 1 && html`<br>all ${channels} channels: <b>${num(sums.reduce((a, b) => a + b, 0))}</b>`}<br>+ bias ${num(bias)} = <b>${num(y[at])}</b></p></div>` : ""}
+    ${Math.max(height, width) <= CELLS ? html`<div class="arith scroll">${grid(part(known.inputs, channel), width, "seq", maxAbs(S.run.tensors[layer.x].data) || 1)}<b>⊙</b>${grid(weights, width, "div", most, (q) => element(layer.path, [row, channel, Math.floor(q / width), q % width]))}<b>=</b>${grid(part(terms, channel), width, "div", most)}
+    <p class="math">Σ = <b>${num(sum(part(terms, channel)))}</b>${channels > 1 && html`<br>all ${channels} channels: <b>${num(sum(terms))}</b>`}<br>+ bias ${num(bias)} = <b>${num(known.output)}</b></p></div>` : ""}
     <p class="cap">Click a number of the kernel in the middle: why does the cost depend on it?</p>`;
 }
 
 /** The strongest products of a neuron's weights with its inputs, as buttons. */
 export function strongest(S, stage, row) {
-  const own = S.weights[S.model.columns ? (stage === S.model.weighted[0] ? "hid" : "out") : "unit"];
-  const x = S.run.tensors[stage.layer.x]?.data;
-  if (!own || !x || own.weight.data.length !== x.length) return html``;
-  const products = Array.from(own.weight.data, (w, j) => w * x[j]);
-  return html`<ul class="strongest">${largest(products, STRONGEST).map((j) => {
+  const own = S.weights[S.model.columns ? (stage === S.model.weighted[0] ? "hid" : "out") : "unit"], known = own && products(S, stage, row);
+  if (!known) return html``;
+  const x = known.inputs, terms = Array.from(own.weight.data, (w, j) => w * x[j]);
+  return html`<ul class="strongest">${largest(terms, STRONGEST).map((j) => {
     const name = element(stage.layer.path, [row, j]);
-    return html`<li><button class="btn small" data-e="${name}" data-k="s${j}" aria-pressed="${name === S.subject}">${S.model.symbol(name)} = ${signed(own.weight.data[j], 2)} <span class="${tone(products[j])}">×${num(x[j], 2)} = ${signed(products[j], 2)}</span></button></li>`;
+    return html`<li><button class="btn small" data-e="${name}" data-k="s${j}" aria-pressed="${name === S.subject}">${S.model.symbol(name)} = ${signed(own.weight.data[j], 2)} <span class="${tone(terms[j])}">×${num(x[j], 2)} = ${signed(terms[j], 2)}</span></button></li>`;
   })}</ul>`;
 }
 
@@ -143,13 +138,13 @@ function neuron(S, stage, paints) {
   return html`<h3>${layer.path} neuron ${row} <small>its ${count(own.data.length)} incoming weights ${scaleBar("div", num(-most, 2), num(most, 2))}</small></h3><div class="row tight">${pictures}</div><p class="cap">The strongest here, weight × input:</p>${strongest(S, stage, row)}`;
 }
 
-/** The drawing of the network, and the function that paints its canvases. */
-export function strips(S) {
+/** The drawing of the network, and the function that paints its canvases; highlighted: as for `columns`. */
+export function strips(S, highlighted) {
   const paints = [], stage = S.at && S.model.stage(S.at.path);
   const input = S.run.tensors.x, [channels, height, width] = input.shape;
   for (let k = 0; k < channels; k++) paints.push([`in${k}`, (canvas) => heat(canvas, input.data.slice(k * height * width, (k + 1) * height * width), width, "ink", maxAbs(input.data) || 1)]);
-  const markup = html`<div class="strips"><div class="strip"><p><b>Input</b>${input.shape.join("×")}</p><div>${Array.from({ length: channels }, (_, k) => html`<canvas class="px input" data-h="in${k}" role="img" aria-label="Input"></canvas>`)}</div></div>
-    ${S.model.stages.map((_, k) => strip(S, k, paints))}<div class="strip"><p><b>Probabilities</b>of ${S.run.probabilities.length} classes</p><div id="bars">${bars(S)}</div></div></div>
+  const markup = html`<div class="strips"><div class="strip"><p><b>Input</b>${input.shape.join("×")}</p><div>${Array.from({ length: channels }, (_, k) => html`<canvas class="px input ${highlighted.has(`x:${k}`) ? "lit" : ""}" data-h="in${k}" role="img" aria-label="Input"></canvas>`)}</div></div>
+    ${S.model.stages.map((_, k) => strip(S, k, highlighted, paints))}<div class="strip"><p><b>Probabilities</b>of ${S.run.probabilities.length} classes</p><div id="bars">${bars(S)}</div></div></div>
     <div class="unit">${stage && (stage.layer.shape.length === 3 ? convolution(S, stage, paints) : neuron(S, stage, paints))}</div>`;
   return {
     markup,

@@ -2,12 +2,13 @@
 import { $, $$, argmax, attempts, count, fill, html, maxAbs, num, percent, say } from "/core/dom.js";
 import { heat, paintScales, scaleBar } from "/core/paint.js";
 import { LostError, openOrDefault } from "/core/server.js";
+import { cards } from "./card.js";
 import * as columnView from "./columns.js";
 import { listen } from "./events.js";
 import { Described, element, parse } from "./model.js";
 import { Pad } from "/core/pad.js";
 import * as stripView from "./strips.js";
-import { chain, lit, why } from "./why.js";
+import { chain, highlighted, why } from "./why.js";
 
 const DIGITS = [...Array(10).keys()];
 const EPS = 1e-4; // of the finite difference
@@ -25,7 +26,7 @@ const FRAME = html`<div class="panes draw-panes">
     <div id="field"></div></section>
   <section class="pane net" aria-labelledby="net-h"><div class="head"><h2 id="net-h">Network</h2><div class="seg" role="radiogroup" aria-label="Network" id="models"></div><p class="read" id="cost" aria-live="off"></p></div>
     <p class="notice" id="problem" role="alert" hidden></p><div id="stage"></div><div class="stepper" id="stepper"></div></section>
-  <aside class="pane why" aria-labelledby="why-h" id="why"></aside></div>`;
+  <aside class="pane why" aria-labelledby="why-h" id="why"></aside></div><div id="card" role="tooltip" hidden></div>`;
 
 /** Paint the first channel of a picture (C, H, W). */
 const mono = (canvas, { data, shape: [, height, width] }) => heat(canvas, data.slice(0, height * width), width, "ink", maxAbs(data) || 1);
@@ -283,8 +284,11 @@ export function start(root, server, { state: address, remember: put }) {
     say(`Step undone. Cost ${num(S.run.cost)}`);
   });
 
+  const hideCard = cards(root, $("#card", root), S, (kind, fields) => server.ask(kind, fields));
+
   function render(live = false) {
     if (!S.model) return;
+    if (!live) hideCard();
     if (!live) pad.recolour();
     $("#label").value = S.label ?? "";
     for (const one of $$("[data-digit], [data-nonsense]", root)) one.setAttribute("aria-pressed", S.sample.split(".")[0] === (one.dataset.digit ?? one.dataset.nonsense));
@@ -306,13 +310,13 @@ export function start(root, server, { state: address, remember: put }) {
     $("#seen-cap").textContent = S.fixed ? `The input, ${size.join("×")}.` : `What the network sees, ${size.join("×")}. ${like ? `Beside it a sample of ${name}, as which it is read.` : ""}`;
     fill($("#cost"), html`Reads <b id="read">${model.classes[run.read]}</b> at ${percent(run.probabilities[run.read])} <span>C</span> <b id="cost-value">${num(run.cost)}</b>`);
     if (model.columns) {
-      fill($("#stage"), columnView.columns(S, lit(S)));
+      fill($("#stage"), columnView.columns(S, highlighted(S)));
       if (!live) field();
     } else {
       const bars = live && $("#bars", root);
       if (bars) fill(bars, stripView.bars(S));
       if (!bars || performance.now() - painted > MAPS_EVERY) {
-        const { markup, paint } = stripView.strips(S);
+        const { markup, paint } = stripView.strips(S, highlighted(S));
         if (!bars) fill($("#stage"), markup);
         paint($("#stage"));
         painted = performance.now();

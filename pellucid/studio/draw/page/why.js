@@ -2,6 +2,7 @@
 import { $, count, fill, html, maxAbs, num, signed, tone } from "/core/dom.js";
 import { heat } from "/core/paint.js";
 import { frac, parse } from "./model.js";
+import { patch } from "./unit.js";
 
 const CAPTIONS = { delta: "gradient", activation: "activation", slope: "slope", weight: "weight", error: "error" };
 
@@ -79,14 +80,13 @@ function trio(S) {
   const stage = S.model.stage(tensor.replace(/\.weight$/, ""));
   if (!stage || index.length !== 4 || !S.run) return null;
   const { layer } = stage, [map, channel, u, v] = index;
-  const [kernel, stride, padding] = layer.window.map((one, k) => one ?? [1, 1, 0][k]);
-  if (![kernel, stride, padding].every(Number.isInteger)) return null;
-  const [, height, width] = layer.shape, delta = S.run.tensors[`∂${layer.y}`], x = S.run.tensors[layer.x];
-  const [, inHeight, inWidth] = x.shape;
+  const delta = S.run.tensors[`∂${layer.y}`], x = S.run.tensors[layer.x];
+  if (!layer.window || !delta || !x) return null;
+  const [, height, width] = layer.shape, cell = u * layer.window.kernel[1] + v;
   const d = delta.data.slice(map * height * width, (map + 1) * height * width);
   const shifted = Array.from(d, (_, k) => {
-    const r = Math.floor(k / width) * stride + u - padding, c = (k % width) * stride + v - padding;
-    return r < 0 || c < 0 || r >= inHeight || c >= inWidth ? 0 : x.data[(channel * inHeight + r) * inWidth + c];
+    const at = patch(layer, map, [Math.floor(k / width), k % width], x.shape, [channel])[cell];
+    return at < 0 ? 0 : x.data[at];
   });
   return { width, d, shifted, product: shifted.map((one, k) => one * d[k]) };
 }
@@ -129,22 +129,18 @@ function apply(S, g) {
     ${H && Math.abs(H.predicted) > 0 && (H.after - H.before) / H.predicted < 0.5 && html`<p class="cap">The step went past where the slope holds. Undo, and try a smaller η.</p>`}</form>`;
 }
 
-/** The nodes of the drawing that the chosen factor belongs to. */
-export function lit(S) {
-  const found = new Set();
-  if (!S.explained || !S.model.columns) return found;
-  const [first, second] = S.model.weighted;
-  const add = (name) => {
-    const { tensor, index } = parse(name.replace("∂C/∂", ""));
-    if (tensor === second.layer.y) found.add(`o${index[1]}`);
-    else if (tensor === first.layer.y || tensor === first.y) found.add(`h${index[1]}`);
-    else if (tensor === first.layer.x) found.add(`p${index[1]}`);
-  };
-  const factors = chain(S.explained);
-  const factor = factors?.[S.factor] ?? null;
-  if (!factor) return found;
-  add(factor.name);
-  if (factor.role === "slope") found.add(`h${S.hid}`);
-  for (const term of S.explained.links[factor.link]?.terms ?? []) for (const one of term.factors) if (one.role === "delta") add(one.name);
-  return found;
+/** The units that the selected factor belongs to, as "path:index", and inputs, "x:index"; of a sum, those of its products. */
+export function highlighted(S) {
+  const result = new Set();
+  if (!S.explained) return result;
+  const factors = chain(S.explained), factor = factors && (factors[S.factor] ?? factors[0]);
+  const { terms } = factor ? S.explained.links[factor.link] ?? { terms: [] } : S.explained.links[0];
+  const inProducts = terms.flatMap((term) => (factor ? term.factors.filter((one) => one.role === "delta") : term.factors));
+  if (factor?.role === "slope" && S.at) result.add(`${S.at.path}:${S.at.row}`); // of the activation after this unit
+  for (const { name } of factor ? [factor, ...inProducts] : inProducts) {
+    const unit = S.model.unit(name), { tensor, index } = parse(name);
+    if (unit) result.add(unit);
+    else if (tensor === S.model.weighted[0]?.layer.x) result.add(`x:${index[1]}`);
+  }
+  return result;
 }

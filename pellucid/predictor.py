@@ -69,6 +69,31 @@ class Predicted:
         flat = {name: value for name, value in self.values.items() if isinstance(value, (str, bool, int, float))}
         return self.rows or (flat,)
 
+    def overlay(self, image: "Tensor") -> "Tensor":
+        """Return the picture (3, H, W) uint8 with what was predicted drawn over it; a colorized picture replaces it.
+
+        image: (C, H, W) uint8, as the predictor read it. A small picture with objects or points is enlarged.
+        """
+        import numpy as np
+        import torch
+
+        from pellucid.report.figures.overlay import keypoint_overlay, object_overlay
+        from pellucid.report.figures.pictures import mask_overlay
+
+        if self.image is not None:
+            return self.image[:3]
+        pixels = image.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy()
+        if self.boxes is not None:
+            names = self.labels or ("object",) * len(self.boxes)
+            classes = sorted(set(names))
+            indices = np.array([classes.index(name) for name in names], dtype=np.int64)
+            pixels = object_overlay(pixels, self.boxes, indices, names, len(classes), self.masks, self.points)
+        elif self.mask is not None:
+            pixels = mask_overlay(pixels, self.mask, len(self.labels or ()))
+        elif self.points is not None:
+            pixels = keypoint_overlay(pixels, np.asarray(self.points)[:, :2])
+        return torch.from_numpy(pixels).permute(2, 0, 1)
+
 
 class PredictionList(list[Predicted]):
     """The predictions for pictures, in order; a list. skipped: why a file was left out, by its name.

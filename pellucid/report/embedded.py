@@ -2,10 +2,13 @@
 
 import base64
 import io
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from PIL import Image
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MAX_ENLARGED = 8  # factor by which small images are enlarged
 
@@ -31,6 +34,14 @@ def embedded(image: Tensor, side: int) -> Embedded:
         picture = picture.resize((width, height), Image.Resampling.BOX)
     enlarged = max(1, min(int(factor), MAX_ENLARGED))
     return Embedded(data_uri(picture), width * enlarged, height * enlarged)
+
+
+def embedded_figure(figure: "Figure") -> Embedded:
+    """Return a matplotlib figure for a page, in the size that it was drawn for."""
+    from pellucid.report.figures.style import png
+
+    picture = Image.open(io.BytesIO(png(figure)))
+    return Embedded(data_uri(picture), *picture.size)
 
 
 def data_uri(picture: Image.Image) -> str:

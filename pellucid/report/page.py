@@ -13,6 +13,8 @@ from pellucid.text import printable
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from pellucid.report.embedded import Embedded
+
 
 def render(template: str, **values: Any) -> str:
     """Return a template rendered with `values`; raises jinja2.UndefinedError for a missing name.
@@ -22,9 +24,17 @@ def render(template: str, **values: Any) -> str:
     return _environment().get_template(f"{template}.html").render(links=[], **values)
 
 
-def table_html(caption: str, rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
-    """Return a table for notebooks; the first row is the head, columns with indices in `right` are right-aligned."""
-    return render("table", caption=caption, head=rows[0] if rows else (), rows=rows[1:], right=right)
+def table_html(
+    caption: str,
+    rows: Sequence[Sequence[str]],
+    right: Collection[int] = (),
+    stills: Sequence[tuple[str, "Embedded"]] = (),
+) -> str:
+    """Return a table for notebooks; the first row is the head, columns with indices in `right` are right-aligned.
+
+    stills: pictures above the table, each with its text.
+    """
+    return render("table", caption=caption, head=rows[0] if rows else (), rows=rows[1:], right=right, stills=stills)
 
 
 def escaped(text: str) -> str:

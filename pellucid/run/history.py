@@ -72,10 +72,12 @@ class History:
         return aligned(self._cells(), right=range(len(self.last))) if self.rows else repr(self)
 
     def _repr_html_(self) -> str:
-        """Return all epochs as an HTML table for notebooks."""
+        """Return all epochs as curves and as an HTML table for notebooks."""
+        from pellucid.report.embedded import embedded_figure
         from pellucid.report.page import table_html
 
-        return table_html(repr(self)[1:-1], self._cells(), right=range(len(self.last)))
+        stills = [("by epoch", embedded_figure(self.plot()))] if self.rows else []
+        return table_html(repr(self)[1:-1], self._cells(), range(len(self.last)), stills)
 
     def _cells(self) -> list[list[str]]:
         return [list(self.last), *([_cell(row.get(name)) for name in self.last] for row in self.rows)]

@@ -21,7 +21,6 @@ from pellucid.errors import PellucidError
 from pellucid.model import Model
 from pellucid.predictor import Picture, Predicted
 from pellucid.report.embedded import data_uri
-from pellucid.report.figures.pictures import mask_overlay
 from pellucid.serve.limits import OnlyFrom, RefusedError, picture_of, refusal
 from pellucid.task import task_of
 
@@ -90,13 +89,10 @@ def described(prediction: Predicted, image: torch.Tensor) -> dict[str, Any]:
     """
     shapes = {"boxes": prediction.boxes, "scores": prediction.scores, "points": prediction.points}
     drawable = {key: value.tolist() for key, value in shapes.items() if value is not None}
-    picture = None
-    if prediction.mask is not None:
-        pixels = image.expand(3, -1, -1).permute(1, 2, 0).numpy()
-        picture = Image.fromarray(mask_overlay(pixels, prediction.mask, len(prediction.labels or ())))
-    elif prediction.image is not None:
-        picture = Image.fromarray(prediction.image[:3].permute(1, 2, 0).numpy())
-    address = {} if picture is None else {"picture": data_uri(picture)}
+    address = {}
+    if prediction.boxes is None and (prediction.mask is not None or prediction.image is not None):
+        pixels = prediction.overlay(image).permute(1, 2, 0).contiguous().numpy()
+        address = {"picture": data_uri(Image.fromarray(pixels))}
     labels = {} if prediction.labels is None else {"labels": list(prediction.labels)}
     values = {key: value for key, value in prediction.values.items() if key not in ("image", "files")}
     return {**values, "line": prediction.line, **drawable, **labels, **address}

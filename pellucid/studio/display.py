@@ -1,4 +1,4 @@
-"""Lets results show themselves in a notebook as views of the studio, where anywidget is installed."""
+"""Lets results show themselves in a notebook: as views of the studio where anywidget is installed, and as pictures."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -18,7 +18,10 @@ def register() -> None:
     from IPython.core.getipython import get_ipython
 
     shell: Any = get_ipython()
-    if shell is None or find_spec("anywidget") is None:
+    if shell is None:
+        return
+    shell.display_formatter.formatters["text/html"].for_type_by_name("pellucid.predictor", "PredictionList", _stills)
+    if find_spec("anywidget") is None:
         return
     for (module, name), function in WIDGETS.items():
         shell.display_formatter.mimebundle_formatter.for_type_by_name(module, name, _bundle(function))
@@ -37,3 +40,9 @@ def _bundle(function: str) -> Callable[..., Any]:
             return None
 
     return bundle
+
+
+def _stills(predictions: Any) -> str | None:
+    from pellucid.studio.stills import stills
+
+    return stills(predictions)

@@ -10,11 +10,11 @@ from PIL import Image, ImageDraw
 from pellucid.cli.main import main
 from pellucid.studio.session import VIEWS
 from tests.report.test_browser import FAULTS, browser  # noqa: F401  (a fixture)
+from tests.studio.accessibility import serious_faults
 from tests.studio.test_browser import SOCKETS, WAIT, press_until, until
 from tests.studio.test_command import Started, studio
 
 pytestmark = pytest.mark.real
-axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
 STATES = {  # what the address holds, and what is there when the view is complete
     "draw": ("draw?model=mnist-mlp-100&sample=3.1&label=3", ".check:not([data-numeric=''])"),
     "draw, convolutions": ("draw?model=mnist-lenet&sample=3.1&label=5&pass=10", ".check:not([data-numeric=''])"),
@@ -84,14 +84,7 @@ def test_every_view_is_looked_at() -> None:
 def test_a_view_is_accessible_and_fits_its_screen(name: str, width: int, scheme: str, opened: Any) -> None:
     tab = opened(name, width, scheme)
     until(tab, f"({FAULTS})().length === 0", wait=20_000)
-    result = axe.Axe().run(tab).response
-    assert len(result["passes"]) > 10  # it ran
-    serious = [
-        f"{fault['id']} ({fault['impact']}): {fault['help']}: {[node['target'] for node in fault['nodes']]}"
-        for fault in result["violations"]
-        if fault["impact"] in {"serious", "critical"}
-    ]
-    assert not serious, "\n".join(serious)
+    assert serious_faults(tab) == []
 
 
 @pytest.mark.parametrize(
@@ -144,7 +137,5 @@ def test_a_view_as_a_file_is_accessible(command: str, width: int, browser: Any, 
     tab = browser.new_page(viewport={"width": width, "height": 900})
     tab.goto(file.as_uri())
     tab.wait_for_timeout(2000)
-    result = axe.Axe().run(tab).response
+    assert serious_faults(tab) == []
     tab.close()
-    serious = [fault["id"] for fault in result["violations"] if fault["impact"] in {"serious", "critical"}]
-    assert serious == []

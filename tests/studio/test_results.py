@@ -20,6 +20,7 @@ from pellucid.studio.messages import pack
 from pellucid.studio.pictures import sample
 from pellucid.task import task_of
 from tests.report.test_browser import browser  # noqa: F401  (a fixture)
+from tests.studio.accessibility import serious_faults
 from tests.studio.talk import parsed
 
 pytest.importorskip("anywidget", reason="anywidget is not installed")
@@ -115,6 +116,7 @@ def test_a_history_is_scrubbed_without_a_kernel(shown: Any) -> None:
     assert tab.inner_text("#record-at") == "1"
     assert float(cell.inner_text()) == pytest.approx(norms[0], rel=0.05)
     assert not tab.locator(".doctor").is_visible()
+    assert serious_faults(tab) == []
     with pytest.raises(PellucidError, match="no finished epoch"):
         notebook.of_history(History())
 
@@ -129,6 +131,7 @@ def test_a_diagnosis_shows_its_findings(shown: Any) -> None:
     assert tab.locator(".findings li").count() == len(result.findings)
     assert result.findings[0].check.replace("-", " ") in tab.inner_text(".findings")
     assert not tab.locator(".curves").is_visible()
+    assert serious_faults(tab) == []
 
 
 @pytest.mark.real

@@ -248,7 +248,9 @@ def test_a_layer_whose_name_is_not_printable_is_refused():
 
 # Files that write to stdout or stderr without `say` and `note`: those two, lines that are rewritten, and what a user's
 # module itself has written while it was exported.
-ALLOWED = {"pellucid/command/out.py", "pellucid/text.py", "pellucid/command/progress.py", "pellucid/opening/exported.py"}
+ALLOWED = {
+    "pellucid/command/out.py", "pellucid/text.py", "pellucid/command/progress.py", "pellucid/opening/exported.py",
+}  # fmt: skip
 
 
 @pytest.mark.slow

@@ -13,9 +13,9 @@ from pellucid.config import to_config
 from pellucid.data.seeds import BatchDraws
 from pellucid.data.source import Batch
 from pellucid.errors import PellucidError, nearest
-from pellucid.fuse.context import Form
+from pellucid.fuse.context import FusedForm
 from pellucid.fuse.inference import AsWritten, inference
-from pellucid.fuse.parts import BatchParts, synced
+from pellucid.fuse.parts import BatchParts, sync_norms
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.losses import Loss
 from pellucid.nested import flatten, leaves
@@ -142,7 +142,7 @@ class Objective(Part):
 
         A subclass with statistics of its own overrides this.
         """
-        return self.with_nets({name: synced(net, parts) for name, net in self.nets.items()})
+        return self.with_nets({name: sync_norms(net, parts) for name, net in self.nets.items()})
 
     def total_weight(self, batch: Batch) -> float | Tensor:
         """Return the weight of a batch in a mean over batches: its number of examples; see `Loss.total_weight`."""
@@ -303,7 +303,7 @@ class Supervised(Objective):
 
 
 @dataclass(frozen=True)
-class StandIn(Form):
+class StandIn(FusedForm):
     """Base class of layers that wrap another layer to observe its passes."""
 
 

@@ -136,7 +136,7 @@ def _html(args: argparse.Namespace, model: "Model", options: Mapping[str, Any]) 
 
 def _page(args: argparse.Namespace) -> int:
     """Write the page of the whole network."""
-    from pellucid.explain.look import look
+    from pellucid.explain.look import page_contents
     from pellucid.explain.look_page import write_page
     from pellucid.explain.top_patches import epoch_weights
     from pellucid.task import task_of
@@ -152,13 +152,13 @@ def _page(args: argparse.Namespace) -> int:
     model = open_model(args.model, args.device)
     data = task_of(model).held_out(model, args.data)
     retraining = _retrained(model, data, args) if args.retrain is not None else None
-    page = look(
+    page = page_contents(
         model, data, Path(args.model).stem, epochs=epoch_weights(model, Path(args.model)), retraining=retraining
     )
     index = write_page(Path(args.page), page)
     rows = [{"removed": row.name, "parameters": row.parameters, "accuracy": row.accuracy} for row in page.ablations]
     layers = [
-        {"path": layer.path, "maps": layer.maps, "silent": layer.silent, "field": list(layer.field)}
+        {"path": layer.path, "maps": layer.maps, "silent": layer.n_silent, "field": list(layer.field)}
         for layer in page.layers
     ]
     about = {"model": args.model, "page": str(index), "data": page.data, "n": len(page.images)}
@@ -173,7 +173,7 @@ def _page(args: argparse.Namespace) -> int:
 
 def _retrained(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Retraining":
     """Train variants of the model's network on an evenly chosen subset of its own training images."""
-    from pellucid.explain.retrained import retrained
+    from pellucid.explain.retrained import retrain_variants
     from pellucid.recipe.material import (
         check_data_in_run_folder,
         data_for_model,
@@ -193,4 +193,4 @@ def _retrained(model: "Model", test: "Dataset", args: argparse.Namespace) -> "Re
     train = data_for_model(
         model.nominal_shape, model.classes, load_splits(table_for(model.nominal_shape, name), root).train
     )
-    return retrained(model, train.evenly(MAX_IMAGES), test, args.retrain, verbose=not args.json)
+    return retrain_variants(model, train.evenly(MAX_IMAGES), test, args.retrain, verbose=not args.json)

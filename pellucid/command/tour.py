@@ -11,7 +11,7 @@ from pellucid.data import load_image
 from pellucid.data.images import luma
 from pellucid.data.samples.cells import smear
 from pellucid.data.samples.written import SAMPLES, command_for, pictures
-from pellucid.explain.examine import Examined, examine, heat_map
+from pellucid.explain.examine import MethodResult, examine, heat_map
 from pellucid.files import make_folder, write_atomically
 from pellucid.image_objects import Detections, Objects
 from pellucid.metrics import colourfulness_rgb
@@ -87,8 +87,8 @@ def _answer(run: Run, folder: Path) -> DemoPart:
     return DemoPart(line, Section("answer", "An answer is explained", parts, wide=True))
 
 
-def _verdicts(examined: Examined) -> str:
-    return "; ".join(f"{test}: {verdict.text}" for test, verdict in examined.verdicts.items())
+def _verdicts(result: MethodResult) -> str:
+    return "; ".join(f"{test}: {verdict.text}" for test, verdict in result.verdicts.items())
 
 
 def _derivative(run: Run, folder: Path) -> DemoPart:

@@ -11,7 +11,7 @@ from pellucid.combine import Sequential
 from pellucid.combine.base import Combinator, join, walk
 from pellucid.data.dataset import float_images
 from pellucid.errors import PellucidError, nearest
-from pellucid.explain.sweeps import fixed
+from pellucid.explain.sweeps import fix_target
 from pellucid.explain.target import Target, aim
 from pellucid.explain.top_patches import BATCH, Prepare, map_means, one_tensor
 from pellucid.layers import ConvTranspose2d, Dense, Flatten
@@ -20,7 +20,7 @@ from pellucid.metrics import accuracy, classes_of
 from pellucid.settings.checks import check_choice, integer
 from pellucid.sweep import run
 
-Edit = Callable[[Any], Any]  # function of a layer's output that returns its replacement
+OutputEdit = Callable[[Any], Any]  # function of a layer's output that returns its replacement
 FILLS = ("zero", "mean")
 
 
@@ -40,14 +40,14 @@ class Removal:
 class AblationRow:
     """A row of a table of ablations: the removals, the number of parameters removed, and the accuracy."""
 
-    removed: tuple[Removal, ...]
+    removals: tuple[Removal, ...]
     parameters: int
     accuracy: float
 
     @property
     def name(self) -> str:
         """The removals in words."""
-        return ", ".join(map(str, self.removed)) or "nothing"
+        return ", ".join(map(str, self.removals)) or "nothing"
 
 
 @torch.no_grad()
@@ -71,15 +71,17 @@ def ablation_table(
     """
     integer(batch, "ablation_table: batch", 1)
     check_choice("ablation", FILLS, by=by)
-    chosen = [tuple(row) for row in (default_rows(net) if rows is None else rows)]
-    paths = {removal.path for row in chosen for removal in row}
+    removal_rows = [tuple(row) for row in (default_rows(net) if rows is None else rows)]
+    paths = {removal.path for row in removal_rows for removal in row}
     means = map_means(net, params, images, paths, prepare, batch) if by == "mean" else {}
     table_rows: list[AblationRow] = []
-    for row in [(), *chosen]:
-        edits = {removal.path: _edit(removal, means.get(removal.path)) for removal in row}
-        predicted = [classes_of(ablated(net, params, prepare(part), edits)).cpu() for part in images.split(batch)]
+    for row in [(), *removal_rows]:
+        edits = {removal.path: _ablation_edit(removal, means.get(removal.path)) for removal in row}
+        predicted = [
+            classes_of(forward_with_edits(net, params, prepare(part), edits)).cpu() for part in images.split(batch)
+        ]
         fraction = accuracy(labels.cpu(), torch.cat(predicted))
-        table_rows.append(AblationRow(row, sum(_parameters(net, params, removal) for removal in row), fraction))
+        table_rows.append(AblationRow(row, sum(_count_parameters(net, params, removal) for removal in row), fraction))
     return table_rows
 
 
@@ -90,7 +92,7 @@ def map_effects(net: Layer, params: Params, x: Tensor, target: Target, path: str
     by: the value that replaces the map, a number or one value for each map (K,). target: see `aim`; a unit inside the
     network must come after the layer. Source: Zeiler and Fergus 2014, section 5.1.
     """
-    aimed = aim(net, fixed(net, params, x, target), len(x))
+    selection = aim(net, fix_target(net, params, x, target), len(x))
     counts: list[int] = []
 
     def count_maps(y: Any) -> Tensor:
@@ -98,19 +100,19 @@ def map_effects(net: Layer, params: Params, x: Tensor, target: Target, path: str
         counts.append(y.shape[1])
         return y
 
-    y = ablated(aimed.net, params, x, {path: count_maps})
-    mask = aimed.mask(y)
+    y = forward_with_edits(selection.net, params, x, {path: count_maps})
+    mask = selection.mask(y)
     fill = torch.as_tensor(by, dtype=x.dtype, device=x.device).expand(counts[0])
     score = (y * mask).flatten(1).sum(1)
     decreases: list[Tensor] = []
     for k in range(counts[0]):
-        without = ablated(aimed.net, params, x, {path: _edit(Removal(path, (k,)), fill)})
-        mask_without = aimed.mask(without) if aimed.classes is None else mask
-        decreases.append(score - (without * mask_without).flatten(1).sum(1))
+        y_without = forward_with_edits(selection.net, params, x, {path: _ablation_edit(Removal(path, (k,)), fill)})
+        mask_without = selection.mask(y_without) if selection.classes is None else mask
+        decreases.append(score - (y_without * mask_without).flatten(1).sum(1))
     return torch.stack(decreases, 1)
 
 
-def ablated(net: Layer, params: Params, x: Any, edits: Mapping[str, Edit]) -> Any:
+def forward_with_edits(net: Layer, params: Params, x: Any, edits: Mapping[str, OutputEdit]) -> Any:
     """Run `net` on x in evaluation mode, with the outputs of some layers edited by the functions `edits`, by path.
 
     The network is unchanged. A layer that runs several times is edited each time. Raises PellucidError for an unknown
@@ -121,10 +123,10 @@ def ablated(net: Layer, params: Params, x: Any, edits: Mapping[str, Edit]) -> An
         if path not in paths:
             raise PellucidError(f"no layer {path!r}{nearest(path, paths)}")
 
-    def edited(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> Any:
+    def edit_output(path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> Any:
         return edits[path](y) if path in edits else y
 
-    return run(net, params, x, Mode(keep=False), after=edited)[0]
+    return run(net, params, x, Mode(keep=False), after=edit_output)[0]
 
 
 def default_rows(net: Layer) -> list[tuple[Removal, ...]]:
@@ -132,11 +134,11 @@ def default_rows(net: Layer) -> list[tuple[Removal, ...]]:
     layers = [(path, layer) for path, layer in walk(net) if Trait.WEIGHTED in layer.traits]
     weighted = [(Removal(path), isinstance(layer, Dense)) for path, layer in layers]
     dense = tuple(removal for removal, is_dense in weighted[:-1] if is_dense)
-    others = tuple(removal for removal, is_dense in weighted[:-1] if not is_dense)[1:]
-    return [*((removal,) for removal, _ in weighted[:-1]), *(row for row in (dense, others) if len(row) > 1)]
+    convolutions = tuple(removal for removal, is_dense in weighted[:-1] if not is_dense)[1:]
+    return [*((removal,) for removal, _ in weighted[:-1]), *(row for row in (dense, convolutions) if len(row) > 1)]
 
 
-def _edit(removal: Removal, fill: Tensor | None) -> Edit:
+def _ablation_edit(removal: Removal, fill: Tensor | None) -> OutputEdit:
     """Return the function that ablates an output; fill: one value for each map, None for 0."""
 
     def edit(y: Any) -> Tensor:
@@ -144,37 +146,37 @@ def _edit(removal: Removal, fill: Tensor | None) -> Edit:
         maps = list(range(y.shape[1])) if removal.maps is None else list(removal.maps)
         if not all(0 <= k < y.shape[1] for k in maps):
             raise PellucidError(f"{removal}: the layer has maps 0 to {y.shape[1] - 1}")
-        edited = y.clone()
+        y_ablated = y.clone()
         shape = (1, -1, *(1,) * (y.dim() - 2))
-        edited[:, maps] = 0 if fill is None else fill[maps].to(y).view(shape)
-        return edited
+        y_ablated[:, maps] = 0 if fill is None else fill[maps].to(y).view(shape)
+        return y_ablated
 
     return edit
 
 
-def _parameters(net: Layer, params: Params, removal: Removal) -> int:
+def _count_parameters(net: Layer, params: Params, removal: Removal) -> int:
     """Return the number of parameters that are only needed for the removed outputs.
 
     All maps of a layer have equally many. For maps of a Sequential, these are the parameters of its last layer with
     weights and of the layers after it; for maps of merged branches, 0.
     """
-    layer, inside = dict(walk(net))[removal.path], params
+    layer, layer_params = dict(walk(net))[removal.path], params
     for name in filter(None, removal.path.split(".")):
-        inside = inside[name]
+        layer_params = layer_params[name]
     if removal.maps is not None:
-        return len(removal.maps) * _of_one_map(layer, inside)
+        return len(removal.maps) * _count_map_parameters(layer, layer_params)
     if not isinstance(layer, Combinator):
-        return sum(leaf.numel() for leaf in _learned(layer, inside))
+        return sum(leaf.numel() for leaf in _learned_parameters(layer, layer_params))
     parts = (Removal(join(removal.path, name)) for name in layer.layers)
-    return sum(_parameters(net, params, part) for part in parts)
+    return sum(_count_parameters(net, params, part) for part in parts)
 
 
-def _of_one_map(layer: Layer, params: Params) -> int:
+def _count_map_parameters(layer: Layer, params: Params) -> int:
     """Return the number of parameters that are only needed for one output map of a layer."""
     if isinstance(layer, Sequential):
         count = 0
         for name, child in reversed(layer.children.items()):
-            count += _of_one_map(child, params[name])
+            count += _count_map_parameters(child, params[name])
             if Trait.WEIGHTED in child.traits or isinstance(child, Combinator | Flatten):
                 break
         return count
@@ -183,9 +185,9 @@ def _of_one_map(layer: Layer, params: Params) -> int:
     # The weights of a ConvTranspose2d are (C, filters / groups, kH, kW); in all other layers axis 0 is the output maps.
     return sum(
         leaf.numel() // (layer.filters if isinstance(layer, ConvTranspose2d) else len(leaf))
-        for leaf in _learned(layer, params)
+        for leaf in _learned_parameters(layer, params)
     )
 
 
-def _learned(layer: Layer, params: Params) -> list[Tensor]:
+def _learned_parameters(layer: Layer, params: Params) -> list[Tensor]:
     return [leaf for name, leaf in params.items() if name not in layer.buffers]

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.explain.sweeps import fixed, forward_to
+from pellucid.explain.sweeps import fix_target, forward_to
 from pellucid.explain.target import Region, Target, target_classes
 from pellucid.layers.base import Layer, Params
 from pellucid.objective import seeded
 from pellucid.settings.checks import check_choice, check_range, integer
 
 
-def repeated(x: Tensor, count: int) -> Tensor:
+def repeat_examples(x: Tensor, count: int) -> Tensor:
     """Return each example `count` times in a row: (N, ...) becomes (N count, ...)."""
     return x.repeat_interleave(count, 0)
 
@@ -22,21 +22,21 @@ def repeated(x: Tensor, count: int) -> Tensor:
 def batch_gradients(net: Layer, params: Params, variants: Tensor, target: Target, count: int) -> Tensor:
     """Return ∂ score / ∂ x for variants (N count, ...), `count` in a row for each example, with its target."""
     if isinstance(target, Region):
-        target = target.repeated(count)
+        target = target.repeat(count)
     elif not isinstance(target, str) and target is not None:
         classes = target_classes(target, len(variants) // count)
-        target = repeated(classes, count) if classes.numel() > 1 else classes
-    return forward_to(net, params, variants, target).back()
+        target = repeat_examples(classes, count) if classes.numel() > 1 else classes
+    return forward_to(net, params, variants, target).propagate_back()
 
 
-def variants_at_once(where: str, batch: int, x: Tensor) -> int:
+def variants_at_once(method: str, batch: int, x: Tensor) -> int:
     """Return the number of variants of each example to run at once, about `batch` in total; at least 1."""
     if not len(x):
-        raise PellucidError(f"{where}: the batch is empty; give at least one example")
+        raise PellucidError(f"{method}: the batch is empty; give at least one example")
     return max(1, batch // len(x))
 
 
-KINDS = ("mean", "square", "variance")
+SMOOTHGRAD_KINDS = ("mean", "square", "variance")
 
 
 def smoothgrad(
@@ -57,12 +57,12 @@ def smoothgrad(
     of images that run at once. target: see `aim`; None is the class of x with the largest score.
     Raises PellucidError for invalid options. Source: Smilkov et al. 2017, section 3.
     """
-    check_choice("smoothgrad", KINDS, kind=kind)
+    check_choice("smoothgrad", SMOOTHGRAD_KINDS, kind=kind)
     samples, batch = integer(samples, "smoothgrad: samples", 1), integer(batch, "smoothgrad: batch", 1)
     check_range("smoothgrad", noise=noise)
     at_once = variants_at_once("smoothgrad", batch, x)
     rng = seeded(x.device, seed)
-    target = fixed(net, params, x, target)
+    target = fix_target(net, params, x, target)
     flat = x.flatten(1)
     deviation = (noise * (flat.amax(1) - flat.amin(1))).view(-1, *(1,) * (x.dim() - 1))  # (N, 1, ...)
     mean, square = torch.zeros_like(x), torch.zeros_like(x)
@@ -71,7 +71,7 @@ def smoothgrad(
         count = min(remaining, at_once)
         shape = (len(x) * count, *x.shape[1:])
         normal = torch.randn(shape, generator=rng, device=rng.device).to(x)  # drawn in float32 for every dtype
-        noisy = repeated(x, count) + normal * repeated(deviation, count)
+        noisy = repeat_examples(x, count) + normal * repeat_examples(deviation, count)
         gradients = batch_gradients(net, params, noisy, target, count).unflatten(0, (len(x), count))
         mean += gradients.sum(1) / samples
         square += (gradients * gradients).sum(1) / samples
@@ -127,24 +127,26 @@ def integrated_gradients(
     steps = integer(steps, "integrated_gradients: steps", 2 if quadrature == "trapezoid" else 1)
     batch = integer(batch, "integrated_gradients: batch", 1)
     count = variants_at_once("integrated_gradients", batch, x)
-    start = _start(baseline, x)
+    baseline_x = _baseline_like(baseline, x)
     positions, weights = (torch.from_numpy(part).to(x) for part in QUADRATURES[quadrature](steps))
-    target = fixed(net, params, x, target)
+    target = fix_target(net, params, x, target)
     mean = torch.zeros_like(x)
     for position, weight in zip(positions.split(count), weights.split(count), strict=True):
         # (N count, 1, ...) each
         factors = [part.repeat(len(x)).view(-1, *(1,) * (x.dim() - 1)) for part in (position, weight)]
-        between = torch.lerp(repeated(start, len(position)), repeated(x, len(position)), factors[0])
-        gradients = batch_gradients(net, params, between, target, len(position)) * factors[1]
+        path_points = torch.lerp(
+            repeat_examples(baseline_x, len(position)), repeat_examples(x, len(position)), factors[0]
+        )
+        gradients = batch_gradients(net, params, path_points, target, len(position)) * factors[1]
         mean += gradients.unflatten(0, (len(x), len(position))).sum(1)
-    return mean * (x - start)
+    return mean * (x - baseline_x)
 
 
-def _start(baseline: float | Tensor, x: Tensor) -> Tensor:
+def _baseline_like(baseline: float | Tensor, x: Tensor) -> Tensor:
     """Return the baseline in the shape of x."""
     try:
         values = torch.as_tensor(baseline, dtype=x.dtype)
-        start = values.to(x.device).expand(x.shape)
+        baseline_x = values.to(x.device).expand(x.shape)
     except (RuntimeError, TypeError, ValueError) as error:
         description = f"a tensor {tuple(baseline.shape)}" if isinstance(baseline, Tensor) else repr(baseline)
         raise PellucidError(
@@ -152,4 +154,4 @@ def _start(baseline: float | Tensor, x: Tensor) -> Tensor:
         ) from error
     if not bool(values.isfinite().all()):
         raise PellucidError("integrated_gradients: baseline must be finite; it contains NaN or infinity")
-    return start
+    return baseline_x

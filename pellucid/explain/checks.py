@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from pellucid.combine.base import Combinator, prefix_of, walk
 from pellucid.errors import PellucidError
-from pellucid.explain.occlusion import FillValue, Read
-from pellucid.explain.sweeps import fixed, scores
+from pellucid.explain.occlusion import FillValue, OutputFunction
+from pellucid.explain.sweeps import fix_target, scores
 from pellucid.explain.target import Target, aim
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.nested import flatten, nest
@@ -18,7 +18,7 @@ from pellucid.settings.checks import integer
 from pellucid.sweep import forward
 
 
-def single(map_: Tensor) -> Tensor:
+def channel_sum(map_: Tensor) -> Tensor:
     """Return the sum of an explanation (N, C, H, W) over its channels, (N, H, W).
 
     Raises PellucidError for another shape.
@@ -44,9 +44,9 @@ def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
 
 def ranks(values: Tensor) -> Tensor:
     """Return the ranks of values (n,), from 0, in float64; equal values share the mean of their ranks."""
-    _, which, counts = torch.unique(values, return_inverse=True, return_counts=True)
-    last = counts.cumsum(0).double()
-    return (last - (counts + 1) / 2)[which]
+    _, inverse, counts = torch.unique(values, return_inverse=True, return_counts=True)
+    last_ranks = counts.cumsum(0).double()
+    return (last_ranks - (counts + 1) / 2)[inverse]
 
 
 def _correlation(a: Tensor, b: Tensor) -> Tensor:
@@ -59,23 +59,23 @@ def distance(a: Tensor, b: Tensor) -> Tensor:
 
     0 is the same order of pixels, 1 is no correlation, 2 the reverse order; NaN if one of them is constant.
     """
-    return (1 - rank_correlation(single(a), single(b))).clamp(0, 2)  # rounding may exceed the bounds
+    return (1 - rank_correlation(channel_sum(a), channel_sum(b))).clamp(0, 2)  # rounding may exceed the bounds
 
 
 class SumCheck(NamedTuple):
     """The sum of an explanation, the expected sum, and the gap between them; (N,) each.
 
-    found: the sum; expected: the sum that it should equal. gap: |found - expected| / |expected|; infinite if only
+    map_sum: the sum; expected: the sum that it should equal. gap: |map_sum - expected| / |expected|; infinite if only
     `expected` is 0, NaN if one of the sums is NaN.
     """
 
-    found: Tensor
+    map_sum: Tensor
     expected: Tensor
 
     @property
     def gap(self) -> Tensor:
         """The gap relative to the expected sum."""
-        difference = (self.found - self.expected).abs()
+        difference = (self.map_sum - self.expected).abs()
         return (difference / self.expected.abs()).where(difference != 0, 0.0)  # the gap of a NaN difference is NaN
 
 
@@ -95,9 +95,9 @@ def completeness(
 
     target: None is the class of x with the largest score. Source: Sundararajan, Taly and Yan 2017, proposition 1.
     """
-    target = fixed(net, params, x, target)
-    start = x.new_zeros(()).add(baseline).expand(x.shape)
-    expected = scores(net, params, x, target) - scores(net, params, start, target)
+    target = fix_target(net, params, x, target)
+    baseline_x = x.new_zeros(()).add(baseline).expand(x.shape)
+    expected = scores(net, params, x, target) - scores(net, params, baseline_x, target)
     return SumCheck(attribution.flatten(1).sum(1), expected)
 
 
@@ -117,27 +117,27 @@ class Agreement(NamedTuple):
     hit: Tensor
 
 
-def planted(map_: Tensor, mask: Tensor) -> Agreement:
+def object_agreement(map_: Tensor, mask: Tensor) -> Agreement:
     """Return the agreement of an explanation (N, C, H, W) with an object; mask (N, H, W) is True on the object.
 
     A map without positive values has 0 inside. Raises PellucidError for shapes that differ.
     """
-    plane = single(map_)
-    if plane.shape != mask.shape:
+    summed_map = channel_sum(map_)
+    if summed_map.shape != mask.shape:
         raise PellucidError(
-            f"a map of shape {tuple(map_.shape)} needs a mask {tuple(plane.shape)}, not {tuple(mask.shape)}"
+            f"a map of shape {tuple(map_.shape)} needs a mask {tuple(summed_map.shape)}, not {tuple(mask.shape)}"
         )
-    positive, on_object = plane.clamp_min(0).flatten(1), mask.flatten(1).bool()
+    positive, on_object = summed_map.clamp_min(0).flatten(1), mask.flatten(1).bool()
     total = positive.sum(1)
     inside = torch.where(total > 0, (positive * on_object).sum(1) / total, 0.0)
-    best = plane.flatten(1).argmax(1, keepdim=True)
-    return Agreement(inside, on_object.to(plane).mean(1), on_object.gather(1, best)[:, 0])
+    largest = summed_map.flatten(1).argmax(1, keepdim=True)
+    return Agreement(inside, on_object.to(summed_map).mean(1), on_object.gather(1, largest)[:, 0])
 
 
-Explain = Callable[[Params], Tensor]  # function of parameters that returns the explanation (N, C, H, W)
+ExplainFunction = Callable[[Params], Tensor]  # function of parameters that returns the explanation (N, C, H, W)
 
 
-class Randomised(NamedTuple):
+class Randomization(NamedTuple):
     """The explanation after shuffling the weights of the layer at `path` and of all layers after it.
 
     likeness: (N,), the rank correlation of its magnitudes with the magnitudes for the unchanged network, over the
@@ -148,73 +148,75 @@ class Randomised(NamedTuple):
     likeness: Tensor
 
 
-def randomisation(
-    net: Layer, params: Params, explain: Explain, seed: int = 0, most: int | None = None
-) -> list[Randomised]:
+def randomize_weights(
+    net: Layer, params: Params, explain: ExplainFunction, seed: int = 0, max_explanations: int | None = None
+) -> list[Randomization]:
     """Shuffle the weights of one layer after another, from the last to the first, and explain each time.
 
     The values of each tensor are permuted, so their distribution is unchanged; running statistics are not shuffled.
     An explanation whose likeness stays near 1 depends on the image, not on the network. Magnitudes are compared, since
     a shuffled network may change signs. explain: the same method, target and options, for other parameters.
-    most: number of explanations, evenly spread over the layers from the last to the first; None for all layers.
+    max_explanations: number of explanations, evenly spread over the layers from the last to the first; None for all.
     Source: Adebayo et al. 2018, section 3.1, cascading randomization.
     """
-    original = single(explain(params)).abs()
-    steps = len(list(cascade(net, params, seed)))
-    count = steps if most is None else min(most, steps)
-    chosen = {round(k * (steps - 1) / max(count - 1, 1)) for k in range(count)}
+    original = channel_sum(explain(params)).abs()
+    steps = len(list(cascading_randomization(net, params, seed)))
+    count = steps if max_explanations is None else min(max_explanations, steps)
+    selected_steps = {round(k * (steps - 1) / max(count - 1, 1)) for k in range(count)}
     return [
-        Randomised(path, _likeness(original, single(explain(shuffled)).abs()))
-        for k, (path, shuffled) in enumerate(cascade(net, params, seed))
-        if k in chosen
+        Randomization(path, _magnitude_correlations(original, channel_sum(explain(shuffled)).abs()))
+        for k, (path, shuffled) in enumerate(cascading_randomization(net, params, seed))
+        if k in selected_steps
     ]
 
 
-def cascade(net: Layer, params: Params, seed: int = 0) -> Iterator[tuple[str, Params]]:
+def cascading_randomization(net: Layer, params: Params, seed: int = 0) -> Iterator[tuple[str, Params]]:
     """Yield each layer's path, from the last to the first, and the parameters shuffled from this layer to the last."""
     rng = torch.Generator().manual_seed(seed)
     flat = flatten(params)
     for path, layer in reversed(list(walk(net))):
         prefix = prefix_of(path)
-        names = [
-            name for name in flat if name.rpartition(".")[0] == path and name.removeprefix(prefix) not in layer.buffers
+        param_names = [
+            param_name
+            for param_name in flat
+            if param_name.rpartition(".")[0] == path and param_name.removeprefix(prefix) not in layer.buffers
         ]
-        if isinstance(layer, Combinator) or not names:
+        if isinstance(layer, Combinator) or not param_names:
             continue
-        for name in names:
-            flat[name] = _shuffled(flat[name], rng)
+        for param_name in param_names:
+            flat[param_name] = _shuffle(flat[param_name], rng)
         yield path, nest(params, flat)
 
 
-def _likeness(a: Tensor, b: Tensor) -> Tensor:
-    masks = [(one != 0) | (other != 0) for one, other in zip(a, b, strict=True)]
-    pairs = [(one[mask], other[mask]) for one, other, mask in zip(a, b, masks, strict=True)]
-    return torch.cat([rank_correlation(one[None], other[None]) for one, other in pairs])
+def _magnitude_correlations(a: Tensor, b: Tensor) -> Tensor:
+    masks = [(first != 0) | (second != 0) for first, second in zip(a, b, strict=True)]
+    pairs = [(first[mask], second[mask]) for first, second, mask in zip(a, b, masks, strict=True)]
+    return torch.cat([rank_correlation(first[None], second[None]) for first, second in pairs])
 
 
-def _shuffled(values: Tensor, rng: torch.Generator) -> Tensor:
+def _shuffle(values: Tensor, rng: torch.Generator) -> Tensor:
     order = torch.randperm(values.numel(), generator=rng).to(values.device)
     return values.flatten()[order].view(values.shape)
 
 
-BLUR = 0.1  # standard deviation of the blur at the start of an insertion, as a fraction of the shorter side
+BLUR_DEVIATION = 0.1  # standard deviation of the blur at the start of an insertion, as a fraction of the shorter side
 
 
 class Curve(NamedTuple):
-    """Scores (N, steps + 1) after changing the fractions `parts` (steps + 1,) of the pixels, most important first."""
+    """Scores (N, steps + 1) after changing `fractions` (steps + 1,) of the pixels, the most important first."""
 
-    parts: Tensor
+    fractions: Tensor
     scores: Tensor
 
     @property
     def area(self) -> Tensor:
         """The area under each curve, (N,): the mean score."""
-        return torch.trapezoid(self.scores, self.parts, dim=1)
+        return torch.trapezoid(self.scores, self.fractions, dim=1)
 
 
 def deletion(
     net: Layer, params: Params, x: Tensor, target: Target, map_: Tensor, fill: FillValue = 0.0, steps: int = 20,
-    read: Read | None = None,
+    read: OutputFunction | None = None,
 ) -> Curve:  # fmt: skip
     """Remove the pixels, the most important first: for a good explanation the score falls quickly.
 
@@ -222,23 +224,23 @@ def deletion(
     `occlude`. target: None is the class of x with the largest score. Source: Petsiuk, Das and Saenko 2018, section 4.1.
     """
     empty = torch.as_tensor(fill, dtype=x.dtype, device=x.device).expand(x.shape)
-    return _curve(net, params, x, empty, fixed(net, params, x, target), map_, steps, read)
+    return _score_curve(net, params, x, empty, fix_target(net, params, x, target), map_, steps, read)
 
 
 def insertion(
     net: Layer, params: Params, x: Tensor, target: Target, map_: Tensor, start: Tensor | None = None, steps: int = 20,
-    read: Read | None = None,
+    read: OutputFunction | None = None,
 ) -> Curve:  # fmt: skip
     """Add the pixels, the most important first: for a good explanation the score rises quickly.
 
     start: the image before, by default x strongly blurred, which has no edges that a network could mistake for objects.
     The other arguments are the same as for `deletion`.
     """
-    baseline = blurred(x, BLUR * min(x.shape[2:])) if start is None else start.expand(x.shape)
-    return _curve(net, params, baseline, x, fixed(net, params, x, target), map_, steps, read)
+    baseline = gaussian_blur(x, BLUR_DEVIATION * min(x.shape[2:])) if start is None else start.expand(x.shape)
+    return _score_curve(net, params, baseline, x, fix_target(net, params, x, target), map_, steps, read)
 
 
-def blurred(x: Tensor, deviation: float) -> Tensor:
+def gaussian_blur(x: Tensor, deviation: float) -> Tensor:
     """Return images (N, C, H, W) blurred by a Gaussian of this standard deviation in pixels, with replicate padding."""
     for axis in (2, 3):
         radius = min(max(1, round(3 * deviation)), x.shape[axis] - 1)
@@ -251,22 +253,22 @@ def blurred(x: Tensor, deviation: float) -> Tensor:
 
 
 @torch.no_grad()
-def _curve(
+def _score_curve(
     net: Layer, params: Params, before: Tensor, after: Tensor, target: Target, map_: Tensor, steps: int,
-    read: Read | None,
+    read: OutputFunction | None,
 ) -> Curve:  # fmt: skip
     """Return the scores while pixels of `before` are replaced by pixels of `after`, the most important first."""
     integer(steps, "deletion and insertion: steps", 1)
-    ordered = single(map_).flatten(1)  # (N, H W)
-    if ordered.shape[1] != before.shape[2] * before.shape[3] or len(ordered) != len(before):
+    importance = channel_sum(map_).flatten(1)  # (N, H W)
+    if importance.shape[1] != before.shape[2] * before.shape[3] or len(importance) != len(before):
         raise PellucidError(f"a map of shape {tuple(map_.shape)} does not rank the pixels of {tuple(before.shape)}")
-    rank = ordered.argsort(dim=1, descending=True, stable=True).argsort(1)  # (N, H W), 0 for the most important
+    rank = importance.argsort(dim=1, descending=True, stable=True).argsort(1)  # (N, H W), 0 for the most important
     rank = rank.view(len(before), 1, *before.shape[2:])
-    counts = torch.linspace(0, ordered.shape[1], steps + 1).round().long()
-    aimed = aim(net, target, len(before))
-    rows: list[Tensor] = []
+    counts = torch.linspace(0, importance.shape[1], steps + 1).round().long()
+    selection = aim(net, target, len(before))
+    curve_scores: list[Tensor] = []
     for count in counts.tolist():
-        y, _ = forward(aimed.net, params, torch.where(rank < count, after, before), Mode(keep=False))
-        measured = y if read is None or aimed.index is not None else read(y)
-        rows.append((measured * aimed.mask(measured)).flatten(1).sum(1))
-    return Curve(counts.to(before) / ordered.shape[1], torch.stack(rows, 1))
+        y, _ = forward(selection.net, params, torch.where(rank < count, after, before), Mode(keep=False))
+        values = y if read is None or selection.index is not None else read(y)
+        curve_scores.append((values * selection.mask(values)).flatten(1).sum(1))
+    return Curve(counts.to(before) / importance.shape[1], torch.stack(curve_scores, 1))

@@ -16,13 +16,13 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.explain.checks import SUMS, deletion, distance, insertion, randomisation
+from pellucid.explain.checks import SUMS, deletion, distance, insertion, randomize_weights
 from pellucid.explain.ledger import absorbed_text, ledger
 from pellucid.explain.methods import MAGNITUDES, METHODS, explain
 from pellucid.explain.occlusion import grey, occlude
-from pellucid.explain.sweeps import fixed, scores
+from pellucid.explain.sweeps import fix_target, scores
 from pellucid.explain.target import Region, aim
-from pellucid.explain.verdicts import ORDERS, RULES, TestVerdict, adds_up, against_random, needs_weights
+from pellucid.explain.verdicts import ORDERS, RULES, TestVerdict, curve_verdict, sum_verdict, weights_verdict
 from pellucid.files import make_folder, write_atomically
 from pellucid.report.figures.heat import heat, overview, places
 from pellucid.report.sections import FigurePart, FigureRow, Page, Section, TablePart
@@ -30,15 +30,15 @@ from pellucid.report.write import write_picture
 from pellucid.settings.checks import check_known
 from pellucid.training.model import BaseModel
 
-DEPTHS = 4  # number of layers down to which the weights are shuffled, for one explanation each
-BATCH = 10  # maps whose curves are computed together
-OVERVIEW, BY_CLASS = "all", "occlusion-classes"  # names of files
+MAX_SHUFFLED_LAYERS = 4  # number of layers down to which the weights are shuffled, for one explanation each
+CURVE_BATCH = 10  # maps whose curves are computed together
+OVERVIEW_NAME, BY_CLASS_NAME = "all", "occlusion-classes"  # names of files
 Areas = tuple[list[float], list[float]]  # under deletion and insertion curves, one for each map
 SingleTarget = int | str | Region  # a target for one image
 
 
 @dataclass(frozen=True, eq=False)
-class Examined:
+class MethodResult:
     """The map of one method for one image, (C, H, W) or (1, H, W), and the results of its tests.
 
     sum: the sum of the map; expected_sum: the sum that the method guarantees, None for methods without one. likeness:
@@ -62,7 +62,7 @@ class Examined:
     @property
     def gap(self) -> float | None:
         """|sum - expected_sum| / |expected_sum|."""
-        return None if self.expected_sum is None else _gap(self.sum, self.expected_sum)
+        return None if self.expected_sum is None else _relative_gap(self.sum, self.expected_sum)
 
     @property
     def plane(self) -> Any:
@@ -81,7 +81,7 @@ class Examination:
 
     target: SingleTarget
     score: float
-    results: list[Examined]
+    results: list[MethodResult]
     skipped: dict[str, str]
     random: tuple[float, float]
     distances: list[list[float | None]]
@@ -97,22 +97,22 @@ def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: SingleT
     for method in methods:
         check_known("no method", method, METHODS)
     batch = model.scaled(x[None])
-    best: Any = fixed(model.net, model.params, batch, target)
-    chosen: SingleTarget = best if isinstance(best, (str, Region)) else int(best)
+    fixed_target: Any = fix_target(model.net, model.params, batch, target)
+    single_target: SingleTarget = fixed_target if isinstance(fixed_target, (str, Region)) else int(fixed_target)
     orders = torch.rand((ORDERS, 1, *batch.shape[2:]), generator=torch.Generator().manual_seed(0)).to(batch.device)
-    random = _areas(model, batch, chosen, orders)
-    results: list[Examined] = []
+    random = _curve_areas(model, batch, single_target, orders)
+    results: list[MethodResult] = []
     skipped: dict[str, str] = {}
     for method in methods:
         try:
-            results.append(_examined(model, batch, method, chosen, random))
+            results.append(_examine_method(model, batch, method, single_target, random))
         except PellucidError as error:
             if len(methods) == 1:
                 raise
             skipped[method] = str(error)
     return Examination(
-        chosen,
-        float(scores(model.net, model.params, batch, chosen)),
+        single_target,
+        float(scores(model.net, model.params, batch, single_target)),
         results,
         skipped,
         (fmean(random[0]), fmean(random[1])),
@@ -120,54 +120,58 @@ def examine(model: BaseModel, x: Tensor, methods: Sequence[str], target: SingleT
     )
 
 
-def _examined(model: BaseModel, batch: Tensor, method: str, target: SingleTarget, random: Areas) -> Examined:
+def _examine_method(model: BaseModel, batch: Tensor, method: str, target: SingleTarget, random: Areas) -> MethodResult:
     options: dict[str, Any] = {"fill": grey(model)} if method == "occlusion" else {}
     run = partial(explain, model.net, x=batch, method=method, target=target, **options)
     map_ = run(params=model.params)
     if not bool(map_.isfinite().all()):
         raise PellucidError(f"{method} returns NaN or infinity; look for NaN in the model's weights")
-    part = aim(model.net, target, len(batch)).net  # layers after the target have no effect on it
-    shuffled = randomisation(part, model.params, lambda params: run(params=params), most=DEPTHS)
-    likeness = {shuffling.path: _number(shuffling.likeness) for shuffling in shuffled}
-    (removed,), (added,) = _areas(model, batch, target, map_)
+    net = aim(model.net, target, len(batch)).net  # layers after the target have no effect on it
+    randomizations = randomize_weights(
+        net, model.params, lambda params: run(params=params), max_explanations=MAX_SHUFFLED_LAYERS
+    )
+    likeness = {randomization.path: _none_if_nan(randomization.likeness) for randomization in randomizations}
+    (deletion_area,), (insertion_area,) = _curve_areas(model, batch, target, map_)
     total, expected_sum, verdicts = float(map_.sum()), None, dict[str, TestVerdict]()
     if method in SUMS:
         expected_sum = float(SUMS[method](model.net, model.params, batch, target, map_).expected)
-        verdicts["sum"] = adds_up(total, expected_sum, _gap(total, expected_sum))
-    verdicts["deletion"] = against_random(removed, random[0], low_is_good=True)
-    verdicts["insertion"] = against_random(added, random[1], low_is_good=False)
-    verdicts["weights"] = needs_weights(likeness)
+        verdicts["sum"] = sum_verdict(total, expected_sum, _relative_gap(total, expected_sum))
+    verdicts["deletion"] = curve_verdict(deletion_area, random[0], low_is_good=True)
+    verdicts["insertion"] = curve_verdict(insertion_area, random[1], low_is_good=False)
+    verdicts["weights"] = weights_verdict(likeness)
     absorbed = ledger(model.net, model.params, batch, target).by_cause() if method == "lrp" else {}
-    return Examined(method, map_[0], total, expected_sum, likeness, removed, added, verdicts, absorbed)
+    return MethodResult(
+        method, map_[0], total, expected_sum, likeness, deletion_area, insertion_area, verdicts, absorbed
+    )
 
 
-def _areas(model: BaseModel, batch: Tensor, target: SingleTarget, maps: Tensor) -> Areas:
+def _curve_areas(model: BaseModel, batch: Tensor, target: SingleTarget, maps: Tensor) -> Areas:
     """Return the areas under the deletion and the insertion curve of one image, for each of several maps."""
     areas: Areas = [], []
-    for part in maps.split(BATCH):
+    for part in maps.split(CURVE_BATCH):
         x = batch.expand(len(part), *batch.shape[1:])
         for curve, area in zip((deletion, insertion), areas, strict=True):
             area.extend(curve(model.net, model.params, x, target, part, read=model.loss.predict).area.tolist())
     return areas
 
 
-def _gap(map_sum: float, expected_sum: float) -> float:
+def _relative_gap(map_sum: float, expected_sum: float) -> float:
     difference = abs(map_sum - expected_sum)
     return 0.0 if difference == 0 else difference / abs(expected_sum) if expected_sum else float("inf")
 
 
-def _distance(first: Examined, second: Examined) -> float | None:
+def _distance(first: MethodResult, second: MethodResult) -> float | None:
     """Return the distance of two maps: exactly 0 for a map and itself, None if one is constant."""
-    value = _number(distance(first.map[None], second.map[None]))
+    value = _none_if_nan(distance(first.map[None], second.map[None]))
     return 0.0 if value is not None and first is second else value
 
 
-def _number(value: Tensor) -> float | None:
+def _none_if_nan(value: Tensor) -> float | None:
     return None if bool(value.isnan()) else float(value)
 
 
 def write_examination(
-    folder: Path, model: BaseModel, x: Tensor, examined: Examination, classes: Sequence[str]
+    folder: Path, model: BaseModel, x: Tensor, examination: Examination, classes: Sequence[str]
 ) -> list[Path]:
     """Write METHOD.png and METHOD.npz for each method, all.png for several, occlusion by class, and index.html.
 
@@ -175,27 +179,27 @@ def write_examination(
     each channel. Returns the written files in order. Raises PellucidError if they cannot be written.
     """
     make_folder(folder)
-    named = title(examined.target, classes)
-    written: list[Path] = []
-    for result in examined.results:
-        figure = heat_map(x, result, examined, notes(result, examined))
-        written += write_picture(folder, result.method, figure, _numbers(result, x, examined))
-        if result.method == "occlusion" and isinstance(examined.target, int):
-            written += _write_by_class(folder, model, x, examined.target, classes)
-    if len(examined.results) > 1:
-        words = f"{named}, score {examined.score:.4g}; ± marks maps with 0 in the middle"
-        planes = {result.method: result.plane for result in examined.results}
-        distances = [[math.nan if value is None else value for value in row] for row in examined.distances]
-        numbers = {"distance": distances, **{result.method: result.map.cpu() for result in examined.results}}
-        written += write_picture(folder, OVERVIEW, overview(x, planes, words, MAGNITUDES), numbers)
+    target_name = title(examination.target, classes)
+    paths: list[Path] = []
+    for result in examination.results:
+        figure = heat_map(x, result, examination, result_lines(result, examination))
+        paths += write_picture(folder, result.method, figure, _npz_values(result, x, examination))
+        if result.method == "occlusion" and isinstance(examination.target, int):
+            paths += _write_occlusion_by_class(folder, model, x, examination.target, classes)
+    if len(examination.results) > 1:
+        caption = f"{target_name}, score {examination.score:.4g}; ± marks maps with 0 in the middle"
+        planes = {result.method: result.plane for result in examination.results}
+        distances = [[math.nan if value is None else value for value in row] for row in examination.distances]
+        npz_values = {"distance": distances, **{result.method: result.map.cpu() for result in examination.results}}
+        paths += write_picture(folder, OVERVIEW_NAME, overview(x, planes, caption, MAGNITUDES), npz_values)
     index = folder / "index.html"
-    write_atomically(index, _page(named, x, examined).html().encode("utf-8"), durable=False)
-    return [*written, index]
+    write_atomically(index, _page(target_name, x, examination).html().encode("utf-8"), durable=False)
+    return [*paths, index]
 
 
-def heat_map(x: Tensor, result: Examined, examined: Examination, lines: tuple[str, ...] = ()) -> Figure:
+def heat_map(x: Tensor, result: MethodResult, examination: Examination, lines: tuple[str, ...] = ()) -> Figure:
     """Draw an image (C, H, W) and the map of one method; lines: of text below."""
-    outline = examined.target.weights[0] > 0 if isinstance(examined.target, Region) else None
+    outline = examination.target.weights[0] > 0 if isinstance(examination.target, Region) else None
     return heat(x, result.plane, result.method, lines, result.method not in MAGNITUDES, outline)
 
 
@@ -206,51 +210,51 @@ def title(target: SingleTarget, classes: Sequence[str]) -> str:
     return classes[target] if isinstance(target, int) else target
 
 
-def _page(named: str, x: Tensor, examined: Examination) -> Page:
+def _page(target_name: str, x: Tensor, examination: Examination) -> Page:
     """Return the page of one image: the verdict of each test on each method, and the maps with their tests."""
-    tests = list(dict.fromkeys(test for result in examined.results for test in result.verdicts))
+    tests = list(dict.fromkeys(test for result in examination.results for test in result.verdicts))
     rows = [
         (result.method, *(result.verdicts[test].text if test in result.verdicts else "" for test in tests))
-        for result in examined.results
+        for result in examination.results
     ]
     maps = [
         FigurePart(
-            method_result.method,
-            heat_map(x, method_result, examined),
-            method_result.method,
-            "; ".join(notes(method_result, examined)),
+            result.method,
+            heat_map(x, result, examination),
+            result.method,
+            "; ".join(result_lines(result, examination)),
         )
-        for method_result in examined.results
+        for result in examination.results
     ]
     sections = [
         Section("tests", "What the tests say", [TablePart("", ("method", *tests), rows, ())], wide=True),
         Section("maps", "Maps", [FigureRow(maps)], wide=True),
     ]
-    return Page(f"What {named} comes from", sections, f"Score {examined.score:.4g}. {RULES}")
+    return Page(f"What {target_name} comes from", sections, f"Score {examination.score:.4g}. {RULES}")
 
 
-def folder_for(folder: Path, x: Tensor, examined: Examination) -> Path:
+def folder_for(folder: Path, x: Tensor, examination: Examination) -> Path:
     """Return FOLDER, FOLDER-2, FOLDER-3 ...: the first without results for another image, target or score."""
-    identity = {"image": x.cpu(), "target": str(examined.target), "score": examined.score}
+    identity = {"image": x.cpu(), "target": str(examination.target), "score": examination.score}
     folders = chain([folder], (folder.with_name(f"{folder.name}-{number}") for number in count(2)))
     return next(
-        path for path in folders if all(_same(file, identity) for file in path.glob("*.npz") if file.stem in METHODS)
+        path
+        for path in folders
+        if all(_has_identity(file, identity) for file in path.glob("*.npz") if file.stem in METHODS)
     )
 
 
-def _same(file: Path, identity: dict[str, Any]) -> bool:
+def _has_identity(file: Path, identity: dict[str, Any]) -> bool:
     """Return whether a method's file is for this image, target and (up to rounding) score; False if unreadable."""
     try:
-        with np.load(file) as stored:
-            is_equal = (
-                np.array_equal(stored["image"], identity["image"]) and str(stored["target"]) == identity["target"]
-            )
-            return is_equal and math.isclose(float(stored["score"]), identity["score"], rel_tol=1e-4)
+        with np.load(file) as npz:
+            is_equal = np.array_equal(npz["image"], identity["image"]) and str(npz["target"]) == identity["target"]
+            return is_equal and math.isclose(float(npz["score"]), identity["score"], rel_tol=1e-4)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return False
 
 
-def notes(result: Examined, examined: Examination) -> tuple[str, ...]:
+def result_lines(result: MethodResult, examination: Examination) -> tuple[str, ...]:
     """Return the test results and verdicts of one method as lines of text."""
     likeness = ", ".join(
         f"{path} {'-' if value is None else f'{value:.2f}'}" for path, value in result.likeness.items()
@@ -264,19 +268,19 @@ def notes(result: Examined, examined: Examination) -> tuple[str, ...]:
         sums.append(f"absorbed: {absorbed_text(result.absorbed)}")
     return (
         *sums,
-        f"deletion {result.deletion:.3f} (random {examined.random[0]:.3f}; lower is better), "
-        f"insertion {result.insertion:.3f} (random {examined.random[1]:.3f}; higher is better)",
+        f"deletion {result.deletion:.3f} (random {examination.random[0]:.3f}; lower is better), "
+        f"insertion {result.insertion:.3f} (random {examination.random[1]:.3f}; higher is better)",
         f"likeness with weights shuffled from the top down to: {likeness or 'no layer with weights'}",
         *(f"{test}: {verdict.text}" for test, verdict in result.verdicts.items()),
     )
 
 
-def _numbers(result: Examined, x: Tensor, examined: Examination) -> dict[str, Any]:
+def _npz_values(result: MethodResult, x: Tensor, examination: Examination) -> dict[str, Any]:
     return {
         "map": result.map.cpu(),
         "image": x.cpu(),
-        "target": str(examined.target),
-        "score": examined.score,
+        "target": str(examination.target),
+        "score": examination.score,
         "sum": result.sum,
         "wanted": math.nan if result.expected_sum is None else result.expected_sum,
         "deletion": result.deletion,
@@ -287,13 +291,15 @@ def _numbers(result: Examined, x: Tensor, examined: Examination) -> dict[str, An
     }
 
 
-def _write_by_class(
+def _write_occlusion_by_class(
     folder: Path, model: BaseModel, x: Tensor, target: int, classes: Sequence[str]
 ) -> tuple[Path, Path]:
     """Write the target's probability, and the predicted class, for each position of the occluded square."""
-    hidden = occlude(model.net, model.params, model.scaled(x[None]), target, fill=grey(model), read=model.loss.predict)
-    assert hidden.predicted is not None
-    probability, predicted = hidden.score[0].cpu(), hidden.predicted[0].cpu()
+    occluded = occlude(
+        model.net, model.params, model.scaled(x[None]), target, fill=grey(model), read=model.loss.predict
+    )
+    assert occluded.predicted is not None
+    probability, predicted = occluded.score[0].cpu(), occluded.predicted[0].cpu()
     figure = places(probability, predicted, classes, f"p({classes[target]}) with grey there")
-    numbers = {"probability": probability, "predicted": predicted, "corners": hidden.corners}
-    return write_picture(folder, BY_CLASS, figure, numbers)
+    npz_values = {"probability": probability, "predicted": predicted, "corners": occluded.corners}
+    return write_picture(folder, BY_CLASS_NAME, figure, npz_values)

@@ -11,15 +11,15 @@ from pellucid.errors import PellucidError, nearest
 from pellucid.explain.layout import ImageOutputs, check_has_rules
 from pellucid.explain.sweeps import ForwardPass, forward_to
 from pellucid.explain.target import Target
-from pellucid.explain.tokens import Places, Tokens
+from pellucid.explain.tokens import PartLabels, Tokens
 from pellucid.layers import AdaptiveAvgPool2d, AvgPool2d, LpPool2d, MaxPool2d
 from pellucid.layers.base import Cache, Layer, Params, Trait
 from pellucid.rules import Entrance, guided_backprop
 
-POOLS = (MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, LpPool2d)
+POOLING_LAYERS = (MaxPool2d, AvgPool2d, AdaptiveAvgPool2d, LpPool2d)
 
 
-class Maps(NamedTuple):
+class LayerMaps(NamedTuple):
     """A layer's output a (N, C, H, W), the gradient da of the target's score, and the forward pass."""
 
     a: Tensor
@@ -36,7 +36,7 @@ class _LayerReached(Exception):  # noqa: N818 - not an error
         self.dy = dy
 
 
-def maps(net: Layer, params: Params, x: Any, target: Target, layer: str | None) -> Maps:
+def maps_of_layer(net: Layer, params: Params, x: Any, target: Target, layer: str | None) -> LayerMaps:
     """Return the maps of the layer at path `layer`, by default the last layer with maps that is not a pooling layer.
 
     In a network that mixes positions after its last maps, such as a transformer, the tokens are maps: by default those
@@ -52,83 +52,83 @@ def maps(net: Layer, params: Params, x: Any, target: Target, layer: str | None) 
 
     def watch(path: str, current: Layer, x: Any, y: Any, cache: Cache) -> None:
         is_image = images(path, current, x, y)
-        if images.free:
+        if images.uses_whole_tensors:
             tokens(path, current, x, y, cache)
         if path == layer or (layer is None and is_image and _has_maps(current, y)):
             outputs.setdefault(path, []).append(y if is_image or isinstance(current, Combinator) else None)
 
     run = forward_to(net, params, x, target, watch)
-    if candidates := _candidates(tokens, images, layer):
+    if candidates := _token_candidates(tokens, images, layer):
         return _token_maps(run, candidates)
     if not outputs and layer is None:
         raise PellucidError("the network has no feature maps, which class activation mapping needs; use saliency")
     path = layer if layer is not None else list(outputs)[-1]
-    if layer is None and images.mixed:
+    if layer is None and images.mixing_path:
         raise PellucidError(
-            f"after its last maps, {path!r}, the network mixes positions ({images.mixed}), and no layer has one token "
-            "for each part of the image, so that class activation mapping does not explain its score; use saliency, or "
-            "give a layer"
+            f"after its last maps, {path!r}, the network mixes positions ({images.mixing_path}), and no layer has one "
+            "token for each part of the image, so that class activation mapping does not explain its score; use "
+            "saliency, or give a layer"
         )
     values = outputs.get(path, [])
     if len(values) > 1:
         raise PellucidError(f"the layer {path!r} runs more than once, so it has several outputs; give another")
     if values and not (isinstance(values[0], Tensor) and values[0].dim() == 4):
         raise PellucidError(f"the layer {path!r} outputs no feature maps (N, C, H, W); give another")
-    return Maps(values[0], _arriving(run, path), run) if values else _raise_no_effect(path)
+    return LayerMaps(values[0], _output_gradient(run, path), run) if values else _raise_no_effect(path)
 
 
-def _candidates(tokens: Tokens, images: ImageOutputs, layer: str | None) -> dict[str, tuple[Tensor, Places]]:
+def _token_candidates(tokens: Tokens, images: ImageOutputs, layer: str | None) -> dict[str, tuple[Tensor, PartLabels]]:
     """Return the outputs that are taken for maps of tokens, by path."""
-    if layer is None and not images.mixed:
+    if layer is None and not images.mixing_path:
         return {}
     return {
         path: token_outputs[1:]
-        for path, token_outputs in tokens.found.items()
+        for path, token_outputs in tokens.outputs.items()
         if token_outputs is not None
         and (path == layer or (layer is None and token_outputs[0].traits & (Trait.NORM | Trait.SUM)))
     }
 
 
-def _token_maps(run: ForwardPass, candidates: dict[str, tuple[Tensor, Places]]) -> Maps:
+def _token_maps(run: ForwardPass, candidates: dict[str, tuple[Tensor, PartLabels]]) -> LayerMaps:
     """Return the maps of the last candidate that affects the score."""
 
-    def watch(at: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
-        if at in candidates and bool((da := candidates[at][1].maps(dy)).any()):
-            raise _LayerReached(at, da)
+    def watch(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
+        if path in candidates and bool((da := candidates[path][1].maps(dy)).any()):
+            raise _LayerReached(path, da)
 
     try:
-        run.back(watch=watch, last=False)
+        run.propagate_back(watch=watch, consume=False)
     except _LayerReached as reached:
-        y, places = candidates[reached.path]
-        return Maps(places.maps(y), reached.dy, run)
+        y, part_labels = candidates[reached.path]
+        return LayerMaps(part_labels.maps(y), reached.dy, run)
     return _raise_no_effect(list(candidates)[-1])
 
 
-def resized_map(mapped: Tensor, x: Any, upsample: bool) -> Tensor:
+def resized_map(map_: Tensor, x: Any, upsample: bool) -> Tensor:
     """Return maps (N, 1, h, w), resized bilinearly to the images x if `upsample`."""
     if not upsample:
-        return mapped
+        return map_
     image = x[0] if isinstance(x, tuple) else x
-    return F.interpolate(mapped, image.shape[2:], mode="bilinear")
+    return F.interpolate(map_, image.shape[2:], mode="bilinear")
 
 
 def _has_maps(layer: Layer, y: Any) -> bool:
-    if isinstance(layer, (Combinator, *POOLS)) or not isinstance(y, Tensor):
+    if isinstance(layer, (Combinator, *POOLING_LAYERS)) or not isinstance(y, Tensor):
         return False
     return y.dim() == 4 and y.shape[2] * y.shape[3] > 1
 
 
-def _arriving(run: ForwardPass, path: str) -> Tensor:
+def _output_gradient(run: ForwardPass, path: str) -> Tensor:
     """Return the gradient with respect to the output of the layer at `path`; the backward pass ends there."""
 
-    def watch(at: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
-        if at == path:
-            raise _LayerReached(at, dy)
+    def watch(current_path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> None:
+        if current_path == path:
+            raise _LayerReached(current_path, dy)
 
     try:
-        run.back(watch=watch, last=False)
-    except _LayerReached as arrived:
-        return arrived.dy
+        run.propagate_back(watch=watch, consume=False)
+    except _LayerReached as reached:
+        return reached.dy
     return _raise_no_effect(path)
 
 
@@ -153,12 +153,12 @@ def gradcam(
     position in the image. target: see `aim`. Raises PellucidError for a layer without maps or
     one that runs twice. Source: Selvaraju et al. 2017, equations 1 and 2; local: Draelos and Carin 2020 (HiResCAM).
     """
-    layer_maps = maps(net, params, x, target, layer)
+    layer_maps = maps_of_layer(net, params, x, target, layer)
     weighted = (layer_maps.da * layer_maps.a).sum(1, keepdim=True) if local else weighted_maps(layer_maps)
     return resized_map(weighted if signed else weighted.clamp_min(0), x, upsample)
 
 
-def weighted_maps(maps: Maps) -> Tensor:
+def weighted_maps(maps: LayerMaps) -> Tensor:
     """Return Σ_k w_k A_k, (N, 1, h, w)."""
     return (maps.da.mean((2, 3), keepdim=True) * maps.a).sum(1, keepdim=True)
 
@@ -173,7 +173,7 @@ def gradcam_plus_plus(
     see `aim`. Raises PellucidError for a layer without maps or one that runs twice.
     Source: Chattopadhyay et al. 2018, equations 5, 10 and 19.
     """
-    a, da, _ = maps(net, params, x, target, layer)
+    a, da, _ = maps_of_layer(net, params, x, target, layer)
     denominator = 2 * da**2 + da**3 * a.sum((2, 3), keepdim=True)
     alpha = torch.where(denominator == 0, 0, da**2 / denominator)
     weights = (alpha * da.clamp_min(0)).sum((2, 3), keepdim=True)  # (N, C, 1, 1)
@@ -189,6 +189,6 @@ def guided_gradcam(net: Layer, params: Params, x: Any, target: Target = None, la
     """
     rules = guided_backprop()(Entrance(x))
     check_has_rules(net, "guided_gradcam", rules)
-    layer_maps = maps(net, params, x, target, layer)
-    where = resized_map(weighted_maps(layer_maps).clamp_min(0), x, upsample=True)
-    return layer_maps.run.back(rules) * where
+    layer_maps = maps_of_layer(net, params, x, target, layer)
+    upsampled = resized_map(weighted_maps(layer_maps).clamp_min(0), x, upsample=True)
+    return layer_maps.run.propagate_back(rules) * upsampled

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pellucid import rules
 from pellucid.explain.layout import check_has_rules
-from pellucid.explain.sweeps import backward_by_composite, forward_to, ones, values
+from pellucid.explain.sweeps import backward_by_composite, forward_to, ones_at_target, values_at_target
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params
 
@@ -16,7 +16,7 @@ def saliency(net: Layer, params: Params, x: Any, target: Target = None, signed: 
 
     target: see `aim`. Source: Simonyan, Vedaldi and Zisserman 2014, section 3.1, which shows the maximum over channels.
     """
-    dx = forward_to(net, params, x, target).back()
+    dx = forward_to(net, params, x, target).propagate_back()
     return dx if signed else dx.abs()
 
 
@@ -25,7 +25,7 @@ def input_x_gradient(net: Layer, params: Params, x: Any, target: Target = None) 
 
     For ReLU networks without biases the sum equals the score. target: see `aim`. Source: Shrikumar et al. 2016.
     """
-    return x * forward_to(net, params, x, target).back()
+    return x * forward_to(net, params, x, target).propagate_back()
 
 
 def guided_backprop(net: Layer, params: Params, x: Any, target: Target = None) -> Tensor:
@@ -33,9 +33,9 @@ def guided_backprop(net: Layer, params: Params, x: Any, target: Target = None) -
 
     target: see `aim`. Source: Springenberg et al. 2015, section 3.4.
     """
-    chosen = rules.guided_backprop()
-    check_has_rules(net, "guided_backprop", chosen(rules.Entrance(x)))
-    return backward_by_composite(net, params, x, target, chosen)
+    composite = rules.guided_backprop()
+    check_has_rules(net, "guided_backprop", composite(rules.Entrance(x)))
+    return backward_by_composite(net, params, x, target, composite)
 
 
 def deconvnet(net: Layer, params: Params, x: Any, target: Target = None, activation: bool = True) -> Tensor:
@@ -47,7 +47,7 @@ def deconvnet(net: Layer, params: Params, x: Any, target: Target = None, activat
     target: see `aim`; "features.conv5[12]" is the unit with the largest value of map 12, as in the paper's figure 2.
     Source: Zeiler and Fergus 2014, section 2.1.
     """
-    chosen = rules.deconvnet()
-    check_has_rules(net, "deconvnet", chosen(rules.Entrance(x)))
-    initial_gradient = values if activation and isinstance(target, str) else ones
-    return backward_by_composite(net, params, x, target, chosen, initial_gradient)
+    composite = rules.deconvnet()
+    check_has_rules(net, "deconvnet", composite(rules.Entrance(x)))
+    initial_gradient = values_at_target if activation and isinstance(target, str) else ones_at_target
+    return backward_by_composite(net, params, x, target, composite, initial_gradient)

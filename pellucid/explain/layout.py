@@ -40,34 +40,36 @@ def check_has_rules(net: Layer, method: str, rules: Rules) -> None:
 class ImageOutputs:
     """A watch for `sweep.forward` that records which outputs are images (N, C, H, W).
 
-    In a network with layers that act on whole tensors (`free`), four axes may also be windows, heads of attention, or
-    images with the channels last. There, images are the input, the outputs of convolutions, pooling and batch or group
-    normalization, and what other layers compute from an image without such a layer. `mixed` is the path of the last
-    layer that multiplies values of different positions after the last image; "" if there is none.
+    In a network with layers that act on whole tensors (`uses_whole_tensors`), four axes may also be windows, heads of
+    attention, or images with the channels last. There, images are the input, the outputs of convolutions, pooling and
+    batch or group normalization, and what other layers compute from an image without such a layer. `mixing_path` is the
+    path of the last layer that multiplies values of different positions after the last image; "" if there is none.
     """
 
     def __init__(self, net: Layer, x: Any) -> None:
-        self.mixed = ""
-        self.free = any(Trait.WHOLE in layer.traits for _, layer in walk(net))
-        self._found = [x]
+        self.mixing_path = ""
+        self.uses_whole_tensors = any(Trait.WHOLE in layer.traits for _, layer in walk(net))
+        self._images = [x]
 
     def includes(self, y: Any) -> bool:
         """Return whether y is one of the recorded images, other than the input."""
-        return any(y is output for output in self._found[1:])
+        return any(y is output for output in self._images[1:])
 
     def __call__(self, path: str, layer: Layer, x: Any, y: Any) -> bool:
         """Return whether y is an image, and record it."""
         if isinstance(layer, Combinator) or not isinstance(y, Tensor):
             return False
-        if not self.free:
+        if not self.uses_whole_tensors:
             return y.dim() == 4
         if Trait.WHOLE in layer.traits:
-            self.mixed = path if Trait.MERGE in layer.traits and Trait.LINEAR not in layer.traits else self.mixed
+            self.mixing_path = (
+                path if Trait.MERGE in layer.traits and Trait.LINEAR not in layer.traits else self.mixing_path
+            )
             return False
         parts = x if isinstance(x, tuple) else (x,)
         takes_images = bool(layer.traits & IMAGE_LAYERS) or isinstance(layer, BatchNorm | GroupNorm)
-        if y.dim() != 4 or not (takes_images or any(part is output for part in parts for output in self._found)):
+        if y.dim() != 4 or not (takes_images or any(part is output for part in parts for output in self._images)):
             return False
-        self._found.append(y)
-        self.mixed = ""
+        self._images.append(y)
+        self.mixing_path = ""
         return True

@@ -20,7 +20,7 @@ from pellucid.text import plural
 BIAS, PARAMETER, CONSTANT, SOFTMAX, STABILIZER, RULE = (
     "bias", "parameter", "constant", "softmax", "stabilizer", "rule",
 )  # fmt: skip
-ROUNDING = 8  # units in the last place: relevance that a layer without loss may gain or lose
+MAX_ROUNDING_ULPS = 8  # units in the last place: relevance that a layer without loss may gain or lose
 MAX_LAYERS = 8  # layers in the text of a ledger
 
 
@@ -98,11 +98,11 @@ def ledger(
         if watch is not None:
             watch(path, layer, dy, dx, dparams)
         if not uses_flow(layer):
-            absorbed.extend(_absorbed(path, layer, dy, dx, dparams))
+            absorbed.extend(_absorbed_by_layer(path, layer, dy, dx, dparams))
 
     map_ = lrp(net, params, x, target, watch=record, **options)
     score = float(scores(net, params, x, target).double().sum())
-    return Ledger(map_, score, _sum(map_), tuple(absorbed))
+    return Ledger(map_, score, _nested_sum(map_), tuple(absorbed))
 
 
 def absorbed_text(by_cause: Mapping[str, float]) -> str:
@@ -110,15 +110,18 @@ def absorbed_text(by_cause: Mapping[str, float]) -> str:
     return ", ".join(f"{cause} {relevance:.3g}" for cause, relevance in by_cause.items())
 
 
-def _absorbed(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> Iterable[Absorbed]:
+def _absorbed_by_layer(path: str, layer: Layer, dy: Any, dx: Any, dparams: Params) -> Iterable[Absorbed]:
     """Yield what one use of a layer absorbed: its bias, whose relevance is in dparams, and the rest."""
-    name, of_bias = type(layer).__name__, _sum(dparams)
-    rest = _sum(dy) - _sum(dx) - of_bias
-    if of_bias:
-        yield Absorbed(path, name, BIAS, of_bias)
+    name, bias_relevance = type(layer).__name__, _nested_sum(dparams)
+    other_relevance = _nested_sum(dy) - _nested_sum(dx) - bias_relevance
+    if bias_relevance:
+        yield Absorbed(path, name, BIAS, bias_relevance)
     cause = _cause(layer, dx)
-    if rest and (cause != RULE or abs(rest) > ROUNDING * torch.finfo(dy.dtype).eps * float(dy.double().abs().sum())):
-        yield Absorbed(path, name, cause, rest)
+    if other_relevance and (
+        cause != RULE
+        or abs(other_relevance) > MAX_ROUNDING_ULPS * torch.finfo(dy.dtype).eps * float(dy.double().abs().sum())
+    ):
+        yield Absorbed(path, name, cause, other_relevance)
 
 
 def _cause(layer: Layer, dx: Any) -> str:
@@ -133,11 +136,11 @@ def _cause(layer: Layer, dx: Any) -> str:
     return STABILIZER if divides or isinstance(layer, Length | Variance) else RULE
 
 
-def _sum(value: Any) -> float:
+def _nested_sum(value: Any) -> float:
     """Return the sum of all values of tensors in tuples or dicts, in float64; None counts as 0."""
     if value is None:
         return 0.0
     if isinstance(value, dict | tuple):
         parts = cast("Iterable[Any]", value.values() if isinstance(value, dict) else value)
-        return sum(_sum(part) for part in parts)
+        return sum(_nested_sum(part) for part in parts)
     return float(value.double().sum())

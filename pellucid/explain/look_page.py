@@ -12,8 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from pellucid.explain.ablation import AblationRow
-from pellucid.explain.look import LayerLook, Look, OccludedImage
-from pellucid.explain.retrained import Retrained
+from pellucid.explain.look import LayerContents, OccludedImage, PageContents
+from pellucid.explain.retrained import RetrainingRow
 from pellucid.explain.top_patches import Evolution, TopPatches
 from pellucid.files import make_folder, write_atomically
 from pellucid.report.figures.heat import heat, places
@@ -35,63 +35,63 @@ from pellucid.report.write import packed
 from pellucid.text import percent
 
 PAPER = "Zeiler and Fergus 2014, Visualizing and Understanding Convolutional Networks"
-PATCHES, MAPS = 3, 4  # in a row
+PATCHES_PER_ROW, MAPS_PER_ROW = 3, 4  # in a row
 MAX_EPOCHS = 10
-SIDE, GAP, NAME = 0.86, 0.12, 0.2  # inches of a square of patches; between maps; for a map's name
-CELL, CELL_GAP, CELL_NAME, LEFT = 0.62, 0.05, 0.22, 0.55  # inches, for maps over epochs
+PATCH_SIDE, MAP_GAP, NAME_HEIGHT = 0.86, 0.12, 0.2  # inches of a square of patches; between maps; for a map's name
+CELL_SIDE, CELL_GAP, EPOCH_NAME_HEIGHT, LEFT_MARGIN = 0.62, 0.05, 0.22, 0.55  # inches, for maps over epochs
 WHITE_QUANTILE = 0.99  # quantile of the magnitudes that is drawn as white
 MID_GREY = 0.5  # grey level outside of the image, and of the value 0 in a reconstruction
 
 
-def write_page(folder: Path, look: Look) -> Path:
+def write_page(folder: Path, contents: PageContents) -> Path:
     """Write index.html, which needs no other file, and in figures/ each figure as PNG and its values as .npz."""
     make_folder(folder / "figures")
-    for name, numbers in numbers_of(look).items():
-        write_atomically(folder / "figures" / f"{name}.npz", packed(numbers), durable=False)
-    return page(look).write(folder / "index.html")
+    for name, values in figure_values(contents).items():
+        write_atomically(folder / "figures" / f"{name}.npz", packed(values), durable=False)
+    return contents_page(contents).write(folder / "index.html")
 
 
-def page(look: Look) -> Page:
+def contents_page(contents: PageContents) -> Page:
     """Return the page about a network."""
     results = [
-        (f"accuracy on {len(look.images):,} images of {look.data}", percent(look.accuracy)),
-        ("convolutions", str(len(look.layers))),
-        ("feature maps", str(sum(layer.maps for layer in look.layers))),
-        ("never active", str(sum(layer.silent for layer in look.layers))),
+        (f"accuracy on {len(contents.images):,} images of {contents.data}", percent(contents.accuracy)),
+        ("convolutions", str(len(contents.layers))),
+        ("feature maps", str(sum(layer.maps for layer in contents.layers))),
+        ("never active", str(sum(layer.n_silent for layer in contents.layers))),
     ]
-    names = [f"{name}: {best.scores[-1]:.3g}" for name, best in look.best]
-    pictures = [best.x[0].mean(0).numpy() for _, best in look.best]
-    best = sheet(pictures, "the input that maximizes each class, and its score", names, columns=5)
-    occlusion = [_occlusion(look, k, hidden) for k, hidden in enumerate(look.hidden)]
+    captions = [f"{name}: {maximum.scores[-1]:.3g}" for name, maximum in contents.class_maxima]
+    pictures = [maximum.x[0].mean(0).numpy() for _, maximum in contents.class_maxima]
+    maximum = sheet(pictures, "the input that maximizes each class, and its score", captions, columns=5)
+    occlusion = [_occlusion_row(contents, k, occluded) for k, occluded in enumerate(contents.occluded_images)]
     sections = [
-        *(_layer(look, k, layer) for k, layer in enumerate(look.layers)),
+        *(_layer_section(contents, k, layer) for k, layer in enumerate(contents.layers)),
         Section("occlusion", "Occlusion", occlusion, wide=True),
-        Section("ablation", "Ablation", [_ablation(look)], wide=True),
-        Section("best", BEST, [FigurePart("best", best, BEST, ASCENT)], wide=True),
-        Section("evolution", "Evolution over epochs", _evolution(look), wide=True),
+        Section("ablation", "Ablation", [_ablation_row(contents)], wide=True),
+        Section("best", MAXIMA_TITLE, [FigurePart("best", maximum, MAXIMA_TITLE, ASCENT_TEXT)], wide=True),
+        Section("evolution", "Evolution over epochs", _evolution_parts(contents), wide=True),
     ]
-    about = f"After {PAPER}: what the maps of each layer respond to, and how the network depends on them."
-    return Page(f"What {look.name} looks for", sections, about, results)
+    introduction = f"After {PAPER}: what the maps of each layer respond to, and how the network depends on them."
+    return Page(f"What {contents.name} looks for", sections, introduction, results)
 
 
-BEST = "Input that maximizes each class"
-ASCENT = (
+MAXIMA_TITLE = "Input that maximizes each class"
+ASCENT_TEXT = (
     "Gradient ascent from grey noise, with jitter, blur and decay: images with a higher score than any real image. "
     "They show what the network responds to, not what a class looks like."
 )
-ABLATION = (
+ABLATION_TEXT = (
     "The accuracy when a layer's outputs are replaced by 0, or by each map's mean over all images and positions. The "
     "network is not retrained; in the paper's table 3 it is, so the accuracy decreases less there (use --retrain)."
 )
 
 
-def _layer(look: Look, k: int, layer: LayerLook) -> Section:
+def _layer_section(contents: PageContents, k: int, layer: LayerContents) -> Section:
     parts: list[SectionPart] = []
     if not layer.top:
         parts.append(Missing("None of its maps is positive for any image."))
-    if layer.silent:
-        verb = "is" if layer.silent == 1 else "are"
-        parts.append(Missing(f"{layer.silent} of its {layer.maps} maps {verb} not positive for any image."))
+    if layer.n_silent:
+        verb = "is" if layer.n_silent == 1 else "are"
+        parts.append(Missing(f"{layer.n_silent} of its {layer.maps} maps {verb} not positive for any image."))
     weights, outputs = filters(layer.weight, f"{layer.path}.weight"), sheet(layer.outputs, layer.output)
     columns: list[SectionPart | Sequence[SectionPart]] = [[
         FigurePart(f"filters-{layer.key}", weights, f"Filters of {layer.path}", "The filters, one row for each."),
@@ -100,38 +100,43 @@ def _layer(look: Look, k: int, layer: LayerLook) -> Section:
         ),
     ]]  # fmt: skip
     if layer.top:
-        some = f"the {len(layer.top)} of {layer.maps} maps with the largest activations"
+        map_count_text = f"the {len(layer.top)} of {layer.maps} maps with the largest activations"
         caption = (
-            f"{layer.output}: {'all maps' if len(layer.top) == layer.maps else some}. Left: the nine largest "
-            f"activations of each map over {len(look.images):,} images, one from each image, projected back to the "
+            f"{layer.output}: {'all maps' if len(layer.top) == layer.maps else map_count_text}. Left: the nine largest "
+            f"activations of each map over {len(contents.images):,} images, one from each image, projected back to the "
             "pixels by a DeconvNet (0 is mid-grey, each on its own scale, the largest 1 % of magnitudes clipped). "
             f"Right: the patches that caused them, which are the receptive fields of {layer.field[0]} x "
             f"{layer.field[1]} pixels; parts outside of the image are grey. Above: index of the map and its largest "
             "activation."
         )
-        patches = patch_sheet(layer.top, look.images)
+        patches = patch_sheet(layer.top, contents.images)
         columns.insert(0, FigurePart(f"patches-{layer.key}", patches, f"Top patches of {layer.output}", caption))
     return Section(f"layer-{k}", layer.path, [*parts, FigureRow(columns)], wide=True)
 
 
-def _occlusion(look: Look, k: int, hidden: OccludedImage) -> FigureRow:
-    assert hidden.classes.predicted is not None
-    side, alt = int(hidden.classes.corners[0, 0, 2]), f"Occlusion of image {k + 1}:"
-    effect, back = hidden.total.effect(*hidden.image.shape[1:])[0, 0], hidden.deconvolution.sum(0)
+def _occlusion_row(contents: PageContents, k: int, occluded: OccludedImage) -> FigureRow:
+    by_class = occluded.class_occlusion
+    assert by_class.predicted is not None
+    side, alt = int(by_class.corners[0, 0, 2]), f"Occlusion of image {k + 1}:"
+    effect, reconstruction = (
+        occluded.map_occlusion.effect(*occluded.image.shape[1:])[0, 0],
+        occluded.deconvolution.sum(0),
+    )
     figures = (
         (
-            "map", heat(hidden.image, effect, f"decrease of {hidden.map}", signed=True),
-            f"Decrease of the total activation of {hidden.map}, the map of its layer with the largest sum for this "
+            "map", heat(occluded.image, effect, f"decrease of {occluded.map}", signed=True),
+            f"Decrease of the total activation of {occluded.map}, the map of its layer with the largest sum for this "
             f"image, when a grey square of {side} x {side} pixels hides a pixel (the mean over such squares).",
         ),
         (
-            "deconvolution", heat(hidden.image, back, f"{hidden.map}, projected down", signed=True),
+            "deconvolution", heat(occluded.image, reconstruction, f"{occluded.map}, projected down", signed=True),
             "The same map's largest activation, projected back to the pixels. Its large values should be at the same "
             "positions as in the previous image.",
         ),
         (
-            "class", places(hidden.classes.score[0], hidden.classes.predicted[0], look.classes, f"p({hidden.label})"),
-            f"The probability of {hidden.label}, and the class that the model predicts, "
+            "class",
+            places(by_class.score[0], by_class.predicted[0], contents.classes, f"p({occluded.label})"),
+            f"The probability of {occluded.label}, and the class that the model predicts, "
             "for each position of the square.",
         ),
     )  # fmt: skip
@@ -140,92 +145,95 @@ def _occlusion(look: Look, k: int, hidden: OccludedImage) -> FigureRow:
     )
 
 
-def _ablation(look: Look) -> FigureRow:
+def _ablation_row(contents: PageContents) -> FigureRow:
     rows = [
-        (_removals(zero), f"{zero.parameters:,}", percent(zero.accuracy), percent(mean.accuracy))
-        for zero, mean in zip(look.ablations, look.by_mean, strict=True)
+        (_removals_text(zero), f"{zero.parameters:,}", percent(zero.accuracy), percent(mean.accuracy))
+        for zero, mean in zip(contents.ablations, contents.mean_ablations, strict=True)
     ]
     head = ("removed", "parameters", "accuracy with 0", "accuracy with the mean")
-    columns = [[ABLATION, TablePart("Accuracy without layers", head, rows)]]
-    if look.retrained is not None:
+    columns = [[ABLATION_TEXT, TablePart("Accuracy without layers", head, rows)]]
+    if contents.retrained is not None:
         head = ("changed", "parameters", "train accuracy", "accuracy")
-        rows = [_retrained_row(row) for row in look.retrained.rows]
+        rows = [_retrained_row(row) for row in contents.retrained.rows]
         columns.append([
-            f"Networks trained from scratch with the same settings: {look.retrained.epochs} epochs of "
-            f"{look.retrained.images} images with Adam. Compare them with each other, not with the model above, which "
-            "was trained for longer.",
+            f"Networks trained from scratch with the same settings: {contents.retrained.epochs} epochs of "
+            f"{contents.retrained.images} images with Adam. Compare them with each other, not with the model above, "
+            "which was trained for longer.",
             TablePart("Accuracy of networks trained from scratch", head, rows),
         ])  # fmt: skip
     return FigureRow(columns)
 
 
-def _removals(row: AblationRow) -> str:
+def _removals_text(row: AblationRow) -> str:
     """Return what a row removes, in words that fit a column of a phone."""
-    return row.name if len(row.removed) <= 3 else f"{row.removed[0]} and {len(row.removed) - 1} more"
+    return row.name if len(row.removals) <= 3 else f"{row.removals[0]} and {len(row.removals) - 1} more"
 
 
-def _evolution(evolution: Look) -> list[SectionPart]:
-    if not evolution.grown:
+def _evolution_parts(contents: PageContents) -> list[SectionPart]:
+    if not contents.evolutions:
         return [Missing(
             "This needs the weights of several epochs: train with train.keep=[0,1,2,5,10] and give the run folder, or "
             "let --retrain train the network from scratch."
         )]  # fmt: skip
-    retraining = "of a training of the same network from scratch, for this page"
+    retraining_words = "of a training of the same network from scratch, for this page"
     parts: list[SectionPart] = [
-        f"The weights are those {retraining if evolution.shows_retraining else 'of its training'}."
+        f"The weights are those {retraining_words if contents.shows_retraining else 'of its training'}."
     ]
-    for grown in evolution.grown:
+    for evolution in contents.evolutions:
+        key, path = evolution.key, evolution.path
         caption = (
-            f"{grown.path}: a row for each of the {len(grown.maps)} maps with the largest mean at the end, a column "
-            f"for each epoch; the largest activation over {len(evolution.images):,} images, projected back to the "
-            "pixels, each on its own scale, 0 as mid-grey. A sudden change means that another image has the largest "
-            "activation."
+            f"{path}: a row for each of the {len(evolution.maps)} maps with the largest mean at the end, a "
+            f"column for each epoch; the largest activation over {len(contents.images):,} images, projected back to "
+            "the pixels, each on its own scale, 0 as mid-grey. A sudden change means that another image has the "
+            "largest activation."
         )
-        over = (
-            f"{grown.path}: each map's mean activation over all images and positions, and the largest mean of all maps."
+        means_caption = (
+            f"{path}: each map's mean activation over all images and positions, and the largest mean of all maps."
         )
         parts.append(FigureRow([
-            FigurePart(f"growth-{grown.key}", growth(grown), f"Evolution of {grown.path}", caption),
-            FigurePart(f"means-{grown.key}", means(grown), f"Mean activations of {grown.path}", over),
+            FigurePart(f"growth-{key}", evolution_figure(evolution), f"Evolution of {path}", caption),
+            FigurePart(f"means-{key}", means_figure(evolution), f"Mean activations of {path}", means_caption),
         ]))  # fmt: skip
     return parts
 
 
-def _retrained_row(row: Retrained) -> tuple[str, ...]:
+def _retrained_row(row: RetrainingRow) -> tuple[str, ...]:
     removed = "without " if row.variant.factor == 0 else ""
     name = "the whole network" if not row.variant.paths else f"{removed}{row.variant.name}"
     if row.accuracy is None or row.train_accuracy is None:
-        return f"{name}: cannot be built ({row.why:.80})", "", "", ""
+        return f"{name}: cannot be built ({row.error:.80})", "", "", ""
     return name, f"{row.parameters:,}", percent(row.train_accuracy), percent(row.accuracy)
 
 
-def numbers_of(look: Look) -> dict[str, dict[str, Any]]:
+def figure_values(contents: PageContents) -> dict[str, dict[str, Any]]:
     """Return the values that the figures show, by the name of the file."""
-    numbers: dict[str, dict[str, Any]] = {}
-    for layer in look.layers:
-        numbers[f"filters-{layer.key}"] = {"weight": layer.weight}
-        numbers[f"maps-{layer.key}"] = {"outputs": layer.outputs}
+    values: dict[str, dict[str, Any]] = {}
+    for layer in contents.layers:
+        values[f"filters-{layer.key}"] = {"weight": layer.weight}
+        values[f"maps-{layer.key}"] = {"outputs": layer.outputs}
         for top in layer.top:
-            numbers[f"patches-{layer.key}-{top.map}"] = {
+            values[f"patches-{layer.key}-{top.map}"] = {
                 "images": top.images, "value": top.value, "corners": top.corners, "deconvolution": top.deconvolution,
             }  # fmt: skip
-    for grown in look.grown:
-        strongest = torch.stack([torch.cat([top.deconvolution for top in row]) for row in grown.strongest])
-        numbers[f"growth-{grown.key}"] = {
-            "epochs": list(grown.epochs), "means": grown.means, "maps": list(grown.maps), "deconvolution": strongest,
+    for evolution in contents.evolutions:
+        strongest = torch.stack([torch.cat([top.deconvolution for top in row]) for row in evolution.strongest])
+        values[f"growth-{evolution.key}"] = {
+            "epochs": list(evolution.epochs), "means": evolution.means, "maps": list(evolution.maps),
+            "deconvolution": strongest,
         }  # fmt: skip
-    for k, hidden in enumerate(look.hidden):
-        assert hidden.classes.predicted is not None
-        numbers[f"hidden-{k}"] = {
-            "image": hidden.image, "probability": hidden.classes.score[0], "predicted": hidden.classes.predicted[0],
-            "corners": hidden.classes.corners, "total_activation": hidden.total.score[0],
-            "deconvolution": hidden.deconvolution,
+    for k, occluded in enumerate(contents.occluded_images):
+        by_class = occluded.class_occlusion
+        assert by_class.predicted is not None
+        values[f"hidden-{k}"] = {
+            "image": occluded.image, "probability": by_class.score[0], "predicted": by_class.predicted[0],
+            "corners": by_class.corners, "total_activation": occluded.map_occlusion.score[0],
+            "deconvolution": occluded.deconvolution,
         }  # fmt: skip
-    numbers["best"] = {name: best.x for name, best in look.best}
-    return numbers
+    values["best"] = {name: maximum.x for name, maximum in contents.class_maxima}
+    return values
 
 
-def growth(evolution: Evolution) -> Figure:
+def evolution_figure(evolution: Evolution) -> Figure:
     """Draw a row for each map and a column for each epoch: the strongest activation, projected back to the pixels.
 
     Each image shows the unit's receptive field on its own scale, with 0 as mid-grey; at most MAX_EPOCHS epochs, evenly
@@ -234,34 +242,36 @@ def growth(evolution: Evolution) -> Figure:
     """
     columns = np.unique(np.linspace(0, len(evolution.epochs) - 1, MAX_EPOCHS).round().astype(int)).tolist()
     size = (
-        LEFT + len(columns) * (CELL + CELL_GAP) + CELL_GAP,
-        CELL_NAME + len(evolution.maps) * (CELL + CELL_GAP) + CELL_GAP,
+        LEFT_MARGIN + len(columns) * (CELL_SIDE + CELL_GAP) + CELL_GAP,
+        EPOCH_NAME_HEIGHT + len(evolution.maps) * (CELL_SIDE + CELL_GAP) + CELL_GAP,
     )
     figure = Figure(size)
-    for row, (number, tops) in enumerate(zip(evolution.maps, evolution.strongest, strict=True)):
-        bottom = size[1] - CELL_NAME - (row + 1) * (CELL + CELL_GAP)
+    for row, (map_index, epoch_patches) in enumerate(zip(evolution.maps, evolution.strongest, strict=True)):
+        bottom = size[1] - EPOCH_NAME_HEIGHT - (row + 1) * (CELL_SIDE + CELL_GAP)
         for column, k in enumerate(columns):
-            plot = picture_axes(figure, LEFT + column * (CELL + CELL_GAP), bottom, CELL, CELL)
-            top, left, low, right = tops[k].corners[0].tolist()
-            part = tops[k].deconvolution[0].double().numpy()[:, top:low, left:right]
-            show(plot, pixels(MID_GREY + MID_GREY * part / scale_of(part)))
+            plot = picture_axes(figure, LEFT_MARGIN + column * (CELL_SIDE + CELL_GAP), bottom, CELL_SIDE, CELL_SIDE)
+            top, left, patch_bottom, right = epoch_patches[k].corners[0].tolist()
+            patch = epoch_patches[k].deconvolution[0].double().numpy()[:, top:patch_bottom, left:right]
+            show(plot, pixels(MID_GREY + MID_GREY * patch / white_level(patch)))
             if row == 0:
                 name = f"epoch {evolution.epochs[k]}" if column == 0 else str(evolution.epochs[k])
                 plot.set_title(name, fontsize=SMALL - 1, color=INK, pad=3)
-        middle = (bottom + CELL / 2) / size[1]
-        figure.text(0.45 * LEFT / size[0], middle, str(number), fontsize=SMALL, color=INK, va="center", ha="center")
+        middle = (bottom + CELL_SIDE / 2) / size[1]
+        figure.text(
+            0.45 * LEFT_MARGIN / size[0], middle, str(map_index), fontsize=SMALL, color=INK, va="center", ha="center"
+        )
     return figure
 
 
-def means(evolution: Evolution) -> Figure:
+def means_figure(evolution: Evolution) -> Figure:
     """Draw the mean activation of the same maps over the epochs, and the largest mean of all maps of the layer."""
     figure, plot = curve_axes("epoch", "mean activation")
     ends: list[End] = []
-    for number, colour in zip(evolution.maps, depth_colours(len(evolution.maps)), strict=True):
-        values = evolution.means[:, number].tolist()
+    for map_index, colour in zip(evolution.maps, depth_colours(len(evolution.maps)), strict=True):
+        values = evolution.means[:, map_index].tolist()
         (line,) = plot.plot(evolution.epochs, values, color=colour, linewidth=1.3)
-        figure.lines_by_name.append((f"map {number}", line))
-        ends.append(End(evolution.epochs[-1], values[-1], f"map {number}", colour))
+        figure.lines_by_name.append((f"map {map_index}", line))
+        ends.append(End(evolution.epochs[-1], values[-1], f"map {map_index}", colour))
     largest = evolution.means.amax(1).tolist()
     plot.plot(evolution.epochs, largest, color=PALE, linewidth=1.2, linestyle=(0, (4, 2)), label="largest of all maps")
     plot.legend(frameon=False, fontsize=SMALL, labelcolor=INK, loc="best")
@@ -276,15 +286,18 @@ def patch_sheet(patches: Sequence[TopPatches], images: Tensor) -> Figure:
     images: (N, 1 or 3, H, W) of values 0..1, all images of the data set. Each reconstruction has its own scale, with 0
     as mid-grey, as in the paper; the largest 1 % of magnitudes are clipped. Source: Zeiler and Fergus 2014, figure 2.
     """
-    rows, across = math.ceil(len(patches) / MAPS), min(MAPS, len(patches))
-    size = (across * (2 * SIDE + 0.04 + GAP) + GAP, rows * (SIDE + NAME + GAP) + GAP)
+    rows, per_row = math.ceil(len(patches) / MAPS_PER_ROW), min(MAPS_PER_ROW, len(patches))
+    size = (
+        per_row * (2 * PATCH_SIDE + 0.04 + MAP_GAP) + MAP_GAP,
+        rows * (PATCH_SIDE + NAME_HEIGHT + MAP_GAP) + MAP_GAP,
+    )
     figure = Figure(size)
     for k, patch in enumerate(patches):
-        row, column = divmod(k, MAPS)
-        left = GAP + column * (2 * SIDE + 0.04 + GAP)
-        bottom = size[1] - (row + 1) * (SIDE + NAME + GAP)
-        for shift, tile in enumerate(tiles(patch, images)):
-            plot = picture_axes(figure, left + shift * (SIDE + 0.04), bottom, SIDE, SIDE)
+        row, column = divmod(k, MAPS_PER_ROW)
+        left = MAP_GAP + column * (2 * PATCH_SIDE + 0.04 + MAP_GAP)
+        bottom = size[1] - (row + 1) * (PATCH_SIDE + NAME_HEIGHT + MAP_GAP)
+        for shift, tile in enumerate(patch_tiles(patch, images)):
+            plot = picture_axes(figure, left + shift * (PATCH_SIDE + 0.04), bottom, PATCH_SIDE, PATCH_SIDE)
             show(plot, tile)
             if shift == 0:
                 words = f"{patch.map}: {float(patch.value[0]):.3g}"
@@ -292,28 +305,28 @@ def patch_sheet(patches: Sequence[TopPatches], images: Tensor) -> Figure:
     return figure
 
 
-def tiles(patches: TopPatches, images: Tensor) -> tuple[Any, Any]:
+def patch_tiles(patches: TopPatches, images: Tensor) -> tuple[Any, Any]:
     """Return the squares of reconstructions and of patches, (S, S) or (S, S, 3), values 0..1."""
     corners = patches.corners.tolist()
     height = max(bottom - top for top, _, bottom, _ in corners)
     width = max(right - left for _, left, _, right in corners)
-    shape = (PATCHES * (height + 1) - 1, PATCHES * (width + 1) - 1)
+    shape = (PATCHES_PER_ROW * (height + 1) - 1, PATCHES_PER_ROW * (width + 1) - 1)
     squares = [np.full((images.shape[1], *shape), 1.0) for _ in range(2)]
     for k, (top, left, bottom, right) in enumerate(corners):
-        down, along = (k // PATCHES) * (height + 1), (k % PATCHES) * (width + 1)
+        tile_top, tile_left = (k // PATCHES_PER_ROW) * (height + 1), (k % PATCHES_PER_ROW) * (width + 1)
         reconstruction = patches.deconvolution[k].double().numpy()
-        reach = scale_of(reconstruction[:, top:bottom, left:right])
+        level = white_level(reconstruction[:, top:bottom, left:right])
         picture = images[patches.images[k]].double().numpy()
-        for square, source in zip(squares, (MID_GREY + MID_GREY * reconstruction / reach, picture), strict=True):
-            square[:, down : down + height, along : along + width] = MID_GREY
+        for square, source in zip(squares, (MID_GREY + MID_GREY * reconstruction / level, picture), strict=True):
+            square[:, tile_top : tile_top + height, tile_left : tile_left + width] = MID_GREY
             # The part outside of the image remains grey, on the side where the patch is clipped.
-            y = down + (height - (bottom - top) if top == 0 else 0)
-            x = along + (width - (right - left) if left == 0 else 0)
+            y = tile_top + (height - (bottom - top) if top == 0 else 0)
+            x = tile_left + (width - (right - left) if left == 0 else 0)
             square[:, y : y + bottom - top, x : x + right - left] = source[:, top:bottom, left:right]
     return pixels(squares[0]), pixels(squares[1])
 
 
-def scale_of(reconstruction: Any) -> float:
+def white_level(reconstruction: Any) -> float:
     """Return the magnitude that is drawn as white: the 99 % quantile, since a maximum can make the rest grey."""
     magnitudes = np.abs(reconstruction)
     return float(np.quantile(magnitudes, WHITE_QUANTILE) or magnitudes.max() or 1.0)

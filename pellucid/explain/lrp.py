@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.explain.layout import check_has_rules
-from pellucid.explain.sweeps import backward_by_composite, values
+from pellucid.explain.sweeps import backward_by_composite, values_at_target
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params
 from pellucid.rules import COMPOSITES, Composite, Entrance, Table, fold
@@ -43,7 +43,7 @@ def lrp(
             )
         check_known("lrp: no composite", composite, COMPOSITES)
         try:
-            chosen: Composite = COMPOSITES[composite](**options)
+            composite_function: Composite = COMPOSITES[composite](**options)
         except TypeError as error:
             raise PellucidError(f"lrp: {composite}: {str(error).split(') ', 1)[-1]}") from error
     elif options:
@@ -53,12 +53,12 @@ def lrp(
     elif isinstance(composite, Table):
         composite.check(net)
         table = composite
-        chosen = lambda entrance: table  # noqa: E731
+        composite_function = lambda entrance: table  # noqa: E731
     elif callable(composite):
-        chosen = composite
+        composite_function = composite
     else:
         raise PellucidError(f"lrp: composite must be a name, a table of rules or a function, not {composite!r}")
-    check_has_rules(net, "lrp", chosen(Entrance(x)))
+    check_has_rules(net, "lrp", composite_function(Entrance(x)))
     if folded:
         net, params = fold(net, params)
-    return backward_by_composite(net, params, x, target, chosen, values, watch)
+    return backward_by_composite(net, params, x, target, composite_function, values_at_target, watch)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.explain.checks import blurred
+from pellucid.explain.checks import gaussian_blur
 from pellucid.explain.sweeps import forward_to, scores
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params, Shape
@@ -63,23 +63,23 @@ def maximize(
             "maximize: target must be a class or a unit; a noise image has no predicted class to maximize"
         )
     rng = torch.Generator().manual_seed(seed)
-    grey = torch.as_tensor(start, dtype=torch.float32).expand(1, *shape)
+    initial = torch.as_tensor(start, dtype=torch.float32).expand(1, *shape)
     device = device_of(params)
-    x = _within(grey + noise * torch.randn(1, *shape, generator=rng), low, high)
+    x = _clamp(initial + noise * torch.randn(1, *shape, generator=rng), low, high)
     history: list[float] = []
     for _ in range(steps):
-        down, across = torch.randint(-jitter, jitter + 1, (2,), generator=rng).tolist()
-        run = forward_to(net, params, x.roll((down, across), (2, 3)).to(device), target)
+        shift_y, shift_x = torch.randint(-jitter, jitter + 1, (2,), generator=rng).tolist()
+        forward_pass = forward_to(net, params, x.roll((shift_y, shift_x), (2, 3)).to(device), target)
         if not jitter:
-            history.append(float((run.y * run.mask).sum()))
+            history.append(float((forward_pass.y * forward_pass.mask).sum()))
         else:
             history.append(float(scores(net, params, x.to(device), target)))
-        dx = run.back().cpu().roll((-down, -across), (2, 3))
-        size = dx.square().mean().sqrt()
-        dx = dx / size if size > 0 else dx
+        dx = forward_pass.propagate_back().cpu().roll((-shift_y, -shift_x), (2, 3))
+        rms = dx.square().mean().sqrt()
+        dx = dx / rms if rms > 0 else dx
         x = x + rate * (dx - variation * variation_gradient(x))
-        x = grey + (1 - decay) * (x - grey)
-        x = _within(blurred(x, blur) if blur else x, low, high)
+        x = initial + (1 - decay) * (x - initial)
+        x = _clamp(gaussian_blur(x, blur) if blur else x, low, high)
     return Maximum(x, (*history, float(scores(net, params, x.to(device), target))))
 
 
@@ -94,6 +94,6 @@ def variation_gradient(x: Tensor) -> Tensor:
     return dx
 
 
-def _within(x: Tensor, low: float | Tensor | None, high: float | Tensor | None) -> Tensor:
+def _clamp(x: Tensor, low: float | Tensor | None, high: float | Tensor | None) -> Tensor:
     x = x if low is None else torch.maximum(x, torch.as_tensor(low, dtype=x.dtype))
     return x if high is None else torch.minimum(x, torch.as_tensor(high, dtype=x.dtype))

@@ -10,8 +10,8 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.explain.checks import deletion
 from pellucid.explain.lrp import lrp
-from pellucid.explain.occlusion import Read
-from pellucid.explain.sweeps import fixed
+from pellucid.explain.occlusion import OutputFunction
+from pellucid.explain.sweeps import fix_target
 from pellucid.explain.target import Target
 from pellucid.layers.base import Layer, Params
 from pellucid.text import aligned
@@ -73,7 +73,7 @@ class MeasuredComposites:
 @torch.no_grad()
 def measure_composites(
     net: Layer, params: Params, x: Tensor, target: Target = None, candidates: Sequence[Candidate] = CANDIDATES,
-    read: Read | None = None, orders: int = 5,
+    read: OutputFunction | None = None, orders: int = 5,
 ) -> MeasuredComposites:  # fmt: skip
     """Measure composites of `lrp` on inputs (N, C, H, W): the lower the deletion curve, the better the map.
 
@@ -82,10 +82,12 @@ def measure_composites(
     predictions of the loss for probabilities. A measurement on few inputs holds for few inputs: use some that the
     explanations are not read from. Raises PellucidError if no candidate has rules for the network.
     """
-    target = fixed(net, params, x, target)
+    target = fix_target(net, params, x, target)
     rng = torch.Generator().manual_seed(0)
-    maps = (torch.rand((len(x), 1, *x.shape[2:]), generator=rng).to(x) for _ in range(orders))
-    random = torch.stack([deletion(net, params, x, target, order, read=read).area for order in maps])  # (orders, N)
+    random_maps = (torch.rand((len(x), 1, *x.shape[2:]), generator=rng).to(x) for _ in range(orders))
+    random = torch.stack(
+        [deletion(net, params, x, target, order, read=read).area for order in random_maps]
+    )  # (orders, N)
     rows: list[MeasuredComposite] = []
     skipped: dict[str, str] = {}
     for name, options in candidates:

@@ -49,8 +49,8 @@ def explain(
     check_known("no method", method, METHODS)
     parameters = inspect.signature(METHODS[method]).parameters
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        names = [name for name in parameters if name not in ("net", "params", "x", "target")]
+        option_names = [name for name in parameters if name not in ("net", "params", "x", "target")]
         for name in options:
-            check_known(f"{method} has no option", name, names)
+            check_known(f"{method} has no option", name, option_names)
     with torch.no_grad():
         return METHODS[method](net, params, x, target, **options)

@@ -12,7 +12,7 @@ from pellucid.combine import Sequential
 from pellucid.layers import AvgPool2d, BatchNorm, Conv2d, LocalResponseNorm, LogSoftmax, MaxPool2d, Softmax
 from pellucid.layers.base import Layer, Mode, Params, Trait, pair, states
 
-MAX_PART = 0.85  # fraction of a map; a rectangle above it is not recomputed alone, but with the whole map
+MAX_FRACTION = 0.85  # fraction of a map; a rectangle above it is not recomputed alone, but with the whole map
 MEMORY_FORMAT = torch.channels_last  # faster for copying rectangles and for convolutions of odd sizes on the CPU
 
 
@@ -24,7 +24,7 @@ class Rectangles(NamedTuple):
     columns: Tensor
 
 
-class Near:
+class IncrementalNetwork:
     """A network on variants of one image (C, H, W), in each of which a square is copied from `filled` (C, H, W).
 
     The outputs are the same as from full passes, up to rounding: convolutions, poolings and pointwise layers at the
@@ -35,53 +35,53 @@ class Near:
 
     def __init__(self, net: Layer, params: Params, image: Tensor, filled: Tensor) -> None:
         self.filled = filled
-        self.layers = list(_flat(net, params))
+        self.layers = list(_flat_layers(net, params))
         # The inputs of the layers for the unchanged image.
-        self._bases = [image[None].contiguous(memory_format=MEMORY_FORMAT)]
+        self._full_inputs = [image[None].contiguous(memory_format=MEMORY_FORMAT)]
 
     def run(self, squares: Tensor, side: int, batch: int) -> Tensor:
         """Return the outputs for P squares, (P, 4): top, left, bottom, right; none has a side above `side`.
 
         Layers on maps run on `batch` squares at once, the later layers on vectors on all squares.
         """
-        y = torch.cat([self._maps(part, side) for part in squares.split(batch)])
-        for layer, params in self.layers[self._vectors() :]:
+        y = torch.cat([self._run_map_layers(square_batch, side) for square_batch in squares.split(batch)])
+        for layer, params in self.layers[self._first_vector_layer() :]:
             y = _run(layer, params, y)
         return y
 
-    def _vectors(self) -> int:
+    def _first_vector_layer(self) -> int:
         """Return the index of the first layer whose input is vectors, or the number of layers."""
-        inputs = (self._base(k) for k in range(len(self.layers)))
+        inputs = (self._full_input(k) for k in range(len(self.layers)))
         return next((k for k, x in enumerate(inputs) if isinstance(x, Tensor) and x.dim() == 2), len(self.layers))
 
-    def _maps(self, squares: Tensor, side: int) -> Tensor:
+    def _run_map_layers(self, squares: Tensor, side: int) -> Tensor:
         """Return for each square the input of the first layer on vectors, or the outputs if there is none."""
-        base = self._bases[0]
-        part = _square(base[0], self.filled, squares, side)
-        computed = 0
-        while computed < len(self.layers) and _is_small(part.values, base):
-            layer, params = self.layers[computed]
-            if _pointwise(layer):
-                part = part._replace(values=_run(layer, params, part.values))
-            elif (window := _window(layer, base)) is not None:
-                part = _step(layer, params, base, part, window)
+        full = self._full_inputs[0]
+        rectangles = _filled_squares(full[0], self.filled, squares, side)
+        n_computed = 0
+        while n_computed < len(self.layers) and _is_small(rectangles.values, full):
+            layer, params = self.layers[n_computed]
+            if _is_pointwise(layer):
+                rectangles = rectangles._replace(values=_run(layer, params, rectangles.values))
+            elif (window := _sliding_window(layer, full)) is not None:
+                rectangles = _apply_window(layer, params, full, rectangles, window)
             else:
                 break
-            computed += 1
-            base = self._base(computed)
-        y = _paste(base, part)
-        for layer, params in self.layers[computed : self._vectors()]:
+            n_computed += 1
+            full = self._full_input(n_computed)
+        y = _paste(full, rectangles)
+        for layer, params in self.layers[n_computed : self._first_vector_layer()]:
             y = _run(layer, params, y)
         return y
 
-    def _base(self, index: int) -> Tensor:
+    def _full_input(self, index: int) -> Tensor:
         """Return the input of layer `index` for the unchanged image."""
-        if index == len(self._bases):
-            self._bases.append(_run(*self.layers[index - 1], self._bases[-1]))
-        return self._bases[index]
+        if index == len(self._full_inputs):
+            self._full_inputs.append(_run(*self.layers[index - 1], self._full_inputs[-1]))
+        return self._full_inputs[index]
 
 
-def _pointwise(layer: Layer) -> bool:
+def _is_pointwise(layer: Layer) -> bool:
     """Return whether each position of the layer's output depends only on the same position of its input."""
     if isinstance(layer, Softmax | LogSoftmax):
         return states(layer, Softmax, LogSoftmax) and layer.axis == 1
@@ -98,7 +98,7 @@ class SlidingWindow(NamedTuple):
     padding_value: float
 
 
-def _window(layer: Layer, x: Tensor) -> SlidingWindow | None:
+def _sliding_window(layer: Layer, x: Tensor) -> SlidingWindow | None:
     """Return the window of a layer on x; None for layers without one and for options that are not supported here."""
     if x.dim() != 4:
         return None
@@ -113,41 +113,43 @@ def _window(layer: Layer, x: Tensor) -> SlidingWindow | None:
     return SlidingWindow(pair(layer.kernel), pair(stride), pair(padding), pair(layer.dilation), value)
 
 
-def _step(layer: Any, params: Params, base: Tensor, part: Rectangles, window: SlidingWindow) -> Rectangles:
+def _apply_window(
+    layer: Any, params: Params, full: Tensor, rectangles: Rectangles, window: SlidingWindow
+) -> Rectangles:
     """Return the rectangle of the layer's output that depends on the rectangle of its input."""
-    starts, needed = [], []
-    for axis, first in enumerate((part.rows, part.columns)):
+    output_starts, input_sizes = [], []
+    for axis, part_start in enumerate((rectangles.rows, rectangles.columns)):
         k, s, p, d = window.kernel[axis], window.stride[axis], window.padding[axis], window.dilation[axis]
         span = d * (k - 1) + 1
-        out = (base.shape[2 + axis] + 2 * p - span) // s + 1
-        low = (-((span - 1 - p - first) // s)).clamp(0, out - 1)  # the first window that ends after `first`
-        high = ((first + part.values.shape[2 + axis] - 1 + p) // s).clamp(0, out - 1)
+        n_windows = (full.shape[2 + axis] + 2 * p - span) // s + 1
+        low = (-((span - 1 - p - part_start) // s)).clamp(0, n_windows - 1)  # the first window that reaches it
+        high = ((part_start + rectangles.values.shape[2 + axis] - 1 + p) // s).clamp(0, n_windows - 1)
         size = max(1, int((high - low).max()) + 1)  # the difference is -1 if the square lies between windows
-        starts.append(low.clamp_max(out - size))
-        needed.append((size - 1) * s + span)
+        output_starts.append(low.clamp_max(n_windows - size))
+        input_sizes.append((size - 1) * s + span)
     p, s = window.padding, window.stride
-    padded = F.pad(base, (p[1], p[1], p[0], p[0]), value=window.padding_value)
+    padded = F.pad(full, (p[1], p[1], p[0], p[0]), value=window.padding_value)
     # In the coordinates of the padded map.
-    shifted = Rectangles(part.values, part.rows + p[0], part.columns + p[1])
-    x = _mixed(padded, shifted, starts[0] * s[0], starts[1] * s[1], needed[0], needed[1])
-    return Rectangles(_run(replace(layer, padding=0), params, x), *starts)
+    shifted = Rectangles(rectangles.values, rectangles.rows + p[0], rectangles.columns + p[1])
+    x = _crop_patched(padded, shifted, output_starts[0] * s[0], output_starts[1] * s[1], input_sizes[0], input_sizes[1])
+    return Rectangles(_run(replace(layer, padding=0), params, x), *output_starts)
 
 
-def _mixed(base: Tensor, part: Rectangles, rows: Tensor, columns: Tensor, high: int, wide: int) -> Tensor:
-    """Return (P, C, high, wide), the rectangles at `rows` and `columns`: values of the part, elsewhere of the base."""
-    shape = (len(rows), base.shape[1], high, wide)
-    x = torch.empty(shape, dtype=base.dtype, device=base.device, memory_format=MEMORY_FORMAT)
-    rectangles = torch.stack([rows, columns, part.rows - rows, part.columns - columns], 1).tolist()
-    for out, values, (row, column, down, along) in zip(x, part.values, rectangles, strict=True):
-        out.copy_(base[0, :, row : row + high, column : column + wide])
-        # Rows of the part above the rectangle (if `down` is negative) and beyond its end are cut off; columns likewise.
-        inner = values[:, max(-down, 0) : high - down, max(-along, 0) : wide - along]
+def _crop_patched(full: Tensor, patch: Rectangles, rows: Tensor, columns: Tensor, height: int, width: int) -> Tensor:
+    """Return (P, C, height, width), the rectangles at `rows` and `columns`: values of the patch, or else of `full`."""
+    shape = (len(rows), full.shape[1], height, width)
+    x = torch.empty(shape, dtype=full.dtype, device=full.device, memory_format=MEMORY_FORMAT)
+    offsets = torch.stack([rows, columns, patch.rows - rows, patch.columns - columns], 1).tolist()
+    for out, values, (row, column, down, along) in zip(x, patch.values, offsets, strict=True):
+        out.copy_(full[0, :, row : row + height, column : column + width])
+        # Rows of the patch above the rectangle (negative `down`) and beyond its end are cut off; columns likewise.
+        inner = values[:, max(-down, 0) : height - down, max(-along, 0) : width - along]
         top, left = max(down, 0), max(along, 0)
         out[:, top : top + inner.shape[1], left : left + inner.shape[2]] = inner
     return x
 
 
-def _square(image: Tensor, filled: Tensor, squares: Tensor, side: int) -> Rectangles:
+def _filled_squares(image: Tensor, filled: Tensor, squares: Tensor, side: int) -> Rectangles:
     """Return the image around each square, with the square in it."""
     rows, columns = (squares[:, axis].clamp_max(image.shape[1 + axis] - side) for axis in (0, 1))
     values = image.new_empty(len(squares), len(image), side, side)
@@ -159,24 +161,24 @@ def _square(image: Tensor, filled: Tensor, squares: Tensor, side: int) -> Rectan
     return Rectangles(values, rows, columns)
 
 
-def _paste(base: Tensor, part: Rectangles) -> Tensor:
-    """Return (P, C, H, W): the base with each variant's part in it."""
-    zero = torch.zeros_like(part.rows)
-    return _mixed(base, part, zero, zero, base.shape[2], base.shape[3])
+def _paste(full: Tensor, rectangles: Rectangles) -> Tensor:
+    """Return (P, C, H, W): `full` with each variant's rectangle in it."""
+    zero = torch.zeros_like(rectangles.rows)
+    return _crop_patched(full, rectangles, zero, zero, full.shape[2], full.shape[3])
 
 
-def _is_small(values: Tensor, base: Tensor) -> bool:
-    return base.dim() == 4 and values[0, 0].numel() <= MAX_PART * base[0, 0].numel()
+def _is_small(values: Tensor, full: Tensor) -> bool:
+    return full.dim() == 4 and values[0, 0].numel() <= MAX_FRACTION * full[0, 0].numel()
 
 
 def _run(layer: Layer, params: Params, x: Tensor) -> Tensor:
     return layer.forward(params, x, Mode(keep=False))[0]
 
 
-def _flat(net: Layer, params: Params) -> Iterator[tuple[Layer, Params]]:
+def _flat_layers(net: Layer, params: Params) -> Iterator[tuple[Layer, Params]]:
     """Yield the layers of nested Sequentials in order, with their parameters."""
     if type(net) is Sequential:
         for name, child in net.children.items():
-            yield from _flat(child, params[name])
+            yield from _flat_layers(child, params[name])
     else:
         yield net, params

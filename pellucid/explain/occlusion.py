@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import PellucidError
-from pellucid.explain.near import Near
-from pellucid.explain.sweeps import fixed
+from pellucid.explain.near import IncrementalNetwork
+from pellucid.explain.sweeps import fix_target
 from pellucid.explain.target import Target, aim
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.settings.checks import integer
@@ -17,10 +17,12 @@ from pellucid.sweep import forward
 from pellucid.training.model import BaseModel
 from pellucid.training.process import memory_kept
 
-VECTORS = 32  # batches of squares that the last layers, which are small, process at once for class targets
+VECTOR_BATCHES = 32  # batches of squares that the last layers, which are small, process at once for class targets
 GREY = 0.5  # of the range black..white
 FillValue = float | Tensor
-Read = Callable[[Tensor], Tensor]  # maps the network's output (N, K) to the measured values, such as probabilities
+OutputFunction = Callable[
+    [Tensor], Tensor
+]  # maps the network's output (N, K) to the measured values, such as probabilities
 
 
 class Occluded(NamedTuple):
@@ -75,7 +77,7 @@ def occlude(
     stride: int | None = None,
     fill: FillValue = 0.0,
     batch: int = 16,
-    read: Read | None = None,
+    read: OutputFunction | None = None,
 ) -> Occluded:
     """Run the network on images x (N, C, H, W) with a square hidden, at each of a grid of positions.
 
@@ -83,8 +85,8 @@ def occlude(
     default a quarter of the side; squares at the bottom and right edges are clipped if needed to cover all pixels.
     fill: the square's values, a number or a tensor that broadcasts to x; 0 is the mean grey of standardised images.
     batch: the number of squares per forward pass; the first layers of a Sequential are only recomputed around the
-    square (see `Near`). read: a function applied to the network's outputs, such as a softmax. target: see `aim`; None
-    is the predicted class of the unhidden x, "features.conv5[12, :, :]" the total activation of a map.
+    square (see `IncrementalNetwork`). read: a function applied to the network's outputs, such as a softmax. target: see
+    `aim`; None is the predicted class of the unhidden x, "features.conv5[12, :, :]" the total activation of a map.
     Raises PellucidError for a square larger than the image, and for inputs other than images.
     Source: Zeiler and Fergus 2014, section 4.2 and figure 7.
     """
@@ -100,26 +102,29 @@ def occlude(
         )
     if step > side:
         raise PellucidError(f"occlusion: a stride of {step} leaves pixels that no square of {side} hides; reduce it")
-    aimed = aim(net, fixed(net, params, x, target), len(x))
-    if aimed.index is not None:
+    selection = aim(net, fix_target(net, params, x, target), len(x))
+    if selection.index is not None:
         read = None
-    y, _ = forward(aimed.net, params, x, Mode(keep=False))
+    y, _ = forward(selection.net, params, x, Mode(keep=False))
     y = y if read is None else read(y)
-    mask = aimed.mask(y)
-    is_class = aimed.index is None and aimed.region is None
+    mask = selection.mask(y)
+    is_class = selection.index is None and selection.region is None
     corners = squares(x.shape[2], x.shape[3], side, step)
     filled = torch.as_tensor(fill, dtype=x.dtype, device=x.device).expand(x.shape)
-    variants = [Near(aimed.net, params, image, hidden) for image, hidden in zip(x, filled, strict=True)]
+    variants = [
+        IncrementalNetwork(selection.net, params, image, fill_image)
+        for image, fill_image in zip(x, filled, strict=True)
+    ]
     scores: list[list[Tensor]] = [[] for _ in x]
     classes: list[list[Tensor]] = [[] for _ in x]
     with memory_kept():
-        for chunk in corners.flatten(0, 1).split(batch * VECTORS if is_class else batch):
+        for corner_batch in corners.flatten(0, 1).split(batch * VECTOR_BATCHES if is_class else batch):
             for n in range(len(x)):
-                outputs = variants[n].run(chunk, side, batch)
+                outputs = variants[n].run(corner_batch, side, batch)
                 outputs = outputs if read is None else read(outputs)
                 # The unit with a map's largest value may be another one for each square; a class and a region are
                 # fixed.
-                weights = mask[n].expand(outputs.shape) if aimed.index is None else aimed.mask(outputs)
+                weights = mask[n].expand(outputs.shape) if selection.index is None else selection.mask(outputs)
                 scores[n].append((outputs * weights).flatten(1).sum(1))
                 if is_class:
                     classes[n].append(outputs.argmax(1))

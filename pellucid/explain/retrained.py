@@ -19,8 +19,8 @@ from pellucid.settings.checks import integer
 from pellucid.training.callbacks import Callback, Training
 from pellucid.training.model import BaseModel
 
-BATCH = 64
-RATE = 1e-3  # learning rate of Adam
+BATCH_SIZE = 64
+LEARNING_RATE = 1e-3  # learning rate of Adam
 
 
 @dataclass(frozen=True)
@@ -33,21 +33,21 @@ class NetworkVariant:
 
 
 @dataclass(frozen=True)
-class Retrained:
-    """A row of the table; accuracy: None if the network cannot be built or trained, for the reason `why`."""
+class RetrainingRow:
+    """A row of the table; accuracy: None if the network cannot be built or trained, for the reason `error`."""
 
     variant: NetworkVariant
     parameters: int = 0
     train_accuracy: float | None = None
     accuracy: float | None = None
-    why: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Retraining:
     """The rows, the first for the unchanged network, and its weights by epoch; epoch 0 has the initial weights."""
 
-    rows: list[Retrained]
+    rows: list[RetrainingRow]
     epochs: int
     images: int
     weights: dict[int, Params]
@@ -57,16 +57,16 @@ class _KeepWeights(Callback):
     """Keep the weights after each epoch."""
 
     def __init__(self) -> None:
-        self.params_by_seed: dict[int, Params] = {}
+        self.params_by_epoch: dict[int, Params] = {}
 
     def on_start(self, training: Training) -> None:
-        self.params_by_seed[0] = map_tree(torch.clone, training.model.params)
+        self.params_by_epoch[0] = map_tree(torch.clone, training.model.params)
 
     def on_epoch_end(self, training: Training, row: Row) -> None:
-        self.params_by_seed[training.epoch] = map_tree(torch.clone, training.model.params)
+        self.params_by_epoch[training.epoch] = map_tree(torch.clone, training.model.params)
 
 
-def retrained(
+def retrain_variants(
     model: BaseModel,
     train: Dataset,
     test: Dataset,
@@ -82,23 +82,25 @@ def retrained(
     Raises PellucidError for unknown paths. Source: Zeiler and Fergus 2014, section 5.1 and table 3.
     """
     integer(epochs, "retrained: epochs", 1)
-    keep, rows = _KeepWeights(), list[Retrained]()
+    weights_callback, rows = _KeepWeights(), list[RetrainingRow]()
     for variant in (NetworkVariant("nothing"), *(default_variants(model.net) if variants is None else variants)):
         net = changed_net(model.net, variant)
-        callbacks = [] if rows else [keep]
+        callbacks = [] if rows else [weights_callback]
         try:
-            other = BaseModel(
-                net, model.loss, Adam(RATE), input_shape=model.input_shape, classes=model.classes, seed=model.seed,
-                preprocess=model.preprocess, device=str(model.device),
+            variant_model = BaseModel(
+                net, model.loss, Adam(LEARNING_RATE), input_shape=model.input_shape, classes=model.classes,
+                seed=model.seed, preprocess=model.preprocess, device=str(model.device),
             )  # fmt: skip
-            history = other.fit(train, epochs=epochs, batch_size=BATCH, callbacks=callbacks, verbose=verbose)
+            history = variant_model.fit(
+                train, epochs=epochs, batch_size=BATCH_SIZE, callbacks=callbacks, verbose=verbose
+            )
         except PellucidError as error:  # this network cannot be built or trained
-            rows.append(Retrained(variant, why=str(error)))
+            rows.append(RetrainingRow(variant, error=str(error)))
             continue
-        test_accuracy = other.evaluate(test)["accuracy"]
-        parameters = sizes(other.objective.nets, other.params).parameters
-        rows.append(Retrained(variant, parameters, history.last["train_accuracy"], test_accuracy))
-    return Retraining(rows, epochs, len(train), keep.params_by_seed)
+        test_accuracy = variant_model.evaluate(test)["accuracy"]
+        parameters = sizes(variant_model.objective.nets, variant_model.params).parameters
+        rows.append(RetrainingRow(variant, parameters, history.last["train_accuracy"], test_accuracy))
+    return Retraining(rows, epochs, len(train), weights_callback.params_by_epoch)
 
 
 def default_variants(net: Layer) -> list[NetworkVariant]:
@@ -109,9 +111,9 @@ def default_variants(net: Layer) -> list[NetworkVariant]:
     layers = dict(walk(net))
     removals = [tuple(removal.path for removal in row) for row in default_rows(net)]
     variants = [NetworkVariant(", ".join(paths), paths, 0.0) for paths in removals]
-    single = [paths[0] for paths in removals if len(paths) == 1]
+    single_paths = [paths[0] for paths in removals if len(paths) == 1]
     for kind, name in ((Conv2d, "convolutions"), (Dense, "dense layers")):
-        paths = tuple(path for path in single if isinstance(layers[path], kind))
+        paths = tuple(path for path in single_paths if isinstance(layers[path], kind))
         if paths:
             variants += [
                 NetworkVariant(f"half of the {name}", paths, 0.5),
@@ -123,11 +125,11 @@ def default_variants(net: Layer) -> list[NetworkVariant]:
 def changed_net(net: Layer, variant: NetworkVariant) -> Layer:
     """Return the network with the variant's layers removed, or their number of outputs multiplied by its factor."""
     for path in variant.paths:
-        net = replace_layer(net, path, lambda layer: _scaled(layer, variant.factor))
+        net = replace_layer(net, path, lambda layer: _resize_layer(layer, variant.factor))
     return net
 
 
-def _scaled(layer: Layer, factor: float) -> Layer:
+def _resize_layer(layer: Layer, factor: float) -> Layer:
     if factor == 0:
         return Identity()
     if isinstance(layer, Conv2d):

@@ -8,7 +8,7 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.explain.gradcam import resized_map
 from pellucid.explain.layout import ImageOutputs
-from pellucid.explain.sweeps import examples, forward_to
+from pellucid.explain.sweeps import forward_to, n_examples
 from pellucid.explain.target import Target
 from pellucid.explain.tokens import Tokens
 from pellucid.layers import Softmax
@@ -17,7 +17,7 @@ from pellucid.operators import Attention
 from pellucid.text import plural
 
 
-def attends(layer: Layer) -> bool:
+def has_attention_weights(layer: Layer) -> bool:
     """Return whether a layer computes weights of attention, or may: softmax over the last of four axes."""
     return isinstance(layer, Attention) or (isinstance(layer, Softmax) and layer.axis == 3)
 
@@ -41,29 +41,32 @@ def rollout(net: Layer, params: Params, x: Any, target: Target = None, upsample:
         tokens(path, layer, x, y, cache)
         if isinstance(layer, Attention):
             weights.append(cache.weights)
-        elif attends(layer) and y.dim() == 4:
+        elif has_attention_weights(layer) and y.dim() == 4:
             weights.append(y)
 
     forward_to(net, params, x, target, watch)
     if not weights:
         raise PellucidError("rollout needs attention, of which this network has none; use gradcam or lrp")
-    token_outputs = [output for output in tokens.found.values() if output is not None]
-    count = 0 if not token_outputs else token_outputs[-1][1].flatten(1, -2).shape[1]
-    others = [
+    token_outputs = [output for output in tokens.outputs.values() if output is not None]
+    n_tokens = 0 if not token_outputs else token_outputs[-1][1].flatten(1, -2).shape[1]
+    unsupported = [
         attention
         for attention in weights
-        if attention.dim() != 4 or attention.shape[:1] + attention.shape[2:] != (examples(x), count, count)
+        if attention.dim() != 4 or attention.shape[:1] + attention.shape[2:] != (n_examples(x), n_tokens, n_tokens)
     ]
-    if others or not token_outputs:
+    if unsupported or not token_outputs:
         raise PellucidError(
-            f"rollout needs attention among all tokens of an image; {plural(len(others) or len(weights), 'layer')} of "
-            "this network attend to windows, to fewer keys, or to tokens whose place is unknown; use gradcam or lrp"
+            "rollout needs attention among all tokens of an image; "
+            f"{plural(len(unsupported) or len(weights), 'layer')} of this network attend to windows, to fewer keys, "
+            "or to tokens whose place is unknown; use gradcam or lrp"
         )
-    _, y, places = token_outputs[-1]
-    mixed = torch.eye(count, dtype=y.dtype, device=y.device).expand(len(y), -1, -1)
+    _, y, part_labels = token_outputs[-1]
+    rollout_matrix = torch.eye(n_tokens, dtype=y.dtype, device=y.device).expand(len(y), -1, -1)
     for attention in weights:
-        averaged = (attention.mean(1) + torch.eye(count, dtype=y.dtype, device=y.device)) / 2  # its rows have the sum 1
-        mixed = averaged @ mixed
-    special = (places.labels[0, ..., 0].flatten() == 0).nonzero().flatten()
-    reached = mixed[:, special[0]] if len(special) else mixed.mean(1)  # (N, T)
-    return resized_map(places.maps(reached[..., None]), x, upsample)
+        mean_attention = (
+            attention.mean(1) + torch.eye(n_tokens, dtype=y.dtype, device=y.device)
+        ) / 2  # its rows have the sum 1
+        rollout_matrix = mean_attention @ rollout_matrix
+    class_tokens = (part_labels.labels[0, ..., 0].flatten() == 0).nonzero().flatten()
+    token_weights = rollout_matrix[:, class_tokens[0]] if len(class_tokens) else rollout_matrix.mean(1)  # (N, T)
+    return resized_map(part_labels.maps(token_weights[..., None]), x, upsample)

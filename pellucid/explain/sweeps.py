@@ -17,17 +17,17 @@ from pellucid.sweep import BackwardWatch, ForwardWatch, backward, forward
 InitialGradient = Callable[[Tensor, Tensor], Tensor]
 
 
-def ones(y: Tensor, mask: Tensor) -> Tensor:
+def ones_at_target(y: Tensor, mask: Tensor) -> Tensor:
     """Return 1 (or the weight) for the explained outputs: the backward pass computes gradients."""
     return mask
 
 
-def values(y: Tensor, mask: Tensor) -> Tensor:
+def values_at_target(y: Tensor, mask: Tensor) -> Tensor:
     """Return the values of the explained outputs: the backward pass distributes them as relevance."""
     return y * mask
 
 
-def gradients(path: str, layer: Layer) -> Rule:
+def gradient_rules(path: str, layer: Layer) -> Rule:
     """Return the rule that computes a layer's dx, without gradients of its parameters."""
     return own
 
@@ -43,36 +43,36 @@ class ForwardPass:
     cache: Cache
 
     @torch.no_grad()
-    def back(
+    def propagate_back(
         self,
-        rules: Rules = gradients,
-        initial_gradient: InitialGradient = ones,
+        rules: Rules = gradient_rules,
+        initial_gradient: InitialGradient = ones_at_target,
         watch: BackwardWatch | None = None,
-        last: bool = True,
+        consume: bool = True,
     ) -> Any:
-        """Return the gradient or relevance of the input by `rules`; last: release the caches during the pass."""
+        """Return the gradient or relevance of the input by `rules`; consume: release the caches during the pass."""
         dy = initial_gradient(self.y, self.mask)
-        return backward(self.net, self.params, self.cache, dy, rules, watch, consume=last)[0]
+        return backward(self.net, self.params, self.cache, dy, rules, watch, consume=consume)[0]
 
 
 @torch.no_grad()
 def forward_to(net: Layer, params: Params, x: Any, target: Target, watch: ForwardWatch | None = None) -> ForwardPass:
     """Run `net` on x in evaluation mode up to the target; raises PellucidError if the target does not fit."""
-    aimed = aim(net, target, examples(x))
-    y, cache = forward(aimed.net, params, x, Mode(), watch)
-    return ForwardPass(aimed.net, params, y, aimed.mask(y), cache)
+    selection = aim(net, target, n_examples(x))
+    y, cache = forward(selection.net, params, x, Mode(), watch)
+    return ForwardPass(selection.net, params, y, selection.mask(y), cache)
 
 
 @torch.no_grad()
 def scores(net: Layer, params: Params, x: Any, target: Target) -> Tensor:
     """Return the target's score (N,), the sum that rules with conservation of relevance distribute."""
-    aimed = aim(net, target, examples(x))
-    y, _ = forward(aimed.net, params, x, Mode(keep=False))
-    return (y * aimed.mask(y)).flatten(1).sum(1)
+    selection = aim(net, target, n_examples(x))
+    y, _ = forward(selection.net, params, x, Mode(keep=False))
+    return (y * selection.mask(y)).flatten(1).sum(1)
 
 
 @torch.no_grad()
-def fixed(net: Layer, params: Params, x: Any, target: Target) -> Target:
+def fix_target(net: Layer, params: Params, x: Any, target: Target) -> Target:
     """Return the target to use for variants of x: None becomes the class with the largest score of each example of x.
 
     For scores of each pixel, a class becomes the Region of the pixels of x that are predicted as this class.
@@ -86,15 +86,15 @@ def fixed(net: Layer, params: Params, x: Any, target: Target) -> Target:
 
 
 def backward_by_composite(
-    net: Layer, params: Params, x: Any, target: Target, composite: Composite, initial_gradient: InitialGradient = ones,
-    back: BackwardWatch | None = None,
+    net: Layer, params: Params, x: Any, target: Target, composite: Composite,
+    initial_gradient: InitialGradient = ones_at_target, backward_watch: BackwardWatch | None = None,
 ) -> Tensor:  # fmt: skip
     """Return the gradient or relevance of x, propagated back by the rules of a composite.
 
     The forward pass records which layers read the input, because composites may have another rule for them (Entrance),
     the outputs of layers with weights, so that rules that divide by them need not compute them again (Outputs), and
     which factors of products are constant (Origins).
-    back: see `pellucid.sweep.backward`.
+    backward_watch: see `pellucid.sweep.backward`.
     """
     entrance, outputs, origins = Entrance(x), Outputs(), Origins()
 
@@ -104,9 +104,9 @@ def backward_by_composite(
         origins(path, layer, x, y, cache)
 
     run = forward_to(net, params, x, target, watch)
-    return run.back(outputs.inform(origins.inform(composite(entrance))), initial_gradient, back)
+    return run.propagate_back(outputs.inform(origins.inform(composite(entrance))), initial_gradient, backward_watch)
 
 
-def examples(x: Any) -> int:
+def n_examples(x: Any) -> int:
     """Return the number of examples of a batch."""
-    return examples(x[0]) if isinstance(x, tuple) else len(x)
+    return n_examples(x[0]) if isinstance(x, tuple) else len(x)

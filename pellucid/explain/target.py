@@ -31,42 +31,42 @@ def _up_to(layer: Layer, relative_path: str, path: str) -> Layer:
         raise PellucidError(
             f"no layer {path!r}: a {type(layer).__name__} has no part {relative_path.partition('.')[0]!r}"
         )
-    known = layer.nodes if isinstance(layer, Graph) else layer.layers
-    name = first_name(relative_path, known)
-    rest = relative_path.removeprefix(name).removeprefix(".")
-    if name not in known:
-        raise PellucidError(f"no layer {path!r}: {name!r} is none of {', '.join(known)}{nearest(name, known)}")
+    layers = layer.nodes if isinstance(layer, Graph) else layer.layers
+    name = first_name(relative_path, layers)
+    inner_path = relative_path.removeprefix(name).removeprefix(".")
+    if name not in layers:
+        raise PellucidError(f"no layer {path!r}: {name!r} is none of {', '.join(layers)}{nearest(name, layers)}")
     # A subclass may run its layers in another way.
     if type(layer) is Graph:
-        return _graph_up_to(layer, name, rest, path)
+        return _graph_up_to(layer, name, inner_path, path)
     if type(layer) is Shared:
-        return Shared(_up_to(layer.layer, rest, path))
+        return Shared(_up_to(layer.layer, inner_path, path))
     if type(layer) is Parallel and name == "merge":
-        return Parallel(layer.branches, _up_to(layer.merge, rest, path))
-    before: dict[str, Layer] = {}
+        return Parallel(layer.branches, _up_to(layer.merge, inner_path, path))
+    preceding: dict[str, Layer] = {}
     if type(layer) is Sequential:
         children = list(layer.children)
-        before = {child: layer.children[child] for child in children[: children.index(name)]}
+        preceding = {child: layer.children[child] for child in children[: children.index(name)]}
     elif type(layer) not in (Parallel, Fork):
         raise PellucidError(
             f"{path!r}: a layer inside a {type(layer).__name__} cannot be a target; give a layer outside of it"
         )
-    return Sequential(**before, **{name: _up_to(layer.layers[name], rest, path)})
+    return Sequential(**preceding, **{name: _up_to(layer.layers[name], inner_path, path)})
 
 
 def _graph_up_to(graph: Graph, name: str, inner_path: str, path: str) -> Layer:
     """Return the nodes of a graph that the node `name` needs, cut at its descendant `inner_path` unless that is ""."""
     if inner_path and (isinstance(graph.nodes[name][0], str) or any(node[0] == name for node in graph.nodes.values())):
         raise PellucidError(f"{path!r} is in a layer that runs more than once; give one of its nodes as a whole")
-    needed, pending = set[str](), [name]
+    needed_nodes, pending = set[str](), [name]
     while pending:
         current = pending.pop()
-        if current in needed or current in graph.inputs:
+        if current in needed_nodes or current in graph.inputs:
             continue
-        needed.add(current)
+        needed_nodes.add(current)
         layer, *sources = graph.nodes[current]
         pending += [*sources, *([layer] if isinstance(layer, str) else [])]
-    nodes = {current: node for current, node in graph.nodes.items() if current in needed}
+    nodes = {current: node for current, node in graph.nodes.items() if current in needed_nodes}
     if inner_path:
         nodes[name] = (_up_to(graph.nodes[name][0], inner_path, path), *graph.nodes[name][1:])
     return Graph(nodes, (name,), graph.inputs)
@@ -88,7 +88,7 @@ class Region:
         """Return the classes and the pixels as text."""
         return f"{', '.join(map(str, self.classes.tolist()))} {self.where}".rstrip()
 
-    def repeated(self, count: int) -> "Region":
+    def repeat(self, count: int) -> "Region":
         """Return the target for a batch with each example repeated `count` times in a row."""
         classes, weights = (
             tensor.repeat_interleave(count, 0) if len(tensor) > 1 else tensor for tensor in (self.classes, self.weights)
@@ -97,8 +97,8 @@ class Region:
 
 
 Target = int | Sequence[int] | Tensor | str | Region | None
-INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
-UNIT = re.compile(r"(?P<path>[^\[\]]*)\[(?P<index>[^\[\]]+)\]")  # PATH[INDEX]
+INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+UNIT_PATTERN = re.compile(r"(?P<path>[^\[\]]*)\[(?P<index>[^\[\]]+)\]")  # PATH[INDEX]
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,15 +144,15 @@ def predicted_region(y: Tensor, classes: Any) -> Region:
 
     Raises PellucidError for an image without such a pixel.
     """
-    chosen = _expanded_classes(target_classes(classes, len(y)), y)
-    pixels = y.argmax(1) == chosen[:, None, None]  # (N, H, W)
+    image_classes = _expanded_classes(target_classes(classes, len(y)), y)
+    pixels = y.argmax(1) == image_classes[:, None, None]  # (N, H, W)
     empty = (~pixels.flatten(1).any(1)).nonzero()
     if len(empty):
         raise PellucidError(
-            f"target: no pixel of image {int(empty[0])} is predicted as class {int(chosen[empty[0]])}; "
+            f"target: no pixel of image {int(empty[0])} is predicted as class {int(image_classes[empty[0]])}; "
             "give its scores by a path, such as 'head.conv[3, :, :]'"
         )
-    return Region(chosen, pixels.to(y.dtype), "where it is predicted")
+    return Region(image_classes, pixels.to(y.dtype), "where it is predicted")
 
 
 def _region_weights(y: Tensor, region: Region) -> Tensor:
@@ -181,7 +181,7 @@ def aim(net: Layer, target: Target, examples: int) -> Aim:
     if isinstance(target, Region):
         return Aim(net, region=target)
     if isinstance(target, str):
-        unit = UNIT.fullmatch(target.replace(" ", ""))
+        unit = UNIT_PATTERN.fullmatch(target.replace(" ", ""))
         if unit is None:
             raise PellucidError(
                 f"target {target!r} is not a unit; write a path and an index, such as 'features.conv5[12]', or a "
@@ -197,7 +197,7 @@ def target_classes(target: Any, examples: int) -> Tensor:
         classes = torch.as_tensor(target)
     except (TypeError, ValueError, RuntimeError):
         classes = torch.zeros(())  # not integers: raises below
-    if classes.dtype not in INTEGERS or classes.numel() not in (1, examples):
+    if classes.dtype not in INTEGER_DTYPES or classes.numel() not in (1, examples):
         raise PellucidError(
             f"target must be a class, {examples} of them for {examples} examples, or a path, not {target!r}"
         )

@@ -13,7 +13,7 @@ from pellucid.operators import Attention, Fixed, Learned
 
 
 @dataclass(frozen=True, eq=False)
-class Places:
+class PartLabels:
     """Where in a grid of parts of the image the values of a tensor are.
 
     labels: of the tensor's shape: 1 + the index, in row-major order, of a part; 0 for none. size: (h, w) of the grid.
@@ -48,97 +48,112 @@ class Tokens:
 
     The outputs of convolutions are grids of parts; layers that move values move them, other layers keep the parts of
     their input, sums those of any input, and attention those of its queries. Patches that are joined in one token, as
-    in Swin, become one part. found: by path, the output and places of the layers whose output has a token for each
+    in Swin, become one part. outputs: by path, the output and labels of the layers whose output has a token for each
     part; None for a layer that runs more than once.
     """
 
     def __init__(self, images: ImageOutputs) -> None:
-        self.found: dict[str, tuple[Layer, Tensor, Places] | None] = {}
+        self.outputs: dict[str, tuple[Layer, Tensor, PartLabels] | None] = {}
         self._images = images
-        self._places: dict[int, tuple[Any, Places]] = {}  # by the id of a value, which is kept alive
+        self._part_labels: dict[int, tuple[Any, PartLabels]] = {}  # by the id of a value, which is kept alive
 
     def __call__(self, path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
         """Record the forward pass of one layer."""
         if uses_flow(layer) or not isinstance(y, Tensor):
             return
-        places = self._after(layer, x, y)
-        if places is None:
+        part_labels = self._output_labels(layer, x, y)
+        if part_labels is None:
             return
-        self._places[id(y)] = y, places
-        if y.dim() < 3 or self._images.includes(y) or places.order() is None:
+        self._part_labels[id(y)] = y, part_labels
+        if y.dim() < 3 or self._images.includes(y) or part_labels.order() is None:
             return
-        self.found[path] = None if path in self.found else (layer, y, places)
+        self.outputs[path] = None if path in self.outputs else (layer, y, part_labels)
 
-    def _after(self, layer: Layer, x: Any, y: Tensor) -> Places | None:
+    def _output_labels(self, layer: Layer, x: Any, y: Tensor) -> PartLabels | None:
         if self._images.includes(y):
             size = (y.shape[2], y.shape[3])
-            return Places(torch.arange(1, size[0] * size[1] + 1, device=y.device).view(size).expand(y.shape), size)
+            return PartLabels(torch.arange(1, size[0] * size[1] + 1, device=y.device).view(size).expand(y.shape), size)
         parts = cast("tuple[Any, ...]", x) if isinstance(x, tuple) else (x,)
-        known = [self._places[id(part)][1] if id(part) in self._places else None for part in parts]
-        size = next((places.size for places in known if places is not None), None)
+        input_labels = [self._part_labels[id(part)][1] if id(part) in self._part_labels else None for part in parts]
+        size = next((part_labels.size for part_labels in input_labels if part_labels is not None), None)
         if isinstance(layer, Learned | Fixed):
-            return Places(torch.zeros(y.shape, dtype=torch.int64, device=y.device), (0, 0))
+            return PartLabels(torch.zeros(y.shape, dtype=torch.int64, device=y.device), (0, 0))
         if size is None:
             return None
-        size = next((places.size for places in known if places is not None and places.size != (0, 0)), size)
+        size = next(
+            (
+                part_labels.size
+                for part_labels in input_labels
+                if part_labels is not None and part_labels.size != (0, 0)
+            ),
+            size,
+        )
         if layer.traits & (Trait.MOVES | Trait.RESHAPE) or type(layer).__name__ == "Concat":
-            return _moved(layer, x, known, size)
+            return _moved_labels(layer, x, input_labels, size)
         if isinstance(layer, Attention):
-            known = known[:1]
-        labels = [found for places in known if places is not None and (found := _kept(places, y)) is not None]
-        return _joined(labels, size)
+            input_labels = input_labels[:1]
+        known_labels = [
+            kept_labels
+            for part_labels in input_labels
+            if part_labels is not None and (kept_labels := _labels_of_same_tokens(part_labels, y)) is not None
+        ]
+        return _merged_labels(known_labels, size)
 
 
-def _moved(layer: Layer, x: Any, known: list[Places | None], size: tuple[int, int]) -> Places | None:
-    """Return the places after a layer that only moves values: its outputs for the labels, without its constants."""
+def _moved_labels(
+    layer: Layer, x: Any, input_labels: list[PartLabels | None], size: tuple[int, int]
+) -> PartLabels | None:
+    """Return the labels after a layer that only moves values: its outputs for the labels, without its constants."""
     if not isinstance(x, tuple):
-        return None if known[0] is None else Places(_outputs(layer, known[0].labels), size)
+        return None if input_labels[0] is None else PartLabels(_run_on_labels(layer, input_labels[0].labels), size)
     labels = [
         part if index in layer.constants else label.labels if label is not None else None
-        for index, (part, label) in enumerate(zip(cast("tuple[Any, ...]", x), known, strict=True))
+        for index, (part, label) in enumerate(zip(cast("tuple[Any, ...]", x), input_labels, strict=True))
     ]
     if any(label is None for label in labels):
         return None
-    return Places(_outputs(layer, tuple(labels)), size)
+    return PartLabels(_run_on_labels(layer, tuple(labels)), size)
 
 
-def _outputs(layer: Layer, labels: Any) -> Tensor:
+def _run_on_labels(layer: Layer, labels: Any) -> Tensor:
     """Return the outputs of a layer for labels: 0 where it inserts a constant, which is the output for labels of 0."""
 
     def run(factor: int) -> Tensor:
         parts = [
-            one if index in layer.constants else factor * one.double()  # not all operators take whole numbers
-            for index, one in enumerate(cast("tuple[Tensor, ...]", labels) if isinstance(labels, tuple) else (labels,))
+            tensor if index in layer.constants else factor * tensor.double()  # not all operators take whole numbers
+            for index, tensor in enumerate(
+                cast("tuple[Tensor, ...]", labels) if isinstance(labels, tuple) else (labels,)
+            )
         ]
         return layer.forward({}, tuple(parts) if isinstance(labels, tuple) else parts[0], Mode(keep=False))[0]
 
     return (run(1) - run(0)).nan_to_num(0).long()
 
 
-def _kept(places: Places, y: Tensor) -> Places | None:
-    """Return the places of an output that has the shape of the input, or another number of channels."""
-    labels = places.labels
+def _labels_of_same_tokens(part_labels: PartLabels, y: Tensor) -> PartLabels | None:
+    """Return the labels of an output that has the shape of the input, or another number of channels."""
+    labels = part_labels.labels
     if labels.shape == y.shape:
-        return places
+        return part_labels
     if labels.dim() != y.dim() or labels.shape[:-1] != y.shape[:-1]:
         return None
     if bool((labels == labels[..., :1]).all()):
-        return Places(labels[..., :1].expand(y.shape), places.size)
+        return PartLabels(labels[..., :1].expand(y.shape), part_labels.size)
     first = labels.amin(-1, keepdim=True)  # the label of the first of the joined patches
     values = first[first > 0].unique()
-    rows = ((values - 1) // places.size[1]).unique().numel()
+    rows = ((values - 1) // part_labels.size[1]).unique().numel()
     if bool((labels == 0).any()) or values.numel() % rows:
         return None
-    return Places((torch.searchsorted(values, first) + 1).expand(y.shape), (rows, values.numel() // rows))
+    return PartLabels((torch.searchsorted(values, first) + 1).expand(y.shape), (rows, values.numel() // rows))
 
 
-def _joined(places: list[Places], size: tuple[int, int]) -> Places | None:
-    """Return the places of a value computed from several: None if they disagree."""
-    if not places:
+def _merged_labels(part_labels: list[PartLabels], size: tuple[int, int]) -> PartLabels | None:
+    """Return the labels of a value computed from several: None if they disagree."""
+    if not part_labels:
         return None
-    labels = places[0].labels
-    for other in places[1:]:
+    labels = part_labels[0].labels
+    for other in part_labels[1:]:
         if bool(((labels != other.labels) & (labels != 0) & (other.labels != 0)).any()):
             return None
         labels = torch.maximum(labels, other.labels)
-    return Places(labels, size if len(places) > 1 else places[0].size)
+    return PartLabels(labels, size if len(part_labels) > 1 else part_labels[0].size)

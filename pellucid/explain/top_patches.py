@@ -12,7 +12,7 @@ from pellucid import rules
 from pellucid.data.dataset import float_images
 from pellucid.errors import PellucidError
 from pellucid.explain.receptive_field import receptive_fields
-from pellucid.explain.sweeps import forward_to, values
+from pellucid.explain.sweeps import forward_to, values_at_target
 from pellucid.explain.target import upto
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.rules import Entrance
@@ -23,7 +23,7 @@ from pellucid.training.model import BaseModel
 
 Prepare = Callable[[Tensor], Tensor]  # function of stored images that returns the network's inputs
 BATCH = 256  # images per forward pass
-MAPS = 6  # maps of a layer whose evolution is shown
+EVOLUTION_MAPS = 6  # maps of a layer whose evolution is shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,19 +62,19 @@ def top_patches(
     """
     count, batch = integer(count, "top_patches: count", 1), integer(batch, "top_patches: batch", 1)
     strongest = activations(net, params, images, path, prepare, batch)  # (N, K)
-    chosen = range(strongest.shape[1]) if maps is None else maps
-    for index in chosen:
+    map_indices = range(strongest.shape[1]) if maps is None else maps
+    for index in map_indices:
         if not 0 <= index < strongest.shape[1]:
             raise PellucidError(f"{path} has maps 0 to {strongest.shape[1] - 1}, no map {index}")
     patches: list[TopPatches] = []
-    for index in chosen:
+    for index in map_indices:
         # A stable sort: equal activations keep the order of their images, which topk does not guarantee.
         order = strongest[:, index].argsort(dim=0, descending=True, stable=True)[:count]
         x = prepare(images[order])
         entrance = Entrance(x)
         run = forward_to(net, params, x, f"{path}[{index}]", entrance)
         corners = receptive_fields(run)
-        deconvolution = run.back(rules.deconvnet()(entrance), values).cpu()
+        deconvolution = run.propagate_back(rules.deconvnet()(entrance), values_at_target).cpu()
         patches.append(TopPatches(path, index, order, strongest[order, index], corners, deconvolution))
     return patches
 
@@ -145,7 +145,12 @@ class Evolution:
 
 @torch.no_grad()
 def evolution(
-    net: Layer, weights: Mapping[int, Params], images: Tensor, paths: Sequence[str], prepare: Prepare, maps: int = MAPS
+    net: Layer,
+    weights: Mapping[int, Params],
+    images: Tensor,
+    paths: Sequence[str],
+    prepare: Prepare,
+    maps: int = EVOLUTION_MAPS,
 ) -> list[Evolution]:
     """Return the evolution of the layers at `paths` over the weights of several epochs, on images (N, C, H, W).
 
@@ -158,11 +163,11 @@ def evolution(
     means = {epoch: map_means(net, params, images, set(paths), prepare) for epoch, params in weights.items()}
     evolutions: list[Evolution] = []
     for path in paths:
-        table = torch.stack([means[epoch][path] for epoch in weights])  # (E, K)
-        chosen = tuple(sorted(table[-1].argsort(descending=True, stable=True)[:maps].tolist()))
-        tops = [top_patches(net, params, images, path, chosen, 1, prepare) for params in weights.values()]
+        epoch_means = torch.stack([means[epoch][path] for epoch in weights])  # (E, K)
+        map_indices = tuple(sorted(epoch_means[-1].argsort(descending=True, stable=True)[:maps].tolist()))
+        tops = [top_patches(net, params, images, path, map_indices, 1, prepare) for params in weights.values()]
         evolutions.append(
-            Evolution(path, tuple(weights), table, chosen, [list(row) for row in zip(*tops, strict=True)])
+            Evolution(path, tuple(weights), epoch_means, map_indices, [list(row) for row in zip(*tops, strict=True)])
         )
     return evolutions
 
@@ -174,8 +179,8 @@ def epoch_weights(model: BaseModel, run: Path) -> dict[int, Params]:
     """
     params_by_epoch: dict[int, Params] = {}
     for epoch, path in kept_epochs(run / "weights").items():
-        other = BaseModel.load(path, device=str(model.device))
-        if other.net != model.net:
+        epoch_model = BaseModel.load(path, device=str(model.device))
+        if epoch_model.net != model.net:
             raise PellucidError(f"{path} contains another network than the model; remove it")
-        params_by_epoch[epoch] = other.params
+        params_by_epoch[epoch] = epoch_model.params
     return params_by_epoch

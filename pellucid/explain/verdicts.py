@@ -41,7 +41,7 @@ class TestVerdict:
         return {"passed": self.passed, "verdict": self.text, "p": self.p}
 
 
-def against_random(area: float, random: Sequence[float], low_is_good: bool) -> TestVerdict:
+def curve_verdict(area: float, random: Sequence[float], low_is_good: bool) -> TestVerdict:
     """Compare the area under a deletion curve (low is good) or an insertion curve with those of random orders."""
     at_most, at_least = (
         sum(random_area <= area for random_area in random),
@@ -56,18 +56,18 @@ def against_random(area: float, random: Sequence[float], low_is_good: bool) -> T
     return TestVerdict(False, f"{WORSE if as_bad == 0 else NO_BETTER} on this image", p)
 
 
-def adds_up(map_sum: float, expected: float, gap: float) -> TestVerdict:
+def sum_verdict(map_sum: float, expected: float, gap: float) -> TestVerdict:
     """Compare the sum of a map with the expected sum."""
     if gap <= MAX_GAP:
         return TestVerdict(True, f"adds up within {100 * MAX_GAP:.0f} %")
     return TestVerdict(False, f"does not add up: {map_sum:.4g}, not {expected:.4g}")
 
 
-def needs_weights(likeness: Mapping[str, float | None]) -> TestVerdict:
+def weights_verdict(likeness: Mapping[str, float | None]) -> TestVerdict:
     """Test whether the map changed with all weights shuffled; likeness: rank correlations, the last for all layers."""
-    last = list(likeness.values())[-1] if likeness else None
-    if last is None:
+    last_likeness = list(likeness.values())[-1] if likeness else None
+    if last_likeness is None:
         return TestVerdict(None, "not tested: there is nothing to compare")
-    if last > MAX_LIKENESS:
+    if last_likeness > MAX_LIKENESS:
         return TestVerdict(False, "nearly the same without the learned weights: it shows the image, not the network")
     return TestVerdict(True, "changes when the weights are shuffled")

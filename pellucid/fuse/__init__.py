@@ -2,7 +2,7 @@
 
 from pellucid.fuse.context import Rate
 from pellucid.fuse.frozen import freeze
-from pellucid.fuse.parts import BatchParts, synced
+from pellucid.fuse.parts import BatchParts, sync_norms
 from pellucid.fuse.plan import fuse
 
-__all__ = ["BatchParts", "Rate", "freeze", "fuse", "synced"]
+__all__ = ["BatchParts", "Rate", "freeze", "fuse", "sync_norms"]

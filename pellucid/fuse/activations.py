@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.fuse.context import Form
+from pellucid.fuse.context import FusedForm
 from pellucid.layers.base import Layer, Mode, Params, Shape
 from pellucid.layers.gelu import GELU
 from pellucid.layers.hardswish import HardSwish
@@ -31,14 +31,14 @@ class OutputCache(NamedTuple):
 class ActivationKernels(NamedTuple):
     """The kernels of one activation.
 
-    new, over: return y for x, in new memory and in x's memory. back, back_over: return dx for dy and y, in new memory
-    and in dy's memory.
+    forward, forward_inplace: return y for x, in new memory and in x's memory. backward, backward_inplace: return dx for
+    dy and y, in new memory and in dy's memory.
     """
 
-    new: Callable[[Tensor], Tensor]
-    over: Callable[[Tensor], Tensor]
-    back: Callable[[Tensor, Tensor], Tensor]
-    back_over: Callable[[Tensor, Tensor], Tensor]
+    forward: Callable[[Tensor], Tensor]
+    forward_inplace: Callable[[Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor], Tensor]
+    backward_inplace: Callable[[Tensor, Tensor], Tensor]
 
 
 KERNELS: dict[type[Layer], ActivationKernels] = {
@@ -70,62 +70,62 @@ KERNELS: dict[type[Layer], ActivationKernels] = {
 
 
 # Activations whose only cost is reading and writing memory, so that y may be recomputed in the backward pass.
-CHEAP: tuple[type[Layer], ...] = (ReLU, ReLU6)
+CHEAP_ACTIVATIONS: tuple[type[Layer], ...] = (ReLU, ReLU6)
 
 
 @dataclass(frozen=True)
 class FusedActivation(Layer):
     """Replace a ReLU, ReLU6, Sigmoid or Tanh.
 
-    over_x: whether y is written into x's memory. over_dy: whether dx is written into dy's memory.
+    overwrite_x: whether y is written into x's memory. overwrite_dy: whether dx is written into dy's memory.
     """
 
     kind: type[Layer]
-    over_x: bool
-    over_dy: bool
+    overwrite_x: bool
+    overwrite_dy: bool
 
     def init(self, shape: Shape, rng: torch.Generator) -> tuple[Params, Shape]:
         """Return no parameters and the unchanged shape."""
         return {}, shape
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, OutputCache]:
-        """Compute y, in x's memory if `over_x`."""
+        """Compute y, in x's memory if `overwrite_x`."""
         kernels = KERNELS[self.kind]
-        y = kernels.over(x) if self.over_x else kernels.new(x)
+        y = kernels.forward_inplace(x) if self.overwrite_x else kernels.forward(x)
         return y, OutputCache(y)
 
     def backward(self, params: Params, cache: OutputCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute dx from dy and y, in dy's memory if `over_dy`."""
+        """Compute dx from dy and y, in dy's memory if `overwrite_dy`."""
         kernels = KERNELS[self.kind]
-        return (kernels.back_over if self.over_dy else kernels.back)(dy, cache.y), {}
+        return (kernels.backward_inplace if self.overwrite_dy else kernels.backward)(dy, cache.y), {}
 
 
 @dataclass(frozen=True)
-class FusedLeakyReLU(Form):
+class FusedLeakyReLU(FusedForm):
     """Replace a LeakyReLU.
 
-    over_x: whether y is written into x's memory. over_dy: whether dx is written into dy's memory.
+    overwrite_x: whether y is written into x's memory. overwrite_dy: whether dx is written into dy's memory.
     """
 
     layer: LeakyReLU
-    over_x: bool
-    over_dy: bool
+    overwrite_x: bool
+    overwrite_dy: bool
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, OutputCache]:
-        """Compute y, in x's memory if `over_x`."""
-        y = F.leaky_relu(x, self.layer.slope, inplace=self.over_x)
+        """Compute y, in x's memory if `overwrite_x`."""
+        y = F.leaky_relu(x, self.layer.slope, inplace=self.overwrite_x)
         return y, OutputCache(y)
 
     def backward(self, params: Params, cache: OutputCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute dx from dy and y, which has the sign of x, in dy's memory if `over_dy`."""
+        """Compute dx from dy and y, which has the sign of x, in dy's memory if `overwrite_dy`."""
         slope = self.layer.slope
-        if self.over_dy:
+        if self.overwrite_dy:
             return aten.leaky_relu_backward.grad_input(dy, cache.y, slope, True, grad_input=dy), {}
         return aten.leaky_relu_backward(dy, cache.y, slope, True), {}
 
 
 # Kernels of activations that cache their input: dx for the layer, dy and x, in one pass.
-FROM_INPUT: dict[type[Layer], Callable[[Any, Tensor, Tensor], Tensor]] = {
+INPUT_KERNELS: dict[type[Layer], Callable[[Any, Tensor, Tensor], Tensor]] = {
     GELU: lambda layer, dy, x: aten.gelu_backward(dy, x, approximate=layer.approximate),
     SiLU: lambda layer, dy, x: aten.silu_backward(dy, x),
     HardSwish: lambda layer, dy, x: aten.hardswish_backward(dy, x),
@@ -133,7 +133,7 @@ FROM_INPUT: dict[type[Layer], Callable[[Any, Tensor, Tensor], Tensor]] = {
 
 
 @dataclass(frozen=True)
-class FusedSmoothActivation(Form):
+class FusedSmoothActivation(FusedForm):
     """Replace a GELU, SiLU or HardSwish: the backward pass reads dy and x once, instead of once for each operation."""
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, Any]:
@@ -142,4 +142,4 @@ class FusedSmoothActivation(Form):
 
     def backward(self, params: Params, cache: Any, dy: Tensor) -> tuple[Tensor, Params]:
         """Compute dx from dy and x."""
-        return FROM_INPUT[type(self.layer)](self.layer, dy, cache.x), {}
+        return INPUT_KERNELS[type(self.layer)](self.layer, dy, cache.x), {}

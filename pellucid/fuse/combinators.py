@@ -51,12 +51,12 @@ class FusedSequential(Combinator):
         """Propagate back through the layers in reverse order."""
         dparams: Params = {}
         for name, child in reversed(self.children.items()):
-            grouped = name in self.groups
-            dy, part = back(name, child, params if grouped else params[name], cache.pop(name), dy)
-            if grouped:
-                dparams |= part
+            is_group = name in self.groups
+            dy, child_dparams = back(name, child, params if is_group else params[name], cache.pop(name), dy)
+            if is_group:
+                dparams |= child_dparams
             else:
-                dparams[name] = part
+                dparams[name] = child_dparams
         return dy, dparams
 
 
@@ -83,10 +83,10 @@ class FusedResidual(Combinator):
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialise each branch for the input shape."""
         params: Params = {}
-        out = shape
+        output_shape = shape
         for name, branch in self.branches.items():
-            params[name], out = branch.init(shape, rng)
-        return params | {"merge": {}}, out
+            params[name], output_shape = branch.init(shape, rng)
+        return params | {"merge": {}}, output_shape
 
     def flow(self, params: Params, x: Any, mode: Mode, step: LayerRun) -> tuple[Any, Cache]:
         """Run both branches on x, and add the other branch's output to the target's in place."""

@@ -41,7 +41,7 @@ class NoCache(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Form(Layer):
+class FusedForm(Layer):
     """A layer that computes the same output as `layer`, from the same params."""
 
     layer: Layer

@@ -10,8 +10,8 @@ from torch import Tensor
 from pellucid.combine.base import Back, Combinator, LayerRun
 from pellucid.combine.parallel import Parallel
 from pellucid.combine.sequential import Sequential
-from pellucid.fuse.activations import CHEAP, KERNELS
-from pellucid.fuse.recompute import normalized
+from pellucid.fuse.activations import CHEAP_ACTIVATIONS, KERNELS
+from pellucid.fuse.recompute import normalize
 from pellucid.layers.base import Cache, Layer, Mode, Params, memory_format
 from pellucid.layers.batchnorm import BatchCache, BatchNorm, RunningCache
 from pellucid.layers.concat import Concat
@@ -24,27 +24,27 @@ norm_backward = torch.ops.aten.native_batch_norm_backward
 
 @dataclass(frozen=True)
 class DenseLayer:
-    """One layer of a block: `Parallel({before: Identity(), body: Sequential(norm, act, conv, rest)}, Concat())`."""
+    """One layer: `Parallel({identity_name: Identity(), body_name: Sequential(norm, act, conv, tail)}, Concat())`."""
 
     name: str
-    body: str
-    before: str
-    inner: tuple[str, str, str]  # the names of norm, act and conv
+    body_name: str
+    identity_name: str
+    inner_names: tuple[str, str, str]  # the names of norm, act and conv
     norm: BatchNorm
     act: type[Layer]
     conv: Layer
-    rest: Layer
+    tail: Layer
     growth: int  # the number of maps that the layer adds
 
-    def own(self, params: Params) -> Params:
+    def body_params(self, params: Params) -> Params:
         """Return the params of the body from the params of the Sequential."""
-        return params[self.name][self.body]
+        return params[self.name][self.body_name]
 
     def parallel_gradients(self, dbody: Params) -> Params:
         """Return the gradients of the Parallel from the gradients of its body."""
-        return {self.before: {}, self.body: {self.inner[1]: {}, **dbody}, "merge": {}}
+        return {self.identity_name: {}, self.body_name: {self.inner_names[1]: {}, **dbody}, "merge": {}}
 
-    def read(
+    def read_maps(
         self, params: Params, maps: Tensor, mean: Tensor | None, var: Tensor | None
     ) -> tuple[Tensor, BatchCache | RunningCache]:
         """Return the normalized and rectified maps, and the norm's cache.
@@ -57,31 +57,31 @@ class DenseLayer:
         else:
             channels = maps.shape[1]
             cache = BatchCache(maps, mean[:channels], torch.rsqrt(var[:channels] + self.norm.epsilon))
-        return KERNELS[self.act].over(normalized(self.norm, params[self.inner[0]], cache)), cache
+        return KERNELS[self.act].forward_inplace(normalize(self.norm, params[self.inner_names[0]], cache)), cache
 
-    def send(
-        self, params: Params, cache: BatchCache | RunningCache, dy: Tensor, dmaps: Tensor, later: Tensor | None
+    def backward_norm(
+        self, params: Params, cache: BatchCache | RunningCache, dy: Tensor, dmaps: Tensor, linear_terms: Tensor | None
     ) -> Params:
         """Propagate back through the norm: add its dx to `dmaps`, and return the gradients of its parameters.
 
         dx = w / σ (dy - db / m - x̂ dw / m). The terms after dy are linear in the maps for all norms that read a map,
-        so they are only summed in `later` (2, channels), as slope and constant of each channel, and added to dmaps
-        once, by `arrived`.
+        so they are only summed in `linear_terms` (2, channels), as slope and constant of each channel, and added to
+        dmaps once, by `complete_gradient`.
         """
-        if later is None or not isinstance(cache, BatchCache):
+        if linear_terms is None or not isinstance(cache, BatchCache):
             dx, dparams = self.norm.backward(params, cache, dy)
             dmaps.add_(dx)
             return dparams
         x, mean, invstd = cache
         weight, running = params["weight"], (params["running_mean"], params["running_var"])
-        needed = False, True, True  # dx, dweight, dbias
-        _, dweight, dbias = norm_backward(dy, x, weight, *running, mean, invstd, True, self.norm.epsilon, needed)
+        output_mask = False, True, True  # dx, dweight, dbias
+        _, dweight, dbias = norm_backward(dy, x, weight, *running, mean, invstd, True, self.norm.epsilon, output_mask)
         channels, count = len(weight), dy[:, 0].numel()
         scale = weight * invstd
         dmaps.addcmul_(dy, scale[:, None, None])
         slope = scale * invstd * dweight / count
-        later[0, :channels] -= slope
-        later[1, :channels] += mean * slope - scale * dbias / count
+        linear_terms[0, :channels] -= slope
+        linear_terms[1, :channels] += mean * slope - scale * dbias / count
         return {"weight": dweight, "bias": dbias}
 
 
@@ -92,134 +92,151 @@ class DenseBlock(Combinator):
     All maps are in one tensor: each layer appends its maps to it, and each norm reads the first channels of it. The
     outputs of the norms and activations are recomputed in the backward pass (Pleiss et al. 2017, "Memory-efficient
     implementation of DenseNets"). The statistics of a map are computed only once, since they are the same for all norms
-    that read it. rows: the replaced layers in order. own_dy: whether no other layer reads the block's dy, so that it
-    may be overwritten.
+    that read it. dense_layers: the replaced layers in order. own_dy: whether no other layer reads the block's dy, so
+    that it may be overwritten.
     """
 
-    rows: tuple[DenseLayer, ...]
+    dense_layers: tuple[DenseLayer, ...]
     own_dy: bool
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the layers that this replaces."""
-        return tuple(row.name for row in self.rows)
+        return tuple(layer.name for layer in self.dense_layers)
 
     @property
     def layers(self) -> Mapping[str, Layer]:
         """The layers after the first convolution of each layer, by the layer's name."""
-        return {row.name: row.rest for row in self.rows}
+        return {layer.name: layer.tail for layer in self.dense_layers}
 
     def rebuild(self, layers: Mapping[str, Layer]) -> "DenseBlock":
         """Return the same block with other layers after the first convolutions."""
-        return DenseBlock(tuple(replace(row, rest=layers[row.name]) for row in self.rows), self.own_dy)
+        return DenseBlock(tuple(replace(layer, tail=layers[layer.name]) for layer in self.dense_layers), self.own_dy)
 
     def init(self, shape: Any, rng: torch.Generator) -> tuple[Params, Any]:
         """Initialise the layers in order."""
         params: Params = {}
-        for row in self.rows:
-            norm, act, conv = row.inner
-            first, _ = row.norm.init(shape, rng)
-            second, inside = row.conv.init(shape, rng)
-            rest, out = row.rest.init(inside, rng)
-            params[row.name] = {row.before: {}, row.body: {norm: first, act: {}, conv: second, **rest}, "merge": {}}
-            shape = (shape[0] + out[0], *shape[1:])
+        for layer in self.dense_layers:
+            norm, act, conv = layer.inner_names
+            norm_params, _ = layer.norm.init(shape, rng)
+            conv_params, conv_shape = layer.conv.init(shape, rng)
+            tail_params, output_shape = layer.tail.init(conv_shape, rng)
+            params[layer.name] = {
+                layer.identity_name: {},
+                layer.body_name: {norm: norm_params, act: {}, conv: conv_params, **tail_params},
+                "merge": {},
+            }
+            shape = (shape[0] + output_shape[0], *shape[1:])
         return params, shape
 
     def flow(self, params: Params, x: Tensor, mode: Mode, step: LayerRun) -> tuple[Tensor, Cache]:
         """Run the layers in order, each on all previous maps."""
         channels, height, width = x.shape[1:]
-        first = self.rows[0].own(params)[self.rows[0].inner[0]]
+        first_norm_params = self.dense_layers[0].body_params(params)[self.dense_layers[0].inner_names[0]]
         if mode.train and len(x) * height * width <= 1:
-            self.rows[0].norm.forward(first, x, mode)  # raises the error for a single value per channel
-        total = channels + sum(row.growth for row in self.rows)
-        form = memory_format(x)
-        maps = torch.empty(len(x), total, height, width, dtype=x.dtype, device=x.device, memory_format=form)
+            # Raises the error for a single value per channel.
+            self.dense_layers[0].norm.forward(first_norm_params, x, mode)
+        n_maps = channels + sum(layer.growth for layer in self.dense_layers)
+        layout = memory_format(x)
+        maps = torch.empty(len(x), n_maps, height, width, dtype=x.dtype, device=x.device, memory_format=layout)
         maps[:, :channels] = x
         mean = var = None
         if mode.train:
-            mean, var = first["running_mean"].new_empty(2, total)
-        read, cache = 0, {}
-        for row in self.rows:
-            norm, _, conv = row.inner
-            own = row.own(params)
+            mean, var = first_norm_params["running_mean"].new_empty(2, n_maps)
+        n_read, cache = 0, {}
+        for layer in self.dense_layers:
+            norm, _, conv = layer.inner_names
+            body_params = layer.body_params(params)
             if mean is not None and var is not None:
-                measure(x, mean[read:channels], var[read:channels])
-                move(row.norm, own[norm], mean[:channels], var[:channels], maps[:, 0].numel())
-            previous = maps[:, :channels]
+                write_batch_statistics(x, mean[n_read:channels], var[n_read:channels])
+                update_running_statistics(
+                    layer.norm, body_params[norm], mean[:channels], var[:channels], maps[:, 0].numel()
+                )
+            previous_maps = maps[:, :channels]
             if maps.dtype is torch.bfloat16:  # its kernel for normalization is slow for slices of channels
-                previous = previous.contiguous(memory_format=form)
-            x, _ = row.conv.forward(own[conv], row.read(own, previous, mean, var)[0], mode)
-            x, child_cache = step(row.name, row.rest, own, x, mode)
-            read = channels
-            channels += row.growth
-            maps[:, read:channels] = x
+                previous_maps = previous_maps.contiguous(memory_format=layout)
+            x, _ = layer.conv.forward(
+                body_params[conv], layer.read_maps(body_params, previous_maps, mean, var)[0], mode
+            )
+            x, child_cache = step(layer.name, layer.tail, body_params, x, mode)
+            n_read = channels
+            channels += layer.growth
+            maps[:, n_read:channels] = x
             if mode.keep:
-                cache[row.name] = child_cache
+                cache[layer.name] = child_cache
         return maps, {"maps": maps, "mean": mean, "var": var, "rows": cache} if mode.keep else {}
 
     def sweep(self, params: Params, cache: Cache, dy: Tensor, back: Back) -> tuple[Tensor, Params]:
         """Propagate back through the layers in reverse order; each adds its dx to the gradient of the maps it read."""
-        maps, mean, var, rows = (cache.pop(name) for name in ("maps", "mean", "var", "rows"))
-        form = memory_format(maps)
+        maps, mean, var, dense_layers = (cache.pop(name) for name in ("maps", "mean", "var", "rows"))
+        layout = memory_format(maps)
         dmaps = dy if self.own_dy else dy.clone()
         channels = maps.shape[1]
-        later = None
+        linear_terms = None
         if mean is not None and maps.dtype is not torch.bfloat16:
-            later = mean.new_zeros(2, channels)
+            linear_terms = mean.new_zeros(2, channels)
         dparams: Params = {}
-        for row in reversed(self.rows):
-            norm, _, conv = row.inner
-            own = row.own(params)
-            read = channels - row.growth
-            dy = arrived(dmaps[:, read:channels], maps[:, read:channels], later, slice(read, channels), form)
-            dy, drest = back(row.name, row.rest, own, rows.pop(row.name), dy)
-            y, read_cache = row.read(own, maps[:, :read].contiguous(memory_format=form), mean, var)
-            dy, dconv = row.conv.backward(own[conv], Conv2dCache(y), dy)
-            dy = KERNELS[row.act].back_over(dy, y)
+        for layer in reversed(self.dense_layers):
+            norm, _, conv = layer.inner_names
+            body_params = layer.body_params(params)
+            n_read = channels - layer.growth
+            dy = complete_gradient(
+                dmaps[:, n_read:channels], maps[:, n_read:channels], linear_terms, slice(n_read, channels), layout
+            )
+            dy, dtail = back(layer.name, layer.tail, body_params, dense_layers.pop(layer.name), dy)
+            y, read_cache = layer.read_maps(body_params, maps[:, :n_read].contiguous(memory_format=layout), mean, var)
+            dy, dconv = layer.conv.backward(body_params[conv], Conv2dCache(y), dy)
+            dy = KERNELS[layer.act].backward_inplace(dy, y)
             del y
-            dnorm = row.send(own[norm], read_cache, dy, dmaps[:, :read], later)
-            dparams[row.name] = row.parallel_gradients({norm: dnorm, conv: dconv, **drest})
-            channels = read
-        return arrived(dmaps[:, :channels], maps[:, :channels], later, slice(channels), form), dparams
+            dnorm = layer.backward_norm(body_params[norm], read_cache, dy, dmaps[:, :n_read], linear_terms)
+            dparams[layer.name] = layer.parallel_gradients({norm: dnorm, conv: dconv, **dtail})
+            channels = n_read
+        return complete_gradient(
+            dmaps[:, :channels], maps[:, :channels], linear_terms, slice(channels), layout
+        ), dparams
 
 
-def arrived(dmaps: Tensor, maps: Tensor, later: Tensor | None, part: slice, form: torch.memory_format) -> Tensor:
-    """Return the complete gradient of the maps in `part`: `dmaps` plus the summed linear terms of `later`."""
-    if later is None:
-        return dmaps.contiguous(memory_format=form)
-    slope, shift = later[:, part, None, None]
+def complete_gradient(
+    dmaps: Tensor, maps: Tensor, linear_terms: Tensor | None, channels: slice, layout: torch.memory_format
+) -> Tensor:
+    """Return the complete gradient of the maps of `channels`: `dmaps` plus the summed `linear_terms`."""
+    if linear_terms is None:
+        return dmaps.contiguous(memory_format=layout)
+    slope, shift = linear_terms[:, channels, None, None]
     return torch.addcmul(dmaps + shift, maps, slope)
 
 
-def measure(x: Tensor, mean: Tensor, var: Tensor) -> None:
+def write_batch_statistics(x: Tensor, mean: Tensor, var: Tensor) -> None:
     """Write the batch mean and variance of each channel of x into `mean` and `var`, (C,) each."""
     unused = torch.zeros_like(mean), torch.ones_like(var)  # running statistics; only their dtype matters
-    for target, found in zip((mean, var), update_stats(x, *unused, 0.0), strict=True):
-        target.copy_(found)
+    for target, statistic in zip((mean, var), update_stats(x, *unused, 0.0), strict=True):
+        target.copy_(statistic)
 
 
-def move(norm: BatchNorm, params: Params, mean: Tensor, var: Tensor, count: int) -> None:
+def update_running_statistics(norm: BatchNorm, params: Params, mean: Tensor, var: Tensor, count: int) -> None:
     """Update the running statistics with those of a batch with `count` values per channel."""
     params["running_mean"].lerp_(mean, norm.momentum)
     params["running_var"].lerp_(var * (count / (count - 1)), norm.momentum)
 
 
-def dense_layer(name: str, layer: Layer, fuse: Callable[[Layer], Layer]) -> DenseLayer | None:
+def as_dense_layer(name: str, layer: Layer, fuse: Callable[[Layer], Layer]) -> DenseLayer | None:
     """Return the DenseLayer for a layer of a Sequential; None if it is no layer of a dense block.
 
     fuse: converts its convolution and the layers after that.
     """
     if not (type(layer) is Parallel and layer.merge == Concat() and len(layer.branches) == 2):
         return None
-    (before, identity), (body, inside) = layer.branches.items()
-    if not (type(identity) is Identity and type(inside) is Sequential and len(inside.children) >= 3):
+    (identity_name, identity), (body_name, body) = layer.branches.items()
+    if not (type(identity) is Identity and type(body) is Sequential and len(body.children) >= 3):
         return None
-    norm, act, conv, *rest = inside.children.items()
-    last = [norm, act, conv, *rest][-1][1]
-    if not (type(norm[1]) is BatchNorm and type(act[1]) in CHEAP and type(conv[1]) is Conv2d):
+    norm, act, conv, *tail_layers = body.children.items()
+    last_layer = [norm, act, conv, *tail_layers][-1][1]
+    if not (type(norm[1]) is BatchNorm and type(act[1]) in CHEAP_ACTIVATIONS and type(conv[1]) is Conv2d):
         return None
-    if type(last) is not Conv2d:
+    if type(last_layer) is not Conv2d:
         return None
-    names = norm[0], act[0], conv[0]
-    parts = fuse(conv[1]), fuse(Sequential(**dict(rest)))
-    return DenseLayer(name, body, before, names, norm[1], type(act[1]), *parts, last.filters)
+    inner_names = norm[0], act[0], conv[0]
+    fused_layers = fuse(conv[1]), fuse(Sequential(**dict(tail_layers)))
+    return DenseLayer(
+        name, body_name, identity_name, inner_names, norm[1], type(act[1]), *fused_layers, last_layer.filters
+    )

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from pellucid.combine.base import Combinator, buffer_paths, join
-from pellucid.fuse.context import Form, NoCache
-from pellucid.fuse.recompute import normalized
+from pellucid.fuse.context import FusedForm, NoCache
+from pellucid.fuse.recompute import normalize
 from pellucid.layers.base import Cache, Layer, Mode, Params
 from pellucid.layers.batchnorm import BatchNorm, RunningCache
 from pellucid.nested import flatten
 
 
 @dataclass(frozen=True)
-class FrozenLayer(Form):
+class FrozenLayer(FusedForm):
     """Replace a layer whose parameters are frozen.
 
     It always runs in evaluation mode, so batch normalization uses its running statistics and does not update them. The
@@ -58,22 +58,22 @@ def _freeze(layer: Layer, params: Params, path: str, frozen: set[str]) -> Layer:
 
 
 @dataclass(frozen=True)
-class FrozenNorm(Form):
+class FrozenNorm(FusedForm):
     """Replace a frozen BatchNorm, which uses its running statistics, so that dx does not depend on x.
 
-    over_x: whether y is written into x's memory. over_dy: whether dx is written into dy's memory.
+    overwrite_x: whether y is written into x's memory. overwrite_dy: whether dx is written into dy's memory.
     """
 
     layer: BatchNorm
-    over_x: bool
-    over_dy: bool
+    overwrite_x: bool
+    overwrite_dy: bool
 
     def forward(self, params: Params, x: Tensor, mode: Mode) -> tuple[Tensor, NoCache]:
-        """Compute y = x (w / σ) + (b - μ w / σ), in x's memory if `over_x`."""
-        return normalized(self.layer, params, RunningCache(x), x if self.over_x else None), NoCache()
+        """Compute y = x (w / σ) + (b - μ w / σ), in x's memory if `overwrite_x`."""
+        return normalize(self.layer, params, RunningCache(x), x if self.overwrite_x else None), NoCache()
 
     def backward(self, params: Params, cache: NoCache, dy: Tensor) -> tuple[Tensor, Params]:
-        """Compute dx = dy (w / σ), in dy's memory if `over_dy`."""
+        """Compute dx = dy (w / σ), in dy's memory if `overwrite_dy`."""
         scale = params["weight"] * torch.rsqrt(params["running_var"] + self.layer.epsilon)
         scale = scale.view(-1, *(1,) * (dy.dim() - 2)).to(dy.dtype)
-        return dy.mul_(scale) if self.over_dy else dy * scale, {}
+        return dy.mul_(scale) if self.overwrite_dy else dy * scale, {}

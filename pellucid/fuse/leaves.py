@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pellucid.fuse.context import GRADIENTS, Form, FusionContext, NoCache
+from pellucid.fuse.context import GRADIENTS, FusedForm, FusionContext, NoCache
 from pellucid.layers.base import Mode, Params, like, memory_format, pair
 from pellucid.layers.concat import Concat, ConcatCache
 from pellucid.layers.conv2d import Conv2d, Conv2dCache
@@ -25,7 +25,7 @@ MAX_UNITS, MIN_INPUTS, MIN_ROWS = 64, 256, 16
 
 
 @dataclass(frozen=True)
-class FusedDense(Form):
+class FusedDense(FusedForm):
     """Replace a Dense.
 
     need_dx: whether dx is computed. With a rate in its `context`, the backward pass updates the parameters, W ←
@@ -63,7 +63,7 @@ class FusedDense(Form):
 
 
 @dataclass(frozen=True)
-class FusedConv2d(Form):
+class FusedConv2d(FusedForm):
     """Replace a Conv2d whose padding is the same on opposite edges.
 
     need_dx: whether dx is computed. With a rate in its `context`, the backward pass updates the parameters, W ←
@@ -85,9 +85,9 @@ class FusedConv2d(Form):
     def _backward_arguments(self) -> tuple[Any, ...]:
         stride, padding, dilation, groups = self._forward_arguments
         learns = self.context.learns
-        biases = [self.layer.filters] if self.layer.bias else None
+        bias_sizes = [self.layer.filters] if self.layer.bias else None
         return (
-            biases,
+            bias_sizes,
             stride,
             padding,
             dilation,
@@ -135,7 +135,7 @@ def fast_dilation(layer: Conv2d) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class FusedMaxPool2d(Form):
+class FusedMaxPool2d(FusedForm):
     """Replace a MaxPool2d without dilation."""
 
     layer: MaxPool2d
@@ -161,7 +161,7 @@ class FusedMaxPool2d(Form):
 
 
 @dataclass(frozen=True)
-class FusedPadChannels(Form):
+class FusedPadChannels(FusedForm):
     """Replace a PadChannels, without caching its input, which only rules need."""
 
     layer: PadChannels
@@ -176,7 +176,7 @@ class FusedPadChannels(Form):
 
 
 @dataclass(frozen=True)
-class FusedConcat(Form):
+class FusedConcat(FusedForm):
     """Replace a Concat, caching only the shapes of its inputs."""
 
     layer: Concat

@@ -19,31 +19,33 @@ def owns_parameters(layer: Layer) -> bool:
     return type(layer) is not FrozenLayer and (type(layer) not in LAYERS or Trait.LEARNS in layer.traits)
 
 
-def new_output(layer: Layer) -> bool:
+def has_new_output(layer: Layer) -> bool:
     """Return whether the output of `layer` is new memory that is not in any cache."""
     if type(layer) is Sequential:
-        last = list(reordered(layer.children).values())[-1:]
+        last = list(reorder_layers(layer.children).values())[-1:]
         # Other Parallels may become part of a dense block, which caches its output.
-        return any(new_output(child) and (type(child) is not Parallel or type(child.merge) is Add) for child in last)
+        return any(
+            has_new_output(child) and (type(child) is not Parallel or type(child.merge) is Add) for child in last
+        )
     if type(layer) is Parallel:
         return type(layer.merge) is Add or states(layer.merge, Trait.NEW_OUTPUT)
     if type(layer) is FrozenLayer:
-        return new_output(layer.layer)
+        return has_new_output(layer.layer)
     return states(layer, Trait.NEW_OUTPUT)
 
 
-def new_dx(layer: Layer) -> bool:
+def has_new_dx(layer: Layer) -> bool:
     """Return whether the dx that `layer` returns is new memory."""
     if type(layer) is Sequential:
-        return bool(layer.children) and new_dx(next(iter(reordered(layer.children).values())))
+        return bool(layer.children) and has_new_dx(next(iter(reorder_layers(layer.children).values())))
     if type(layer) is Parallel:
         return len(layer.branches) > 1
     if type(layer) is FrozenLayer:
-        return new_dx(layer.layer)
+        return has_new_dx(layer.layer)
     return states(layer, Trait.NEW_DX)
 
 
-def reordered(children: Mapping[str, Layer]) -> dict[str, Layer]:
+def reorder_layers(children: Mapping[str, Layer]) -> dict[str, Layer]:
     """Swap each ReLU with a MaxPool2d after it, and each 1 x 1 convolution with an AvgPool2d after it.
 
     Both orders give the same y and the same gradients. ReLU is monotonic, so it commutes with the maximum, and the
@@ -53,13 +55,15 @@ def reordered(children: Mapping[str, Layer]) -> dict[str, Layer]:
     names = list(children)
     for index in range(len(names) - 1):
         first, second = children[names[index]], children[names[index + 1]]
-        if (type(first) is ReLU and type(second) is MaxPool2d) or _commute(first, second):
+        if (type(first) is ReLU and type(second) is MaxPool2d) or _commutes(first, second):
             names[index], names[index + 1] = names[index + 1], names[index]
     return {name: children[name] for name in names}
 
 
-def _commute(conv: Layer, pool: Layer) -> bool:
+def _commutes(conv: Layer, pool: Layer) -> bool:
     if not (type(conv) is Conv2d and type(pool) is AvgPool2d):
         return False
-    single = pair(conv.kernel) == pair(conv.stride) == (1, 1) and conv.edges() == (0, 0, 0, 0)
-    return single and pair(pool.padding) == (0, 0) and not pool.ceil_mode  # padding would be averaged with the bias
+    is_pointwise = pair(conv.kernel) == pair(conv.stride) == (1, 1) and conv.edges() == (0, 0, 0, 0)
+    return (
+        is_pointwise and pair(pool.padding) == (0, 0) and not pool.ceil_mode
+    )  # padding would be averaged with the bias

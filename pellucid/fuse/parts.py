@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pellucid.combine.base import map_layers
 from pellucid.errors import PellucidError
-from pellucid.fuse.context import Form
+from pellucid.fuse.context import FusedForm
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.layers.batchnorm import BatchCache, BatchNorm, RunningCache
 
@@ -32,14 +32,14 @@ class PartCache(NamedTuple):
     x: Tensor
     mean: Tensor  # (C,)
     var: Tensor  # (C,)
-    total: Tensor  # 0-d
+    n_values: Tensor  # 0-d
 
 
 NormCache = PartCache | BatchCache | RunningCache
 
 
 @dataclass(frozen=True)
-class SyncedNorm(Form):
+class SyncedNorm(FusedForm):
     """Replace a BatchNorm by one whose statistics in training mode are those of all parts of a batch."""
 
     layer: BatchNorm
@@ -52,13 +52,14 @@ class SyncedNorm(Form):
         """
         if not mode.train:
             return self.layer.forward(params, x, mode)
-        channels, own = x.shape[1], x.numel() // x.shape[1]
-        if own:
+        channels, n_values = x.shape[1], x.numel() // x.shape[1]
+        if n_values:
             var, mean = torch.var_mean(x, [0, *range(2, x.dim())], correction=0)
         else:
             var = mean = x.new_zeros(channels)
-        row = torch.cat([mean.double(), own * var.double(), torch.tensor([own])])
-        means, deviations, counts = self.parts.gather(row).split([channels, channels, 1], 1)  # (processes, ...) each
+        local_statistics = torch.cat([mean.double(), n_values * var.double(), torch.tensor([n_values])])
+        # (processes, ...) each
+        means, deviations, counts = self.parts.gather(local_statistics).split([channels, channels, 1], 1)
         count = counts.sum()
         if count <= 1:
             raise PellucidError(
@@ -66,10 +67,10 @@ class SyncedNorm(Form):
                 "on; use a batch of two or more"
             )
         mean = (counts * means).sum(0) / count
-        total = (deviations + counts * (means - mean).square()).sum(0)
-        self._update(params, mean, total / (count - 1))
-        kind = params["weight"].dtype
-        cache = PartCache(x, mean.to(kind), (total / count).to(kind), count)
+        squared_deviations = (deviations + counts * (means - mean).square()).sum(0)
+        self._update(params, mean, squared_deviations / (count - 1))
+        dtype = params["weight"].dtype
+        cache = PartCache(x, mean.to(dtype), (squared_deviations / count).to(dtype), count)
         if not x.numel():
             return x, cache
         scale = params["weight"], params["bias"]
@@ -84,7 +85,7 @@ class SyncedNorm(Form):
         """
         if not isinstance(cache, PartCache):
             return self.layer.backward(params, cache, dy)
-        x, mean, var, total = cache
+        x, mean, var, count = cache
         weight = params["weight"]
         if dy.numel():
             dx, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
@@ -92,8 +93,8 @@ class SyncedNorm(Form):
             )
         else:
             dx, dweight, dbias = dy, torch.zeros_like(weight), torch.zeros_like(weight)
-        rows = self.parts.gather(self.parts.weight * torch.cat([dweight, dbias]).double())
-        sums = rows.sum(0) / (self.parts.weight * total)
+        gathered = self.parts.gather(self.parts.weight * torch.cat([dweight, dbias]).double())
+        sums = gathered.sum(0) / (self.parts.weight * count)
         sum_weight, sum_bias = sums.to(weight.dtype).chunk(2)
         invstd = torch.rsqrt(var + self.layer.epsilon)
         slope = weight * invstd**2 * sum_weight
@@ -107,6 +108,6 @@ class SyncedNorm(Form):
             params[name].mul_(1 - self.layer.momentum).add_(value.to(params[name].dtype), alpha=self.layer.momentum)
 
 
-def synced(net: Layer, parts: BatchParts) -> Layer:
+def sync_norms(net: Layer, parts: BatchParts) -> Layer:
     """Return the network with a SyncedNorm in place of each BatchNorm that is not frozen."""
     return map_layers(net, lambda layer: SyncedNorm(layer, parts) if type(layer) is BatchNorm else layer)

@@ -9,8 +9,8 @@ from pellucid.combine.graph import Graph
 from pellucid.combine.parallel import Parallel
 from pellucid.combine.sequential import Sequential
 from pellucid.fuse.activations import (
-    CHEAP,
-    FROM_INPUT,
+    CHEAP_ACTIVATIONS,
+    INPUT_KERNELS,
     KERNELS,
     FusedActivation,
     FusedLeakyReLU,
@@ -18,12 +18,12 @@ from pellucid.fuse.activations import (
 )
 from pellucid.fuse.combinators import FusedResidual, FusedSequential
 from pellucid.fuse.context import FROZEN, FusionContext, Rate
-from pellucid.fuse.dense_block import DenseBlock, dense_layer
+from pellucid.fuse.dense_block import DenseBlock, as_dense_layer
 from pellucid.fuse.frozen import FrozenLayer, FrozenNorm
 from pellucid.fuse.leaves import FusedConcat, FusedConv2d, FusedDense, FusedMaxPool2d, FusedPadChannels
-from pellucid.fuse.memory import new_dx, new_output, owns_parameters, reordered
+from pellucid.fuse.memory import has_new_dx, has_new_output, owns_parameters, reorder_layers
 from pellucid.fuse.recompute import NormActConv
-from pellucid.fuse.start import EntranceLayer, FrozenStart
+from pellucid.fuse.start import EntranceLayer, FrozenEntrance
 from pellucid.layers.add import Add
 from pellucid.layers.avgpool2d import AvgPool2d
 from pellucid.layers.base import Layer, Trait, pair, states
@@ -39,7 +39,7 @@ from pellucid.layers.padchannels import PadChannels
 SIMPLE_FORMS: dict[type[Layer], Callable[[Any], Layer]] = {
     PadChannels: FusedPadChannels,
     Concat: FusedConcat,
-    **dict.fromkeys(FROM_INPUT, FusedSmoothActivation),
+    **dict.fromkeys(INPUT_KERNELS, FusedSmoothActivation),
 }
 
 
@@ -60,7 +60,7 @@ def fuse(net: Layer, rate: Rate | None = None, need_dx: bool = False) -> Layer:
 def _fuse(layer: Layer, own_dy: bool, need_dx: bool, context: FusionContext) -> Layer:
     """Fuse `layer`; own_dy: whether no other layer reads its dy; need_dx: whether its dx is used."""
     if type(layer) is FrozenLayer:
-        return FrozenLayer(_fuse(layer.layer, own_dy, True, FROZEN)) if need_dx else FrozenStart(layer.layer)
+        return FrozenLayer(_fuse(layer.layer, own_dy, True, FROZEN)) if need_dx else FrozenEntrance(layer.layer)
     if type(layer) is Sequential:
         return _fuse_sequential(layer, own_dy, need_dx, context)
     if type(layer) is Parallel:
@@ -80,14 +80,15 @@ def _fuse(layer: Layer, own_dy: bool, need_dx: bool, context: FusionContext) -> 
 def _fuse_graph(layer: Graph, need_dx: bool, context: FusionContext) -> Layer:
     """Fuse the nodes; nodes without a trainable node before them need no backward pass."""
     repeated = {node[0] for node in layer.nodes.values() if isinstance(node[0], str)}
-    reached = dict.fromkeys(layer.inputs, need_dx)  # by name: whether a gradient with respect to the value is used
+    # By name: whether a gradient with respect to the value is used.
+    needs_gradient = dict.fromkeys(layer.inputs, need_dx)
     fused: dict[str, Layer] = {}
     for name, (node, *sources) in layer.nodes.items():
-        needed = name in repeated or isinstance(node, str) or any(reached[source] for source in sources)
-        reached[name] = needed
+        needs_dx = name in repeated or isinstance(node, str) or any(needs_gradient[source] for source in sources)
+        needs_gradient[name] = needs_dx
         if not isinstance(node, str):
-            reached[name] = needed or owns_parameters(node)
-            fused[name] = _fuse(node, False, True, context) if needed else _fuse_entrance(node, context)
+            needs_gradient[name] = needs_dx or owns_parameters(node)
+            fused[name] = _fuse(node, False, True, context) if needs_dx else _fuse_entrance(node, context)
     return layer.rebuild(fused)
 
 
@@ -95,7 +96,7 @@ def _fuse_entrance(layer: Layer, context: FusionContext) -> Layer:
     """Fuse a layer without trainable layers before it, whose dx is not needed."""
     if owns_parameters(layer):
         return _fuse(layer, False, False, context)
-    return FrozenStart(layer.layer) if type(layer) is FrozenLayer else EntranceLayer(layer)
+    return FrozenEntrance(layer.layer) if type(layer) is FrozenLayer else EntranceLayer(layer)
 
 
 def _fuse_leaf(layer: Layer, need_dx: bool, context: FusionContext) -> Layer:
@@ -106,83 +107,83 @@ def _fuse_leaf(layer: Layer, need_dx: bool, context: FusionContext) -> Layer:
         return FusedConv2d(layer, need_dx, context) if (left, top) == (right, bottom) else layer
     if type(layer) is MaxPool2d and pair(layer.dilation) == (1, 1):
         return FusedMaxPool2d(layer)
-    form = SIMPLE_FORMS.get(type(layer))
-    return layer if form is None else form(layer)
+    fused_type = SIMPLE_FORMS.get(type(layer))
+    return layer if fused_type is None else fused_type(layer)
 
 
 def _fuse_parallel(layer: Parallel, need_dx: bool, context: FusionContext) -> Layer:
     branches = {name: _fuse(branch, False, need_dx, context) for name, branch in layer.branches.items()}
     if type(layer.merge) is Add and len(branches) == 2:
         for name, branch in layer.branches.items():
-            if new_output(branch) and new_dx(branch):
+            if has_new_output(branch) and has_new_dx(branch):
                 return FusedResidual(branches, name)
     return layer.rebuild(branches | {"merge": _fuse_leaf(layer.merge, True, context)})
 
 
 def _fuse_sequential(layer: Sequential, own_dy: bool, need_dx: bool, context: FusionContext) -> Layer:
-    children = reordered(layer.children)
-    owns = {}  # by name: whether the child is the only reader of its dy
+    children = reorder_layers(layer.children)
+    owns_dy = {}  # by name: whether the child is the only reader of its dy
     for name, child in reversed(children.items()):
-        owns[name] = own_dy
-        own_dy = new_dx(child) or (own_dy and states(child, Trait.VIEW))
-    blocks = _dense_blocks(children, owns, context)
-    cached = {name for block in blocks.values() for name in block.names}  # their outputs are in the block's cache
-    groups: dict[str, NormActConv | DenseBlock] = {**_recomputed(children, context), **blocks}
-    within = {name for group in groups.values() for name in group.names[1:]}
+        owns_dy[name] = own_dy
+        own_dy = has_new_dx(child) or (own_dy and states(child, Trait.VIEW))
+    blocks = _dense_blocks(children, owns_dy, context)
+    block_names = {name for block in blocks.values() for name in block.names}  # their outputs are in the block's cache
+    groups: dict[str, NormActConv | DenseBlock] = {**_recomputed_groups(children, context), **blocks}
+    group_members = {name for group in groups.values() for name in group.names[1:]}
     fused: dict[str, Layer] = {}
-    before: Layer | None = None
+    previous: Layer | None = None
     for name, child in children.items():
         if name in groups:
             fused[name] = groups[name]
-        elif name in within:
+        elif name in group_members:
             pass
         elif not need_dx and not owns_parameters(child):
             fused[name] = _fuse_entrance(child, context)
         elif (norm := _frozen_norm(child, context)) is not None:
-            fused[name] = FrozenNorm(norm, before is not None and new_output(before), owns[name])
+            fused[name] = FrozenNorm(norm, previous is not None and has_new_output(previous), owns_dy[name])
         elif type(child) in KERNELS:
-            fused[name] = FusedActivation(type(child), before is not None and new_output(before), owns[name])
+            fused[name] = FusedActivation(type(child), previous is not None and has_new_output(previous), owns_dy[name])
         elif type(child) is LeakyReLU:
-            fused[name] = FusedLeakyReLU(child, before is not None and new_output(before), owns[name])
+            fused[name] = FusedLeakyReLU(child, previous is not None and has_new_output(previous), owns_dy[name])
         else:
-            fused[name] = _fuse(child, owns[name], need_dx, context)
+            fused[name] = _fuse(child, owns_dy[name], need_dx, context)
         need_dx = need_dx or owns_parameters(child)
-        before = None if name in cached else child
+        previous = None if name in block_names else child
     return FusedSequential(fused, frozenset(groups))
 
 
 def _frozen_norm(layer: Layer, context: FusionContext) -> BatchNorm | None:
     """Return the layer's BatchNorm if the layer is a frozen one, else None."""
-    inner = layer.layer if type(layer) is FrozenLayer else None if context.learns else layer
-    return inner if type(inner) is BatchNorm else None
+    frozen_layer = layer.layer if type(layer) is FrozenLayer else None if context.learns else layer
+    return frozen_layer if type(frozen_layer) is BatchNorm else None
 
 
-def _recomputed(children: Mapping[str, Layer], context: FusionContext) -> dict[str, NormActConv]:
+def _recomputed_groups(children: Mapping[str, Layer], context: FusionContext) -> dict[str, NormActConv]:
     """Return the replacements of consecutive norm, activation, optional pool, and convolution, by the norm's name."""
     names = list(children) if context.learns else []
     groups = {}
     for index, name in enumerate(names):
-        norm, act, *rest = [children[other] for other in names[index : index + 4]] + [None] * 3
-        pool, conv = (rest[0], rest[1]) if type(rest[0]) is AvgPool2d else (None, rest[0])
-        if type(norm) is BatchNorm and act is not None and type(act) in CHEAP and type(conv) is Conv2d:
-            row = tuple(names[index : index + (3 if pool is None else 4)])
-            groups[name] = NormActConv(row, norm, type(act), pool, _fuse_leaf(conv, True, context))
+        norm, act, *following = [children[other] for other in names[index : index + 4]] + [None] * 3
+        pool, conv = (following[0], following[1]) if type(following[0]) is AvgPool2d else (None, following[0])
+        if type(norm) is BatchNorm and act is not None and type(act) in CHEAP_ACTIVATIONS and type(conv) is Conv2d:
+            group_names = tuple(names[index : index + (3 if pool is None else 4)])
+            groups[name] = NormActConv(group_names, norm, type(act), pool, _fuse_leaf(conv, True, context))
     return groups
 
 
 def _dense_blocks(
-    children: Mapping[str, Layer], owns: Mapping[str, bool], context: FusionContext
+    children: Mapping[str, Layer], owns_dy: Mapping[str, bool], context: FusionContext
 ) -> dict[str, DenseBlock]:
     """Return the replacements of consecutive layers of a dense block, by the name of the first layer."""
 
-    def part(layer: Layer) -> Layer:
+    def fuse_part(layer: Layer) -> Layer:
         return _fuse(layer, True, True, context)
 
-    found = {name: dense_layer(name, child, part) for name, child in children.items()}
+    dense_layers = {name: as_dense_layer(name, child, fuse_part) for name, child in children.items()}
     blocks = {}
-    for dense, run in groupby(found, key=lambda name: found[name] is not None):
-        names = list(run)
-        if dense:
-            rows = tuple(row for name in names if (row := found[name]) is not None)
-            blocks[names[0]] = DenseBlock(rows, owns[names[-1]])
+    for is_dense, run_names in groupby(dense_layers, key=lambda name: dense_layers[name] is not None):
+        names = list(run_names)
+        if is_dense:
+            block_layers = tuple(layer for name in names if (layer := dense_layers[name]) is not None)
+            blocks[names[0]] = DenseBlock(block_layers, owns_dy[names[-1]])
     return blocks

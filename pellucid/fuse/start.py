@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pellucid.fuse.context import Form, NoCache
+from pellucid.fuse.context import FusedForm, NoCache
 from pellucid.fuse.inference.plan import inference
 from pellucid.fuse.inference.runs import RunFunction
 from pellucid.layers.base import Mode, Params
@@ -14,7 +14,7 @@ from pellucid.nested import leaves
 
 
 @dataclass(frozen=True)
-class EntranceLayer(Form):
+class EntranceLayer(FusedForm):
     """Replace a layer without parameters before the first trainable layer: it needs no backward pass."""
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, NoCache]:
@@ -36,7 +36,7 @@ class CachedFunction:
 
 
 @dataclass(frozen=True)
-class FrozenStart(Form):
+class FrozenEntrance(FusedForm):
     """Replace frozen layers before the first trainable layer: they run as in prediction, without a cache.
 
     The function for prediction is built in the first pass, and reused until a parameter is replaced or written to.
@@ -44,7 +44,7 @@ class FrozenStart(Form):
     each pass. Writes through `.data` and `.numpy()` are not detected.
     """
 
-    ready: CachedFunction = field(default_factory=CachedFunction, repr=False, compare=False)
+    prediction: CachedFunction = field(default_factory=CachedFunction, repr=False, compare=False)
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, NoCache]:
         """Run the layers."""
@@ -55,9 +55,9 @@ class FrozenStart(Form):
         return None, {}
 
     def _run(self, params: Params) -> RunFunction:
-        ready, tensors = self.ready, leaves(params)
+        prediction, tensors = self.prediction, leaves(params)
         versions = None if any(map(Tensor.is_inference, tensors)) else [tensor._version for tensor in tensors]
-        same = len(tensors) == len(ready.tensors) and all(map(is_, tensors, ready.tensors))
-        if ready.run is None or not same or versions is None or versions != ready.versions:
-            ready.run, ready.tensors, ready.versions = inference(self.layer, params), tensors, versions
-        return ready.run
+        same_tensors = len(tensors) == len(prediction.tensors) and all(map(is_, tensors, prediction.tensors))
+        if prediction.run is None or not same_tensors or versions is None or versions != prediction.versions:
+            prediction.run, prediction.tensors, prediction.versions = inference(self.layer, params), tensors, versions
+        return prediction.run

@@ -44,14 +44,14 @@ def relevance(convolution: Rule, dense: Rule, stabilizer: float = 1e-6) -> Table
         (NORM_OPERATORS, First()),
         ((Trait.ACTIVATION, Trait.NORM), Pass()),
         ((Multiply, Times), Share()),
-        *_operators(convolution, dense, stabilizer, constant_weights=True),
+        *_operator_rows(convolution, dense, stabilizer, constant_weights=True),
         (Trait.SUM, Norm(stabilizer)),
         (Trait.CONVOLUTION, convolution),
         (Dense, dense),
     )
 
 
-def _operators(convolution: Rule, dense: Rule, stabilizer: float, constant_weights: bool) -> tuple[TableRow, ...]:
+def _operator_rows(convolution: Rule, dense: Rule, stabilizer: float, constant_weights: bool) -> tuple[TableRow, ...]:
     """Return the rules of operators: for products, quotients, functions of one value, the norm and the variance.
 
     A function of one value passes relevance on unchanged: Achtibat et al. 2024, equation 9.
@@ -85,8 +85,8 @@ def epsilon_plus(epsilon: float = 1e-6, stabilizer: float = 1e-6) -> Composite:
 
 def epsilon_plus_flat(epsilon: float = 1e-6, stabilizer: float = 1e-6) -> Composite:
     """Return the composite with z-plus for convolutions, epsilon for dense layers, and flat for the input layers."""
-    usual = relevance(ZPlus(stabilizer), Epsilon(epsilon), stabilizer)
-    return lambda entrance: at_entrance(entrance, Flat(stabilizer), usual)
+    default_rules = relevance(ZPlus(stabilizer), Epsilon(epsilon), stabilizer)
+    return lambda entrance: at_entrance(entrance, Flat(stabilizer), default_rules)
 
 
 def epsilon_alpha2_beta1(epsilon: float = 1e-6, stabilizer: float = 1e-6) -> Composite:
@@ -96,8 +96,8 @@ def epsilon_alpha2_beta1(epsilon: float = 1e-6, stabilizer: float = 1e-6) -> Com
 
 def epsilon_alpha2_beta1_flat(epsilon: float = 1e-6, stabilizer: float = 1e-6) -> Composite:
     """Return the composite with alpha-beta (2 and 1) for convolutions, epsilon for dense, and flat for input layers."""
-    usual = relevance(AlphaBeta(2.0, 1.0, stabilizer), Epsilon(epsilon), stabilizer)
-    return lambda entrance: at_entrance(entrance, Flat(stabilizer), usual)
+    default_rules = relevance(AlphaBeta(2.0, 1.0, stabilizer), Epsilon(epsilon), stabilizer)
+    return lambda entrance: at_entrance(entrance, Flat(stabilizer), default_rules)
 
 
 def epsilon_gamma_box(
@@ -107,8 +107,8 @@ def epsilon_gamma_box(
 
     low, high: the smallest and largest possible input value, or a tuple with one for each channel.
     """
-    usual = relevance(Gamma(gamma, stabilizer), Epsilon(epsilon), stabilizer)
-    return lambda entrance: at_entrance(entrance, ZBox(low, high, stabilizer), usual)
+    default_rules = relevance(Gamma(gamma, stabilizer), Epsilon(epsilon), stabilizer)
+    return lambda entrance: at_entrance(entrance, ZBox(low, high, stabilizer), default_rules)
 
 
 def cp_lrp(epsilon: float = 1e-6, gamma: float = 0.0) -> Composite:
@@ -119,7 +119,7 @@ def cp_lrp(epsilon: float = 1e-6, gamma: float = 0.0) -> Composite:
     contributions, with `epsilon` as stabilizer; activations pass relevance on unchanged. gamma: of the rule Gamma for
     convolutions and dense layers, Epsilon for 0. Source: Ali et al. 2022; gates: Arras et al. 2017.
     """
-    return lambda entrance: _transformer(epsilon, gamma, constant_weights=True)
+    return lambda entrance: _transformer_table(epsilon, gamma, constant_weights=True)
 
 
 def attn_lrp(epsilon: float = 1e-6, gamma: float = 0.0) -> Composite:
@@ -128,21 +128,21 @@ def attn_lrp(epsilon: float = 1e-6, gamma: float = 0.0) -> Composite:
     Factors of a product that are computed from the input take equal parts, softmax is linearized and absorbs some
     relevance; all else is as in `cp_lrp`. Source: Achtibat et al. 2024, section 3.
     """
-    return lambda entrance: _transformer(epsilon, gamma, constant_weights=False)
+    return lambda entrance: _transformer_table(epsilon, gamma, constant_weights=False)
 
 
-def _transformer(epsilon: float, gamma: float, constant_weights: bool) -> Table:
-    weighted: Rule = Gamma(gamma, epsilon) if gamma else Epsilon(epsilon)
-    softmax: tuple[TableRow, ...] = () if constant_weights else ((Softmax, Taylor()),)
+def _transformer_table(epsilon: float, gamma: float, constant_weights: bool) -> Table:
+    weighted_rule: Rule = Gamma(gamma, epsilon) if gamma else Epsilon(epsilon)
+    softmax_rows: tuple[TableRow, ...] = () if constant_weights else ((Softmax, Taylor()),)
     return composite(
-        *softmax,
+        *softmax_rows,
         ((LayerNorm, GroupNorm, InstanceNorm2d, *NORM_OPERATORS), FixedScale(epsilon)),
         (BatchNorm, Epsilon(epsilon)),
         ((Trait.ACTIVATION, Trait.NORM), Pass()),
         ((Multiply, Times), Share(constant_weights)),
-        *_operators(weighted, weighted, epsilon, constant_weights),
+        *_operator_rows(weighted_rule, weighted_rule, epsilon, constant_weights),
         (Trait.SUM, Norm(epsilon)),
-        ((Trait.CONVOLUTION, Dense), weighted),
+        ((Trait.CONVOLUTION, Dense), weighted_rule),
     )
 
 

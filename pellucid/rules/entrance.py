@@ -12,7 +12,7 @@ from pellucid.rules.operators import AsWeighted
 from pellucid.rules.outputs import OutputRule, apply_rule
 from pellucid.sweep import Rule, Rules
 
-GIVEN_WEIGHTS = (Convolve, LinearMap)  # layers whose weight is their second input
+WEIGHT_INPUT_LAYERS = (Convolve, LinearMap)  # layers whose weight is their second input
 
 
 class Entrance:
@@ -30,24 +30,24 @@ class Entrance:
     def __init__(self, x: Any) -> None:
         self.paths: set[str] = set()
         self._caches: list[Cache] = []
-        self._early = _tensors(x)  # the input, and values computed from it without weights
+        self._input_values = _tensors(x)  # the input, and values computed from it without weights
 
     def __call__(self, path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
         """Record the forward pass of one layer."""
-        has_given = isinstance(layer, GIVEN_WEIGHTS)
-        read = _tensors(x[0] if has_given else x)
-        reads_input = all(any(tensor is early for early in self._early) for tensor in read)
+        has_weight_input = isinstance(layer, WEIGHT_INPUT_LAYERS)
+        inputs = _tensors(x[0] if has_weight_input else x)
+        reads_input = all(any(tensor is value for value in self._input_values) for tensor in inputs)
         if isinstance(layer, Combinator) or not reads_input:
             return
-        if Trait.WEIGHTED in layer.traits or has_given:
+        if Trait.WEIGHTED in layer.traits or has_weight_input:
             self.paths.add(path)
             self._caches.append(cache)
         else:
-            self._early += _tensors(y)
+            self._input_values += _tensors(y)
 
     def __contains__(self, cache: object) -> bool:
         """Return whether the use that returned this cache is an entrance."""
-        return any(found is cache for found in self._caches)
+        return any(entrance_cache is cache for entrance_cache in self._caches)
 
 
 @dataclass(frozen=True)
@@ -56,27 +56,27 @@ class AtEntrance(OutputRule):
 
     entrance: Entrance
     rule: Rule
-    usual: Rule
+    other_rule: Rule
 
     def __call__(
         self, layer: Layer, params: Params, cache: Cache, dy: Any, y: Tensor | None = None
     ) -> tuple[Any, Params]:
         """Propagate back through a layer by the rule of its use."""
-        return apply_rule(self.rule if cache in self.entrance else self.usual, layer, params, cache, dy, y)
+        return apply_rule(self.rule if cache in self.entrance else self.other_rule, layer, params, cache, dy, y)
 
 
 def at_entrance(entrance: Entrance, rule: Rule, rules: Rules) -> Rules:
     """Return `rules` with `rule` for the uses of layers that are an entrance."""
 
-    def choose(path: str, layer: Layer) -> Rule:
-        usual = rules(path, layer)
-        if isinstance(layer, GIVEN_WEIGHTS):
-            return AtEntrance(entrance, AsWeighted(rule), usual)
-        return AtEntrance(entrance, rule, usual) if Trait.WEIGHTED in layer.traits else usual
+    def rule_for(path: str, layer: Layer) -> Rule:
+        other_rule = rules(path, layer)
+        if isinstance(layer, WEIGHT_INPUT_LAYERS):
+            return AtEntrance(entrance, AsWeighted(rule), other_rule)
+        return AtEntrance(entrance, rule, other_rule) if Trait.WEIGHTED in layer.traits else other_rule
 
-    return choose
+    return rule_for
 
 
 def _tensors(x: Any) -> list[Any]:
     """Return the tensors of a tensor or of nested tuples."""
-    return [found for part in cast("tuple[Any, ...]", x) for found in _tensors(part)] if isinstance(x, tuple) else [x]
+    return [tensor for part in cast("tuple[Any, ...]", x) for tensor in _tensors(part)] if isinstance(x, tuple) else [x]

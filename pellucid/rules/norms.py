@@ -9,7 +9,7 @@ from pellucid.layers.base import Cache, Layer, Params
 from pellucid.operators import NormalizeChannels, NormalizeGroups, NormalizeLast
 
 
-class Normalized(NamedTuple):
+class Normalization(NamedTuple):
     """A normalization y = w (x - μ) / σ + b of values of `shape`.
 
     x: the input, in a shape in which μ is the mean over `axes`; scale: 1 / σ, which broadcasts to it. weight, bias: 1
@@ -24,7 +24,7 @@ class Normalized(NamedTuple):
     bias: Tensor
 
 
-def normalized(layer: Layer, params: Params, cache: Cache) -> Normalized | None:
+def find_normalization(layer: Layer, params: Params, cache: Cache) -> Normalization | None:
     """Return a normalization whose cache is (x or xs, mean, 1 / σ), None for other layers."""
     if isinstance(layer, LayerNorm):
         return _over_last(cache.x, params, params["weight"].dim(), cache.invstd)
@@ -32,26 +32,26 @@ def normalized(layer: Layer, params: Params, cache: Cache) -> Normalized | None:
         groups = layer.groups if isinstance(layer, GroupNorm) else cache.x.shape[1]
         return _over_groups(cache.x, params, groups, cache.invstd)
     if isinstance(layer, NormalizeLast | NormalizeGroups | NormalizeChannels):
-        x, *own = cache.xs
-        given: Params = dict(zip(("weight", "bias"), own, strict=False))
+        x, *weight_and_bias = cache.xs
+        affine_params: Params = dict(zip(("weight", "bias"), weight_and_bias, strict=False))
         if isinstance(layer, NormalizeLast):
-            return _over_last(x, given, len(layer.shape), cache.invstd)
+            return _over_last(x, affine_params, len(layer.shape), cache.invstd)
         if isinstance(layer, NormalizeGroups):
-            return _over_groups(x, given, layer.groups, cache.invstd)
+            return _over_groups(x, affine_params, layer.groups, cache.invstd)
         axes = (0, *range(2, x.dim()))
         scale = cache.invstd.view(1, -1, *(1,) * (x.dim() - 2))
-        return Normalized(x.shape, x, axes, scale, *_affine(x, given, scale.shape))
+        return Normalization(x.shape, x, axes, scale, *_affine(x, affine_params, scale.shape))
     return None
 
 
-def _over_last(x: Tensor, params: Params, count: int, invstd: Tensor) -> Normalized:
-    return Normalized(x.shape, x, tuple(range(-count, 0)), invstd, *_affine(x, params, x.shape[x.dim() - count :]))
+def _over_last(x: Tensor, params: Params, count: int, invstd: Tensor) -> Normalization:
+    return Normalization(x.shape, x, tuple(range(-count, 0)), invstd, *_affine(x, params, x.shape[x.dim() - count :]))
 
 
-def _over_groups(x: Tensor, params: Params, groups: int, invstd: Tensor) -> Normalized:
+def _over_groups(x: Tensor, params: Params, groups: int, invstd: Tensor) -> Normalization:
     grouped = x.reshape(len(x), groups, -1)  # (N, groups, values)
     affine = _affine(x, params, (1, -1, *(1,) * (x.dim() - 2)))
-    return Normalized(x.shape, grouped, (-1,), invstd.view(len(x), groups, 1), *affine)
+    return Normalization(x.shape, grouped, (-1,), invstd.view(len(x), groups, 1), *affine)
 
 
 def _affine(x: Tensor, params: Params, shape: Any) -> tuple[Tensor, Tensor]:

@@ -14,9 +14,9 @@ from pellucid.layers.dense import DenseCache
 from pellucid.operators import Attention, MatMul, NormalizeChannels, NormalizeGroups, NormalizeLast
 from pellucid.operators.base import unbroadcast
 from pellucid.operators.moves import InputsCache
-from pellucid.rules.norms import normalized
+from pellucid.rules.norms import find_normalization
 from pellucid.rules.origins import Origin, Use, UseRule
-from pellucid.rules.term import WithStabilizer, stabilized
+from pellucid.rules.term import WithStabilizer, stabilize
 from pellucid.sweep import Rule
 
 
@@ -38,8 +38,8 @@ class Share(UseRule):
         """Return dy / n for each of the n inputs that count, and None for constants."""
         xs: tuple[Tensor, ...] = cache.xs
         factors = [True] * len(xs) if use is None else use.factors(self.constant_weights)
-        part = dy / sum(factors)
-        return tuple(unbroadcast(part, x) if takes else None for x, takes in zip(xs, factors, strict=True)), {}
+        share = dy / sum(factors)
+        return tuple(unbroadcast(share, x) if receives else None for x, receives in zip(xs, factors, strict=True)), {}
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Product(UseRule, WithStabilizer):
         xs: tuple[Tensor, ...] = cache.xs
         factors = [True] * len(xs) if use is None else use.factors(self.constant_weights)
         y, _ = layer.forward(params, xs[0] if len(xs) == 1 else xs, Mode())
-        parts = _multilinear(layer, xs, y, dy, factors, self.stabilizer)
+        parts = _factor_relevance(layer, xs, y, dy, factors, self.stabilizer)
         return parts[0] if len(parts) == 1 else parts, {}
 
 
@@ -86,26 +86,33 @@ class Attend(UseRule, WithStabilizer):
         q, k, v, *mask = cache.xs
         p = cache.weights
         origins = (Origin.INPUT,) * len(cache.xs) if use is None else use.origins
-        of_weights = min(max(*origins[:2], *origins[3:]), Origin.WEIGHTS)
-        outer = Use(None, (of_weights, origins[2]))
-        rp, rv = _multilinear(
-            MatMul(), (p, v), p @ v, dy, outer.factors(self.constant_weights), self.stabilizer
+        weights_origin = min(max(*origins[:2], *origins[3:]), Origin.WEIGHTS)
+        outer_use = Use(None, (weights_origin, origins[2]))
+        rp, rv = _factor_relevance(
+            MatMul(), (p, v), p @ v, dy, outer_use.factors(self.constant_weights), self.stabilizer
         )  # fmt: skip
         if rp is None:
             return (None, None, rv, *(None for _ in mask)), {}
         products = (1 / math.sqrt(q.shape[-1]) if layer.scale is None else layer.scale) * (q @ k.mT)  # (..., T, S)
-        numbers = [part for part in mask if part.dtype is not torch.bool]
+        additive_masks = [mask_part for mask_part in mask if mask_part.dtype is not torch.bool]
         scores = products
-        for number in numbers:
-            scores = scores + number
-        shared = _taylor(scores, p, rp, -1)
-        parts = shared
-        if numbers:
-            parts = shared / stabilized(scores, self.stabilizer)
-            shared = products * parts
-        rmasks = (None if part.dtype is torch.bool else unbroadcast(_finite(part * parts, p), part) for part in mask)
-        inner = Use(None, origins[:2]).factors(False)
-        rq, rk = _multilinear(MatMul(), (q, k.mT), q @ k.mT, _finite(shared, p), inner, self.stabilizer)
+        for additive_mask in additive_masks:
+            scores = scores + additive_mask
+        products_relevance = _softmax_relevance(scores, p, rp, -1)
+        parts = products_relevance
+        if additive_masks:
+            parts = products_relevance / stabilize(scores, self.stabilizer)
+            products_relevance = products * parts
+        rmasks = (
+            None
+            if mask_part.dtype is torch.bool
+            else unbroadcast(_zero_where_unweighted(mask_part * parts, p), mask_part)
+            for mask_part in mask
+        )
+        inner_factors = Use(None, origins[:2]).factors(False)
+        rq, rk = _factor_relevance(
+            MatMul(), (q, k.mT), q @ k.mT, _zero_where_unweighted(products_relevance, p), inner_factors, self.stabilizer
+        )
         return (rq, None if rk is None else rk.mT, rv, *rmasks), {}
 
 
@@ -124,7 +131,7 @@ class Taylor(UseRule):
         if use is None:
             raise PellucidError("the rule Taylor needs the input of softmax; give Origins to the forward pass")
         assert isinstance(layer, Softmax)
-        return _taylor(use.x, cache.y, dy, layer.axis), {}
+        return _softmax_relevance(use.x, cache.y, dy, layer.axis), {}
 
 
 @dataclass(frozen=True)
@@ -140,20 +147,22 @@ class FixedScale(WithStabilizer):
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Any, Params]:
         """Return the relevance of the input and of the bias."""
-        norm = normalized(layer, params, cache)
+        norm = find_normalization(layer, params, cache)
         if norm is None:
             raise PellucidError(f"the rule FixedScale has no form for {type(layer).__name__}; use Pass for it")
         shape, grouped, axes = norm.shape, norm.x, norm.axes
         centered = grouped - grouped.mean(axes, keepdim=True)
         y = (centered * norm.scale).reshape(shape) * norm.weight + norm.bias
-        s = dy / stabilized(y, self.stabilizer)
+        s = dy / stabilize(y, self.stabilizer)
         g = (norm.weight * s).reshape(grouped.shape) * norm.scale
         dx = (grouped * (g - g.mean(axes, keepdim=True))).reshape(shape)
-        of_bias = (norm.bias * s).sum_to_size(norm.bias.shape).flatten()
+        bias_relevance = (norm.bias * s).sum_to_size(norm.bias.shape).flatten()
         if not isinstance(layer, NormalizeLast | NormalizeGroups | NormalizeChannels):
-            return dx, {"bias": of_bias.view(params["bias"].shape)} if "bias" in params else {}
-        others = (None, *(of_bias.view(part.shape) for part in cache.xs[2:])) if len(cache.xs) > 1 else ()
-        return (dx, *others) if others else dx, {}
+            return dx, {"bias": bias_relevance.view(params["bias"].shape)} if "bias" in params else {}
+        further_relevance = (
+            (None, *(bias_relevance.view(part.shape) for part in cache.xs[2:])) if len(cache.xs) > 1 else ()
+        )
+        return (dx, *further_relevance) if further_relevance else dx, {}
 
 
 @dataclass(frozen=True)
@@ -169,15 +178,15 @@ class AsWeighted:
         self, layer: Layer, params: Params, cache: Cache, dy: Tensor
     ) -> tuple[tuple[Tensor | None, ...], Params]:
         """Return the relevance of the input, None for the weight, and the relevance of the bias."""
-        x, *own = cache.xs
-        given: Params = dict(zip(("weight", "bias"), own, strict=False))
-        dx, dparams = self.rule(_Weighted(layer), given, DenseCache(x), dy)
-        bias = dparams.get("bias") if len(own) > 1 else None
-        return (dx, None, *(bias for _ in own[1:])), {}
+        x, *weight_and_bias = cache.xs
+        given_params: Params = dict(zip(("weight", "bias"), weight_and_bias, strict=False))
+        dx, dparams = self.rule(_OperatorLayer(layer), given_params, DenseCache(x), dy)
+        bias = dparams.get("bias") if len(weight_and_bias) > 1 else None
+        return (dx, None, *(bias for _ in weight_and_bias[1:])), {}
 
 
 @dataclass(frozen=True)
-class _Weighted(Layer):
+class _OperatorLayer(Layer):
     """LinearMap or Convolve as a layer whose parameters are the operator's further inputs."""
 
     traits: ClassVar[Trait] = Trait.LINEAR | Trait.WEIGHTED
@@ -194,23 +203,23 @@ class _Weighted(Layer):
 
     def backward(self, params: Params, cache: DenseCache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the operator's gradients, those of weight and bias by name."""
-        dx, *others = self.operator.pull({}, InputsCache((cache.x, *params.values())), dy)
-        return dx, dict(zip(params, others, strict=True))
+        dx, *param_gradients = self.operator.pull({}, InputsCache((cache.x, *params.values())), dy)
+        return dx, dict(zip(params, param_gradients, strict=True))
 
 
-def _multilinear(
+def _factor_relevance(
     layer: Layer, xs: tuple[Tensor, ...], y: Tensor, r: Tensor, factors: list[bool], stabilizer: float
 ) -> tuple[Tensor | None, ...]:
     """Return the relevance of the factors that receive some; y, linear in each, may lack a constant scale."""
-    slopes: Any = layer.pull({}, InputsCache(xs), r / stabilized(sum(factors) * y, stabilizer))
-    parts = (slopes,) if len(xs) == 1 else slopes
-    return tuple(x * part if takes else None for x, part, takes in zip(xs, parts, factors, strict=True))
+    gradients: Any = layer.pull({}, InputsCache(xs), r / stabilize(sum(factors) * y, stabilizer))
+    parts = (gradients,) if len(xs) == 1 else gradients
+    return tuple(x * gradient if receives else None for x, gradient, receives in zip(xs, parts, factors, strict=True))
 
 
-def _taylor(x: Tensor, p: Tensor, r: Tensor, axis: int) -> Tensor:
-    return _finite(x * (r - p * r.sum(axis, keepdim=True)), p)
+def _softmax_relevance(x: Tensor, p: Tensor, r: Tensor, axis: int) -> Tensor:
+    return _zero_where_unweighted(x * (r - p * r.sum(axis, keepdim=True)), p)
 
 
-def _finite(r: Tensor, p: Tensor) -> Tensor:
+def _zero_where_unweighted(r: Tensor, p: Tensor) -> Tensor:
     """Return r, and 0 where the weight p of an average is 0: such a value may be infinite."""
     return torch.where(p == 0, 0, r)

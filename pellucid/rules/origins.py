@@ -13,7 +13,7 @@ from pellucid.layers.base import Cache, Layer, Params, Trait
 from pellucid.operators import Power
 from pellucid.sweep import Rule, Rules
 
-WEIGHTINGS = (HardSigmoid, Sigmoid, Softmax)  # layers whose outputs weight other values
+WEIGHT_LAYERS = (HardSigmoid, Sigmoid, Softmax)  # layers whose outputs weight other values
 
 
 class Origin(IntEnum):
@@ -37,10 +37,10 @@ class Use:
         Constants receive none, nor do weights if `constant_weights`; if that leaves no input, the restriction that
         leaves none is dropped.
         """
-        for least in (Origin.INPUT, Origin.WEIGHTS) if constant_weights else (Origin.WEIGHTS,):
-            found = [origin >= least for origin in self.origins]
-            if any(found):
-                return found
+        for min_origin in (Origin.INPUT, Origin.WEIGHTS) if constant_weights else (Origin.WEIGHTS,):
+            receives = [origin >= min_origin for origin in self.origins]
+            if any(receives):
+                return receives
         return [True] * len(self.origins)
 
 
@@ -58,35 +58,38 @@ class Origins:
     """A watch for `sweep.forward` that records the uses of products and of softmax, for rules that need them."""
 
     def __init__(self) -> None:
-        self._found: dict[int, tuple[Tensor, Origin]] = {}  # by the id of a value; other values are from the input
+        self._origins: dict[int, tuple[Tensor, Origin]] = {}  # by the id of a value; other values are from the input
         self._uses: dict[int, tuple[Cache, Use]] = {}  # caches and values are kept alive so that no id is reused
 
     def __call__(self, path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
         """Record the forward pass of one layer."""
         if uses_flow(layer):
             return
-        parts = cast("tuple[Any, ...]", x) if isinstance(x, tuple) else (x,)
-        origins = tuple(self._of(part) for part in parts)
+        inputs = cast("tuple[Any, ...]", x) if isinstance(x, tuple) else (x,)
+        origins = tuple(self._origin_of(part) for part in inputs)
         if isinstance(layer, Softmax | Multiply) or Trait.WHOLE | Trait.MERGE in layer.traits:
             self._uses[id(cache)] = cache, Use(x, origins)
-        origin = max((one for index, one in enumerate(origins) if index not in layer.constants), default=Origin(0))
-        if isinstance(layer, WEIGHTINGS):
+        origin = max(
+            (input_origin for index, input_origin in enumerate(origins) if index not in layer.constants),
+            default=Origin(0),
+        )
+        if isinstance(layer, WEIGHT_LAYERS):
             origin = min(origin, Origin.WEIGHTS)
         elif isinstance(layer, Power) and layer.exponent < 0:
             origin = Origin.CONSTANT
         if origin is not Origin.INPUT and isinstance(y, Tensor):
-            self._found[id(y)] = y, origin
+            self._origins[id(y)] = y, origin
 
     def inform(self, rules: Rules) -> Rules:
         """Return `rules` that also receive the recorded use of their layer, if they are a UseRule."""
 
-        def choose(path: str, layer: Layer) -> Rule:
+        def rule_for(path: str, layer: Layer) -> Rule:
             rule = rules(path, layer)
             if not isinstance(rule, UseRule):
                 return rule
             return lambda layer, params, cache, dy: rule(layer, params, cache, dy, self._uses[id(cache)][1])
 
-        return choose
+        return rule_for
 
-    def _of(self, value: Any) -> Origin:
-        return self._found[id(value)][1] if id(value) in self._found else Origin.INPUT
+    def _origin_of(self, value: Any) -> Origin:
+        return self._origins[id(value)][1] if id(value) in self._origins else Origin.INPUT

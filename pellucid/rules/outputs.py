@@ -26,24 +26,24 @@ class Outputs:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[int, tuple[Cache, Tensor]] = {}  # caches are kept alive so that no id is reused
+        self._outputs: dict[int, tuple[Cache, Tensor]] = {}  # caches are kept alive so that no id is reused
 
     def __call__(self, path: str, layer: Layer, x: Any, y: Any, cache: Cache) -> None:
         """Store one layer's output."""
         if Trait.WEIGHTED in layer.traits:
-            self._kept[id(cache)] = cache, y
+            self._outputs[id(cache)] = cache, y
 
     def inform(self, rules: Rules) -> Rules:
         """Return `rules` that also receive the recorded output of their layer, if they are an OutputRule."""
 
-        def choose(path: str, layer: Layer) -> Rule:
+        def rule_for(path: str, layer: Layer) -> Rule:
             rule = rules(path, layer)
-            return lambda layer, params, cache, dy: apply_rule(rule, layer, params, cache, dy, self._of(cache))
+            return lambda layer, params, cache, dy: apply_rule(rule, layer, params, cache, dy, self._output_of(cache))
 
-        return choose
+        return rule_for
 
-    def _of(self, cache: Cache) -> Tensor | None:
-        return self._kept.get(id(cache), (cache, None))[1]
+    def _output_of(self, cache: Cache) -> Tensor | None:
+        return self._outputs.get(id(cache), (cache, None))[1]
 
 
 def apply_rule(rule: Rule, layer: Layer, params: Params, cache: Cache, dy: Any, y: Tensor | None) -> tuple[Any, Params]:

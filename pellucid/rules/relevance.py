@@ -17,20 +17,20 @@ from pellucid.rules.outputs import OutputRule
 from pellucid.rules.term import (
     WithStabilizer,
     contributions,
-    divided,
-    halves,
-    linear,
-    negative,
-    one_input,
-    positive,
-    stabilized,
-    term,
+    divide_relevance,
+    linearize,
+    negative_part,
+    positive_part,
+    run_term,
+    signed_terms,
+    single_input,
+    stabilize,
     weighted_input,
 )
 from pellucid.settings.checks import check_range
 
 Bound = float | tuple[float, ...]  # of a box: one value, or one for each channel
-SLACK = 1e-5  # tolerance for rounding errors at the bounds, relative to the size of the box
+BOUNDS_TOLERANCE = 1e-5  # tolerance for rounding errors at the bounds, relative to the size of the box
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Zero(OutputRule):
         self, layer: Layer, params: Params, cache: Cache, dy: Tensor, y: Tensor | None = None
     ) -> tuple[Any, Params]:
         """Return the relevance of each input; raises PellucidError for a layer that does not cache its input."""
-        run = contributions(self, layer, params, cache, self.bias, y)
-        s = torch.where(run.y == 0, 0, dy / run.y)
-        return run.share(s), run.bias_share(s)
+        term = contributions(self, layer, params, cache, self.bias, y)
+        s = torch.where(term.y == 0, 0, dy / term.y)
+        return term.share(s), term.bias_share(s)
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ class Epsilon(OutputRule):
         self, layer: Layer, params: Params, cache: Cache, dy: Tensor, y: Tensor | None = None
     ) -> tuple[Any, Params]:
         """Return the relevance of each input; raises PellucidError for a layer that does not cache its input."""
-        run = contributions(self, layer, params, cache, self.bias, y)
-        s = dy / stabilized(run.y, self.epsilon)
-        return run.share(s), run.bias_share(s)
+        term = contributions(self, layer, params, cache, self.bias, y)
+        s = dy / stabilize(term.y, self.epsilon)
+        return term.share(s), term.bias_share(s)
 
 
 @dataclass(frozen=True)
@@ -100,25 +100,30 @@ class Gamma(OutputRule):
         self, layer: Layer, params: Params, cache: Cache, dy: Tensor, y: Tensor | None = None
     ) -> tuple[Tensor, Params]:
         """Return the relevance of the input; raises PellucidError for a layer without weights."""
-        x, summed = weighted_input(self, layer, params, cache), linear(layer, params, self.bias)
+        x, linear_params = weighted_input(self, layer, params, cache), linearize(layer, params, self.bias)
         if not self.by_sign:
-            return divided([term(layer, self._up(summed), x)], dy, self.stabilizer)
+            return divide_relevance([run_term(layer, self._enlarge_positive(linear_params), x)], dy, self.stabilizer)
         z = layer.forward(params, x, Mode())[0] if y is None else y
         dx, dparams = torch.zeros_like(x), Params()
-        for side, upper, lower in ((z, self._up, self._down), (-z, self._down, self._up)):
-            selected = torch.ops.aten.threshold_backward(dy, side, 0)  # dy where side > 0, else 0
-            if bool(selected.any()):  # between ReLUs, dy is 0 where z < 0
-                part, of_bias = divided(halves(layer, summed, x, upper, lower), selected, self.stabilizer)
-                dx, dparams = dx + part, add_up_tree(dparams, of_bias)
+        for signed_z, upper, lower in (
+            (z, self._enlarge_positive, self._enlarge_negative),
+            (-z, self._enlarge_negative, self._enlarge_positive),
+        ):
+            selected_dy = torch.ops.aten.threshold_backward(dy, signed_z, 0)  # dy where signed_z > 0, else 0
+            if bool(selected_dy.any()):  # between ReLUs, dy is 0 where z < 0
+                side_dx, bias_relevance = divide_relevance(
+                    signed_terms(layer, linear_params, x, upper, lower), selected_dy, self.stabilizer
+                )
+                dx, dparams = dx + side_dx, add_up_tree(dparams, bias_relevance)
         return dx, dparams
 
-    def _up(self, params: Params) -> Params:
-        return self._grown(params, positive(params))
+    def _enlarge_positive(self, params: Params) -> Params:
+        return self._add_scaled(params, positive_part(params))
 
-    def _down(self, params: Params) -> Params:
-        return self._grown(params, negative(params))
+    def _enlarge_negative(self, params: Params) -> Params:
+        return self._add_scaled(params, negative_part(params))
 
-    def _grown(self, params: Params, part: Params) -> Params:
+    def _add_scaled(self, params: Params, part: Params) -> Params:
         """Return params with γ times their `part` added."""
         return {
             name: value + self.gamma * part[name] if name in ("weight", "bias") else value
@@ -139,8 +144,8 @@ class ZPlus(WithStabilizer):
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the relevance of the input; raises PellucidError for a layer without weights."""
-        x, params = weighted_input(self, layer, params, cache), linear(layer, params, self.bias)
-        return divided(halves(layer, params, x, positive, negative), dy, self.stabilizer)
+        x, params = weighted_input(self, layer, params, cache), linearize(layer, params, self.bias)
+        return divide_relevance(signed_terms(layer, params, x, positive_part, negative_part), dy, self.stabilizer)
 
 
 @dataclass(frozen=True)
@@ -166,12 +171,14 @@ class AlphaBeta:
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the relevance of the input; raises PellucidError for a layer without weights."""
-        x, params = weighted_input(self, layer, params, cache), linear(layer, params, self.bias)
-        dx, dparams = divided(halves(layer, params, x, positive, negative), dy, self.stabilizer, self.alpha)
+        x, params = weighted_input(self, layer, params, cache), linearize(layer, params, self.bias)
+        dx, dparams = divide_relevance(
+            signed_terms(layer, params, x, positive_part, negative_part), dy, self.stabilizer, self.alpha
+        )
         if self.beta:
-            runs = halves(layer, params, x, negative, positive)
-            part, of_bias = divided(runs, dy, self.stabilizer, -self.beta)
-            dx, dparams = dx + part, add_up_tree(dparams, of_bias)
+            terms = signed_terms(layer, params, x, negative_part, positive_part)
+            beta_dx, bias_relevance = divide_relevance(terms, dy, self.stabilizer, -self.beta)
+            dx, dparams = dx + beta_dx, add_up_tree(dparams, bias_relevance)
         return dx, dparams
 
 
@@ -189,9 +196,9 @@ class WSquare(WithStabilizer):
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the relevance of the input; raises PellucidError for a layer without weights."""
         x = weighted_input(self, layer, params, cache)
-        params = linear(layer, params, self.bias)
-        squared = {name: value**2 if name in ("weight", "bias") else value for name, value in params.items()}
-        return divided([term(layer, squared, torch.ones_like(x))], dy, self.stabilizer)
+        params = linearize(layer, params, self.bias)
+        squared_params = {name: value**2 if name in ("weight", "bias") else value for name, value in params.items()}
+        return divide_relevance([run_term(layer, squared_params, torch.ones_like(x))], dy, self.stabilizer)
 
 
 @dataclass(frozen=True)
@@ -207,14 +214,14 @@ class Flat(WithStabilizer):
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the relevance of the input; raises PellucidError without weights, except for average pooling."""
         x = (
-            one_input(self, layer, cache)
+            single_input(self, layer, cache)
             if isinstance(layer, AvgPool2d | AdaptiveAvgPool2d)
             else weighted_input(self, layer, params, cache)
         )
-        params = linear(layer, params, bias=False)
-        ones = {name: torch.ones_like(value) if name == "weight" else value for name, value in params.items()}
-        run = term(layer, ones, torch.ones_like(x))
-        return run.share(dy / stabilized(run.y, self.stabilizer)), {}
+        params = linearize(layer, params, bias=False)
+        unit_params = {name: torch.ones_like(value) if name == "weight" else value for name, value in params.items()}
+        term = run_term(layer, unit_params, torch.ones_like(x))
+        return term.share(dy / stabilize(term.y, self.stabilizer)), {}
 
 
 @dataclass(frozen=True)
@@ -233,19 +240,23 @@ class ZBox(WithStabilizer):
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Tensor, Params]:
         """Return the relevance of the input; raises PellucidError if the input is outside of the bounds."""
-        x, params = weighted_input(self, layer, params, cache), linear(layer, params, bias=False)
-        low, high = self._filled(self.low, x), self._filled(self.high, x)
-        slack = SLACK * (high - low)
-        if bool((x < low - slack).any() or (x > high + slack).any()):
+        x, params = weighted_input(self, layer, params, cache), linearize(layer, params, bias=False)
+        low, high = self._expand_bound(self.low, x), self._expand_bound(self.high, x)
+        tolerance = BOUNDS_TOLERANCE * (high - low)
+        if bool((x < low - tolerance).any() or (x > high + tolerance).any()):
             raise PellucidError(
                 f"ZBox: the input ranges from {float(x.min()):.4g} to {float(x.max()):.4g}, outside of {self.low} to "
                 f"{self.high}; give the bounds of the layer's input, after any standardisation"
             )
-        runs = term(layer, params, x), term(layer, positive(params), low), term(layer, negative(params), high)
-        s = dy / stabilized(runs[0].y - runs[1].y - runs[2].y, self.stabilizer)
-        return runs[0].share(s) - runs[1].share(s) - runs[2].share(s), {}
+        terms = (
+            run_term(layer, params, x),
+            run_term(layer, positive_part(params), low),
+            run_term(layer, negative_part(params), high),
+        )
+        s = dy / stabilize(terms[0].y - terms[1].y - terms[2].y, self.stabilizer)
+        return terms[0].share(s) - terms[1].share(s) - terms[2].share(s), {}
 
-    def _filled(self, bound: Bound, x: Tensor) -> Tensor:
+    def _expand_bound(self, bound: Bound, x: Tensor) -> Tensor:
         """Return the bound as a tensor with the shape of x, (N, C, ...)."""
         if not isinstance(bound, tuple):
             return torch.full_like(x, bound)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pellucid.layers.base import Cache, Layer, Params
 from pellucid.operators.base import unbroadcast
-from pellucid.rules.term import WithStabilizer, inputs, stabilized, term
+from pellucid.rules.term import WithStabilizer, layer_inputs, run_term, stabilize
 
 
 def own(layer: Layer, params: Params, cache: Cache, dy: Any) -> tuple[Any, Params]:
@@ -58,8 +58,8 @@ class Norm(WithStabilizer):
 
     def __call__(self, layer: Layer, params: Params, cache: Cache, dy: Tensor) -> tuple[Any, Params]:
         """Return the relevance of each input; raises PellucidError for a layer that does not cache its input."""
-        run = term(layer, params, inputs(self, layer, cache))
-        return run.share(dy / stabilized(self.degree * run.y, self.stabilizer)), {}
+        term = run_term(layer, params, layer_inputs(self, layer, cache))
+        return term.share(dy / stabilize(self.degree * term.y, self.stabilizer)), {}
 
 
 @dataclass(frozen=True)

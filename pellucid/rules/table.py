@@ -13,9 +13,9 @@ from pellucid.sweep import Rule
 
 # The layers that a row matches: a type, a trait, a pattern of paths ("features.*.conv1"), a predicate, or a tuple of
 # these, of which any may match.
-Which = type[Layer] | Trait | str | Callable[[str, Layer], bool] | tuple[Any, ...]
+LayerSelector = type[Layer] | Trait | str | Callable[[str, Layer], bool] | tuple[Any, ...]
 
-TableRow = tuple[Which, Rule]
+TableRow = tuple[LayerSelector, Rule]
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Table:
 
     def __call__(self, path: str, layer: Layer) -> Rule:
         """Return the rule for the layer at `path`."""
-        return next((rule for which, rule in self.rows if fits(which, path, layer)), self.otherwise)
+        return next((rule for selector, rule in self.rows if matches(selector, path, layer)), self.otherwise)
 
     def check(self, net: Layer) -> None:
         """Raise PellucidError for a pattern of paths that matches no layer of `net`."""
         paths = [path for path, _ in walk(net)]
-        for pattern in (pattern for which, _ in self.rows for pattern in _patterns(which)):
+        for pattern in (pattern for selector, _ in self.rows for pattern in _patterns(selector)):
             if not any(fnmatchcase(path, pattern) for path in paths):
                 raise PellucidError(f"a rule is given for {pattern!r}, which matches no layer{nearest(pattern, paths)}")
 
@@ -42,20 +42,20 @@ def composite(*rows: TableRow, otherwise: Rule = own) -> Table:
     return Table(rows, otherwise)
 
 
-def fits(which: Which, path: str, layer: Layer) -> bool:
+def matches(selector: LayerSelector, path: str, layer: Layer) -> bool:
     """Return whether a row matches the layer at `path`."""
-    if isinstance(which, tuple):
-        return any(fits(part, path, layer) for part in cast("tuple[Which, ...]", which))
-    if isinstance(which, str):
-        return fnmatchcase(path, which)
-    if isinstance(which, Trait):
-        return which in layer.traits
-    if isinstance(which, type):
-        return isinstance(layer, which)
-    return which(path, layer)
+    if isinstance(selector, tuple):
+        return any(matches(part, path, layer) for part in cast("tuple[LayerSelector, ...]", selector))
+    if isinstance(selector, str):
+        return fnmatchcase(path, selector)
+    if isinstance(selector, Trait):
+        return selector in layer.traits
+    if isinstance(selector, type):
+        return isinstance(layer, selector)
+    return selector(path, layer)
 
 
-def _patterns(which: Which) -> list[str]:
-    if isinstance(which, tuple):
-        return [pattern for part in cast("tuple[Which, ...]", which) for pattern in _patterns(part)]
-    return [which] if isinstance(which, str) else []
+def _patterns(selector: LayerSelector) -> list[str]:
+    if isinstance(selector, tuple):
+        return [pattern for part in cast("tuple[LayerSelector, ...]", selector) for pattern in _patterns(part)]
+    return [selector] if isinstance(selector, str) else []

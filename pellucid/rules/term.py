@@ -13,8 +13,8 @@ from pellucid.layers.base import Cache, Layer, Mode, Params, Trait
 from pellucid.settings.checks import check_range
 
 # The axis of the output with the channels.
-CHANNELS: dict[type[Layer], int] = {Dense: -1, Conv2d: 1, ConvTranspose2d: 1, BatchNorm: 1}
-ParamsPart = Callable[[Params], Params]  # selects a part of the parameters, such as `positive`
+CHANNEL_AXIS: dict[type[Layer], int] = {Dense: -1, Conv2d: 1, ConvTranspose2d: 1, BatchNorm: 1}
+ParamsPart = Callable[[Params], Params]  # selects a part of the parameters, such as `positive_part`
 
 
 class WithStabilizer:
@@ -50,14 +50,14 @@ class Term:
         bias = self.params.get("bias")
         if bias is None:
             return {}
-        if type(self.layer) not in CHANNELS:
+        if type(self.layer) not in CHANNEL_AXIS:
             return {"bias": bias * self.layer.backward(self.params, self.cache, s)[1]["bias"]}
-        channels = CHANNELS[type(self.layer)] % s.dim()
-        axes = [axis for axis in range(s.dim()) if axis != channels]
+        channel_axis = CHANNEL_AXIS[type(self.layer)] % s.dim()
+        axes = [axis for axis in range(s.dim()) if axis != channel_axis]
         return {"bias": bias * (s.sum(axes) if axes else s)}
 
 
-def term(layer: Layer, params: Params, x: Any) -> Term:
+def run_term(layer: Layer, params: Params, x: Any) -> Term:
     """Run `layer` on `x` in evaluation mode."""
     y, cache = layer.forward(params, x, Mode())
     return Term(layer, params, x, cache, y)
@@ -68,25 +68,25 @@ def contributions(
 ) -> Term:
     """Return the forward pass of the layer with its own input and weights, and with its bias only if `bias` is True.
 
-    y: the output of the forward pass, if it is known, which avoids a second pass; only for layers that `linear` does
-    not change. Raises PellucidError as `inputs` does.
+    y: the output of the forward pass, if it is known, which avoids a second pass; only for layers that `linearize` does
+    not change. Raises PellucidError as `layer_inputs` does.
     """
-    x = inputs(rule, layer, cache)
+    x = layer_inputs(rule, layer, cache)
     if y is not None and (bias or "bias" not in params):
         return Term(layer, params, x, cache, y)
-    return term(layer, linear(layer, params, bias), x)
+    return run_term(layer, linearize(layer, params, bias), x)
 
 
-def inputs(rule: object, layer: Layer, cache: Cache) -> Any:
+def layer_inputs(rule: object, layer: Layer, cache: Cache) -> Any:
     """Return the input of the layer, a tensor or a tuple of tensors.
 
     Raises PellucidError for a layer whose cache lacks its input: its output is not a sum of weighted inputs.
     """
-    names = getattr(cache, "_fields", ())
+    field_names = getattr(cache, "_fields", ())
     # The `x` in the cache of such layers is not the input of a weighted sum.
     nonlinear = layer.traits & (Trait.ACTIVATION | Trait.NORM) or isinstance(layer, MaxPool2d)
     is_sum = type(layer) is BatchNorm or not nonlinear  # the scale of a subclass of BatchNorm is unknown
-    if names[:1] in (("x",), ("xs",)) and is_sum:
+    if field_names[:1] in (("x",), ("xs",)) and is_sum:
         return cache[0]
     raise PellucidError(
         f"the rule {type(rule).__name__} needs a layer that sums weighted inputs, and {type(layer).__name__} does not; "
@@ -94,9 +94,9 @@ def inputs(rule: object, layer: Layer, cache: Cache) -> Any:
     )
 
 
-def one_input(rule: object, layer: Layer, cache: Cache) -> Tensor:
-    """Return the layer's input, a single tensor; raises PellucidError as `inputs` does, and for several inputs."""
-    x = inputs(rule, layer, cache)
+def single_input(rule: object, layer: Layer, cache: Cache) -> Tensor:
+    """Return the layer's only input; raises PellucidError as `layer_inputs` does, and for several inputs."""
+    x = layer_inputs(rule, layer, cache)
     if isinstance(x, tuple):
         raise PellucidError(
             f"the rule {type(rule).__name__} needs a layer with one input, not {type(layer).__name__}; use Norm for it"
@@ -106,7 +106,7 @@ def one_input(rule: object, layer: Layer, cache: Cache) -> Tensor:
 
 def weighted_input(rule: object, layer: Layer, params: Params, cache: Cache) -> Tensor:
     """Return the input of a layer with weights; raises PellucidError for other layers."""
-    x = one_input(rule, layer, cache)
+    x = single_input(rule, layer, cache)
     if "weight" not in params:
         raise PellucidError(
             f"the rule {type(rule).__name__} needs a layer with weights, not {type(layer).__name__}; use Norm for it"
@@ -114,7 +114,7 @@ def weighted_input(rule: object, layer: Layer, params: Params, cache: Cache) -> 
     return x
 
 
-def linear(layer: Layer, params: Params, bias: bool = True) -> Params:
+def linearize(layer: Layer, params: Params, bias: bool = True) -> Params:
     """Return params with the same output in evaluation mode, in which "weight" and "bias" define a linear function.
 
     Batch normalization becomes y = (w / σ) x + (b - μ w / σ). Without `bias`, the bias is 0.
@@ -122,8 +122,11 @@ def linear(layer: Layer, params: Params, bias: bool = True) -> Params:
     if type(layer) is BatchNorm:
         scale = params["weight"] * torch.rsqrt(params["running_var"] + layer.epsilon)  # (C,)
         shift = params["bias"] - params["running_mean"] * scale  # (C,)
-        neutral = {"running_mean": torch.zeros_like(scale), "running_var": torch.full_like(scale, 1 - layer.epsilon)}
-        params = {"weight": scale, "bias": shift, **neutral}
+        identity_statistics = {
+            "running_mean": torch.zeros_like(scale),
+            "running_var": torch.full_like(scale, 1 - layer.epsilon),
+        }
+        params = {"weight": scale, "bias": shift, **identity_statistics}
     return params if bias else without_bias(params)
 
 
@@ -132,52 +135,55 @@ def without_bias(params: Params) -> Params:
     return {name: torch.zeros_like(value) if name == "bias" else value for name, value in params.items()}
 
 
-def clamped(params: Params, low: float | None = None, high: float | None = None) -> Params:
+def clamp_params(params: Params, low: float | None = None, high: float | None = None) -> Params:
     """Return params with weight and bias clamped to [low, high]."""
     return {name: value.clamp(low, high) if name in ("weight", "bias") else value for name, value in params.items()}
 
 
-def positive(params: Params) -> Params:
+def positive_part(params: Params) -> Params:
     """Return params with negative values set to 0."""
-    return clamped(params, low=0.0)
+    return clamp_params(params, low=0.0)
 
 
-def negative(params: Params) -> Params:
+def negative_part(params: Params) -> Params:
     """Return params with positive values set to 0."""
-    return clamped(params, high=0.0)
+    return clamp_params(params, high=0.0)
 
 
-def halves(layer: Layer, params: Params, x: Tensor, upper: ParamsPart, lower: ParamsPart) -> list[Term]:
+def signed_terms(layer: Layer, params: Params, x: Tensor, upper: ParamsPart, lower: ParamsPart) -> list[Term]:
     """Return passes of max(x, 0) with `upper(params)` and, if x has negative values, min(x, 0) with `lower(params)`.
 
     The second pass has no bias, so that the sum of both outputs contains the bias only once.
     """
     if not x.numel() or bool(x.amin() >= 0):
-        return [term(layer, upper(params), x)]
-    return [term(layer, upper(params), x.clamp_min(0)), term(layer, without_bias(lower(params)), x.clamp_max(0))]
+        return [run_term(layer, upper(params), x)]
+    return [
+        run_term(layer, upper(params), x.clamp_min(0)),
+        run_term(layer, without_bias(lower(params)), x.clamp_max(0)),
+    ]
 
 
-def total(runs: list[Term]) -> Tensor:
+def sum_outputs(terms: list[Term]) -> Tensor:
     """Return the sum of the outputs of these forward passes."""
-    return torch.stack([run.y for run in runs]).sum(0) if len(runs) > 1 else runs[0].y
+    return torch.stack([term.y for term in terms]).sum(0) if len(terms) > 1 else terms[0].y
 
 
-def shares(runs: list[Term], s: Tensor) -> Tensor:
+def sum_shares(terms: list[Term], s: Tensor) -> Tensor:
     """Return the sum of `Term.share` of `s` over these forward passes."""
-    parts = [run.share(s) for run in runs]
+    parts = [term.share(s) for term in terms]
     return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
 
 
-def divided(runs: list[Term], dy: Tensor, stabilizer: float, factor: float = 1.0) -> tuple[Tensor, Params]:
+def divide_relevance(terms: list[Term], dy: Tensor, stabilizer: float, factor: float = 1.0) -> tuple[Tensor, Params]:
     """Return the relevance of the input and of the bias, in proportion to the contributions in these forward passes.
 
     factor: of the relevance dy that is divided.
     """
-    s = factor * dy / stabilized(total(runs), stabilizer)
-    return shares(runs, s), runs[0].bias_share(s)
+    s = factor * dy / stabilize(sum_outputs(terms), stabilizer)
+    return sum_shares(terms, s), terms[0].bias_share(s)
 
 
-def stabilized(z: Tensor, epsilon: float) -> Tensor:
+def stabilize(z: Tensor, epsilon: float) -> Tensor:
     """Return z + epsilon where z is at least 0, else z - epsilon."""
     shift = torch.copysign(z.new_tensor(epsilon), z + 0.0)  # -0.0 + 0.0 is 0.0; ten times as fast as torch.where
     return shift.add_(z)

@@ -98,9 +98,9 @@ def trace(
         raise PellucidError("trace: mps has no float64; give dtype=torch.float32")
     if not model.built:
         raise PellucidError("the model has no weights yet; give it input_shape, or fit it first")
-    chosen = ""
+    choice = ""
     if target is None and isinstance(model.objective, Supervised):
-        target, chosen = default_target(model, x)
+        target, choice = default_target(model, x)
     traced = as_network(model, x, target)
     return Trace(
         PassSettings(
@@ -119,7 +119,7 @@ def trace(
             rates=model.rates,
             classes=tuple(model.classes or ()),
             device=model.device,
-            chosen=chosen,
+            chosen=choice,
         )
     )
 

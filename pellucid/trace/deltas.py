@@ -1,4 +1,4 @@
-"""The derivative of each loss with respect to one output, as a product of named factors."""
+"""The derivative of each loss with respect to one output, as a product of intermediates factors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,27 +32,27 @@ HINGE += r"\frac{\partial C}{\partial y_t} = -\sum_j \frac{\partial C}{\partial 
 class LossPieces:
     """The intermediate results of a loss for one output y of the network, and the factors of its gradient.
 
-    named: intermediate tensors by name (probabilities, log_likelihood ...). cost: values that add up to the loss.
+    intermediates: tensors by name (probabilities, log_likelihood ...). cost: values that add up to the loss.
     factors: function of a flat index in y that returns the factors whose product is ∂C/∂y there. words, formula: the
     rule for ∂C/∂y, as a sentence and as LaTeX.
     """
 
-    named: dict[str, Tensor]
+    intermediates: dict[str, Tensor]
     cost: Tensor
     factors: Callable[[int], tuple[Factor, ...]] = field(repr=False)
     words: str
     formula: str
 
 
-def dissect(loss: Loss, y: Any, target: Tensor, value: Tensor, dy: Any) -> list[LossPieces]:
+def loss_pieces(loss: Loss, y: Any, target: Tensor, value: Tensor, dy: Any) -> list[LossPieces]:
     """Return the pieces of the loss for each output of the network; value, dy: the loss and its gradient."""
     outputs, deltas = tensors(y), tensors(dy)
-    if (of_outputs := PIECES_OF_SEVERAL.get(type(loss))) is not None:
-        return of_outputs(loss, outputs, target)
-    explain = PIECES.get(type(loss))
+    if (explain_outputs := PIECES_BY_MULTI_OUTPUT_LOSS.get(type(loss))) is not None:
+        return explain_outputs(loss, outputs, target)
+    explain = PIECES_BY_LOSS.get(type(loss))
     if explain is not None and len(outputs) == 1:
         return [explain(loss, outputs[0], target)]
-    return [_unknown(loss, part, value, delta) for part, delta in enumerate(deltas)]
+    return [_generic_pieces(loss, part, value, delta) for part, delta in enumerate(deltas)]
 
 
 def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: Tensor) -> LossPieces:
@@ -69,26 +69,34 @@ def softmax_cross_entropy(loss: losses.SoftmaxCrossEntropy, y: Tensor, target: T
         picks = pick(loss, y, target, loss.class_weights, loss.ignore)
         t = torch.zeros_like(y).scatter_(1, picks.classes, picks.keep) * (1 - e) + e / y.shape[1] * picks.keep
         likelihood, denominator = log_a.gather(1, picks.classes).squeeze(1), picks.total(loss.reduction)
-    expected = t * (1.0 if loss.class_weights is None else by_class(loss, loss.class_weights, y)) / denominator
-    total = expected.sum(1, keepdim=True).expand_as(expected)  # the weight of each position
-    simple = loss.class_weights is None and not target.is_floating_point()  # targets sum to 1, or to 0 if ignored
+    target_weights = t * (1.0 if loss.class_weights is None else by_class(loss, loss.class_weights, y)) / denominator
+    position_weights = target_weights.sum(1, keepdim=True).expand_as(target_weights)  # the weight of each position
+    targets_sum_to_one = (
+        loss.class_weights is None and not target.is_floating_point()
+    )  # targets sum to 1, or to 0 if ignored
 
     def factors(index: int) -> tuple[Factor, ...]:
-        if not simple:
-            first = Factor("a Σ w t", number(a, index) * number(total, index), "probability")
-            return (difference("a Σ w t - w t", first, Factor("w t", number(expected, index), "target")),)
-        weight = number(total, index)
+        if not targets_sum_to_one:
+            first = Factor("a Σ w t", value_at(a, index) * value_at(position_weights, index), "probability")
+            return (difference("a Σ w t - w t", first, Factor("w t", value_at(target_weights, index), "target")),)
+        weight = value_at(position_weights, index)
         if weight == 1:
-            return (_error("a", "probability", a, t, index),)
+            return (_error_factor("a", "probability", a, t, index),)
         is_fraction = weight > 0 and abs(1 / weight - round(1 / weight)) < 1e-6
         name = f"1/{round(1 / weight)}" if is_fraction else "share"
-        return _error("a", "probability", a, t, index), Factor(name, weight)
+        return _error_factor("a", "probability", a, t, index), Factor(name, weight)
 
     words = "softmax and cross-entropy together: the predicted probability a minus the target t" + (
-        ", times the weight of the example" if bool((total != 1).any()) else ""
+        ", times the weight of the example" if bool((position_weights != 1).any()) else ""
     )
-    named = {"probabilities": a, "targets": t, "log_likelihood": likelihood, "wanted": expected}
-    return LossPieces(named, -(expected * log_a).sum(1), factors, words, SOFTMAX if simple else WEIGHTED_SOFTMAX)
+    intermediates = {"probabilities": a, "targets": t, "log_likelihood": likelihood, "wanted": target_weights}
+    return LossPieces(
+        intermediates,
+        -(target_weights * log_a).sum(1),
+        factors,
+        words,
+        SOFTMAX if targets_sum_to_one else WEIGHTED_SOFTMAX,
+    )
 
 
 def nll(loss: losses.NegativeLogLikelihood, y: Tensor, target: Tensor) -> LossPieces:
@@ -96,14 +104,14 @@ def nll(loss: losses.NegativeLogLikelihood, y: Tensor, target: Tensor) -> LossPi
     picks = pick(loss, y, target, loss.class_weights, loss.ignore)
     weights = picks.weight / picks.total(loss.reduction)  # (N, 1, ...)
     target_weights = torch.zeros_like(y).scatter_(1, picks.classes, weights)
-    named = {"log_likelihood": y.gather(1, picks.classes).squeeze(1), "wanted": target_weights}
+    intermediates = {"log_likelihood": y.gather(1, picks.classes).squeeze(1), "wanted": target_weights}
 
     def factors(index: int) -> tuple[Factor, ...]:
-        return (Factor("-w" if number(target_weights, index) else "0", -number(target_weights, index), "error"),)
+        return (Factor("-w" if value_at(target_weights, index) else "0", -value_at(target_weights, index), "error"),)
 
     words = "only the true class has a gradient: minus its weight in the mean"
     return LossPieces(
-        named, -(target_weights * y).sum(1), factors, words, r"\frac{\partial C}{\partial y_c} = -\frac{t_c}{n}"
+        intermediates, -(target_weights * y).sum(1), factors, words, r"\frac{\partial C}{\partial y_c} = -\frac{t_c}{n}"
     )
 
 
@@ -114,8 +122,8 @@ def focal(loss: losses.Focal, y: Tensor, target: Tensor) -> LossPieces:
     slope = pieces.slope.expand_as(y)
 
     def factors(index: int) -> tuple[Factor, ...]:
-        first, second = Factor("t", number(t, index), "target"), Factor("a", number(a, index), "probability")
-        return Factor("w p f'(p)", number(slope, index)), difference("t - a", first, second)
+        first, second = Factor("t", value_at(t, index), "target"), Factor("a", value_at(a, index), "probability")
+        return Factor("w p f'(p)", value_at(slope, index)), difference("t - a", first, second)
 
     words = "the target minus the probability a, times the cost's change with the probability p of the true class"
     return LossPieces({"probabilities": a, "targets": t}, pieces.cost, factors, words, FOCAL)
@@ -126,8 +134,8 @@ def dice(loss: losses.Dice, y: Tensor, target: Tensor) -> LossPieces:
     pieces = loss.pieces(y, target)
 
     def factors(index: int) -> tuple[Factor, ...]:
-        probability = Factor("p", number(pieces.p, index), "probability")
-        return probability, Factor("dp - Σ p dp", number(pieces.slope, index), "error")
+        probability = Factor("p", value_at(pieces.p, index), "probability")
+        return probability, Factor("dp - Σ p dp", value_at(pieces.slope, index), "error")
 
     words = (
         "the probability p, times the cost's derivative by p minus the mean derivative, weighted by the probabilities"
@@ -147,16 +155,20 @@ def hinge(loss: losses.Hinge, y: Tensor, target: Tensor) -> LossPieces:
 
     def factors(index: int) -> tuple[Factor, ...]:
         row, column = divmod(index, y.shape[1])
-        weights = () if loss.class_weights is None else (Factor("class weight", number(weight, row), "weight"),)
+        weights = () if loss.class_weights is None else (Factor("class weight", value_at(weight, row), "weight"),)
         if column != int(classes[row]):
             name = "[too close]" if loss.power == 1 else "2 (margin - y_t + y_j)"
-            return (Factor(name, number(push, index), "error"), *weights, *share(1 / n))
+            return (Factor(name, value_at(push, index), "error"), *weights, *averaging_factors(1 / n))
         parts = tuple(
             Factor(f"-push of class {other}", -float(push[row, other]), "error")
             for other in range(y.shape[1])
             if other != column and float(push[row, other])
         )
-        return (Factor("-Σ of the pushes", -float(push[row].double().sum()), "error", parts), *weights, *share(1 / n))
+        return (
+            Factor("-Σ of the pushes", -float(push[row].double().sum()), "error", parts),
+            *weights,
+            *averaging_factors(1 / n),
+        )
 
     cost = (shortfall if loss.power == 1 else shortfall * shortfall) * weight / n
     words = "the margin loss: each class within the margin of the true class is decreased, and the true class increased"
@@ -167,8 +179,9 @@ def quadratic(loss: losses.Quadratic, y: Tensor, target: Tensor) -> LossPieces:
     """∂C/∂a = (a - t) / n: Nielsen 2015, equation 6."""
     t, n = numbers(loss, y, target), divisor(loss.reduction, y)
     words = "the quadratic loss: the output minus the target" + (f", over n = {n}" if n > 1 else "")
-    return _averaged(
-        {"targets": t, "error": y - t}, (y - t) ** 2 / 2, n, lambda index: _error("y", "output", y, t, index), words,
+    return _mean_pieces(
+        {"targets": t, "error": y - t}, (y - t) ** 2 / 2, n,
+        lambda index: _error_factor("y", "output", y, t, index), words,
         r"\frac{\partial C}{\partial a} = \frac{a - t}{n}",
     )  # fmt: skip
 
@@ -177,9 +190,9 @@ def absolute(loss: losses.L1, y: Tensor, target: Tensor) -> LossPieces:
     """∂C/∂y = sign(y - t) / n."""
     t, n = numbers(loss, y, target), divisor(loss.reduction, y)
     sign = (y - t).sign()
-    return _averaged(
+    return _mean_pieces(
         {"targets": t, "error": y - t}, (y - t).abs(), n,
-        lambda index: Factor("sign(y - t)", number(sign, index), "error"),
+        lambda index: Factor("sign(y - t)", value_at(sign, index), "error"),
         "the absolute error: the sign of the output minus the target",
         r"\frac{\partial C}{\partial y} = \frac{\mathrm{sign}(y - t)}{n}",
     )  # fmt: skip
@@ -191,10 +204,14 @@ def huber(loss: losses.Huber, y: Tensor, target: Tensor) -> LossPieces:
     clamped = (y - t).clamp(-delta, delta)
 
     def error(index: int) -> Factor:
-        inside = abs(number(y - t, index)) <= delta
-        return _error("y", "output", y, t, index) if inside else Factor("±delta", number(clamped, index), "error")
+        is_within_delta = abs(value_at(y - t, index)) <= delta
+        return (
+            _error_factor("y", "output", y, t, index)
+            if is_within_delta
+            else Factor("±delta", value_at(clamped, index), "error")
+        )
 
-    return _averaged(
+    return _mean_pieces(
         {"targets": t, "error": y - t}, clamped * ((y - t) - clamped / 2), n, error,
         f"the Huber loss: the output minus the target, clamped to ±{delta:g}",
         r"\frac{\partial C}{\partial y} = \frac{\mathrm{clamp}(y - t, \pm\Delta)}{n}",
@@ -213,13 +230,13 @@ def binary_cross_entropy(loss: losses.BinaryCrossEntropy, y: Tensor, target: Ten
     positive_part, negative_part = t * p, 1 - t
 
     def factors(index: int) -> tuple[Factor, ...]:
-        error = _error("a", "probability", a, t, index)
+        error = _error_factor("a", "probability", a, t, index)
         if positive != 1:
-            first = number(a, index) * (number(positive_part, index) + number(negative_part, index))
-            second = Factor("p t", number(positive_part, index), "target")
+            first = value_at(a, index) * (value_at(positive_part, index) + value_at(negative_part, index))
+            second = Factor("p t", value_at(positive_part, index), "target")
             error = difference("a (p t + 1 - t) - p t", Factor("a (p t + 1 - t)", first, "probability"), second)
-        weights = () if loss.class_weights is None else (Factor("class weight", number(w, index), "weight"),)
-        return (error, *weights, *share(1 / n))
+        weights = () if loss.class_weights is None else (Factor("class weight", value_at(w, index), "weight"),)
+        return (error, *weights, *averaging_factors(1 / n))
 
     cost = w * (positive_part * F.softplus(-y, threshold=50) + negative_part * F.softplus(y, threshold=50)) / n
     words = "sigmoid and cross-entropy together: the predicted probability a minus the target t"
@@ -231,9 +248,9 @@ def quality_focal(loss: losses.QualityFocal, y: Tensor, target: Tensor) -> LossP
     """Return the pieces: predicted probabilities (qualities) and targets."""
     t, n = numbers(loss, y, target), divisor(loss.reduction, y)
     cost, slope = loss.pieces(y, t)
-    return _averaged(
+    return _mean_pieces(
         {"probabilities": y.sigmoid(), "targets": t}, cost, n,
-        lambda index: Factor("d |e|^β h", number(slope, index), "error"),
+        lambda index: Factor("d |e|^β h", value_at(slope, index), "error"),
         "the derivative of |e|^β times the cross-entropy h, with the error e = a - t: both depend on the output",
         QUALITY,
     )  # fmt: skip
@@ -243,8 +260,8 @@ def giou(loss: losses.GIoU, y: Tensor, target: Tensor) -> LossPieces:
     """Return the pieces: targets."""
     n = 1 if loss.reduction == "sum" else len(y)
     cost, slope = loss.pieces(y, target)
-    return _averaged(
-        {"targets": target}, cost, n, lambda index: Factor("-dGIoU", number(slope, index), "error"),
+    return _mean_pieces(
+        {"targets": target}, cost, n, lambda index: Factor("-dGIoU", value_at(slope, index), "error"),
         "the decrease of the boxes' generalized IoU as this coordinate increases", GIOU,
     )  # fmt: skip
 
@@ -255,18 +272,18 @@ def heat_maps(loss: losses.HeatMaps, y: Tensor, target: Tensor) -> LossPieces:
     cells = y.shape[2] * y.shape[3]
 
     def factors(index: int) -> tuple[Factor, ...]:
-        p, t, share_ = number(pieces.p, index), number(pieces.t, index), number(pieces.share, index // cells)
+        p, t, weight = value_at(pieces.p, index), value_at(pieces.t, index), value_at(pieces.share, index // cells)
         error = difference("p - t", Factor("p", p, "probability"), Factor("t", t, "target"))
         if pieces.pull is not None:
-            pull = Factor("p l1 (centre - E) · sign(E - c)", p * number(pieces.pull, index), "error")
+            pull = Factor("p l1 (centre - E) · sign(E - c)", p * value_at(pieces.pull, index), "error")
             error = Factor("p - t + p pull", error.value + pull.value, "error", (*error.parts, pull))
-        return error, *share(share_)
+        return error, *averaging_factors(weight)
 
     words = "the probability p of the cell minus its target t"
     words += "" if pieces.pull is None else ", and the pull of the expected position towards the point"
-    named = {"probabilities": pieces.p, "targets": pieces.t}
+    intermediates = {"probabilities": pieces.p, "targets": pieces.t}
     formula = r"\frac{\partial C}{\partial y} = \frac{p - t + \lambda p\,(k - E) \cdot \mathrm{sign}(E - c)}{n}"
-    return LossPieces(named, pieces.cost, factors, words, formula)
+    return LossPieces(intermediates, pieces.cost, factors, words, formula)
 
 
 def coordinates(loss: losses.Coordinates, y: Tensor, target: Tensor) -> LossPieces:
@@ -275,23 +292,26 @@ def coordinates(loss: losses.Coordinates, y: Tensor, target: Tensor) -> LossPiec
     sign = pieces.error.sign()
 
     def factors(index: int) -> tuple[Factor, ...]:
-        return Factor("sign(y - c)", number(sign, index), "error"), *share(number(pieces.share, index))
+        return Factor("sign(y - c)", value_at(sign, index), "error"), *averaging_factors(value_at(pieces.share, index))
 
     words = "the absolute error of a coordinate: the sign of the output minus the coordinate"
     formula = r"\frac{\partial C}{\partial y} = \frac{\mathrm{sign}(y - c)}{n}"
     return LossPieces({"error": pieces.error}, pieces.error.abs() * pieces.share, factors, words, formula)
 
 
-# By the type of a loss: the function (loss, y, target) that returns its pieces.
 def auxiliary(loss: losses.AuxiliaryCrossEntropy, outputs: list[Tensor], target: Tensor) -> list[LossPieces]:
     """Return the pieces of each output's cross-entropy; all but the first are multiplied by the loss's weight."""
-    return [_scaled(loss.each(), loss.weight if part else 1.0, output, target) for part, output in enumerate(outputs)]
+    return [
+        _weighted_pieces(loss.each(), loss.weight if part else 1.0, output, target)
+        for part, output in enumerate(outputs)
+    ]
 
 
-PIECES_OF_SEVERAL: dict[type[Loss], Callable[[Any, list[Tensor], Tensor], list[LossPieces]]] = {
+# By the type of a loss: the function (loss, y or outputs, target) that returns its pieces.
+PIECES_BY_MULTI_OUTPUT_LOSS: dict[type[Loss], Callable[[Any, list[Tensor], Tensor], list[LossPieces]]] = {
     losses.AuxiliaryCrossEntropy: auxiliary,
 }
-PIECES: dict[type[Loss], Callable[[Any, Tensor, Tensor], LossPieces]] = {
+PIECES_BY_LOSS: dict[type[Loss], Callable[[Any, Tensor, Tensor], LossPieces]] = {
     losses.SoftmaxCrossEntropy: softmax_cross_entropy,
     losses.NegativeLogLikelihood: nll,
     losses.Quadratic: quadratic,
@@ -308,7 +328,7 @@ PIECES: dict[type[Loss], Callable[[Any, Tensor, Tensor], LossPieces]] = {
 }
 
 
-def number(tensor: Tensor, index: int) -> float:
+def value_at(tensor: Tensor, index: int) -> float:
     """Return the element of a tensor at a flat index."""
     return float(tensor.flatten()[index])
 
@@ -319,23 +339,23 @@ def difference(name: str, first: Factor, second: Factor) -> Factor:
     return Factor(name, first.value - second.value, "error", (first, subtracted))
 
 
-def share(value: float) -> tuple[Factor, ...]:
+def averaging_factors(value: float) -> tuple[Factor, ...]:
     """Return the factor 1 / n of one of n values, 0 for a point without label, or none if n is 1."""
     return () if value == 1 else (Factor(f"1/{round(1 / value)}" if value else "not labelled", value),)
 
 
-def _error(name: str, role: str, y: Tensor, t: Tensor, index: int) -> Factor:
-    return difference(f"{name} - t", Factor(name, number(y, index), role), Factor("t", number(t, index), "target"))
+def _error_factor(name: str, role: str, y: Tensor, t: Tensor, index: int) -> Factor:
+    return difference(f"{name} - t", Factor(name, value_at(y, index), role), Factor("t", value_at(t, index), "target"))
 
 
-def _averaged(
-    named: dict[str, Tensor], cost: Tensor, n: int, error: Callable[[int], Factor], words: str, formula: str
+def _mean_pieces(
+    intermediates: dict[str, Tensor], cost: Tensor, n: int, error: Callable[[int], Factor], words: str, formula: str
 ) -> LossPieces:
     """Return the pieces of the mean of `cost` over n examples; factors: `error`, and 1 / n."""
-    return LossPieces(named, cost / n, lambda index: (error(index), *share(1 / n)), words, formula)
+    return LossPieces(intermediates, cost / n, lambda index: (error(index), *averaging_factors(1 / n)), words, formula)
 
 
-def _scaled(loss: losses.SoftmaxCrossEntropy, weight: float, y: Tensor, target: Tensor) -> LossPieces:
+def _weighted_pieces(loss: losses.SoftmaxCrossEntropy, weight: float, y: Tensor, target: Tensor) -> LossPieces:
     """Return the pieces of a loss that is multiplied by `weight`."""
     pieces = softmax_cross_entropy(loss, y, target)
     if weight == 1:
@@ -345,14 +365,14 @@ def _scaled(loss: losses.SoftmaxCrossEntropy, weight: float, y: Tensor, target: 
         return (*pieces.factors(index), Factor("weight of this output", weight, "weight"))
 
     words = f"{pieces.words}, times the weight {weight:g} of an auxiliary output"
-    return LossPieces(pieces.named, weight * pieces.cost, factors, words, pieces.formula)
+    return LossPieces(pieces.intermediates, weight * pieces.cost, factors, words, pieces.formula)
 
 
-def _unknown(loss: Loss, part: int, value: Tensor, dy: Tensor) -> LossPieces:
+def _generic_pieces(loss: Loss, part: int, value: Tensor, dy: Tensor) -> LossPieces:
     """Return the pieces of a loss without a rule: its gradient is the only factor."""
 
     def factors(index: int) -> tuple[Factor, ...]:
-        return (Factor("its gradient", number(dy, index), "error"),)
+        return (Factor("its gradient", value_at(dy, index), "error"),)
 
     words = f"{type(loss).__name__} computes this derivative itself"
     cost = value.reshape(1) if part == 0 else value.new_zeros(1)

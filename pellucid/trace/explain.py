@@ -10,14 +10,14 @@ from torch import Tensor
 from pellucid.combine.base import join
 from pellucid.optim.regularizers import L1, L2
 from pellucid.settings.checks import integer
-from pellucid.trace.columns import explainer, weighted_sum
-from pellucid.trace.columns.base import Factors, elements, exact_sum, part_of, slopes
+from pellucid.trace.columns import explainer, weighted_sum_words
+from pellucid.trace.columns.base import Factors, elements, exact_sum, input_index, slopes
 from pellucid.trace.explanation import ActivationInput, Explanation, Factor, Link, Made, ProductTerm
 from pellucid.trace.passes import LayerCall, PassValue, title
-from pellucid.trace.record import TracedNumber, TraceRecord, resolve
+from pellucid.trace.record import TracedElement, TraceRecord, resolve
 from pellucid.trace.text import label
 
-SLACK = 8  # bound on the number of rounding errors within one product, including intermediate results of the layer
+MAX_ROUNDING_ERRORS = 8  # within one product, including intermediate results of the layer
 # The derivative of a penalty with respect to a weight, by the type of the regularizer.
 PENALTY_DERIVATIVES = {L2: "λ/n w", L1: "λ/n sign(w)"}
 
@@ -27,27 +27,27 @@ class DerivativeKey(NamedTuple):
 
     kind: "value" for a value that several calls receive, "call" for an input or a parameter of one call, "param" for a
     parameter with several uses or a regularizer, "loss" for an output. call: index of the call, of the call that
-    computed the value, or of the network's output. what: input, parameter or output. element: its flat index.
+    computed the value, or of the network's output. argument: input, parameter or output. element: its flat index.
     """
 
     kind: str
     call: int
-    what: str
+    argument: str
     element: int
 
 
 ExplainedRule = tuple[str, str, str, str, str]  # a link's name, where, title, words and formula
 
 
-def explain(trace: TraceRecord, what: str, top: int | None, expand: int) -> Explanation:
+def explain(trace: TraceRecord, element_name: str, top: int | None, expand: int) -> Explanation:
     """Explain one element of a tensor; see Trace.explain."""
     top = None if top is None else integer(top, "trace.explain: top", 1)
     expand = integer(expand, "trace.explain: expand", 0)
-    number = resolve(trace, what)
-    links = Chain(trace, top, expand).follow(number)
-    value = number.target.value
-    made = None if value is None or value.maker is None else explain_activation(trace, value, number.index, top)
-    return Explanation(number.label, number.number, trace.cost, trace.dtype_name, links, made)
+    element = resolve(trace, element_name)
+    links = Chain(trace, top, expand).build_links(element)
+    value = element.target.value
+    made = None if value is None or value.producer is None else explain_activation(trace, value, element.index, top)
+    return Explanation(element.label, element.value, trace.cost, trace.dtype_name, links, made)
 
 
 class Chain:
@@ -56,87 +56,90 @@ class Chain:
     def __init__(self, trace: TraceRecord, top: int | None, expand: int) -> None:
         self.trace, self.top, self.expand = trace, top, expand
         self.epsilon = torch.finfo(trace.dtype).eps
-        self.numbers: dict[DerivativeKey, int] = {}
+        self.link_indices: dict[DerivativeKey, int] = {}
         self.builders: dict[str, Callable[[DerivativeKey], Link]] = {
-            "value": self.sum_over_readers, "param": self.sum_over_uses, "loss": self.from_loss, "call": self.from_call,
+            "value": self.sum_over_consumers, "param": self.sum_over_uses,
+            "loss": self.link_of_loss, "call": self.link_of_call,
         }  # fmt: skip
 
-    def follow(self, number: TracedNumber) -> tuple[Link, ...]:
+    def build_links(self, element: TracedElement) -> tuple[Link, ...]:
         """Build the link of a tensor's element and the links of its largest products, up to the loss."""
-        target, index = number.target, number.index
+        target, index = element.target, element.index
         if target.value is not None:
             self.link_index(self.key_of_value(target.value, index))
         elif target.call is not None:
-            self.link_index(DerivativeKey("call", target.call.index, target.what, index))
+            self.link_index(DerivativeKey("call", target.call.index, target.argument, index))
         else:
-            self.link_index(self.key_of_parameter(target.what, index))
+            self.link_index(self.key_of_parameter(target.argument, index))
         links: list[Link] = []
-        while len(links) < len(self.numbers):
-            key = [*self.numbers][len(links)]
+        while len(links) < len(self.link_indices):
+            key = [*self.link_indices][len(links)]
             links.append(self.builders[key.kind](key))
         return tuple(links)
 
     def link_index(self, key: DerivativeKey) -> int:
         """Return the index of the link for `key`, which is the next one if it is new."""
-        return self.numbers.setdefault(key, len(self.numbers))
+        return self.link_indices.setdefault(key, len(self.link_indices))
 
     def key_of_value(self, value: PassValue, index: int) -> DerivativeKey:
         """Return the key of a value: of the only call that receives it, or of the sum over all that receive it."""
-        readers = [(call, part) for call, part in value.readers if call.dxs is not None and call.dxs[part] is not None]
-        if len(readers) == 1 and not value.outputs:
-            return DerivativeKey("call", readers[0][0].index, f"x.{readers[0][1]}", index)
-        if not readers and len(value.outputs) == 1:
+        consumers = [
+            (call, part) for call, part in value.consumers if call.dxs is not None and call.dxs[part] is not None
+        ]
+        if len(consumers) == 1 and not value.outputs:
+            return DerivativeKey("call", consumers[0][0].index, f"x.{consumers[0][1]}", index)
+        if not consumers and len(value.outputs) == 1:
             return DerivativeKey("loss", value.outputs[0], "", index)
-        return DerivativeKey("value", -1 if value.maker is None else value.maker.index, str(value.part), index)
+        return DerivativeKey("value", -1 if value.producer is None else value.producer.index, str(value.part), index)
 
     def key_of_parameter(self, path: str, index: int) -> DerivativeKey:
         """Return the key of a parameter: of its only use, or of the sum over all uses and regularizers."""
-        calls = self.users(path)
+        calls = self.calls_using(path)
         if len(calls) == 1 and path not in self.trace.penalties:
             return DerivativeKey("call", calls[0].index, path.removeprefix(calls[0].path).lstrip("."), index)
         return DerivativeKey("param", -1, path, index)
 
-    def users(self, path: str) -> list[LayerCall]:
+    def calls_using(self, path: str) -> list[LayerCall]:
         """Return the calls that use a parameter and on which the loss depends."""
         calls = [call for call in self.trace.calls if any(join(call.path, name) == path for name in call.params)]
         return [call for call in calls if call.dys is not None]
 
-    def from_call(self, key: DerivativeKey) -> Link:
+    def link_of_call(self, key: DerivativeKey) -> Link:
         """Return the link of an input or a parameter of one call, by the rule of its layer."""
         call = self.trace.calls[key.call]
-        part = part_of(key.what)
+        part = input_index(key.argument)
         if part is None:
-            tensor, gradient = call.params[key.what], call.dparams.get(key.what)
-            name = label(join(call.name, key.what), key.element, tensor.shape)
+            tensor, gradient = call.params[key.argument], call.dparams.get(key.argument)
+            name = label(join(call.name, key.argument), key.element, tensor.shape)
         else:
             gradient = None if call.dxs is None else call.dxs[part]
             name = self.trace.label_of(call.inputs[part], key.element)
         if call.dys is None or gradient is None:
             return self.unused_link(name)
-        column = explainer(call.layer, key.what)(call, key.what, key.element)
+        column = explainer(call.layer, key.argument)(call, key.argument, key.element)
         source = call.outputs[column.output]
         deltas = elements(call.dys[column.output], column.outputs)
-        products, sizes = deltas.clone(), deltas.abs()
+        products, magnitudes = deltas.clone(), deltas.abs()
         for factors in column.factors:
-            products, sizes = products * factors.values, sizes * factors.magnitudes
+            products, magnitudes = products * factors.values, magnitudes * factors.magnitudes
 
         def term(k: int, expand: bool) -> ProductTerm:
             output = int(column.outputs[k])
             delta = Factor(f"∂C/∂{self.trace.label_of(source, output)}", float(deltas[k]), "delta")
-            others = tuple(self.factor(call, factors, k) for factors in column.factors)
-            follows = self.link_index(self.key_of_value(source, output)) if expand else None
-            return ProductTerm((delta, *others), float(products[k]), follows)
+            layer_factors = tuple(self.factor(call, factors, k) for factors in column.factors)
+            next_link = self.link_index(self.key_of_value(source, output)) if expand else None
+            return ProductTerm((delta, *layer_factors), float(products[k]), next_link)
 
-        of = "L" if part is None and join(call.path, key.what) in self.trace.penalties else "C"
-        formula = column.formula.replace(r"\partial C", rf"\partial {of}", 1)
+        loss_symbol = "L" if part is None and join(call.path, key.argument) in self.trace.penalties else "C"
+        formula = column.formula.replace(r"\partial C", rf"\partial {loss_symbol}", 1)
         rule = (name, call.name or "the network", call.title, column.words, formula)
-        return self.add_up(rule, float(gradient.flatten()[key.element]), products, sizes, term, of)
+        return self.add_up(rule, float(gradient.flatten()[key.element]), products, magnitudes, term, loss_symbol)
 
     def factor(self, call: LayerCall, factors: Factors, k: int) -> Factor:
         """Return the factor of product `k`, named after the tensor that contains it, if any."""
         name = factors.symbol
         if factors.source is not None and factors.indices is not None:
-            index, part = int(factors.indices[k]), part_of(factors.source)
+            index, part = int(factors.indices[k]), input_index(factors.source)
             if part is None:
                 name = label(join(call.path, factors.source), index, call.params[factors.source].shape)
             else:
@@ -144,16 +147,16 @@ class Chain:
         parts = tuple(self.factor(call, part, k) for part in factors.parts)
         return Factor(name, float(factors.values[k]), factors.role, parts)
 
-    def sum_over_readers(self, key: DerivativeKey) -> Link:
+    def sum_over_consumers(self, key: DerivativeKey) -> Link:
         """Return the link of a value that several calls receive: their gradients add up."""
         values = self.trace.passes.xs if key.call < 0 else self.trace.calls[key.call].outputs
-        value = values[int(key.what)]
+        value = values[int(key.argument)]
         name = self.trace.label_of(value, key.element)
         gradient = self.trace.gradient_of(value)
         if gradient is None:
             return self.unused_link(name)
         sources: list[tuple[Factor, DerivativeKey | None]] = []
-        for call, part in value.readers:
+        for call, part in value.consumers:
             dx = None if call.dxs is None else call.dxs[part]
             if dx is not None:
                 dx_name = join(call.name, f"dx.{part}" if call.has_tuple_input else "dx")
@@ -168,44 +171,48 @@ class Chain:
 
     def sum_over_uses(self, key: DerivativeKey) -> Link:
         """Return the link of a parameter that is used several times, or regularized: the gradients add up."""
-        path, trace = key.what, self.trace
+        path, trace = key.argument, self.trace
         weight = trace.params[path]
-        name, users = label(path, key.element, weight.shape), self.users(path)
+        name, calls = label(path, key.element, weight.shape), self.calls_using(path)
         sources: list[tuple[Factor, DerivativeKey | None]] = []
-        for call in users:
-            local = path.removeprefix(call.path).lstrip(".")
-            factor = Factor(join(call.name, f"d{local}"), float(call.dparams[local].flatten()[key.element]), "delta")
-            sources.append((factor, DerivativeKey("call", call.index, local, key.element)))
+        for call in calls:
+            name_in_layer = path.removeprefix(call.path).lstrip(".")
+            factor = Factor(
+                join(call.name, f"d{name_in_layer}"), float(call.dparams[name_in_layer].flatten()[key.element]), "delta"
+            )
+            sources.append((factor, DerivativeKey("call", call.index, name_in_layer, key.element)))
         gradient = 0.0 if path not in trace.gradients else float(trace.gradients[path].flatten()[key.element])
         penalties = trace.settings.penalties if path in trace.penalties else []
         for penalty in penalties:
-            element, n = weight.flatten()[key.element : key.element + 1], trace.settings.examples
-            grad = torch.zeros_like(element)
-            penalty.add_gradient([element], [grad], n)
+            weight_element, n = weight.flatten()[key.element : key.element + 1], trace.settings.examples
+            grad = torch.zeros_like(weight_element)
+            penalty.add_gradient([weight_element], [grad], n)
             formula = PENALTY_DERIVATIVES.get(type(penalty), "penalty")
             sources.append((Factor(f"{formula} of {penalty!r}, n = {n}", float(grad), "penalty"), None))
         if penalties:
-            summed = trace.penalties[path] + trace.gradients.get(path, 0)
-            gradient = float(summed.flatten()[key.element])
+            total_gradient = trace.penalties[path] + trace.gradients.get(path, 0)
+            gradient = float(total_gradient.flatten()[key.element])
         if not sources:
             return self.unused_link(name)
-        words = f"{len(users)} uses of this parameter" if len(users) > 1 else "the loss of the data"
+        words = f"{len(calls)} uses of this parameter" if len(calls) > 1 else "the loss of the data"
         if penalties:
-            words += f"{' in the loss of the data' if len(users) > 1 else ''}, L,"
+            words += f"{' in the loss of the data' if len(calls) > 1 else ''}, L,"
             words += f" and {'a regularizer' if len(penalties) == 1 else f'{len(penalties)} regularizers'}"
         formula = r"\frac{\partial C}{\partial w} = \sum_k \frac{\partial C_k}{\partial w}"
         return self.add_sources((name, path, "parameter", f"{words}: the parts add up", formula), gradient, sources)
 
-    def from_loss(self, key: DerivativeKey) -> Link:
+    def link_of_loss(self, key: DerivativeKey) -> Link:
         """Return the link of an output of the network, by the rule of the loss."""
         trace = self.trace
         value, pieces = trace.passes.ys[key.call], trace.pieces[key.call]
         factors = pieces.factors(key.element)
         products = torch.tensor([math.prod(factor.value for factor in factors)], dtype=torch.float64)
-        sizes = torch.tensor([math.prod(factor.magnitude for factor in factors)], dtype=torch.float64)
+        magnitudes = torch.tensor([math.prod(factor.magnitude for factor in factors)], dtype=torch.float64)
         rule = (trace.label_of(value, key.element), "loss", title(trace.settings.loss), pieces.words, pieces.formula)
         gradient = float(trace.output_delta(key.call).flatten()[key.element])
-        return self.add_up(rule, gradient, products, sizes, lambda k, expand: ProductTerm(factors, float(products[k])))
+        return self.add_up(
+            rule, gradient, products, magnitudes, lambda k, expand: ProductTerm(factors, float(products[k]))
+        )
 
     def unused_link(self, name: str) -> Link:
         """Return the link of an element on which the loss does not depend."""
@@ -229,7 +236,7 @@ class Chain:
         rule: ExplainedRule,
         gradient: float,
         products: Tensor,
-        sizes: Tensor,
+        magnitudes: Tensor,
         term: Callable[[int, bool], ProductTerm],
         of: str = "C",
     ) -> Link:
@@ -239,43 +246,43 @@ class Chain:
         output gradient in a further link) that returns the Term.
         """
         order = products.abs().argsort(descending=True, stable=True)
-        listed = order if self.top is None else order[: self.top]
+        largest = order if self.top is None else order[: self.top]
         terms = tuple(
             term(k, rank < self.expand and (rank == 0 or float(products[k]) != 0))
-            for rank, k in enumerate(listed.tolist())
+            for rank, k in enumerate(largest.tolist())
         )
-        bound = (len(products) + SLACK) * self.epsilon * float(sizes.sum())
-        rest = exact_sum(products[order[len(listed) :]].tolist())
-        return Link(*rule, gradient, terms, len(products), rest, exact_sum(products.tolist()), bound, of)
+        bound = (len(products) + MAX_ROUNDING_ERRORS) * self.epsilon * float(magnitudes.sum())
+        unlisted_sum = exact_sum(products[order[len(largest) :]].tolist())
+        return Link(*rule, gradient, terms, len(products), unlisted_sum, exact_sum(products.tolist()), bound, of)
 
 
 def explain_activation(trace: TraceRecord, value: PassValue, index: int, top: int | None) -> Made:
     """Return how an activation was computed: a row of its layer's Jacobian, by a backward pass with a one-hot dy."""
-    call = value.maker
+    call = value.producer
     assert call is not None
     dys = [torch.zeros_like(output.tensor, memory_format=torch.contiguous_format) for output in call.outputs]
     dys[value.part].view(-1)[index] = 1
     with torch.no_grad():
         row = slopes(call, dys[0] if len(dys) == 1 else tuple(dys))
-    parts: list[ActivationInput] = []
-    for number, source in enumerate(call.inputs):
-        slope = row.get(f"x.{number}")
+    inputs: list[ActivationInput] = []
+    for part, source in enumerate(call.inputs):
+        slope = row.get(f"x.{part}")
         if slope is None:
             continue
-        where = slope.flatten().nonzero().flatten()
-        names = (label(trace.name_of(source), k, source.tensor.shape) for k in where.tolist())
-        columns = elements(source.tensor, where).tolist(), elements(slope, where).tolist()
-        parts += [ActivationInput(*one) for one in zip(names, *columns, strict=True)]
-    sum_words = weighted_sum(call.layer)
+        indices = slope.flatten().nonzero().flatten()
+        labels = (label(trace.name_of(source), k, source.tensor.shape) for k in indices.tolist())
+        columns = elements(source.tensor, indices).tolist(), elements(slope, indices).tolist()
+        inputs += [ActivationInput(*values) for values in zip(labels, *columns, strict=True)]
+    sum_words = weighted_sum_words(call.layer)
     linear = sum_words is not None
-    parts.sort(key=lambda part: -abs(part.product if linear else part.slope))
-    shown = len(parts) if top is None else min(top, len(parts))
-    made, constant = float(value.tensor.flatten()[index]), 0.0
+    inputs.sort(key=lambda entry: -abs(entry.product if linear else entry.slope))
+    n_shown = len(inputs) if top is None else min(top, len(inputs))
+    activation, constant = float(value.tensor.flatten()[index]), 0.0
     if linear:
         bias = row.get("bias")
-        constant = made if not parts else 0.0 if bias is None else float((bias * call.params["bias"]).sum())
+        constant = activation if not inputs else 0.0 if bias is None else float((bias * call.params["bias"]).sum())
     words = sum_words or "the slope with respect to each of its inputs"
     return Made(
-        call.name or "the network", call.title, words, made, tuple(parts[:shown]), len(parts),
-        exact_sum([part.product for part in parts[shown:]]) if linear else 0.0, linear, constant,
+        call.name or "the network", call.title, words, activation, tuple(inputs[:n_shown]), len(inputs),
+        exact_sum([entry.product for entry in inputs[n_shown:]]) if linear else 0.0, linear, constant,
     )  # fmt: skip

@@ -10,14 +10,14 @@ from pellucid.text import aligned
 from pellucid.trace.text import DIGITS, MINUS, PRODUCT_SIGN, TIMES, bar, brief
 
 INDENT = "     "
-WIDTH = 100  # of a line of text
+TEXT_WIDTH = 100  # of a line of text
 MAX_DIGITS = 17  # enough to distinguish any two float64 numbers
 MAX_LATEX_TERMS = 3  # of a sum
-SYMBOLS = {"_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}"}
-SYMBOLS |= {"\\": r"$\backslash$", "~": r"$\sim$", "λ": r"$\lambda$", "Σ": r"$\Sigma$"}
-SYMBOLS |= {"∂": r"$\partial$", "Φ": r"$\Phi$", "φ": r"$\varphi$", "²": r"$^2$", "x̂": r"$\hat{x}$", "±": r"$\pm$"}
-SYMBOLS |= {"ᵢ": r"$_i$", "ₒ": r"$_o$", "^": r"$\wedge$"}
-SYMBOL = re.compile("|".join(map(re.escape, SYMBOLS)))  # x̂ is two characters
+LATEX_SYMBOLS = {"_": r"\_", "&": r"\&", "%": r"\%", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}"}
+LATEX_SYMBOLS |= {"\\": r"$\backslash$", "~": r"$\sim$", "λ": r"$\lambda$", "Σ": r"$\Sigma$"}
+LATEX_SYMBOLS |= {"∂": r"$\partial$", "Φ": r"$\Phi$", "φ": r"$\varphi$", "²": r"$^2$", "x̂": r"$\hat{x}$", "±": r"$\pm$"}
+LATEX_SYMBOLS |= {"ᵢ": r"$_i$", "ₒ": r"$_o$", "^": r"$\wedge$"}
+SYMBOL_PATTERN = re.compile("|".join(map(re.escape, LATEX_SYMBOLS)))  # x̂ is two characters
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class ProductTerm:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
-        follows = {} if self.next is None else {"next": self.next}
-        return {"value": self.value, "factors": [factor.to_json() for factor in self.factors], **follows}
+        next_link = {} if self.next is None else {"next": self.next}
+        return {"value": self.value, "factors": [factor.to_json() for factor in self.factors], **next_link}
 
 
 @dataclass(frozen=True)
@@ -145,8 +145,8 @@ class Made:
             entry: dict[str, Any] = {"name": part.name, "value": part.value, "slope": part.slope}
             parts.append({**entry, "product": part.product} if self.linear else entry)
         sums = {"rest": self.rest, "constant": self.constant} if self.linear else {}
-        about = {"where": self.where, "layer": self.title, "words": self.words, "value": self.value}
-        return {**about, "inputs": parts, "count": self.count, "linear": self.linear, **sums}
+        fields = {"where": self.where, "layer": self.title, "words": self.words, "value": self.value}
+        return {**fields, "inputs": parts, "count": self.count, "linear": self.linear, **sums}
 
 
 @dataclass(frozen=True)
@@ -178,14 +178,15 @@ class Explanation:
     def to_json(self) -> dict[str, Any]:
         """Return JSON values: all links in one list, into which each term's `next` is an index."""
         inputs = {} if self.made is None else {"made_of": self.made.to_json()}
-        about = {"name": self.name, "value": self.value, "loss": self.loss, "dtype": self.dtype}
+        fields = {"name": self.name, "value": self.value, "loss": self.loss, "dtype": self.dtype}
         links = [link.to_json() for link in self.links]
-        return {**about, "gradient": self.gradient, "exact": self.exact, "links": links, **inputs}
+        return {**fields, "gradient": self.gradient, "exact": self.exact, "links": links, **inputs}
 
     def latex(self) -> str:
         """Return the links as LaTeX: an `aligned` environment with one line for each."""
         lines = [
-            rf"  \frac{{\partial {link.of}}}{{\partial {_text(link.name)}}} &= {_sum(link)}" for link in self.links
+            rf"  \frac{{\partial {link.of}}}{{\partial {_latex_text(link.name)}}} &= {_latex_sum(link)}"
+            for link in self.links
         ]
         return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
 
@@ -208,7 +209,7 @@ class Explanation:
             verdict=verdict(self),
             brief=brief,
             bar=bar,
-            added=added,
+            added=parts_text,
             sign=PRODUCT_SIGN,
             times=TIMES,
         )
@@ -216,105 +217,107 @@ class Explanation:
 
 def verdict(explanation: Explanation) -> str:
     """Return a sentence about the difference between the sums of products and the gradients."""
-    gaps = [abs(link.total - link.gradient) for link in explanation.links]
-    if not all(map(math.isfinite, gaps)):
+    differences = [abs(link.total - link.gradient) for link in explanation.links]
+    if not all(map(math.isfinite, differences)):
         return "some of these numbers are NaN or infinite, so their sums cannot be compared"
-    gap = max(gaps)
+    largest = max(differences)
     if not explanation.exact:
-        return f"the products do NOT add up to the gradients: they are off by {brief(gap, 2)}"
-    if gap == 0:
+        return f"the products do NOT add up to the gradients: they are off by {brief(largest, 2)}"
+    if largest == 0:
         return f"every sum of products equals the backward pass's gradient to the last bit ({explanation.dtype})"
-    last = f"to its last bits: within {brief(gap, 1)} ({explanation.dtype})"
-    return f"every sum of products equals the backward pass's gradient {last}"
+    precision_text = f"to its last bits: within {brief(largest, 1)} ({explanation.dtype})"
+    return f"every sum of products equals the backward pass's gradient {precision_text}"
 
 
-def added(factor: Factor) -> str:
+def parts_text(factor: Factor) -> str:
     """Return the parts of a factor as text, "0.9 − 1", with enough digits for six correct digits in their sum."""
     largest = max(abs(part.value) for part in factor.parts)
     quotient = largest / abs(factor.value) if factor.value else 0.0
-    lost = math.log10(quotient) if 0 < quotient < math.inf else 0.0  # NaN and infinity lose no digits
-    digits = min(DIGITS + max(math.ceil(lost), 0), MAX_DIGITS)
+    lost_digits = math.log10(quotient) if 0 < quotient < math.inf else 0.0  # NaN and infinity lose no digits
+    digits = min(DIGITS + max(math.ceil(lost_digits), 0), MAX_DIGITS)
     first, *others = factor.parts
     return brief(first.value, digits) + "".join(
         f" {MINUS if part.value <= 0 else '+'} {brief(abs(part.value), digits)}" for part in others
     )
 
 
-def _indented(table: list[tuple[str, str, str]]) -> list[str]:
+def _table_lines(table: list[tuple[str, str, str]]) -> list[str]:
     return [f"{INDENT}  {line}" for line in aligned(table, right=(0,)).splitlines()] if table else []
 
 
 def _link_text(number: int, link: Link) -> list[str]:
     """Return the lines of a link: its derivative, its rule in words, then one product per line."""
     head = f"{number:>2}   ∂{link.of}/∂{link.name} = {brief(link.gradient)}"
-    about = link.words if link.where == "the network" else f"{link.where}, {link.title}: {link.words}"
-    words = wrap(about, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT, break_long_words=False)
+    rule_text = link.words if link.where == "the network" else f"{link.where}, {link.title}: {link.words}"
+    words = wrap(rule_text, TEXT_WIDTH, initial_indent=INDENT, subsequent_indent=INDENT, break_long_words=False)
     table = [_product_text(term) for term in link.terms]
     if link.count > len(link.terms):
         table.append((brief(link.rest), f"{link.count - len(link.terms)} more", ""))
     if link.count > 1:
         table.append((brief(link.total), "sum", ""))
-    lines = _indented(table)
+    lines = _table_lines(table)
     if link.count > 1:
         lines.insert(-1, f"{INDENT}  {'─' * max(len(row[0]) for row in table)}")
     sums = [factor for factor in (link.terms[0].factors if link.terms else ()) if factor.parts]
-    return [head, *words, *lines, *(f"{INDENT}  where {factor.name} = {added(factor)}" for factor in sums)]
+    return [head, *words, *lines, *(f"{INDENT}  where {factor.name} = {parts_text(factor)}" for factor in sums)]
 
 
 def _product_text(term: ProductTerm) -> tuple[str, str, str]:
     """Return the product, its factors as numbers, and its factors as names."""
     numbers = PRODUCT_SIGN.join(brief(factor.value) for factor in term.factors)
     names = PRODUCT_SIGN.join(f"({factor.name})" if factor.parts else factor.name for factor in term.factors)
-    follows = f"   → {term.next + 1}" if term.next is not None else ""
-    return brief(term.value), f"= {numbers}" if len(term.factors) > 1 else "", f"{names}{follows}"
+    next_link = f"   → {term.next + 1}" if term.next is not None else ""
+    return brief(term.value), f"= {numbers}" if len(term.factors) > 1 else "", f"{names}{next_link}"
 
 
-def _made_text(sum_: Made) -> list[str]:
+def _made_text(made: Made) -> list[str]:
     """Return the lines of an activation's inputs."""
-    words = sum_.words if sum_.count or sum_.linear else "its slope is 0 for every input"
+    words = made.words if made.count or made.linear else "its slope is 0 for every input"
     table = []
-    for part in sum_.parts:
-        if sum_.linear:
+    for part in made.parts:
+        if made.linear:
             table.append((brief(part.product), f"= {brief(part.value)} {TIMES} {brief(part.slope)}", part.name))
         else:
             table.append((brief(part.slope), "slope of", f"{part.name} = {brief(part.value)}"))
-    if sum_.count > len(sum_.parts):
-        table.append((brief(sum_.rest) if sum_.linear else "", f"{sum_.count - len(sum_.parts)} more", ""))
-    if sum_.linear and sum_.constant:
-        table.append((brief(sum_.constant), "bias" if sum_.count else "constant", ""))
-    if sum_.linear and len(table) > 1:
-        table.append((brief(sum_.value), "sum", ""))
-    return [f"computed by {sum_.where}, {sum_.title}: {words}", *_indented(table)]
+    if made.count > len(made.parts):
+        table.append((brief(made.rest) if made.linear else "", f"{made.count - len(made.parts)} more", ""))
+    if made.linear and made.constant:
+        table.append((brief(made.constant), "bias" if made.count else "constant", ""))
+    if made.linear and len(table) > 1:
+        table.append((brief(made.value), "sum", ""))
+    return [f"computed by {made.where}, {made.title}: {words}", *_table_lines(table)]
 
 
-def _sum(link: Link) -> str:
+def _latex_sum(link: Link) -> str:
     """Return the right-hand side of a link in LaTeX."""
-    shown = link.terms[:MAX_LATEX_TERMS]
+    shown_terms = link.terms[:MAX_LATEX_TERMS]
     products = [
-        r" \cdot ".join(rf"\underbrace{{{_bracketed(factor.value)}}}_{{{_factor(factor)}}}" for factor in term.factors)
-        for term in shown
+        r" \cdot ".join(
+            rf"\underbrace{{{_latex_bracketed(factor.value)}}}_{{{_latex_name(factor)}}}" for factor in term.factors
+        )
+        for term in shown_terms
     ]
-    if hidden := link.count - len(shown):
-        rest = link.total - sum(term.value for term in shown)
-        products.append(rf"\underbrace{{{_bracketed(rest)}}}_{{\text{{{hidden} more}}}}")
-    return f"{' + '.join(products)} = {_number(link.gradient)}" if products else "0"
+    if n_hidden := link.count - len(shown_terms):
+        rest = link.total - sum(term.value for term in shown_terms)
+        products.append(rf"\underbrace{{{_latex_bracketed(rest)}}}_{{\text{{{n_hidden} more}}}}")
+    return f"{' + '.join(products)} = {_latex_number(link.gradient)}" if products else "0"
 
 
-def _factor(factor: Factor) -> str:
+def _latex_name(factor: Factor) -> str:
     if factor.name.startswith("∂C/∂"):
-        return rf"\partial C / \partial {_text(factor.name[4:])}"
-    return _text(factor.name)
+        return rf"\partial C / \partial {_latex_text(factor.name[4:])}"
+    return _latex_text(factor.name)
 
 
-def _text(name: str) -> str:
-    return rf"\text{{{SYMBOL.sub(lambda symbol: SYMBOLS[symbol[0]], name)}}}"
+def _latex_text(name: str) -> str:
+    return rf"\text{{{SYMBOL_PATTERN.sub(lambda symbol: LATEX_SYMBOLS[symbol[0]], name)}}}"
 
 
-def _bracketed(value: float) -> str:
-    return f"({_number(value)})" if value < 0 else _number(value)
+def _latex_bracketed(value: float) -> str:
+    return f"({_latex_number(value)})" if value < 0 else _latex_number(value)
 
 
-def _number(value: float) -> str:
+def _latex_number(value: float) -> str:
     """Return a number with six digits, powers of ten written out."""
     if not math.isfinite(value):
         return r"\text{nan}" if math.isnan(value) else r"-\infty" if value < 0 else r"\infty"

@@ -12,7 +12,7 @@ from pellucid.layers.base import Params
 from pellucid.nested import flatten, nest
 from pellucid.text import aligned
 from pellucid.trace.passes import ValueChange
-from pellucid.trace.record import TracedNumber, TraceRecord, resolve
+from pellucid.trace.record import TracedElement, TraceRecord, resolve
 from pellucid.trace.text import TIMES, bar, brief
 from pellucid.verify.probe import like, tensors
 
@@ -54,8 +54,8 @@ class Nudge:
     @property
     def rounded(self) -> bool:
         """Whether the predicted change is below epsilon times the loss, and the actual one at most eight times that."""
-        bit = self.epsilon * abs(self.before)
-        return 0 < abs(self.predicted) < bit < math.inf and abs(self.actual) <= 8 * bit
+        last_bit = self.epsilon * abs(self.before)
+        return 0 < abs(self.predicted) < last_bit < math.inf and abs(self.actual) <= 8 * last_bit
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields and the changes as JSON values."""
@@ -82,62 +82,62 @@ class Nudge:
         return render("nudge", it=self, brief=brief, bar=bar)
 
 
-def nudge(trace: TraceRecord, what: str, h: float) -> Nudge:
+def nudge(trace: TraceRecord, element_name: str, h: float) -> Nudge:
     """Run the network again with one element changed; see Trace.nudge."""
     if isinstance(h, bool) or not isinstance(h, int | float) or not math.isfinite(h) or h == 0:
         raise PellucidError(f"trace.nudge: h must be a finite number other than 0, not {h!r}")
-    number = resolve(trace, what)
-    _check_changes(number, h)
-    settings, target = trace.settings, number.target
+    element = resolve(trace, element_name)
+    _check_changes(element, h)
+    settings, target = trace.settings, element.target
     params: Params | None = None
-    if target.value is not None and target.value.maker is None:  # an input of the network
+    if target.value is not None and target.value.producer is None:  # an input of the network
         xs = tensors(settings.x)
-        xs[target.value.part] = _shifted(xs[target.value.part], number.index, h)
+        xs[target.value.part] = _shift_element(xs[target.value.part], element.index, h)
         passes = settings.run(x=like(settings.x, xs))
-    elif target.value is not None or target.what.startswith("x."):  # a layer's output or input
-        passes = settings.run(change=_change(number, h))
+    elif target.value is not None or target.argument.startswith("x."):  # a layer's output or input
+        passes = settings.run(change=_value_change(element, h))
     elif target.call is not None:  # in a single call of its layer
         raise PellucidError(f"trace.nudge: {target.name} is one use of a shared parameter; change the parameter itself")
     else:  # a parameter
         flat = flatten(settings.params)
-        flat[target.what] = _shifted(flat[target.what], number.index, h)
+        flat[target.argument] = _shift_element(flat[target.argument], element.index, h)
         params = nest(settings.params, flat)
         passes = settings.run(params)
-    gradient = number.gradient
-    if target.what in trace.penalties and target.call is None:
-        gradient += float(trace.penalties[target.what].flatten()[number.index])
-    after, epsilon = sum(settings.cost(passes, params)), torch.finfo(number.target.tensor.dtype).eps
-    return Nudge(number.label, number.number, float(h), gradient, trace.cost, after, epsilon)
+    gradient = element.gradient
+    if target.argument in trace.penalties and target.call is None:
+        gradient += float(trace.penalties[target.argument].flatten()[element.index])
+    after, epsilon = sum(settings.cost(passes, params)), torch.finfo(element.target.tensor.dtype).eps
+    return Nudge(element.label, element.value, float(h), gradient, trace.cost, after, epsilon)
 
 
-def _check_changes(number: TracedNumber, h: float) -> None:
+def _check_changes(element: TracedElement, h: float) -> None:
     """Raise PellucidError unless adding h changes the element in its dtype."""
-    tensor = number.target.tensor
-    value = tensor.flatten()[number.index]
-    if math.isfinite(number.number) and bool(value + h == value):
-        dtype, limits = str(tensor.dtype).removeprefix("torch."), torch.finfo(tensor.dtype)
+    tensor = element.target.tensor
+    value = tensor.flatten()[element.index]
+    if math.isfinite(element.value) and bool(value + h == value):
+        dtype, finfo = str(tensor.dtype).removeprefix("torch."), torch.finfo(tensor.dtype)
         raise PellucidError(
-            f"trace.nudge: h = {h:g} is below the rounding of {number.label} = {number.number:.6g} in {dtype}, so "
-            f"nothing changes; use at least {max(limits.eps * abs(number.number), limits.tiny):.1g}"
+            f"trace.nudge: h = {h:g} is below the rounding of {element.label} = {element.value:.6g} in {dtype}, so "
+            f"nothing changes; use at least {max(finfo.eps * abs(element.value), finfo.tiny):.1g}"
         )
 
 
-def _shifted(tensor: Tensor, index: int, h: float) -> Tensor:
+def _shift_element(tensor: Tensor, index: int, h: float) -> Tensor:
     """Return a copy of the tensor with h added at a flat index."""
     copy = tensor.clone(memory_format=torch.contiguous_format)
     copy.view(-1)[index] += h
     return copy
 
 
-def _change(number: TracedNumber, h: float) -> ValueChange:
+def _value_change(element: TracedElement, h: float) -> ValueChange:
     """Return the function that adds h to the element during the pass, where a call returns or receives it.
 
     The `index` of a call is its index in the pass, the `index` of an element its index in the flat tensor.
     """
-    value, call = number.target.value, number.target.call
-    source = (value.maker, "y", value.part) if value is not None else (call, "x", int(number.target.what[2:]))
+    value, call = element.target.value, element.target.call
+    source = (value.producer, "y", value.part) if value is not None else (call, "x", int(element.target.argument[2:]))
     assert source[0] is not None
     changed_index = (source[0].index, *source[1:])
     return lambda call_index, kind, part, x: (
-        _shifted(x, number.index, h) if (call_index, kind, part) == changed_index else x
+        _shift_element(x, element.index, h) if (call_index, kind, part) == changed_index else x
     )

@@ -16,15 +16,19 @@ from pellucid.trace.record import TraceRecord
 from pellucid.trace.text import bar, brief
 
 MAX_OUTPUTS = 10  # of an example; and examples whose targets the heading names
-COLUMNS = ("class", "output", "y", "probability", "target", "dy")  # of the table of an example's outputs
+OUTPUT_COLUMNS = ("class", "output", "y", "probability", "target", "dy")  # of the table of an example's outputs
 MAX_MAPS, MAX_MAPS_DEEP = 16, 8  # channels shown per layer in HTML; the second for networks with more layers
 MAX_LAYERS = 40  # with MAX_MAPS channels each
 MAX_SIDE = 32  # pixels per side of one channel; larger channels are average-pooled
-ABOVE, BELOW = (234, 88, 12), (37, 99, 235)  # positive, negative values; distinguishable for colour-blind readers
-WIDTH, HEIGHT = 250, 96  # approximate maximum size of an image on the page, in pixels
-LEVELS = 31  # of each colour; the palette's index LEVELS is the value 0
-PALETTE = bytes(value for level in range(-LEVELS, LEVELS + 1) for value in (ABOVE if level > 0 else BELOW))
-ALPHAS = bytes(round(255 * math.sqrt(abs(level) / LEVELS)) for level in range(-LEVELS, LEVELS + 1))
+POSITIVE_COLOUR, NEGATIVE_COLOUR = (234, 88, 12), (37, 99, 235)  # distinguishable for colour-blind readers
+MAX_WIDTH, MAX_HEIGHT = 250, 96  # approximate maximum size of an image on the page, in pixels
+COLOUR_LEVELS = 31  # of each colour; the palette's index COLOUR_LEVELS is the value 0
+PALETTE = bytes(
+    value
+    for level in range(-COLOUR_LEVELS, COLOUR_LEVELS + 1)
+    for value in (POSITIVE_COLOUR if level > 0 else NEGATIVE_COLOUR)
+)
+ALPHAS = bytes(round(255 * math.sqrt(abs(level) / COLOUR_LEVELS)) for level in range(-COLOUR_LEVELS, COLOUR_LEVELS + 1))
 
 
 class PagePicture(NamedTuple):
@@ -43,8 +47,8 @@ def overview(trace: TraceRecord) -> dict[str, Any]:
         **regularizer,
         "training": trace.settings.train,
         "dtype": trace.dtype_name,
-        "examples": [outputs(trace, row) for row in range(len(trace.passes.ys[0].tensor))],
-        "calls": rows(trace),
+        "examples": [example_outputs(trace, row) for row in range(len(trace.passes.ys[0].tensor))],
+        "calls": call_rows(trace),
         "tensors": [
             {"name": entry.name, "kind": entry.kind, "path": entry.path, "shape": list(entry.tensor.shape)}
             for entry in trace.tensors.values()
@@ -52,7 +56,7 @@ def overview(trace: TraceRecord) -> dict[str, Any]:
     }
 
 
-def rows(trace: TraceRecord) -> list[dict[str, Any]]:
+def call_rows(trace: TraceRecord) -> list[dict[str, Any]]:
     """Return each call's layer, its shapes, and statistics of its output and gradients."""
     return [
         {
@@ -82,10 +86,10 @@ def statistics(tensor: Tensor) -> dict[str, float]:
     }
 
 
-def outputs(trace: TraceRecord, row: int) -> list[dict[str, Any]]:
+def example_outputs(trace: TraceRecord, row: int) -> list[dict[str, Any]]:
     """Return up to MAX_OUTPUTS outputs of an example, largest |dy| first: class, index, y, probability, target, dy."""
-    y, named = trace.passes.ys[0].tensor, trace.pieces[0].named
-    columns = {"y": y, "probability": named.get("probabilities"), "target": named.get("targets")}
+    y, intermediates = trace.passes.ys[0].tensor, trace.pieces[0].intermediates
+    columns = {"y": y, "probability": intermediates.get("probabilities"), "target": intermediates.get("targets")}
     columns["dy"] = trace.output_delta(0)
     flat = {name: tensor[row].flatten() for name, tensor in columns.items() if tensor is not None}
     order = flat["dy"].abs().argsort(descending=True, stable=True)[:MAX_OUTPUTS]
@@ -103,7 +107,7 @@ def outputs(trace: TraceRecord, row: int) -> list[dict[str, Any]]:
 def trace_text(trace: TraceRecord) -> str:
     """Return a table of all calls, and the outputs of the first example, for a terminal."""
     table = [("call", "layer", "y", "mean", "largest", "zero", "rms of dy", "rms of gradients")]
-    for row in rows(trace):
+    for row in call_rows(trace):
         y, dy = row["y"], row["dy"]
         grads = "  ".join(f"{name} {brief(gradient['rms'], 2)}" for name, gradient in row["gradients"].items())
         table.append(
@@ -113,13 +117,15 @@ def trace_text(trace: TraceRecord) -> str:
                 "-" if dy is None else brief(dy["rms"], 2), grads,
             )
         )  # fmt: skip
-    output_values = outputs(trace, 0)
-    head = tuple(name for name in dict.fromkeys(("output", *COLUMNS)) if name in output_values[0])
-    cells = [tuple(brief(row[k]) if isinstance(row[k], float) else str(row[k]) for k in head) for row in output_values]
-    about, loss, tensors = heading(trace)
+    output_values = example_outputs(trace, 0)
+    columns = tuple(name for name in dict.fromkeys(("output", *OUTPUT_COLUMNS)) if name in output_values[0])
+    rows = [
+        tuple(brief(row[k]) if isinstance(row[k], float) else str(row[k]) for k in columns) for row in output_values
+    ]
+    examples_text, loss, tensors = heading_texts(trace)
     return (
-        f"{about}: {loss}; {tensors}\n\n{aligned(table, right=(3, 4, 5, 6))}\n\n"
-        f"outputs of the first example, the largest |dy| first\n{aligned([head, *cells], right=range(len(head)))}"
+        f"{examples_text}: {loss}; {tensors}\n\n{aligned(table, right=(3, 4, 5, 6))}\n\n"
+        f"outputs of the first example, the largest |dy| first\n{aligned([columns, *rows], right=range(len(columns)))}"
     )
 
 
@@ -127,78 +133,79 @@ def trace_html(trace: TraceRecord) -> str:
     """Return each call with images of its output and its dy, and the outputs of the first example, as HTML."""
     from pellucid.report.page import render
 
-    most = MAX_MAPS if len(trace.calls) <= MAX_LAYERS else MAX_MAPS_DEEP
+    max_channels = MAX_MAPS if len(trace.calls) <= MAX_LAYERS else MAX_MAPS_DEEP
     maps = [
-        (picture(call.y[0], most), None if call.dys is None else picture(call.dys[0][0], most)) for call in trace.calls
+        (picture(call.y[0], max_channels), None if call.dys is None else picture(call.dys[0][0], max_channels))
+        for call in trace.calls
     ]
-    output_values = outputs(trace, 0)
+    output_values = example_outputs(trace, 0)
     return render(
         "trace",
-        heading=heading(trace),
+        heading=heading_texts(trace),
         input=picture(trace.passes.xs[0].tensor[0], MAX_MAPS),
-        calls=list(zip(rows(trace), maps, strict=True)),
+        calls=list(zip(call_rows(trace), maps, strict=True)),
         outputs=output_values[:5],
         keys=[
             name
-            for name in COLUMNS
+            for name in OUTPUT_COLUMNS
             if name in output_values[0] and not (name == "output" and "class" in output_values[0])
         ],
         reach=max(abs(row["dy"]) for row in output_values),
-        most=most,
+        most=max_channels,
         brief=brief,
         bar=bar,
     )
 
 
-def heading(trace: TraceRecord) -> tuple[str, str, str]:
+def heading_texts(trace: TraceRecord) -> tuple[str, str, str]:
     """Return as text: the number of examples and the mode, the loss, and the number of tensors."""
     examples = len(trace.passes.ys[0].tensor)
     examples_text = f"{examples} examples" if examples > 1 else "one example"
     regularized = f" + {brief(trace.regularizer)} from regularizers" if trace.penalties else ""
     mode = "training" if trace.settings.train else "evaluation"
-    chosen = f", target {_targets(trace)} ({trace.settings.chosen})" if trace.settings.chosen else ""
+    target_text = f", target {_target_names(trace)} ({trace.settings.chosen})" if trace.settings.chosen else ""
     return (
-        f"{examples_text} in {mode}{chosen}",
+        f"{examples_text} in {mode}{target_text}",
         f"loss {brief(trace.loss)}{regularized}",
         f"{len(trace.tensors)} tensors by name",
     )
 
 
-def _targets(trace: TraceRecord) -> str:
+def _target_names(trace: TraceRecord) -> str:
     """Return the classes of the first examples."""
     classes, numbers = trace.settings.classes, trace.settings.target.flatten().tolist()
     names = [classes[int(k)] if classes else f"{k:g}" for k in numbers[:MAX_OUTPUTS]]
     return ", ".join(names) + (", ..." if len(numbers) > MAX_OUTPUTS else "")
 
 
-def picture(tensor: Tensor, most: int) -> PagePicture | None:
-    """Return one example (C, H, W) or (n,) as an image of at most `most` channels, or None if empty or not finite.
+def picture(tensor: Tensor, max_channels: int) -> PagePicture | None:
+    """Return one example (C, H, W) or (n,) as an image; None if it is empty or not finite.
 
-    Positive values are orange, negative values are blue, 0 is transparent.
+    At most `max_channels` channels are drawn. Positive values are orange, negative values are blue, 0 is transparent.
     """
-    grid = _grid(tensor.double(), most)
-    reach = float(grid.abs().max()) if grid.numel() else 0.0
-    if not grid.numel() or not math.isfinite(reach):
+    grid = _arrange_channels(tensor.double(), max_channels)
+    max_abs = float(grid.abs().max()) if grid.numel() else 0.0
+    if not grid.numel() or not math.isfinite(max_abs):
         return None
-    levels = (grid / (reach or 1.0) * LEVELS).round().add(LEVELS).to(torch.uint8)
+    levels = (grid / (max_abs or 1.0) * COLOUR_LEVELS).round().add(COLOUR_LEVELS).to(torch.uint8)
     image = Image.fromarray(levels.numpy())
     image.putpalette(PALETTE)
-    file = io.BytesIO()
-    image.save(file, "PNG", transparency=ALPHAS)
-    data = base64.b64encode(file.getvalue()).decode()
-    scale = max(1.0, min(12, WIDTH / grid.shape[1], HEIGHT / grid.shape[0]))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", transparency=ALPHAS)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    scale = max(1.0, min(12, MAX_WIDTH / grid.shape[1], MAX_HEIGHT / grid.shape[0]))
     return PagePicture(f"data:image/png;base64,{data}", round(grid.shape[1] * scale), round(grid.shape[0] * scale))
 
 
-def _grid(example: Tensor, most: int) -> Tensor:
+def _arrange_channels(example: Tensor, max_channels: int) -> Tensor:
     """Arrange channels in rows of eight, one pixel apart, or the first 512 values of a vector in rows of 64."""
     if example.dim() != 3:
         flat = example.flatten()[: 64 * 8]
         width = min(64, max(1, len(flat)))
         return F.pad(flat, (0, -len(flat) % width)).view(-1, width)
     height, width = min(MAX_SIDE, example.shape[1]), min(MAX_SIDE, example.shape[2])
-    maps = F.pad(F.adaptive_avg_pool2d(example[:most], (height, width)), (0, 1, 0, 1))  # (C, H + 1, W + 1)
-    across = min(8, len(maps))
-    full = F.pad(maps, (0, 0, 0, 0, 0, -len(maps) % across))
-    rows = full.view(-1, across, *maps.shape[1:]).permute(0, 2, 1, 3)  # (rows, H + 1, across, W + 1)
-    return rows.reshape(-1, across * maps.shape[2])[:-1, :-1]
+    maps = F.pad(F.adaptive_avg_pool2d(example[:max_channels], (height, width)), (0, 1, 0, 1))  # (C, H + 1, W + 1)
+    per_row = min(8, len(maps))
+    padded = F.pad(maps, (0, 0, 0, 0, 0, -len(maps) % per_row))
+    rows = padded.view(-1, per_row, *maps.shape[1:]).permute(0, 2, 1, 3)  # (rows, H + 1, per_row, W + 1)
+    return rows.reshape(-1, per_row * maps.shape[2])[:-1, :-1]

@@ -26,15 +26,15 @@ ValueChange = Callable[[int, str, int, Tensor], Tensor]
 
 @dataclass(eq=False)
 class PassValue:
-    """A tensor between calls: output `part` of the call `maker`, or input `part` of the network if `maker` is None.
+    """A tensor between calls: output `part` of the call `producer`, or input `part` of the network (None).
 
-    readers: the calls that receive the tensor, each with the index of the input.
+    consumers: the calls that receive the tensor, each with the index of the input.
     """
 
     tensor: Tensor
-    maker: "LayerCall | None"
+    producer: "LayerCall | None"
     part: int
-    readers: list[tuple["LayerCall", int]] = field(default_factory=list)
+    consumers: list[tuple["LayerCall", int]] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)  # indices of the network outputs that are this tensor
 
 
@@ -49,7 +49,7 @@ class LayerCall:
     index: int
     path: str
     layer: Layer
-    tree: Params  # nested, as the layer receives them
+    nested_params: Params  # nested, as the layer receives them
     inputs: list[PassValue]
     has_tuple_input: bool  # whether the layer's input is a tuple
     outputs: list[PassValue] = field(default_factory=list)
@@ -62,7 +62,7 @@ class LayerCall:
     @property
     def params(self) -> dict[str, Tensor]:
         """The parameters, by path within the layer."""
-        return flatten(self.tree)
+        return flatten(self.nested_params)
 
     @property
     def x(self) -> Tensor:
@@ -101,10 +101,10 @@ class Passes:
     params: Params
     xs: list[PassValue]
     calls: list[LayerCall]
-    frames: list[CombinatorRun]
+    combinator_runs: list[CombinatorRun]
     y: Any
     cache: Cache
-    frame_of: dict[int, CombinatorRun]
+    run_of_cache: dict[int, CombinatorRun]
     ys: list[PassValue]
 
     def backward(self, dy: Any) -> tuple[Any, Params]:
@@ -116,10 +116,10 @@ class Passes:
                 cache.dys, cache.dxs, cache.dparams = tensors(dy), [*tensors(dx)], flatten(dparams)
                 return dx, dparams
             assert isinstance(layer, Combinator)
-            frame = self.frame_of[id(cache)]
-            frame.dx, dparams = layer.sweep(params, cache, dy, lambda name, *rest: visit(*rest))
-            frame.dy = dy
-            return frame.dx, dparams
+            run = self.run_of_cache[id(cache)]
+            run.dx, dparams = layer.sweep(params, cache, dy, lambda name, *args: visit(*args))
+            run.dy = dy
+            return run.dx, dparams
 
         return visit(self.net, self.params, self.cache, dy)
 
@@ -128,10 +128,12 @@ class Passes:
         for value in [*self.xs, *(output for call in self.calls for output in call.outputs)]:
             value.tensor = value.tensor.cpu()
         for call in self.calls:
-            call.tree, call.cache, call.dparams = on_device((call.tree, call.cache, call.dparams), CPU)
+            call.nested_params, call.cache, call.dparams = on_device(
+                (call.nested_params, call.cache, call.dparams), CPU
+            )
             call.dys, call.dxs = on_device((call.dys, call.dxs), CPU)
-        for frame in self.frames:
-            frame.x, frame.y, frame.dy, frame.dx = on_device((frame.x, frame.y, frame.dy, frame.dx), CPU)
+        for run in self.combinator_runs:
+            run.x, run.y, run.dy, run.dx = on_device((run.x, run.y, run.dy, run.dx), CPU)
         self.y = on_device(self.y, CPU)
 
 
@@ -142,16 +144,16 @@ def forward(net: Layer, params: Params, x: Any, mode: Mode, change: ValueChange 
     """
     values: dict[int, PassValue] = {}  # by id of the tensor
     calls: list[LayerCall] = []
-    frames: list[CombinatorRun] = []
-    frame_of: dict[int, CombinatorRun] = {}
+    combinator_runs: list[CombinatorRun] = []
+    run_of_cache: dict[int, CombinatorRun] = {}
 
-    def new_value(tensor: Tensor, maker: LayerCall | None, part: int) -> PassValue:
+    def new_value(tensor: Tensor, producer: LayerCall | None, part: int) -> PassValue:
         """Record a new view of a tensor, because layers such as Identity return their input itself."""
-        value = PassValue(tensor.view_as(tensor), maker, part)
+        value = PassValue(tensor.view_as(tensor), producer, part)
         values[id(value.tensor)] = value
         return value
 
-    def find(path: str, tensor: Tensor) -> PassValue:
+    def recorded_value(path: str, tensor: Tensor) -> PassValue:
         if id(tensor) not in values:
             raise PellucidError(
                 f"trace: {path or 'the network'} receives a tensor that is not a layer's output; compute it in a layer"
@@ -160,17 +162,19 @@ def forward(net: Layer, params: Params, x: Any, mode: Mode, change: ValueChange 
 
     def visit(path: str, layer: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         if isinstance(layer, Combinator):
-            frame = CombinatorRun(path, x)
-            frame.y, cache = layer.flow(params, x, mode, lambda name, *rest: visit(join(path, name), *rest))
-            frame.value = values.get(id(frame.y))
-            frames.append(frame)
-            frame_of[id(cache)] = frame
-            return frame.y, cache
+            run = CombinatorRun(path, x)
+            run.y, cache = layer.flow(params, x, mode, lambda name, *args: visit(join(path, name), *args))
+            run.value = values.get(id(run.y))
+            combinator_runs.append(run)
+            run_of_cache[id(cache)] = run
+            return run.y, cache
         index, parts = len(calls), tensors(x)
-        call = LayerCall(index, path, layer, params, [find(path, part) for part in parts], isinstance(x, tuple))
+        call = LayerCall(
+            index, path, layer, params, [recorded_value(path, part) for part in parts], isinstance(x, tuple)
+        )
         calls.append(call)
         for part, value in enumerate(call.inputs):
-            value.readers.append((call, part))
+            value.consumers.append((call, part))
         if change is not None:
             x = like(x, [change(index, "x", part, tensor) for part, tensor in enumerate(parts)])
         y, call.cache = layer.forward(params, x, mode)
@@ -182,15 +186,15 @@ def forward(net: Layer, params: Params, x: Any, mode: Mode, change: ValueChange 
 
     xs = [new_value(tensor, None, part) for part, tensor in enumerate(tensors(x))]
     y, cache = visit("", net, params, like(x, [value.tensor for value in xs]), mode)
-    ys = [find("", tensor) for tensor in tensors(y)]
+    ys = [recorded_value("", tensor) for tensor in tensors(y)]
     for part, value in enumerate(ys):
         value.outputs.append(part)
-    for runs in (calls, frames):
-        totals, seen = Counter(run.path for run in runs), Counter[str]()
+    for runs in (calls, combinator_runs):
+        totals, run_counts = Counter(run.path for run in runs), Counter[str]()
         for run in runs:
-            seen[run.path] += 1
-            run.name = f"{run.path}:{seen[run.path]}" if totals[run.path] > 1 else run.path
-    return Passes(net, params, xs, calls, frames, y, cache, frame_of, ys)
+            run_counts[run.path] += 1
+            run.name = f"{run.path}:{run_counts[run.path]}" if totals[run.path] > 1 else run.path
+    return Passes(net, params, xs, calls, combinator_runs, y, cache, run_of_cache, ys)
 
 
 def title(value: Any) -> str:
@@ -239,11 +243,11 @@ class PassSettings:
 
         In training mode the parameters are copied, because running statistics are updated in place.
         """
-        used: Params = on_device(self.params if params is None else params, self.device)
-        used = map_tree(torch.clone, used) if self.train else used
+        run_params: Params = on_device(self.params if params is None else params, self.device)
+        run_params = map_tree(torch.clone, run_params) if self.train else run_params
         x = on_device(self.x if x is None else x, self.device)
         with torch.no_grad():
-            return forward(self.net, used, x, Mode(self.train, seeded(self.device, self.seed)), change)
+            return forward(self.net, run_params, x, Mode(self.train, seeded(self.device, self.seed)), change)
 
     def loss_of(self, y: Any) -> tuple[Tensor, Any]:
         """Return the loss of the outputs y and its gradient; raises the same PellucidErrors as `try_loss`."""
@@ -265,8 +269,8 @@ class PassSettings:
     @property
     def decayed_paths(self) -> list[str]:
         """The paths of the weights to which regularizers apply."""
-        used = {join(path, name) for path, layer in walk(self.net) for name in layer.decayed}
-        return [path for path in flatten(self.params) if path in used]
+        decayed = {join(path, name) for path, layer in walk(self.net) for name in layer.decayed}
+        return [path for path in flatten(self.params) if path in decayed]
 
     def decayed(self, params: Params | None = None) -> list[Tensor]:
         """Return the weights to which regularizers apply."""

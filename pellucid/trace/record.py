@@ -12,9 +12,9 @@ from pellucid.combine.base import buffer_paths, join
 from pellucid.errors import PellucidError
 from pellucid.layers.checks import check_floating
 from pellucid.nested import flatten
-from pellucid.trace.deltas import LossPieces, dissect
+from pellucid.trace.deltas import LossPieces, loss_pieces
 from pellucid.trace.passes import LayerCall, Passes, PassSettings, PassValue
-from pellucid.trace.text import flat_index, label, split, unknown
+from pellucid.trace.text import flat_index, label, parse_name, unknown_tensor_error
 from pellucid.training.device import CPU, on_device
 from pellucid.verify.probe import tensors
 
@@ -37,8 +37,9 @@ class Named:
 class GradientTarget:
     """A tensor for which a gradient of the loss can be explained.
 
-    It is a value between layers (`value`), or an argument of one call (`call`; `what` is the input "x.0" or a parameter
-    of the layer), or else the parameter at the path `what`. gradient: None if the loss does not depend on the tensor.
+    It is a value between layers (`value`), or an argument of one call (`call`; `argument` is the input "x.0" or a
+    parameter of the layer), or else the parameter at the path `argument`. gradient: None if the loss does not depend on
+    the tensor.
     """
 
     name: str
@@ -46,11 +47,11 @@ class GradientTarget:
     gradient: Tensor | None
     value: PassValue | None = None
     call: LayerCall | None = None
-    what: str = ""
+    argument: str = ""
 
 
 @dataclass(frozen=True, eq=False)
-class TracedNumber:
+class TracedElement:
     """One element of a target; index: its flat index."""
 
     target: GradientTarget
@@ -62,7 +63,7 @@ class TracedNumber:
         return label(self.target.name, self.index, self.target.tensor.shape)
 
     @property
-    def number(self) -> float:
+    def value(self) -> float:
         """The element's value."""
         return float(self.target.tensor.flatten()[self.index])
 
@@ -85,7 +86,9 @@ class TraceRecord:
             gradients = self.passes.backward(dy)
             self.passes.to_cpu()
             self.dy, (self.dx, self.dparams) = on_device((dy, gradients), CPU)
-            self.pieces: list[LossPieces] = dissect(settings.loss, self.passes.y, settings.target, value.cpu(), self.dy)
+            self.pieces: list[LossPieces] = loss_pieces(
+                settings.loss, self.passes.y, settings.target, value.cpu(), self.dy
+            )
         self.loss = float(value)
         self.gradients: dict[str, Tensor] = flatten(self.dparams)
         self.penalties: dict[str, Tensor] = {}  # gradients of the regularization term, by path
@@ -124,7 +127,7 @@ class TraceRecord:
 
     def __getitem__(self, name: str) -> Tensor:
         """Return a tensor, or one of its elements as a 0-d tensor: `trace["conv1.weight[0, 0, 2, 2]"]`."""
-        path, index = split(name)
+        path, index = parse_name(name)
         tensor = self.named(path).tensor
         return tensor if index is None else tensor.flatten()[flat_index(path, index, tensor.shape)]
 
@@ -143,15 +146,15 @@ class TraceRecord:
     def named(self, name: str) -> Named:
         """Return a tensor with its kind; raises PellucidError, which suggests the nearest name, if there is none."""
         if name not in self.tensors:
-            raise unknown(name, self.tensors)
+            raise unknown_tensor_error(name, self.tensors)
         return self.tensors[name]
 
     def name_of(self, value: PassValue) -> str:
         """Return the name of a value: the output of the call that computed it, or the network's input."""
-        if value.maker is None:
+        if value.producer is None:
             return f"x.{value.part}" if len(self.passes.xs) > 1 else "x"
-        suffix = f".{value.part}" if len(value.maker.outputs) > 1 else ""
-        return join(value.maker.name, f"y{suffix}")
+        suffix = f".{value.part}" if len(value.producer.outputs) > 1 else ""
+        return join(value.producer.name, f"y{suffix}")
 
     def label_of(self, value: PassValue, index: int) -> str:
         """Return the name of one element of a value, with its index."""
@@ -159,104 +162,108 @@ class TraceRecord:
 
     def gradient_of(self, value: PassValue) -> Tensor | None:
         """Return the gradient of the loss with respect to a value, None if the loss does not depend on it."""
-        if value.maker is None:
+        if value.producer is None:
             return tensors(self.dx)[value.part]
-        return None if value.maker.dys is None else value.maker.dys[value.part]
+        return None if value.producer.dys is None else value.producer.dys[value.part]
 
     def output_delta(self, output: int) -> Tensor:
         """Return the gradient of the loss with respect to one output of the network."""
         return tensors(self.dy)[output]
 
-    def _put(self, name: str, kind: str, path: str, tensor: Any) -> None:
+    def _add_tensors(self, name: str, kind: str, path: str, tensor: Any) -> None:
         """Add a tensor, or the tensors of a tuple by index, except None and names that exist already."""
         parts: Sequence[Tensor | None] = tensors(tensor)
-        for part, element in enumerate(parts):
+        for part, part_tensor in enumerate(parts):
             full_name = f"{name}.{part}" if isinstance(tensor, tuple) else name
-            if element is not None:
-                self.tensors.setdefault(full_name, Named(full_name, kind, path, element))
+            if part_tensor is not None:
+                self.tensors.setdefault(full_name, Named(full_name, kind, path, part_tensor))
 
-    def _put_target(self, target: GradientTarget, *names: str) -> None:
+    def _add_target(self, target: GradientTarget, *names: str) -> None:
         """Add a target by its name and by further names, such as the name of its gradient."""
         for name in (target.name, *names):
             self.targets.setdefault(name, target)
 
-    def _put_value(self, value: PassValue, *names: str) -> None:
+    def _add_value(self, value: PassValue, *names: str) -> None:
         """Add a value as a target, by its name and by further names."""
-        self._put_target(GradientTarget(self.name_of(value), value.tensor, self.gradient_of(value), value), *names)
+        self._add_target(GradientTarget(self.name_of(value), value.tensor, self.gradient_of(value), value), *names)
 
     def _collect(self, value: Tensor) -> None:
         """Add all tensors and targets; value: the loss."""
         passes = self.passes
-        self._put("x", "x", "", self.settings.x)
+        self._add_tensors("x", "x", "", self.settings.x)
         for source in passes.xs:
-            self._put_value(source, f"d{self.name_of(source)}")
+            self._add_value(source, f"d{self.name_of(source)}")
         for call in passes.calls:
             self._collect_call(call)
         for part, output in enumerate(passes.ys):
             suffix = f".{part}" if isinstance(passes.y, tuple) else ""
-            self._put_value(output, f"y{suffix}", f"dy{suffix}")
-        for frame in passes.frames:
-            for kind, tensor in (("x", frame.x), ("y", frame.y), ("dy", frame.dy), ("dx", frame.dx)):
+            self._add_value(output, f"y{suffix}", f"dy{suffix}")
+        for run in passes.combinator_runs:
+            for kind, tensor in (("x", run.x), ("y", run.y), ("dy", run.dy), ("dx", run.dx)):
                 if tensor is not None:
-                    self._put(join(frame.name, kind), kind, frame.path, tensor)
-            if frame.value is not None:
-                self._put_value(frame.value, join(frame.name, "y"), join(frame.name, "dy"))
-        self._put("y", "y", "", passes.y)
-        self._put("target", "loss", "", self.settings.target)
+                    self._add_tensors(join(run.name, kind), kind, run.path, tensor)
+            if run.value is not None:
+                self._add_value(run.value, join(run.name, "y"), join(run.name, "dy"))
+        self._add_tensors("y", "y", "", passes.y)
+        self._add_tensors("target", "loss", "", self.settings.target)
         for part, pieces in enumerate(self.pieces):
             suffix = f".{part}" if len(self.pieces) > 1 else ""
-            for name, tensor in {**pieces.named, "cost": pieces.cost}.items():
-                self._put(f"loss.{name}{suffix}", "loss", "", tensor)
-        self._put("loss", "loss", "", value)
+            for name, tensor in {**pieces.intermediates, "cost": pieces.cost}.items():
+                self._add_tensors(f"loss.{name}{suffix}", "loss", "", tensor)
+        self._add_tensors("loss", "loss", "", value)
         if self.penalties:
-            self._put("loss.regularizer", "loss", "", value.new_tensor(self.regularizer))
-            self._put("cost", "loss", "", value.new_tensor(self.cost))
-        self._put("dy", "dy", "", self.dy)
-        self._put("dx", "dx", "", self.dx)
+            self._add_tensors("loss.regularizer", "loss", "", value.new_tensor(self.regularizer))
+            self._add_tensors("cost", "loss", "", value.new_tensor(self.cost))
+        self._add_tensors("dy", "dy", "", self.dy)
+        self._add_tensors("dx", "dx", "", self.dx)
 
     def _collect_call(self, call: LayerCall) -> None:
         name_of, path_of = partial(join, call.name), partial(join, call.path)
-        self._put(name_of("x"), "x", call.path, _alone_or_tuple([v.tensor for v in call.inputs], call.has_tuple_input))
+        self._add_tensors(
+            name_of("x"), "x", call.path, _single_or_tuple([v.tensor for v in call.inputs], call.has_tuple_input)
+        )
         for part, value in enumerate(call.inputs):
             suffix = f".{part}" if call.has_tuple_input else ""
             gradient = None if call.dxs is None else call.dxs[part]
-            target = GradientTarget(name_of(f"x{suffix}"), value.tensor, gradient, call=call, what=f"x.{part}")
-            self._put_target(target, name_of(f"dx{suffix}"))
+            target = GradientTarget(name_of(f"x{suffix}"), value.tensor, gradient, call=call, argument=f"x.{part}")
+            self._add_target(target, name_of(f"dx{suffix}"))
         for name, tensor in call.params.items():
             path = path_of(name)
             weight = self.params[path]
-            self._put(path, "params", call.path, weight)
-            self._put(path_of(f"d{name}"), "dparams", call.path, self.gradients.get(path))
-            self._put(path_of(f"d{name}.regularizer"), "regularizer", call.path, self.penalties.get(path))
+            self._add_tensors(path, "params", call.path, weight)
+            self._add_tensors(path_of(f"d{name}"), "dparams", call.path, self.gradients.get(path))
+            self._add_tensors(path_of(f"d{name}.regularizer"), "regularizer", call.path, self.penalties.get(path))
             if path not in self.buffers:
-                self._put_target(GradientTarget(path, weight, self.gradients.get(path), what=path), path_of(f"d{name}"))
+                self._add_target(
+                    GradientTarget(path, weight, self.gradients.get(path), argument=path), path_of(f"d{name}")
+                )
             if call.name != call.path and name in call.dparams:
-                use = GradientTarget(name_of(name), tensor, call.dparams[name], call=call, what=name)
-                self._put_target(use, name_of(f"d{name}"))
+                use = GradientTarget(name_of(name), tensor, call.dparams[name], call=call, argument=name)
+                self._add_target(use, name_of(f"d{name}"))
         for name, gradient in call.dparams.items():
-            self._put(name_of(f"d{name}"), "dparams", call.path, gradient)
+            self._add_tensors(name_of(f"d{name}"), "dparams", call.path, gradient)
         for name in getattr(call.cache, "_fields", ()):
-            self._put(name_of(f"cache.{name}"), f"cache.{name}", call.path, getattr(call.cache, name))
-        self._put(name_of("y"), "y", call.path, _alone_or_tuple([v.tensor for v in call.outputs]))
+            self._add_tensors(name_of(f"cache.{name}"), f"cache.{name}", call.path, getattr(call.cache, name))
+        self._add_tensors(name_of("y"), "y", call.path, _single_or_tuple([v.tensor for v in call.outputs]))
         for part, value in enumerate(call.outputs):
-            self._put_value(value, name_of(f"dy.{part}" if len(call.outputs) > 1 else "dy"))
+            self._add_value(value, name_of(f"dy.{part}" if len(call.outputs) > 1 else "dy"))
         if call.dys is not None and call.dxs is not None:
-            self._put(name_of("dy"), "dy", call.path, _alone_or_tuple(call.dys))
-            self._put(name_of("dx"), "dx", call.path, _alone_or_tuple(call.dxs, call.has_tuple_input))
+            self._add_tensors(name_of("dy"), "dy", call.path, _single_or_tuple(call.dys))
+            self._add_tensors(name_of("dx"), "dx", call.path, _single_or_tuple(call.dxs, call.has_tuple_input))
 
 
-def _alone_or_tuple(parts: Sequence[Tensor | None], as_tuple: bool = False) -> Any:
+def _single_or_tuple(parts: Sequence[Tensor | None], as_tuple: bool = False) -> Any:
     """Return a tuple of the parts, or the only part itself unless `as_tuple`."""
     return tuple(parts) if as_tuple or len(parts) > 1 else parts[0]
 
 
-def resolve(trace: TraceRecord, text: str) -> TracedNumber:
+def resolve(trace: TraceRecord, text: str) -> TracedElement:
     """Return the element with the name `text`; for a tensor without an index, the one with the largest gradient."""
-    name, index = split(text)
+    name, index = parse_name(text)
     targets = trace.targets
     if name not in targets:
         if name not in trace:
-            raise unknown(name, targets)
+            raise unknown_tensor_error(name, targets)
         if name in trace.buffers:
             raise PellucidError(f"trace: {name} is a running statistic, which is not trained; it has no gradient")
         raise PellucidError(
@@ -267,8 +274,8 @@ def resolve(trace: TraceRecord, text: str) -> TracedNumber:
     if not target.tensor.is_floating_point():
         raise PellucidError(f"trace: {name} contains indices; it has no gradient")
     if index is not None:
-        return TracedNumber(target, flat_index(name, index, target.tensor.shape))
+        return TracedElement(target, flat_index(name, index, target.tensor.shape))
     if not target.tensor.numel():
         raise PellucidError(f"trace: {name} is empty")
     largest = 0 if target.gradient is None else int(target.gradient.abs().argmax())
-    return TracedNumber(target, largest)
+    return TracedElement(target, largest)

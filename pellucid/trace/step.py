@@ -15,7 +15,7 @@ from pellucid.optim.regularizers import in_order, limits
 from pellucid.settings.checks import named
 from pellucid.text import aligned
 from pellucid.trace.record import TraceRecord
-from pellucid.trace.text import brief, signed
+from pellucid.trace.text import brief, format_signed
 from pellucid.training.parameter_groups import parameter_groups, penalize, update
 from pellucid.training.step import owned
 
@@ -54,9 +54,9 @@ class Stepped:
         for path, change in self.changes.items():
             change_norm, size = float(change.norm()), float(self.weights[path].norm())
             rows.append((path, brief(change_norm, 3), brief(size, 3), brief(change_norm / size, 2) if size else "-"))
-        rate = "" if self.lr == self.optimizer.lr else f" at learning rate {brief(self.lr)}"
-        head = f"one step of {self.optimizer!r}{rate}: loss {brief(self.before)} → {brief(self.after)}"
-        tail = f" ({signed(self.after - self.before, 3)}; linear prediction {signed(self.predicted, 3)})"
+        rate_text = "" if self.lr == self.optimizer.lr else f" at learning rate {brief(self.lr)}"
+        head = f"one step of {self.optimizer!r}{rate_text}: loss {brief(self.before)} → {brief(self.after)}"
+        tail = f" ({format_signed(self.after - self.before, 3)}; linear prediction {format_signed(self.predicted, 3)})"
         return f"{head}{tail}\n\n{aligned(rows, right=(1, 2, 3))}"
 
 
@@ -67,28 +67,30 @@ def step(trace: TraceRecord, optimizer: str | Optimizer | None, lr: float | None
     if optimizer is None:
         raise PellucidError("trace.step: the model has no optimizer; give one, such as SGD(0.1)")
     optimizer = named(optimizer, Optimizer, OPTIMIZERS, "optimizer")
-    rate = optimizer.lr if lr is None else lr
-    if not isinstance(rate, int | float) or not 0 <= rate < math.inf:
-        raise PellucidError(f"trace.step: lr must be a finite number, 0 or more, not {rate!s:.40}")
+    learning_rate = optimizer.lr if lr is None else lr
+    if not isinstance(learning_rate, int | float) or not 0 <= learning_rate < math.inf:
+        raise PellucidError(f"trace.step: lr must be a finite number, 0 or more, not {learning_rate!s:.40}")
     flat = flatten(settings.params)
     paths = settings.learned
     weights = {path: flat[path].clone() for path in paths}
     zeros = {path: torch.zeros_like(weight, memory_format=torch.contiguous_format) for path, weight in weights.items()}
     grads = [zeros[path] + trace.gradients.get(path, 0) for path in paths]
     tensors = list(weights.values())
-    totals = [grad + trace.penalties.get(path, 0) for path, grad in zip(paths, grads, strict=True)]
+    total_grads = [grad + trace.penalties.get(path, 0) for path, grad in zip(paths, grads, strict=True)]
     groups = parameter_groups(paths, tensors, settings.decayed_paths, settings.rates)
     regularizers = in_order(settings.regularizers)
     penalize(groups, regularizers, grads, settings.examples)
     if settings.clip is not None and grads:
         clip_by_norm(grads, settings.clip)
     if grads:
-        update(groups, optimizer, regularizers, grads, optimizer.init(tensors), rate)
-    units = owned({"": settings.net}, (Dense, Conv2d))
+        update(groups, optimizer, regularizers, grads, optimizer.init(tensors), learning_rate)
+    limited_paths = owned({"": settings.net}, (Dense, Conv2d))
     for limit in limits(settings.regularizers):
-        limit.after_update([weights[path] for path in paths if path in units])
+        limit.after_update([weights[path] for path in paths if path in limited_paths])
     changes = {path: weights[path] - flat[path] for path in paths}
     params = nest(settings.params, {**flat, **weights})
     after = sum(settings.cost(settings.run(params), params))
-    predicted = sum(float((total * changes[path]).sum()) for path, total in zip(paths, totals, strict=True))
-    return Stepped(optimizer, rate, weights, changes, trace.cost, after, predicted)
+    predicted = sum(
+        float((total_grad * changes[path]).sum()) for path, total_grad in zip(paths, total_grads, strict=True)
+    )
+    return Stepped(optimizer, learning_rate, weights, changes, trace.cost, after, predicted)

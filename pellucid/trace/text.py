@@ -10,7 +10,7 @@ import numpy as np
 from pellucid.errors import PellucidError, nearest
 from pellucid.layers.base import Shape
 
-NUMBER = re.compile(r"(?P<name>[^\[\]]*)(?:\[(?P<index>[^\[\]]*)\])?\s*")  # NAME or NAME[INDEX]
+ELEMENT_NAME = re.compile(r"(?P<name>[^\[\]]*)(?:\[(?P<index>[^\[\]]*)\])?\s*")  # NAME or NAME[INDEX]
 DIGITS = 6  # significant digits by default
 TIMES, MINUS = "\u00d7", "\u2212"
 PRODUCT_SIGN = f" {TIMES} "
@@ -24,9 +24,9 @@ class Bar(NamedTuple):
     width: float
 
 
-def split(text: str) -> tuple[str, tuple[int, ...] | None]:
+def parse_name(text: str) -> tuple[str, tuple[int, ...] | None]:
     """Return the tensor's name and the index in a text such as "w[3, 17]"; None if it has no index."""
-    match = NUMBER.fullmatch(text.strip()) if isinstance(text, str) else None
+    match = ELEMENT_NAME.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
         raise PellucidError(f"trace: {text!r} is not a tensor's name; write it as in 'dense2.weight[3, 17]'")
     name, index = match["name"].strip(), match["index"]
@@ -52,20 +52,23 @@ def flat_index(name: str, index: tuple[int, ...], shape: Shape) -> int:
     return flat
 
 
-def index_of(index: int, shape: Shape) -> tuple[int, ...]:
+def unravel_index(index: int, shape: Shape) -> tuple[int, ...]:
     """Return the index along each axis for a flat index."""
     return tuple(map(int, np.unravel_index(index, tuple(shape))))
 
 
 def label(name: str, index: int, shape: Shape) -> str:
     """Return "name[i, j]" for the flat index `index`, or only the name for a scalar."""
-    return f"{name}[{', '.join(map(str, index_of(index, shape)))}]" if shape else name
+    return f"{name}[{', '.join(map(str, unravel_index(index, shape)))}]" if shape else name
 
 
-def unknown(name: str, known: Iterable[str]) -> PellucidError:
+def unknown_tensor_error(name: str, known: Iterable[str]) -> PellucidError:
     """Return the error for an unknown tensor, with the nearest known name."""
-    listed = list(known)
-    hint = nearest(name, listed) or f"; there are {', '.join(listed[:4])} and {max(0, len(listed) - 4)} more"
+    known_names = list(known)
+    hint = (
+        nearest(name, known_names)
+        or f"; there are {', '.join(known_names[:4])} and {max(0, len(known_names) - 4)} more"
+    )
     return PellucidError(f"trace: no tensor {name!r}{hint}")
 
 
@@ -74,7 +77,7 @@ def brief(value: float, digits: int = DIGITS) -> str:
     return f"{value:.{digits}g}".replace("-", MINUS) if value else "0"
 
 
-def signed(value: float, digits: int) -> str:
+def format_signed(value: float, digits: int) -> str:
     """Return a number with `digits` significant digits, always with its sign."""
     return f"{value:+.{digits}g}".replace("-", MINUS)
 

@@ -14,7 +14,7 @@ from pellucid.task import Traced, task_of
 from pellucid.training.examples import as_inputs, examples
 from pellucid.training.model import BaseModel
 
-CERTAIN = 1e-3  # loss below which the derivatives of a prediction's own loss say little
+MIN_INFORMATIVE_LOSS = 1e-3  # loss below which the derivatives of a prediction's own loss say little
 
 
 def as_network(model: BaseModel, x: Any, target: Any) -> Traced:
@@ -39,16 +39,16 @@ def default_target(model: BaseModel, x: Any) -> tuple[Tensor, str]:
 def default_classes(model: BaseModel, x: Tensor, classes: Sequence[str]) -> tuple[Tensor, str]:
     """Return a class (N,) for each input of a classifier, and in words how it was chosen.
 
-    It is the predicted class; but if that has a loss below CERTAIN, it is the class with the second highest score,
+    It is the predicted class, or the class with the second highest score if the loss is below MIN_INFORMATIVE_LOSS,
     since all derivatives of such a loss are almost 0.
     """
-    best, second = class_scores(model.predict(x)).topk(2).indices.unbind(1)
-    losses = torch.tensor([float(model.evaluate(x[k : k + 1], best[k : k + 1])["loss"]) for k in range(len(x))])
-    certain = (losses >= 0) & (losses < CERTAIN)
-    chosen = torch.where(certain, second, best)
-    if not certain.any():
-        return chosen, "predicted"
+    predicted, second = class_scores(model.predict(x)).topk(2).indices.unbind(1)
+    losses = torch.tensor([float(model.evaluate(x[k : k + 1], predicted[k : k + 1])["loss"]) for k in range(len(x))])
+    has_low_loss = (losses >= 0) & (losses < MIN_INFORMATIVE_LOSS)
+    targets = torch.where(has_low_loss, second, predicted)
+    if not has_low_loss.any():
+        return targets, "predicted"
     if len(x) > 1:
-        return chosen, f"predicted, or the second where the loss is below {CERTAIN:g}"
-    name, loss = classes[int(best)], float(losses)
-    return chosen, f"the second, since the loss of the predicted class, {name}, is only {loss:.1e}"
+        return targets, f"predicted, or the second where the loss is below {MIN_INFORMATIVE_LOSS:g}"
+    name, loss = classes[int(predicted)], float(losses)
+    return targets, f"the second, since the loss of the predicted class, {name}, is only {loss:.1e}"

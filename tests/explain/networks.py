@@ -98,7 +98,7 @@ NETWORKS: dict[str, Layer] = {
 }
 
 
-def made(name: str, seed: int = 0, examples: int = 2) -> tuple[Layer, Any, Tensor]:
+def network_and_batch(name: str, seed: int = 0, examples: int = 2) -> tuple[Layer, Any, Tensor]:
     """Return a network, its parameters and a batch of inputs of any sign."""
     rng = torch.Generator().manual_seed(seed)
     net = NETWORKS[name]

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from pellucid.combine import Fork, Parallel, Sequential
 from pellucid.errors import PellucidError
-from pellucid.explain.ablation import Removal, ablated, ablation_table, map_effects
+from pellucid.explain.ablation import Removal, ablation_table, forward_with_edits, map_effects
 from pellucid.layers import Add, BatchNorm, Concat, Conv2d, ConvTranspose2d, Dense, Flatten, Identity, Mode, ReLU
-from tests.explain.networks import NETWORKS, made
+from tests.explain.networks import NETWORKS, network_and_batch
 from tests.oracle import assert_close, normal
 from tests.references import reference_forward
 
 # Two units, each sure of one class: unit 0 of x0 for class 0, unit 1 of x1 for class 1; class 2 wins where both rest.
-HAND = Sequential(flat=Flatten(), hidden=Dense(2, bias=False), relu=ReLU(), scores=Dense(3))
+NET = Sequential(flat=Flatten(), hidden=Dense(2, bias=False), relu=ReLU(), scores=Dense(3))
 PARAMS: dict[str, Any] = {
     "flat": {},
     "hidden": {"weight": torch.eye(2)},
@@ -29,7 +29,7 @@ LABELS = torch.tensor([0, 0, 1, 2])
 
 def test_accuracies_without_units_are_those_counted_by_hand() -> None:
     rows = [[Removal("hidden", (0,))], [Removal("hidden", (1,))], [Removal("hidden")]]
-    table = ablation_table(HAND, PARAMS, IMAGES, LABELS, rows, batch=3)
+    table = ablation_table(NET, PARAMS, IMAGES, LABELS, rows, batch=3)
     assert [row.accuracy for row in table] == [1, 0.5, 0.75, 0.25]
     assert [row.parameters for row in table] == [0, 2, 2, 4]
     assert [row.name for row in table] == ["nothing", "hidden[0]", "hidden[1]", "hidden"]
@@ -37,40 +37,42 @@ def test_accuracies_without_units_are_those_counted_by_hand() -> None:
 
 def test_a_unit_can_be_replaced_by_its_mean() -> None:
     # The mean of unit 0 is 1.25: class 0 then has 2.5, above the 1 of class 2 and below the 6 of class 1.
-    table = ablation_table(HAND, PARAMS, IMAGES, LABELS, [[Removal("hidden", (0,))]], by="mean")
+    table = ablation_table(NET, PARAMS, IMAGES, LABELS, [[Removal("hidden", (0,))]], by="mean")
     assert table[1].accuracy == 0.75
 
 
 def test_every_layer_can_be_removed_alone() -> None:
-    net, params, x = made("vgg")
+    net, params, x = network_and_batch("vgg")
     table = ablation_table(net, params, x, torch.tensor([0, 1]), prepare=lambda x: x)
     assert [row.name for row in table] == ["nothing", "conv1", "conv2"]
-    said = reference_forward(net, params, x, Mode()).argmax(1)
-    assert table[0].accuracy == (said == torch.tensor([0, 1])).double().mean()
+    predicted = reference_forward(net, params, x, Mode()).argmax(1)
+    assert table[0].accuracy == (predicted == torch.tensor([0, 1])).double().mean()
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_removing_nothing_leaves_the_score_unchanged(name: str) -> None:
-    net, params, x = made(name)
-    assert_close(ablated(net, params, x, {"": lambda y: y}), reference_forward(net, params, x, Mode()), 1e-12)
+    net, params, x = network_and_batch(name)
+    assert_close(
+        forward_with_edits(net, params, x, {"": lambda y: y}), reference_forward(net, params, x, Mode()), 1e-12
+    )
 
 
 def test_a_removed_branch_leaves_the_shortcut() -> None:
-    net, params, x = made("resnet")
+    net, params, x = network_and_batch("resnet")
     children = dict(net.layers)
     without = Sequential(**{**children, "block1": Sequential(sum=Identity(), relu=ReLU())})
     expected = reference_forward(without, {**params, "block1": {"sum": {}, "relu": {}}}, x, Mode())
-    assert_close(ablated(net, params, x, {"block1.sum.body": torch.zeros_like}), expected, 1e-12)
+    assert_close(forward_with_edits(net, params, x, {"block1.sum.body": torch.zeros_like}), expected, 1e-12)
 
 
 @pytest.mark.skipif(find_spec("captum") is None, reason="Captum is not installed: pip install captum")
 def test_captum_finds_the_same_effects_of_maps() -> None:
     from captum.attr import LayerFeatureAblation
 
-    net, params, x = made("vgg")
+    net, params, x = network_and_batch("vgg")
     target = torch.tensor([2, 0])
 
-    class Whole(nn.Module):
+    class SplitNet(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.below, self.above = nn.Identity(), nn.Identity()
@@ -85,15 +87,15 @@ def test_captum_finds_the_same_effects_of_maps() -> None:
                 x = reference_forward(layer, params[name], x, Mode())
             return self.above(x)
 
-    module = Whole()
-    groups = torch.arange(3).view(1, 3, 1, 1).expand(1, 3, 6, 6)
-    judge = LayerFeatureAblation(module, module.below)
-    expected = judge.attribute(x, target=target, layer_baselines=0.5, layer_mask=groups)
+    module = SplitNet()
+    layer_mask = torch.arange(3).view(1, 3, 1, 1).expand(1, 3, 6, 6)
+    reference = LayerFeatureAblation(module, module.below)
+    expected = reference.attribute(x, target=target, layer_baselines=0.5, layer_mask=layer_mask)
     assert isinstance(expected, Tensor)
     assert_close(map_effects(net, params, x, target, "conv1", by=0.5), expected[:, :, 0, 0].double(), 1e-6)
 
 
-COUNTED = Sequential(
+MIXED_NET = Sequential(
     body=Sequential(conv=Conv2d(6, 3, padding=1, groups=2), norm=BatchNorm(), relu=ReLU()),
     up=ConvTranspose2d(6, (2, 3), groups=3, bias=False),
     sides=Parallel({"a": Conv2d(3, 1), "b": Identity()}, Concat()),
@@ -103,7 +105,7 @@ COUNTED = Sequential(
 
 
 @pytest.mark.parametrize(
-    ("removed", "count"),
+    ("removal", "count"),
     [
         (Removal("body.conv"), 6 * (4 // 2 * 9 + 1)),
         (Removal("body.conv", (0, 5)), 2 * (4 // 2 * 9 + 1)),
@@ -120,11 +122,11 @@ COUNTED = Sequential(
     ],
     ids=str,
 )
-def test_learned_numbers_of_what_is_removed_are_counted_as_by_hand(removed: Removal, count: int) -> None:
+def test_removed_parameters_are_counted(removal: Removal, count: int) -> None:
     rng = torch.Generator().manual_seed(0)
-    params, _ = COUNTED.init((4, 4, 2), rng)
+    params, _ = MIXED_NET.init((4, 4, 2), rng)
     x = normal((3, 4, 4, 2), rng).float()
-    table = ablation_table(COUNTED, params, x, LABELS[:3], [[removed]], prepare=lambda x: x)
+    table = ablation_table(MIXED_NET, params, x, LABELS[:3], [[removal]], prepare=lambda x: x)
     assert [row.parameters for row in table] == [0, count]
 
 
@@ -140,14 +142,14 @@ def test_a_layer_of_several_outputs_is_not_removed_as_one(by: str) -> None:
 
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(PellucidError, match="no layer 'hiden'; did you mean 'hidden'"):
-        ablation_table(HAND, PARAMS, IMAGES, LABELS, [[Removal("hiden")]])
+        ablation_table(NET, PARAMS, IMAGES, LABELS, [[Removal("hiden")]])
     with pytest.raises(PellucidError, match=r"hidden\[2\]: the layer has maps 0 to 1"):
-        ablation_table(HAND, PARAMS, IMAGES, LABELS, [[Removal("hidden", (2,))]])
+        ablation_table(NET, PARAMS, IMAGES, LABELS, [[Removal("hidden", (2,))]])
     with pytest.raises(PellucidError, match="zero, mean"):
-        ablation_table(HAND, PARAMS, IMAGES, LABELS, by="median")
+        ablation_table(NET, PARAMS, IMAGES, LABELS, by="median")
 
 
 def test_the_network_is_unchanged() -> None:
     before = PARAMS["hidden"]["weight"].clone()
-    ablation_table(HAND, PARAMS, normal((3, 1, 1, 2), torch.Generator().manual_seed(0)).float(), LABELS[:3])
+    ablation_table(NET, PARAMS, normal((3, 1, 1, 2), torch.Generator().manual_seed(0)).float(), LABELS[:3])
     assert torch.equal(PARAMS["hidden"]["weight"], before)

@@ -11,58 +11,58 @@ from pellucid.errors import PellucidError
 from pellucid.explain import integrated_gradients, lrp, occlusion, saliency
 from pellucid.explain.checks import (
     SumCheck,
-    blurred,
-    cascade,
+    cascading_randomization,
     completeness,
     conservation,
     deletion,
     distance,
+    gaussian_blur,
     insertion,
-    planted,
-    randomisation,
+    object_agreement,
+    randomize_weights,
     rank_correlation,
     ranks,
 )
 from pellucid.layers import AdaptiveAvgPool2d, Conv2d, Dense, Flatten, ReLU
 from pellucid.nested import flatten
-from tests.explain.networks import made
+from tests.explain.networks import network_and_batch
 from tests.oracle import assert_close, normal, randomized
 
 NET = Sequential(flat=Flatten(), scores=Dense(2, bias=False))
 WEIGHT = torch.tensor([[4.0, 3.0, 2.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
 PARAMS = {"flat": {}, "scores": {"weight": WEIGHT}}
 X = torch.ones(1, 1, 2, 2)
-BEST = WEIGHT[:1].view(1, 1, 2, 2)
+WEIGHT_MAP = WEIGHT[:1].view(1, 1, 2, 2)
 
 
 def test_a_linear_score_falls_by_the_weights_in_order() -> None:
-    curve = deletion(NET, PARAMS, X, 0, BEST, steps=4)
-    assert curve.parts.tolist() == [0, 0.25, 0.5, 0.75, 1]
+    curve = deletion(NET, PARAMS, X, 0, WEIGHT_MAP, steps=4)
+    assert curve.fractions.tolist() == [0, 0.25, 0.5, 0.75, 1]
     assert curve.scores.tolist() == [[10, 6, 3, 1, 0]]
     assert float(curve.area) == (5 + 6 + 3 + 1 + 0) / 4
-    assert deletion(NET, PARAMS, X, 0, -BEST, steps=4).scores.tolist() == [[10, 9, 7, 4, 0]]
+    assert deletion(NET, PARAMS, X, 0, -WEIGHT_MAP, steps=4).scores.tolist() == [[10, 9, 7, 4, 0]]
 
 
 def test_a_linear_score_rises_by_the_weights_in_order() -> None:
-    curve = insertion(NET, PARAMS, X, 0, BEST, start=torch.zeros(1, 1, 1, 1), steps=2)
+    curve = insertion(NET, PARAMS, X, 0, WEIGHT_MAP, start=torch.zeros(1, 1, 1, 1), steps=2)
     assert curve.scores.tolist() == [[0, 7, 10]]
 
 
 def test_the_fractions_of_a_curve_are_exact_in_float64() -> None:
     x = torch.ones(1, 1, 1, 3, dtype=torch.float64)
     params = {"flat": {}, "scores": {"weight": torch.ones(2, 3, dtype=torch.float64)}}
-    assert deletion(NET, params, x, 0, x, steps=3).parts.tolist() == [0, 1 / 3, 2 / 3, 1]
+    assert deletion(NET, params, x, 0, x, steps=3).fractions.tolist() == [0, 1 / 3, 2 / 3, 1]
 
 
 def test_curves_of_probabilities_are_computed_from_the_outputs() -> None:
-    curve = deletion(NET, PARAMS, X, 0, BEST, steps=1, read=lambda y: y.softmax(1))
+    curve = deletion(NET, PARAMS, X, 0, WEIGHT_MAP, steps=1, read=lambda y: y.softmax(1))
     assert_close(curve.scores, torch.tensor([[10.0, 0.0]]).sigmoid(), 1e-6)
 
 
-def test_the_blur_is_scipys() -> None:
+def test_gaussian_blur_equals_scipys() -> None:
     x = normal((2, 3, 9, 7), torch.Generator().manual_seed(0))
     expected = gaussian_filter(x.numpy(), (0, 0, 0.8, 0.8), mode="nearest", radius=(0, 0, 2, 2))
-    assert_close(blurred(x, 0.8), torch.from_numpy(expected), 1e-12)
+    assert_close(gaussian_blur(x, 0.8), torch.from_numpy(expected), 1e-12)
 
 
 def test_a_map_of_another_size_is_reported() -> None:
@@ -70,17 +70,17 @@ def test_a_map_of_another_size_is_reported() -> None:
         deletion(NET, PARAMS, X, 0, torch.ones(1, 1, 3, 3))
 
 
-def test_the_connected_parts_of_a_map_are_counted() -> None:
+def test_the_agreement_with_an_object_equals_fractions_by_hand() -> None:
     map_ = torch.tensor([[[[1.0, -5.0], [2.0, 1.0]]], [[[1.0, 0.0], [0.0, 3.0]]]])
     mask = torch.tensor([[[True, True], [False, False]], [[False, False], [False, True]]])
-    result = planted(map_, mask)
+    result = object_agreement(map_, mask)
     assert result.inside.tolist() == [0.25, 0.75]
     assert result.area.tolist() == [0.5, 0.25]
     assert result.hit.tolist() == [False, True]
 
 
 def test_a_map_without_positive_values_has_score_0_inside_a_mask() -> None:
-    assert planted(-torch.ones(1, 1, 2, 2), torch.ones(1, 2, 2)).inside.tolist() == [0]
+    assert object_agreement(-torch.ones(1, 1, 2, 2), torch.ones(1, 2, 2)).inside.tolist() == [0]
 
 
 def test_the_map_of_a_bar_detector_lies_on_the_bar() -> None:
@@ -90,47 +90,47 @@ def test_the_map_of_a_bar_detector_lies_on_the_bar() -> None:
     params["out"] = {"weight": torch.ones(1, 1), "bias": torch.zeros(1)}
     x, mask = torch.zeros(1, 1, 12, 12), torch.zeros(1, 12, 12, dtype=torch.bool)
     x[0, 0, 4:9, 7], mask[0, 4:9, 7] = 1, True
-    result = planted(occlusion(net, params, x, 0, square=1, stride=1), mask)
+    result = object_agreement(occlusion(net, params, x, 0, square=1, stride=1), mask)
     assert result.inside.item() == 1
     assert result.hit.all()
 
 
 def test_a_mask_of_another_size_is_reported() -> None:
     with pytest.raises(PellucidError, match="needs a mask"):
-        planted(torch.ones(1, 1, 2, 2), torch.ones(1, 3, 3))
+        object_agreement(torch.ones(1, 1, 2, 2), torch.ones(1, 3, 3))
 
 
 def test_weights_are_randomized_from_the_last_layer() -> None:
-    net, params, _ = made("resnet")
+    net, params, _ = network_and_batch("resnet")
     before = {name: tensor.clone() for name, tensor in flatten(params).items()}
-    steps = list(cascade(net, params))
+    steps = list(cascading_randomization(net, params))
     paths = [path for path, _ in steps]
     assert paths[0] == "scores"
     assert paths[-2:] == ["norm", "stem"]
     assert len(paths) == 1 + 2 + 2 * 4
-    lost: set[str] = set()
+    shuffled_paths: set[str] = set()
     for path, shuffled in steps:
-        lost.add(path)
+        shuffled_paths.add(path)
         for name, tensor in flatten(shuffled).items():
             layer, _, leaf = name.rpartition(".")
             changed = not torch.equal(tensor, before[name])
-            assert not changed or layer in lost, name
-            assert changed or layer not in lost or leaf != "weight", name
+            assert not changed or layer in shuffled_paths, name
+            assert changed or layer not in shuffled_paths or leaf != "weight", name
             assert not (changed and leaf.startswith("running"))
             assert torch.equal(tensor.flatten().sort().values, before[name].flatten().sort().values)
     assert all(torch.equal(tensor, before[name]) for name, tensor in flatten(params).items()), "the network itself"
 
 
 def test_saliency_depends_on_the_weights_and_the_image_as_map_does_not() -> None:
-    net, params, x = made("vgg")
-    correlations = randomisation(net, params, lambda weights: saliency(net, weights, x, 0))
-    assert [one.path for one in correlations] == ["scores", "conv2", "conv1"]
+    net, params, x = network_and_batch("vgg")
+    correlations = randomize_weights(net, params, lambda weights: saliency(net, weights, x, 0))
+    assert [row.path for row in correlations] == ["scores", "conv2", "conv1"]
     assert float(correlations[-1].likeness.max()) < 0.8
 
-    def edges(weights: dict[str, Tensor]) -> Tensor:
+    def image_map(weights: dict[str, Tensor]) -> Tensor:
         return x
 
-    assert all(float(one.likeness.min()) > 1 - 1e-12 for one in randomisation(net, params, edges))
+    assert all(float(row.likeness.min()) > 1 - 1e-12 for row in randomize_weights(net, params, image_map))
 
 
 def test_equal_values_share_a_rank_as_in_scipy() -> None:
@@ -139,7 +139,7 @@ def test_equal_values_share_a_rank_as_in_scipy() -> None:
 
 
 @pytest.mark.parametrize("ties", [False, True])
-def test_the_correlation_is_scipys(ties: bool) -> None:
+def test_the_rank_correlation_equals_scipys(ties: bool) -> None:
     rng = torch.Generator().manual_seed(0)
     a, b = normal((3, 5, 4), rng), normal((3, 5, 4), rng)
     if ties:
@@ -178,15 +178,15 @@ def test_relevance_is_conserved_where_there_are_no_biases() -> None:
 
 
 def test_integrated_gradients_are_complete_and_half_of_them_are_not() -> None:
-    net, params, x = made("vgg")
+    net, params, x = network_and_batch("vgg")
     attribution = integrated_gradients(net, params, x, None, baseline=0.25, steps=400)
     assert float(completeness(net, params, x, None, attribution, 0.25).gap.max()) < 0.01
-    half = completeness(net, params, x, None, attribution / 2, 0.25)
-    assert_close(half.gap, torch.full((2,), 0.5, dtype=torch.float64), 0.02)
+    half_check = completeness(net, params, x, None, attribution / 2, 0.25)
+    assert_close(half_check.gap, torch.full((2,), 0.5, dtype=torch.float64), 0.02)
 
 
 def test_the_relative_gap_of_two_zero_sums_is_0() -> None:
-    net, params, x = made("vgg")
+    net, params, x = network_and_batch("vgg")
     assert completeness(net, params, x, 0, torch.zeros_like(x), x).gap.tolist() == [0, 0]
     assert completeness(net, params, x, 0, torch.ones_like(x), x).gap.isinf().all()
 

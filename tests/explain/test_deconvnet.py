@@ -33,11 +33,13 @@ def test_a_map_is_reconstructed_from_its_strongest_activation() -> None:
     for index in range(4):
         top = torch.zeros_like(a2)
         for n in range(2):
-            place = int(a2[n, index].argmax())
-            top[n, index].view(-1)[place] = a2[n, index].flatten()[place]
-        down = F.conv_transpose2d(torch.relu(top), params["conv2"]["weight"])  # no contrast normalization on the way
-        down = F.max_unpool2d(down, switches, 2)
-        expected = F.conv_transpose2d(torch.relu(down), params["conv1"]["weight"], padding=1)
+            position = int(a2[n, index].argmax())
+            top[n, index].view(-1)[position] = a2[n, index].flatten()[position]
+        backprojected = F.conv_transpose2d(
+            torch.relu(top), params["conv2"]["weight"]
+        )  # no contrast normalization on the way
+        backprojected = F.max_unpool2d(backprojected, switches, 2)
+        expected = F.conv_transpose2d(torch.relu(backprojected), params["conv1"]["weight"], padding=1)
         assert_close(deconvnet(NET, params, x, f"relu2[{index}]"), expected, 1e-12)
 
 
@@ -57,12 +59,12 @@ def test_gelu_rectifies_the_signal_as_relu_does() -> None:
     params = randomized(net.init((1, 7, 7), rng)[0], rng)
     top = torch.zeros(1, 2, 3, 3, dtype=torch.float64)
     top[0, 1, 1, 2] = 1
-    down = torch.relu(F.conv_transpose2d(top, params["conv2"]["weight"]))
+    backprojected = torch.relu(F.conv_transpose2d(top, params["conv2"]["weight"]))
     result = deconvnet(net, params, normal((1, 1, 7, 7), rng), "conv2[1, 1, 2]", activation=False)
-    assert_close(result, F.conv_transpose2d(down, params["conv1"]["weight"]), 1e-12)
+    assert_close(result, F.conv_transpose2d(backprojected, params["conv1"]["weight"]), 1e-12)
 
 
-def test_the_signal_of_a_class_begins_with_1() -> None:
+def test_the_deconvolution_of_a_class_starts_with_1() -> None:
     rng = torch.Generator().manual_seed(3)
     params = randomized(NET.init((2, 8, 8), rng)[0], rng)
     params["scores"]["bias"] -= 100
@@ -70,8 +72,8 @@ def test_the_signal_of_a_class_begins_with_1() -> None:
     a1 = torch.relu(F.conv2d(x, params["conv1"]["weight"], params["conv1"]["bias"], padding=1))
     switches = F.max_pool2d(a1, 2, return_indices=True)[1]
     for index in range(3):
-        down = torch.relu(params["scores"]["weight"][index].view(1, 4, 2, 2))
-        down = F.max_unpool2d(F.conv_transpose2d(down, params["conv2"]["weight"]), switches, 2)
-        expected = F.conv_transpose2d(torch.relu(down), params["conv1"]["weight"], padding=1)
+        backprojected = torch.relu(params["scores"]["weight"][index].view(1, 4, 2, 2))
+        backprojected = F.max_unpool2d(F.conv_transpose2d(backprojected, params["conv2"]["weight"]), switches, 2)
+        expected = F.conv_transpose2d(torch.relu(backprojected), params["conv1"]["weight"], padding=1)
         assert_close(deconvnet(NET, params, x, index), expected, 1e-12)
         assert_close(deconvnet(NET, params, x, [index], activation=False), expected, 1e-12)

@@ -11,7 +11,7 @@ from pellucid.combine import Sequential
 from pellucid.errors import PellucidError
 from pellucid.explain import gradcam, gradcam_plus_plus, guided_gradcam, upto
 from pellucid.layers import Dense, Flatten, Layer, Mode, ReLU, ReLU6
-from tests.explain.networks import CLASSES, SHAPE, made
+from tests.explain.networks import CLASSES, SHAPE, network_and_batch
 from tests.oracle import assert_close, normal, randomized
 from tests.references import reference_forward
 from tests.rules import dense
@@ -19,56 +19,56 @@ from tests.rules import dense
 LAYERS = [("vgg", "relu2", "relu2"), ("resnet", None, "block2.relu"), ("inception", "mixed", "mixed")]
 
 
-def above(net: Any, path: str) -> tuple[list[str], Any]:
+def layers_after(net: Any, path: str) -> tuple[list[str], Any]:
     """Return what follows the child of `net` that holds the layer; the layer must be that child's end."""
     names = list(net.children)
-    rest = names[names.index(path.split(".", maxsplit=1)[0]) + 1 :]
-    return rest, Sequential(**{name: net.children[name] for name in rest})
+    names_after = names[names.index(path.split(".", maxsplit=1)[0]) + 1 :]
+    return names_after, Sequential(**{name: net.children[name] for name in names_after})
 
 
-def maps(name: str, path: str, classes: Tensor) -> tuple[Any, Any, Tensor, Tensor, Tensor]:
-    net, params, x = made(name)
+def maps_and_scores(name: str, path: str, classes: Tensor) -> tuple[Any, Any, Tensor, Tensor, Tensor]:
+    net, params, x = network_and_batch(name)
     a = reference_forward(upto(net, path), params, x, Mode()).requires_grad_()
-    y = reference_forward(above(net, path)[1], params, a, Mode())
+    y = reference_forward(layers_after(net, path)[1], params, a, Mode())
     return net, params, x, a, y.gather(1, classes[:, None]).squeeze(1)
 
 
-@pytest.mark.parametrize(("name", "given", "path"), LAYERS)
-def test_maps_are_weighed_by_their_mean_gradients(name: str, given: str | None, path: str) -> None:
+@pytest.mark.parametrize(("name", "layer", "path"), LAYERS)
+def test_maps_are_weighed_by_their_mean_gradients(name: str, layer: str | None, path: str) -> None:
     classes = torch.tensor([1, 2])
-    net, params, x, a, score = maps(name, path, classes)
+    net, params, x, a, score = maps_and_scores(name, path, classes)
     (da,) = torch.autograd.grad(score.sum(), a)
     expected = torch.einsum("nc,nchw->nhw", da.mean((2, 3)), a.detach())[:, None]
-    assert_close(gradcam(net, params, x, classes, given, signed=True, upsample=False), expected, 1e-11)
+    assert_close(gradcam(net, params, x, classes, layer, signed=True, upsample=False), expected, 1e-11)
     local = (da * a.detach()).sum(1, keepdim=True)
-    assert_close(gradcam(net, params, x, classes, given, signed=True, upsample=False, local=True), local, 1e-11)
+    assert_close(gradcam(net, params, x, classes, layer, signed=True, upsample=False, local=True), local, 1e-11)
     rectified = F.interpolate(torch.relu(expected), SHAPE[1:], mode="bilinear")
-    assert_close(gradcam(net, params, x, classes, given), rectified, 1e-11)
-    top = F.one_hot(classes, CLASSES).double()
-    guided = dense.relevance_of(net, params, x, top, guided_leaf) * rectified
-    assert_close(guided_gradcam(net, params, x, classes, given), guided, 1e-11)
+    assert_close(gradcam(net, params, x, classes, layer), rectified, 1e-11)
+    score_gradient = F.one_hot(classes, CLASSES).double()
+    guided_map = dense.relevance_of(net, params, x, score_gradient, guided_backprop_leaf) * rectified
+    assert_close(guided_gradcam(net, params, x, classes, layer), guided_map, 1e-11)
 
 
-def guided_leaf(path: str, layer: Layer, params: Any, x: Any, y: Any, dy: Tensor) -> Any:
+def guided_backprop_leaf(path: str, layer: Layer, params: Any, x: Any, y: Any, dy: Tensor) -> Any:
     """Send back what is positive and met a rectifier in its rising part; all else by autograd (Springenberg et al.)."""
     if isinstance(layer, ReLU | ReLU6):
         return dy * (dy > 0) * (x > 0) * (x < (6 if isinstance(layer, ReLU6) else torch.inf))
-    several = isinstance(x, tuple)
-    read = tuple(one.detach().requires_grad_() for one in (x if several else (x,)))
+    is_tuple = isinstance(x, tuple)
+    inputs = tuple(tensor.detach().requires_grad_() for tensor in (x if is_tuple else (x,)))
     with torch.enable_grad():
-        y = reference_forward(layer, params, read if several else read[0], Mode())
-    gradients = torch.autograd.grad(y, read, dy)
-    return gradients if several else gradients[0]
+        y = reference_forward(layer, params, inputs if is_tuple else inputs[0], Mode())
+    gradients = torch.autograd.grad(y, inputs, dy)
+    return gradients if is_tuple else gradients[0]
 
 
-@pytest.mark.parametrize(("name", "given", "path"), LAYERS)
+@pytest.mark.parametrize(("name", "layer", "path"), LAYERS)
 def test_grad_cam_plus_plus_weighs_by_the_higher_derivatives_of_the_exponential(
-    name: str, given: str | None, path: str
+    name: str, layer: str | None, path: str
 ) -> None:
     """Chattopadhyay et al. 2018, equation 10, with derivatives of exp(score) taken one after the other."""
     classes = torch.tensor([1, 2])
-    net, params, x, a, score = maps(name, path, classes)
-    actual = gradcam_plus_plus(net, params, x, classes, given, upsample=False)
+    net, params, x, a, score = maps_and_scores(name, path, classes)
+    actual = gradcam_plus_plus(net, params, x, classes, layer, upsample=False)
     for n in range(2):
         factor = torch.exp(score[n])
         (first,) = torch.autograd.grad(factor, a, create_graph=True)
@@ -78,8 +78,8 @@ def test_grad_cam_plus_plus_weighs_by_the_higher_derivatives_of_the_exponential(
             (second,) = torch.autograd.grad(first[n, k, i, j], a, create_graph=True)
             (third,) = torch.autograd.grad(second[n, k, i, j], a, retain_graph=True)
             d2, d3 = float(second[n, k, i, j].detach()), float(third[n, k, i, j])
-            below = 2 * d2 + float(total[k]) * d3
-            alpha = d2 / below if below else 0.0
+            denominator = 2 * d2 + float(total[k]) * d3
+            alpha = d2 / denominator if denominator else 0.0
             weights[k] += alpha * max(float(first[n, k, i, j].detach()), 0.0)
         expected = torch.relu(torch.einsum("c,chw->hw", weights, a.detach()[n])) / factor.detach()
         assert_close(actual[n, 0], expected, 1e-9)
@@ -87,12 +87,12 @@ def test_grad_cam_plus_plus_weighs_by_the_higher_derivatives_of_the_exponential(
 
 def test_the_last_maps_are_those_before_pooling() -> None:
     for name, path in (("vgg", "relu2"), ("resnet", "block2.relu"), ("inception", "relu"), ("u-net", "conv")):
-        net, params, x = made(name)
+        net, params, x = network_and_batch(name)
         assert torch.equal(gradcam(net, params, x, 0), gradcam(net, params, x, 0, path))
 
 
 def test_an_inner_target_is_explained_by_maps_before_it() -> None:
-    net, params, x = made("vgg")
+    net, params, x = network_and_batch("vgg")
     assert gradcam(net, params, x, "conv2[1]", "relu1").shape == (2, 1, 6, 6)
 
 
@@ -106,13 +106,13 @@ def test_an_inner_target_is_explained_by_maps_before_it() -> None:
     ],
 )
 def test_layers_without_maps_of_their_own_are_reported(name: str, layer: str, message: str) -> None:
-    net, params, x = made(name)
+    net, params, x = network_and_batch(name)
     with pytest.raises(PellucidError, match=message):
         gradcam(net, params, x, 0, layer)
 
 
 def test_maps_after_the_target_are_refused() -> None:
-    net, params, x = made("vgg")
+    net, params, x = network_and_batch("vgg")
     with pytest.raises(PellucidError, match="does not depend on the layer 'relu2'"):
         gradcam(net, params, x, "conv1[0]", "relu2")
 

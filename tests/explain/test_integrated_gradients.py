@@ -9,20 +9,20 @@ from pellucid.combine import Parallel, Sequential
 from pellucid.errors import PellucidError
 from pellucid.explain import QUADRATURES, integrated_gradients, scores
 from pellucid.layers import Dense, Identity, Layer, Multiply
-from tests.explain.networks import NETWORKS, made
+from tests.explain.networks import NETWORKS, network_and_batch
 from tests.oracle import assert_close
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_integrated_gradients_sum_to_the_increase_of_the_score(name: str) -> None:
-    net, params, x = made(name)
+    net, params, x = network_and_batch(name)
     baseline = 0.1 * torch.ones_like(x)
     attribution = integrated_gradients(net, params, x, 1, baseline, steps=400)
-    gained = scores(net, params, x, 1) - scores(net, params, baseline, 1)
-    assert_close(attribution.flatten(1).sum(1), gained, 2e-3)
+    increase = scores(net, params, x, 1) - scores(net, params, baseline, 1)
+    assert_close(attribution.flatten(1).sum(1), increase, 2e-3)
 
 
-def power(factors: int) -> tuple[Layer, Any]:
+def power_network(factors: int) -> tuple[Layer, Any]:
     """Return y = x1^factors + x2."""
     product = Parallel({f"factor{k}": Identity() for k in range(factors)}, Multiply())
     params = {"power": {**{f"factor{k}": {} for k in range(factors)}, "merge": {}}}
@@ -35,14 +35,14 @@ X = torch.tensor([[2.0, -1.0], [0.5, 3.0]]).double()
 @pytest.mark.parametrize("quadrature", QUADRATURES)
 def test_every_quadrature_is_exact_for_its_polynomials(quadrature: str) -> None:
     """The integral of 3 a^2 x^3 da from 0 to 1 is x^3."""
-    attribution = integrated_gradients(*power(3), X, 0, steps=10, quadrature=quadrature)
-    places = {
+    attribution = integrated_gradients(*power_network(3), X, 0, steps=10, quadrature=quadrature)
+    positions = {
         "left": [k / 10 for k in range(10)],
         "middle": [(k + 0.5) / 10 for k in range(10)],
         "right": [(k + 1) / 10 for k in range(10)],
     }
-    if quadrature in places:
-        factor = 3 * sum(a * a for a in places[quadrature]) / 10
+    if quadrature in positions:
+        factor = 3 * sum(a * a for a in positions[quadrature]) / 10
     elif quadrature == "trapezoid":
         factor = 3 * (sum((k / 9) ** 2 for k in range(1, 9)) + 0.5) / 9
     else:
@@ -51,16 +51,16 @@ def test_every_quadrature_is_exact_for_its_polynomials(quadrature: str) -> None:
 
 
 def test_gauss_legendre_is_exact_up_to_degree_2n_minus_1() -> None:
-    assert_close(integrated_gradients(*power(4), X, 0, steps=2), X**4, 1e-12)
-    off = integrated_gradients(*power(6), X, 0, steps=2) - X**6
-    assert float(off.abs().max()) > 1e-3
+    assert_close(integrated_gradients(*power_network(4), X, 0, steps=2), X**4, 1e-12)
+    error = integrated_gradients(*power_network(6), X, 0, steps=2) - X**6
+    assert float(error.abs().max()) > 1e-3
 
 
 def test_batch_size_does_not_change_the_result() -> None:
-    net, params, x = made("resnet", examples=3)
-    whole = integrated_gradients(net, params, x, steps=7, batch=100)
+    net, params, x = network_and_batch("resnet", examples=3)
+    expected = integrated_gradients(net, params, x, steps=7, batch=100)
     for batch in (1, 4, 6, 7):
-        assert_close(integrated_gradients(net, params, x, steps=7, batch=batch), whole, 1e-12)
+        assert_close(integrated_gradients(net, params, x, steps=7, batch=batch), expected, 1e-12)
 
 
 @pytest.mark.parametrize(
@@ -78,12 +78,12 @@ def test_batch_size_does_not_change_the_result() -> None:
     ],
 )
 def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
-    net, params, x = made("vgg")
+    net, params, x = network_and_batch("vgg")
     with pytest.raises(PellucidError, match=message):
         integrated_gradients(net, params, x, 0, **options)
 
 
 def test_a_batch_without_examples_is_reported() -> None:
-    net, params, x = made("vgg")
+    net, params, x = network_and_batch("vgg")
     with pytest.raises(PellucidError, match="integrated_gradients: the batch is empty"):
         integrated_gradients(net, params, x[:0], 0)

@@ -12,16 +12,16 @@ from pellucid.combine import Graph, Sequential
 from pellucid.data import Dataset
 from pellucid.errors import PellucidError
 from pellucid.explain import TopPatches
-from pellucid.explain.look import after, look
-from pellucid.explain.look_page import patch_sheet, tiles, write_page
-from pellucid.explain.retrained import retrained
+from pellucid.explain.look import activation_path, page_contents
+from pellucid.explain.look_page import patch_sheet, patch_tiles, write_page
+from pellucid.explain.retrained import retrain_variants
 from pellucid.layers import GELU, AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dense, Flatten, MaxPool2d, ReLU
 from pellucid.model import Model
 from tests.explain.networks import NETWORKS
 from tests.pages import without_script
 
 
-def small(channels: int = 1) -> tuple[Model, Dataset]:
+def small_model_and_data(channels: int = 1) -> tuple[Model, Dataset]:
     net = Sequential(
         conv1=Conv2d(4, 3), pool=MaxPool2d(2), norm=BatchNorm(), act=GELU(), conv2=Conv2d(20, 3), relu=ReLU(),
         mean=AdaptiveAvgPool2d(1), flat=Flatten(), dense=Dense(6), out=Dense(3),
@@ -37,20 +37,20 @@ def small(channels: int = 1) -> tuple[Model, Dataset]:
 @pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_page_is_self_contained_and_describes_its_figures(channels: int, tmp_path: Path) -> None:
-    model, data = small(channels)
-    result = look(model, data, "small")
+    model, data = small_model_and_data(channels)
+    result = page_contents(model, data, "small")
     assert [layer.path for layer in result.layers] == ["conv1", "conv2"]
     assert [layer.output for layer in result.layers] == ["act", "relu"]
     assert [layer.field for layer in result.layers] == [(4, 4), (8, 8)]
-    assert result.layers[1].silent >= 1
-    assert 5 not in [one.map for one in result.layers[1].top]
+    assert result.layers[1].n_silent >= 1
+    assert 5 not in [patches.map for patches in result.layers[1].top]
     assert len(result.layers[1].top) <= 16
     assert result.accuracy == model.evaluate(data)["accuracy"]
     assert result.ablations[0].accuracy == result.accuracy
     assert [row.name for row in result.ablations] == ["nothing", "conv1", "conv2", "dense"]
-    assert all(best.scores[-1] > best.scores[0] for _, best in result.best)
-    for _, best in result.best:
-        assert 0 <= float(best.x.min()) <= float(best.x.max()) <= 1
+    assert all(maximum.scores[-1] > maximum.scores[0] for _, maximum in result.class_maxima)
+    for _, maximum in result.class_maxima:
+        assert 0 <= float(maximum.x.min()) <= float(maximum.x.max()) <= 1
 
     index = write_page(tmp_path / "page", result)
     text = index.read_text("utf-8")
@@ -61,30 +61,30 @@ def test_the_page_is_self_contained_and_describes_its_figures(channels: int, tmp
         assert words in " ".join(text.split())
     names = {path.name for path in (tmp_path / "page" / "figures").iterdir()}
     assert {"patches-conv1.png", "filters-conv2.npz", "hidden-0-class.png", "best.npz"} <= names
-    with np.load(tmp_path / "page" / "figures" / "hidden-0.npz") as kept:
-        assert kept["image"].shape == (channels, 12, 12)
+    with np.load(tmp_path / "page" / "figures" / "hidden-0.npz") as values:
+        assert values["image"].shape == (channels, 12, 12)
 
 
 @pytest.mark.slow
-def test_the_page_says_whose_epochs_it_shows(tmp_path: Path) -> None:
+def test_the_page_says_which_training_its_epochs_are_from(tmp_path: Path) -> None:
     net = Sequential(conv1=Conv2d(2, 3), relu=ReLU(), flat=Flatten(), out=Dense(3))
     model = Model(net, input_shape=(1, 6, 6), classes=("a", "b", "c"))
     x = torch.rand(6, 1, 6, 6, generator=torch.Generator().manual_seed(0))
     data = Dataset.from_arrays(x, torch.arange(6) % 3, ("a", "b", "c"), "noise")
-    again = retrained(model, data, data, 1, [])
+    retraining = retrain_variants(model, data, data, 1, [])
     for epochs, words in ((None, "from scratch, for this page"), ({0: model.params}, "those of its training")):
-        text = write_page(tmp_path / "page", look(model, data, "small", epochs=epochs, retraining=again)).read_text(
-            "utf-8"
-        )
+        text = write_page(
+            tmp_path / "page", page_contents(model, data, "small", epochs=epochs, retraining=retraining)
+        ).read_text("utf-8")
         assert words in " ".join(text.split())
 
 
 def test_maps_are_shown_after_the_activation_of_the_convolution() -> None:
-    model, _ = small()
-    assert after(model.net, "conv1") == "act"
-    bare = Sequential(conv1=Conv2d(2, 1), conv2=Conv2d(2, 1), relu=ReLU())
-    assert after(bare, "conv1") == "conv1"
-    assert after(bare, "conv2") == "relu"
+    model, _ = small_model_and_data()
+    assert activation_path(model.net, "conv1") == "act"
+    net = Sequential(conv1=Conv2d(2, 1), conv2=Conv2d(2, 1), relu=ReLU())
+    assert activation_path(net, "conv1") == "conv1"
+    assert activation_path(net, "conv2") == "relu"
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_maps_are_shown_after_the_activation_of_the_convolution() -> None:
     ],
 )
 def test_maps_are_not_those_after_a_merge(name: str, path: str, output: str) -> None:
-    assert after(NETWORKS[name], path) == output
+    assert activation_path(NETWORKS[name], path) == output
 
 
 def test_in_a_graph_the_activation_must_read_the_convolution_alone() -> None:
@@ -114,7 +114,7 @@ def test_in_a_graph_the_activation_must_read_the_convolution_alone() -> None:
         "sum": (Add(), "conv2", "act"), "relu": (ReLU(), "sum"), "conv3": (Conv2d(2, 1), "relu"),
     }  # fmt: skip
     net = Sequential(graph=Graph(nodes, ("conv3",)), relu=ReLU())
-    result = [after(net, f"graph.{name}") for name in ("conv1", "conv2", "conv3")]
+    result = [activation_path(net, f"graph.{name}") for name in ("conv1", "conv2", "conv3")]
     assert result == ["graph.act.relu", "graph.conv2", "graph.conv3"]
 
 
@@ -122,20 +122,20 @@ def test_a_network_without_convolutions_has_no_such_page() -> None:
     model = Model(Sequential(Flatten(), Dense(3)), input_shape=(1, 4, 4))
     data = Dataset.from_arrays(torch.zeros(3, 1, 4, 4), torch.arange(3), ("a", "b", "c"), "nothing")
     with pytest.raises(PellucidError, match="not a convolutional classifier"):
-        look(model, data, "flat")
+        page_contents(model, data, "flat")
 
 
 def test_patches_lie_where_the_image_was_cut_off() -> None:
     images = torch.zeros(2, 1, 4, 4)
     images[1] = 1
     corners = torch.tensor([[0, 0, 3, 3], [0, 2, 2, 4]])  # the second is cut off above, and on the right
-    down = torch.zeros(2, 1, 4, 4)
-    down[0, 0, 1, 1] = -2
-    one = TopPatches("conv", 5, torch.tensor([0, 1]), torch.tensor([3.0, 2.0]), corners, down)
-    left, right = tiles(one, images)
+    deconvolution = torch.zeros(2, 1, 4, 4)
+    deconvolution[0, 0, 1, 1] = -2
+    patches = TopPatches("conv", 5, torch.tensor([0, 1]), torch.tensor([3.0, 2.0]), corners, deconvolution)
+    left, right = patch_tiles(patches, images)
     assert left.shape == right.shape == (11, 11)
     assert left[1, 1] == 0
     assert left[0, 0] == 0.5
     assert right[:3, :3].tolist() == [[0] * 3] * 3
     assert right[:3, 4:7].tolist() == [[0.5] * 3, [1, 1, 0.5], [1, 1, 0.5]]
-    assert patch_sheet([one], images).axes[0].get_title(loc="left") == "5: 3"
+    assert patch_sheet([patches], images).axes[0].get_title(loc="left") == "5: 3"

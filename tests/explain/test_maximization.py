@@ -19,7 +19,7 @@ WEIGHT = torch.tensor([[1.0, -2.0, 0.5, -0.1], [0.0, 1.0, 0.0, 0.0]])
 PARAMS = {"flat": {}, "scores": {"weight": WEIGHT, "bias": torch.tensor([0.25, 0.0])}}
 
 
-def test_a_linear_score_is_largest_in_the_corner_that_its_signs_name() -> None:
+def test_a_linear_score_is_maximized_at_the_bounds() -> None:
     maximum = maximize(LINEAR, PARAMS, 0, (1, 2, 2), steps=400, low=-0.5, high=1.0)
     assert maximum.x.flatten().tolist() == [1, -0.5, 1, -0.5]
     assert maximum.scores[-1] == pytest.approx(1 + 1 + 0.5 + 0.05 + 0.25)
@@ -40,7 +40,7 @@ def test_the_variation_penalty_is_the_gradient_of_the_squared_differences() -> N
     assert_close(variation_gradient(x.detach()), expected, 1e-12)
 
 
-def test_jitter_blur_and_variation_leave_less_noise_and_jitter_no_trace_of_where() -> None:
+def test_jitter_blur_and_variation_reduce_noise() -> None:
     net = Sequential(conv=Conv2d(1, 3, padding=1, bias=False), flat=Flatten(), scores=Dense(1))
     params, _ = net.init((1, 12, 12), torch.Generator().manual_seed(1))
     rough = maximize(net, params, 0, (1, 12, 12), low=0.0, high=1.0, start=0.5)
@@ -51,9 +51,9 @@ def test_jitter_blur_and_variation_leave_less_noise_and_jitter_no_trace_of_where
 
 
 def test_the_same_seed_gives_the_same_picture() -> None:
-    one, same, other = (maximize(LINEAR, PARAMS, 1, (1, 2, 2), seed=seed, jitter=1) for seed in (0, 0, 1))
-    assert torch.equal(one.x, same.x)
-    assert not torch.equal(one.x, other.x)
+    first, repeated, other = (maximize(LINEAR, PARAMS, 1, (1, 2, 2), seed=seed, jitter=1) for seed in (0, 0, 1))
+    assert torch.equal(first.x, repeated.x)
+    assert not torch.equal(first.x, other.x)
 
 
 @pytest.mark.real
@@ -66,8 +66,8 @@ def test_the_activation_rises_far_above_that_of_real_pictures(target: int | str)
     assert maximum.scores[-1] > 1.3 * float(real.max())
     assert maximum.scores[-1] > 3 * float(real.mean())
     assert 0 <= float(maximum.x.min()) <= float(maximum.x.max()) <= 1
-    again = upto(model.net, "features.conv2") if isinstance(target, str) else model.net
-    assert again.forward(model.params, maximum.x, Mode())[0].isfinite().all()
+    target_net = upto(model.net, "features.conv2") if isinstance(target, str) else model.net
+    assert target_net.forward(model.params, maximum.x, Mode())[0].isfinite().all()
 
 
 def test_the_maximum_of_a_first_filter_is_white_where_its_weights_are_positive() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from pellucid.errors import PellucidError
 from pellucid.explain import lrp, measure_composites
 from pellucid.layers import Mode, Softmax
-from tests.explain.networks import made
+from tests.explain.networks import network_and_batch
 from tests.references import reference_forward
 
 TARGET = torch.tensor([2, 0])
@@ -18,7 +18,7 @@ def softmax(y: Tensor) -> Tensor:
     return Softmax().forward({}, y, Mode())[0]
 
 
-def area(net: object, params: object, x: Tensor, target: int, order: np.ndarray) -> float:
+def deletion_area(net: object, params: object, x: Tensor, target: int, order: np.ndarray) -> float:
     """The area under the curve of one image (C, H, W) by the trapezoidal rule, 20 steps."""
     counts = [round(part) for part in np.linspace(0, order.size, 21)]
     result = []
@@ -31,14 +31,14 @@ def area(net: object, params: object, x: Tensor, target: int, order: np.ndarray)
 
 
 def test_composites_are_ordered_by_the_area_under_their_deletion_curves() -> None:
-    net, params, x = made("resnet")
+    net, params, x = network_and_batch("resnet")
     candidates = (("epsilon", {}), ("epsilon_plus", {}), ("cp_lrp", {"gamma": 0.25}))
     actual = measure_composites(net, params, x, TARGET, candidates, read=softmax)
     expected = {}
     for name, options in candidates:
         maps = lrp(net, params, x, TARGET, name, **options).sum(1).flatten(1).numpy()
         orders = [np.argsort(-map_, kind="stable") for map_ in maps]
-        areas = [area(net, params, x[k], int(TARGET[k]), orders[k]) for k in range(2)]
+        areas = [deletion_area(net, params, x[k], int(TARGET[k]), orders[k]) for k in range(2)]
         expected[name] = sum(areas) / 2
     assert [row.name for row in actual.rows] == sorted(expected, key=lambda name: expected[name])
     for row in actual.rows:
@@ -51,16 +51,16 @@ def test_composites_are_ordered_by_the_area_under_their_deletion_curves() -> Non
 
 
 def test_random_orders_are_not_better_than_themselves() -> None:
-    net, params, x = made("vgg")
+    net, params, x = network_and_batch("vgg")
     result = measure_composites(net, params, x, TARGET, (("epsilon", {}),), read=softmax, orders=40)
     rng = np.random.default_rng(1)
-    areas = [area(net, params, x[k], int(TARGET[k]), rng.permutation(36)) for k in (0, 1) for _ in range(60)]
+    areas = [deletion_area(net, params, x[k], int(TARGET[k]), rng.permutation(36)) for k in (0, 1) for _ in range(60)]
     spread = float(np.std(areas)) / 40**0.5
     assert abs(result.random - float(np.mean(areas))) < 5 * spread
     assert result.n == 2
 
 
-def test_without_a_candidate_that_fits_the_reason_is_named() -> None:
-    net, params, x = made("vgg")
+def test_without_an_applicable_composite_the_reason_is_raised() -> None:
+    net, params, x = network_and_batch("vgg")
     with pytest.raises(PellucidError, match="no candidate explains this network: lrp: no composite 'epsilom'"):
         measure_composites(net, params, x, TARGET, (("epsilom", {}),))

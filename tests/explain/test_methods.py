@@ -7,27 +7,27 @@ import torch
 
 from pellucid.errors import PellucidError
 from pellucid.explain import METHODS, explain
-from tests.explain.networks import NETWORKS, made
+from tests.explain.networks import NETWORKS, network_and_batch
 from tests.oracle import cast
 
-MAPS = ("gradcam", "gradcam_plus_plus", "occlusion")
-OF_ATTENTION = ("rollout",)  # methods for networks with attention
+MAP_METHODS = ("gradcam", "gradcam_plus_plus", "occlusion")
+ATTENTION_METHODS = ("rollout",)  # methods for networks with attention
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if method not in OF_ATTENTION])
+@pytest.mark.parametrize("method", [method for method in METHODS if method not in ATTENTION_METHODS])
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_every_method_explains_every_network(method: str, name: str, dtype: torch.dtype) -> None:
-    net, params, x = made(name)
+    net, params, x = network_and_batch(name)
     explanation = explain(net, cast(params, dtype), x.to(dtype), method)
-    assert explanation.shape == ((2, 1, 6, 6) if method in MAPS else x.shape)
+    assert explanation.shape == ((2, 1, 6, 6) if method in MAP_METHODS else x.shape)
     assert explanation.dtype is dtype
     assert explanation.isfinite().all()
     assert explanation.abs().sum() > 0
 
 
 def test_rollout_needs_attention() -> None:
-    net, params, x = made("vgg")
+    net, params, x = network_and_batch("vgg")
     with pytest.raises(PellucidError, match="rollout needs attention, of which this network has none"):
         explain(net, params, x, "rollout")
 
@@ -42,12 +42,12 @@ def test_rollout_needs_attention() -> None:
     ],
 )
 def test_unknown_names_are_refused(method: str, options: dict[str, Any], message: str) -> None:
-    net, params, x = made("vgg")
+    net, params, x = network_and_batch("vgg")
     with pytest.raises(PellucidError, match=message):
         explain(net, params, x, method, 0, **options)
 
 
 def test_integer_inputs_are_refused() -> None:
-    net, params, x = made("vgg")
+    net, params, x = network_and_batch("vgg")
     with pytest.raises(PellucidError, match="networks do not support int64"):
         explain(net, params, x.long(), "saliency", 0)

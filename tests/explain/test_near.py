@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pellucid.combine import Sequential
-from pellucid.explain.near import Near
+from pellucid.explain.near import IncrementalNetwork
 from pellucid.layers import (
     GELU,
     AvgPool2d,
@@ -39,27 +39,27 @@ STACKS: dict[str, Layer] = {
 }
 
 
-def check(net: Layer, shape: tuple[int, int, int], side: int) -> None:
+def compare_with_full_passes(net: Layer, shape: tuple[int, int, int], side: int) -> None:
     rng = torch.Generator().manual_seed(side)
     params = randomized(net.init(shape, rng)[0], rng)
     image, filled = normal(shape, rng), normal(shape, rng)
     height, width = shape[1:]
     corners = [(top, left) for top in range(0, height, 2) for left in range(0, width, 3)]
-    places = [(top, left, min(top + side, height), min(left + side, width)) for top, left in corners]
-    variants = image.repeat(len(places), 1, 1, 1)
-    for k, (top, left, bottom, right) in enumerate(places):
+    squares = [(top, left, min(top + side, height), min(left + side, width)) for top, left in corners]
+    variants = image.repeat(len(squares), 1, 1, 1)
+    for k, (top, left, bottom, right) in enumerate(squares):
         variants[k, :, top:bottom, left:right] = filled[:, top:bottom, left:right]
-    runs = Near(net, params, image, filled)
-    result = torch.cat([runs.run(some, side, 2) for some in torch.tensor(places).split(5)])
+    network = IncrementalNetwork(net, params, image, filled)
+    result = torch.cat([network.run(part, side, 2) for part in torch.tensor(squares).split(5)])
     assert_close(result, reference_forward(net, params, variants, Mode()), 1e-11)
 
 
 @pytest.mark.parametrize("side", [1, 4, 7])
 @pytest.mark.parametrize("name", STACKS)
 def test_only_outputs_in_reach_of_the_square_are_computed_again(name: str, side: int) -> None:
-    check(STACKS[name], (2, 23, 26), side)
+    compare_with_full_passes(STACKS[name], (2, 23, 26), side)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_unsupported_networks_are_computed_in_full(name: str) -> None:
-    check(NETWORKS[name], SHAPE, 2)
+    compare_with_full_passes(NETWORKS[name], SHAPE, 2)

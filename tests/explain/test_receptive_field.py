@@ -48,7 +48,7 @@ NETWORKS: dict[str, Layer] = {
 def test_a_pixel_is_in_the_field_if_it_can_change_the_unit(name: str) -> None:
     rng = torch.Generator().manual_seed(0)
     net = NETWORKS[name]
-    params, out = net.init((2, 11, 12), rng)
+    params, output_shape = net.init((2, 11, 12), rng)
     params = randomized(params, rng)
     x = normal((1, 2, 11, 12), rng)
     y = reference_forward(net, params, x, Mode())
@@ -56,16 +56,21 @@ def test_a_pixel_is_in_the_field_if_it_can_change_the_unit(name: str) -> None:
     for index in range(11 * 12):
         variants[index, :, index // 12, index % 12] += torch.tensor([0.7, -1.3])
     changed = (reference_forward(net, params, variants, Mode()) - y).abs() > 1e-12  # (pixels, C, h, w)
-    for row, column in [(0, 0), (out[1] // 2, out[2] // 2), (out[1] - 1, out[2] - 1), (0, out[2] // 2)]:
+    for row, column in [
+        (0, 0),
+        (output_shape[1] // 2, output_shape[2] // 2),
+        (output_shape[1] - 1, output_shape[2] - 1),
+        (0, output_shape[2] // 2),
+    ]:
         rows, columns = changed[:, 1, row, column].view(11, 12).nonzero().t()
         run = forward_to(net, params, x, f"[1, {row}, {column}]")
         expected = [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]
-        assert receptive_fields(run).tolist() == [[int(one) for one in expected]]
+        assert receptive_fields(run).tolist() == [[int(edge) for edge in expected]]
 
 
 def test_receptive_fields_of_maxima_contain_whole_windows() -> None:
-    first = {"conv1": Conv2d(2, 5, padding=2), "relu1": ReLU(), "pool1": MaxPool2d(2)}
-    net = Sequential(**first, conv2=Conv2d(3, 5), pool2=MaxPool2d(3, 2))
+    first_layers = {"conv1": Conv2d(2, 5, padding=2), "relu1": ReLU(), "pool1": MaxPool2d(2)}
+    net = Sequential(**first_layers, conv2=Conv2d(3, 5), pool2=MaxPool2d(3, 2))
     params, _ = net.init((1, 28, 28), torch.Generator().manual_seed(0))
     x = torch.rand(2, 1, 28, 28)
     # 5, then + 1 for the pool (jump 2), + 4 x 2 for the second convolution, + 2 x 2 for the second pool (jump 4).

@@ -5,7 +5,7 @@ import torch
 
 from pellucid.combine import Parallel, Sequential
 from pellucid.errors import PellucidError
-from pellucid.explain.retrained import NetworkVariant, changed_net, default_variants, retrained
+from pellucid.explain.retrained import NetworkVariant, changed_net, default_variants, retrain_variants
 from pellucid.layers import AdaptiveAvgPool2d, Add, BatchNorm, Conv2d, Dense, Flatten, Identity, Layer, ReLU
 from pellucid.model import Model
 from pellucid.nested import leaves
@@ -17,50 +17,50 @@ NET = Sequential(
 )  # fmt: skip
 
 
-def count(net: Layer) -> int:
+def count_parameters(net: Layer) -> int:
     return sum(leaf.numel() for leaf in leaves(net.init((1, 8, 8), torch.Generator().manual_seed(0))[0]))
 
 
 def test_variants_have_the_parameter_counts_of_the_arithmetic() -> None:
-    def size(maps1: int, maps2: int, hidden: int) -> int:
+    def expected_count(maps1: int, maps2: int, hidden: int) -> int:
         convolutions = (9 + 1) * maps1 + (9 * maps1 + 1) * maps2
         return convolutions + (36 * maps2 + 1) * hidden + (hidden + 1) * 10
 
-    result = {variant.name: count(changed_net(NET, variant)) for variant in default_variants(NET)}
+    result = {variant.name: count_parameters(changed_net(NET, variant)) for variant in default_variants(NET)}
     assert result == {
         "conv1": (9 + 1) * 6 + (36 * 6 + 1) * 8 + 90,
         "block.conv2": 40 + (64 * 4 + 1) * 8 + 90,
         "hidden": 40 + 222 + (216 + 1) * 10,
-        "half of the convolutions": size(2, 3, 8),
-        "twice the convolutions": size(8, 12, 8),
-        "half of the dense layers": size(4, 6, 4),
-        "twice the dense layers": size(4, 6, 16),
+        "half of the convolutions": expected_count(2, 3, 8),
+        "twice the convolutions": expected_count(8, 12, 8),
+        "half of the dense layers": expected_count(4, 6, 4),
+        "twice the dense layers": expected_count(4, 6, 16),
     }
 
 
 def test_retraining_learns_and_leaves_the_model_unchanged() -> None:
     images = digits(0, 300)
-    flat = Model(NET, input_shape=tuple(images.x.shape[1:]), classes=images.classes)
-    before = flat.sha256()
-    variants = retrained(flat, images, digits(300, 400), 30, [NetworkVariant("hidden", ("hidden",), 0.0)])
-    assert flat.sha256() == before
-    assert [row.variant.name for row in variants.rows] == ["nothing", "hidden"]
-    assert all(row.accuracy is not None and row.accuracy > 0.3 for row in variants.rows)
-    assert list(variants.weights) == list(range(31))
-    first, last = (variants.weights[epoch]["conv1"]["weight"] for epoch in (0, 30))
+    model = Model(NET, input_shape=tuple(images.x.shape[1:]), classes=images.classes)
+    before = model.sha256()
+    retraining = retrain_variants(model, images, digits(300, 400), 30, [NetworkVariant("hidden", ("hidden",), 0.0)])
+    assert model.sha256() == before
+    assert [row.variant.name for row in retraining.rows] == ["nothing", "hidden"]
+    assert all(row.accuracy is not None and row.accuracy > 0.3 for row in retraining.rows)
+    assert list(retraining.weights) == list(range(31))
+    first, last = (retraining.weights[epoch]["conv1"]["weight"] for epoch in (0, 30))
     assert not torch.equal(first, last)
     # From the same seed, an untrained model's weights are those of epoch 0.
-    assert torch.equal(first, flat.params["conv1"]["weight"])
+    assert torch.equal(first, model.params["conv1"]["weight"])
 
 
-def test_learned_numbers_are_counted_without_running_statistics() -> None:
+def test_parameters_are_counted_without_running_statistics() -> None:
     images = digits(0, 64)
     net = Sequential(conv=Conv2d(4, 3), norm=BatchNorm(), flat=Flatten(), scores=Dense(10))
     model = Model(net, input_shape=tuple(images.x.shape[1:]), classes=images.classes)
-    places = (images.x.shape[2] - 2) * (images.x.shape[3] - 2)
+    n_positions = (images.x.shape[2] - 2) * (images.x.shape[3] - 2)
     channels = images.x.shape[1]
-    assert retrained(model, images, images, 1, []).rows[0].parameters == (
-        4 * (9 * channels + 1) + 2 * 4 + (4 * places + 1) * 10
+    assert retrain_variants(model, images, images, 1, []).rows[0].parameters == (
+        4 * (9 * channels + 1) + 2 * 4 + (4 * n_positions + 1) * 10
     )
 
 
@@ -72,17 +72,17 @@ def test_a_network_that_cannot_be_built_is_reported_in_its_row() -> None:
     images = digits(0, 20)
     model = Model(skip, input_shape=tuple(images.x.shape[1:]), classes=images.classes)
     # Without `conv`, a skip of 1 map meets a body of 5.
-    row = retrained(model, images, images, 1, [NetworkVariant("twice", ("block.body",), 2.0)]).rows[1]
+    row = retrain_variants(model, images, images, 1, [NetworkVariant("twice", ("block.body",), 2.0)]).rows[1]
     assert row.accuracy is None
-    assert "Add" in row.why
+    assert "Add" in row.error
 
 
 def test_a_network_that_cannot_be_trained_is_reported_in_its_row() -> None:
     net = Sequential(conv=Conv2d(4, 8), flat=Flatten(), norm=BatchNorm(), scores=Dense(10))
     images = digits(0, 65)  # so that the second batch is one image, of which there are no batch statistics
     model = Model(net, input_shape=tuple(images.x.shape[1:]), classes=images.classes)
-    rows = retrained(model, images, images, 1, [NetworkVariant("norm", ("norm",), 0.0)]).rows
-    assert "one value per channel" in rows[0].why
+    rows = retrain_variants(model, images, images, 1, [NetworkVariant("norm", ("norm",), 0.0)]).rows
+    assert "one value per channel" in rows[0].error
     assert rows[1].accuracy is not None
 
 

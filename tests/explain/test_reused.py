@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from conformance.explanations import reuse
 from conformance.explanations.networks import Pair
-from conformance.explanations.zennit_import import zennit as load
+from conformance.explanations.zennit_import import zennit as load_zennit
 from pellucid.combine import Graph, Sequential
 from pellucid.explain import guided_backprop, lrp
 from pellucid.layers import Add, BatchNorm, Conv2d, Dense, Flatten, Layer, Mode, ReLU
@@ -33,48 +33,48 @@ RULES: dict[str, tuple[Any, Any]] = {
 }
 
 
-def small() -> Pair:
+def small_pair() -> Pair:
     """The network and one image, small enough for matrices."""
-    both = reuse.reused()
-    return Pair(both.family, both.params, both.module, both.x[:1], both.target[:1])
+    pair = reuse.reused()
+    return Pair(pair.family, pair.params, pair.module, pair.x[:1], pair.target[:1])
 
 
-def by_matrices(both: Pair, usual: Any, first: Any) -> Tensor:
+def relevance_by_matrices(pair: Pair, rule: Any, input_rule: Any) -> Tensor:
     """Return the relevance by explicit matrices, one for each use of the convolution."""
 
     def leaf(path: str, layer: Layer, params: Any, x: Any, y: Any, r: Tensor) -> Any:
         if isinstance(layer, Conv2d):
-            return dense.slow(first if torch.equal(x, both.x) else usual, layer, params, x, r)
+            return dense.relevance_by_matrix(input_rule if torch.equal(x, pair.x) else rule, layer, params, x, r)
         if isinstance(layer, ReLU | Flatten):
             return r.view(x.shape)
-        return dense.slow(dense.epsilon_rule(EPSILON), layer, params, x, r)
+        return dense.relevance_by_matrix(dense.epsilon_rule(EPSILON), layer, params, x, r)
 
-    y = reference_forward(both.net, both.params, both.x, Mode())
-    above = y * F.one_hot(both.target, y.shape[1])
-    return dense.relevance_of(both.net, both.params, both.x, above, leaf)
+    y = reference_forward(pair.net, pair.params, pair.x, Mode())
+    output_relevance = y * F.one_hot(pair.target, y.shape[1])
+    return dense.relevance_of(pair.net, pair.params, pair.x, output_relevance, leaf)
 
 
 @pytest.mark.slow
 @zennit
 @pytest.mark.parametrize("name", RULES)
 def test_zennit_takes_the_second_uses_input_for_both(name: str) -> None:
-    both = small()
+    pair = small_pair()
     _, ours, theirs = reuse.zennits()[name]
-    expected = by_matrices(both, *RULES[name])
-    assert_close(ours(both), expected, 1e-9)
-    assert_close(theirs(reuse.unrolled(both)), expected, 1e-9)
-    assert difference(theirs(both), expected) > 1e-3  # no error, no warning, another picture
+    expected = relevance_by_matrices(pair, *RULES[name])
+    assert_close(ours(pair), expected, 1e-9)
+    assert_close(theirs(reuse.unrolled(pair)), expected, 1e-9)
+    assert difference(theirs(pair), expected) > 1e-3  # no error, no warning, another picture
 
 
 @pytest.mark.slow
 @captum
 def test_captum_refuses_a_layer_used_twice() -> None:
-    both = small()
+    pair = small_pair()
     _, ours, theirs = reuse.captums()["LRP"]
     rule = dense.epsilon_rule(1e-9)
     with pytest.raises(RuntimeError, match="being used more than once"):
-        theirs(both)
-    assert_close(ours(both), by_matrices(both, rule, rule), 1e-6)
+        theirs(pair)
+    assert_close(ours(pair), relevance_by_matrices(pair, rule, rule), 1e-6)
 
 
 class Functional(nn.Module):
@@ -93,13 +93,13 @@ class Functional(nn.Module):
 def test_captum_does_not_guide_rectifiers_that_are_functions() -> None:
     from captum.attr import GuidedBackprop, Saliency
 
-    both = small()
-    module = Functional(both.module)
-    result = GuidedBackprop(module).attribute(both.x.clone(), target=both.target).detach()
-    gradient = Saliency(module).attribute(both.x.clone(), both.target, abs=False).detach()
-    guided = GuidedBackprop(both.module).attribute(both.x.clone(), target=both.target).detach()
+    pair = small_pair()
+    module = Functional(pair.module)
+    result = GuidedBackprop(module).attribute(pair.x.clone(), target=pair.target).detach()
+    gradient = Saliency(module).attribute(pair.x.clone(), pair.target, abs=False).detach()
+    guided = GuidedBackprop(pair.module).attribute(pair.x.clone(), target=pair.target).detach()
     assert torch.equal(result, gradient)
-    assert_close(guided_backprop(both.net, both.params, both.x, both.target), guided, 1e-12)
+    assert_close(guided_backprop(pair.net, pair.params, pair.x, pair.target), guided, 1e-12)
     assert difference(guided, gradient) > 1e-3
 
 
@@ -137,11 +137,11 @@ def test_zennits_merged_batch_normalization_still_divides() -> None:
     params: dict[str, Any] = {"conv": {}, "norm": {}}
     for name, value in module.state_dict().items():
         if value.is_floating_point():
-            place, leaf = name.split(".")
-            params[("conv", "norm")[int(place)]][leaf] = value.clone()
+            index, leaf = name.split(".")
+            params[("conv", "norm")[int(index)]][leaf] = value.clone()
     with torch.no_grad():
         before = module(x)
-        merged = load().canonizers.SequentialMergeBatchNorm().apply(module)
+        merged = load_zennit().canonizers.SequentialMergeBatchNorm().apply(module)
         after = module(x)
     assert len(merged) == 1
     assert_close(after, before / (1 + 1e-5) ** 0.5, 1e-12)

@@ -9,16 +9,16 @@ from pellucid.combine import Parallel, Sequential
 from pellucid.errors import PellucidError
 from pellucid.explain import saliency, smoothgrad
 from pellucid.layers import Dense, Flatten, Identity, Multiply
-from tests.explain.networks import made
+from tests.explain.networks import network_and_batch
 from tests.oracle import assert_close
 
 
 def test_smoothgrad_without_noise_is_the_gradient() -> None:
-    net, params, x = made("vgg")
-    plain = saliency(net, params, x, 1, signed=True)
-    assert_close(smoothgrad(net, params, x, 1, samples=3, noise=0.0), plain, 1e-12)
-    assert_close(smoothgrad(net, params, x, 1, samples=3, noise=0.0, kind="square"), plain**2, 1e-12)
-    assert_close(smoothgrad(net, params, x, 1, samples=3, noise=0.0, kind="variance"), 0 * plain, 1e-12)
+    net, params, x = network_and_batch("vgg")
+    gradient = saliency(net, params, x, 1, signed=True)
+    assert_close(smoothgrad(net, params, x, 1, samples=3, noise=0.0), gradient, 1e-12)
+    assert_close(smoothgrad(net, params, x, 1, samples=3, noise=0.0, kind="square"), gradient**2, 1e-12)
+    assert_close(smoothgrad(net, params, x, 1, samples=3, noise=0.0, kind="variance"), 0 * gradient, 1e-12)
 
 
 def test_the_standard_deviation_of_the_noise_is_relative_to_each_images_range() -> None:
@@ -43,12 +43,14 @@ def test_the_standard_deviation_of_the_noise_is_relative_to_each_images_range() 
 
 
 def test_a_seed_gives_the_same_noise_in_every_dtype() -> None:
-    net, params, x = made("vgg", examples=1)
+    net, params, x = network_and_batch("vgg", examples=1)
     attribution = smoothgrad(net, params, x, 0, samples=5, seed=3)
     assert torch.equal(attribution, smoothgrad(net, params, x, 0, samples=5, seed=3))
     assert not torch.equal(attribution, smoothgrad(net, params, x, 0, samples=5, seed=4))
-    single = {name: {key: value.float() for key, value in part.items()} for name, part in params.items()}
-    assert_close(smoothgrad(net, single, x.float(), 0, samples=5, seed=3), attribution, 1e-4)
+    params32 = {
+        name: {key: value.float() for key, value in layer_params.items()} for name, layer_params in params.items()
+    }
+    assert_close(smoothgrad(net, params32, x.float(), 0, samples=5, seed=3), attribution, 1e-4)
 
 
 @pytest.mark.parametrize(
@@ -60,19 +62,19 @@ def test_a_seed_gives_the_same_noise_in_every_dtype() -> None:
     ],
 )
 def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
-    net, params, x = made("vgg")
+    net, params, x = network_and_batch("vgg")
     with pytest.raises(PellucidError, match=message):
         smoothgrad(net, params, x, 0, **options)
 
 
 def test_a_batch_without_examples_is_reported() -> None:
-    net, params, x = made("vgg")
+    net, params, x = network_and_batch("vgg")
     with pytest.raises(PellucidError, match="smoothgrad: the batch is empty"):
         smoothgrad(net, params, x[:0], 0)
 
 
 def test_targets_that_are_no_classes_are_reported() -> None:
-    net, params, x = made("vgg")
+    net, params, x = network_and_batch("vgg")
     for target in (["a", "b"], [0, 1, 2]):
         with pytest.raises(PellucidError, match="target must be a class, 2 of them for 2 examples"):
             smoothgrad(net, params, x, target)  # type: ignore[arg-type]

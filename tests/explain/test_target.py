@@ -9,7 +9,7 @@ from pellucid.combine import Fork, Graph, Sequential, walk
 from pellucid.errors import PellucidError
 from pellucid.explain import saliency, scores, upto
 from pellucid.layers import Conv2d, Dense, Flatten, Mode, ReLU
-from tests.explain.networks import NETWORKS, SHAPE, made
+from tests.explain.networks import NETWORKS, SHAPE, network_and_batch
 from tests.oracle import assert_close, autograd, normal, randomized
 from tests.references import reference_forward
 
@@ -19,20 +19,20 @@ from tests.references import reference_forward
     [(name, path) for name, net in NETWORKS.items() for path, _ in walk(net) if "shared" not in path],
 )
 def test_a_network_up_to_a_layer_gives_that_layers_output(network: str, path: str) -> None:
-    net, params, x = made(network)
+    net, params, x = network_and_batch(network)
     outputs: dict[str, Any] = {}
 
-    def visit(at: str, layer: Any, x: Any, y: Any, cache: Any) -> None:
-        outputs.setdefault(at, y)
+    def watch(current_path: str, layer: Any, x: Any, y: Any, cache: Any) -> None:
+        outputs.setdefault(current_path, y)
 
     from pellucid.sweep import forward
 
-    forward(net, params, x, Mode(), visit)
+    forward(net, params, x, Mode(), watch)
     assert_close(reference_forward(upto(net, path), params, x, Mode()), outputs[path], 1e-11)
 
 
 def test_a_node_that_repeats_a_layer_is_named_by_its_own_name() -> None:
-    net, params, x = made("recurrent")
+    net, params, x = network_and_batch("recurrent")
     part = upto(net, "relu2")
     assert isinstance(part, Graph)
     assert list(part.nodes) == ["step", "relu1", "again", "relu2"]
@@ -43,7 +43,7 @@ def test_a_node_that_repeats_a_layer_is_named_by_its_own_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "chosen"),
+    ("target", "score_of"),
     [
         ("conv2[3, 1, 2]", lambda y: y[:, 3, 1, 2]),
         ("conv2[3,:,:]", lambda y: y[:, 3].flatten(1).sum(1)),
@@ -55,13 +55,13 @@ def test_a_node_that_repeats_a_layer_is_named_by_its_own_name() -> None:
         ("conv2[:, :, :]", lambda y: y.flatten(1).sum(1)),
     ],
 )
-def test_units_and_maps_are_named_by_path_and_index(target: str, chosen: Any) -> None:
-    net, params, x = made("vgg")
+def test_units_and_maps_are_named_by_path_and_index(target: str, score_of: Any) -> None:
+    net, params, x = network_and_batch("vgg")
     part = upto(net, "conv2")
     y = reference_forward(part, params, x, Mode())
-    assert_close(scores(net, params, x, target), chosen(y), 1e-12)
-    above = y.clone().requires_grad_()
-    (dy,) = torch.autograd.grad(chosen(above).sum(), above)
+    assert_close(scores(net, params, x, target), score_of(y), 1e-12)
+    outputs = y.clone().requires_grad_()
+    (dy,) = torch.autograd.grad(score_of(outputs).sum(), outputs)
     assert_close(saliency(net, params, x, target, signed=True), autograd(part, params, x, Mode(), dy)[1][""], 1e-11)
 
 
@@ -101,7 +101,7 @@ def test_one_of_several_heads_is_named_by_its_path() -> None:
     ],
 )
 def test_invalid_arguments_are_refused(target: Any, message: str) -> None:
-    net, params, x = made("vgg")
+    net, params, x = network_and_batch("vgg")
     with pytest.raises(PellucidError, match=message):
         saliency(net, params, x, target)
 

@@ -4,13 +4,13 @@ import random
 
 import pytest
 
-from pellucid.explain.verdicts import ORDERS, adds_up, against_random, needs_weights
+from pellucid.explain.verdicts import ORDERS, curve_verdict, sum_verdict, weights_verdict
 
-RANDOM = [0.30 + k / 100 for k in range(ORDERS)]
+RANDOM_AREAS = [0.30 + k / 100 for k in range(ORDERS)]
 
 
 @pytest.mark.parametrize(
-    ("area", "passed", "said", "p"),
+    ("area", "passed", "text", "p"),
     [
         (0.1, True, "better than random order on this image", 1 / 20),
         (0.305, False, "no better than random order on this image", 2 / 20),
@@ -18,11 +18,11 @@ RANDOM = [0.30 + k / 100 for k in range(ORDERS)]
         (0.9, False, "worse than random order on this image", 1.0),
     ],
 )
-def test_a_curve_is_better_than_all_random_ones_or_no_better(area: float, passed: bool, said: str, p: float) -> None:
-    low = against_random(area, RANDOM, low_is_good=True)
-    high = against_random(-area, [-one for one in RANDOM], low_is_good=False)
+def test_a_curve_is_better_than_all_random_ones_or_no_better(area: float, passed: bool, text: str, p: float) -> None:
+    low = curve_verdict(area, RANDOM_AREAS, low_is_good=True)
+    high = curve_verdict(-area, [-random_area for random_area in RANDOM_AREAS], low_is_good=False)
     for result in (low, high):
-        assert (result.passed, result.text) == (passed, said)
+        assert (result.passed, result.text) == (passed, text)
         assert result.p == pytest.approx(p)
 
 
@@ -30,26 +30,26 @@ def test_one_random_order_in_twenty_is_called_better() -> None:
     rng = random.Random(0)
     draws = 4000
     better = sum(
-        bool(against_random(rng.random(), [rng.random() for _ in range(ORDERS)], low_is_good=True).passed)
+        bool(curve_verdict(rng.random(), [rng.random() for _ in range(ORDERS)], low_is_good=True).passed)
         for _ in range(draws)
     )
     assert better == pytest.approx(draws / 20, abs=4 * (draws * 0.05 * 0.95) ** 0.5)  # four deviations
 
 
 def test_equal_orders_have_no_verdict() -> None:
-    result = against_random(0.5, [0.5] * ORDERS, low_is_good=True)
+    result = curve_verdict(0.5, [0.5] * ORDERS, low_is_good=True)
     assert (result.passed, result.text) == (None, "all orders have the same result")
 
 
 def test_sums_within_five_percent_are_accepted() -> None:
-    assert adds_up(1.05, 1.0, 0.05).passed
-    result = adds_up(1.2, 1.0, 0.2)
+    assert sum_verdict(1.05, 1.0, 0.05).passed
+    result = sum_verdict(1.2, 1.0, 0.2)
     assert (result.passed, result.text) == (False, "does not add up: 1.2, not 1")
 
 
 def test_a_map_unchanged_by_shuffled_weights_shows_the_image_only() -> None:
-    assert needs_weights({"top": 0.9, "bottom": 0.2}).passed
-    assert needs_weights({"top": 0.1, "bottom": 0.72}).passed is False  # 0.72 squared is more than a half
-    assert needs_weights({"bottom": 0.70}).passed
-    assert needs_weights({}).passed is None
-    assert needs_weights({"bottom": None}).passed is None
+    assert weights_verdict({"top": 0.9, "bottom": 0.2}).passed
+    assert weights_verdict({"top": 0.1, "bottom": 0.72}).passed is False  # 0.72 squared is more than a half
+    assert weights_verdict({"bottom": 0.70}).passed
+    assert weights_verdict({}).passed is None
+    assert weights_verdict({"bottom": None}).passed is None

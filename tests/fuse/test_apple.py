@@ -44,8 +44,8 @@ def test_the_simulated_apple_tensor_refuses_float64() -> None:
 )
 def test_norms_are_folded_without_float64(net: Layer) -> None:
     params, x = Sample(net, (2, 6, 7)).inputs()
-    on_apple = tree_map(lambda leaf: leaf.float().as_subclass(Apple), (params, x))
-    y = inference(net, on_apple[0])(on_apple[1])
+    apple_params_and_x = tree_map(lambda leaf: leaf.float().as_subclass(Apple), (params, x))
+    y = inference(net, apple_params_and_x[0])(apple_params_and_x[1])
     assert_close(y.as_subclass(Tensor), reference_forward(net, params, x, Mode()), 1e-5, "y")
 
 
@@ -58,7 +58,7 @@ def test_norms_are_folded_in_float64_elsewhere() -> None:
     params["norm"]["running_var"] *= 1e-4
     params, x = cast(params, torch.float32), x.float()
     run = inference(net, params).run
-    wide = {path: leaf.double() for path, leaf in leaves(params).items()}
-    scale = wide["norm.weight"] / wide["norm.running_var"].sqrt()
-    shift = wide["norm.bias"] + (wide["conv.bias"] - wide["norm.running_mean"]) * scale
+    params64 = {path: leaf.double() for path, leaf in leaves(params).items()}
+    scale = params64["norm.weight"] / params64["norm.running_var"].sqrt()
+    shift = params64["norm.bias"] + (params64["conv.bias"] - params64["norm.running_mean"]) * scale
     assert_close(run.bias, shift, 1e-6, "bias")

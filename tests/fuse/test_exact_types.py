@@ -13,8 +13,8 @@ from pellucid.combine import Fork, Graph, Parallel, Sequential, Shared
 from pellucid.combine.base import Combinator, map_layers
 from pellucid.errors import PellucidError
 from pellucid.explain.lrp import lrp
-from pellucid.explain.near import Near
-from pellucid.explain.receptive_field import rules
+from pellucid.explain.near import IncrementalNetwork
+from pellucid.explain.receptive_field import marking_rules
 from pellucid.fuse import Rate, freeze, fuse
 from pellucid.fuse.inference import inference
 from pellucid.layers import (
@@ -47,12 +47,12 @@ from tests.oracle import difference, leaves, randomized, tree_map
 
 
 @cache
-def twice(kind: type[Layer]) -> type[Layer]:
+def doubled(kind: type[Layer]) -> type[Layer]:
     """Return a subclass that returns 2 y, as a user would write one; its gradients are twice those of the layer."""
 
     def forward(self: Any, params: Params, x: Any, mode: Mode) -> tuple[Any, Any]:
-        y, kept = kind.forward(self, params, x, mode)
-        return tree_map(lambda leaf: 2 * leaf, y), kept
+        y, cache_ = kind.forward(self, params, x, mode)
+        return tree_map(lambda leaf: 2 * leaf, y), cache_
 
     def backward(self: Any, params: Params, cache: Any, dy: Any) -> tuple[Any, Params]:
         return kind.backward(self, params, cache, tree_map(lambda leaf: 2 * leaf, dy))
@@ -61,12 +61,12 @@ def twice(kind: type[Layer]) -> type[Layer]:
 
 
 @cache
-def rewired(kind: type[Combinator]) -> type[Layer]:
+def doubled_flow(kind: type[Combinator]) -> type[Layer]:
     """Return a subclass of a combinator whose flow returns 2 y."""
 
     def flow(self: Any, params: Params, x: Any, mode: Mode, step: Any) -> tuple[Any, Any]:
-        y, kept = kind.flow(self, params, x, mode, step)
-        return tree_map(lambda leaf: 2 * leaf, y), kept
+        y, cache_ = kind.flow(self, params, x, mode, step)
+        return tree_map(lambda leaf: 2 * leaf, y), cache_
 
     def sweep(self: Any, params: Params, cache: Any, dy: Any, back: Any) -> tuple[Any, Params]:
         return kind.sweep(self, params, cache, tree_map(lambda leaf: 2 * leaf, dy), back)
@@ -74,7 +74,7 @@ def rewired(kind: type[Combinator]) -> type[Layer]:
     return type(f"Rewired{kind.__name__}", (kind,), {"flow": flow, "sweep": sweep})
 
 
-def patterns() -> dict[str, Layer]:
+def fusible_networks() -> dict[str, Layer]:
     """Return what fusing looks for."""
     dense_layer = Parallel(
         {
@@ -107,79 +107,81 @@ def patterns() -> dict[str, Layer]:
     }
 
 
-def with_subclass(net: Layer, kind: type[Layer], made: Callable[[type[Any]], type[Layer]]) -> Layer | None:
+def with_subclass(net: Layer, kind: type[Layer], subclass: Callable[[type[Any]], type[Layer]]) -> Layer | None:
     """Return the network with a subclass in the place of each layer of exactly one kind; None where there is none."""
-    result = False
+    is_replaced = False
 
-    def change(layer: Layer) -> Layer:
-        nonlocal result
+    def replace(layer: Layer) -> Layer:
+        nonlocal is_replaced
         if isinstance(layer, Combinator):
-            layer = layer.rebuild({name: change(child) for name, child in layer.layers.items()})
+            layer = layer.rebuild({name: replace(child) for name, child in layer.layers.items()})
         if type(layer) is not kind:
             return layer
-        result = True
-        new = object.__new__(made(kind))
+        is_replaced = True
+        replacement = object.__new__(subclass(kind))
         for name, value in vars(layer).items():
-            object.__setattr__(new, name, value)
-        return new
+            object.__setattr__(replacement, name, value)
+        return replacement
 
-    changed = change(net)
-    return changed if result else None
+    changed = replace(net)
+    return changed if is_replaced else None
 
 
-FUSED = (Sequential, Parallel, Graph, Fork, Shared, *LAYERS)
+FUSED_TYPES = (Sequential, Parallel, Graph, Fork, Shared, *LAYERS)
 CASES = [
-    pytest.param(net, id=f"{name} with {made.__name__} {kind.__name__}")
-    for name, written in patterns().items()
-    for kind in FUSED
-    for made in ((twice, rewired) if issubclass(kind, Combinator) else (twice,))
-    if (net := with_subclass(written, kind, made)) is not None
+    pytest.param(net, id=f"{name} with {subclass.__name__} {kind.__name__}")
+    for name, written in fusible_networks().items()
+    for kind in FUSED_TYPES
+    for subclass in ((doubled, doubled_flow) if issubclass(kind, Combinator) else (doubled,))
+    if (net := with_subclass(written, kind, subclass)) is not None
 ]
 
 
-def prepared(net: Layer) -> tuple[Params, Tensor]:
+def params_and_x(net: Layer) -> tuple[Params, Tensor]:
     rng = torch.Generator().manual_seed(3)
     params = randomized(net.init((2, 8, 8), rng)[0], rng)
     return params, torch.randn(5, 2, 8, 8, generator=rng, dtype=torch.float64)
 
 
-def learned(net: Layer, params: Params, x: Tensor, train: bool) -> tuple[Any, dict[str, Tensor]]:
+def outputs_and_gradients(net: Layer, params: Params, x: Tensor, train: bool) -> tuple[Any, dict[str, Tensor]]:
     """Return the output and the gradients of the parameters; what is given may be written over."""
-    given = x.clone()
-    y, kept = net.forward(params, given, Mode(train, torch.Generator().manual_seed(1)))
+    x_copy = x.clone()
+    y, cache_ = net.forward(params, x_copy, Mode(train, torch.Generator().manual_seed(1)))
     y = y.clone()
     dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(2), dtype=y.dtype)
-    _, dparams = backward(net, params, kept, dy, consume=True)
-    assert torch.equal(given, x), "the data changed"
+    _, dparams = backward(net, params, cache_, dy, consume=True)
+    assert torch.equal(x_copy, x), "the data changed"
     return y, leaves(dparams)
 
 
 @pytest.mark.parametrize("net", CASES)
 def test_a_subclass_trains_as_written(net: Layer) -> None:
-    params, x = prepared(net)
+    params, x = params_and_x(net)
     for train in (True, False):
-        before = tree_map(torch.clone, params)
-        y, expected = learned(net, before, x, train)
-        own = tree_map(torch.clone, params)
-        fused_y, actual = learned(fuse(net), own, x, train)
+        params_written = tree_map(torch.clone, params)
+        y, expected = outputs_and_gradients(net, params_written, x, train)
+        params_fused = tree_map(torch.clone, params)
+        fused_y, actual = outputs_and_gradients(fuse(net), params_fused, x, train)
         assert difference(fused_y, y) < 1e-11
         assert actual.keys() == expected.keys()
-        for path, one in expected.items():
-            assert difference(actual[path], one) < 1e-11, path
-        for path, one in leaves(before).items():  # running statistics too
-            assert difference(leaves(own)[path], one) < 1e-11, path
+        for path, leaf in expected.items():
+            assert difference(actual[path], leaf) < 1e-11, path
+        for path, leaf in leaves(params_written).items():  # running statistics too
+            assert difference(leaves(params_fused)[path], leaf) < 1e-11, path
         rate = Rate(0.5, 0.25)
-        swept = tree_map(torch.clone, params)
-        _, rest = learned(fuse(net, rate), swept, x, train)
-        for path in expected.keys() - rest.keys():
-            start = leaves(params)[path]
-            kept = 0.75 if path.endswith("weight") else 1.0
-            assert difference(leaves(swept)[path], kept * start - 0.5 * expected[path]) < 1e-11, path
+        params_updated = tree_map(torch.clone, params)
+        _, remaining = outputs_and_gradients(fuse(net, rate), params_updated, x, train)
+        for path in expected.keys() - remaining.keys():
+            initial = leaves(params)[path]
+            shrink_factor = 0.75 if path.endswith("weight") else 1.0
+            assert difference(leaves(params_updated)[path], shrink_factor * initial - 0.5 * expected[path]) < 1e-11, (
+                path
+            )
 
 
 @pytest.mark.parametrize("net", CASES)
 def test_a_subclass_predicts_as_written(net: Layer) -> None:
-    params, x = prepared(net)
+    params, x = params_and_x(net)
     y, _ = net.forward(params, x, Mode())
     assert difference(inference(net, params)(x.clone()), y) < 1e-11
     params = tree_map(torch.Tensor.float, params)
@@ -188,7 +190,7 @@ def test_a_subclass_predicts_as_written(net: Layer) -> None:
 
 @pytest.mark.parametrize("net", CASES)
 def test_a_subclass_folds_as_written(net: Layer) -> None:
-    params, x = prepared(net)
+    params, x = params_and_x(net)
     y, _ = net.forward(params, x, Mode())
     folded, values = fold(net, params)
     assert difference(folded.forward(values, x, Mode())[0], y) < 1e-11
@@ -196,10 +198,10 @@ def test_a_subclass_folds_as_written(net: Layer) -> None:
 
 @pytest.mark.parametrize("kind", [BatchNorm, Conv2d, Dense, ReLU])
 def test_relevance_adds_up_to_the_score_of_a_subclass(kind: type[Layer]) -> None:
-    written = Sequential(conv=Conv2d(3, 3, bias=False), norm=BatchNorm(), act=ReLU(), flat=Flatten(), out=Dense(3))
-    net = with_subclass(written, kind, twice)
+    base_net = Sequential(conv=Conv2d(3, 3, bias=False), norm=BatchNorm(), act=ReLU(), flat=Flatten(), out=Dense(3))
+    net = with_subclass(base_net, kind, doubled)
     assert net is not None
-    params, x = prepared(net)
+    params, x = params_and_x(net)
     leaves(params)["out.bias"].zero_()
     for name in ("running_mean", "bias"):
         leaves(params)[f"norm.{name}"].zero_()  # nothing but weights takes part
@@ -208,8 +210,8 @@ def test_relevance_adds_up_to_the_score_of_a_subclass(kind: type[Layer]) -> None
 
 
 def test_epsilon_refuses_a_subclass_of_batch_normalization() -> None:
-    norm = twice(BatchNorm)()
-    params, x = prepared(norm)
+    norm = doubled(BatchNorm)()
+    params, x = params_and_x(norm)
     _, cache = norm.forward(params, x, Mode())
     with pytest.raises(PellucidError, match="TwiceBatchNorm"):
         Epsilon()(norm, params, cache, x)
@@ -217,20 +219,20 @@ def test_epsilon_refuses_a_subclass_of_batch_normalization() -> None:
 
 @pytest.mark.parametrize("net", CASES)
 def test_explanations_take_a_subclass_as_written(net: Layer) -> None:
-    params, x = prepared(net)
+    params, x = params_and_x(net)
     y, cache = net.forward(params, x, Mode())
     expected = net.backward(params, cache, torch.ones_like(y))[0]
     assert difference(net.pull(params, cache, torch.ones_like(y)), expected) < 1e-11
     filled = x[0].clone()
     filled[:, 2:4, 3:5] = 0
-    actual = Near(net, params, x[0], filled).run(torch.tensor([[2, 3, 4, 5]]), 2, 1)
+    actual = IncrementalNetwork(net, params, x[0], filled).run(torch.tensor([[2, 3, 4, 5]]), 2, 1)
     assert difference(actual, net.forward(params, filled[None], Mode())[0]) < 1e-11
 
 
 @pytest.mark.parametrize("kind", [Conv2d, MaxPool2d, BatchNorm, Flatten])
-def test_the_receptive_field_of_a_subclass_is_not_guessed(kind: type[Any]) -> None:
+def test_the_receptive_field_of_a_subclass_is_refused(kind: type[Any]) -> None:
     with pytest.raises(PellucidError, match=f"Twice{kind.__name__}"):
-        rules("layer", object.__new__(twice(kind)))
+        marking_rules("layer", object.__new__(doubled(kind)))
 
 
 def test_every_combinator_keeps_the_type_and_fields_of_a_subclass_when_it_is_rebuilt() -> None:
@@ -247,7 +249,9 @@ def test_every_combinator_keeps_the_type_and_fields_of_a_subclass_when_it_is_reb
     assert type(result) is Block
     for kind in (Sequential, Parallel, Graph, Fork, Shared):
         subclass = next(
-            net for net in (with_subclass(pattern, kind, rewired) for pattern in patterns().values()) if net
+            net
+            for net in (with_subclass(pattern, kind, doubled_flow) for pattern in fusible_networks().values())
+            if net
         )
         assert map_layers(subclass, lambda layer: layer) == subclass
 
@@ -268,13 +272,13 @@ class Scale(Layer):
 
 def test_a_user_defined_first_layer_is_trained() -> None:
     net = Sequential(scale=Scale(), conv=Conv2d(2, 3), flat=Flatten(), out=Dense(3))
-    params, x = prepared(net)
-    _, expected = learned(net, params, x, True)
-    _, actual = learned(fuse(net), params, x, True)
+    params, x = params_and_x(net)
+    _, expected = outputs_and_gradients(net, params, x, True)
+    _, actual = outputs_and_gradients(fuse(net), params, x, True)
     assert actual.keys() == expected.keys()
     assert difference(actual["scale.scale"], expected["scale.scale"]) < 1e-11
     frozen = freeze(net, params, {"scale.scale", "conv.weight", "conv.bias"})
-    _, actual = learned(fuse(frozen), params, x, True)
-    assert {path: one.shape for path, one in actual.items()} == {
-        path: one.shape for path, one in expected.items() if path.startswith("out")
+    _, actual = outputs_and_gradients(fuse(frozen), params, x, True)
+    assert {path: leaf.shape for path, leaf in actual.items()} == {
+        path: leaf.shape for path, leaf in expected.items() if path.startswith("out")
     }

@@ -28,7 +28,7 @@ from pellucid.layers import (
 from tests.layers.samples import SAMPLES
 from tests.oracle import Sample, assert_close, autograd, cast, cotangent, leaves, ours
 
-KINDS = {
+FUSED_TYPES = {
     Dense: FusedDense,
     Conv2d: FusedConv2d,
     MaxPool2d: FusedMaxPool2d,
@@ -39,20 +39,20 @@ KINDS = {
 }
 
 
-def form(layer: Layer) -> Layer:
+def fused_form(layer: Layer) -> Layer:
     """Return what stands for `layer` behind a layer that learns."""
     fused = fuse(Sequential(first=Dense(1), layer=layer))
     assert isinstance(fused, Combinator)
     return fused.layers["layer"]
 
 
-samples = [sample for sample in SAMPLES if type(form(sample.layer)) in KINDS.values()]
+FUSED_SAMPLES = [sample for sample in SAMPLES if type(fused_form(sample.layer)) in FUSED_TYPES.values()]
 
 
-@pytest.mark.parametrize("sample", samples, ids=str)
+@pytest.mark.parametrize("sample", FUSED_SAMPLES, ids=str)
 def test_a_fused_form_equals_the_reference_and_its_autograd(sample: Sample) -> None:
     params, x = sample.inputs()
-    y, dy, dx, dparams = ours(form(sample.layer), params, x, Mode())
+    y, dy, dx, dparams = ours(fused_form(sample.layer), params, x, Mode())
     expected_y, expected_dx, expected_dparams = autograd(sample.layer, params, x, Mode(), dy)
     assert_close(y, expected_y, 1e-12, "y")
     assert_close(dx, expected_dx, 1e-10, "dx")
@@ -60,13 +60,13 @@ def test_a_fused_form_equals_the_reference_and_its_autograd(sample: Sample) -> N
 
 
 def test_every_fused_form_has_a_sample() -> None:
-    assert {type(sample.layer): type(form(sample.layer)) for sample in samples} == KINDS
+    assert {type(sample.layer): type(fused_form(sample.layer)) for sample in FUSED_SAMPLES} == FUSED_TYPES
 
 
-@pytest.mark.parametrize("sample", samples, ids=str)
+@pytest.mark.parametrize("sample", FUSED_SAMPLES, ids=str)
 def test_an_empty_batch_gives_empty_outputs_and_zero_gradients(sample: Sample) -> None:
     params, x = sample.inputs()
-    y, _, dx, dparams = ours(form(sample.layer), params, x[:0], Mode())
+    y, _, dx, dparams = ours(fused_form(sample.layer), params, x[:0], Mode())
     assert y.shape[0] == 0
     assert dx[""].shape == (0, *sample.shape)
     assert all(leaf.eq(0).all() for leaf in dparams.values())
@@ -128,7 +128,7 @@ def test_dx_of_a_frozen_convolution_has_the_memory_format_of_dy(memory_format: t
 
 
 def test_fused_channel_padding_caches_no_values() -> None:
-    layer = form(PadChannels(1, 2))
+    layer = fused_form(PadChannels(1, 2))
     assert cached_values(layer, {}, torch.ones(2, 3, 4, 4)) == 0
     assert cached_values(layer.layer, {}, torch.ones(2, 3, 4, 4)) == 96  # as written, rules read it
 
@@ -159,7 +159,7 @@ def test_a_convolution_that_updates_in_the_backward_pass_equals_gradient_descent
 def test_convolutions_of_one_pixel_agree_in_every_dtype(dtype: torch.dtype, layer: Conv2d) -> None:
     params, x = Sample(layer, (4, 7, 6)).inputs()
     params, x = cast(params, dtype), x.to(dtype)
-    y, dy, dx, dparams = ours(form(layer), params, x, Mode())
+    y, dy, dx, dparams = ours(fused_form(layer), params, x, Mode())
     params64 = cast(params, torch.float64)
     expected_y, expected_dx, expected_dparams = autograd(layer, params64, x.double(), Mode(), dy.double())
     tolerance = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 0.02}[dtype]
@@ -167,8 +167,8 @@ def test_convolutions_of_one_pixel_agree_in_every_dtype(dtype: torch.dtype, laye
     assert_close({**dx, **dparams}, {**expected_dx, **expected_dparams}, tolerance, "gradients")
 
 
-def shares_memory(one: Tensor, other: Tensor) -> bool:
-    return one.data_ptr() == other.data_ptr()
+def shares_memory(first: Tensor, second: Tensor) -> bool:
+    return first.data_ptr() == second.data_ptr()
 
 
 @pytest.mark.parametrize("overwrite_dy", [False, True])

@@ -11,7 +11,7 @@ from pellucid.fuse.activations import FusedActivation
 from pellucid.fuse.frozen import FrozenLayer, FrozenNorm
 from pellucid.fuse.inference import inference
 from pellucid.fuse.leaves import FusedConv2d
-from pellucid.fuse.start import EntranceLayer, FrozenStart
+from pellucid.fuse.start import EntranceLayer, FrozenEntrance
 from pellucid.layers import (
     Add,
     AvgPool2d,
@@ -47,42 +47,42 @@ def test_a_frozen_layer_has_the_dx_of_evaluation_and_no_gradients(layer: Layer, 
     assert_close(params, before, 0.0, "params")
 
 
-@pytest.mark.parametrize("over_dy", [False, True])
-@pytest.mark.parametrize("over_x", [False, True])
+@pytest.mark.parametrize("overwrite_dy", [False, True])
+@pytest.mark.parametrize("overwrite_x", [False, True])
 @pytest.mark.parametrize("shape", [(4,), (4, 3, 5)])
 def test_a_frozen_norm_caches_nothing_and_overwrites_only_the_tensors_that_it_may(
-    shape: tuple[int, ...], over_x: bool, over_dy: bool
+    shape: tuple[int, ...], overwrite_x: bool, overwrite_dy: bool
 ) -> None:
     norm = BatchNorm(epsilon=0.1)
     params, x = Sample(norm, shape).inputs()
-    before, given = copy.deepcopy(params), x.clone()
-    frozen = FrozenNorm(norm, over_x, over_dy)
-    y, cache = frozen.forward(params, given, Mode(train=True))
+    before, norm_x = copy.deepcopy(params), x.clone()
+    frozen = FrozenNorm(norm, overwrite_x, overwrite_dy)
+    y, cache = frozen.forward(params, norm_x, Mode(train=True))
     dy = cotangent(y)
-    arrived = dy.clone()
+    norm_dy = dy.clone()
     expected_y, expected_dx, _ = autograd(norm, params, x, Mode(), dy)
     assert leaves(cache) == {}
     assert_close(y, expected_y, 1e-12, "y")
 
-    dx, dparams = frozen.backward(params, cache, arrived)
+    dx, dparams = frozen.backward(params, cache, norm_dy)
 
     assert_close(dx, expected_dx[""], 1e-12, "dx")
     assert dparams == {}
     assert_close(params, before, 0.0, "params")
-    assert (y.data_ptr() == given.data_ptr(), dx.data_ptr() == arrived.data_ptr()) == (over_x, over_dy)
-    assert over_x or torch.equal(given, x)
-    assert over_dy or torch.equal(arrived, dy)
+    assert (y.data_ptr() == norm_x.data_ptr(), dx.data_ptr() == norm_dy.data_ptr()) == (overwrite_x, overwrite_dy)
+    assert overwrite_x or torch.equal(norm_x, x)
+    assert overwrite_dy or torch.equal(norm_dy, dy)
 
 
-@pytest.mark.parametrize("over", [False, True])
-def test_a_frozen_norm_stays_in_bfloat16(over: bool) -> None:
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_frozen_norm_stays_in_bfloat16(overwrite: bool) -> None:
     norm = BatchNorm()
     params, x = Sample(norm, (4, 3, 5)).inputs()
-    half = x.bfloat16()
-    y, cache = FrozenNorm(norm, over, over).forward(cast(params, torch.float32), half.clone(), Mode())
-    dy = cotangent(half)
-    expected_y, expected_dx, _ = autograd(norm, params, half.double(), Mode(), dy.double())
-    dx, _ = FrozenNorm(norm, over, over).backward(cast(params, torch.float32), cache, dy.clone())
+    x16 = x.bfloat16()
+    y, cache = FrozenNorm(norm, overwrite, overwrite).forward(cast(params, torch.float32), x16.clone(), Mode())
+    dy = cotangent(x16)
+    expected_y, expected_dx, _ = autograd(norm, params, x16.double(), Mode(), dy.double())
+    dx, _ = FrozenNorm(norm, overwrite, overwrite).backward(cast(params, torch.float32), cache, dy.clone())
     assert y.dtype is dx.dtype is torch.bfloat16
     assert_close(y, expected_y, 0.01, "y")
     assert_close(dx, expected_dx[""], 0.01, "dx")
@@ -103,9 +103,9 @@ def test_the_frozen_first_layers_cache_nothing() -> None:
     y, cache = fused.forward(params, x, Mode(True, torch.Generator().manual_seed(0)))
     assert leaves(cache["start"]) == {}
     assert_close(params["start"], before, 0.0, "params")
-    between = START.forward(params["start"], x, Mode())[0]
+    hidden = START.forward(params["start"], x, Mode())[0]
     dy = cotangent(y)
-    expected_y, _, expected = autograd(LEARNS, params["learns"], between, Mode(True), dy)
+    expected_y, _, expected = autograd(LEARNS, params["learns"], hidden, Mode(True), dy)
     assert_close(y, expected_y, 1e-11, "y")
 
     dx, dparams = backward(fused, params, cache, dy, consume=True)
@@ -115,11 +115,11 @@ def test_the_frozen_first_layers_cache_nothing() -> None:
     assert_close(leaves(dparams["learns"]), expected, 1e-10, "dparams")
 
 
-def branching(start: Layer, learns: Layer) -> Graph:
+def branching(start: Layer, trained: Layer) -> Graph:
     """Two frozen nodes and a ReLU, of which two nodes that learn read; the sum of all is the output."""
     nodes = {
         "start": (start, "input"), "next": (Conv2d(2, 1), "start"), "relu": (ReLU(), "next"),
-        "one": (learns, "relu"), "other": (Conv2d(2, 1), "relu"), "both": (Add(), "relu", "next"),
+        "one": (trained, "relu"), "other": (Conv2d(2, 1), "relu"), "both": (Add(), "relu", "next"),
         "sum": (Add(), "one", "other", "both"),
     }  # fmt: skip
     return Graph(nodes, ("sum",))
@@ -128,11 +128,11 @@ def branching(start: Layer, learns: Layer) -> Graph:
 def test_a_graph_computes_no_gradient_before_its_first_trained_layers() -> None:
     net = branching(START, Conv2d(2, 1))
     params, x = Sample(net, (2, 8, 7)).inputs()
-    learned = {"one.weight", "one.bias", "other.weight", "other.bias"}
-    fused = fuse(freeze(net, params, leaves(params).keys() - learned))
-    kinds = {name: type(layer) for name, layer in fused.layers.items()}
-    assert kinds["start"] is kinds["next"] is FrozenStart
-    assert kinds["relu"] is kinds["both"] is EntranceLayer
+    trained_paths = {"one.weight", "one.bias", "other.weight", "other.bias"}
+    fused = fuse(freeze(net, params, leaves(params).keys() - trained_paths))
+    types = {name: type(layer) for name, layer in fused.layers.items()}
+    assert types["start"] is types["next"] is FrozenEntrance
+    assert types["relu"] is types["both"] is EntranceLayer
     assert not fused.layers["one"].need_dx
     y, cache = fused.forward(params, x, Mode(True, torch.Generator().manual_seed(0)))
     dy = cotangent(y)
@@ -141,8 +141,8 @@ def test_a_graph_computes_no_gradient_before_its_first_trained_layers() -> None:
     dx, dparams = backward(fused, params, cache, dy, consume=True)
     assert dx is None
     leaves_by_path = leaves(dparams)
-    assert leaves_by_path.keys() == learned
-    assert_close(leaves_by_path, {path: expected[path] for path in learned}, 1e-10, "dparams")
+    assert leaves_by_path.keys() == trained_paths
+    assert_close(leaves_by_path, {path: expected[path] for path in trained_paths}, 1e-10, "dparams")
 
 
 def test_a_frozen_network_with_need_dx_returns_dx() -> None:
@@ -160,24 +160,24 @@ def test_the_first_trained_layer_after_frozen_ones_computes_no_dx() -> None:
     net = Sequential(one=Conv2d(3, 1), other=Conv2d(3, 1), learns=Conv2d(2, 1))
     params, _ = Sample(net, (2, 4, 4)).inputs()
     fused = fuse(freeze(net, params, {"one.weight", "one.bias", "other.weight", "other.bias"}))
-    kinds = [type(layer) for layer in fused.layers.values()]
-    assert kinds == [FrozenStart, FrozenStart, FusedConv2d]
+    types = [type(layer) for layer in fused.layers.values()]
+    assert types == [FrozenEntrance, FrozenEntrance, FusedConv2d]
     assert not fused.layers["learns"].need_dx
 
 
-def test_other_parameters_are_prepared_again() -> None:
+def test_other_parameters_rebuild_the_prediction_function() -> None:
     params, x = Sample(START, (2, 8, 7)).inputs()
-    other = tree_map(lambda leaf: leaf + 0.1, params)
-    start = FrozenStart(START)
-    for one in (params, params, other, params):
-        y, cache = start.forward(one, x, Mode(True))
-        assert_close(y, reference_forward(START, one, x, Mode()), 1e-12, "y")
-        assert start.backward(one, cache, y) == (None, {})
+    changed_params = tree_map(lambda leaf: leaf + 0.1, params)
+    start = FrozenEntrance(START)
+    for current_params in (params, params, changed_params, params):
+        y, cache = start.forward(current_params, x, Mode(True))
+        assert_close(y, reference_forward(START, current_params, x, Mode()), 1e-12, "y")
+        assert start.backward(current_params, cache, y) == (None, {})
 
 
-def test_parameters_changed_in_place_are_prepared_again() -> None:
+def test_parameters_changed_in_place_rebuild_the_prediction_function() -> None:
     params, x = Sample(START, (2, 8, 7)).inputs()
-    start = FrozenStart(START)
+    start = FrozenEntrance(START)
     for path in [*leaves(params), "conv.weight"]:
         leaves(params)[path].mul_(1.5)
         assert_close(start.forward(params, x, Mode(True))[0], reference_forward(START, params, x, Mode()), 1e-12, path)
@@ -185,44 +185,44 @@ def test_parameters_changed_in_place_are_prepared_again() -> None:
     assert_close(start.forward(params, x, Mode(True))[0], reference_forward(START, params, x, Mode()), 1e-12, "other")
 
 
-def test_parameters_without_a_version_counter_are_prepared_in_every_pass() -> None:
+def test_parameters_without_a_version_counter_rebuild_it_in_every_pass() -> None:
     """Those that were made in inference mode."""
     params, x = Sample(START, (2, 8, 7)).inputs()
     with torch.inference_mode():
         params = tree_map(torch.clone, params)
-        start = FrozenStart(START)
+        start = FrozenEntrance(START)
         for _ in range(2):
             params["norm"]["weight"].mul_(1.5)
             y, _ = start.forward(params, x, Mode(True))
             assert_close(y, reference_forward(START, params, x, Mode()), 1e-12, "y")
 
 
-def test_prepared_parameters_are_reused_while_they_are_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
-    prepared: list[object] = []
+def test_the_prediction_function_is_reused_while_parameters_are_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    conversions: list[object] = []
 
-    def counted(net: Layer, params: object) -> object:
-        prepared.append(params)
+    def counting_inference(net: Layer, params: object) -> object:
+        conversions.append(params)
         return inference(net, params)
 
-    monkeypatch.setattr("pellucid.fuse.start.inference", counted)
+    monkeypatch.setattr("pellucid.fuse.start.inference", counting_inference)
     params, x = Sample(START, (2, 8, 7)).inputs()
-    start = FrozenStart(START)
-    for one in (params, params, {**params}, params):  # another dict of the same tensors is no change
-        start.forward(one, x, Mode(True))
-    assert len(prepared) == 1
+    start = FrozenEntrance(START)
+    for current_params in (params, params, {**params}, params):  # another dict of the same tensors is no change
+        start.forward(current_params, x, Mode(True))
+    assert len(conversions) == 1
 
 
 def test_a_frozen_layer_after_a_trained_one_computes_only_dx() -> None:
-    inside = Sequential(conv=Conv2d(3, 3), norm=BatchNorm(), relu=ReLU(), last=Conv2d(2, 1), pool=AvgPool2d(2))
-    net = Sequential(first=Conv2d(2, 1), still=inside)
+    frozen_layers = Sequential(conv=Conv2d(3, 3), norm=BatchNorm(), relu=ReLU(), last=Conv2d(2, 1), pool=AvgPool2d(2))
+    net = Sequential(first=Conv2d(2, 1), still=frozen_layers)
     params, x = Sample(net, (2, 8, 7)).inputs()
     frozen = freeze(net, params, {path for path in leaves(params) if path.startswith("still")})
     fused = fuse(frozen)
-    kinds = {type(layer) for layer in fused.layers["still"].layer.layers.values()}
-    assert kinds == {FusedConv2d, FrozenNorm, FusedActivation, AvgPool2d}
+    types = {type(layer) for layer in fused.layers["still"].layer.layers.values()}
+    assert types == {FusedConv2d, FrozenNorm, FusedActivation, AvgPool2d}
     y, cache = fused.forward(params, x, Mode(True))
     dy = cotangent(y)
     _, dparams = backward(fused, params, cache, dy, consume=True)
     expected = autograd(net, params, x, Mode(), dy)[2]
-    wanted = {path: leaf for path, leaf in expected.items() if path.startswith("first")}
-    assert_close(leaves(dparams), wanted, 1e-10, "dparams")
+    expected_first = {path: leaf for path, leaf in expected.items() if path.startswith("first")}
+    assert_close(leaves(dparams), expected_first, 1e-10, "dparams")

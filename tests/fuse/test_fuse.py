@@ -41,23 +41,23 @@ from tests.combine.test_random_networks import inputs
 from tests.oracle import Sample, difference, leaves, randomized, tree_map
 
 
-def copied(tree: Any) -> Any:
+def clone_tree(tree: Any) -> Any:
     return tree_map(torch.clone, tree)
 
 
-def learned(net: Layer, params: Any, x: Any, mode: Mode, dy: Any) -> tuple[Any, dict[str, torch.Tensor]]:
+def outputs_and_gradients(net: Layer, params: Any, x: Any, mode: Mode, dy: Any) -> tuple[Any, dict[str, torch.Tensor]]:
     """Return the output and the gradients of the parameters, on copies that the network may write over."""
-    given = copied(x)
-    y, cache = net.forward(params, given, mode)
-    y = copied(y)  # before the sweep may write over it
-    _, dparams = backward(net, params, cache, copied(dy), consume=True)
-    assert all(torch.equal(leaves(given)[path], leaf) for path, leaf in leaves(x).items()), "the data changed"
+    x_copy = clone_tree(x)
+    y, cache = net.forward(params, x_copy, mode)
+    y = clone_tree(y)  # before the sweep may write over it
+    _, dparams = backward(net, params, cache, clone_tree(dy), consume=True)
+    assert all(torch.equal(leaves(x_copy)[path], leaf) for path, leaf in leaves(x).items()), "the data changed"
     return y, leaves(dparams)
 
 
-def compare(net: Layer, params: Any, x: Any, mode: Any, dy: Any) -> None:
-    y, dparams = learned(net, copied(params), x, mode(), dy)
-    fused_y, fused_dparams = learned(fuse(net), copied(params), x, mode(), dy)
+def compare_with_fused(net: Layer, params: Any, x: Any, mode: Any, dy: Any) -> None:
+    y, dparams = outputs_and_gradients(net, clone_tree(params), x, mode(), dy)
+    fused_y, fused_dparams = outputs_and_gradients(fuse(net), clone_tree(params), x, mode(), dy)
     assert fused_dparams.keys() == dparams.keys()
     for path, leaf in leaves(y).items():
         assert difference(leaves(fused_y)[path], leaf) < 1e-11, f"output {path}"
@@ -74,13 +74,13 @@ def test_fused_random_networks_give_equal_outputs_and_gradients(
     net, shape = network
     sample = Sample(net, shape, train=train, make=inputs)
     params, x = sample.inputs(batch)
-    y, _ = net.forward(copied(params), x, sample.mode())
+    y, _ = net.forward(clone_tree(params), x, sample.mode())
     dy = tree_map(lambda leaf: torch.randn(leaf.shape, dtype=leaf.dtype), y)
-    compare(net, params, x, sample.mode, dy)
+    compare_with_fused(net, params, x, sample.mode, dy)
 
 
 POINTWISE = st.sampled_from([ReLU(), ReLU6(), Sigmoid(), Tanh(), Identity()])
-KINDS = ["conv", "norm", "act", "relu+pool", "norm+relu", "residual", "average", "dense", "shrink"]
+PATTERNS = ["conv", "norm", "act", "relu+pool", "norm+relu", "residual", "average", "dense", "shrink"]
 
 
 @st.composite
@@ -88,25 +88,25 @@ def vision_networks(draw: Any) -> Layer:
     """Draw the patterns that fusing looks for, in any order: convolution, norm, activation, pool, residual."""
     children: list[Layer] = []
     for _ in range(draw(st.integers(1, 6))):
-        kind = draw(st.sampled_from(KINDS))
-        if kind == "conv":
+        pattern = draw(st.sampled_from(PATTERNS))
+        if pattern == "conv":
             children.append(Conv2d(draw(st.sampled_from([2, 3])), 3, padding=1))
-        elif kind == "norm":
+        elif pattern == "norm":
             children.append(BatchNorm())
-        elif kind == "act":
+        elif pattern == "act":
             children.append(draw(POINTWISE))
-        elif kind == "relu+pool":
+        elif pattern == "relu+pool":
             children += [ReLU(), MaxPool2d(2, 1)]
-        elif kind == "norm+relu":
+        elif pattern == "norm+relu":
             children += [BatchNorm(), draw(st.sampled_from([ReLU(), ReLU6()]))]
             children += draw(st.sampled_from([[], [Conv2d(3, 3, padding=1)]]))
-        elif kind == "average":
+        elif pattern == "average":
             children.append(AvgPool2d(3, 1, 1))
-        elif kind == "dense":
-            inside = [BatchNorm(), draw(st.sampled_from([ReLU(), ReLU6(), Sigmoid()])), Conv2d(3, 1)]
-            inside += draw(st.sampled_from([[], [BatchNorm(), ReLU(), Conv2d(2, 3, padding=1)]]))
-            children.append(Parallel({"before": Identity(), "added": Sequential(*inside)}, Concat()))
-        elif kind == "shrink":  # the transition of a DenseNet, and what must not be taken for one
+        elif pattern == "dense":
+            dense_body = [BatchNorm(), draw(st.sampled_from([ReLU(), ReLU6(), Sigmoid()])), Conv2d(3, 1)]
+            dense_body += draw(st.sampled_from([[], [BatchNorm(), ReLU(), Conv2d(2, 3, padding=1)]]))
+            children.append(Parallel({"before": Identity(), "added": Sequential(*dense_body)}, Concat()))
+        elif pattern == "shrink":  # the transition of a DenseNet, and what must not be taken for one
             children += draw(st.sampled_from([[], [BatchNorm(), ReLU()]]))
             children.append(draw(st.sampled_from([Conv2d(3, 1), Conv2d(3, 1, padding=1), Conv2d(2, (1, 2))])))
             pools = [AvgPool2d(2, 1), AvgPool2d(3, 1, 1), AvgPool2d(2, 2, ceil_mode=True), AvgPool2d(1)]
@@ -128,7 +128,7 @@ def vision_networks(draw: Any) -> Layer:
 @given(net=vision_networks(), train=st.booleans())
 def test_fused_vision_networks_give_equal_outputs_and_gradients(net: Layer, train: bool) -> None:
     params, x, dy = vision_inputs(net)
-    compare(net, params, x, lambda: Mode(train=train), dy)
+    compare_with_fused(net, params, x, lambda: Mode(train=train), dy)
 
 
 def vision_inputs(net: Layer) -> tuple[Any, torch.Tensor, torch.Tensor]:
@@ -148,20 +148,22 @@ def test_fused_networks_with_frozen_parts_have_equal_gradients(net: Layer, data:
     params, x, dy = vision_inputs(net)
     paths = sorted(leaves(params).keys() - buffer_paths(net))
     groups = sorted({path.rpartition(".")[0] for path in paths})
-    still = set(data.draw(st.lists(st.sampled_from(groups), unique=True)) if data.draw(st.booleans()) else groups[:-1])
-    frozen = {path for path in paths if path.rpartition(".")[0] in still}
-    part = freeze(net, params, frozen)  # whose layers are proven one by one in test_frozen.py
-    before = copied(params)
-    y, dparams = learned(part, copied(params), x, Mode(train=True), dy)
+    frozen_layers = set(
+        data.draw(st.lists(st.sampled_from(groups), unique=True)) if data.draw(st.booleans()) else groups[:-1]
+    )
+    frozen = {path for path in paths if path.rpartition(".")[0] in frozen_layers}
+    frozen_net = freeze(net, params, frozen)  # whose layers are proven one by one in test_frozen.py
+    before = clone_tree(params)
+    y, dparams = outputs_and_gradients(frozen_net, clone_tree(params), x, Mode(train=True), dy)
 
-    fused_y, fused_dparams = learned(fuse(part), params, x, Mode(train=True), dy)
+    fused_y, fused_dparams = outputs_and_gradients(fuse(frozen_net), params, x, Mode(train=True), dy)
 
     assert difference(fused_y, y) < 1e-11
     assert fused_dparams.keys() == dparams.keys() == set(paths) - frozen
     for path, leaf in dparams.items():
         assert difference(fused_dparams[path], leaf) < 1e-11, path
     for path, leaf in leaves(before).items():
-        if path.rpartition(".")[0] in still:
+        if path.rpartition(".")[0] in frozen_layers:
             assert torch.equal(leaves(params)[path], leaf), path
 
 
@@ -175,16 +177,16 @@ def test_dense_that_updates_in_the_backward_pass_equals_gradient_descent(rows: i
     x = torch.randn(rows, *shape, dtype=torch.float64, generator=rng)
     dy = torch.randn(rows, *out, dtype=torch.float64, generator=rng)
     expected = {}
-    _, dparams = learned(net, params, x, Mode(), dy)
+    _, dparams = outputs_and_gradients(net, params, x, Mode(), dy)
     for path, leaf in leaves(params).items():
         decay = 0.01 if path.endswith("weight") else 0.0
         expected[path] = (1 - decay) * leaf - 0.3 * dparams[path]
 
     rate = Rate()
     rate.set(0.3, 0.01)
-    _, rest = learned(fuse(net, rate), params, x, Mode(), dy)
+    _, remaining = outputs_and_gradients(fuse(net, rate), params, x, Mode(), dy)
 
-    assert not rest
+    assert not remaining
     for path, leaf in leaves(params).items():
         torch.testing.assert_close(leaf, expected[path], rtol=1e-12, atol=1e-13)
 
@@ -192,12 +194,12 @@ def test_dense_that_updates_in_the_backward_pass_equals_gradient_descent(rows: i
 def test_a_typical_network_takes_every_fused_form() -> None:
     body = Sequential(Conv2d(4, 3, padding=1), BatchNorm(), ReLU(), Conv2d(4, 3, padding=1), BatchNorm())
     block = Parallel((Identity(), body), Add())
-    inside = Sequential(BatchNorm(), ReLU(), Conv2d(4, 1))
-    grown = Parallel((Identity(), inside), Concat())
-    net = Sequential(Identity(), Conv2d(4, 3), ReLU(), MaxPool2d(2), block, grown, Flatten(), Dense(3))
-    kinds = [type(layer) for _, layer in walk(fuse(net)) if not isinstance(layer, Combinator)]
-    assert kinds[:4] == [EntranceLayer, FusedConv2d, FusedMaxPool2d, FusedActivation]
-    assert {FusedDense, NormActConv} <= set(kinds)
+    dense_body = Sequential(BatchNorm(), ReLU(), Conv2d(4, 1))
+    dense_layer = Parallel((Identity(), dense_body), Concat())
+    net = Sequential(Identity(), Conv2d(4, 3), ReLU(), MaxPool2d(2), block, dense_layer, Flatten(), Dense(3))
+    types = [type(layer) for _, layer in walk(fuse(net)) if not isinstance(layer, Combinator)]
+    assert types[:4] == [EntranceLayer, FusedConv2d, FusedMaxPool2d, FusedActivation]
+    assert {FusedDense, NormActConv} <= set(types)
     assert {FusedResidual, DenseBlock} <= {type(layer) for _, layer in walk(fuse(net))}
 
 

@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from pellucid.combine import Fork, Graph, Parallel, Sequential
 from pellucid.fuse.inference import inference
 from pellucid.fuse.inference.runs import (
-    OVER,
+    INPLACE_KERNELS,
     Affine,
     AsWritten,
-    Block,
     Convolution,
+    DenseBlockRun,
     InPlaceActivation,
     Residual,
     RunSum,
@@ -54,7 +54,7 @@ from tests.references import reference_forward
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5}
 
 
-def check(net: Layer, params: Any, x: Any, dtype: torch.dtype = torch.float64) -> None:
+def compare_with_reference(net: Layer, params: Any, x: Any, dtype: torch.dtype = torch.float64) -> None:
     """Compare with PyTorch's own functions in float64, twice, on inputs that must not change."""
     expected = reference_forward(net, cast(params, torch.float64), cast(x, torch.float64), Mode())
     params, x = cast(params, dtype), cast(x, dtype)
@@ -90,14 +90,14 @@ def test_the_fused_parameters_are_a_copy() -> None:
 @given(network=networks())
 def test_fused_random_networks_give_equal_predictions(network: tuple[Layer, Any]) -> None:
     net, shape = network
-    check(net, *Sample(net, shape, make=inputs).inputs(2))
+    compare_with_reference(net, *Sample(net, shape, make=inputs).inputs(2))
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(net=vision_networks())
 def test_fused_vision_networks_give_equal_predictions(net: Layer) -> None:
     params, x, _ = vision_inputs(net)
-    check(net, params, x)
+    compare_with_reference(net, params, x)
 
 
 CONVOLUTIONS = [
@@ -110,7 +110,7 @@ CONVOLUTIONS = [
     Conv2d(3, 3, stride=(2, 1)),
     Conv2d(3, 1, stride=2, padding=1),
 ]
-BEHIND = [
+LAYERS_AFTER = [
     [],
     [BatchNorm(epsilon=0.1)],
     [ReLU6()],
@@ -124,15 +124,15 @@ BEHIND = [
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("behind", BEHIND, ids=repr)
+@pytest.mark.parametrize("layers_after", LAYERS_AFTER, ids=repr)
 @pytest.mark.parametrize("layer", CONVOLUTIONS, ids=repr)
 def test_a_convolution_is_fused_with_its_norm_and_activation(
-    layer: Conv2d, behind: list[Layer], dtype: torch.dtype
+    layer: Conv2d, layers_after: list[Layer], dtype: torch.dtype
 ) -> None:
-    net = Sequential(layer, Sequential(*behind))
+    net = Sequential(layer, Sequential(*layers_after))
     params, x = Sample(net, (2, 6, 7)).inputs()
-    check(net, params, 3 * x, dtype)
-    if len(behind) < 3:
+    compare_with_reference(net, params, 3 * x, dtype)
+    if len(layers_after) < 3:
         assert isinstance(inference(net, cast(params, dtype)).run, Convolution)
 
 
@@ -142,9 +142,9 @@ ACTIVATIONS = [ReLU(), ReLU6(), LeakyReLU(0.2), ELU(0.7), GELU(), GELU("tanh"), 
 @pytest.mark.parametrize("layer", ACTIVATIONS, ids=repr)
 def test_an_activation_overwrites_tensors_that_no_other_layer_reads(layer: Layer) -> None:
     params, x = Sample(Sequential(Dense(4), layer), (3,)).inputs()
-    check(Sequential(Dense(4), layer), params, 5 * x)
+    compare_with_reference(Sequential(Dense(4), layer), params, 5 * x)
     run = inference(Sequential(Dense(4), Flatten(), layer), {**params, "flatten1": {}}).run
-    assert [type(one) for one in run.runs] == [AsWritten, AsWritten, InPlaceActivation]
+    assert [type(function) for function in run.runs] == [AsWritten, AsWritten, InPlaceActivation]
     x = 5 * x
     y = InPlaceActivation(layer)(given_x := x.clone())
     assert y.data_ptr() == given_x.data_ptr()
@@ -152,14 +152,14 @@ def test_an_activation_overwrites_tensors_that_no_other_layer_reads(layer: Layer
 
 
 def test_every_overwriting_activation_has_a_sample() -> None:
-    assert {type(layer) for layer in ACTIVATIONS} == set(OVER)
+    assert {type(layer) for layer in ACTIVATIONS} == set(INPLACE_KERNELS)
 
 
 @pytest.mark.parametrize("first", [ReLU(), BatchNorm(), Flatten(), Softmax()], ids=repr)
 def test_the_network_input_is_not_overwritten(first: Layer) -> None:
     net = Sequential(Identity(), first, Dropout(), ReLU(), Sigmoid())
     params, x = Sample(net, (2, 3, 3)).inputs()
-    check(net, params, x)
+    compare_with_reference(net, params, x)
 
 
 BODY = Sequential(conv1=Conv2d(3, 3, padding=1), relu=ReLU(), conv2=Conv2d(3, 3, padding=1), norm=BatchNorm())
@@ -184,37 +184,37 @@ BLOCKS = {
 def test_branches_are_summed_by_the_convolution_kernel_or_in_place(
     name: str, after: list[Layer], dtype: torch.dtype
 ) -> None:
-    block, kind = BLOCKS[name]
+    block, expected_type = BLOCKS[name]
     net = Sequential(stem=Conv2d(3, 1), block=block, after=Sequential(*after))
     params, x = Sample(net, (2, 5, 6)).inputs()
-    check(net, params, 2 * x, dtype)
-    bare = net.rebuild({**net.children, "stem": Identity()})  # the block's input is what was given
-    check(bare, *Sample(bare, (3, 5, 6)).inputs(), dtype)
-    forms = {type(run) for run in parts(inference(net, params))} & {Residual, RunSum}
-    assert forms == ({kind} if kind else set())
+    compare_with_reference(net, params, 2 * x, dtype)
+    net_without_stem = net.rebuild({**net.children, "stem": Identity()})  # the block's input is what was given
+    compare_with_reference(net_without_stem, *Sample(net_without_stem, (3, 5, 6)).inputs(), dtype)
+    run_types = {type(run) for run in all_parts(inference(net, params))} & {Residual, RunSum}
+    assert run_types == ({expected_type} if expected_type else set())
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_layers_of_a_dense_block_write_into_one_tensor(dtype: torch.dtype) -> None:
-    inside = Sequential(
+    long_body = Sequential(
         n1=BatchNorm(), a1=ReLU(), c1=Conv2d(4, 1), n2=BatchNorm(), a2=ReLU6(), c2=Conv2d(2, 3, padding=1)
     )
-    short = Sequential(norm=BatchNorm(epsilon=0.3), act=ReLU6(), conv=Conv2d(3, 3, padding=1))
-    layers = [Parallel({"before": Identity(), "added": body}, Concat()) for body in (inside, short, inside)]
+    short_body = Sequential(norm=BatchNorm(epsilon=0.3), act=ReLU6(), conv=Conv2d(3, 3, padding=1))
+    layers = [Parallel({"before": Identity(), "added": body}, Concat()) for body in (long_body, short_body, long_body)]
     transition = [BatchNorm(), ReLU(), Conv2d(4, 1), AvgPool2d(2)]
     net = Sequential(*layers, *transition, MaxPool2d(2))
     params, x = Sample(net, (2, 8, 9)).inputs()
-    check(net, params, x, dtype)
-    check(Sequential(Pad2d(1), net), {"pad2d1": {}, "sequential1": params}, x, dtype)
+    compare_with_reference(net, params, x, dtype)
+    compare_with_reference(Sequential(Pad2d(1), net), {"pad2d1": {}, "sequential1": params}, x, dtype)
     runs = inference(net, params).run.runs
-    assert [type(run) for run in runs] == [Block, Affine, AsWritten, Convolution, AsWritten]
-    assert [len(run.rows) for run in runs if isinstance(run, Block)] == [3]
-    assert runs[1].over  # nobody else reads the maps
+    assert [type(run) for run in runs] == [DenseBlockRun, Affine, AsWritten, Convolution, AsWritten]
+    assert [len(run.layers) for run in runs if isinstance(run, DenseBlockRun)] == [3]
+    assert runs[1].overwrite_x  # nobody else reads the maps
 
 
 def test_networks_with_several_inputs_and_outputs_give_equal_predictions() -> None:
     net = Sequential(Fork(a=Sequential(Conv2d(2, 1), ReLU()), b=ReLU(), c=Identity()))
-    check(net, *Sample(net, (2, 4, 4)).inputs())
+    compare_with_reference(net, *Sample(net, (2, 4, 4)).inputs())
 
 
 def test_intermediate_images_are_channels_last() -> None:
@@ -235,19 +235,19 @@ def test_a_norm_keeps_its_precision_for_inputs_in_bfloat16(shape: tuple[int, ...
     assert_close(y, reference_forward(net, params, x.double(), Mode()), 0.01, "y")
 
 
-def parts(run: Any) -> Iterator[Any]:
+def all_parts(run: Any) -> Iterator[Any]:
     """Yield everything that a prepared network is made of."""
     yield run
-    inside: Iterable[Any] = ()
+    children: Iterable[Any] = ()
     match run:
         case dict():
-            inside = run.values()
+            children = run.values()
         case tuple():
-            inside = run
+            children = run
         case _ if is_dataclass(run) and not isinstance(run, Layer):
-            inside = [getattr(run, field.name) for field in fields(run)]
-    for part in inside:
-        yield from parts(part)
+            children = [getattr(run, field.name) for field in fields(run)]
+    for part in children:
+        yield from all_parts(part)
 
 
 NODES = {
@@ -264,9 +264,11 @@ NODES = {
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize(("outputs", "left"), [(("out",), 2), (("out", "relu"), 2), (("conv", "out"), 3)])
-def test_consecutive_nodes_with_one_reader_are_joined(outputs: tuple[str, ...], left: int, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("outputs", "n_affine"), [(("out",), 2), (("out", "relu"), 2), (("conv", "out"), 3)])
+def test_consecutive_nodes_with_one_reader_are_joined(
+    outputs: tuple[str, ...], n_affine: int, dtype: torch.dtype
+) -> None:
     net = Graph(NODES, outputs)
     params, x = Sample(net, (2, 4, 5)).inputs()
-    check(net, params, x, dtype)
-    assert sum(isinstance(part, Affine) for part in parts(inference(net, params))) == left
+    compare_with_reference(net, params, x, dtype)
+    assert sum(isinstance(part, Affine) for part in all_parts(inference(net, params))) == n_affine

@@ -24,7 +24,7 @@ from pellucid.report.figures.heat import (
 )
 from pellucid.report.figures.pictures import filters, sheet
 from pellucid.report.write import write_picture
-from tests.explain.networks import made
+from tests.explain.networks import network_and_batch
 
 SIGNED = np.array([[-1.0, 0.0], [0.5, 2.0]])
 
@@ -58,7 +58,7 @@ def test_the_method_decides_whether_0_is_in_the_middle() -> None:
 
 @pytest.mark.parametrize("method", sorted(MAGNITUDES - {"rollout"}))  # which needs attention
 def test_methods_of_magnitudes_give_no_negative_values(method: str) -> None:
-    net, params, x = made("vgg")
+    net, params, x = network_and_batch("vgg")
     assert all(bool((explain(net, params, x, method, target) >= 0).all()) for target in range(3))
 
 

@@ -16,92 +16,92 @@ from tests.references import reference_forward
 
 Array = np.ndarray
 # (matrix (out, in), bias (out,), x (in,), R (out,)) -> relevance of the inputs (in,)
-Dense = Callable[[Array, Array, Array, Array], Array]
+DenseRule = Callable[[Array, Array, Array, Array], Array]
 
 
-def stable(z: float, epsilon: float) -> float:
+def stabilize(z: float, epsilon: float) -> float:
     return z + epsilon if z >= 0 else z - epsilon
 
 
-def by_contributions(
+def share_by_contributions(
     w: Array, b: Array, x: Array, relevance: Array, weigh: Callable[[float, float, float], float], epsilon: float
 ) -> Array:
     """Share each R_j by weigh(c_ij, z_j, c_ij) over the sum of the same and of the weighed bias."""
-    out = np.zeros_like(x)
+    result = np.zeros_like(x)
     for j, r in enumerate(relevance):
         z = sum(x[i] * w[j, i] for i in range(len(x))) + b[j]
         parts = [weigh(x[i] * w[j, i], z, r) for i in range(len(x))]
-        total = stable(sum(parts) + weigh(b[j], z, r), epsilon)
+        total = stabilize(sum(parts) + weigh(b[j], z, r), epsilon)
         for i in range(len(x)):
-            out[i] += parts[i] / total * r
-    return out
+            result[i] += parts[i] / total * r
+    return result
 
 
-def epsilon_rule(epsilon: float) -> Dense:
-    return lambda w, b, x, r: by_contributions(w, b, x, r, lambda c, z, _: c, epsilon)
+def epsilon_rule(epsilon: float) -> DenseRule:
+    return lambda w, b, x, r: share_by_contributions(w, b, x, r, lambda c, z, _: c, epsilon)
 
 
-def zero_rule() -> Dense:
+def zero_rule() -> DenseRule:
     def rule(w: Array, b: Array, x: Array, relevance: Array) -> Array:
-        out = np.zeros_like(x)
+        result = np.zeros_like(x)
         for j, r in enumerate(relevance):
             z = w[j] @ x + b[j]
             if z != 0:
-                out += x * w[j] / z * r
-        return out
+                result += x * w[j] / z * r
+        return result
 
     return rule
 
 
-def z_plus_rule(epsilon: float) -> Dense:
-    return lambda w, b, x, r: by_contributions(w, b, x, r, lambda c, z, _: max(c, 0.0), epsilon)
+def z_plus_rule(epsilon: float) -> DenseRule:
+    return lambda w, b, x, r: share_by_contributions(w, b, x, r, lambda c, z, _: max(c, 0.0), epsilon)
 
 
-def alpha_beta_rule(alpha: float, beta: float, epsilon: float) -> Dense:
+def alpha_beta_rule(alpha: float, beta: float, epsilon: float) -> DenseRule:
     def rule(w: Array, b: Array, x: Array, r: Array) -> Array:
-        positive = by_contributions(w, b, x, r, lambda c, z, _: max(c, 0.0), epsilon)
-        negative = by_contributions(w, b, x, r, lambda c, z, _: min(c, 0.0), epsilon)
+        positive = share_by_contributions(w, b, x, r, lambda c, z, _: max(c, 0.0), epsilon)
+        negative = share_by_contributions(w, b, x, r, lambda c, z, _: min(c, 0.0), epsilon)
         return alpha * positive - beta * negative
 
     return rule
 
 
-def gamma_rule(gamma: float, epsilon: float) -> Dense:
+def gamma_rule(gamma: float, epsilon: float) -> DenseRule:
     def weigh(c: float, z: float, _: float) -> float:
         if z == 0:
             return 0.0
         return c + gamma * (max(c, 0.0) if z > 0 else min(c, 0.0))
 
-    return lambda w, b, x, r: by_contributions(w, b, x, r, weigh, epsilon)
+    return lambda w, b, x, r: share_by_contributions(w, b, x, r, weigh, epsilon)
 
 
-def z_box_rule(low: Array, high: Array, epsilon: float) -> Dense:
+def z_box_rule(low: Array, high: Array, epsilon: float) -> DenseRule:
     def rule(w: Array, b: Array, x: Array, relevance: Array) -> Array:
-        out = np.zeros_like(x)
+        result = np.zeros_like(x)
         for j, r in enumerate(relevance):
             q = [x[i] * w[j, i] - low[i] * max(w[j, i], 0.0) - high[i] * min(w[j, i], 0.0) for i in range(len(x))]
             assert min(q) >= -1e-12
             for i in range(len(x)):
-                out[i] += q[i] / stable(sum(q), epsilon) * r
-        return out
+                result[i] += q[i] / stabilize(sum(q), epsilon) * r
+        return result
 
     return rule
 
 
-def w_square_rule(epsilon: float) -> Dense:
+def w_square_rule(epsilon: float) -> DenseRule:
     return lambda w, b, x, r: sum((w[j] ** 2 / ((w[j] ** 2).sum() + epsilon) * r[j] for j in range(len(r))), 0 * x)
 
 
-def flat_rule(epsilon: float) -> Dense:
+def flat_rule(epsilon: float) -> DenseRule:
     """For weights none of which is 0, so that those of the matrix tell what is read."""
     return lambda w, b, x, r: sum(((w[j] != 0) / ((w[j] != 0).sum() + epsilon) * r[j] for j in range(len(r))), 0 * x)
 
 
-def without_bias(rule: Dense) -> Dense:
+def without_bias(rule: DenseRule) -> DenseRule:
     return lambda w, b, x, r: rule(w, 0 * b, x, r)
 
 
-def matrix(layer: Layer, params: Any, shape: torch.Size) -> tuple[Array, Array]:
+def matrix_and_bias(layer: Layer, params: Any, shape: torch.Size) -> tuple[Array, Array]:
     """Return the matrix and the bias of a layer that is linear in evaluation mode, for one example of `shape`."""
     count = shape.numel()
     inputs = torch.cat((torch.zeros(1, count), torch.eye(count))).double().view(-1, *shape)
@@ -109,19 +109,24 @@ def matrix(layer: Layer, params: Any, shape: torch.Size) -> tuple[Array, Array]:
     return (y[1:] - y[0]).T.numpy(), y[0].numpy()
 
 
-def slow(rule: Dense, layer: Layer, params: Any, x: Tensor, relevance: Tensor) -> Tensor:
+def relevance_by_matrix(rule: DenseRule, layer: Layer, params: Any, x: Tensor, relevance: Tensor) -> Tensor:
     """Apply a rule to a linear layer, example by example."""
-    w, b = matrix(layer, params, x.shape[1:])
-    found = [rule(w, b, one.flatten().numpy(), r.flatten().numpy()) for one, r in zip(x, relevance, strict=True)]
-    return torch.from_numpy(np.stack(found)).view(x.shape)
+    w, b = matrix_and_bias(layer, params, x.shape[1:])
+    relevances = [
+        rule(w, b, example.flatten().numpy(), r.flatten().numpy()) for example, r in zip(x, relevance, strict=True)
+    ]
+    return torch.from_numpy(np.stack(relevances)).view(x.shape)
 
 
-def share_of_bias(rule: Dense, layer: Layer, params: Any, x: Tensor, relevance: Tensor) -> float:
+def bias_relevance(rule: DenseRule, layer: Layer, params: Any, x: Tensor, relevance: Tensor) -> float:
     """Return what the biases receive: as further weights, of an input that is 1."""
-    w, b = matrix(layer, params, x.shape[1:])
-    wide, none = np.concatenate((w, b[:, None]), 1), np.zeros_like(b)
-    pairs = [(np.append(one.flatten().numpy(), 1.0), r.flatten().numpy()) for one, r in zip(x, relevance, strict=True)]
-    return float(sum(rule(wide, none, one, r)[-1] for one, r in pairs))
+    w, b = matrix_and_bias(layer, params, x.shape[1:])
+    extended_matrix, no_bias = np.concatenate((w, b[:, None]), 1), np.zeros_like(b)
+    pairs = [
+        (np.append(example.flatten().numpy(), 1.0), r.flatten().numpy())
+        for example, r in zip(x, relevance, strict=True)
+    ]
+    return float(sum(rule(extended_matrix, no_bias, example, r)[-1] for example, r in pairs))
 
 
 # (path, layer, params, x, y, R) -> relevance of what the leaf read
@@ -131,7 +136,7 @@ Leaf = Callable[[str, Layer, Any, Any, Any, Tensor], Any]
 def relevance_of(net: Layer, params: Any, x: Any, relevance: Any, leaf: Leaf, path: str = "") -> Any:
     """Take relevance back through a whole network, running each part forward again to know its input."""
 
-    def at(name: str) -> str:
+    def child_path(name: str) -> str:
         return f"{path}.{name}".lstrip(".")
 
     match net:
@@ -139,42 +144,60 @@ def relevance_of(net: Layer, params: Any, x: Any, relevance: Any, leaf: Leaf, pa
             inputs = [x]
             for name, child in net.children.items():
                 inputs.append(reference_forward(child, params[name], inputs[-1], Mode()))
-            for (name, child), one in zip(reversed(net.children.items()), reversed(inputs[:-1]), strict=True):
-                relevance = relevance_of(child, params[name], one, relevance, leaf, at(name))
+            for (name, child), child_input in zip(reversed(net.children.items()), reversed(inputs[:-1]), strict=True):
+                relevance = relevance_of(child, params[name], child_input, relevance, leaf, child_path(name))
             return relevance
         case combine.Parallel():
             ys = tuple(reference_forward(child, params[name], x, Mode()) for name, child in net.branches.items())
-            parts = relevance_of(net.merge, params["merge"], ys, relevance, leaf, at("merge"))
+            parts = relevance_of(net.merge, params["merge"], ys, relevance, leaf, child_path("merge"))
             shares = zip(net.branches.items(), parts, strict=True)
-            return sum(relevance_of(child, params[name], x, part, leaf, at(name)) for (name, child), part in shares)
+            return sum(
+                relevance_of(child, params[name], x, share, leaf, child_path(name)) for (name, child), share in shares
+            )
         case combine.Fork():
             shares = zip(net.heads.items(), relevance, strict=True)
-            return sum(relevance_of(child, params[name], x, part, leaf, at(name)) for (name, child), part in shares)
+            return sum(
+                relevance_of(child, params[name], x, share, leaf, child_path(name)) for (name, child), share in shares
+            )
         case combine.Shared():
             shares = zip(x, relevance, strict=True)
-            return tuple(relevance_of(net.layer, params["layer"], one, part, leaf, at("layer")) for one, part in shares)
+            return tuple(
+                relevance_of(net.layer, params["layer"], child_input, share, leaf, child_path("layer"))
+                for child_input, share in shares
+            )
         case combine.Graph():
-            return _graph(net, params, x, relevance, leaf, at)
+            return _graph(net, params, x, relevance, leaf, child_path)
         case _:
             return leaf(path, net, params, x, reference_forward(net, params, x, Mode()), relevance)
 
 
-def _graph(net: combine.Graph, params: Any, x: Any, relevance: Any, leaf: Leaf, at: Callable[[str], str]) -> Any:
+def _graph(
+    net: combine.Graph, params: Any, x: Any, relevance: Any, leaf: Leaf, child_path: Callable[[str], str]
+) -> Any:
     values = dict(zip(net.inputs, x if len(net.inputs) > 1 else (x,), strict=True))
-    owners = {name: node[0] if isinstance(node[0], str) else name for name, node in net.nodes.items()}
-    fed: dict[str, Any] = {}
+    layer_nodes = {name: node[0] if isinstance(node[0], str) else name for name, node in net.nodes.items()}
+    node_inputs: dict[str, Any] = {}
     for name, (_, *sources) in net.nodes.items():
-        read = tuple(values[source] for source in sources)
-        fed[name] = read if len(read) > 1 else read[0]
-        values[name] = reference_forward(net.nodes[owners[name]][0], params[owners[name]], fed[name], Mode())
-    arrived: dict[str, Any] = dict.fromkeys((*net.inputs, *net.nodes), 0)
+        inputs = tuple(values[source] for source in sources)
+        node_inputs[name] = inputs if len(inputs) > 1 else inputs[0]
+        values[name] = reference_forward(
+            net.nodes[layer_nodes[name]][0], params[layer_nodes[name]], node_inputs[name], Mode()
+        )
+    node_relevance: dict[str, Any] = dict.fromkeys((*net.inputs, *net.nodes), 0)
     outputs = zip(net.outputs, relevance if len(net.outputs) > 1 else (relevance,), strict=True)
     for name, part in outputs:
-        arrived[name] = arrived[name] + part
+        node_relevance[name] = node_relevance[name] + part
     for name, (_, *sources) in reversed(net.nodes.items()):
-        owner = owners[name]
-        back = relevance_of(net.nodes[owner][0], params[owner], fed[name], arrived[name], leaf, at(owner))
-        for source, part in zip(sources, back if len(sources) > 1 else (back,), strict=True):
-            arrived[source] = arrived[source] + part
-    found = tuple(arrived[name] for name in net.inputs)
-    return found if len(found) > 1 else found[0]
+        layer_node = layer_nodes[name]
+        relevances = relevance_of(
+            net.nodes[layer_node][0],
+            params[layer_node],
+            node_inputs[name],
+            node_relevance[name],
+            leaf,
+            child_path(layer_node),
+        )
+        for source, part in zip(sources, relevances if len(sources) > 1 else (relevances,), strict=True):
+            node_relevance[source] = node_relevance[source] + part
+    input_relevance = tuple(node_relevance[name] for name in net.inputs)
+    return input_relevance if len(input_relevance) > 1 else input_relevance[0]

@@ -45,7 +45,7 @@ LINEAR: list[tuple[Layer, tuple[int, ...]]] = [
     (AdaptiveAvgPool2d((2, 2)), IMAGE),
     (Upsample(1.5, kind="bilinear"), IMAGE),
 ]
-WEIGHTY = [
+WEIGHT_RULES = [
     (Zero(), dense.zero_rule()),
     (Epsilon(), dense.epsilon_rule(1e-6)),
     (Epsilon(0.3), dense.epsilon_rule(0.3)),
@@ -61,7 +61,7 @@ WEIGHTY = [
 ]
 
 
-def prepared(layer: Layer, shape: tuple[int, ...], positive: bool = False) -> tuple[Any, Any, Any, Any]:
+def layer_run(layer: Layer, shape: tuple[int, ...], positive: bool = False) -> tuple[Any, Any, Any, Any]:
     rng = torch.Generator().manual_seed(3)
     params = randomized(layer.init(shape, rng)[0], rng)
     x = normal((2, *shape), rng)
@@ -71,37 +71,43 @@ def prepared(layer: Layer, shape: tuple[int, ...], positive: bool = False) -> tu
 
 
 @pytest.mark.parametrize(("layer", "shape"), LINEAR, ids=str)
-@pytest.mark.parametrize(("rule", "expected"), [pytest.param(*pair, id=str(pair[0])) for pair in WEIGHTY])
+@pytest.mark.parametrize(("rule", "expected"), [pytest.param(*pair, id=str(pair[0])) for pair in WEIGHT_RULES])
 @pytest.mark.parametrize("positive", [True, False], ids=["positive", "any"])
 def test_a_rule_shares_as_its_formula_says(rule: Any, expected: Any, layer: Layer, shape: Any, positive: bool) -> None:
-    params, x, cache, relevance = prepared(layer, shape, positive)
-    even = isinstance(rule, Flat) and isinstance(layer, AvgPool2d | AdaptiveAvgPool2d)
-    if not params and not even and not isinstance(rule, Zero | Epsilon):
+    params, x, cache, relevance = layer_run(layer, shape, positive)
+    is_flat_average = isinstance(rule, Flat) and isinstance(layer, AvgPool2d | AdaptiveAvgPool2d)
+    if not params and not is_flat_average and not isinstance(rule, Zero | Epsilon):
         with pytest.raises(PellucidError, match=f"{type(rule).__name__} needs a layer with weights"):
             rule(layer, params, cache, relevance)
         return
-    found, dparams = rule(layer, params, cache, relevance)
-    of_bias = dense.share_of_bias(expected, layer, params, x, relevance) if getattr(rule, "bias", False) else 0.0
-    assert sum(float(part.sum()) for part in dparams.values()) == pytest.approx(of_bias, rel=1e-9, abs=1e-12)
+    actual, dparams = rule(layer, params, cache, relevance)
+    bias_relevance = (
+        dense.bias_relevance(expected, layer, params, x, relevance) if getattr(rule, "bias", False) else 0.0
+    )
+    assert sum(float(part.sum()) for part in dparams.values()) == pytest.approx(bias_relevance, rel=1e-9, abs=1e-12)
     # the stabilizer of an average is to shares of 1 / n, in the formula to ones
-    assert_close(found, dense.slow(expected, layer, params, x, relevance), 1e-5 if even else 1e-9)
+    assert_close(
+        actual, dense.relevance_by_matrix(expected, layer, params, x, relevance), 1e-5 if is_flat_average else 1e-9
+    )
 
 
 @pytest.mark.parametrize(("layer", "shape"), LAYERS, ids=str)
 @pytest.mark.parametrize("bounds", [(-4.0, 5.0), ((-4.0, -5.0), (5.0, 6.0))], ids=str)
 def test_z_box_shares_among_pixels_of_a_box(bounds: Any, layer: Layer, shape: Any) -> None:
     if isinstance(bounds[0], tuple) and len(shape) == 1:
-        bounds = tuple(tuple(one[i % 2] for i in range(shape[0])) for one in bounds)
-    params, x, cache, relevance = prepared(layer, shape)
-    low, high = (np.broadcast_to(np.reshape(one, (-1, *(1,) * (len(shape) - 1))), shape).ravel() for one in bounds)
-    expected = dense.slow(dense.z_box_rule(low, high, 1e-6), layer, params, x, relevance)
+        bounds = tuple(tuple(bound[i % 2] for i in range(shape[0])) for bound in bounds)
+    params, x, cache, relevance = layer_run(layer, shape)
+    low, high = (np.broadcast_to(np.reshape(bound, (-1, *(1,) * (len(shape) - 1))), shape).ravel() for bound in bounds)
+    expected = dense.relevance_by_matrix(dense.z_box_rule(low, high, 1e-6), layer, params, x, relevance)
     assert_close(ZBox(*bounds)(layer, params, cache, relevance)[0], expected, 1e-9)
 
 
-@pytest.mark.parametrize(("layer", "shape"), [one for one in LINEAR if not isinstance(one[0], Dense | Conv2d)], ids=str)
+@pytest.mark.parametrize(
+    ("layer", "shape"), [case for case in LINEAR if not isinstance(case[0], Dense | Conv2d)], ids=str
+)
 def test_norm_shares_by_contributions(layer: Layer, shape: Any) -> None:
-    params, x, cache, relevance = prepared(layer, shape)
-    expected = dense.slow(dense.epsilon_rule(0.1), layer, params, x, relevance)
+    params, x, cache, relevance = layer_run(layer, shape)
+    expected = dense.relevance_by_matrix(dense.epsilon_rule(0.1), layer, params, x, relevance)
     assert_close(Norm(0.1)(layer, params, cache, relevance)[0], expected, 1e-9)
 
 
@@ -109,13 +115,13 @@ def test_norm_through_a_p_norm_gives_each_value_its_power() -> None:
     x = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]).double()
     layer = LpPool2d(2, p=3)
     _, cache = layer.forward({}, x, Mode())
-    found, _ = Norm(0.0)(layer, {}, cache, torch.ones(1, 1, 1, 1).double())
-    assert_close(found, x**3 / 100, 1e-12)  # 1 + 8 + 27 + 64
+    actual, _ = Norm(0.0)(layer, {}, cache, torch.ones(1, 1, 1, 1).double())
+    assert_close(actual, x**3 / 100, 1e-12)  # 1 + 8 + 27 + 64
 
 
 @pytest.mark.parametrize("rule", [Epsilon(), Gamma(), ZPlus(), AlphaBeta(), WSquare(), Flat(), Norm(), ZBox(0.0, 1.0)])
 @pytest.mark.parametrize("layer", [ReLU(), MaxPool2d(2)], ids=str)
-def test_a_layer_that_sums_nothing_has_no_such_rule(rule: Any, layer: Layer) -> None:
+def test_rules_refuse_layers_that_sum_no_weighted_inputs(rule: Any, layer: Layer) -> None:
     x = torch.ones(1, 1, 2, 2)
     y, cache = layer.forward({}, x, Mode())
     with pytest.raises(PellucidError, match=f"{type(rule).__name__} needs a layer that sums"):
@@ -132,7 +138,7 @@ def test_inputs_outside_the_box_are_refused() -> None:
         ZBox((0.0,) * 3, (1.0,) * 3)(layer, params, cache, y)
 
 
-def test_weights_that_lose_relevance_are_refused() -> None:
+def test_invalid_weights_of_rules_are_refused() -> None:
     with pytest.raises(PellucidError, match="alpha - beta must be 1"):
         AlphaBeta(2.0, 0.5)
     with pytest.raises(PellucidError, match="at least 0"):

@@ -27,53 +27,69 @@ from pellucid.sweep import backward, forward
 from tests.oracle import assert_close
 
 
-def same(channels: int = 2) -> Conv2d:
+def same_size_conv(channels: int = 2) -> Conv2d:
     return Conv2d(channels, 3, padding=1)
 
 
 def relu_conv() -> Layer:
-    return Sequential(relu=ReLU(), conv=same())
+    return Sequential(relu=ReLU(), conv=same_size_conv())
 
 
 NETWORKS: dict[str, tuple[Layer, set[str]]] = {
-    "in a row": (Sequential(a=same(), relu=ReLU(), b=same()), {"a"}),
+    "in a row": (Sequential(a=same_size_conv(), relu=ReLU(), b=same_size_conv()), {"a"}),
     "behind what has no weights": (
-        Sequential(norm=BatchNorm(), pad=Pad2d(1), pool=MaxPool2d(2), a=same(), b=same()),
+        Sequential(norm=BatchNorm(), pad=Pad2d(1), pool=MaxPool2d(2), a=same_size_conv(), b=same_size_conv()),
         {"a"},
     ),
-    "nested": (Sequential(stem=Sequential(deep=Sequential(a=same()), b=same()), c=same()), {"stem.deep.a"}),
-    "in every branch": (Parallel({"a": same(), "b": relu_conv()}, Concat()), {"a", "b.conv"}),
-    "past a skip": (Sequential(block=Parallel({"skip": Identity(), "a": same()}, Add()), b=same()), {"block.a"}),
+    "nested": (
+        Sequential(stem=Sequential(deep=Sequential(a=same_size_conv()), b=same_size_conv()), c=same_size_conv()),
+        {"stem.deep.a"},
+    ),
+    "in every branch": (Parallel({"a": same_size_conv(), "b": relu_conv()}, Concat()), {"a", "b.conv"}),
+    "past a skip": (
+        Sequential(block=Parallel({"skip": Identity(), "a": same_size_conv()}, Add()), b=same_size_conv()),
+        {"block.a"},
+    ),
     "past a join of the input with itself": (
-        Sequential(block=Parallel({"skip": Identity(), "pool": MaxPool2d(3, 1, 1)}, Concat()), b=same()),
+        Sequential(block=Parallel({"skip": Identity(), "pool": MaxPool2d(3, 1, 1)}, Concat()), b=same_size_conv()),
         {"b"},
     ),
-    "in heads": (Fork(a=same(), b=Sequential(c=same(), d=same())), {"a", "b.c"}),
+    "in heads": (Fork(a=same_size_conv(), b=Sequential(c=same_size_conv(), d=same_size_conv())), {"a", "b.c"}),
     "in a graph": (
-        Graph({"b": (same(), "input"), "r": (ReLU(), "b"), "s": (Add(), "r", "b"), "c": (same(), "s")}, ("c",)),
+        Graph(
+            {
+                "b": (same_size_conv(), "input"),
+                "r": (ReLU(), "b"),
+                "s": (Add(), "r", "b"),
+                "c": (same_size_conv(), "s"),
+            },
+            ("c",),
+        ),
         {"b"},
     ),
     "dense behind flattening": (Sequential(flat=Flatten(), a=Dense(3), b=Dense(2)), {"a"}),
 }
 
 
-GIVEN = Convolve((1, 1), (1, 1), (1, 1))
+CONVOLVE = Convolve((1, 1), (1, 1), (1, 1))
 
 
 @pytest.mark.parametrize("rule", [Flat(), ZBox(-4.0, 4.0)], ids=str)
 def test_a_convolution_with_computed_weights_is_an_entrance(rule: Rule) -> None:
-    own = same()
-    params, _ = own.init((2, 6, 6), torch.Generator().manual_seed(0))
+    conv = same_size_conv()
+    params, _ = conv.init((2, 6, 6), torch.Generator().manual_seed(0))
     x = torch.randn(1, 2, 6, 6, generator=torch.Generator().manual_seed(1))
     nodes = {"w": (Learned((2, 2, 3, 3)),), "b": (Learned((2,)),), "scaled": (AffineMap(2.0), "w")}
-    given = Graph({**nodes, "a": (GIVEN, "input", "scaled", "b"), "c": (GIVEN, "a", "scaled", "b")}, ("c",))
-    plain = Sequential(a=own, c=own)
+    operator_net = Graph(
+        {**nodes, "a": (CONVOLVE, "input", "scaled", "b"), "c": (CONVOLVE, "a", "scaled", "b")}, ("c",)
+    )
+    layer_net = Sequential(a=conv, c=conv)
     values = {"w": {"": params["weight"] / 2}, "b": {"": params["bias"]}, "scaled": {}, "a": {}, "c": {}}
-    found = [
+    maps = [
         lrp(net, weights, x, 1, lambda entrance: at_entrance(entrance, rule, relevance(Epsilon(), Epsilon())))
-        for net, weights in ((given, values), (plain, {"a": params, "c": params}))
+        for net, weights in ((operator_net, values), (layer_net, {"a": params, "c": params}))
     ]
-    assert_close(found[0], found[1], 1e-5)
+    assert_close(maps[0], maps[1], 1e-5)
 
 
 @pytest.mark.parametrize(("net", "expected"), NETWORKS.values(), ids=NETWORKS.keys())
@@ -85,38 +101,41 @@ def test_the_first_layers_with_weights_on_every_way_are_found(net: Layer, expect
     assert entrance.paths == expected
 
 
-def swept(net: Layer, x: Any) -> list[tuple[str, bool]]:
-    """Sweep with one rule for entrances and one for the rest, and return who got which."""
-    params, _ = net.init(tuple(one.shape[1:] for one in x) if isinstance(x, tuple) else x.shape[1:], torch.Generator())
-    seen: list[tuple[str, bool]] = []
+def entrance_uses(net: Layer, x: Any) -> list[tuple[str, bool]]:
+    """Run a backward pass; return the type of each convolution's use, and whether it had the rule of entrances."""
+    params, _ = net.init(
+        tuple(part.shape[1:] for part in x) if isinstance(x, tuple) else x.shape[1:], torch.Generator()
+    )
+    uses: list[tuple[str, bool]] = []
 
-    def rule(entrance: bool) -> Any:
-        def taken(layer: Layer, params: Any, cache: Any, dy: Any) -> Any:
-            seen.append((type(layer).__name__, entrance))
+    def recording_rule(entrance: bool) -> Any:
+        def rule(layer: Layer, params: Any, cache: Any, dy: Any) -> Any:
+            uses.append((type(layer).__name__, entrance))
             return own(layer, params, cache, dy)
 
-        return taken
+        return rule
 
     entrance = Entrance(x)
     y, cache = forward(net, params, x, Mode(), watch=entrance)
-    backward(net, params, cache, y, at_entrance(entrance, rule(True), composite((Conv2d, rule(False)))))
-    return seen
+    table = composite((Conv2d, recording_rule(False)))
+    backward(net, params, cache, y, at_entrance(entrance, recording_rule(True), table))
+    return uses
 
 
 def test_of_a_layer_used_twice_in_a_graph_only_the_use_on_the_input_counts() -> None:
-    net = Graph({"a": (same(), "input"), "r": (ReLU(), "a"), "again": ("a", "r")}, ("again",))
-    assert swept(net, torch.randn(2, 2, 4, 4)) == [("Conv2d", False), ("Conv2d", True)]
+    net = Graph({"a": (same_size_conv(), "input"), "r": (ReLU(), "a"), "again": ("a", "r")}, ("again",))
+    assert entrance_uses(net, torch.randn(2, 2, 4, 4)) == [("Conv2d", False), ("Conv2d", True)]
 
 
 def test_of_a_shared_layer_both_uses_count_where_both_read_inputs() -> None:
-    one, two = torch.randn(2, 2, 4, 4), torch.randn(2, 2, 4, 4)
-    assert swept(Shared(same()), (one, two)) == [("Conv2d", True), ("Conv2d", True)]
+    first, second = torch.randn(2, 2, 4, 4), torch.randn(2, 2, 4, 4)
+    assert entrance_uses(Shared(same_size_conv()), (first, second)) == [("Conv2d", True), ("Conv2d", True)]
 
 
 def test_of_a_shared_layer_one_use_counts_where_one_reads_the_input() -> None:
-    net = Sequential(fork=Fork(first=same(), skip=Identity()), shared=Shared(same()), sum=Add())
+    net = Sequential(fork=Fork(first=same_size_conv(), skip=Identity()), shared=Shared(same_size_conv()), sum=Add())
     # backward: the shared layer on the skip, then on what `first` made, then `first`
-    assert swept(net, torch.randn(2, 2, 4, 4)) == [("Conv2d", True), ("Conv2d", False), ("Conv2d", True)]
+    assert entrance_uses(net, torch.randn(2, 2, 4, 4)) == [("Conv2d", True), ("Conv2d", False), ("Conv2d", True)]
 
 
 def test_layers_without_weights_are_no_entrance() -> None:

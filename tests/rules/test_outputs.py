@@ -33,28 +33,31 @@ NET = Sequential(
 )  # fmt: skip
 
 
-def made(seed: int = 0) -> tuple[Params, torch.Tensor]:
+def params_and_inputs(seed: int = 0) -> tuple[Params, torch.Tensor]:
     rng = torch.Generator().manual_seed(seed)
     return randomized(NET.init((2, 8, 8), rng)[0], rng), normal((2, 2, 8, 8), rng)
 
 
 @contextmanager
-def counted() -> Iterator[dict[str, int]]:
+def count_passes() -> Iterator[dict[str, int]]:
     """Count the passes of convolutions and dense layers, forward and back, while the context lasts."""
     passes = {"forward": 0, "pull": 0}
 
-    def counting(kind: type[Layer], name: str):
-        own = getattr(kind, name)
+    def count_calls(kind: type[Layer], name: str):
+        method = getattr(kind, name)
 
-        def run(self, *given):
+        def run(self, *args):
             passes[name] += 1
-            return own(self, *given)
+            return method(self, *args)
 
         return patch.object(kind, name, run)
 
     with (
-        counting(Conv2d, "forward"), counting(Conv2d, "pull"), counting(Dense, "forward"), counting(Dense, "pull")
-    ):  # fmt: skip
+        count_calls(Conv2d, "forward"),
+        count_calls(Conv2d, "pull"),
+        count_calls(Dense, "forward"),
+        count_calls(Dense, "pull"),
+    ):
         yield passes
 
 
@@ -69,8 +72,8 @@ def test_the_output_that_is_told_makes_no_difference(rule: OutputRule, layer: La
     assert_close(rule(layer, params, cache, dy, y)[0], rule(layer, params, cache, dy)[0], 1e-12)
 
 
-def test_a_sweep_that_is_informed_finds_what_one_finds_that_is_not() -> None:
-    params, x = made()
+def test_recorded_outputs_do_not_change_the_relevance() -> None:
+    params, x = params_and_inputs()
     outputs = Outputs()
     y, cache = forward(NET, params, x, Mode(), outputs)
     table = epsilon_everywhere()(None)  # pyright: ignore[reportArgumentType] - it asks nothing of the entrance
@@ -83,9 +86,9 @@ def test_each_use_of_a_layer_has_its_own_output() -> None:
     layer, outputs = Dense(3), Outputs()
     rng = torch.Generator().manual_seed(2)
     params = randomized(layer.init((3,), rng)[0], rng)
-    one, other = normal((2, 3), rng), normal((2, 3), rng)
+    first, second = normal((2, 3), rng), normal((2, 3), rng)
     rules = outputs.inform(composite((Dense, Epsilon())))
-    caches = [forward(layer, params, x, Mode(), outputs)[1] for x in (one, other)]
+    caches = [forward(layer, params, x, Mode(), outputs)[1] for x in (first, second)]
     dy = normal((2, 3), rng)
     for cache in caches:
         assert_close(backward(layer, params, cache, dy, rules)[0], Epsilon()(layer, params, cache, dy)[0], 1e-12)
@@ -96,9 +99,9 @@ PASSES = {"epsilon": (4, 4), "epsilon_plus": (7, 5), "excitation_backprop": (9, 
 
 
 @pytest.mark.parametrize("name", PASSES)
-def test_how_often_layers_run(name: str) -> None:
-    params, x = made()
-    with counted() as passes:
+def test_each_composite_runs_layers_the_expected_number_of_times(name: str) -> None:
+    params, x = params_and_inputs()
+    with count_passes() as passes:
         lrp(NET, params, x, 1, name)
     # The first layer's input has values below 0, so that z-plus runs it twice.
     assert (passes["forward"], passes["pull"]) == PASSES[name]
@@ -106,31 +109,31 @@ def test_how_often_layers_run(name: str) -> None:
 
 @pytest.mark.parametrize("method", ["saliency", "input_x_gradient", "guided_backprop", "deconvnet", "gradcam"])
 def test_gradients_take_one_pass_each_way(method: str) -> None:
-    params, x = made()
-    with counted() as passes:
+    params, x = params_and_inputs()
+    with count_passes() as passes:
         explain(NET, params, x, method, 1)
     assert passes["forward"] == 4
     assert passes["pull"] <= 4
 
 
-def test_gamma_leaves_out_the_side_that_nothing_arrives_at() -> None:
-    params, x = made()
+def test_gamma_skips_the_sign_of_outputs_without_relevance() -> None:
+    params, x = params_and_inputs()
     x = x.abs()
-    with counted() as passes:
+    with count_passes() as passes:
         lrp(NET, params, x, 1, lambda entrance: relevance(Gamma(), Epsilon()))
     # conv2 has outputs above 0 alone that hand anything on; conv1 too
     assert (passes["forward"], passes["pull"]) == (4 + 2, 4)
 
 
-def test_rules_at_the_entrance_are_reported_too() -> None:
-    params, x = made()
-    with counted() as passes:
+def test_rules_at_the_entrance_receive_recorded_outputs() -> None:
+    params, x = params_and_inputs()
+    with count_passes() as passes:
         lrp(NET, params, x, 1, lambda entrance: at_entrance(entrance, Epsilon(), relevance(Epsilon(), Epsilon())))
     assert passes["forward"] == 4
 
 
-def test_every_composite_by_name_still_stands() -> None:
-    params, x = made()
+def test_every_composite_returns_finite_relevance() -> None:
+    params, x = params_and_inputs()
     for name in COMPOSITES:
         options: dict[str, Any] = {"low": -9.0, "high": 9.0} if name == "epsilon_gamma_box" else {}
         assert lrp(NET, params, x, 1, name, **options).isfinite().all()

@@ -25,10 +25,10 @@ def test_a_layer_without_a_row_has_the_gradient_or_the_rule_otherwise() -> None:
 
 
 def test_rows_match_by_pattern_and_by_predicate() -> None:
-    def wide(path: str, layer: Layer) -> bool:
+    def is_wide(path: str, layer: Layer) -> bool:
         return isinstance(layer, Dense) and layer.units > 10
 
-    table = composite((("features.*", wide), Pass()))
+    table = composite((("features.*", is_wide), Pass()))
     assert table("features.conv2", Conv2d(2, 3)) == Pass()
     assert table("scores", Dense(11)) == Pass()
     assert table("scores", Dense(10)) is own

@@ -1,4 +1,4 @@
-"""The shipped models, and a digit to show them."""
+"""The shipped models, and digits to show them."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def mlp() -> Model:
 
 
 @pytest.fixture(scope="session")
-def digit() -> Tensor:
+def digits() -> Tensor:
     """Two digits of scikit-learn's, drawn larger: (2, 1, 28, 28)."""
-    drawn = [Image.fromarray((load_digits().images[k] * 15.9).astype("uint8")).resize((28, 28)) for k in (12, 7)]
-    return torch.stack([torch.tensor(list(one.tobytes())).view(1, 28, 28) / 255 for one in drawn])
+    images = [Image.fromarray((load_digits().images[k] * 15.9).astype("uint8")).resize((28, 28)) for k in (12, 7)]
+    return torch.stack([torch.tensor(list(image.tobytes())).view(1, 28, 28) / 255 for image in images])

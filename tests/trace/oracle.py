@@ -12,12 +12,12 @@ from torch import Tensor
 from pellucid.layers.base import Mode
 from pellucid.losses.base import Loss
 from pellucid.trace import PassSettings, Trace
-from pellucid.trace.record import TracedNumber
+from pellucid.trace.record import TracedElement
 from tests.oracle import SEED, Sample, autograd, cast, leaves, tree_map
 
 
 @dataclass(frozen=True)
-class Dot(Loss):
+class DotProductLoss(Loss):
     """C = Σ y r for fixed random r, of any nest of outputs: a delta that differs at each of them."""
 
     def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
@@ -33,13 +33,13 @@ class Dot(Loss):
         raise NotImplementedError
 
 
-def traced(sample: Sample, batch: int = 2, dtype: torch.dtype = torch.float64) -> Trace:
-    """Trace a layer or network of the contract suites under Dot."""
+def trace_sample(sample: Sample, batch: int = 2, dtype: torch.dtype = torch.float64) -> Trace:
+    """Trace a layer or network of the contract suites under DotProductLoss."""
     params, x = cast(sample.inputs(batch), dtype)
-    return Trace(PassSettings(sample.layer, params, x, torch.zeros(batch), Dot(), sample.train, SEED))
+    return Trace(PassSettings(sample.layer, params, x, torch.zeros(batch), DotProductLoss(), sample.train, SEED))
 
 
-def by_autograd(trace: Trace) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def autograd_gradients(trace: Trace) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return PyTorch's gradients by the inputs (x, or x.0 ...) and by the parameters."""
     settings = trace.settings
     mode = Mode(settings.train, torch.Generator().manual_seed(SEED))
@@ -47,43 +47,48 @@ def by_autograd(trace: Trace) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return {f"x.{path}".rstrip("."): leaf for path, leaf in dx.items()}, dparams
 
 
-def numbers(trace: Trace, each: int, seed: int = 0) -> list[TracedNumber]:
+def draw_elements(trace: Trace, per_tensor: int, seed: int = 0) -> list[TracedElement]:
     """Draw some numbers of every tensor that can be explained."""
-    draw = random.Random(seed)
+    rng = random.Random(seed)
     result = []
     for target in {id(target): target for target in trace.targets.values()}.values():
         if target.tensor.is_floating_point() and target.tensor.numel():
-            places = {draw.randrange(target.tensor.numel()) for _ in range(each)}
-            result += [TracedNumber(target, place) for place in sorted(places)]
+            indices = {rng.randrange(target.tensor.numel()) for _ in range(per_tensor)}
+            result += [TracedElement(target, index) for index in sorted(indices)]
     return result
 
 
-def summed(link: dict[str, Any]) -> tuple[Fraction, Fraction, int]:
+def sum_of_products(link: dict[str, Any]) -> tuple[Fraction, Fraction, int]:
     """Multiply and add up a link's printed numbers without rounding; return the sum, Σ|product|, and how many."""
     assert len(link["terms"]) == link["count"], "ask with top=None"
-    products = [math.prod((exact(factor) for factor in term["factors"]), start=Fraction(1)) for term in link["terms"]]
-    sizes = [math.prod((size(factor) for factor in term["factors"]), start=Fraction(1)) for term in link["terms"]]
-    return sum(products, Fraction(0)), sum(sizes, Fraction(0)), len(products)
+    products = [
+        math.prod((checked_value(factor) for factor in term["factors"]), start=Fraction(1)) for term in link["terms"]
+    ]
+    magnitudes = [
+        math.prod((magnitude(factor) for factor in term["factors"]), start=Fraction(1)) for term in link["terms"]
+    ]
+    return sum(products, Fraction(0)), sum(magnitudes, Fraction(0)), len(products)
 
 
-def exact(factor: dict[str, Any]) -> Fraction:
+def checked_value(factor: dict[str, Any]) -> Fraction:
     """Return a factor; where it says that it is a sum, check that."""
     value = Fraction(factor["value"])
     if "sum_of" in factor:
         parts = [Fraction(part["value"]) for part in factor["sum_of"]]
-        room = Fraction(4e-16) * sum(map(abs, parts), Fraction(0))
-        assert abs(sum(parts, Fraction(0)) - value) <= room, factor
+        tolerance = Fraction(4e-16) * sum(map(abs, parts), Fraction(0))
+        assert abs(sum(parts, Fraction(0)) - value) <= tolerance, factor
     return value
 
 
-def size(factor: dict[str, Any]) -> Fraction:
+def magnitude(factor: dict[str, Any]) -> Fraction:
     return sum((abs(Fraction(part["value"])) for part in factor.get("sum_of", [factor])), Fraction(0))
 
 
 def assert_adds_up(link: dict[str, Any], epsilon: float = 2**-52) -> None:
     """Require that a link's printed products add up to its gradient, but for what rounding each step may cost."""
-    total, sizes, count = summed(link)
-    allowed = (count + 8) * Fraction(epsilon) * sizes
-    assert abs(total - Fraction(link["gradient"])) <= allowed, (
-        f"{link['derivative_by']} by {link['layer']}: {float(total)!r}, not {link['gradient']!r} ({float(allowed):.1e})"
+    total, magnitudes, count = sum_of_products(link)
+    tolerance = (count + 8) * Fraction(epsilon) * magnitudes
+    assert abs(total - Fraction(link["gradient"])) <= tolerance, (
+        f"{link['derivative_by']} by {link['layer']}: {float(total)!r}, not {link['gradient']!r} "
+        f"({float(tolerance):.1e})"
     )

@@ -12,9 +12,9 @@ from tests.detectors.drawn import Rectangles, small_single_stage, small_ssd, sma
 from tests.detectors.two_stages import small_faster
 
 
-@pytest.mark.parametrize("family", [small_single_stage, small_ssd, small_yolo3, small_yolo1])
-def test_the_trace_of_a_detector_has_the_loss_and_the_gradients_of_training(family) -> None:
-    model = Model(family(channels=4), input_shape=(3, None, None), classes=Rectangles.classes)
+@pytest.mark.parametrize("make_net", [small_single_stage, small_ssd, small_yolo3, small_yolo1])
+def test_the_trace_of_a_detector_has_the_loss_and_the_gradients_of_training(make_net) -> None:
+    model = Model(make_net(channels=4), input_shape=(3, None, None), classes=Rectangles.classes)
     images, targets = Rectangles(2, (24, 32)).batch(range(2), None)
     trace = model.trace(images, targets)
     params = map_tree(torch.Tensor.double, model.params)
@@ -24,13 +24,13 @@ def test_the_trace_of_a_detector_has_the_loss_and_the_gradients_of_training(fami
     assert trace.loss == pytest.approx(total, rel=1e-9)
     for path, gradient in flatten(dparams).items():
         torch.testing.assert_close(trace.gradients[path], gradient, rtol=1e-9, atol=1e-12)
-    first = next(path for path in flatten(dparams) if path.endswith("conv.weight"))
-    explanation = trace.explain(first)
+    path = next(path for path in flatten(dparams) if path.endswith("conv.weight"))
+    explanation = trace.explain(path)
     assert explanation.exact
     assert explanation.links[-1].where  # down to the loss
-    if family is not small_single_stage:  # whose scores learn the IoU of its own boxes, a constant of the gradient
-        nudged = trace.nudge(first, 1e-4)
-        assert nudged.predicted == pytest.approx(nudged.actual, rel=0.05, abs=1e-9)
+    if make_net is not small_single_stage:  # whose scores learn the IoU of its own boxes, a constant of the gradient
+        change = trace.nudge(path, 1e-4)
+        assert change.predicted == pytest.approx(change.actual, rel=0.05, abs=1e-9)
     assert trace["target"].shape == (sum(map(len, targets)), 7)
     assert "DetectionLoss computes this derivative itself" in str(explanation)
 

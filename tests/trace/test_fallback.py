@@ -13,7 +13,7 @@ from pellucid.layers import Dense
 from pellucid.layers.base import Layer, Mode, Params
 from pellucid.trace.columns import base
 from tests.oracle import Sample
-from tests.trace.oracle import assert_adds_up, numbers, traced
+from tests.trace.oracle import assert_adds_up, draw_elements, trace_sample
 
 
 class PrefixesCache(NamedTuple):
@@ -39,18 +39,18 @@ class Prefixes(Layer):
 
 
 def test_derivatives_of_user_defined_layers_are_exact() -> None:
-    it = traced(Sample(Sequential(Dense(6), Prefixes(), Dense(2)), (3,)))
-    for number in numbers(it, each=3):
-        for link in it.explain(number.label, top=None).to_json()["links"]:
+    record = trace_sample(Sample(Sequential(Dense(6), Prefixes(), Dense(2)), (3,)))
+    for element in draw_elements(record, per_tensor=3):
+        for link in record.explain(element.label, top=None).to_json()["links"]:
             assert_adds_up(link)
-    link = it.explain("dense1.y[1, 4]", top=None).links[0]
+    link = record.explain("dense1.y[1, 4]", top=None).links[0]
     assert link.count == 2, "only the two sums from there on depend on it"
-    sums = it["dense1.y"].cumsum(1)
+    sums = record["dense1.y"].cumsum(1)
     slopes = {term.factors[0].name: term.factors[1].value for term in link.terms}
     for k in (4, 5):
-        expected = 2 * float(it["prefixes1.scale"][k] * sums[1, k])
+        expected = 2 * float(record["prefixes1.scale"][k] * sums[1, k])
         assert slopes[f"∂C/∂prefixes1.y[1, {k}]"] == pytest.approx(expected, rel=1e-12)
-    result = it.explain("prefixes1.y[0, 2]").made
+    result = record.explain("prefixes1.y[0, 2]").made
     assert result is not None
     assert result.count == 3
     assert not result.linear
@@ -58,6 +58,6 @@ def test_derivatives_of_user_defined_layers_are_exact() -> None:
 
 def test_too_many_outputs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "MAX_PASSES", 5)
-    it = traced(Sample(Sequential(Prefixes()), (30,)))
+    record = trace_sample(Sample(Sequential(Prefixes()), (30,)))
     with pytest.raises(PellucidError, match="explain a smaller layer"):
-        it.explain("x[0, 0]")
+        record.explain("x[0, 0]")

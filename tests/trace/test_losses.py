@@ -14,21 +14,21 @@ from pellucid.layers import Dense, Identity
 from pellucid.losses import LOSSES, AuxiliaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from pellucid.model import Model
 from pellucid.trace import PassSettings, Trace
-from pellucid.trace.deltas import PIECES
+from pellucid.trace.deltas import PIECES_BY_LOSS
 from tests.cases import each
 from tests.losses.cases import CASES, CLASSES, WEIGHTS, classes, outputs
-from tests.trace.oracle import Dot, assert_adds_up, exact
+from tests.trace.oracle import DotProductLoss, assert_adds_up, checked_value
 
 
-def bare(loss: Loss, y: Any, target: Tensor) -> Trace:
+def trace_loss(loss: Loss, y: Any, target: Tensor) -> Trace:
     """Trace a network that is nothing but its loss."""
     return Trace(PassSettings(Identity(), {}, y, target, loss))
 
 
-def delta(link: dict[str, Any]) -> float:
+def product_of_factors(link: dict[str, Any]) -> float:
     """Multiply the printed factors."""
     (term,) = link["terms"]
-    return float(math.prod(exact(factor) for factor in term["factors"]))
+    return float(math.prod(checked_value(factor) for factor in term["factors"]))
 
 
 @each("name", CASES)
@@ -36,20 +36,22 @@ def test_output_gradients_equal_autograd(name: str) -> None:
     loss, y, target, oracle = CASES[name]
     leaf = y.clone().requires_grad_()
     (expected,) = torch.autograd.grad(oracle(leaf, target), leaf)
-    trace = bare(loss, y, target)
-    wrong = expected.abs().flatten().topk(min(4, y.numel())).indices.tolist()
-    for place in {*wrong, 0, y.numel() // 2, y.numel() - 1}:
-        index = [int(at) for at in torch.unravel_index(torch.tensor(place), y.shape)]
+    trace = trace_loss(loss, y, target)
+    largest = expected.abs().flatten().topk(min(4, y.numel())).indices.tolist()
+    for flat_index in {*largest, 0, y.numel() // 2, y.numel() - 1}:
+        index = [int(k) for k in torch.unravel_index(torch.tensor(flat_index), y.shape)]
         (link,) = trace.explain(f"y{index}").to_json()["links"]
         assert link["where"] == "loss"
         assert_adds_up(link)
-        assert delta(link) == pytest.approx(float(expected.flatten()[place]), rel=1e-9, abs=1e-13), link
+        assert product_of_factors(link) == pytest.approx(float(expected.flatten()[flat_index]), rel=1e-9, abs=1e-13), (
+            link
+        )
 
 
 @each("name", CASES)
 def test_costs_add_up_to_the_loss(name: str) -> None:
     loss, y, target, oracle = CASES[name]
-    trace = bare(loss, y, target)
+    trace = trace_loss(loss, y, target)
     assert float(trace["loss.cost"].sum()) == pytest.approx(float(oracle(y, target)), rel=1e-12)
     assert trace.loss == pytest.approx(float(oracle(y, target)), rel=1e-12)
 
@@ -70,12 +72,12 @@ def test_a_target_that_a_user_defined_loss_cannot_compare_is_reported() -> None:
 
 
 def test_every_loss_has_an_explanation_of_its_terms() -> None:
-    assert set(PIECES) | {AuxiliaryCrossEntropy} == set(LOSSES.values())
+    assert set(PIECES_BY_LOSS) | {AuxiliaryCrossEntropy} == set(LOSSES.values())
 
 
 def test_the_terms_of_the_cross_entropy_by_hand() -> None:
     y, target = outputs(7, CLASSES), classes(7)
-    trace = bare(SoftmaxCrossEntropy(label_smoothing=0.2), y, target)
+    trace = trace_loss(SoftmaxCrossEntropy(label_smoothing=0.2), y, target)
     torch.testing.assert_close(trace["loss.probabilities"], y.softmax(1))
     log_a = F.log_softmax(y, 1)
     torch.testing.assert_close(trace["loss.log_likelihood"], log_a[range(7), target])
@@ -90,22 +92,26 @@ def test_auxiliary_outputs_have_their_own_terms() -> None:
 
     net = Fork(main=Dense(CLASSES), extra=Dense(CLASSES))
     params, _ = net.init((6,), torch.Generator().manual_seed(1))
-    params = {name: {k: v.double() for k, v in one.items()} for name, one in params.items()}
+    params = {name: {k: v.double() for k, v in leaves.items()} for name, leaves in params.items()}
     x, target = outputs(4, 6), classes(4)
     trace = Trace(PassSettings(net, params, x, target, AuxiliaryCrossEntropy(weight=0.4, class_weights=WEIGHTS)))
-    parts = [F.linear(x, params[name]["weight"], params[name]["bias"]).requires_grad_() for name in ("main", "extra")]
+    outputs_of_heads = [
+        F.linear(x, params[name]["weight"], params[name]["bias"]).requires_grad_() for name in ("main", "extra")
+    ]
     weights = torch.tensor(WEIGHTS).double()
-    value = F.cross_entropy(parts[0], target, weights) + 0.4 * F.cross_entropy(parts[1], target, weights)
+    value = F.cross_entropy(outputs_of_heads[0], target, weights) + 0.4 * F.cross_entropy(
+        outputs_of_heads[1], target, weights
+    )
     assert trace.loss == pytest.approx(value.item(), rel=1e-12)
     assert float(trace["loss.cost.0"].sum() + trace["loss.cost.1"].sum()) == pytest.approx(value.item(), rel=1e-12)
-    for part, expected in enumerate(torch.autograd.grad(value, parts)):
-        it = trace.explain(f"y.{part}[2, 1]").to_json()
-        assert_adds_up(it["links"][0])
-        assert delta(it["links"][0]) == pytest.approx(float(expected[2, 1]), rel=1e-9)
+    for part, expected in enumerate(torch.autograd.grad(value, outputs_of_heads)):
+        explanation = trace.explain(f"y.{part}[2, 1]").to_json()
+        assert_adds_up(explanation["links"][0])
+        assert product_of_factors(explanation["links"][0]) == pytest.approx(float(expected[2, 1]), rel=1e-9)
 
 
 def test_the_gradient_of_a_user_defined_loss_is_shown_as_one_term() -> None:
-    trace = bare(Dot(), outputs(3, 4), classes(3))
+    trace = trace_loss(DotProductLoss(), outputs(3, 4), classes(3))
     (link,) = trace.explain("y[1, 2]").links
     assert link.terms[0].factors[0].value == float(trace["dy[1, 2]"])
     assert "itself" in link.words

@@ -18,7 +18,7 @@ from pellucid.trace import trace
 TARGET = torch.tensor([2, 7])
 
 
-def by_hand(model: Model, x: Tensor, weights: dict[str, Tensor]) -> float:
+def loss_by_torch(model: Model, x: Tensor, weights: dict[str, Tensor]) -> float:
     """Return the loss of mnist-mlp-100, 784-100-10 with sigmoids, by PyTorch's functions in float64."""
     hidden = torch.sigmoid(
         x.flatten(1).double() @ weights["features.dense1.weight"].T + weights["features.dense1.bias"]
@@ -30,18 +30,18 @@ def by_hand(model: Model, x: Tensor, weights: dict[str, Tensor]) -> float:
 @pytest.mark.parametrize(
     "path", ["features.dense1.weight", "features.dense1.bias", "head.scores.weight", "head.scores.bias"]
 )
-def test_the_actual_change_is_that_of_pytorch(mlp: Model, digit: Tensor, path: str) -> None:
-    it = trace(mlp, digit, TARGET)
+def test_the_actual_change_is_that_of_pytorch(mlp: Model, digits: Tensor, path: str) -> None:
+    record = trace(mlp, digits, TARGET)
     weights = {name: leaf.double() for name, leaf in mlp.weights.items()}
-    number = it.explain(path)
-    index = tuple(map(int, number.name[number.name.index("[") + 1 : -1].split(",")))
+    explanation = record.explain(path)
+    index = tuple(map(int, explanation.name[explanation.name.index("[") + 1 : -1].split(",")))
     for h in (0.5, -1e-3):
-        change = it.nudge(number.name, h)
-        moved = {**weights, path: weights[path].clone()}
-        moved[path][index] += h
-        assert change.before == pytest.approx(by_hand(mlp, digit, weights), rel=1e-12)
-        assert change.after == pytest.approx(by_hand(mlp, digit, moved), rel=1e-12)
-        assert change.predicted == number.gradient * h
+        change = record.nudge(explanation.name, h)
+        shifted = {**weights, path: weights[path].clone()}
+        shifted[path][index] += h
+        assert change.before == pytest.approx(loss_by_torch(mlp, digits, weights), rel=1e-12)
+        assert change.after == pytest.approx(loss_by_torch(mlp, digits, shifted), rel=1e-12)
+        assert change.predicted == explanation.gradient * h
         assert change.actual == change.after - change.before
 
 
@@ -59,68 +59,68 @@ def test_the_actual_change_is_that_of_pytorch(mlp: Model, digit: Tensor, path: s
         "features.conv2.x",
     ],
 )
-def test_activations_and_pixels_can_be_changed(lenet: Model, digit: Tensor, name: str) -> None:
-    it = trace(lenet, digit, TARGET)
-    number = it.explain(name)
+def test_activations_and_pixels_can_be_changed(lenet: Model, digits: Tensor, name: str) -> None:
+    record = trace(lenet, digits, TARGET)
+    explanation = record.explain(name)
     h = 1e-6
-    up, down = it.nudge(number.name, h), it.nudge(number.name, -h)
-    assert (up.after - down.after) / (2 * h) == pytest.approx(number.gradient, rel=1e-5)
+    up, down = record.nudge(explanation.name, h), record.nudge(explanation.name, -h)
+    assert (up.after - down.after) / (2 * h) == pytest.approx(explanation.gradient, rel=1e-5)
     assert up.predicted == pytest.approx(up.actual, rel=1e-3)
 
 
-def test_a_changed_activation_is_read_by_all_following_layers(lenet: Model, digit: Tensor) -> None:
+def test_a_changed_activation_is_read_by_all_following_layers(lenet: Model, digits: Tensor) -> None:
     """The loss after moving an output is the loss of the layers above it on the moved output."""
-    it = trace(lenet, digit, TARGET)
+    record = trace(lenet, digits, TARGET)
     w = {name: leaf.double() for name, leaf in lenet.weights.items()}
-    above = it["head.relu1.y"].clone()
-    above[1, 5] += 3.0
+    activation = record["head.relu1.y"].clone()
+    activation[1, 5] += 3.0
     y = F.linear(
-        torch.relu(F.linear(above, w["head.dense2.weight"], w["head.dense2.bias"])),
+        torch.relu(F.linear(activation, w["head.dense2.weight"], w["head.dense2.bias"])),
         w["head.scores.weight"],
         w["head.scores.bias"],
     )
-    assert it.nudge("head.relu1.y[1, 5]", 3.0).after == pytest.approx(float(F.cross_entropy(y, TARGET)), rel=1e-12)
+    assert record.nudge("head.relu1.y[1, 5]", 3.0).after == pytest.approx(float(F.cross_entropy(y, TARGET)), rel=1e-12)
 
 
 def test_curvature_is_the_second_derivative() -> None:
     model = Model(Sequential(Dense(1)), Quadratic(), input_shape=(3,), metrics=())
     x = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
-    it = trace(model, x, torch.tensor([[1.0], [0.0]]))
-    assert it.nudge("dense1.weight[0, 1]", 0.25).curvature == pytest.approx((2**2 + 5**2) / 2)
-    assert "difference" in str(it.nudge("dense1.weight[0, 1]", 0.25))
-    assert it.nudge("dense1.bias[0]", 0.5).to_json()["curvature"] == pytest.approx(1.0)
+    record = trace(model, x, torch.tensor([[1.0], [0.0]]))
+    assert record.nudge("dense1.weight[0, 1]", 0.25).curvature == pytest.approx((2**2 + 5**2) / 2)
+    assert "difference" in str(record.nudge("dense1.weight[0, 1]", 0.25))
+    assert record.nudge("dense1.bias[0]", 0.5).to_json()["curvature"] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(("h", "dtype"), [(1e-17, torch.float64), (-1e-300, torch.float64), (1e-9, torch.float32)])
 @pytest.mark.parametrize("name", ["head.dense1.weight", "x", "features.relu1.y"])
 def test_nudges_below_the_rounding_are_refused(
-    lenet: Model, digit: Tensor, h: float, dtype: torch.dtype, name: str
+    lenet: Model, digits: Tensor, h: float, dtype: torch.dtype, name: str
 ) -> None:
-    it = trace(lenet, digit, TARGET, dtype=dtype)
-    tensor = it[name].flatten()
-    place = int(tensor.abs().argmax())
-    label = f"{name}[{', '.join(map(str, map(int, torch.unravel_index(torch.tensor(place), it[name].shape))))}]"
+    record = trace(lenet, digits, TARGET, dtype=dtype)
+    tensor = record[name].flatten()
+    index = int(tensor.abs().argmax())
+    label = f"{name}[{', '.join(map(str, map(int, torch.unravel_index(torch.tensor(index), record[name].shape))))}]"
     with pytest.raises(PellucidError, match=r"below the rounding of .* so nothing changes; use at least") as caught:
-        it.nudge(label, h)
-    least = float(str(caught.value).split()[-1])
-    assert it.nudge(label, 2 * least).value != float(tensor[place] + 2 * least)
+        record.nudge(label, h)
+    least_h = float(str(caught.value).split()[-1])
+    assert record.nudge(label, 2 * least_h).value != float(tensor[index] + 2 * least_h)
 
 
 @pytest.mark.parametrize("h", [0, math.nan, math.inf, -math.inf, True, "1"])
-def test_a_change_of_0_or_infinity_is_refused(lenet: Model, digit: Tensor, h: Any) -> None:
+def test_a_change_of_0_or_infinity_is_refused(lenet: Model, digits: Tensor, h: Any) -> None:
     with pytest.raises(PellucidError, match="h must be a finite number other than 0"):
-        trace(lenet, digit, TARGET).nudge("head.dense1.weight", h)
+        trace(lenet, digits, TARGET).nudge("head.dense1.weight", h)
 
 
 def test_a_change_below_the_rounding_of_the_loss_has_no_curvature() -> None:
     model = Model(Sequential(Dense(1)), Quadratic(), input_shape=(1,), metrics=())
     model.weights["dense1.weight"].fill_(1.0)
     model.weights["dense1.bias"].zero_()
-    it = trace(model, torch.tensor([[3.0]]), torch.tensor([[1.0]]))
-    change = it.nudge("dense1.bias[0]", 1e-300)  # the bias is 0, and moves
+    record = trace(model, torch.tensor([[3.0]]), torch.tensor([[1.0]]))
+    change = record.nudge("dense1.bias[0]", 1e-300)  # the bias is 0, and moves
     assert "below" not in str(change)
     assert "rounding: the predicted change" in str(change)
     assert math.isnan(change.curvature), "h² is 0"
-    assert "nonlinearity" in str(it.nudge("dense1.bias[0]", 1e-3))
-    still = trace(model, torch.tensor([[3.0]]), torch.tensor([[3.0]]))  # the tangent is flat, the loss is not
-    assert "nonlinearity" in str(still.nudge("dense1.bias[0]", 1.0))
+    assert "nonlinearity" in str(record.nudge("dense1.bias[0]", 1e-3))
+    flat = trace(model, torch.tensor([[3.0]]), torch.tensor([[3.0]]))  # the tangent is flat, the loss is not
+    assert "nonlinearity" in str(flat.nudge("dense1.bias[0]", 1.0))

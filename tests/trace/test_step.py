@@ -16,7 +16,7 @@ from pellucid.optim.regularizers import L2
 from pellucid.trace import trace
 
 TARGET = torch.tensor([2, 7])
-PAIRS: dict[str, tuple[Optimizer, Callable[[Any], torch.optim.Optimizer]]] = {
+OPTIMIZERS: dict[str, tuple[Optimizer, Callable[[Any], torch.optim.Optimizer]]] = {
     "sgd": (SGD(0.3), lambda ps: torch.optim.SGD(ps, 0.3)),
     "momentum": (Momentum(0.1, 0.9), lambda ps: torch.optim.SGD(ps, 0.1, 0.9)),
     "nesterov": (Nesterov(0.1, 0.9), lambda ps: torch.optim.SGD(ps, 0.1, 0.9, nesterov=True)),
@@ -40,23 +40,23 @@ def leaves(model: Model) -> dict[str, Tensor]:
     return {name: leaf.double().contiguous().requires_grad_() for name, leaf in model.weights.items()}
 
 
-@pytest.mark.parametrize("name", PAIRS)
-def test_a_step_is_that_of_torch_optim(lenet: Model, digit: Tensor, name: str) -> None:
-    ours, theirs = PAIRS[name]
-    update = trace(lenet, digit, TARGET).step(ours)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_step_is_that_of_torch_optim(lenet: Model, digits: Tensor, name: str) -> None:
+    ours, make_theirs = OPTIMIZERS[name]
+    update = trace(lenet, digits, TARGET).step(ours)
     w = leaves(lenet)
-    optimizer = theirs(w.values())
-    value = loss_of(digit.double(), w)
+    optimizer = make_theirs(w.values())
+    value = loss_of(digits.double(), w)
     value.backward()
     optimizer.step()
     with torch.no_grad():
         assert update.before == pytest.approx(value.item(), rel=1e-12)
-        assert update.after == pytest.approx(loss_of(digit.double(), w).item(), rel=1e-9)
+        assert update.after == pytest.approx(loss_of(digits.double(), w).item(), rel=1e-9)
     for path, leaf in w.items():
         torch.testing.assert_close(update[path], leaf.detach(), rtol=1e-9, atol=1e-11, msg=path)
 
 
-def test_regularizers_clipping_frozen_paths_and_rates(lenet: Model, digit: Tensor) -> None:
+def test_regularizers_clipping_frozen_paths_and_rates(lenet: Model, digits: Tensor) -> None:
     model = Model(
         lenet.net,
         optimizer=SGD(0.2),
@@ -68,50 +68,50 @@ def test_regularizers_clipping_frozen_paths_and_rates(lenet: Model, digit: Tenso
     )
     model.freeze("features.conv1.*")
     model.scale_rate("head.scores.*", 0.1)
-    update = trace(model, digit, TARGET, n=8).step()
+    update = trace(model, digits, TARGET, n=8).step()
     w = leaves(model)
-    value = loss_of(digit.double(), w)
-    heavy = [path for path in w if path.endswith("weight")]
-    (value + sum(0.4 / 16 * (w[path] ** 2).sum() for path in heavy)).backward()
-    learning = {path: leaf for path, leaf in w.items() if not path.startswith("features.conv1")}
-    torch.nn.utils.clip_grad_norm_(learning.values(), 0.5)
+    value = loss_of(digits.double(), w)
+    weight_paths = [path for path in w if path.endswith("weight")]
+    (value + sum(0.4 / 16 * (w[path] ** 2).sum() for path in weight_paths)).backward()
+    trained = {path: leaf for path, leaf in w.items() if not path.startswith("features.conv1")}
+    torch.nn.utils.clip_grad_norm_(trained.values(), 0.5)
     with torch.no_grad():
-        for path, leaf in learning.items():
+        for path, leaf in trained.items():
             assert leaf.grad is not None
             leaf.sub_(leaf.grad, alpha=0.2 * (0.1 if path.startswith("head.scores") else 1.0))
             if path.endswith("weight"):
                 leaf.copy_(torch.renorm(leaf, 2, 0, 1.2))
             torch.testing.assert_close(update[path], leaf.detach(), rtol=1e-6, atol=1e-9, msg=path)
-    assert update.weights.keys() == learning.keys()
+    assert update.weights.keys() == trained.keys()
     assert "head.dense1.weight" in str(update)
     assert update.to_json()["optimizer"] == "SGD(lr=0.2)"
 
 
-def test_adamw_shrinks_weights_and_nothing_else(mlp: Model, digit: Tensor) -> None:
-    it = trace(mlp, digit, TARGET)
-    plain, decayed = it.step(Adam(0.01)), it.step(AdamW(0.01, weight_decay=0.5))
+def test_adamw_shrinks_weights_and_nothing_else(mlp: Model, digits: Tensor) -> None:
+    record = trace(mlp, digits, TARGET)
+    adam, adamw = record.step(Adam(0.01)), record.step(AdamW(0.01, weight_decay=0.5))
     for path, leaf in mlp.weights.items():
-        shrunk = 0.01 * 0.5 * leaf.double() if path.endswith("weight") else torch.zeros(())
-        torch.testing.assert_close(decayed[path], plain[path] - shrunk, rtol=1e-9, atol=1e-12)
+        decay = 0.01 * 0.5 * leaf.double() if path.endswith("weight") else torch.zeros(())
+        torch.testing.assert_close(adamw[path], adam[path] - decay, rtol=1e-9, atol=1e-12)
 
 
-def test_a_small_step_changes_the_loss_along_the_tangent(lenet: Model, digit: Tensor) -> None:
-    it = trace(lenet, digit, TARGET)
-    update = it.step(SGD(1.0), lr=1e-7)
-    squares = sum(float((gradient**2).sum()) for gradient in it.gradients.values())
+def test_a_small_step_changes_the_loss_along_the_tangent(lenet: Model, digits: Tensor) -> None:
+    record = trace(lenet, digits, TARGET)
+    update = record.step(SGD(1.0), lr=1e-7)
+    squares = sum(float((gradient**2).sum()) for gradient in record.gradients.values())
     assert update.predicted == pytest.approx(-1e-7 * squares, rel=1e-6)
     assert update.after - update.before == pytest.approx(update.predicted, rel=1e-3)
-    assert it.step(lr=0.0).after == it.loss, "the model's own optimizer"
+    assert record.step(lr=0.0).after == record.loss, "the model's own optimizer"
 
 
-def test_an_optimizer_has_a_name_and_a_rate(lenet: Model, digit: Tensor) -> None:
-    traced = trace(lenet, digit, TARGET)
-    assert traced.step("sgd", lr=0.25).lr == 0.25
-    update = traced.step("sgd", lr=1e-5)
-    assert f"loss {traced.loss:.6g} → " in str(update)
+def test_step_takes_an_optimizer_by_name_and_a_learning_rate(lenet: Model, digits: Tensor) -> None:
+    record = trace(lenet, digits, TARGET)
+    assert record.step("sgd", lr=0.25).lr == 0.25
+    update = record.step("sgd", lr=1e-5)
+    assert f"loss {record.loss:.6g} → " in str(update)
     assert re.search(r"\d-|-\d", str(update)) is None, "a minus is a minus, in exponents as well"
-    assert "at learning rate 0.25" in str(traced.step(SGD(0.1), lr=0.25))
+    assert "at learning rate 0.25" in str(record.step(SGD(0.1), lr=0.25))
     with pytest.raises(PellucidError, match="no optimizer 'sdg'"):
-        traced.step("sdg")
+        record.step("sdg")
     with pytest.raises(PellucidError, match="lr must be a finite number, 0 or more, not -1"):
-        traced.step(SGD(0.1), lr=-1)
+        record.step(SGD(0.1), lr=-1)

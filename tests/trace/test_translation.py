@@ -15,29 +15,29 @@ from tests.generators.test_translation import photos
 IMAGES = photos(2, 16, 16).float()
 
 
-def model(objective):
+def make_model(objective):
     return Model(objective, input_shape=(3, None, None), precision="float64")
 
 
 def test_trace_of_the_generator_update_contains_both_networks():
-    it = model(pix2pix(width=2, levels=2, field=16, discriminator_width=2, l1=0.0))
-    recorded = it.trace(IMAGES, torch.zeros(2), train=False)
-    losses, dparams = merged(it.objective.gradients(it.params, Batch(IMAGES.double(), None), Mode()))
-    torch.testing.assert_close(recorded["loss"], losses["generator"])
+    model = make_model(pix2pix(width=2, levels=2, field=16, discriminator_width=2, l1=0.0))
+    trace = model.trace(IMAGES, torch.zeros(2), train=False)
+    losses, dparams = merged(model.objective.gradients(model.params, Batch(IMAGES.double(), None), Mode()))
+    torch.testing.assert_close(trace["loss"], losses["generator"])
     for path, gradient in flatten(dparams["generator"]).items():
         layer, _, name = path.rpartition(".")
-        torch.testing.assert_close(recorded[f"pair.generator.{layer}.d{name}"], gradient)
-    assert "discriminator.dx" in recorded
-    assert recorded["discriminator.conv1.x"].shape[1] == 3  # L, a and b
+        torch.testing.assert_close(trace[f"pair.generator.{layer}.d{name}"], gradient)
+    assert "discriminator.dx" in trace
+    assert trace["discriminator.conv1.x"].shape[1] == 3  # L, a and b
 
 
 def test_trace_of_a_regression_contains_its_loss():
-    it = model(l1(width=2, levels=2))
-    recorded = it.trace(IMAGES, torch.zeros(2), train=False)
-    losses, _ = merged(it.objective.gradients(it.params, Batch(IMAGES.double(), None), Mode()))
-    torch.testing.assert_close(recorded["loss"], losses["loss"])
+    model = make_model(l1(width=2, levels=2))
+    trace = model.trace(IMAGES, torch.zeros(2), train=False)
+    losses, _ = merged(model.objective.gradients(model.params, Batch(IMAGES.double(), None), Mode()))
+    torch.testing.assert_close(trace["loss"], losses["loss"])
 
 
 def test_trace_of_a_loss_on_encoded_colours_is_refused():
     with pytest.raises(PellucidError, match="Zhang has a loss on encoded colours; use l1, mse or pix2pix"):
-        model(zhang(width=2, levels=2)).trace(IMAGES, torch.zeros(2))
+        make_model(zhang(width=2, levels=2)).trace(IMAGES, torch.zeros(2))

@@ -15,17 +15,17 @@ from pellucid.losses import Quadratic
 from pellucid.model import Model
 from pellucid.optim.regularizers import L2
 from pellucid.trace import Trace, trace
-from pellucid.trace.explanation import Explanation, Factor, Link, ProductTerm, added
+from pellucid.trace.explanation import Explanation, Factor, Link, ProductTerm, parts_text
 
 
-class Balanced(HTMLParser):
+class TagChecker(HTMLParser):
     """Reads a page and keeps its text; complains of tags that do not close."""
 
     VOID = ("img", "br", "meta")
 
     def __init__(self) -> None:
         super().__init__()
-        self.open: list[str] = []
+        self.open_tags: list[str] = []
         self.text = ""
         self.images = 0
 
@@ -35,36 +35,36 @@ class Balanced(HTMLParser):
         for name, value in attrs:
             assert not (name in ("src", "href") and not str(value).startswith("data:")), "it loads nothing"
         if tag not in self.VOID:
-            self.open.append(tag)
+            self.open_tags.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
+        assert self.open_tags.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.text += "" if self.open[-1:] == ["style"] else data
+        self.text += "" if self.open_tags[-1:] == ["style"] else data
 
 
-def read(html: str) -> Balanced:
-    page = Balanced()
+def parse_page(html: str) -> TagChecker:
+    page = TagChecker()
     page.feed(html)
-    assert not page.open
+    assert not page.open_tags
     return page
 
 
 @pytest.fixture(scope="module")
-def traced(lenet: Model, digit: Tensor) -> Trace:
-    return trace(lenet, digit[:1], torch.tensor([2]))
+def traced(lenet: Model, digits: Tensor) -> Trace:
+    return trace(lenet, digits[:1], torch.tensor([2]))
 
 
 def test_the_text_has_each_link_of_the_chain_with_its_values(traced: Trace) -> None:
-    it = traced.explain("head.scores.weight[3, 17]")
-    lines = str(it).splitlines()
+    explanation = traced.explain("head.scores.weight[3, 17]")
+    lines = str(explanation).splitlines()
     activation, delta = float(traced["head.relu2.y"][0, 17]), float(traced["head.scores.dy"][0, 3])
-    assert lines[0] == f"∂C/∂head.scores.weight[3, 17] = {it.gradient:.6g}".replace("-", "\u2212")
+    assert lines[0] == f"∂C/∂head.scores.weight[3, 17] = {explanation.gradient:.6g}".replace("-", "\u2212")
     assert any(f"= {delta:.6g} \u00d7 {activation:.6g}".replace("-", "\u2212") in line for line in lines)
-    assert "(BP4)" in str(it)
-    assert "→ 2" in str(it)
-    assert "where a - t" in str(it)
+    assert "(BP4)" in str(explanation)
+    assert "→ 2" in str(explanation)
+    assert "where a - t" in str(explanation)
     assert "last bit" in lines[-1]
     assert max(map(len, lines)) <= 120
 
@@ -79,44 +79,44 @@ def test_the_table_of_a_trace_has_a_row_for_each_layer(traced: Trace) -> None:
 
 
 def test_html_is_one_element_and_loads_no_external_files(traced: Trace) -> None:
-    page = read(traced._repr_html_())
+    page = parse_page(traced._repr_html_())
     assert page.images >= 20
     assert "features.conv2" in page.text
-    told = traced.explain("features.conv2.weight")
-    page = read(told._repr_html_())
-    for link in told.links:
+    explanation = traced.explain("features.conv2.weight")
+    page = parse_page(explanation._repr_html_())
+    for link in explanation.links:
         assert link.name in page.text
     assert "94 more" in page.text
     activation = (
-        read(traced.explain("features.relu2.y")._repr_html_()).text
-        + read(traced.explain("features.conv2.y")._repr_html_()).text
+        parse_page(traced.explain("features.relu2.y")._repr_html_()).text
+        + parse_page(traced.explain("features.conv2.y")._repr_html_()).text
     )
     assert "slope of" in activation
     assert "144 more" in activation
-    moved = traced.nudge("features.conv2.weight", 0.1)
-    assert f"{moved.after:.6g}" in read(moved._repr_html_()).text
+    change = traced.nudge("features.conv2.weight", 0.1)
+    assert f"{change.after:.6g}" in parse_page(change._repr_html_()).text
     assert len(traced._repr_html_()) < 80_000
 
 
-def test_names_are_escaped() -> None:
+def test_names_are_escaped_in_html() -> None:
     model = Model(Sequential(**{"<b>&": Dense(2)}), input_shape=(3,), classes=2)
-    it = trace(model, torch.rand(1, 3), torch.tensor([0]))
-    assert "<b>&" in read(it._repr_html_()).text
-    assert "<b>&.weight" in read(it.explain("<b>&.weight[0, 1]")._repr_html_()).text
+    record = trace(model, torch.rand(1, 3), torch.tensor([0]))
+    assert "<b>&" in parse_page(record._repr_html_()).text
+    assert "<b>&.weight" in parse_page(record.explain("<b>&.weight[0, 1]")._repr_html_()).text
 
 
 def test_latex_is_balanced_and_has_the_same_values(traced: Trace) -> None:
-    it = traced.explain("features.conv2.weight[0, 2, 2, 1]")
-    text = it.latex()
+    explanation = traced.explain("features.conv2.weight[0, 2, 2, 1]")
+    text = explanation.latex()
     assert text.startswith("\\begin{aligned}")
     assert text.endswith("\\end{aligned}")
     assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
-    assert text.count(r"\\" + "\n") == len(it.links) - 1
-    assert text.count("&=") == len(it.links)
+    assert text.count(r"\\" + "\n") == len(explanation.links) - 1
+    assert text.count("&=") == len(explanation.links)
     first = text.splitlines()[1]
-    shown = [float(result) for result in re.findall(r"\\underbrace\{\(?(-?[\d.]+)\)?\}", first)]
-    products = sum(shown[k] * shown[k + 1] for k in (0, 2, 4)) + shown[6]
-    assert products == pytest.approx(it.gradient, rel=1e-4), "three products of two, and the rest"
+    values = [float(result) for result in re.findall(r"\\underbrace\{\(?(-?[\d.]+)\)?\}", first)]
+    products = sum(values[k] * values[k + 1] for k in (0, 2, 4)) + values[6]
+    assert products == pytest.approx(explanation.gradient, rel=1e-4), "three products of two, and the rest"
     assert text.isascii()
 
 
@@ -138,67 +138,69 @@ def test_special_characters_of_names_are_escaped_in_latex(name: str, written: st
 
 
 def test_json_names_every_tensor(traced: Trace) -> None:
-    it = traced.to_json()
-    assert it["loss"] == traced.loss
-    assert [tensor["name"] for tensor in it["tensors"]] == list(traced.names())
-    assert [call["name"] for call in it["calls"]] == [call.name for call in traced.calls]
-    assert it["calls"][3]["parameters"] == {"features.conv2.weight": [16, 6, 5, 5], "features.conv2.bias": [16]}
-    assert sum(one["dy"] for one in it["examples"][0]) == pytest.approx(0, abs=1e-12), "a softmax takes as it gives"
+    values = traced.to_json()
+    assert values["loss"] == traced.loss
+    assert [tensor["name"] for tensor in values["tensors"]] == list(traced.names())
+    assert [call["name"] for call in values["calls"]] == [call.name for call in traced.calls]
+    assert values["calls"][3]["parameters"] == {"features.conv2.weight": [16, 6, 5, 5], "features.conv2.bias": [16]}
+    assert sum(output["dy"] for output in values["examples"][0]) == pytest.approx(0, abs=1e-12), (
+        "a softmax takes as it gives"
+    )
 
 
 def test_differences_are_reported_with_the_digits_that_they_need() -> None:
     parts = (Factor("a", 1 - 2.5e-9, "probability"), Factor("-t", -1.0, "target"))
-    assert added(Factor("a - t", -2.5e-9, "error", parts)) == "0.9999999975 \u2212 1"
-    assert added(Factor("a - t", -0.25, "error", (Factor("a", 0.75, "probability"), parts[1]))) == "0.75 \u2212 1"
+    assert parts_text(Factor("a - t", -2.5e-9, "error", parts)) == "0.9999999975 \u2212 1"
+    assert parts_text(Factor("a - t", -0.25, "error", (Factor("a", 0.75, "probability"), parts[1]))) == "0.75 \u2212 1"
 
 
-def small(**options: Any) -> tuple[Model, Tensor, Tensor]:
+def small_model(**options: Any) -> tuple[Model, Tensor, Tensor]:
     """A model of two layers by hand, and a batch for it."""
     model = Model(Sequential(a=Dense(2), b=Dense(2)), Quadratic(), input_shape=(2,), metrics=(), **options)
-    start = {"a.weight": [[1.0, -2.0], [3.0, 0.5]], "a.bias": [0.0, 0.0], "b.weight": [[1.0, 2.0], [-1.0, 1.0]],
+    weights = {"a.weight": [[1.0, -2.0], [3.0, 0.5]], "a.bias": [0.0, 0.0], "b.weight": [[1.0, 2.0], [-1.0, 1.0]],
              "b.bias": [0.0, 0.0]}  # fmt: skip
-    for name, value in start.items():
+    for name, value in weights.items():
         model.weights[name].copy_(torch.tensor(value))
     return model, torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0]])
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", ["a.weight[0,0]", "b.weight[1, 0]", "x[0, 0]", "a.y[0, 1]", "y[0, 0]"])
-def test_values_that_are_not_finite_are_shown(bad: float, name: str) -> None:
-    model, x, target = small()
-    model.weights["a.weight"][0, 1] = bad
-    it = trace(model, x, target)
-    told = it.explain(name)
-    assert "nan" in str(told) or "inf" in str(told)
-    assert "NaN or infinite" in str(told).splitlines()[-1]
-    assert "nan" in read(told._repr_html_()).text or "inf" in read(told._repr_html_()).text
-    assert "width:nan" not in told._repr_html_()
-    assert r"\text{nan}" in told.latex() or r"\infty" in told.latex()
-    assert "nan" in str(it) or "inf" in str(it)
-    assert "outputs" in str(it)
-    read(it._repr_html_())
-    read(it.nudge(name)._repr_html_())
-    str(it.nudge(name))
+def test_values_that_are_not_finite_are_shown(value: float, name: str) -> None:
+    model, x, target = small_model()
+    model.weights["a.weight"][0, 1] = value
+    record = trace(model, x, target)
+    explanation = record.explain(name)
+    assert "nan" in str(explanation) or "inf" in str(explanation)
+    assert "NaN or infinite" in str(explanation).splitlines()[-1]
+    assert "nan" in parse_page(explanation._repr_html_()).text or "inf" in parse_page(explanation._repr_html_()).text
+    assert "width:nan" not in explanation._repr_html_()
+    assert r"\text{nan}" in explanation.latex() or r"\infty" in explanation.latex()
+    assert "nan" in str(record) or "inf" in str(record)
+    assert "outputs" in str(record)
+    parse_page(record._repr_html_())
+    parse_page(record.nudge(name)._repr_html_())
+    str(record.nudge(name))
 
 
-def test_the_part_of_the_data_has_a_name_of_its_own() -> None:
+def test_the_data_loss_of_a_regularized_weight_has_the_symbol_l() -> None:
     """With λ/n = 0.1, ∂C/∂w = ∂L/∂w + 0.1 w, and ∂L/∂w = Wbᵀ(y - t) xᵀ, by hand."""
-    model, x, target = small(regularizer=L2(0.1))
-    it = trace(model, x, target).explain("a.weight[1, 0]")
+    model, x, target = small_model(regularizer=L2(0.1))
+    explanation = trace(model, x, target).explain("a.weight[1, 0]")
     # a = (-3, 4), y = (5, 7), y - t = (4, 7), Wbᵀ(y - t) = (-3, 15)
-    assert [(link.of, link.gradient) for link in it.links[:2]] == [("C", pytest.approx(15.3)), ("L", 15.0)]
-    lines = str(it).splitlines()
+    assert [(link.of, link.gradient) for link in explanation.links[:2]] == [("C", pytest.approx(15.3)), ("L", 15.0)]
+    lines = str(explanation).splitlines()
     assert lines[0] == "∂C/∂a.weight[1, 0] = 15.3"
     assert " 1   ∂C/∂a.weight[1, 0] = 15.3" in lines
     assert " 2   ∂L/∂a.weight[1, 0] = 15" in lines
-    assert "the loss of the data, L, and a regularizer" in str(it)
-    first, second = it.latex().splitlines()[1:3]
+    assert "the loss of the data, L, and a regularizer" in str(explanation)
+    first, second = explanation.latex().splitlines()[1:3]
     assert r"\frac{\partial C}{\partial \text{a.weight" in first
     assert r"\frac{\partial L}{\partial \text{a.weight" in second
-    links = it.to_json()["links"]
+    links = explanation.to_json()["links"]
     assert [link["derivative_of"] for link in links] == ["C", "L"] + ["C"] * (len(links) - 2)
     assert links[1]["formula"].startswith(r"\frac{\partial L}{\partial w")
-    assert "∂L∂ a.weight[1, 0]" in read(it._repr_html_()).text
+    assert "∂L∂ a.weight[1, 0]" in parse_page(explanation._repr_html_()).text
     bias = trace(model, x, target).explain("a.bias[1]")
     assert "∂L" not in str(bias), "no regularizer acts on it"
 

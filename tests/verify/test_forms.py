@@ -223,7 +223,7 @@ def test_a_wrong_update_in_the_backward_pass_is_found(monkeypatch: pytest.Monkey
 
 
 def test_running_statistics_that_differ_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dense_block, "move", lambda *args: None)
+    monkeypatch.setattr(dense_block, "update_running_statistics", lambda *args: None)
     wrong = {f"{row.path}.{row.what}" for row in verified(model()).rows if not row.ok}
     assert wrong == {"grown.body.norm.running_mean", "grown.body.norm.running_var"}
 

@@ -23,7 +23,7 @@ mkldnn = torch.ops.mkldnn
 RunFunction = Callable[[Any], Any]  # inputs -> outputs
 Kernel = Callable[[Any, Tensor], Tensor]  # (layer, x) -> y
 Pair = tuple[int, int]
-MODE = Mode(keep=False)
+EVALUATION = Mode(keep=False)
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class ChannelsLast:
 
     def __call__(self, x: Any) -> Any:
         """Return the outputs."""
-        images = isinstance(x, Tensor) and x.dim() == 4
-        return self.run(x.contiguous(memory_format=torch.channels_last) if images else x)
+        is_image = isinstance(x, Tensor) and x.dim() == 4
+        return self.run(x.contiguous(memory_format=torch.channels_last) if is_image else x)
 
 
 @dataclass(frozen=True)
@@ -60,21 +60,21 @@ class AsWritten:
 
     def __call__(self, x: Any) -> Any:
         """Return its output."""
-        return self.layer.forward(self.params, x, MODE)[0]
+        return self.layer.forward(self.params, x, EVALUATION)[0]
 
 
-def _bare(kernel: Callable[[Tensor], Tensor]) -> Kernel:
+def _ignoring_layer(kernel: Callable[[Tensor], Tensor]) -> Kernel:
     return lambda layer, x: kernel(x)
 
 
 # Kernels of activations that write y into x's memory.
-OVER: dict[type[Layer], Kernel] = {
-    **{kind: _bare(kernels.over) for kind, kernels in KERNELS.items()},
+INPLACE_KERNELS: dict[type[Layer], Kernel] = {
+    **{kind: _ignoring_layer(kernels.forward_inplace) for kind, kernels in KERNELS.items()},
     LeakyReLU: lambda layer, x: F.leaky_relu_(x, layer.slope),
     ELU: lambda layer, x: F.elu_(x, layer.alpha),
     GELU: lambda layer, x: aten.gelu_(x, approximate=layer.approximate),
-    SiLU: _bare(aten.silu_),
-    HardSwish: _bare(aten.hardswish_),
+    SiLU: _ignoring_layer(aten.silu_),
+    HardSwish: _ignoring_layer(aten.hardswish_),
 }
 
 
@@ -86,17 +86,19 @@ class InPlaceActivation:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return x, which contains y afterwards."""
-        return OVER[type(self.layer)](self.layer, x)
+        return INPLACE_KERNELS[type(self.layer)](self.layer, x)
 
 
-def widened(x: Tensor) -> Tensor:
+def to_folding_dtype(x: Tensor) -> Tensor:
     """Return x in the precision for folding: float64, but float32 on Apple GPUs, which do not support float64."""
     return x.float() if x.device.type == "mps" else x.double()
 
 
 def scale_and_shift(norm: BatchNorm, params: Params) -> tuple[Tensor, Tensor]:
-    """Return the scale w / σ and the shift b - μ w / σ of a norm, (C,) each, in the precision of `widened`."""
-    weight, bias, mean, var = (widened(params[name]) for name in ("weight", "bias", "running_mean", "running_var"))
+    """Return the scale w / σ and the shift b - μ w / σ of a norm, (C,) each, in the precision of `to_folding_dtype`."""
+    weight, bias, mean, var = (
+        to_folding_dtype(params[name]) for name in ("weight", "bias", "running_mean", "running_var")
+    )
     scale = weight / torch.sqrt(var + norm.epsilon)
     return scale, bias - mean * scale
 
@@ -105,13 +107,13 @@ def scale_and_shift(norm: BatchNorm, params: Params) -> tuple[Tensor, Tensor]:
 class Affine:
     """Compute y = act(x scale + shift) per channel.
 
-    over: whether y is written into x's memory, which no other layer reads.
+    overwrite_x: whether y is written into x's memory, which no other layer reads.
     """
 
     scale: Tensor  # (C,)
     shift: Tensor  # (C,)
     act: Layer | None
-    over: bool
+    overwrite_x: bool
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return y."""
@@ -120,12 +122,12 @@ class Affine:
         if x.dtype is not scale.dtype:  # in half precision, a mean far from 0 would leave too few digits
             y = torch.addcmul(shift, x.to(scale.dtype), scale).to(x.dtype)
         else:
-            y = torch.addcmul(shift, x, scale, out=x if self.over else None)
-        return y if self.act is None else OVER[type(self.act)](self.act, y)
+            y = torch.addcmul(shift, x, scale, out=x if self.overwrite_x else None)
+        return y if self.act is None else INPLACE_KERNELS[type(self.act)](self.act, y)
 
 
 # Activations that oneDNN's convolution can apply before it writes its output: their name, scalars and algorithm there.
-INSIDE: dict[type[Layer], Callable[[Any], tuple[str, list[int], str]]] = {
+ONEDNN_ACTIVATIONS: dict[type[Layer], Callable[[Any], tuple[str, list[int], str]]] = {
     ReLU: lambda layer: ("relu", [], ""),
     ReLU6: lambda layer: ("hardtanh", [0, 6], ""),
     GELU: lambda layer: ("gelu", [], layer.approximate),
@@ -148,10 +150,10 @@ class Convolution:
     bias: Tensor | None
     act: Layer | None
     packable: bool
-    packed: dict[torch.Size, Tensor] = field(default_factory=dict, compare=False, repr=False)
+    packed_weights: dict[torch.Size, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
-    def uneven(self) -> tuple[int, int, int, int] | None:
+    def extra_padding(self) -> tuple[int, int, int, int] | None:
         """The zeros to add on the right and at the bottom, where "same" pads these more, as `F.pad` takes them."""
         left, right, top, bottom = self.layer.edges()
         return None if (left, top) == (right, bottom) else (0, right - left, 0, bottom - top)
@@ -163,20 +165,20 @@ class Convolution:
         return (top, left), pair(self.layer.stride), fast_dilation(self.layer), self.layer.groups
 
     @cached_property
-    def inside(self) -> tuple[str, list[int], str]:
+    def onednn_activation(self) -> tuple[str, list[int], str]:
         """The activation, as oneDNN's convolution takes it."""
-        return ("none", [], "") if self.act is None else INSIDE[type(self.act)](self.act)
+        return ("none", [], "") if self.act is None else ONEDNN_ACTIVATIONS[type(self.act)](self.act)
 
     def __call__(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """Return y."""
-        if self.uneven is not None:
-            x = F.pad(x, self.uneven)
+        if self.extra_padding is not None:
+            x = F.pad(x, self.extra_padding)
         geometry = self.geometry
         if self.packable:
-            name, scalars, algorithm = self.inside
-            if not self.packed:
-                self.packed[x.shape[1:]] = mkldnn._reorder_convolution_weight(self.weight, *geometry, x.shape)
-            weight = self.packed.get(x.shape[1:], self.weight)
+            name, scalars, algorithm = self.onednn_activation
+            if not self.packed_weights:
+                self.packed_weights[x.shape[1:]] = mkldnn._reorder_convolution_weight(self.weight, *geometry, x.shape)
+            weight = self.packed_weights.get(x.shape[1:], self.weight)
             if other is None:
                 return mkldnn._convolution_pointwise(x, weight, self.bias, *geometry, name, scalars, algorithm)
             unary = None if self.act is None else name
@@ -185,7 +187,7 @@ class Convolution:
         y = torch.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
         if other is not None:
             y += other
-        return y if self.act is None else OVER[type(self.act)](self.act, y)
+        return y if self.act is None else INPLACE_KERNELS[type(self.act)](self.act, y)
 
 
 def convolution(
@@ -194,9 +196,9 @@ def convolution(
     """Return a Convolution whose output is multiplied by `scale` and shifted by `shift`, (filters,) each or None."""
     weight, bias = params["weight"], params.get("bias")
     if scale is not None and shift is not None:
-        shifted = shift if bias is None else shift + widened(bias) * scale
-        bias = shifted.to(weight.dtype)
-        weight = (widened(weight) * scale[:, None, None, None]).to(weight.dtype)
+        new_bias = shift if bias is None else shift + to_folding_dtype(bias) * scale
+        bias = new_bias.to(weight.dtype)
+        weight = (to_folding_dtype(weight) * scale[:, None, None, None]).to(weight.dtype)
     packable = weight.device.type == "cpu" and weight.dtype is torch.float32 and torch.backends.mkldnn.is_available()
     if packable:
         weight = weight.clone(memory_format=torch.channels_last)
@@ -207,30 +209,30 @@ def convolution(
 class Residual:
     """Run two branches and compute act(their sum); the last convolution of one branch adds the other's output."""
 
-    other: RunFunction
+    other_branch: RunFunction
     body: RunFunction
-    last: Convolution  # with the activation
+    last_convolution: Convolution  # with the activation
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the block's output."""
-        other = self.other(x)
-        return self.last(self.body(x), other)
+        other_branch = self.other_branch(x)
+        return self.last_convolution(self.body(x), other_branch)
 
 
 @dataclass(frozen=True)
 class RunSum:
     """Run branches and compute act(their sum) in the memory of the first output, which no other layer reads."""
 
-    first: RunFunction
-    others: tuple[RunFunction, ...]
+    first_branch: RunFunction
+    other_branches: tuple[RunFunction, ...]
     act: Layer | None
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the sum."""
-        y = self.first(x)
-        for other in self.others:
-            y += other(x)
-        return y if self.act is None else OVER[type(self.act)](self.act, y)
+        y = self.first_branch(x)
+        for branch in self.other_branches:
+            y += branch(x)
+        return y if self.act is None else INPLACE_KERNELS[type(self.act)](self.act, y)
 
 
 @dataclass(frozen=True)
@@ -247,32 +249,32 @@ class ConvertedCombinator:
         def step(name: str, child: Layer, params: Params, x: Any, mode: Mode) -> tuple[Any, None]:
             return self.children[name](x), None
 
-        return self.layer.flow(self.params, x, MODE, step)[0]
+        return self.layer.flow(self.params, x, EVALUATION, step)[0]
 
 
 @dataclass(frozen=True)
 class DenseBlockLayer:
     """A layer of a dense block: its norm and activation, the layers after them, and the number of maps it adds."""
 
-    read: Affine
+    norm_act: Affine
     body: RunFunction
     growth: int
 
 
 @dataclass(frozen=True)
-class Block:
+class DenseBlockRun:
     """Run the consecutive layers of a dense block, with all maps in one tensor."""
 
-    rows: tuple[DenseBlockLayer, ...]
+    layers: tuple[DenseBlockLayer, ...]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the maps of x and the maps of all layers, concatenated."""
         channels, *size = x.shape[1:]
-        total = channels + sum(row.growth for row in self.rows)
-        form = memory_format(x)
-        maps = torch.empty(len(x), total, *size, dtype=x.dtype, device=x.device, memory_format=form)
+        n_channels = channels + sum(layer.growth for layer in self.layers)
+        layout = memory_format(x)
+        maps = torch.empty(len(x), n_channels, *size, dtype=x.dtype, device=x.device, memory_format=layout)
         maps[:, :channels] = x
-        for row in self.rows:
-            maps[:, channels : channels + row.growth] = row.body(row.read(maps[:, :channels]))
-            channels += row.growth
+        for layer in self.layers:
+            maps[:, channels : channels + layer.growth] = layer.body(layer.norm_act(maps[:, :channels]))
+            channels += layer.growth
         return maps

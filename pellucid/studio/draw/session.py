@@ -303,7 +303,7 @@ def layer_to_json(trace: Trace, call: LayerCall) -> dict[str, Any]:
     grid: the shape of its input before it was flattened, so that a unit's weights can be shown as a picture.
     """
     source = call.inputs[0]
-    maker, grid = source.maker, source.tensor.shape[1:]
+    maker, grid = source.producer, source.tensor.shape[1:]
     if maker is not None and Trait.RESHAPE in maker.layer.traits:
         grid = maker.x.shape[1:]
     traits, params = call.layer.traits, call.params
@@ -337,7 +337,7 @@ def window_to_json(layer: Layer) -> dict[str, tuple[int, int]] | None:
 def _stepped(trace: Trace, what: str, rate: float) -> tuple[str, Tensor, float]:
     """Return the path of a parameter, its value with one element changed, and the predicted change of the cost."""
     number = resolve(trace, what)
-    path = number.target.what
+    path = number.target.argument
     if path not in trace.gradients or number.target.call is not None:
         raise PellucidError(f"{what} is no learned parameter; a step changes a weight or a bias")
     weight = trace.params[path].clone()

@@ -16,8 +16,8 @@ from pellucid.explain import METHODS, Occluded, explain, ledger, scores, top_pat
 from pellucid.explain.checks import SUMS, deletion
 from pellucid.explain.methods import MAGNITUDES
 from pellucid.explain.occlusion import grey, squares
-from pellucid.explain.rollout import attends
-from pellucid.explain.verdicts import ORDERS, adds_up
+from pellucid.explain.rollout import has_attention_weights
+from pellucid.explain.verdicts import ORDERS, sum_verdict
 from pellucid.layers.base import Layer, Mode, Trait
 from pellucid.predictor import Picture, Predicted
 from pellucid.settings.checks import check, check_known
@@ -82,7 +82,9 @@ class ExplainSession:
         self.model, self.x, self.asked = model, None, None
         self.inputs: dict[str, tuple[Tensor, Tensor]] = {}  # pictures, and the network's inputs for them, by name
         self.family = family_for(name, model.nominal_shape[0]) if self.pictures is None else GIVEN_PICTURES
-        has_attention = any(attends(layer) for net in model.objective.nets.values() for _, layer in walk(net))
+        has_attention = any(
+            has_attention_weights(layer) for net in model.objective.nets.values() for _, layer in walk(net)
+        )
         self.methods = tuple(
             method for method in METHODS if method != "occlusion" and (method != "rollout" or has_attention)
         )
@@ -170,7 +172,7 @@ class ExplainSession:
         if method in SUMS:
             sums = SUMS[method](question.net, question.params, question.x, question.target, map_)
             expected = float(sums.expected)
-            verdict = adds_up(total, expected, float(sums.gap)).to_json()
+            verdict = sum_verdict(total, expected, float(sums.gap)).to_json()
         passes = options.get(AVERAGED.get(method, ""))
         fields = {"method": method, "sum": total, "expected": expected, "verdict": verdict, "passes": passes}
         return Reply(fields, {"map": self._cut(map_[0].amax(0) if method == "saliency" else map_[0].sum(0))})
@@ -195,7 +197,7 @@ class ExplainSession:
             question.net, question.params, x, question.target, maps.to(x.device), steps=steps, read=question.read
         )  # fmt: skip
         values = {
-            "parts": deleted.parts.tolist(),
+            "parts": deleted.fractions.tolist(),
             "scores": deleted.scores.mean(0).tolist(),
             "area": float(deleted.area.mean()),
         }

@@ -3,7 +3,7 @@
 from pellucid import layers
 from pellucid.layers.base import Layer, Trait, states
 from pellucid.trace.columns.activations import dropout, elu, gelu, leaky_relu, own_slope, relu, relu6, sigmoid, tanh
-from pellucid.trace.columns.base import Explainer, fallback, part_of
+from pellucid.trace.columns.base import Explainer, fallback, input_index
 from pellucid.trace.columns.linear import convolution, dense
 from pellucid.trace.columns.moves import (
     add,
@@ -19,8 +19,8 @@ from pellucid.trace.columns.moves import (
 )
 from pellucid.trace.columns.norms import local_contrast_norm, local_response_norm, norm, softmax
 
-MEAN = "it is part of the mean of each window that contains it: the output gradient δ times its weight"
-UNCHANGED_VALUE = "it only changes its position: the output gradient δ passes unchanged"
+MEAN_WORDS = "it is part of the mean of each window that contains it: the output gradient δ times its weight"
+UNCHANGED_WORDS = "it only changes its position: the output gradient δ passes unchanged"
 
 EXPLAINERS: dict[type[Layer], Explainer] = {
     layers.Dense: dense,
@@ -47,11 +47,11 @@ EXPLAINERS: dict[type[Layer], Explainer] = {
     layers.LpPool2d: lp_pool2d,
     layers.RoIAlign: roi_align,
     layers.RoIPool: roi_pool,
-    layers.AvgPool2d: linear_map(MEAN),
-    layers.AdaptiveAvgPool2d: linear_map(MEAN),
+    layers.AvgPool2d: linear_map(MEAN_WORDS),
+    layers.AdaptiveAvgPool2d: linear_map(MEAN_WORDS),
     layers.Identity: linear_map("it passes unchanged, and so does the output gradient δ"),
     layers.Pad2d: linear_map("it is copied to the output, and to padding that repeats it: the gradients δ add up"),
-    layers.PadChannels: linear_map(UNCHANGED_VALUE),
+    layers.PadChannels: linear_map(UNCHANGED_WORDS),
     layers.Upsample: linear_map("pixels are interpolated from it: each output gradient δ times its weight"),
     layers.Add: add,
     layers.Concat: concat,
@@ -81,18 +81,18 @@ WEIGHTED_SUMS: dict[type[Layer], str] = {
 }
 
 
-def explainer(layer: Layer, what: str = "x.0") -> Explainer:
-    """Return the function that computes columns for `what`: an input such as "x.0", or a parameter's name."""
+def explainer(layer: Layer, argument: str = "x.0") -> Explainer:
+    """Return the function that computes columns for `argument`: an input such as "x.0", or a parameter's name."""
     if type(layer) in EXPLAINERS:
         return EXPLAINERS[type(layer)]
-    if part_of(what) is not None and states(layer, Trait.ELEMENTWISE):
+    if input_index(argument) is not None and states(layer, Trait.ELEMENTWISE):
         return own_slope
     if states(layer, Trait.RESHAPE):
-        return linear_map(UNCHANGED_VALUE)
+        return linear_map(UNCHANGED_WORDS)
     return fallback
 
 
-def weighted_sum(layer: Layer) -> str | None:
+def weighted_sum_words(layer: Layer) -> str | None:
     """Return a layer's output in words if it is a weighted sum of inputs plus a constant, else None."""
     if type(layer) in WEIGHTED_SUMS:
         return WEIGHTED_SUMS[type(layer)]

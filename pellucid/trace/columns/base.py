@@ -57,9 +57,9 @@ class Column:
 Explainer = Callable[[LayerCall, str, int], Column]
 
 
-def part_of(what: str) -> int | None:
+def input_index(argument: str) -> int | None:
     """Return the index of an input, 1 for "x.1"; None for a parameter's name."""
-    return int(what[2:]) if what.startswith("x.") and what[2:].isdigit() else None
+    return int(argument[2:]) if argument.startswith("x.") and argument[2:].isdigit() else None
 
 
 def exact_sum(products: list[float]) -> float:
@@ -70,14 +70,14 @@ def exact_sum(products: list[float]) -> float:
         return sum(products)
 
 
-def read(call: LayerCall, what: str, indices: Tensor, symbol: str, role: str) -> Factors:
+def argument_factors(call: LayerCall, argument: str, indices: Tensor, symbol: str, role: str) -> Factors:
     """Return the elements of an input or a parameter of the call at flat indices as factors."""
-    part = part_of(what)
-    tensor = call.params[what] if part is None else call.inputs[part].tensor
-    return Factors(elements(tensor, indices), symbol, role, what, indices)
+    part = input_index(argument)
+    tensor = call.params[argument] if part is None else call.inputs[part].tensor
+    return Factors(elements(tensor, indices), symbol, role, argument, indices)
 
 
-def worked(values: Tensor, symbol: str, role: str, *parts: Factors) -> Factors:
+def computed_factors(values: Tensor, symbol: str, role: str, *parts: Factors) -> Factors:
     """Return computed values as factors; parts: factors that add up to them."""
     return Factors(values.double(), symbol, role, parts=parts)
 
@@ -104,7 +104,7 @@ def index_tensor(index: int) -> Tensor:
 MAX_PASSES = 20_000  # backward passes of `fallback` for one number
 
 
-def fallback(call: LayerCall, what: str, index: int) -> Column:
+def fallback(call: LayerCall, argument: str, index: int) -> Column:
     """Return the column of any layer: the dependent outputs are found by bisection, their slopes by a one-hot dy.
 
     A layer's backward is linear in dy: if the gradient for a random dy over a group of outputs is 0, none of them
@@ -123,15 +123,15 @@ def fallback(call: LayerCall, what: str, index: int) -> Column:
         passes += 1
         if passes > MAX_PASSES:
             raise PellucidError(
-                f"{call.name or 'the network'}: more than {MAX_PASSES} outputs may depend on {what}; explain a smaller "
-                "layer"
+                f"{call.name or 'the network'}: more than {MAX_PASSES} outputs may depend on {argument}; explain a "
+                "smaller layer"
             )
-        return float(slopes(call, dy.view(call.y.shape))[what].flatten()[index])
+        return float(slopes(call, dy.view(call.y.shape))[argument].flatten()[index])
 
     terms: list[tuple[int, float]] = []
-    groups = [(0, count)]
-    while groups:
-        low, high = groups.pop()
+    ranges = [(0, count)]
+    while ranges:
+        low, high = ranges.pop()
         dy = torch.zeros(count, dtype=call.y.dtype)
         dy[low:high] = random_dy[low:high].to(call.y.dtype) if high - low > 1 else 1.0
         slope = slope_for(dy)
@@ -139,12 +139,12 @@ def fallback(call: LayerCall, what: str, index: int) -> Column:
             terms.append((low, slope))
         elif slope != 0:
             middle = (low + high) // 2
-            groups += [(low, middle), (middle, high)]
+            ranges += [(low, middle), (middle, high)]
     terms.sort()
     values = torch.tensor([slope for _, slope in terms], dtype=torch.float64)
     return Column(
         torch.tensor([output for output, _ in terms], dtype=torch.int64),
-        (worked(values, "∂y/∂x" if part_of(what) is not None else f"∂y/∂{what}", "slope"),),
+        (computed_factors(values, "∂y/∂x" if input_index(argument) is not None else f"∂y/∂{argument}", "slope"),),
         f"the slope of each of {len(terms)} outputs, computed by the backward pass of {call.title}",
         r"\frac{\partial C}{\partial u} = \sum_o \delta_o\, \frac{\partial y_o}{\partial u}",
     )
@@ -152,6 +152,6 @@ def fallback(call: LayerCall, what: str, index: int) -> Column:
 
 def slopes(call: LayerCall, dy: Any) -> dict[str, Tensor]:
     """Return the gradients of the layer's backward pass for `dy`, by "x.0", "x.1" ... and by parameter name."""
-    dx, dparams = call.layer.backward(call.tree, call.cache, dy)
+    dx, dparams = call.layer.backward(call.nested_params, call.cache, dy)
     inputs = {f"x.{part}": gradient for part, gradient in enumerate(tensors(dx)) if gradient is not None}
     return {**inputs, **flatten(dparams)}

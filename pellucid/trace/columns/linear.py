@@ -6,32 +6,36 @@ from torch.nn import functional as F
 
 from pellucid.layers import Conv2d, ConvTranspose2d
 from pellucid.layers.base import pair
-from pellucid.trace.columns.base import Column, flat_indices, read
+from pellucid.trace.columns.base import Column, argument_factors, flat_indices
 from pellucid.trace.passes import LayerCall
-from pellucid.trace.text import index_of
+from pellucid.trace.text import unravel_index
 
 
-def dense(call: LayerCall, what: str, index: int) -> Column:
+def dense(call: LayerCall, argument: str, index: int) -> Column:
     """y[n, u] = Σ_j w[u, j] x[n, j] + b[u]: Nielsen 2015, BP2 for an input, BP4 for a weight, BP3 for a bias."""
     n_in, units = call.x.shape[-1], call.y.shape[-1]
     rows = torch.arange(call.x.numel() // n_in)
-    over = ", summed over the examples" if len(rows) > 1 else ""
-    if what == "weight":
+    batch_words = ", summed over the examples" if len(rows) > 1 else ""
+    if argument == "weight":
         unit, j = divmod(index, n_in)
-        words = f"a weight multiplies an activation: the gradient δ of unit {unit} times input {j}{over} (BP4)"
+        words = f"a weight multiplies an activation: the gradient δ of unit {unit} times input {j}{batch_words} (BP4)"
         formula = r"\frac{\partial C}{\partial w_{uj}} = \sum_n \delta_{nu}\, x_{nj}"
-        return Column(rows * units + unit, (read(call, "x.0", rows * n_in + j, "x", "activation"),), words, formula)
-    if what == "bias":
-        words = f"a bias is added to its unit: the gradient δ of unit {index}{over} (BP3)"
+        return Column(
+            rows * units + unit, (argument_factors(call, "x.0", rows * n_in + j, "x", "activation"),), words, formula
+        )
+    if argument == "bias":
+        words = f"a bias is added to its unit: the gradient δ of unit {index}{batch_words} (BP3)"
         return Column(rows * units + index, (), words, r"\frac{\partial C}{\partial b_u} = \sum_n \delta_{nu}")
     row, j = divmod(index, n_in)
     unit = torch.arange(units)
     words = f"all {units} units depend on input {j}: each unit's gradient δ times its weight (BP2)"
     formula = r"\frac{\partial C}{\partial x_{nj}} = \sum_u \delta_{nu}\, w_{uj}"
-    return Column(row * units + unit, (read(call, "weight", unit * n_in + j, "w", "weight"),), words, formula)
+    return Column(
+        row * units + unit, (argument_factors(call, "weight", unit * n_in + j, "w", "weight"),), words, formula
+    )
 
 
-def convolution(call: LayerCall, what: str, index: int) -> Column:
+def convolution(call: LayerCall, argument: str, index: int) -> Column:
     """Return the column of Conv2d or ConvTranspose2d.
 
     A weight w[f, c, a, b] connects the window (f, p, q) with the pixel (c, ps + ad, qs + bd), for stride s and dilation
@@ -39,27 +43,27 @@ def convolution(call: LayerCall, what: str, index: int) -> Column:
     """
     layer = call.layer
     assert isinstance(layer, Conv2d | ConvTranspose2d)
-    if what == "bias":
+    if argument == "bias":
         batch, _, rows, columns = call.y.shape
         outputs = flat_indices(call.y.shape, torch.arange(batch), index, torch.arange(rows), torch.arange(columns))
         words = f"a bias is added to every position of its channel: the sum of the gradients δ of channel {index}"
         return Column(outputs, (), words, r"\frac{\partial C}{\partial b_f} = \sum_{n,p,q} \delta_{nfpq}")
     transposed, kernel = isinstance(layer, ConvTranspose2d), call.params["weight"].shape
     image, windows = (call.y, call.x) if transposed else (call.x, call.y)
-    beneath = _pixels(layer, image, windows, kernel)  # (taps, windows)
-    taps, count, size = *beneath.shape, image.shape[2] * image.shape[3]
+    pixels_of_taps = _pixels(layer, image, windows, kernel)  # (taps, windows)
+    taps, count, size = *pixels_of_taps.shape, image.shape[2] * image.shape[3]
     (batch, filters), channels, per_group = windows.shape[:2], image.shape[1], kernel[1]
     filters_per_group = filters // layer.groups
-    if what == "weight":
-        f, c, tap = index_of(index, (*kernel[:2], taps))
-        window = (beneath[tap] >= 0).nonzero().flatten()
+    if argument == "weight":
+        f, c, tap = unravel_index(index, (*kernel[:2], taps))
+        window = (pixels_of_taps[tap] >= 0).nonzero().flatten()
         channel, examples = f // filters_per_group * per_group + c, torch.arange(batch)
         at_windows = flat_indices((batch, filters, count), examples, f, window)
-        at_pixels = flat_indices((batch, channels, size), examples, channel, beneath[tap][window])
+        at_pixels = flat_indices((batch, channels, size), examples, channel, pixels_of_taps[tap][window])
         out, outputs, source = (channel, at_pixels, f) if transposed else (f, at_windows, channel)
         return Column(
             outputs,
-            (read(call, "x.0", at_windows if transposed else at_pixels, "x", "activation"),),
+            (argument_factors(call, "x.0", at_windows if transposed else at_pixels, "x", "activation"),),
             f"this weight of output channel {out} is used at {len(window)} positions: at each, the gradient δ of the "
             f"output times the value of input channel {source} that the weight multiplies",
             r"\frac{\partial C}{\partial w_{fcab}} = \sum_{n,p,q} \delta_{nfpq}\, x_{n,c,\,ps+ad-t,\,qs+bd-l}"
@@ -67,15 +71,15 @@ def convolution(call: LayerCall, what: str, index: int) -> Column:
             else r"\frac{\partial C}{\partial w_{cfab}} = \sum_{n,p,q} \delta_{n,f,\,ps+ad-t,\,qs+bd-l}\, x_{ncpq}",
         )
     if transposed:
-        n, f, window = index_of(index, (batch, filters, count))
-        tap = (beneath[:, window] >= 0).nonzero().flatten()
+        n, f, window = unravel_index(index, (batch, filters, count))
+        tap = (pixels_of_taps[:, window] >= 0).nonzero().flatten()
         c = torch.arange(per_group)[:, None]
-        outputs = (n * channels + f // filters_per_group * per_group + c) * size + beneath[tap, window]
+        outputs = (n * channels + f // filters_per_group * per_group + c) * size + pixels_of_taps[tap, window]
         words = "each output that this value's kernel covers, in each channel: its gradient δ times the weight there"
         formula = r"\frac{\partial C}{\partial x_{ncpq}} = \sum_{f,a,b} \delta_{n,f,\,ps+ad-t,\,qs+bd-l}\, w_{cfab}"
     else:
-        n, channel, pixel = index_of(index, (batch, channels, size))
-        tap, window = (beneath == pixel).nonzero(as_tuple=True)
+        n, channel, pixel = unravel_index(index, (batch, channels, size))
+        tap, window = (pixels_of_taps == pixel).nonzero(as_tuple=True)
         c = channel % per_group
         f = channel // per_group * filters_per_group + torch.arange(filters_per_group)[:, None]
         outputs = (n * filters + f) * count + window
@@ -86,7 +90,7 @@ def convolution(call: LayerCall, what: str, index: int) -> Column:
         )
     weights = ((f * per_group + c) * taps + tap).flatten()
     words = words if len(weights) else "no output depends on this value: its gradient is 0"
-    return Column(outputs.flatten(), (read(call, "weight", weights, "w", "weight"),), words, formula)
+    return Column(outputs.flatten(), (argument_factors(call, "weight", weights, "w", "weight"),), words, formula)
 
 
 def _pixels(layer: Conv2d | ConvTranspose2d, image: Tensor, windows: Tensor, kernel: torch.Size) -> Tensor:

@@ -5,99 +5,113 @@ import torch
 from pellucid.layers import Concat, LpPool2d
 from pellucid.layers.base import Mode
 from pellucid.text import plural
-from pellucid.trace.columns.base import Column, Explainer, elements, flat_indices, index_tensor, part_of, read, worked
+from pellucid.trace.columns.base import (
+    Column,
+    Explainer,
+    argument_factors,
+    computed_factors,
+    elements,
+    flat_indices,
+    index_tensor,
+    input_index,
+)
 from pellucid.trace.passes import LayerCall
-from pellucid.trace.text import index_of
+from pellucid.trace.text import unravel_index
 
-UNCHANGED = r"\frac{\partial C}{\partial x} = \delta"
+UNCHANGED_FORMULA = r"\frac{\partial C}{\partial x} = \delta"
 NOT_DIFFERENTIATED = "a region only selects positions: its gradient is defined as 0"
-COPIED = "it is copied to the output: the output gradient δ passes unchanged"
-FORMULA = r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o\, k_{oi}"
+COPIED_WORDS = "it is copied to the output: the output gradient δ passes unchanged"
+LINEAR_FORMULA = r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o\, k_{oi}"
 
 
 def linear_map(words: str) -> Explainer:
     """Return the Explainer of a layer without parameters that is affine in its single input."""
 
-    def explain(call: LayerCall, what: str, index: int) -> Column:
+    def explain(call: LayerCall, argument: str, index: int) -> Column:
         zeros = torch.zeros_like(call.x, memory_format=torch.contiguous_format)
         constant = call.layer.forward(call.params, zeros, Mode())[0].flatten()
         one_hot = zeros.clone()
         one_hot.view(-1)[index] = 1
         column = call.layer.forward(call.params, one_hot, Mode())[0].flatten() - constant
-        where = column.nonzero().flatten()
-        weights = column[where].double()
-        factors = () if bool((weights == 1).all()) else (worked(weights, "share", "share"),)
-        return Column(where, factors, words if len(where) else "no output depends on it", FORMULA)
+        outputs = column.nonzero().flatten()
+        weights = column[outputs].double()
+        factors = () if bool((weights == 1).all()) else (computed_factors(weights, "share", "share"),)
+        return Column(outputs, factors, words if len(outputs) else "no output depends on it", LINEAR_FORMULA)
 
     return explain
 
 
-def add(call: LayerCall, what: str, index: int) -> Column:
+def add(call: LayerCall, argument: str, index: int) -> Column:
     """Return the column of one input of a sum."""
-    return Column(index_tensor(index), (), "a sum passes its output gradient δ unchanged to each input", UNCHANGED)
+    return Column(
+        index_tensor(index), (), "a sum passes its output gradient δ unchanged to each input", UNCHANGED_FORMULA
+    )
 
 
-def concat(call: LayerCall, what: str, index: int) -> Column:
+def concat(call: LayerCall, argument: str, index: int) -> Column:
     """Return the column of an input of Concat, which is copied to one part of the output."""
-    part = part_of(what)
+    part = input_index(argument)
     assert part is not None
     assert isinstance(call.layer, Concat)
     axis = call.layer.axis
-    position = list(index_of(index, call.inputs[part].tensor.shape))
+    position = list(unravel_index(index, call.inputs[part].tensor.shape))
     position[axis] += sum(value.tensor.shape[axis] for value in call.inputs[:part])
-    return Column(flat_indices(call.y.shape, *position), (), COPIED, UNCHANGED)
+    return Column(flat_indices(call.y.shape, *position), (), COPIED_WORDS, UNCHANGED_FORMULA)
 
 
-def crop(call: LayerCall, what: str, index: int) -> Column:
+def crop(call: LayerCall, argument: str, index: int) -> Column:
     """Return the column of a pixel: of the first input, copied or cut off; of the second, only the size is used."""
-    position = index_of(index, call.inputs[0].tensor.shape)
-    if part_of(what) == 1:
+    position = unravel_index(index, call.inputs[0].tensor.shape)
+    if input_index(argument) == 1:
         return Column(index_tensor(0)[:0], (), "only its size is used: its gradient is 0", "0")
     is_inside = all(k < size for k, size in zip(position[2:], call.y.shape[2:], strict=True))
-    words = COPIED if is_inside else "it is cropped away: its gradient is 0"
+    words = COPIED_WORDS if is_inside else "it is cropped away: its gradient is 0"
     return Column(
         flat_indices(call.y.shape, *position) if is_inside else index_tensor(0)[:0],
         (),
         words,
-        UNCHANGED if is_inside else "0",
+        UNCHANGED_FORMULA if is_inside else "0",
     )
 
 
-def multiply(call: LayerCall, what: str, index: int) -> Column:
+def multiply(call: LayerCall, argument: str, index: int) -> Column:
     """Return the column of an input of Multiply: the product of the others, at each output it is broadcast to."""
-    part = part_of(what)
+    part = input_index(argument)
     assert part is not None
     shape = call.y.shape
-    position = index_of(index, call.inputs[part].tensor.shape)
-    sizes = zip(position, call.inputs[part].tensor.shape, shape, strict=True)
-    axes = [torch.arange(full) if size != full else torch.tensor([k]) for k, size, full in sizes]
-    where = flat_indices(shape, *axes)
+    position = unravel_index(index, call.inputs[part].tensor.shape)
+    axis_sizes = zip(position, call.inputs[part].tensor.shape, shape, strict=True)
+    axis_indices = [torch.arange(full) if size != full else torch.tensor([k]) for k, size, full in axis_sizes]
+    outputs = flat_indices(shape, *axis_indices)
     factors = []
     for other, value in enumerate(call.inputs):
         if other != part:
             indices = torch.arange(value.tensor.numel()).view(value.tensor.shape).expand(shape).flatten()
-            factors.append(read(call, f"x.{other}", indices[where], f"x{other + 1}", "activation"))
+            factors.append(argument_factors(call, f"x.{other}", indices[outputs], f"x{other + 1}", "activation"))
     words = "the output gradient δ times the product of the other inputs"
-    return Column(where, tuple(factors), words, r"\frac{\partial C}{\partial x_k} = \sum \delta \prod_{l \neq k} x_l")
+    return Column(outputs, tuple(factors), words, r"\frac{\partial C}{\partial x_k} = \sum \delta \prod_{l \neq k} x_l")
 
 
-def max_pool2d(call: LayerCall, what: str, index: int) -> Column:
+def max_pool2d(call: LayerCall, argument: str, index: int) -> Column:
     """Return the column of a pixel: 1 for each window of which it is the maximum."""
     plane = call.x.shape[2] * call.x.shape[3]
     channel, pixel = divmod(index, plane)  # channel: flat index over (N, C)
     switches = call.cache.switches.flatten(2).flatten(0, 1)  # (N C, H' W')
     windows = (switches[channel] == pixel).nonzero().flatten()
-    few = {0: "it was not the maximum of any window: its gradient is 0", 1: "it was the maximum of its window"}
-    words = few.get(len(windows), f"it was the maximum of {len(windows)} windows: their gradients δ add up")
+    words_by_count = {
+        0: "it was not the maximum of any window: its gradient is 0",
+        1: "it was the maximum of its window",
+    }
+    words = words_by_count.get(len(windows), f"it was the maximum of {len(windows)} windows: their gradients δ add up")
     formula = r"\frac{\partial C}{\partial x_i} = \sum_{o:\, \text{switch}(o) = i} \delta_o"
     return Column(channel * switches.shape[1] + windows, (), words, formula)
 
 
-def max_unpool2d(call: LayerCall, what: str, index: int) -> Column:
+def max_unpool2d(call: LayerCall, argument: str, index: int) -> Column:
     """Return the column of a value, which is copied to the position that its switch contains."""
     y_plane = call.y.shape[2] * call.y.shape[3]
     plane = call.x.shape[2] * call.x.shape[3]
-    if what == "x.1":
+    if argument == "x.1":
         return Column(index_tensor(0)[:0], (), "a switch is an index: it has no gradient", "0")
     switch = int(call.cache.switches.flatten()[index])
     words = "it was copied to the position of the maximum: the output gradient δ there"
@@ -105,47 +119,50 @@ def max_unpool2d(call: LayerCall, what: str, index: int) -> Column:
     return Column(index_tensor(index // plane * y_plane + switch), (), words, formula)
 
 
-def roi_align(call: LayerCall, what: str, index: int) -> Column:
+def roi_align(call: LayerCall, argument: str, index: int) -> Column:
     """Return the column of a pixel: its weight in each bin with a sample next to it; a region has no gradient."""
-    if part_of(what) == 1:
+    if input_index(argument) == 1:
         return Column(index_tensor(0)[:0], (), NOT_DIFFERENTIATED, "0")
     maps, regions = (value.tensor for value in call.inputs)
     one_hot = torch.zeros_like(maps, memory_format=torch.contiguous_format)
     one_hot.view(-1)[index] = 1
     weights = call.layer.forward(call.params, (one_hot, regions), Mode())[0].flatten()
-    where = weights.nonzero().flatten()
+    outputs = weights.nonzero().flatten()
     weighted = "it is part of the mean of samples in each bin: the output gradient δ times its weight"
-    words = weighted if len(where) else "no bin depends on it"
-    return Column(where, (worked(weights[where].double(), "share", "share"),), words, FORMULA)
+    words = weighted if len(outputs) else "no bin depends on it"
+    return Column(outputs, (computed_factors(weights[outputs].double(), "share", "share"),), words, LINEAR_FORMULA)
 
 
-def roi_pool(call: LayerCall, what: str, index: int) -> Column:
+def roi_pool(call: LayerCall, argument: str, index: int) -> Column:
     """Return the column of a pixel: 1 for each bin of which it is the maximum; a region has no gradient."""
-    if part_of(what) == 1:
+    if input_index(argument) == 1:
         return Column(index_tensor(0)[:0], (), NOT_DIFFERENTIATED, "0")
     _, _, height, width = call.inputs[0].tensor.shape
-    n, channel, row, column = index_of(index, call.inputs[0].tensor.shape)
+    n, channel, row, column = unravel_index(index, call.inputs[0].tensor.shape)
     is_maximum = torch.zeros_like(call.cache.switches, dtype=torch.bool)
     is_maximum[:, channel] = call.cache.switches[:, channel] == (n * height + row) * width + column
-    where = is_maximum.flatten().nonzero().flatten()
-    maximum = f"it was the maximum of {plural(len(where), 'bin')}: the sum of the output gradients δ there"
-    words = maximum if len(where) else "it was not the maximum of any bin: its gradient is 0"
-    return Column(where, (), words, r"\frac{\partial C}{\partial x_i} = \sum_{o:\, \text{switch}(o) = i} \delta_o")
+    outputs = is_maximum.flatten().nonzero().flatten()
+    maximum = f"it was the maximum of {plural(len(outputs), 'bin')}: the sum of the output gradients δ there"
+    words = maximum if len(outputs) else "it was not the maximum of any bin: its gradient is 0"
+    return Column(outputs, (), words, r"\frac{\partial C}{\partial x_i} = \sum_{o:\, \text{switch}(o) = i} \delta_o")
 
 
-def lp_pool2d(call: LayerCall, what: str, index: int) -> Column:
+def lp_pool2d(call: LayerCall, argument: str, index: int) -> Column:
     """∂y/∂x = sign(x) |x|^(p - 1) y^(1 - p) for every window that contains x."""
     layer = call.layer
     assert isinstance(layer, LpPool2d)
-    n, c, h, w = index_of(index, call.x.shape)
+    n, c, h, w = unravel_index(index, call.x.shape)
     one_hot = torch.zeros_like(call.x[:1, :1])
     one_hot[0, 0, h, w] = 1
     windows = layer.forward({}, one_hot, Mode())[0].flatten().nonzero().flatten()  # the windows that contain the pixel
-    where = (n * call.x.shape[1] + c) * (call.y.shape[2] * call.y.shape[3]) + windows
-    x, y = elements(call.x, index_tensor(index)), elements(call.y, where)
-    where, y = where[y > 0], y[y > 0]  # a window of zeros has no gradient
+    outputs = (n * call.x.shape[1] + c) * (call.y.shape[2] * call.y.shape[3]) + windows
+    x, y = elements(call.x, index_tensor(index)), elements(call.y, outputs)
+    outputs, y = outputs[y > 0], y[y > 0]  # a window of zeros has no gradient
     power = (x.sign() * x.abs() ** (layer.p - 1)).expand(len(y))
-    factors = worked(power, "sign(x) |x|^(p-1)", "activation"), worked(y ** (1 - layer.p), "y^(1-p)", "scale")
-    words = f"it is in {plural(len(where), 'window')} with a norm above 0: in each, sign(x) |x|^(p-1) / norm^(p-1)"
+    factors = (
+        computed_factors(power, "sign(x) |x|^(p-1)", "activation"),
+        computed_factors(y ** (1 - layer.p), "y^(1-p)", "scale"),
+    )
+    words = f"it is in {plural(len(outputs), 'window')} with a norm above 0: in each, sign(x) |x|^(p-1) / norm^(p-1)"
     formula = r"\frac{\partial C}{\partial x_i} = \sum_o \delta_o\, \mathrm{sign}(x_i)\,|x_i|^{p-1}\, y_o^{1-p}"
-    return Column(where, factors, words, formula)
+    return Column(outputs, factors, words, formula)

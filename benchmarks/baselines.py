@@ -13,7 +13,7 @@ from pellucid.errors import PellucidError
 from pellucid.image_objects import Detections
 from pellucid.metrics.objects import EYES, normalised_errors
 from pellucid.tasks.detect.results import Results, measure
-from pellucid.tasks.keypoints.measure import CHUNK, examples
+from pellucid.tasks.keypoints.measure import CHUNK_SIZE, read_chunk
 
 THUMBNAIL = 32  # pixels of a side, to which images are resized to compare them
 
@@ -47,7 +47,7 @@ def nearest_points(train: KeypointSource, test: KeypointSource, unit: tuple[int,
 
 def _batches(source: KeypointSource) -> Iterator[tuple[list[Tensor], Tensor]]:
     """Yield the images of a few examples at a time, and their key-points (n, K, 3)."""
-    return (examples(source, start) for start in range(0, len(source), CHUNK))
+    return (read_chunk(source, start) for start in range(0, len(source), CHUNK_SIZE))
 
 
 def _stacked(source: KeypointSource) -> Iterator[tuple[Tensor, Tensor]]:

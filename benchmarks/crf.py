@@ -16,7 +16,7 @@ from pellucid.data.catalogue import data_root
 from pellucid.data.images import load_image
 from pellucid.model import Model
 from pellucid.run.folder import weights_file
-from pellucid.tasks.segment.crf import ITERATIONS, PUBLISHED, CrfKernels, dense_crf, kernels_for
+from pellucid.tasks.segment.crf import ITERATIONS, PUBLISHED_KERNELS, CrfKernels, dense_crf, kernels_for
 from pellucid.tasks.segment.segmenter import Segmenter
 
 Picture = tuple[Tensor, Tensor]  # probabilities (C, H, W) and image (3, H, W)
@@ -85,7 +85,7 @@ def row(name: str, pictures: Iterable[Picture], kernels: Callable[[Tensor], CrfK
 
 def published_weights(image: Tensor) -> CrfKernels:
     """Return the kernels of `pellucid segment --crf` with the authors' weights."""
-    near, far = PUBLISHED.smoothness_weight, PUBLISHED.bilateral_weight
+    near, far = PUBLISHED_KERNELS.smoothness_weight, PUBLISHED_KERNELS.bilateral_weight
     return kernels_for(image)._replace(smoothness_weight=near, bilateral_weight=far)
 
 
@@ -96,7 +96,7 @@ def main() -> None:
     for name, pictures in kinds.items():
         print(row(f"{name}, weights 1 and 4", pictures, kernels_for))
         print(row(f"{name}, weights 3 and 10", pictures, published_weights))
-        print(row(f"{name}, the authors' kernels", pictures, lambda image: PUBLISHED))
+        print(row(f"{name}, the authors' kernels", pictures, lambda image: PUBLISHED_KERNELS))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pellucid.model import Model
     from pellucid.objective import Objective
 
-SCORE = 0.5  # minimum score of a detection that commands show
+MIN_SCORE = 0.5  # minimum score of a detection that commands show
 
 
 class Detection(Task):
@@ -88,7 +88,7 @@ class Detection(Task):
         """Return a predictor of objects."""
         from pellucid.tasks.detect.predictor import DetectionPredictor
 
-        return DetectionPredictor(model, out, SCORE)
+        return DetectionPredictor(model, out, MIN_SCORE)
 
     def explain(self, model: "Model", request: Request, **options: Any) -> Explained:
         """Explain the box that `--box` names."""
@@ -104,19 +104,19 @@ class Detection(Task):
         """Return a picture resized as in training."""
         from pellucid.tasks.detect.finder import ObjectFinder
 
-        return resized_to(ObjectFinder(model).fitted(image), image)
+        return resized_to(ObjectFinder(model).input_size(image), image)
 
     def ask(self, model: "Model", x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
         """Return the logit of a class, or a side, of the box in an area, by default of the one with the best score."""
         from pellucid.tasks.detect.explained import ask_box
 
-        return ask_box(model, x, of, area, SCORE)
+        return ask_box(model, x, of, area, MIN_SCORE)
 
     def traced(self, model: "Model", x: Any, target: Any) -> Traced:
         """Return the networks of a single-stage detector with the weighted sum of its losses."""
-        from pellucid.tasks.detect.traced import of_detector
+        from pellucid.tasks.detect.traced import traced_detector
 
-        return of_detector(model, x, target)
+        return traced_detector(model, x, target)
 
     def onnx(self, model: "Model", size: tuple[int, int] | None, metadata: Mapping[str, str]) -> "tuple[bytes, Parity]":
         """Return a single-stage detector with the selection of detections."""
@@ -160,7 +160,7 @@ class Detection(Task):
 
     def scores(self, model: "Model", outputs: Sequence[Any], targets: Sequence[Any]) -> HeldOutScores:
         """Return the mean IoU of the objects of each image with their best detections."""
-        from pellucid.tasks.detect.doctor.readings import scores
+        from pellucid.tasks.detect.doctor.target_changes import scores
 
         return scores(outputs, targets)
 
@@ -168,35 +168,35 @@ class Detection(Task):
         self, model: "Model", images: "Sequence[Tensor]", targets: Sequence[Any], outputs: Sequence[Any] | None
     ) -> Sequence[TargetChange]:
         """Return boxes in another unit, order or orientation, and exchanged classes."""
-        from pellucid.tasks.detect.doctor.readings import changes
+        from pellucid.tasks.detect.doctor.target_changes import target_changes
 
-        return changes(images, targets, outputs)
+        return target_changes(images, targets, outputs)
 
     def evaluate(self, model: "Model", name: str, data: str | None, **options: Any) -> Evaluation:
         """Return COCO's figures for boxes and masks, each class's average precision, and what errors cost."""
         from pellucid.tasks.detect.measure import evaluate
         from pellucid.training.distributed import processes
 
-        page: Path | None = options.get("html")
+        page_path: Path | None = options.get("html")
         evaluation = evaluate(model, data, processes())
         results = evaluation.results
-        if page is not None:
-            processes().from_first(lambda: evaluation.write_page(page, f"Detections of {name}"))
-        parts = [("box " if results.further else "", results.figures, results.intervals)]
-        parts += [(f"{kind} ", figures, {}) for kind, figures in results.further.items()]
+        if page_path is not None:
+            processes().from_first(lambda: evaluation.write_page(page_path, f"Detections of {name}"))
+        metric_groups = [("box " if results.other_metrics else "", results.figures, results.intervals)]
+        metric_groups += [(f"{kind} ", figures, {}) for kind, figures in results.other_metrics.items()]
         lines = []
-        for what, figures, intervals in parts:
+        for prefix, figures, intervals in metric_groups:
             ranges = [
                 f" ({' to '.join(map(percent, intervals[figure]))})" if figure in intervals else ""
                 for figure in ("ap", "ap50")
             ]
             lines.append(
-                f"{what}AP {percent(figures['ap'])}{ranges[0]}  {what}AP50 {percent(figures['ap50'])}{ranges[1]}  on "
-                f"{results.n:,} images of {evaluation.data}{f' ({evaluation.part})' if evaluation.part else ''}"
+                f"{prefix}AP {percent(figures['ap'])}{ranges[0]}  {prefix}AP50 {percent(figures['ap50'])}{ranges[1]}  "
+                f"on {results.n:,} images of {evaluation.data}{f' ({evaluation.part})' if evaluation.part else ''}"
             )
         rows = [(label, f"{count:,}", percent(ap), percent(ap50)) for label, count, ap, ap50 in results.by_class]
         lines += table([("class", "objects", "AP", "AP50"), *rows], right=range(1, 4))
         errors = [(kind, f"{gain.errors:,}", percent(gain.gain)) for kind, gain in results.gains.items()]
         lines += table([("error", "count", "gain in AP50"), *errors], right=(1, 2))
-        lines += [] if page is None else [f"wrote {page}"]
+        lines += [] if page_path is None else [f"wrote {page_path}"]
         return Evaluation({**results.to_json(), "data": evaluation.data, "part": evaluation.part}, lines)

@@ -5,7 +5,7 @@ import argparse
 from pellucid.command.args import Parser
 from pellucid.command.models import open_model
 from pellucid.command.pictures import add_source, predict_pictures
-from pellucid.tasks.detect import SCORE
+from pellucid.tasks.detect import MIN_SCORE
 
 
 def parser() -> Parser:
@@ -18,8 +18,8 @@ def parser() -> Parser:
         "--score",
         metavar="X",
         type=float,
-        default=SCORE,
-        help=f"minimum score of a detection (default: {SCORE:g}); an image has at most 100 detections",
+        default=MIN_SCORE,
+        help=f"minimum score of a detection (default: {MIN_SCORE:g}); an image has at most 100 detections",
     )
     parser.add_argument(
         "--out",

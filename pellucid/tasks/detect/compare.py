@@ -26,7 +26,7 @@ from pellucid.report.sections import FigurePart, Page, Section, TablePart
 from pellucid.tasks.comparison import Comparison, ComparisonProgress, measured, select
 from pellucid.tasks.detect.linear import MAX_IMAGES, LinearDetector
 from pellucid.tasks.detect.results import measure, percent_cell
-from pellucid.tasks.detect.stages import Stages, clocked, mean
+from pellucid.tasks.detect.stages import StageTimes, mean_stages, timed_predictor
 from pellucid.text import plural
 
 ROI_POOL: Mapping[str, Any] = {"objective.pool": True}
@@ -55,10 +55,10 @@ MASK_CANDIDATES = {
     "mask": DetectorCandidate("Mask R-CNN", "pennfudan-mask"),
     "mask-pool": DetectorCandidate("Mask R-CNN, RoIPool", "pennfudan-mask", ROI_POOL),
 }
-UNMOVED = "R-CNN, boxes as proposed"
-FIGURES = {"ap": "AP", "ap50": "AP50", "ap_small": "small", "ap_medium": "medium", "ap_large": "large"}
+UNREGRESSED_TITLE = "R-CNN, boxes as proposed"
+METRIC_LABELS = {"ap": "AP", "ap50": "AP50", "ap_small": "small", "ap_medium": "medium", "ap_large": "large"}
 
-STAGES = (
+STAGES_TEXT = (
     "Features are the maps of the image; proposals are what a first network, a search or a file gives; heads are what "
     "is computed for each proposal, of single-stage detectors for each cell; the decision is the threshold and the "
     "suppression of boxes. R-CNN computes features for each proposal, so that they come after these."
@@ -69,9 +69,9 @@ STAGES = (
 class ComparedDetector:
     """The results of one detector on the held-out images.
 
-    figures: COCO's metrics of the boxes, those of FIGURES. interval: the 95 % interval of AP50, by the bootstrap over
-    the images. masks: AP and AP50 of masks, or None. stages: mean seconds per image. parameters: their number. run: the
-    folder of the training run, "" for R-CNN.
+    figures: COCO's metrics of the boxes, those of METRIC_LABELS. interval: the 95 % interval of AP50, by the bootstrap
+    over the images. masks: AP and AP50 of masks, or None. stages: mean seconds per image. parameters: their number.
+    run: the folder of the training run, "" for R-CNN.
     """
 
     name: str
@@ -79,7 +79,7 @@ class ComparedDetector:
     figures: Mapping[str, float]
     interval: tuple[float, float]
     masks: Mapping[str, float] | None
-    stages: Stages
+    stages: StageTimes
     parameters: int
     run: str
 
@@ -107,11 +107,11 @@ class DetectorComparison(Comparison):
 
     def table(self) -> TablePart:
         """Return a row for each detector, in per cent and milliseconds; a dash for a missing value."""
-        masks = any(row.masks is not None for row in self.rows)
-        head = ("detector", "AP50", "interval", "AP", "small", "medium", "large")
-        head += ("mask AP50", "mask AP") if masks else ()
-        head += ("features", "proposals", "heads", "decision", "ms / image")
-        return TablePart("", head, [_cells(row, masks) for row in self.rows])
+        with_masks = any(row.masks is not None for row in self.rows)
+        columns = ("detector", "AP50", "interval", "AP", "small", "medium", "large")
+        columns += ("mask AP50", "mask AP") if with_masks else ()
+        columns += ("features", "proposals", "heads", "decision", "ms / image")
+        return TablePart("", columns, [_table_row(row, with_masks) for row in self.rows])
 
     def notes(self) -> list[str]:
         """Return sentences about the measurements and about R-CNN's training."""
@@ -133,17 +133,17 @@ class DetectorComparison(Comparison):
     def shown(self, command: str) -> Page:
         """Return the page: the table, and figures of the average precision by size and of the time of each stage."""
         # A metric is NaN if there are no objects of its size.
-        names = [name for name in FIGURES if all(row.figures[name] >= 0 for row in self.rows)]
-        precision = {row.title: [100 * row.figures[name] for name in names] for row in self.rows}
+        metrics = [name for name in METRIC_LABELS if all(row.figures[name] >= 0 for row in self.rows)]
+        precision = {row.title: [100 * row.figures[name] for name in metrics] for row in self.rows}
         times = {row.title: [1000 * value for value in row.stages] for row in self.rows}
-        by_size = bars(precision, [FIGURES[name] for name in names], [1] * len(names))
-        by_stage = bars(times, [f"{name}, ms" for name in Stages._fields], [1] * len(Stages._fields))
+        precision_bars = bars(precision, [METRIC_LABELS[name] for name in metrics], [1] * len(metrics))
+        time_bars = bars(times, [f"{name}, ms" for name in StageTimes._fields], [1] * len(StageTimes._fields))
         alt = "Average precision of each detector, of all objects and by their size"
-        figure = FigurePart("times", by_stage, "Milliseconds of each stage of each detector")
+        figure = FigurePart("times", time_bars, "Milliseconds of each stage of each detector")
         sections = [
             Section("results", "Results", [*self.notes(), self.table()], wide=True),
-            Section("sizes", "By the size of objects", [FigurePart("sizes", by_size, alt)], wide=True),
-            Section("times", "Time of each stage", [STAGES, figure], wide=True),
+            Section("sizes", "By the size of objects", [FigurePart("sizes", precision_bars, alt)], wide=True),
+            Section("times", "Time of each stage", [STAGES_TEXT, figure], wide=True),
         ]
         return Page(f"Detectors on {self.data}", sections, command=command)
 
@@ -156,7 +156,7 @@ def compare_detectors(
     overrides: Mapping[str, Any] | None = None,
     runs: str | os.PathLike[str] = "runs",
     proposals: dict[str, Tensor] | Search = "selective_search",
-    progress: ComparisonProgress = lambda what, done, total: None,
+    progress: ComparisonProgress = lambda title, done, total: None,
     verbose: bool = False,
 ) -> DetectorComparison:
     """Train the detectors of CANDIDATES on annotated images, or of MASK_CANDIDATES for masks, and measure each.
@@ -166,24 +166,24 @@ def compare_detectors(
     resumed. proposals: of R-CNN, boxes by file name, or the name of a search. verbose: whether trainings show their
     progress. Raises PellucidError for an unknown candidate, and for data without objects.
     """
-    first = load_recipe("bccd-single", {"data.name": name, **(overrides or {})})
-    material = load_data(first, root)
+    base_recipe = load_recipe("bccd-single", {"data.name": name, **(overrides or {})})
+    material = load_data(base_recipe, root)
     if not isinstance(material.train, DetectionFolder):
         raise PellucidError(f"{name} has no annotated objects; give data with boxes, such as bccd")
     candidates = MASK_CANDIDATES if material.train.has_masks else CANDIDATES
-    missing = f"there is no detector {{!r}} for {name}"
-    candidates = select(MASK_CANDIDATES if material.train.has_masks else CANDIDATES, only, missing)
+    unknown_detector = f"there is no detector {{!r}} for {name}"
+    candidates = select(MASK_CANDIDATES if material.train.has_masks else CANDIDATES, only, unknown_detector)
     settings = {"data.name": name, "objective.classes": len(material.train.classes or ()), "recipe.seed": seed}
     if proposals == "selective_search" and "rcnn" in candidates:
         selective_search(torch.zeros(3, 32, 32))  # raises an error before the long trainings if it is not installed
 
-    def measure(key: str, candidate: DetectorCandidate) -> Iterable[ComparedDetector]:
+    def measure_candidate(key: str, candidate: DetectorCandidate) -> Iterable[ComparedDetector]:
         if not candidate.recipe:
-            return _linear(key, material, proposals, seed, root)
+            return _measure_linear(key, material, proposals, seed, root)
         recipe = load_recipe(candidate.recipe, {**candidate.changes, **settings, **(overrides or {})})
-        return [_trained(key, candidate.title, recipe, root, Path(runs), verbose)]
+        return [_train_and_measure(key, candidate.title, recipe, root, Path(runs), verbose)]
 
-    rows = measured(candidates, measure, progress)
+    rows = measured(candidates, measure_candidate, progress)
     held_out = material.validation or material.test
     return DetectorComparison(
         name, len(material.train), len(held_out), seed, torch.get_num_threads(),
@@ -191,7 +191,7 @@ def compare_detectors(
     )  # fmt: skip
 
 
-def _trained(
+def _train_and_measure(
     key: str, title: str, recipe: Recipe, root: str | os.PathLike[str] | None, runs: Path, verbose: bool
 ) -> ComparedDetector:
     material = load_data(recipe, root)
@@ -200,18 +200,18 @@ def _trained(
     held_out = material.validation or material.test
     assert isinstance(held_out, DetectionFolder)
     assert isinstance(model.objective, Detector)
-    run, found, stages = clocked(model.objective, model.params), [], []
+    predict, detections, stages = timed_predictor(model.objective, model.params), [], []
     with torch.inference_mode():
-        run(scaled_images(held_out.example(0)[0][None], model.stats))  # the first pass allocates memory
+        predict(scaled_images(held_out.example(0)[0][None], model.stats))  # the first pass allocates memory
         for k in range(len(held_out)):
-            detections, times = run(scaled_images(held_out.example(k)[0][None], model.stats))
-            found.append(_in_file(detections, held_out, k))
-            stages.append(times)
+            image_detections, image_times = predict(scaled_images(held_out.example(k)[0][None], model.stats))
+            detections.append(_scale_to_file(image_detections, held_out, k))
+            stages.append(image_times)
     parameters = sizes(model.objective.nets, model.params).parameters
-    return _measured(key, title, held_out, found, stages, parameters, str(trained.path))
+    return _compared_detector(key, title, held_out, detections, stages, parameters, str(trained.path))
 
 
-def _linear(
+def _measure_linear(
     key: str,
     material: Material[Any],
     proposals: dict[str, Tensor] | Search,
@@ -224,26 +224,31 @@ def _linear(
         detector = LinearDetector(len(material.train.classes), proposals, root).fit(material.train, seed)
         timed_detections = [detector.detections(held_out, k) for k in range(len(held_out))]
     parameters = detector.parameters
-    stages = [one.stages for one in timed_detections]
-    for name, title, attribute in ((f"{key}-unmoved", UNMOVED, "unmoved"), (key, CANDIDATES[key].title, "moved")):
-        detections = [_in_file(getattr(one, attribute), held_out, k) for k, one in enumerate(timed_detections)]
-        yield _measured(name, title, held_out, detections, stages, parameters, "")
+    stages = [timed.stages for timed in timed_detections]
+    for name, title, attribute in (
+        (f"{key}-unmoved", UNREGRESSED_TITLE, "unregressed"),
+        (key, CANDIDATES[key].title, "regressed"),
+    ):
+        detections = [
+            _scale_to_file(getattr(timed, attribute), held_out, k) for k, timed in enumerate(timed_detections)
+        ]
+        yield _compared_detector(name, title, held_out, detections, stages, parameters, "")
 
 
-def _measured(
+def _compared_detector(
     key: str,
     title: str,
     test: DetectionFolder,
     detections: list[Detections],
-    stages: list[Stages],
+    stages: list[StageTimes],
     parameters: int,
     run: str,
 ) -> ComparedDetector:
     objects = [_objects_in_file(test, k) for k in range(len(test))]
     results = measure(detections, objects, test.classes or ())
     masks = None if results.masks is None else {name: results.masks[name] for name in ("ap", "ap50")}
-    figures = {name: results.figures[name] for name in FIGURES}
-    return ComparedDetector(key, title, figures, results.intervals["ap50"], masks, mean(stages), parameters, run)
+    figures = {name: results.figures[name] for name in METRIC_LABELS}
+    return ComparedDetector(key, title, figures, results.intervals["ap50"], masks, mean_stages(stages), parameters, run)
 
 
 def _objects_in_file(test: DetectionFolder, k: int) -> Objects:
@@ -251,16 +256,16 @@ def _objects_in_file(test: DetectionFolder, k: int) -> Objects:
     return test.records[k].objects(len(test.keypoints), test.has_masks)
 
 
-def _in_file(detections: Detections, test: DetectionFolder, k: int) -> Detections:
+def _scale_to_file(detections: Detections, test: DetectionFolder, k: int) -> Detections:
     """Return detections in image k in the pixels of its file."""
     return scaled(detections, test.size_of(k), test.records[k].size)
 
 
-def _cells(row: ComparedDetector, masks: bool) -> tuple[str, ...]:
+def _table_row(row: ComparedDetector, with_masks: bool) -> tuple[str, ...]:
     interval = " to ".join(f"{100 * value:.1f}" for value in row.interval)
-    boxes = [percent_cell(row.figures[name]) for name in ("ap50", "ap", "ap_small", "ap_medium", "ap_large")]
-    of_masks = (
-        [percent_cell(None if row.masks is None else row.masks[name]) for name in ("ap50", "ap")] if masks else []
+    box_cells = [percent_cell(row.figures[name]) for name in ("ap50", "ap", "ap_small", "ap_medium", "ap_large")]
+    mask_cells = (
+        [percent_cell(None if row.masks is None else row.masks[name]) for name in ("ap50", "ap")] if with_masks else []
     )
-    times = [f"{1000 * value:.1f}" for value in (*row.stages, row.stages.total)]
-    return (row.title, boxes[0], interval, *boxes[1:], *of_masks, *times)
+    time_cells = [f"{1000 * value:.1f}" for value in (*row.stages, row.stages.total)]
+    return (row.title, box_cells[0], interval, *box_cells[1:], *mask_cells, *time_cells)

@@ -29,25 +29,25 @@ def explain_box(model: Model, request: Request, box: int) -> Explained:
     options = {"--box": box, "--target": request.target, "--method": request.method, "--out": request.out}
     command = again(["explain", request.model, request.image], options, ())
     page = box_page.page(f"{box_page.title} of {Path(request.image).name}", command)
-    written = [page.write(out / "page.html")]
-    numbers = {"image": box_page.pipeline.image, "box": box_page.boxes[box_page.detection_index]}
+    files = [page.write(out / "page.html")]
+    arrays = {"image": box_page.pipeline.image, "box": box_page.boxes[box_page.detection_index]}
     for method, map_ in box_page.maps.items():
         figure = page.figures[method]
         assert figure is not None
-        written += write_picture(out, method, figure, {"map": map_, **numbers})
+        files += write_picture(out, method, figure, {"map": map_, **arrays})
     lines = [
         line
         for step in page.sections
         for line in (f"{step.heading}:", *(f"  {sentence}" for sentence in sentences(step)))
     ]
-    return Explained(box_page.to_json(), lines, out, written)
+    return Explained(box_page.to_json(), lines, out, files)
 
 
 def ask_box(model: Model, x: Tensor, of: str | None, area: Area | None, score: float) -> Asked:
     """Return the logit of a class of one box, by default its own, or a side of it; see `Task.ask`.
 
     x: the resized picture (C, h, w), 0 to 1. area: the box that overlaps most with it is taken, by default the one
-    with the best score. score: of the boxes that are meant.
+    with the best score. score: the minimum score of a box.
     """
     box_pipeline = pipeline(model, (x * 255).round().to(torch.uint8))
     boxes = box_pipeline.decision.detections.boxes[
@@ -62,7 +62,7 @@ def ask_box(model: Model, x: Tensor, of: str | None, area: Area | None, score: f
         index = int(overlaps.argmax())  # of several around a click, the smallest
         if not overlaps[index]:
             raise PellucidError("there is no box at that place; point at one of the boxes")
-    scorer, (label, side) = box_pipeline.scorer(index + 1, of), box_pipeline.aimed(index + 1, of)
+    scorer, (label, side) = box_pipeline.scorer(index + 1, of), box_pipeline.class_and_side(index + 1, of)
     x0, y0, x1, y1 = boxes[index].round().long().tolist()
     name = box_pipeline.classes[label] if side is None else f"{SIDES[side]} of {box_pipeline.classes[label]}"
     scores = box_pipeline.walk.candidates.scores[box_pipeline.decision.chosen[index]]

@@ -56,23 +56,23 @@ class ObjectFinder:
         if score is not None and score < detector.score_threshold:
             model = copy(model)
             model.objective = replace(detector, score_threshold=score)
-        sizes = [self.fitted(image) for image in images]
+        sizes = [self.input_size(image) for image in images]
         detections_by_index: dict[int, Detections] = {}
         for size in dict.fromkeys(sizes):
             model.outputs_for_picture((model.nominal_shape[0], *size))
-            indices = [k for k, detections in enumerate(sizes) if detections == size]
+            indices = [k for k, image_size in enumerate(sizes) if image_size == size]
             batch = torch.stack([resized(images[k], size) for k in indices])
             predicted: Any = model.predict(batch)
             detections_by_index |= dict(zip(indices, predicted, strict=True))
-        confident = [
+        confident_detections = [
             detections_by_index[k].take(detections_by_index[k].scores >= (score or 0.0)) for k in range(len(images))
         ]
         return [
             scaled(detections, size, (image.shape[1], image.shape[2]))
-            for detections, size, image in zip(confident, sizes, images, strict=True)
+            for detections, size, image in zip(confident_detections, sizes, images, strict=True)
         ]
 
-    def fitted(self, image: Tensor) -> tuple[int, int]:
+    def input_size(self, image: Tensor) -> tuple[int, int]:
         """Return the size (H, W) of the network's input for a picture."""
         size = self.size if self.size is None or isinstance(self.size, int) else (self.size[0], self.size[1])
         return fitted((image.shape[1], image.shape[2]), size)

@@ -39,25 +39,25 @@ def findings(
     detector (anchor, suppression) can be added: `finding._replace(text=...)`.
     """
     order = detections.scores.argsort(descending=True, stable=True)
-    scored = order[detections.scores[order] >= score]
+    scored_indices = order[detections.scores[order] >= score]
     limits = {"threshold": threshold, "background": background, "kind": kind}
-    matched, all_matched = (
-        classify_detections(detections.take(scored), objects, **limits),
+    matching, all_matching = (
+        classify_detections(detections.take(scored_indices), objects, **limits),
         classify_detections(detections, objects, **limits),
     )
-    words = _Sentences(
-        detections, objects, classes, score, threshold, background, scored.tolist(), matched, all_matched
+    sentences = _Sentences(
+        detections, objects, classes, score, threshold, background, scored_indices.tolist(), matching, all_matching
     )
-    detected = [words.of_detection(rank) for rank in range(len(scored))]
-    return detected + [words.of_miss(truth_index) for truth_index in matched.not_found(objects)]
+    detection_findings = [sentences.of_detection(rank) for rank in range(len(scored_indices))]
+    return detection_findings + [sentences.of_miss(truth_index) for truth_index in matching.not_found(objects)]
 
 
 @dataclass(frozen=True)
 class _Sentences:
     """The sentences of an image.
 
-    matched: the verdicts on the detections with a score of at least `score`; scored: their indices in `detections`, by
-    descending score. all_matched: the verdicts on all detections.
+    matching: the verdicts on the detections with a score of at least `score`; scored_indices: their indices in
+    `detections`, by descending score. all_matching: the verdicts on all detections.
     """
 
     detections: Detections
@@ -66,89 +66,93 @@ class _Sentences:
     score: float
     threshold: float
     background: float
-    scored: list[int]
-    matched: MatchedImage
-    all_matched: MatchedImage
+    scored_indices: list[int]
+    matching: MatchedImage
+    all_matching: MatchedImage
 
     def of_detection(self, rank: int) -> DetectionFinding:
-        kind, truth_index, iou = self.matched.verdicts[rank]
+        kind, truth_index, iou = self.matching.verdicts[rank]
         reason = (
             "is a false alarm: the image has no object to find"
             if truth_index < 0
-            else self._endings(truth_index, iou)[kind]
+            else self._reasons_by_kind(truth_index, iou)[kind]
         )
         if kind == "duplicate":
-            first = self.matched.finders[truth_index]
-            score, other = (
-                float(self.detections.scores[self.scored[first]]),
-                float(self.matched.overlaps[first, truth_index]),
+            finder_rank = self.matching.finders[truth_index]
+            score, first_iou = (
+                float(self.detections.scores[self.scored_indices[finder_rank]]),
+                float(self.matching.overlaps[finder_rank, truth_index]),
             )
-            reason += f", but detection {first + 1} found it with score {score:.2f} and IoU {other:.2f}"
-        return DetectionFinding(kind, self.scored[rank], truth_index, iou, f"{self._detection(rank)} {reason}.")
+            reason += f", but detection {finder_rank + 1} found it with score {score:.2f} and IoU {first_iou:.2f}"
+        return DetectionFinding(
+            kind, self.scored_indices[rank], truth_index, iou, f"{self._detection_text(rank)} {reason}."
+        )
 
-    def _endings(self, truth_index: int, iou: float) -> dict[str, str]:
-        true = self._object(truth_index)
-        overlap = f"IoU {iou:.2f} with {true}"
+    def _reasons_by_kind(self, truth_index: int, iou: float) -> dict[str, str]:
+        object_text = self._object_text(truth_index)
+        overlap = f"IoU {iou:.2f} with {object_text}"
         return {
             HIT: f"is right: {overlap}",
-            IGNORED: f"does not count: it matches {true}, which is labelled as a crowd or as difficult",
+            IGNORED: f"does not count: it matches {object_text}, which is labelled as a crowd or as difficult",
             "duplicate": f"is a duplicate: {overlap}",
             "class": f"has the wrong class: {overlap}",
-            "place": f"is placed imprecisely: IoU {below(iou, self.threshold)} with {true}, below {self.threshold:g}",
+            "place": f"is placed imprecisely: IoU {format_below(iou, self.threshold)} with {object_text}, below "
+            f"{self.threshold:g}",
             "both": "has the wrong class and is placed imprecisely: "
-            f"IoU {below(iou, self.threshold)} with {true}, below {self.threshold:g}",
-            "background": f"is a false alarm: its largest IoU is {below(iou, self.background)}, below "
+            f"IoU {format_below(iou, self.threshold)} with {object_text}, below {self.threshold:g}",
+            "background": f"is a false alarm: its largest IoU is {format_below(iou, self.background)}, below "
             f"{self.background:g}",
         }
 
     def of_miss(self, truth_index: int) -> DetectionFinding:
         width, height = (self.objects.boxes[truth_index, 2:] - self.objects.boxes[truth_index, :2]).tolist()
         index, iou, reason = self._reason(truth_index)
-        text = f"{self._object(truth_index)} ({width:.0f} x {height:.0f} pixels) was missed. {reason}."
+        text = f"{self._object_text(truth_index)} ({width:.0f} x {height:.0f} pixels) was missed. {reason}."
         return DetectionFinding(MISSED, index, truth_index, iou, text)
 
     def _reason(self, truth_index: int) -> tuple[int, float, str]:
         """Return the index of the detection that best explains a miss, -1 for none, its IoU, and the reason."""
-        index = self.all_matched.finders[truth_index]
-        if index >= 0 and index not in self.scored:
-            iou = float(self.all_matched.overlaps[index, truth_index])
-            score = below(float(self.detections.scores[index]), self.score)
-            words = f"{self._class(index)}, score {score}, IoU {iou:.2f}"
-            return index, iou, f"Its detection ({words}) is below the score {self.score:g}"
-        overlaps = self.matched.overlaps[:, truth_index]
+        index = self.all_matching.finders[truth_index]
+        if index >= 0 and index not in self.scored_indices:
+            iou = float(self.all_matching.overlaps[index, truth_index])
+            score = format_below(float(self.detections.scores[index]), self.score)
+            description = f"{self._class_name(index)}, score {score}, IoU {iou:.2f}"
+            return index, iou, f"Its detection ({description}) is below the score {self.score:g}"
+        overlaps = self.matching.overlaps[:, truth_index]
         # The detection that would find the object with another class or place; without one, the nearest detection.
         rank = (
-            self.matched.repairs[truth_index]
-            if self.matched.repairs[truth_index] >= 0 or not len(overlaps)
+            self.matching.repairs[truth_index]
+            if self.matching.repairs[truth_index] >= 0 or not len(overlaps)
             else int(overlaps.argmax())
         )
         if rank < 0 or float(overlaps[rank]) < self.background:
-            nothing = f"No detection with a score of at least {self.score:g}"
-            return -1, 0.0, f"{nothing} has an IoU of {self.background:g} or more with it"
-        kind, other, best = self.matched.verdicts[rank]
-        iou, words = float(overlaps[rank]), self._detection(rank)
-        if other != truth_index and kind == HIT:
-            reason = f"{words} has IoU {iou:.2f} with it, but matches {self._object(other)} with IoU {best:.2f}"
+            no_detection = f"No detection with a score of at least {self.score:g}"
+            return -1, 0.0, f"{no_detection} has an IoU of {self.background:g} or more with it"
+        kind, matched_index, matched_iou = self.matching.verdicts[rank]
+        iou, description = float(overlaps[rank]), self._detection_text(rank)
+        if matched_index != truth_index and kind == HIT:
+            object_text = self._object_text(matched_index)
+            reason = f"{description} has IoU {iou:.2f} with it, but matches {object_text} with IoU {matched_iou:.2f}"
         elif iou >= self.threshold:
-            reason = f"{words} has IoU {iou:.2f} with it and the wrong class"
+            reason = f"{description} has IoU {iou:.2f} with it and the wrong class"
         else:
-            reason = f"{words} has IoU {below(iou, self.threshold)} with it, below {self.threshold:g}"
-        return self.scored[rank], iou, reason
+            reason = f"{description} has IoU {format_below(iou, self.threshold)} with it, below {self.threshold:g}"
+        return self.scored_indices[rank], iou, reason
 
-    def _detection(self, rank: int) -> str:
-        return f"Detection {rank + 1} ({self._scored(self.scored[rank])})"
+    def _detection_text(self, rank: int) -> str:
+        return f"Detection {rank + 1} ({self._class_and_score(self.scored_indices[rank])})"
 
-    def _scored(self, index: int) -> str:
-        return f"{self._class(index)}, score {float(self.detections.scores[index]):.2f}"
+    def _class_and_score(self, index: int) -> str:
+        return f"{self._class_name(index)}, score {float(self.detections.scores[index]):.2f}"
 
-    def _class(self, index: int) -> str:
+    def _class_name(self, index: int) -> str:
         return self.classes[int(self.detections.labels[index])]
 
-    def _object(self, truth_index: int) -> str:
+    def _object_text(self, truth_index: int) -> str:
         return f"{self.classes[int(self.objects.labels[truth_index])]} {truth_index + 1}"
 
 
-def below(value: float, limit: float) -> str:
+def format_below(value: float, limit: float) -> str:
     """Return a value with two decimal places, or with as many as show that it is below a limit."""
     digits = next((n for n in range(2, 7) if float(f"{value:.{n}f}") < limit), 7)
     return f"{value:.{digits}f}"

@@ -24,22 +24,22 @@ from pellucid.ops.assign import highest
 from pellucid.ops.boxes import box_iou
 from pellucid.recipe.start import trained_network
 from pellucid.run.described import feature_stats
-from pellucid.tasks.detect.stages import Stages
+from pellucid.tasks.detect.stages import StageTimes
 
 WEIGHTS = "mobilenet_v2-keras-notop"
 LAST_STAGE = "stage5"  # its 96 maps of 6 x 6 still show where the object lies, as R-CNN's "pool5"; later ones do not
-SIDE = 96  # pixels of a warped proposal
+WARPED_SIDE = 96  # pixels of a warped proposal
 MAX_IMAGES = 60  # training images, spread evenly over all of them
 MAX_PROPOSALS = 400  # of a training image: first those with an IoU of MIN_IOU with an object, then random ones
 MIN_IOU = 0.5
 
 
-class Linear(NamedTuple):
+class LinearDetections(NamedTuple):
     """The detections of R-CNN in an image, with and without the regression of boxes, and the time of each stage."""
 
-    moved: Detections
-    unmoved: Detections
-    stages: Stages
+    regressed: Detections
+    unregressed: Detections
+    stages: StageTimes
 
 
 class LinearDetector:
@@ -51,13 +51,13 @@ class LinearDetector:
     def __init__(
         self, classes: int, proposals: dict[str, Tensor] | Search, root: str | os.PathLike[str] | None = None
     ) -> None:
-        net, trained = trained_network(WEIGHTS, "mobilenet_v2", root)
-        stages = features(net)
-        assert isinstance(stages, Sequential)
-        names = list(stages.children)[: list(stages.children).index(LAST_STAGE) + 1]
-        first = Sequential(**{name: stages.children[name] for name in names})
-        self.stats = feature_stats({"mean": [*trained.mean], "std": [*trained.std]} if trained.mean else {})
-        self.rcnn = RCNN(first, {name: trained.params[name] for name in names}, classes, SIDE)
+        full_net, weights = trained_network(WEIGHTS, "mobilenet_v2", root)
+        net_stages = features(full_net)
+        assert isinstance(net_stages, Sequential)
+        stage_names = list(net_stages.children)[: list(net_stages.children).index(LAST_STAGE) + 1]
+        net = Sequential(**{name: net_stages.children[name] for name in stage_names})
+        self.stats = feature_stats({"mean": [*weights.mean], "std": [*weights.std]} if weights.mean else {})
+        self.rcnn = RCNN(net, {name: weights.params[name] for name in stage_names}, classes, WARPED_SIDE)
         self.proposals: dict[str, Tensor] | Search = proposals
 
     @property
@@ -69,44 +69,48 @@ class LinearDetector:
 
     def fit(self, source: DetectionFolder, seed: int) -> "LinearDetector":
         """Learn from at most MAX_IMAGES images of a source."""
-        chosen = torch.linspace(0, len(source) - 1, min(MAX_IMAGES, len(source))).round().long().tolist()
+        image_indices = torch.linspace(0, len(source) - 1, min(MAX_IMAGES, len(source))).round().long().tolist()
         rng = generator(seed)
         images, targets, proposals = [], [], []
-        for k in chosen:
+        for k in image_indices:
             image, objects = source.example(k)
-            proposed = self._propose(source, k, image)
-            overlapping = highest(box_iou(proposed, objects.boxes))[0] >= MIN_IOU
-            order = torch.randperm(len(proposed), generator=rng)
-            order = order[(~overlapping[order]).long().argsort(stable=True)]
+            boxes = self._propose(source, k, image)
+            overlaps_object = highest(box_iou(boxes, objects.boxes))[0] >= MIN_IOU
+            order = torch.randperm(len(boxes), generator=rng)
+            order = order[(~overlaps_object[order]).long().argsort(stable=True)]
             images.append(self._scaled(image))
             targets.append(objects)
-            proposals.append(proposed[order[:MAX_PROPOSALS]])
+            proposals.append(boxes[order[:MAX_PROPOSALS]])
         self.rcnn.fit(images, targets, proposals)
         return self
 
-    def detections(self, source: DetectionFolder, k: int) -> Linear:
+    def detections(self, source: DetectionFolder, k: int) -> LinearDetections:
         """Return the detections in image k of a source."""
         image, _ = source.example(k)
-        size, start = source.size_of(k), time.perf_counter()
+        size, start_time = source.size_of(k), time.perf_counter()
         proposals = self._propose(source, k, image)
-        proposed = time.perf_counter()
+        proposals_end = time.perf_counter()
         x = self.rcnn.features(self._scaled(image), proposals)
-        computed = time.perf_counter()
-        decision = self.rcnn.decide(x, proposals, size, -torch.inf)
-        decided = time.perf_counter()
-        unmoved = self.rcnn.decide(x, proposals, size, -torch.inf, move=False)
-        return Linear(decision, unmoved, Stages(computed - proposed, proposed - start, decided - computed, 0.0))
+        features_end = time.perf_counter()
+        regressed = self.rcnn.decide(x, proposals, size, -torch.inf)
+        decision_end = time.perf_counter()
+        unregressed = self.rcnn.decide(x, proposals, size, -torch.inf, move=False)
+        return LinearDetections(
+            regressed,
+            unregressed,
+            StageTimes(features_end - proposals_end, proposals_end - start_time, decision_end - features_end, 0.0),
+        )
 
     def _scaled(self, image: Tensor) -> Tensor:
         return scaled(image[None], self.stats, torch.float32)[0]
 
     def _propose(self, source: DetectionFolder, k: int, image: Tensor) -> Tensor:
-        given = self.proposals
-        if isinstance(given, str):
-            return search(image.float(), given)
+        proposals = self.proposals
+        if isinstance(proposals, str):
+            return search(image.float(), proposals)
         name = PurePosixPath(source.names[k]).name
-        if name not in given:
+        if name not in proposals:
             raise PellucidError(f"--proposals has no entry for {name}; add its list of boxes, [] for none")
-        boxes = given[name]
+        boxes = proposals[name]
         as_detections = Detections(boxes, torch.zeros(len(boxes)), torch.zeros(len(boxes), dtype=torch.int64))
         return resized_objects(as_detections, source.records[k].size, source.size_of(k)).boxes

@@ -21,11 +21,11 @@ from pellucid.tasks.detect.reasons import with_reasons
 from pellucid.tasks.detect.results import Results, measure
 from pellucid.training.distributed import ALONE, Processes
 
-CHUNK = 8  # images at a time
+CHUNK_SIZE = 8  # images at a time
 
 
 @dataclass(frozen=True, eq=False)
-class MeasuredDetections:
+class DetectionEvaluation:
     """The results on annotated images. data: the folder or zip. part: the evaluated part of it, "" for all."""
 
     model: Model
@@ -40,10 +40,10 @@ class MeasuredDetections:
         """Write the page of hits, false alarms and misses, with its figures beside it."""
         source = self.source
 
-        def walked(k: int) -> tuple[Detections, list[DetectionFinding]]:
-            steps, score = pipeline(self.model, source.example(k)[0]), self.results.score
-            image_findings = findings(steps.detections, self.objects[k], self.results.classes, score)
-            return steps.detections, with_reasons(image_findings, steps, self.objects[k], score)
+        def findings_with_reasons(k: int) -> tuple[Detections, list[DetectionFinding]]:
+            image_pipeline, score = pipeline(self.model, source.example(k)[0]), self.results.score
+            image_findings = findings(image_pipeline.detections, self.objects[k], self.results.classes, score)
+            return image_pipeline.detections, with_reasons(image_findings, image_pipeline, self.objects[k], score)
 
         detection_page(
             self.results,
@@ -52,11 +52,11 @@ class MeasuredDetections:
             self.detections,
             self.objects,
             title,
-            walked=walked,
+            findings_with_reasons=findings_with_reasons,
         ).write(path)
 
 
-def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE) -> MeasuredDetections:
+def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE) -> DetectionEvaluation:
     """Evaluate a detector on images of any size with annotations in the format of Pascal VOC, COCO and others.
 
     data: the name of a data set, a folder or zip, or the root of the model's own data set; None: the model's own. If it
@@ -71,21 +71,27 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
     objects: list[Objects] = []
     areas: list[Tensor] = []
 
-    def found(start: int) -> tuple[list[Detections], list[Objects], list[Tensor]]:
-        examples = [source.example(k) for k in range(start, min(start + CHUNK, len(source)))]
-        all_areas = [_areas(source.areas(start + k), image_objects) for k, (_, image_objects) in enumerate(examples)]
-        return finder.find([image for image, _ in examples]), [size for _, size in examples], all_areas
+    def detect_chunk(start: int) -> tuple[list[Detections], list[Objects], list[Tensor]]:
+        examples = [source.example(k) for k in range(start, min(start + CHUNK_SIZE, len(source)))]
+        chunk_areas = [
+            _object_areas(source.areas(start + k), image_objects) for k, (_, image_objects) in enumerate(examples)
+        ]
+        return (
+            finder.find([image for image, _ in examples]),
+            [image_objects for _, image_objects in examples],
+            chunk_areas,
+        )
 
-    for chunk in processes.shared(range(0, len(source), CHUNK), found):
-        for all_found, own in zip((detections, objects, areas), chunk, strict=True):
-            cast(list[Any], all_found).extend(own)
+    for chunk in processes.shared(range(0, len(source), CHUNK_SIZE), detect_chunk):
+        for values, chunk_values in zip((detections, objects, areas), chunk, strict=True):
+            cast(list[Any], values).extend(chunk_values)
     results = measure(detections, objects, finder.classes, areas)
-    return MeasuredDetections(model, results, str(path), part, source, detections, objects)
+    return DetectionEvaluation(model, results, str(path), part, source, detections, objects)
 
 
-def _areas(stated: Sequence[float | None], objects: Objects) -> Tensor:
-    """Return the areas of objects (n,): the stated ones, otherwise those of the masks or boxes."""
+def _object_areas(annotated_areas: Sequence[float | None], objects: Objects) -> Tensor:
+    """Return the areas of objects (n,): the annotated ones, otherwise those of the masks or boxes."""
     computed = truth_areas(objects)
     return torch.tensor(
-        [float(computed[k]) if area is None else area for k, area in enumerate(stated)], dtype=torch.float64
+        [float(computed[k]) if area is None else area for k, area in enumerate(annotated_areas)], dtype=torch.float64
     )

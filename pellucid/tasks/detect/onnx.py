@@ -43,8 +43,8 @@ def detector_bytes(model: Model, size: tuple[int, int] | None, metadata: Mapping
     d is the largest count. Entries after an image's detections are 0, and -1 for labels.
     Raises PellucidError for a two-stage detector, and ParityError.
     """
-    text = "the detections of predict: boxes, scores (probabilities), labels and their count"
-    metadata = {**metadata, "outputs": json.dumps(text)}
+    outputs_text = "the detections of predict: boxes, scores (probabilities), labels and their count"
+    metadata = {**metadata, "outputs": json.dumps(outputs_text)}
     onnx, detector = optional("onnx"), model.objective
     if not isinstance(detector, OneStage):
         raise PellucidError(
@@ -52,97 +52,106 @@ def detector_bytes(model: Model, size: tuple[int, int] | None, metadata: Mapping
             "a single-stage detector"
         )
     params = map_tree(plain_tensor, model.params)
-    height, width = _size(model, size)
-    traced = trace(Sequential(**detector.nets), params, (model.nominal_shape[0], height, width))
-    sizes = [(value.shape[1], value.shape[2]) for value in traced.outputs]
+    height, width = _input_size(model, size)
+    graph = trace(Sequential(**detector.nets), params, (model.nominal_shape[0], height, width))
+    sizes = [(value.shape[1], value.shape[2]) for value in graph.outputs]
     anchors = Anchors(detector.anchors(sizes, (height, width)).float(), sizes, (height, width))
-    nodes, constants = network_nodes(replace(traced, outputs=()), model.stats)
+    nodes, constants = network_nodes(replace(graph, outputs=()), model.stats)
     selection = Nodes(
-        TracedLayer("detections", "detections", Identity(), {}, traced.outputs, GraphValue("detections", (None,)))
+        TracedLayer("detections", "detections", Identity(), {}, graph.outputs, GraphValue("detections", (None,)))
     )
-    candidates = _candidates(selection, traced, detector, anchors)
-    _decide(selection, candidates, detector)
+    candidates = _write_clipped_candidates(selection, graph, detector, anchors)
+    _write_decision(selection, candidates, detector)
 
     def file_bytes(outputs: OutputShapes) -> bytes:
         types = {"FLOAT": onnx.TensorProto.FLOAT, "INT64": onnx.TensorProto.INT64}
-        inputs = [(value.name, types["FLOAT"], (BATCH_AXIS, *value.shape)) for value in traced.inputs]
-        named = [(name, types[kind], shape) for name, kind, shape in outputs]
-        return graph_bytes(onnx, [*nodes, *selection.written], constants | selection.constants, inputs, named, metadata)
+        inputs = [(value.name, types["FLOAT"], (BATCH_AXIS, *value.shape)) for value in graph.inputs]
+        typed_outputs = [(name, types[kind], shape) for name, kind, shape in outputs]
+        return graph_bytes(
+            onnx, [*nodes, *selection.written], constants | selection.constants, inputs, typed_outputs, metadata
+        )
 
-    inner: OutputShapes = tuple((name, "FLOAT", (BATCH_AXIS, "candidates", None)) for name in candidates)
-    (x,) = batch(traced)
-    boxes, scores, *selected = run_file(file_bytes((*inner, *OUTPUTS)), {"input": x})
+    candidate_outputs: OutputShapes = tuple((name, "FLOAT", (BATCH_AXIS, "candidates", None)) for name in candidates)
+    (x,) = batch(graph)
+    boxes, scores, *selected = run_file(file_bytes((*candidate_outputs, *OUTPUTS)), {"input": x})
     with torch.inference_mode():
-        ours = detector.candidates(params, x if model.stats is None else model.stats.apply(x))
+        expected = detector.candidates(params, x if model.stats is None else model.stats.apply(x))
     parity = compare(
-        [torch.stack([image.boxes for image in ours]), torch.stack([image.scores for image in ours])], [boxes, scores]
+        [torch.stack([image.boxes for image in expected]), torch.stack([image.scores for image in expected])],
+        [boxes, scores],
     )
     parity.require("the ONNX file")
     _check_decision(detector, boxes, scores, selected, (height, width))
     return file_bytes(OUTPUTS), parity
 
 
-def _size(model: Model, size: tuple[int, int] | None) -> tuple[int, int]:
-    trained: Any = model.preprocess.get("size")
+def _input_size(model: Model, size: tuple[int, int] | None) -> tuple[int, int]:
+    training_size: Any = model.preprocess.get("size")
     if size is not None:
         return size
-    if trained is None:
+    if training_size is None:
         return model.nominal_shape[1], model.nominal_shape[2]
-    return (trained, trained) if isinstance(trained, int) else (trained[0], trained[1])
+    return (training_size, training_size) if isinstance(training_size, int) else (training_size[0], training_size[1])
 
 
-def _candidates(n: Nodes, traced: GraphTrace, detector: OneStage, anchors: Anchors) -> tuple[str, str]:
+def _write_clipped_candidates(n: Nodes, graph: GraphTrace, detector: OneStage, anchors: Anchors) -> tuple[str, str]:
     """Write the boxes (N, A, 4), clipped to the image, and the scores (N, A, C); return their names."""
-    rows: list[str] = []
-    joined = n.integers("joined", 0, -1, detector.outputs_per_anchor)
-    for value in traced.outputs:
-        last = n.inner("Transpose", value.name, perm=[0, 2, 3, 1])  # (N, H', W', K D)
-        rows.append(n.inner("Reshape", last, joined))
-    y = n.inner("Concat", *rows, axis=1)
+    map_rows: list[str] = []
+    row_shape = n.integers("joined", 0, -1, detector.outputs_per_anchor)
+    for value in graph.outputs:
+        channels_last = n.inner("Transpose", value.name, perm=[0, 2, 3, 1])  # (N, H', W', K D)
+        map_rows.append(n.inner("Reshape", channels_last, row_shape))
+    y = n.inner("Concat", *map_rows, axis=1)
     boxes, scores = write_candidates(detector, n, y, anchors)
     height, width = anchors.image
-    limit = n.constant("image", torch.tensor([width, height, width, height]).float())
-    return n.inner("Min", n.inner("Max", boxes, n.number("border", 0.0)), limit), scores
+    image_corner = n.constant("image", torch.tensor([width, height, width, height]).float())
+    return n.inner("Min", n.inner("Max", boxes, n.number("border", 0.0)), image_corner), scores
 
 
-def _decide(n: Nodes, candidates: tuple[str, str], detector: OneStage) -> None:
+def _write_decision(n: Nodes, candidates: tuple[str, str], detector: OneStage) -> None:
     """Write `Detector.decide` for each image of a batch; boxes that are not selected or have no area get score -1."""
     boxes, scores = candidates
     classes = n.integers("classes", detector.classes)
-    ends = n.inner("Slice", boxes, n.integers("from2", 2), n.integers("to4", 4), n.integers("last", 2))  # (N, A, 2)
-    begins = n.inner("Slice", boxes, n.integers("first", 0), n.integers("to2", 2), n.integers("last", 2))
-    sides = n.inner("ReduceMin", n.inner("Sub", ends, begins), n.integers("last", 2), keepdims=1)
-    scores = n.inner("Where", n.inner("Greater", sides, n.number("zero", 0.0)), scores, n.number("nothing", -1.0))
-    flat = n.inner("Reshape", scores, n.integers("pairs", 0, -1))  # (N, A C), pairs of candidate and class
-    nothing = n.inner("Expand", n.number("nothing", -1.0), n.inner("Shape", flat))
-    by_class = n.integers("by_class", 0, -1, detector.classes)
+    # (N, A, 2) each
+    max_corners = n.inner("Slice", boxes, n.integers("from2", 2), n.integers("to4", 4), n.integers("last", 2))
+    min_corners = n.inner("Slice", boxes, n.integers("first", 0), n.integers("to2", 2), n.integers("last", 2))
+    shorter_sides = n.inner("ReduceMin", n.inner("Sub", max_corners, min_corners), n.integers("last", 2), keepdims=1)
+    scores = n.inner(
+        "Where", n.inner("Greater", shorter_sides, n.number("zero", 0.0)), scores, n.number("nothing", -1.0)
+    )
+    flat_scores = n.inner("Reshape", scores, n.integers("pairs", 0, -1))  # (N, A C), pairs of candidate and class
+    no_scores = n.inner("Expand", n.number("nothing", -1.0), n.inner("Shape", flat_scores))
+    by_class_shape = n.integers("by_class", 0, -1, detector.classes)
 
-    values, indices = _best(n, flat, MAX_CANDIDATES)
-    best = n.inner("Reshape", n.inner("ScatterElements", nothing, indices, values, axis=1), by_class)
-    transposed = n.inner("Transpose", best, perm=[0, 2, 1])  # (N, C, A)
+    values, indices = _write_top_k(n, flat_scores, MAX_CANDIDATES)
+    top_scores = n.inner("Reshape", n.inner("ScatterElements", no_scores, indices, values, axis=1), by_class_shape)
+    transposed = n.inner("Transpose", top_scores, perm=[0, 2, 1])  # (N, C, A)
     # ONNX selects scores above its threshold; `decide` also selects scores equal to it.
-    below = float(np.nextafter(np.float32(detector.score_threshold), np.float32(-1)))
+    score_limit = float(np.nextafter(np.float32(detector.score_threshold), np.float32(-1)))
     limit, iou = n.integers("most", MAX_CANDIDATES), n.number("iou", detector.nms_threshold)
-    chosen = n.inner("NonMaxSuppression", boxes, transposed, limit, iou, n.number("score", below))  # (M, 3)
+    # (M, 3)
+    selected_indices = n.inner("NonMaxSuppression", boxes, transposed, limit, iou, n.number("score", score_limit))
 
-    empty = n.inner("Expand", n.number("empty", -1.0), n.inner("Shape", transposed))
-    selected_scores = n.inner("ScatterND", empty, chosen, n.inner("GatherND", transposed, chosen))
+    no_selected_scores = n.inner("Expand", n.number("empty", -1.0), n.inner("Shape", transposed))
+    selected_scores = n.inner(
+        "ScatterND", no_selected_scores, selected_indices, n.inner("GatherND", transposed, selected_indices)
+    )
     selected_scores = n.inner(
         "Reshape", n.inner("Transpose", selected_scores, perm=[0, 2, 1]), n.integers("pairs", 0, -1)
     )
-    values, indices = _best(n, selected_scores, MAX_DETECTIONS)  # (N, k)
+    values, indices = _write_top_k(n, selected_scores, MAX_DETECTIONS)  # (N, k)
     is_detection = n.inner("GreaterOrEqual", values, n.number("zero", 0.0))
     counts = n.inner("ReduceSum", n.inner("Cast", is_detection, to=7), n.integers("row", 1), keepdims=0)  # 7: INT64
-    end = n.inner("Reshape", n.inner("ReduceMax", counts, keepdims=0), n.integers("one", 1))
-    bounds = n.integers("first", 0), end, n.integers("axis", 1)
+    max_count = n.inner("Reshape", n.inner("ReduceMax", counts, keepdims=0), n.integers("one", 1))
+    bounds = n.integers("first", 0), max_count, n.integers("axis", 1)
     # (N, d) each
     values, indices, is_detection = (n.inner("Slice", name, *bounds) for name in (values, indices, is_detection))
 
     anchor = n.inner("Unsqueeze", n.inner("Div", indices, classes), n.integers("last", 2))  # (N, d, 1)
     selected = n.inner("GatherND", boxes, anchor, batch_dims=1)
-    mask = n.inner("Unsqueeze", is_detection, n.integers("last", 2))
+    box_mask = n.inner("Unsqueeze", is_detection, n.integers("last", 2))
     for name, (condition, value, padding) in {
-        "boxes": (mask, selected, n.number("zero", 0.0)),
+        "boxes": (box_mask, selected, n.number("zero", 0.0)),
         "scores": (is_detection, values, n.number("zero", 0.0)),
         "labels": (is_detection, n.inner("Mod", indices, classes), n.integers("none", -1)),
     }.items():
@@ -150,10 +159,10 @@ def _decide(n: Nodes, candidates: tuple[str, str], detector: OneStage) -> None:
     n.output("Identity", "count", counts)
 
 
-def _best(n: Nodes, values: str, most: int) -> tuple[str, str]:
-    """Write TopK: the largest values of each row, at most `most`, in descending order; return values and indices."""
+def _write_top_k(n: Nodes, values: str, k: int) -> tuple[str, str]:
+    """Write TopK: the largest values of each row, at most `k`, in descending order; return values and indices."""
     length = n.inner("Shape", values, start=1, end=2)
-    values, indices = n.inners("TopK", 2, values, n.inner("Min", length, n.integers(f"most{most}", most)), axis=1)
+    values, indices = n.inners("TopK", 2, values, n.inner("Min", length, n.integers(f"most{k}", k)), axis=1)
     return values, indices
 
 
@@ -162,13 +171,13 @@ def _check_decision(
 ) -> None:
     """Raise ParityError unless the file selects the same detections as `decide` among the file's candidates."""
     for k, (box, score) in enumerate(zip(boxes, scores, strict=True)):
-        ours = detector.decide(Candidates(box, score, torch.arange(len(box)), size)).detections
+        expected = detector.decide(Candidates(box, score, torch.arange(len(box)), size)).detections
         count = int(selected[3][k])
-        theirs = Detections(*(part[k, :count] for part in selected[:3]))
-        if len(ours) != count or not all(
-            torch.equal(getattr(ours, name), getattr(theirs, name)) for name in ("boxes", "scores", "labels")
+        actual = Detections(*(part[k, :count] for part in selected[:3]))
+        if len(expected) != count or not all(
+            torch.equal(getattr(expected, name), getattr(actual, name)) for name in ("boxes", "scores", "labels")
         ):
             raise ParityError(
                 f"the ONNX file would select other detections than the model for a random image ({count}, the model "
-                f"{len(ours)}), so it is not written; this is a fault in pellucid"
+                f"{len(expected)}), so it is not written; this is a fault in pellucid"
             )

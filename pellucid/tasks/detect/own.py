@@ -9,10 +9,10 @@ from pellucid.recipe.material import is_annotated
 from pellucid.recipe.own import epochs_for
 from pellucid.task import OwnRecipe
 
-STEPS = {"bccd-single": 600, "pennfudan-mask": 360}  # of the training, about ten minutes on two cores
+TRAINING_STEPS = {"bccd-single": 600, "pennfudan-mask": 360}  # of the training, about ten minutes on two cores
 BATCH_SIZE = {"bccd-single": 8, "pennfudan-mask": 4}
 # Objects of most data, unlike cells, have an upright position.
-UPRIGHT = {"augment.vertical_flip": False, "augment.transpose": False}
+UPRIGHT_AUGMENT = {"augment.vertical_flip": False, "augment.transpose": False}
 
 
 def recipe_for(data: str, root: Any = None) -> OwnRecipe:
@@ -23,12 +23,12 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     if not is_annotated(data):
         raise PellucidError(f"{data} has no annotated objects; give images with annotations of {ANNOTATION_FORMATS}")
     train = load(data, root).train
-    name, start = ("pennfudan-mask", "pennfudan") if train.has_masks else ("bccd-single", "bccd")
-    batch_size = min(BATCH_SIZE[name], len(train))
-    return OwnRecipe(name, {
+    recipe_name, start_weights = ("pennfudan-mask", "pennfudan") if train.has_masks else ("bccd-single", "bccd")
+    batch_size = min(BATCH_SIZE[recipe_name], len(train))
+    return OwnRecipe(recipe_name, {
         "objective.classes": len(train.classes),
-        "start.weights": start,
+        "start.weights": start_weights,
         "train.batch_size": batch_size,
-        "train.epochs": epochs_for(STEPS[name], len(train), batch_size),
-        **({} if train.has_masks else UPRIGHT),
+        "train.epochs": epochs_for(TRAINING_STEPS[recipe_name], len(train), batch_size),
+        **({} if train.has_masks else UPRIGHT_AUGMENT),
     })  # fmt: skip

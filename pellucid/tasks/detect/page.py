@@ -29,7 +29,7 @@ from pellucid.tasks.detect.findings import DetectionFinding, findings
 from pellucid.tasks.detect.results import Results, percent_cell
 
 # Descriptions of the kinds of errors.
-ABOUT = {
+ERROR_DESCRIPTIONS = {
     "class": "the box is right, the class is wrong",
     "place": "the class is right, the IoU is from 0.1 to 0.5",
     "both": "class and box are wrong",
@@ -38,7 +38,7 @@ ABOUT = {
     "missed": "objects without a detection, even with a wrong class or box",
 }
 # Descriptions of COCO's metrics.
-FIGURES = {
+METRIC_DESCRIPTIONS = {
     "ap": "AP, the mean over IoU 0.5 to 0.95",
     "ap50": "AP50, at IoU 0.5",
     "ap75": "AP75, at IoU 0.75",
@@ -52,94 +52,101 @@ FIGURES = {
     "ar_medium": "recall of medium objects",
     "ar_large": "recall of large objects",
 }
-COCO = "COCO's figures in per cent; the interval is a bootstrap over the images (95 %)."
-CURVES = "The highest precision at each recall or above, for boxes with an IoU of at least 0.5; the area below is AP50."
-BOXES = "Solid boxes have the number of the detection, dashed ones the number of the missed object."
-CROWDING = (
+METRICS_CAPTION = "COCO's figures in per cent; the interval is a bootstrap over the images (95 %)."
+CURVES_TEXT = (
+    "The highest precision at each recall or above, for boxes with an IoU of at least 0.5; the area below is AP50."
+)
+BOXES_TEXT = "Solid boxes have the number of the detection, dashed ones the number of the missed object."
+CROWDING_TEXT = (
     "Crowding is the largest fraction of an object's box that is inside another object's box: apart below 0.1, crowded "
     "from 0.3."
 )
 
 
-def worst(all_findings: Sequence[Sequence[DetectionFinding]], most: int) -> list[int]:
-    """Return the indices of the `most` images with the most errors and misses, without images that have none."""
+def worst_images(all_findings: Sequence[Sequence[DetectionFinding]], max_images: int) -> list[int]:
+    """Return the indices of the `max_images` images with the most errors and misses, without images that have none."""
     errors = [sum(finding.kind not in (HIT, IGNORED) for finding in image_findings) for image_findings in all_findings]
     order = sorted(range(len(errors)), key=lambda k: -errors[k])
-    return [k for k in order if errors[k]][:most]
+    return [k for k in order if errors[k]][:max_images]
 
 
 def detection_page(
     results: Results,
-    names: Sequence[str],
-    image: Callable[[int], Tensor],
+    file_names: Sequence[str],
+    read_image: Callable[[int], Tensor],
     detections: Sequence[Detections],
     objects: Sequence[Objects],
     title: str,
     command: str = "",
-    most: int = 12,
-    walked: Callable[[int], tuple[Detections, list[DetectionFinding]]] | None = None,
+    max_images: int = 12,
+    findings_with_reasons: Callable[[int], tuple[Detections, list[DetectionFinding]]] | None = None,
 ) -> Page:
     """Return the page: COCO's metrics, curves, kinds of errors, and the images with the most errors.
 
-    names: of the image files. image: returns an image by its index, (C, H, W) with values 0..1. most: the maximum
-    number of images shown, those with the most errors. walked: returns for the index of an image its detections,
-    computed again, and the findings with reasons from the detector's intermediate results.
+    read_image: returns an image by its index, (C, H, W) with values 0..1. max_images: the maximum number of images
+    shown, those with the most errors. findings_with_reasons: returns for the index of an image its detections, computed
+    again, and the findings with reasons from the detector's intermediate results.
     """
     all_findings = [
-        findings(detected, image_objects, results.classes, results.score)
-        for detected, image_objects in zip(detections, objects, strict=True)
+        findings(image_detections, image_objects, results.classes, results.score)
+        for image_detections, image_objects in zip(detections, objects, strict=True)
     ]
     images: list[SectionPart] = []
-    order = worst(all_findings, most)
-    if order:
-        count = "The image" if len(order) == 1 else f"The {len(order)} images"
-        images.append(f"{count} with the most errors. {BOXES}")
+    worst_indices = worst_images(all_findings, max_images)
+    if worst_indices:
+        images_text = "The image" if len(worst_indices) == 1 else f"The {len(worst_indices)} images"
+        images.append(f"{images_text} with the most errors. {BOXES_TEXT}")
     else:
         images.append(Missing(f"There are no errors among the detections with a score of at least {results.score}."))
-    for k in order:
-        detected, shown = (detections[k], all_findings[k]) if walked is None else walked(k)
-        figure = picture(image(k), shown, detected, objects[k])
-        hits = [finding.text for finding in shown if finding.kind == HIT]
-        others = [finding.text for finding in shown if finding.kind != HIT]
-        part = FigurePart(f"image-{k}", figure, f"Detections and missed objects of {names[k]}")
-        images += [Heading(names[k]), FigureRow([part, Bullets(others, hits, f"{len(hits)} right")])]
+    for k in worst_indices:
+        image_detections, image_findings = (
+            (detections[k], all_findings[k]) if findings_with_reasons is None else findings_with_reasons(k)
+        )
+        figure = draw_findings(read_image(k), image_findings, image_detections, objects[k])
+        hit_texts = [finding.text for finding in image_findings if finding.kind == HIT]
+        error_texts = [finding.text for finding in image_findings if finding.kind != HIT]
+        part = FigurePart(f"image-{k}", figure, f"Detections and missed objects of {file_names[k]}")
+        images += [
+            Heading(file_names[k]),
+            FigureRow([part, Bullets(error_texts, hit_texts, f"{len(hit_texts)} right")]),
+        ]
     sections = [
-        Section("results", "Results", _metrics(results)),
-        Section("curves", "Precision and recall", _curves(results), wide=True),
-        Section("errors", "Kinds of errors", _errors(results), wide=True),
+        Section("results", "Results", _metric_parts(results)),
+        Section("curves", "Precision and recall", _curve_parts(results), wide=True),
+        Section("errors", "Kinds of errors", _error_parts(results), wide=True),
         Section("images", "Hits, false alarms and misses", images, wide=True),
     ]
     return Page(title, sections, results=_tiles(results), command=command)
 
 
-def _metrics(results: Results) -> list[SectionPart]:
+def _metric_parts(results: Results) -> list[SectionPart]:
     by_class = [(name, f"{n:,}", percent_cell(ap), percent_cell(ap50)) for name, n, ap, ap50 in results.by_class]
-    head = ["", "boxes", "interval", *(f"{kind}s" for kind in results.further)]
+    columns = ["", "boxes", "interval", *(f"{kind}s" for kind in results.other_metrics)]
     return [
-        TablePart(COCO, head, _rows(results)),
+        TablePart(METRICS_CAPTION, columns, _metric_rows(results)),
         TablePart("By class, in per cent", ["class", "objects", "AP", "AP50"], by_class),
     ]
 
 
-def _curves(results: Results) -> list[SectionPart]:
+def _curve_parts(results: Results) -> list[SectionPart]:
     plot, alt = precision_recall(results.curves, RECALLS), "Precision by recall of each class"
-    return [CURVES, FigurePart("curves", plot, alt, otherwise="There is no object to find.")]
+    return [CURVES_TEXT, FigurePart("curves", plot, alt, otherwise="There is no object to find.")]
 
 
-def _errors(results: Results) -> list[SectionPart]:
+def _error_parts(results: Results) -> list[SectionPart]:
     gains = {kind: (gain.errors, 100 * gain.gain) for kind, gain in results.gains.items()}
     errors = bars(gains, ("number", "gain in AP50 if repaired (points)"), (0, 1))
     confusion = confusion_matrix(results.confusion, [*results.classes, "background"])
-    groups = [
-        (name, f"{found.objects:,}", f"{100 * found.found / found.objects:.1f} %" if found.objects else "-")
-        for group in results.groups.values()
-        for name, found in group.items()
+    group_rows = [
+        (name, f"{share.objects:,}", f"{100 * share.found / share.objects:.1f} %" if share.objects else "-")
+        for shares in results.recall_groups.values()
+        for name, share in shares.items()
     ]
     return [
-        f"AP50 is {100 * results.base:.1f} %. Each kind of error is repaired alone; the gains do not add up (Bolya et "
-        "al. 2020).",
+        f"AP50 is {100 * results.base_ap50:.1f} %. Each kind of error is repaired alone; the gains do not add up "
+        "(Bolya et al. 2020).",
         FigurePart("errors", errors, "Number of errors of each kind, and the gain in AP50 if they are repaired"),
-        Facts([*ABOUT.items()]),
+        Facts([*ERROR_DESCRIPTIONS.items()]),
         Heading("Confusion"),
         f"Detections with a score of at least {results.score}; the last row has detections on the background, the last "
         "column missed objects.",
@@ -148,12 +155,14 @@ def _errors(results: Results) -> list[SectionPart]:
             otherwise="There are no detections with this score, and no objects.",
         ),
         Heading("Size and crowding"),
-        CROWDING,
-        TablePart("", ["objects", "number", "found"], groups),
+        CROWDING_TEXT,
+        TablePart("", ["objects", "number", "found"], group_rows),
     ]  # fmt: skip
 
 
-def picture(image: Tensor, findings: Sequence[DetectionFinding], detections: Detections, objects: Objects) -> Figure:
+def draw_findings(
+    image: Tensor, findings: Sequence[DetectionFinding], detections: Detections, objects: Objects
+) -> Figure:
     """Draw the boxes of an image's findings, with the numbers that their sentences have."""
     boxes, texts = [], []
     n_detections = 0
@@ -168,17 +177,17 @@ def picture(image: Tensor, findings: Sequence[DetectionFinding], detections: Det
 
 def _tiles(results: Results) -> list[tuple[str, str]]:
     tiles = [(name.upper(), f"{100 * results.figures[name]:.1f} %") for name in ("ap", "ap50")]
-    for kind, figures in results.further.items():
+    for kind, figures in results.other_metrics.items():
         tiles += [(f"{kind} {name.upper()}", f"{100 * figures[name]:.1f} %") for name in ("ap", "ap50")]
     return [*tiles, ("images", f"{results.n:,}"), ("objects", f"{results.objects:,}")]
 
 
-def _rows(results: Results) -> list[tuple[str, ...]]:
+def _metric_rows(results: Results) -> list[tuple[str, ...]]:
     """Return COCO's metrics in per cent, with their intervals if there are any; a dash where nothing was measured."""
     rows = []
-    for name, about in FIGURES.items():
+    for name, description in METRIC_DESCRIPTIONS.items():
         interval = results.intervals.get(name)
         interval_text = "" if interval is None else " to ".join(f"{100 * value:.1f}" for value in interval)
-        further = [percent_cell(figures.get(name, math.nan)) for figures in results.further.values()]
-        rows.append((about, percent_cell(results.figures[name]), interval_text, *further))
+        other_cells = [percent_cell(figures.get(name, math.nan)) for figures in results.other_metrics.values()]
+        rows.append((description, percent_cell(results.figures[name]), interval_text, *other_cells))
     return rows

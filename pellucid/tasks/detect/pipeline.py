@@ -36,13 +36,13 @@ WITHOUT_BIAS = relevance(ZPlus(bias=False), Epsilon(bias=False))
 class SuppressedCandidate(NamedTuple):
     """A candidate that suppression removed: its index, its score, and its IoU with the detection that removed it.
 
-    by: the index of that detection, -1 if it is beyond the limit of detections.
+    suppressor: the index of that detection, -1 if it is beyond the limit of detections.
     """
 
     candidate: int
     score: float
     iou: float
-    by: int
+    suppressor: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,48 +79,54 @@ class Pipeline:
         """Return the index of detection number `box`; PellucidError where there is none."""
         count = len(self.decision.chosen)
         if not 1 <= box <= count:
-            has = f"boxes 1 to {count}, as `pellucid detect` numbers them" if count else "no detections"
-            raise PellucidError(f"box {box}: the picture has {has}")
+            boxes_text = f"boxes 1 to {count}, as `pellucid detect` numbers them" if count else "no detections"
+            raise PellucidError(f"box {box}: the picture has {boxes_text}")
         return box - 1
 
     def detection_of(self, candidate: int, label: int) -> int:
         """Return the index of the detection of class `label` that a candidate became, -1 for none."""
-        same = (self.decision.chosen == candidate) & (self.decision.detections.labels == label)
-        return int(same.nonzero()[0, 0]) if bool(same.any()) else -1
+        is_detection = (self.decision.chosen == candidate) & (self.decision.detections.labels == label)
+        return int(is_detection.nonzero()[0, 0]) if bool(is_detection.any()) else -1
 
     @cached_property
-    def removed(self) -> list[list[SuppressedCandidate]]:
+    def suppressed(self) -> list[list[SuppressedCandidate]]:
         """The candidates that suppression removed, for each class, by descending score."""
-        return [self._removed(label) for label in range(len(self.classes))]
+        return [self._suppressed_of_class(label) for label in range(len(self.classes))]
 
-    def _removed(self, label: int) -> list[SuppressedCandidate]:
+    def _suppressed_of_class(self, label: int) -> list[SuppressedCandidate]:
         candidates, detections = self.walk.candidates, self.decision.detections
         suppressed = (self.decision.fates[:, label] == Fate.SUPPRESSED).nonzero()[:, 0]
         suppressed = suppressed[candidates.scores[suppressed, label].argsort(descending=True, stable=True)]
-        detected = (detections.labels == label).nonzero()[:, 0]
-        boxes = torch.cat([detections.boxes[detected], candidates.boxes[suppressed]])
-        by = suppressors(boxes, torch.arange(len(detected)), self.detector.nms_threshold)[len(detected) :]
-        overlap = box_iou(candidates.boxes[suppressed], detections.boxes[detected])
+        detection_indices = (detections.labels == label).nonzero()[:, 0]
+        boxes = torch.cat([detections.boxes[detection_indices], candidates.boxes[suppressed]])
+        count = len(detection_indices)
+        suppressor_indices = suppressors(boxes, torch.arange(count), self.detector.nms_threshold)[count:]
+        overlap = box_iou(candidates.boxes[suppressed], detections.boxes[detection_indices])
         return [
             SuppressedCandidate(
                 candidate,
                 score,
                 float(overlap[k, index]) if index >= 0 else 0.0,
-                int(detected[index]) if index >= 0 else -1,
+                int(detection_indices[index]) if index >= 0 else -1,
             )
             for k, (candidate, score, index) in enumerate(
-                zip(suppressed.tolist(), candidates.scores[suppressed, label].tolist(), by.tolist(), strict=True)
+                zip(
+                    suppressed.tolist(),
+                    candidates.scores[suppressed, label].tolist(),
+                    suppressor_indices.tolist(),
+                    strict=True,
+                )
             )
         ]
 
     def scorer(self, box: int, of: str | None = None) -> Scorer:
         """Return the network for one output of detection `box`: the logit of a class, by default its own, or a side."""
-        label, side = self.aimed(box, of)
+        label, side = self.class_and_side(box, of)
         candidate = int(self.decision.chosen[self.index_of(box)])
         box_scorer = scorer(self.detector, self.model.params, self.walk, candidate, label, side)
         return box_scorer._replace(params=on_device(box_scorer.params, self.model.device))
 
-    def aimed(self, box: int, of: str | None = None) -> tuple[int, int | None]:
+    def class_and_side(self, box: int, of: str | None = None) -> tuple[int, int | None]:
         """Return the class, and the index of the side or None, that `of` names; PellucidError for any other name."""
         own_class = int(self.decision.detections.labels[self.index_of(box)])
         if of is None:
@@ -143,7 +149,7 @@ class Pipeline:
         nearly all of it. The attributions of the channels are summed; for saliency, the maximum over the channels is
         returned. Proposals are constants.
         """
-        box_scorer, (label, side) = self.scorer(box, of), self.aimed(box, of)
+        box_scorer, (label, side) = self.scorer(box, of), self.class_and_side(box, of)
         if method in LAYER_METHODS:
             options = {"layer": box_scorer.path, **({"local": True} if method == "gradcam" else {}), **options}
         if method == "lrp":
@@ -169,7 +175,7 @@ class Pipeline:
 def pipeline(model: Model, image: Tensor) -> Pipeline:
     """Run a detector on a picture (C, H, W) uint8 and keep all intermediate results; PellucidError for other models."""
     finder = ObjectFinder(model)
-    input_image = resized(image, finder.fitted(image))
+    input_image = resized(image, finder.input_size(image))
     with torch.no_grad():
         detector = cast(Detector, model.objective)
         walked = on_device(walk(detector, model.params, model.scaled(input_image[None])), CPU)

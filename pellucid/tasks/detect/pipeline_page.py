@@ -14,7 +14,7 @@ from pellucid.ops.boxes import box_iou
 from pellucid.report.figures.detections import Cell, attribution, boxes_on, score_maps
 from pellucid.report.sections import FigurePart, FigureRow, Page, Section, SectionPart, TablePart
 from pellucid.tasks.detect.pipeline import METHODS, SIDES, Pipeline, SuppressedCandidate
-from pellucid.tasks.detect.results import SCORE
+from pellucid.tasks.detect.results import MIN_SCORE
 from pellucid.text import plural
 
 MAX_ROWS = 12  # of a table
@@ -26,8 +26,8 @@ class BoxPage:
     """The steps and figures of one detection in an image.
 
     pipeline: the intermediate results of the detector. box: the number of the detection. explained_output: a class or a
-    side, see `Pipeline.aimed`. detection_index, class_index: of this detection; candidate: the index of its candidate.
-    label, side: the class or the side of the box that is explained.
+    side, see `Pipeline.class_and_side`. detection_index, class_index: of this detection; candidate: the index of its
+    candidate. label, side: the class or the side of the box that is explained.
     """
 
     def __init__(
@@ -35,14 +35,14 @@ class BoxPage:
     ) -> None:
         self.pipeline, self.box, self.explained_output, self.methods = pipeline, box, explained_output, methods
         self.detection_index = pipeline.index_of(box)
-        self.label, self.side = pipeline.aimed(box, explained_output)
+        self.label, self.side = pipeline.class_and_side(box, explained_output)
         self.class_index = int(pipeline.decision.detections.labels[self.detection_index])
         self.candidate = int(pipeline.decision.chosen[self.detection_index])
         self.boxes = pipeline.decision.detections.boxes
         self.image = pipeline.image.float() / 255
         self.maps: dict[str, Tensor] = {}
         steps = [self._input(), self._scores(), self._anchor(), self._proposals(), self._candidates()]
-        steps += [self._suppression(), self._detections(), self._depends()]
+        steps += [self._suppression(), self._detections(), self._attributions()]
         self.steps = [step for step in steps if step is not None]
 
     @property
@@ -82,31 +82,31 @@ class BoxPage:
         if not walk.maps:
             return None
         sizes = [f"{map_.shape[2]} x {map_.shape[3]}" for map_ in walk.maps]
-        two_stages = walk.proposals is not None
+        is_two_stage = walk.proposals is not None
         outputs = (
             "one score each, whether there is an object"
-            if two_stages
+            if is_two_stage
             else f"a score for each of {plural(walk.scores.shape[1], 'class', 'classes')}"
         )
-        first = "The first stage" if two_stages else "The network"
+        stage_name = "The first stage" if is_two_stage else "The network"
         level, row, column = self._cell()
         maps = walk.score_maps(self.class_index)
-        flat = torch.cat([map_.flatten() for map_ in maps])
+        all_scores = torch.cat([map_.flatten() for map_ in maps])
         score = float(maps[level][row, column])
-        rank = int((flat > score).sum()) + 1
-        for_class = "" if two_stages else f" for {pipeline.classes[self.class_index]}"
-        source = f"The proposal of {self.name}" if two_stages else self.title
+        rank = int((all_scores > score).sum()) + 1
+        class_text = "" if is_two_stage else f" for {pipeline.classes[self.class_index]}"
+        source = f"The proposal of {self.name}" if is_two_stage else self.title
         sentences = [
-            f"{first} outputs {plural(len(sizes), 'map')} of {', '.join(sizes)} cells (rows x columns), with "
+            f"{stage_name} outputs {plural(len(sizes), 'map')} of {', '.join(sizes)} cells (rows x columns), with "
             f"{sum(walk.anchor_counts):,} anchors in all, and {outputs}.",
             f"{source} comes from row {row} and "
-            f"column {column} (counted from 0) of map {level + 1}. The highest score{for_class} in this cell is "
-            f"{score:.3f}, rank {rank:,} of {len(flat):,} cells.",
+            f"column {column} (counted from 0) of map {level + 1}. The highest score{class_text} in this cell is "
+            f"{score:.3f}, rank {rank:,} of {len(all_scores):,} cells.",
         ]
-        names = [f"map {k}, {size}" for k, size in enumerate(sizes, 1)]
-        caption = f"Highest score of each cell{for_class}; white: the cell of {self.name}"
-        figure = score_maps(self.image, maps, names, Cell(level, row, column), self.boxes[self.detection_index])
-        return _step("scores", "Score maps", [*sentences, _figures(("scores", figure, caption))])
+        map_names = [f"map {k}, {size}" for k, size in enumerate(sizes, 1)]
+        caption = f"Highest score of each cell{class_text}; white: the cell of {self.name}"
+        figure = score_maps(self.image, maps, map_names, Cell(level, row, column), self.boxes[self.detection_index])
+        return _step("scores", "Score maps", [*sentences, _figure_row(("scores", figure, caption))])
 
     def _anchor(self) -> Section | None:
         walk = self.pipeline.walk
@@ -115,13 +115,19 @@ class BoxPage:
         anchor = walk.anchors.boxes[int(walk.candidates.anchors[self.candidate])]
         target = self.boxes[self.detection_index] if walk.proposals is None else walk.proposals[self.candidate]
         kind = "box" if walk.proposals is None else "proposal"
-        sentence = f"The anchor of {self.name} is {_sized(anchor)}. {_moved(anchor, target, f'The {kind}')}"
+        sentence = (
+            f"The anchor of {self.name} is {_size_text(anchor)}. {_offset_sentence(anchor, target, f'The {kind}')}"
+        )
         figure = boxes_on(
             self.image,
-            [("pale", self._around(target), True), ("source", anchor[None], True), ("box", target[None], False)],
+            [
+                ("pale", self._nearby_anchors(target), True),
+                ("source", anchor[None], True),
+                ("box", target[None], False),
+            ],
         )
         caption = f"Anchor (green, dashed) and {kind} (orange); grey: the other anchors at the centre of the {kind}"
-        return _step("anchor", "Anchors", [sentence, _figures(("anchor", figure, caption))])
+        return _step("anchor", "Anchors", [sentence, _figure_row(("anchor", figure, caption))])
 
     def _proposals(self) -> Section | None:
         walk, pipeline = self.pipeline.walk, self.pipeline
@@ -143,7 +149,7 @@ class BoxPage:
             ]
         sentences.append(
             f"From the proposal the head outputs the probabilities {', '.join(classes)} and background "
-            f"{float(1 - scores.sum()):.3f}. {_moved(proposal, self.boxes[self.detection_index], 'The box')}"
+            f"{float(1 - scores.sum()):.3f}. {_offset_sentence(proposal, self.boxes[self.detection_index], 'The box')}"
         )
         figure = boxes_on(
             self.image,
@@ -156,7 +162,7 @@ class BoxPage:
         caption = (
             f"{min(MAX_PROPOSALS, len(walk.proposals))} proposals (grey), the box's own (green), {self.name} (orange)"
         )
-        return _step("proposals", "Proposals", [*sentences, _figures(("proposals", figure, caption))])
+        return _step("proposals", "Proposals", [*sentences, _figure_row(("proposals", figure, caption))])
 
     def _candidates(self) -> Section:
         pipeline, fates = self.pipeline, self.pipeline.decision.fates
@@ -167,74 +173,87 @@ class BoxPage:
             f"There are {scores.numel():,} pairs of box and class; {scores.numel() - counts[Fate.LOW_SCORE]:,} have a "
             f"score of at least {threshold:g}. Of these, {counts[Fate.DETECTED]:,} are detections."
         )
-        rows = [(words, f"{counts[fate]:,}") for fate, words in FATES.items() if counts[fate]]
-        by_fate = TablePart("Pairs of box and class by outcome", ["", "pairs"], rows)
+        rows = [(outcome, f"{counts[fate]:,}") for fate, outcome in FATES.items() if counts[fate]]
+        fate_table = TablePart("Pairs of box and class by outcome", ["", "pairs"], rows)
         overlap = box_iou(boxes, self.boxes[self.detection_index, None])[:, 0]
-        near = ((overlap >= MIN_IOU)[:, None] & (fates != Fate.LOW_SCORE)).nonzero()
-        near = near[scores[near[:, 0], near[:, 1]].argsort(descending=True, stable=True)]
-        listed = [
+        near_pairs = ((overlap >= MIN_IOU)[:, None] & (fates != Fate.LOW_SCORE)).nonzero()
+        near_pairs = near_pairs[scores[near_pairs[:, 0], near_pairs[:, 1]].argsort(descending=True, stable=True)]
+        candidate_rows = [
             (
-                self._class(label),
-                f"{float(scores[one, label]):.3f}",
-                f"{float(overlap[one]):.2f}",
-                self._fate(one, label),
+                self._class_name(label),
+                f"{float(scores[candidate, label]):.3f}",
+                f"{float(overlap[candidate]):.2f}",
+                self._fate_text(candidate, label),
             )
-            for one, label in near[:MAX_ROWS].tolist()
+            for candidate, label in near_pairs[:MAX_ROWS].tolist()
         ]
-        caption = f"The best of the {len(near):,} candidates with an IoU of at least {MIN_IOU:g} with {self.name}"
-        head = ["class", "score", "IoU", "outcome"]
-        return _step("candidates", "Candidates", [sentence, by_fate, TablePart(caption, head, listed, (1, 2))])
+        caption = f"The best of the {len(near_pairs):,} candidates with an IoU of at least {MIN_IOU:g} with {self.name}"
+        columns = ["class", "score", "IoU", "outcome"]
+        return _step(
+            "candidates", "Candidates", [sentence, fate_table, TablePart(caption, columns, candidate_rows, (1, 2))]
+        )
 
     def _suppression(self) -> Section:
         pipeline = self.pipeline
-        removed = [removal for removal in pipeline.removed[self.class_index] if removal.by == self.detection_index]
+        removals = [
+            removal for removal in pipeline.suppressed[self.class_index] if removal.suppressor == self.detection_index
+        ]
         sentences = [
             "Non-maximum suppression keeps the box with the highest score and removes the others of its class whose "
             f"IoU with it is above {pipeline.detector.nms_threshold:g}; this is repeated among the boxes that are "
             "left.",
-            f"{self.title} removed {plural(len(removed), 'candidate')}"
-            + (f", the best with score {removed[0].score:.3f} and IoU {removed[0].iou:.2f}." if removed else "."),
+            f"{self.title} removed {plural(len(removals), 'candidate')}"
+            + (f", the best with score {removals[0].score:.3f} and IoU {removals[0].iou:.2f}." if removals else "."),
         ]
-        removed_boxes = pipeline.walk.candidates.boxes[[removal.candidate for removal in removed]]
+        removed_boxes = pipeline.walk.candidates.boxes[[removal.candidate for removal in removals]]
         figure = boxes_on(
             self.image, [("other", removed_boxes, True), ("box", self.boxes[self.detection_index, None], False)]
         )
         caption = f"{self.title} (orange) and the candidates that it removed (blue, dashed)"
-        return _step("suppression", "Suppression", [*sentences, _figures(("suppression", figure, caption))])
+        return _step("suppression", "Suppression", [*sentences, _figure_row(("suppression", figure, caption))])
 
     def _detections(self) -> Section:
         pipeline, detections = self.pipeline, self.pipeline.detections
-        count = max(int((detections.scores >= SCORE).sum()), self.box)
-        shown = pipeline.decision.detections.take(torch.arange(count))
+        count = max(int((detections.scores >= MIN_SCORE).sum()), self.box)
+        shown_detections = pipeline.decision.detections.take(torch.arange(count))
         texts = [f"{k}" for k in range(1, count + 1)]
-        others = [k for k in range(count) if k != self.detection_index]
-        groups = [("other", shown.boxes[others], False), ("box", shown.boxes[self.detection_index, None], False)]
-        plot = boxes_on(self.image, groups, [[texts[k] for k in others], [texts[self.detection_index]]])
-        removed = Counter(removal.by for of_class in pipeline.removed for removal in of_class)
+        other_indices = [k for k in range(count) if k != self.detection_index]
+        box_groups = [
+            ("other", shown_detections.boxes[other_indices], False),
+            ("box", shown_detections.boxes[self.detection_index, None], False),
+        ]
+        plot = boxes_on(self.image, box_groups, [[texts[k] for k in other_indices], [texts[self.detection_index]]])
+        removal_counts = Counter(removal.suppressor for removals in pipeline.suppressed for removal in removals)
         rows = [
-            (f"{k + 1}", self._class(label), f"{score:.3f}", f"{removed[k]:,}", *(f"{value:.1f}" for value in box))
+            (
+                f"{k + 1}",
+                self._class_name(label),
+                f"{score:.3f}",
+                f"{removal_counts[k]:,}",
+                *(f"{value:.1f}" for value in box),
+            )
             for k, (label, score, box) in enumerate(
                 zip(detections.labels.tolist(), detections.scores.tolist(), detections.boxes.tolist(), strict=True)
             )
         ]
         caption = "Detections, the candidates that each removed, and its box in pixels of the picture"
-        table = TablePart(caption, ["box", "class", "score", "removed", *SIDES], rows[:count], range(2, 8))
+        table_part = TablePart(caption, ["box", "class", "score", "removed", *SIDES], rows[:count], range(2, 8))
         sentence = f"{plural(len(detections), 'detection')}, numbered by their scores; the first {count} are shown."
-        figure = _figures(("detections", plot, f"The first {count} detections"))
-        return _step("detections", "Detections", [sentence, table, figure])
+        figure = _figure_row(("detections", plot, f"The first {count} detections"))
+        return _step("detections", "Detections", [sentence, table_part, figure])
 
-    def _depends(self) -> Section:
+    def _attributions(self) -> Section:
         pipeline = self.pipeline
-        what = (
+        output_name = (
             f"the logit of {pipeline.classes[self.label]}"
             if self.side is None
             else f"the coordinate {SIDES[self.side]}"
         )
         output = pipeline.output(self.box, self.explained_output)
         sentences = [
-            f"The pixels that {what} of {self.name} depends on; it is {output:.3f}."
+            f"The pixels that {output_name} of {self.name} depends on; it is {output:.3f}."
             if self.side is None
-            else f"The pixels that {what} of {self.name} depends on, to first order. It is "
+            else f"The pixels that {output_name} of {self.name} depends on, to first order. It is "
             f"{float(self.boxes[self.detection_index, self.side]):.1f} pixels, to which the network's outputs "
             f"contribute {output:+.1f}."
         ]
@@ -246,43 +265,45 @@ class BoxPage:
             inside, area = _fraction_inside(map_, self.boxes[self.detection_index])
             text = f"{method}: {inside:.0%} of its magnitude lies in the box, which covers {area:.0%} of the input"
             if method == "lrp":
-                explained = (
+                total = (
                     output
                     if self.side is not None
                     else float(pipeline.walk.candidates.scores[self.candidate, self.label])
                 )
                 prefix = "" if self.side is not None else "the score "
-                text += f"; it adds up to {float(map_.sum()):.3f} of {prefix}{explained:.3f}; the rest is due to biases"
+                text += f"; it adds up to {float(map_.sum()):.3f} of {prefix}{total:.3f}; the rest is due to biases"
             sentences.append(f"{text}.")
             figure = attribution(self.image, map_, self.boxes[self.detection_index], method, method not in MAGNITUDES)
-            figures.append((method, figure, f"{method} of {what}"))
-        return _step("depends", "What the box depends on", [*sentences, _figures(*figures)])
+            figures.append((method, figure, f"{method} of {output_name}"))
+        return _step("depends", "What the box depends on", [*sentences, _figure_row(*figures)])
 
-    def _class(self, label: int) -> str:
+    def _class_name(self, label: int) -> str:
         return self.pipeline.classes[label]
 
     def _cell(self) -> tuple[int, int, int]:
         return self.pipeline.walk.cell(int(self.pipeline.walk.candidates.anchors[self.candidate]))
 
-    def _around(self, box: Tensor) -> Tensor:
+    def _nearby_anchors(self, box: Tensor) -> Tensor:
         """Return the anchors of the cells, one in each map, that contain the centre of a box."""
         walk = self.pipeline.walk
         assert walk.anchors is not None
         centre, (height, width) = (box[:2] + box[2:]) / 2, walk.anchors.image
-        chosen: list[Tensor] = []
-        for one, part in zip(walk.maps, walk.anchors.boxes.split(walk.anchor_counts), strict=True):
-            rows, columns = one.shape[2:]
+        cell_anchors: list[Tensor] = []
+        for map_, map_anchors in zip(walk.maps, walk.anchors.boxes.split(walk.anchor_counts), strict=True):
+            rows, columns = map_.shape[2:]
             row = min(max(int(float(centre[1]) / height * rows), 0), rows - 1)
             column = min(max(int(float(centre[0]) / width * columns), 0), columns - 1)
-            chosen.append(part.view(rows, columns, -1, 4)[row, column])
-        return torch.cat(chosen)
+            cell_anchors.append(map_anchors.view(rows, columns, -1, 4)[row, column])
+        return torch.cat(cell_anchors)
 
-    def _fate(self, candidate: int, label: int) -> str:
+    def _fate_text(self, candidate: int, label: int) -> str:
         fate = Fate(int(self.pipeline.decision.fates[candidate, label]))
         if fate == Fate.DETECTED:
             return f"detected: box {self.pipeline.detection_of(candidate, label) + 1}"
         if fate == Fate.SUPPRESSED:
-            return _removed(next(removal for removal in self.pipeline.removed[label] if removal.candidate == candidate))
+            return _removal_text(
+                next(removal for removal in self.pipeline.suppressed[label] if removal.candidate == candidate)
+            )
         return FATES[fate]
 
 
@@ -295,30 +316,30 @@ def _step(key: str, heading: str, parts: Sequence[SectionPart]) -> Section:
     return Section(key, heading, parts, wide=True)
 
 
-def _figures(*named: tuple[str, Figure, str]) -> FigureRow:
+def _figure_row(*figures: tuple[str, Figure, str]) -> FigureRow:
     """Return figures by name, each with its caption."""
-    return FigureRow([FigurePart(name, figure, caption, caption) for name, figure, caption in named])
+    return FigureRow([FigurePart(name, figure, caption, caption) for name, figure, caption in figures])
 
 
-def _removed(removal: SuppressedCandidate) -> str:
-    if removal.by < 0:
+def _removal_text(removal: SuppressedCandidate) -> str:
+    if removal.suppressor < 0:
         return "removed by a box beyond the limit of detections"
-    return f"removed by box {removal.by + 1}, IoU {removal.iou:.2f}"
+    return f"removed by box {removal.suppressor + 1}, IoU {removal.iou:.2f}"
 
 
-def _sized(box: Tensor) -> str:
+def _size_text(box: Tensor) -> str:
     x0, y0, x1, y1 = box.tolist()
     return f"{x1 - x0:.0f} x {y1 - y0:.0f} pixels, centred on ({(x0 + x1) / 2:.0f}, {(y0 + y1) / 2:.0f})"
 
 
-def _moved(source: Tensor, target: Tensor, name: str) -> str:
+def _offset_sentence(source: Tensor, target: Tensor, name: str) -> str:
     """Return a sentence on the difference between a box and the anchor or proposal that it was predicted from."""
-    size, new = source[2:] - source[:2], (target[2:] - target[:2])
+    source_size, target_size = source[2:] - source[:2], (target[2:] - target[:2])
     dx, dy = ((target[:2] + target[2:] - source[:2] - source[2:]) / 2).tolist()
-    width_ratio, height_ratio = (new / size.clamp_min(1e-6)).tolist()
+    width_ratio, height_ratio = (target_size / source_size.clamp_min(1e-6)).tolist()
     iou = float(box_iou(source[None], target[None]))
     return (
-        f"{name} is {_sized(target)}: moved by {dx:+.1f} and {dy:+.1f} pixels, {width_ratio:.2f} times as wide and "
+        f"{name} is {_size_text(target)}: moved by {dx:+.1f} and {dy:+.1f} pixels, {width_ratio:.2f} times as wide and "
         f"{height_ratio:.2f} times as high, with an IoU of {iou:.2f}."
     )
 

@@ -38,7 +38,7 @@ class DetectionPredictor(Predictor):
         for (picture, image), image_detections in zip(batch, detections, strict=True):
             _, height, width = image.shape
             row = {"image": picture.file, "height": height, "width": width}
-            listed = row["detections"] = self._listed(image_detections)
+            detection_rows = row["detections"] = self._detection_rows(image_detections)
             if self.outputs is not None:
                 row["overlay"] = str(
                     self.outputs.write_overlay(picture.name, overlay(image, image_detections, self.classes))
@@ -47,8 +47,8 @@ class DetectionPredictor(Predictor):
             yield Predicted(
                 row,
                 f"{row.get('overlay', picture.file)}: {self._class_counts(image_detections)}",
-                [_row(picture.file, one) for one in listed or [NONE]],
-                labels=tuple(one["class"] for one in listed),
+                [_table_row(picture.file, detection) for detection in detection_rows or [EMPTY_ROW]],
+                labels=tuple(detection["class"] for detection in detection_rows),
                 boxes=image_detections.boxes,
                 scores=image_detections.scores,
                 masks=image_detections.masks,
@@ -61,30 +61,32 @@ class DetectionPredictor(Predictor):
         file = None if self.outputs is None else self.outputs.write_annotations(self.coco.to_json())
         return {"classes": list(self.classes), "score": self.score, "pictures": rows, "annotations": file}, file
 
-    def _listed(self, detections: Detections) -> list[dict[str, Any]]:
+    def _detection_rows(self, detections: Detections) -> list[dict[str, Any]]:
         """Return the detections, numbered as in the overlay."""
-        rows = zip(detections.labels.tolist(), detections.scores.tolist(), detections.boxes.tolist(), strict=True)
-        listed = [
+        values = zip(detections.labels.tolist(), detections.scores.tolist(), detections.boxes.tolist(), strict=True)
+        detection_rows = [
             {"number": number, "class": self.classes[label], "score": score, "box": box}
-            for number, (label, score, box) in enumerate(rows, 1)
+            for number, (label, score, box) in enumerate(values, 1)
         ]
         if detections.keypoints is not None:
             points = detections.keypoints.tolist()
-            listed = [{**row, "keypoints": key_points} for row, key_points in zip(listed, points, strict=True)]
-        return listed
+            detection_rows = [
+                {**row, "keypoints": key_points} for row, key_points in zip(detection_rows, points, strict=True)
+            ]
+        return detection_rows
 
     def _class_counts(self, detections: Detections) -> str:
         counts = Counter(self.classes[label] for label in detections.labels.tolist())
-        names = ", ".join(f"{name} {count}" for name, count in counts.most_common())
-        return f"{plural(len(detections), 'object')} ({names})" if names else "no objects"
+        counts_text = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+        return f"{plural(len(detections), 'object')} ({counts_text})" if counts_text else "no objects"
 
 
 # What a picture without detections has in a table: a row with all columns, so that an empty table has them too.
-NONE: Mapping[str, Any] = {"number": 0, "class": None, "score": None, "box": [None] * 4}
+EMPTY_ROW: Mapping[str, Any] = {"number": 0, "class": None, "score": None, "box": [None] * 4}
 
 
-def _row(file: str, detection: Mapping[str, Any]) -> dict[str, Any]:
+def _table_row(file: str, detection: Mapping[str, Any]) -> dict[str, Any]:
     """Return the row of a table for a detection."""
     corners = zip(("x0", "y0", "x1", "y1"), detection["box"], strict=True)
-    named = {"number": detection["number"], "class": detection["class"], "confidence": detection["score"]}
-    return {"image": file, **named, **dict(corners)}
+    columns = {"number": detection["number"], "class": detection["class"], "confidence": detection["score"]}
+    return {"image": file, **columns, **dict(corners)}

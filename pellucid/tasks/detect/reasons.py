@@ -11,14 +11,14 @@ from pellucid.image_objects import Objects
 from pellucid.metrics.verdicts import ERRORS, MISSED, THRESHOLD
 from pellucid.ops.assign import REASONS, Assignment, assign_by_iou
 from pellucid.ops.boxes import box_iou
-from pellucid.tasks.detect.findings import DetectionFinding, below
+from pellucid.tasks.detect.findings import DetectionFinding, format_below
 from pellucid.tasks.detect.pipeline import Pipeline
-from pellucid.tasks.detect.results import SCORE
+from pellucid.tasks.detect.results import MIN_SCORE
 from pellucid.text import plural
 
 
 def with_reasons(
-    findings: Sequence[DetectionFinding], pipeline: Pipeline, objects: Objects, score: float = SCORE
+    findings: Sequence[DetectionFinding], pipeline: Pipeline, objects: Objects, score: float = MIN_SCORE
 ) -> list[DetectionFinding]:
     """Return the findings of an image with further sentences for errors and misses; sizes are in pixels of the input.
 
@@ -28,18 +28,18 @@ def with_reasons(
     outcome, and the number of anchors or proposals that are assigned to the object.
     """
     objects = scaled(objects, pipeline.size, pipeline.input_size)
-    assigned = assignment(pipeline, objects)
+    assignment = assign_objects(pipeline, objects)
     return [
-        finding._replace(text=f"{finding.text} {_of_error(finding, pipeline, objects, assigned)}")
+        finding._replace(text=f"{finding.text} {_error_reason(finding, pipeline, objects, assignment)}")
         if finding.kind in ERRORS
-        else finding._replace(text=f"{finding.text} {_of_miss(finding, pipeline, objects, assigned, score)}")
+        else finding._replace(text=f"{finding.text} {_miss_reason(finding, pipeline, objects, assignment, score)}")
         if finding.kind == MISSED
         else finding
         for finding in findings
     ]
 
 
-def assignment(pipeline: Pipeline, objects: Objects) -> Assignment:
+def assign_objects(pipeline: Pipeline, objects: Objects) -> Assignment:
     """Return the object that each anchor is assigned to; for a two-stage detector, each proposal."""
     if isinstance(pipeline.detector, OneStage) and pipeline.walk.anchors is not None:
         return pipeline.detector.assign(pipeline.walk.anchors, objects)
@@ -49,9 +49,9 @@ def assignment(pipeline: Pipeline, objects: Objects) -> Assignment:
     )
 
 
-def origin(pipeline: Pipeline, candidate: int) -> str:
+def origin_text(pipeline: Pipeline, candidate: int) -> str:
     """Return where a candidate comes from, in words."""
-    x0, y0, x1, y1 = _source(pipeline, candidate).tolist()
+    x0, y0, x1, y1 = _source_box(pipeline, candidate).tolist()
     size = f"{x1 - x0:.0f} x {y1 - y0:.0f} pixels"
     if pipeline.walk.proposals is not None:
         return f"proposal {candidate + 1} ({size})"
@@ -59,7 +59,7 @@ def origin(pipeline: Pipeline, candidate: int) -> str:
     return f"row {row}, column {column} of map {level + 1} (anchor {size})"
 
 
-def _source(pipeline: Pipeline, candidate: int) -> Tensor:
+def _source_box(pipeline: Pipeline, candidate: int) -> Tensor:
     """Return the anchor, or the proposal, that a candidate comes from: (4,)."""
     if pipeline.walk.proposals is not None:
         return pipeline.walk.proposals[candidate]
@@ -67,62 +67,64 @@ def _source(pipeline: Pipeline, candidate: int) -> Tensor:
     return pipeline.walk.anchors.boxes[int(pipeline.walk.candidates.anchors[candidate])]
 
 
-def _of_error(finding: DetectionFinding, pipeline: Pipeline, objects: Objects, assigned: Assignment) -> str:
+def _error_reason(finding: DetectionFinding, pipeline: Pipeline, objects: Objects, assignment: Assignment) -> str:
     candidate = int(pipeline.decision.chosen[finding.detection])
     index = candidate if pipeline.walk.proposals is not None else int(pipeline.walk.candidates.anchors[candidate])
-    reason, matched = REASONS[int(assigned.reason[index])], int(assigned.matched[index])
-    if matched >= 0:
+    reason, object_index = REASONS[int(assignment.reason[index])], int(assignment.matched[index])
+    if object_index >= 0:
         kind, _, reason_text = reason.partition(":")
-        reason = f"{kind} for {pipeline.classes[int(objects.labels[matched])]} {matched + 1}:{reason_text}"
-    source = _source(pipeline, candidate)
+        reason = f"{kind} for {pipeline.classes[int(objects.labels[object_index])]} {object_index + 1}:{reason_text}"
+    source = _source_box(pipeline, candidate)
     overlap = float(box_iou(source[None], objects.boxes).max()) if len(objects) else 0.0
     source_kind = "anchor" if pipeline.walk.proposals is None else "proposal"
     return (
-        f"It comes from {origin(pipeline, candidate)}. In training this {source_kind}, whose highest IoU with an "
+        f"It comes from {origin_text(pipeline, candidate)}. In training this {source_kind}, whose highest IoU with an "
         f"object is {overlap:.2f}, would be {reason}."
     )
 
 
-def _of_miss(
-    finding: DetectionFinding, pipeline: Pipeline, objects: Objects, assigned: Assignment, score: float
+def _miss_reason(
+    finding: DetectionFinding, pipeline: Pipeline, objects: Objects, assignment: Assignment, score: float
 ) -> str:
     label, scores = int(objects.labels[finding.object_index]), pipeline.walk.candidates.scores
     overlap = box_iou(pipeline.walk.candidates.boxes, objects.boxes[finding.object_index, None])[:, 0]
-    count = int((assigned.matched == finding.object_index).sum())
+    count = int((assignment.matched == finding.object_index).sum())
     kind = "anchor" if pipeline.walk.proposals is None else "proposal"
-    learned = f"In training {plural(count, kind) if count else f'no {kind}'} would be assigned to it."
+    assigned_text = f"In training {plural(count, kind) if count else f'no {kind}'} would be assigned to it."
     overlapping = (overlap >= THRESHOLD).nonzero()[:, 0]
     if not len(overlap):
-        return f"There are no candidates. {learned}"
+        return f"There are no candidates. {assigned_text}"
     if not len(overlapping):
-        best = int(overlap.argmax())
-        values = f"IoU {below(float(overlap[best]), THRESHOLD)} and score {float(scores[best, label]):.2f}"
+        nearest = int(overlap.argmax())
+        values = f"IoU {format_below(float(overlap[nearest]), THRESHOLD)} and score {float(scores[nearest, label]):.2f}"
         return (
-            f"No candidate has an IoU of {THRESHOLD:g} with it: the nearest, from {origin(pipeline, best)}, has "
-            f"{values} for its class. {learned}"
+            f"No candidate has an IoU of {THRESHOLD:g} with it: the nearest, from {origin_text(pipeline, nearest)}, "
+            f"has {values} for its class. {assigned_text}"
         )
-    best = int(overlapping[scores[overlapping, label].argmax()])
-    detected = pipeline.detection_of(best, label)
-    if detected >= 0 and detected == finding.detection:
-        return f"That detection comes from {origin(pipeline, best)}. {learned}"
-    values = f"score {float(scores[best, label]):.2f}, IoU {float(overlap[best]):.2f}"
+    candidate = int(overlapping[scores[overlapping, label].argmax()])
+    detection_index = pipeline.detection_of(candidate, label)
+    if detection_index >= 0 and detection_index == finding.detection:
+        return f"That detection comes from {origin_text(pipeline, candidate)}. {assigned_text}"
+    values = f"score {float(scores[candidate, label]):.2f}, IoU {float(overlap[candidate]):.2f}"
     return (
         f"Of the candidates with an IoU of at least {THRESHOLD:g}, the one with the highest score for its class comes "
-        f"from {origin(pipeline, best)}, with {values}; it {_fate(pipeline, best, label, score)}. {learned}"
+        f"from {origin_text(pipeline, candidate)}, with {values}; it "
+        f"{_fate_text(pipeline, candidate, label, score)}. {assigned_text}"
     )
 
 
-def _fate(pipeline: Pipeline, candidate: int, label: int, score: float) -> str:
+def _fate_text(pipeline: Pipeline, candidate: int, label: int, score: float) -> str:
     """Return the outcome of a candidate in words; detections with a score below `score` count as not made."""
     fate = Fate(int(pipeline.decision.fates[candidate, label]))
     if fate == Fate.DETECTED:
-        low = float(pipeline.walk.candidates.scores[candidate, label]) < score
-        return (
-            f"is detection {pipeline.detection_of(candidate, label) + 1}{f', below the score {score:g}' if low else ''}"
-        )
+        is_low = float(pipeline.walk.candidates.scores[candidate, label]) < score
+        low_text = f", below the score {score:g}" if is_low else ""
+        return f"is detection {pipeline.detection_of(candidate, label) + 1}{low_text}"
     if fate == Fate.SUPPRESSED:
-        removed = next(removal for removal in pipeline.removed[label] if removal.candidate == candidate)
+        removal = next(removal for removal in pipeline.suppressed[label] if removal.candidate == candidate)
         return "was removed " + (
-            f"by detection {removed.by + 1} (IoU {removed.iou:.2f})" if removed.by >= 0 else "by suppression"
+            f"by detection {removal.suppressor + 1} (IoU {removal.iou:.2f})"
+            if removal.suppressor >= 0
+            else "by suppression"
         )
     return f"is no detection, since {FATES[fate]}"

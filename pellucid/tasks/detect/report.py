@@ -25,20 +25,22 @@ class WorstObjects:
     """The images with the lowest average precision, worst first.
 
     images: (1 or 3, H, W) each, values 0..1. marks: for each image the annotated boxes, dashed, and the detected boxes
-    with their scores. ap: the average precision of each image at an IoU of 0.5. names: the files.
+    with their scores. ap: the average precision of each image at an IoU of 0.5.
     """
 
     images: Sequence[NDArray[np.float32]]
     marks: Sequence[Marks]
     ap: Sequence[float]
-    names: Sequence[str]
+    file_names: Sequence[str]
 
 
 def report(model: Model, test: Source) -> Reported:
     """Return the section of the worst images."""
-    results = compare_objects(model, test)
-    names = [f"{name}: {ap:.2f}" for name, ap in zip(results.names, results.ap, strict=True)]
-    plot = sheet_of_objects(results.images, results.marks, names, tuple(test.classes or ())) if results.images else None
+    results = find_worst_images(model, test)
+    titles = [f"{name}: {ap:.2f}" for name, ap in zip(results.file_names, results.ap, strict=True)]
+    plot = (
+        sheet_of_objects(results.images, results.marks, titles, tuple(test.classes or ())) if results.images else None
+    )
     caption = (
         f"The {len(results.ap)} test images with the lowest average precision (at an IoU of 0.5), which is written "
         "above each. Dashed: annotated boxes; solid: detected ones, with their scores."
@@ -48,35 +50,35 @@ def report(model: Model, test: Source) -> Reported:
     return Reported([Section("mistakes", "Worst mistakes", [figure], wide=True)])
 
 
-def compare_objects(model: Model, test: Source, most: int = MAX_IMAGES) -> WorstObjects:
-    """Detect the objects in each image, and return the `most` images with the lowest average precision.
+def find_worst_images(model: Model, test: Source, max_images: int = MAX_IMAGES) -> WorstObjects:
+    """Detect the objects in each image, and return the `max_images` images with the lowest average precision.
 
     Images without annotated objects are left out.
     """
-    files: Sequence[str] = getattr(test, "names", ())
-    rated: list[tuple[float, int, Detections, Objects]] = []
+    file_names: Sequence[str] = getattr(test, "names", ())
+    rated_images: list[tuple[float, int, Detections, Objects]] = []
     for k in range(len(test)):
         images, (objects,) = test.batch([k], generator(0))
         (detections,) = model.predict(images)
         if len(objects):
             metric = AveragePrecision()
             metric.update([detections], [objects])
-            rated.append((metric.compute()["ap50"], k, detections, objects))
-    worst = sorted(rated, key=lambda row: row[:2])[:most]
+            rated_images.append((metric.compute()["ap50"], k, detections, objects))
+    worst = sorted(rated_images, key=lambda row: row[:2])[:max_images]
     return WorstObjects(
         [float_images(test.batch([k], generator(0)).images)[0].numpy() for _, k, _, _ in worst],
         [_marks(detections, objects) for _, _, detections, objects in worst],
         [ap for ap, _, _, _ in worst],
-        [files[k] if files else f"image {k}" for _, k, _, _ in worst],
+        [file_names[k] if file_names else f"image {k}" for _, k, _, _ in worst],
     )
 
 
 def _marks(detections: Detections, objects: Objects) -> Marks:
-    shown = detections.take(detections.scores >= MIN_SCORE)
-    dashed = torch.arange(len(objects) + len(shown)) < len(objects)
+    confident = detections.take(detections.scores >= MIN_SCORE)
+    dashed = torch.arange(len(objects) + len(confident)) < len(objects)
     return Marks(
-        torch.cat([objects.boxes, shown.boxes]).numpy(),
-        torch.cat([objects.labels, shown.labels]).numpy(),
+        torch.cat([objects.boxes, confident.boxes]).numpy(),
+        torch.cat([objects.labels, confident.labels]).numpy(),
         dashed=dashed.numpy(),
-        texts=[*[""] * len(objects), *(f"{score:.2f}" for score in shown.scores.tolist())],
+        texts=[*[""] * len(objects), *(f"{score:.2f}" for score in confident.scores.tolist())],
     )

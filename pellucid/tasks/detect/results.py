@@ -12,8 +12,8 @@ from pellucid.metrics.coco import Coco
 from pellucid.metrics.error_split import FoundShare, Gain, confusion, error_split, recall_by_group
 from pellucid.metrics.overlaps import PERSON
 
-INTERVALS = ("ap", "ap50")
-SCORE = 0.5  # lowest score of the detections that are shown to users
+INTERVAL_METRICS = ("ap", "ap50")
+MIN_SCORE = 0.5  # lowest score of the detections that are shown to users
 RESAMPLES = 500  # of the images, for the bootstrap intervals
 
 
@@ -24,9 +24,9 @@ class Results:
     figures: COCO's metrics of the boxes. intervals: 95 % bootstrap intervals over the images, by metric. masks,
     keypoints: the metrics of these, or None; for key-points with the standard deviations of COCO's persons. by_class:
     name, number of objects, AP and AP50. curves: the precision of each class at COCO's 101 recalls, for an IoU of 0.5.
-    base, gains: AP50, and its gain if all errors of one kind were repaired. confusion: counts[true, detected] of
-    detections with a score of at least `score`, background last. groups: the recall of objects by size and crowding at
-    this score.
+    base_ap50, gains: AP50, and its gain if all errors of one kind were repaired. confusion: counts[true, detected] of
+    detections with a score of at least `score`, background last. recall_groups: the recall of objects by size and
+    crowding at this score.
     """
 
     classes: tuple[str, ...]
@@ -39,24 +39,28 @@ class Results:
     keypoints: dict[str, float] | None
     by_class: list[tuple[str, int, float, float]]
     curves: dict[str, Tensor]
-    base: float
+    base_ap50: float
     gains: dict[str, Gain]
     confusion: Tensor
-    groups: dict[str, dict[str, FoundShare]]
+    recall_groups: dict[str, dict[str, FoundShare]]
 
     @property
-    def further(self) -> dict[str, dict[str, float]]:
+    def other_metrics(self) -> dict[str, dict[str, float]]:
         """The metrics of masks and key-points, by "mask" and "keypoint"."""
         parts = {"mask": self.masks, "keypoint": self.keypoints}
         return {name: figures for name, figures in parts.items() if figures is not None}
 
     def to_json(self) -> dict[str, Any]:
         """Return {"ap", "ap50", ..., "n"}; with masks {"box_ap", ..., "mask_ap", ...}, and the same for key-points."""
-        box = "box_" if self.further else ""
+        box_prefix = "box_" if self.other_metrics else ""
         return {
-            **{f"{box}{name}": value for name, value in self.figures.items()},
-            **{f"{kind}_{name}": value for kind, figures in self.further.items() for name, value in figures.items()},
-            **{f"{box}{name}_interval": list(pair) for name, pair in self.intervals.items()},
+            **{f"{box_prefix}{name}": value for name, value in self.figures.items()},
+            **{
+                f"{kind}_{name}": value
+                for kind, figures in self.other_metrics.items()
+                for name, value in figures.items()
+            },
+            **{f"{box_prefix}{name}_interval": list(pair) for name, pair in self.intervals.items()},
             "n": self.n,
             "objects": self.objects,
             "classes": [
@@ -71,7 +75,7 @@ def measure(
     objects: Sequence[Objects],
     classes: Sequence[str],
     areas: Sequence[Tensor] | None = None,
-    score: float = SCORE,
+    score: float = MIN_SCORE,
 ) -> Results:
     """Compare the detections in images with the objects.
 
@@ -84,42 +88,44 @@ def measure(
             f"detections of {len(detections)} images cannot be compared with objects of {len(objects)}; give the same "
             "number, at least 1"
         )
-    boxes = _evaluated("boxes", detections, objects, areas)
+    boxes = _coco_evaluation("boxes", detections, objects, areas)
     counts = boxes.counts()
     aps, ap50s = boxes.by_class("ap"), boxes.by_class("ap50")
-    base, gains = error_split(detections, objects)
+    base_ap50, gains = error_split(detections, objects)
     return Results(
         tuple(classes),
         len(objects),
         sum(counts.values()),
         score,
         boxes.figures(),
-        boxes.intervals(INTERVALS, RESAMPLES),
-        _further("masks", detections, objects, areas),
-        _further("keypoints", detections, objects, areas),
+        boxes.intervals(INTERVAL_METRICS, RESAMPLES),
+        _metrics_of_kind("masks", detections, objects, areas),
+        _metrics_of_kind("keypoints", detections, objects, areas),
         [(classes[label], counts[label], aps[label], ap50s[label]) for label in counts],
         {classes[label]: boxes.curves(label, limit=100).precision[0] for label in counts},
-        base,
+        base_ap50,
         gains,
         confusion(detections, objects, len(classes), score),
         recall_by_group(detections, objects, score),
     )
 
 
-def _further(
+def _metrics_of_kind(
     kind: str, detections: Sequence[Detections], objects: Sequence[Objects], areas: Sequence[Tensor] | None
 ) -> dict[str, float] | None:
     """Return the metrics of masks or key-points; None unless all objects and the detections in all images have them."""
-    filled = [*detections, *(object_ for object_ in objects if len(object_))]
-    if not any(len(image_objects) for image_objects in objects) or any(getattr(one, kind) is None for one in filled):
+    non_empty = [*detections, *(object_ for object_ in objects if len(object_))]
+    if not any(len(image_objects) for image_objects in objects) or any(
+        getattr(values, kind) is None for values in non_empty
+    ):
         return None
-    points = {one.keypoints.shape[1] for one in filled if one.keypoints is not None}
-    if kind == "keypoints" and points != {len(PERSON)}:
+    keypoint_counts = {values.keypoints.shape[1] for values in non_empty if values.keypoints is not None}
+    if kind == "keypoints" and keypoint_counts != {len(PERSON)}:
         return None
-    return _evaluated(kind, detections, objects, areas).figures()
+    return _coco_evaluation(kind, detections, objects, areas).figures()
 
 
-def _evaluated(
+def _coco_evaluation(
     kind: str, detections: Sequence[Detections], objects: Sequence[Objects], areas: Sequence[Tensor] | None
 ) -> Coco:
     evaluation = Coco(kind)

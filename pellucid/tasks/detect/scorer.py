@@ -51,16 +51,18 @@ def _(detector: OneStage, params: Params, walk: Walk, candidate: int, label: int
     # The networks in sequence, followed by the sum of their outputs times the slopes, which has the same gradient.
     assert walk.anchors is not None
     dy = slopes(detector, join_maps(walk.maps, detector.outputs_per_anchor)[0], walk.anchors, candidate, label, side)
-    parts = zip(dy.split(walk.anchor_counts), walk.maps, strict=True)
-    weights = torch.cat([part.reshape(*one.shape[2:], one.shape[1]).permute(2, 0, 1).flatten() for part, one in parts])
-    names = tuple(f"map{k}" for k in range(1, len(walk.maps) + 1))
-    nodes: dict[str, tuple[Any, ...]] = {f"flat{k}": (Flatten(), name) for k, name in enumerate(names, 1)}
-    flat = tuple(nodes)
-    if len(flat) > 1:
-        nodes["all"] = (Concat(), *flat)
-        flat = ("all",)
-    nodes["sum"] = (Dense(1, bias=False), *flat)
-    net = Sequential(**detector.nets, read=Graph(nodes, ("sum",), names))
+    dy_by_map = zip(dy.split(walk.anchor_counts), walk.maps, strict=True)
+    weights = torch.cat(
+        [map_dy.reshape(*map_.shape[2:], map_.shape[1]).permute(2, 0, 1).flatten() for map_dy, map_ in dy_by_map]
+    )
+    map_names = tuple(f"map{k}" for k in range(1, len(walk.maps) + 1))
+    nodes: dict[str, tuple[Any, ...]] = {f"flat{k}": (Flatten(), name) for k, name in enumerate(map_names, 1)}
+    flattened = tuple(nodes)
+    if len(flattened) > 1:
+        nodes["all"] = (Concat(), *flattened)
+        flattened = ("all",)
+    nodes["sum"] = (Dense(1, bias=False), *flattened)
+    net = Sequential(**detector.nets, read=Graph(nodes, ("sum",), map_names))
     read: Params = {name: {} for name in nodes} | {"sum": {"weight": weights[None]}}
     level, _, _ = walk.cell(int(walk.candidates.anchors[candidate]))
     return Scorer(net, {**params, "read": read}, map_path(detector.nets, level))
@@ -77,16 +79,16 @@ def _(detector: TwoStage, params: Params, walk: Walk, candidate: int, label: int
     nets = {name: detector.nets[name] for name in ("backbone", "neck")}
     neck = [*nets.values()][-1]
     count = len(neck.outputs) if isinstance(neck, Graph) else 1
-    names = tuple(f"map{k}" for k in range(1, count + 1))
+    map_names = tuple(f"map{k}" for k in range(1, count + 1))
     x0, y0, x1, y1 = region.tolist()
     nodes: dict[str, tuple[Any, ...]] = {
-        "region": (OneRegion((x0, y0, x1, y1)), names[0]),
-        "align": (detector.nets["align"], names[0], "region"),
+        "region": (OneRegion((x0, y0, x1, y1)), map_names[0]),
+        "align": (detector.nets["align"], map_names[0], "region"),
         "head": (detector.nets["head"], "align"),
         "sum": (Dense(1, bias=False), "head"),
     }
     box_params: Params = {"region": {}, "align": {}, "head": params["head"], "sum": {"weight": dy[None]}}
-    net = Sequential(**nets, box=Graph(nodes, ("sum",), names))
+    net = Sequential(**nets, box=Graph(nodes, ("sum",), map_names))
     return Scorer(net, {**{name: params[name] for name in nets}, "box": box_params}, map_path(nets, 0, last=True))
 
 
@@ -139,13 +141,13 @@ def _(detector: YOLO3, y: Tensor, anchors: Anchors, candidate: int, label: int, 
 @slopes.register
 def _(detector: YOLO1, y: Tensor, anchors: Anchors, candidate: int, label: int, side: int | None) -> Tensor:
     dy, (cell, box) = torch.zeros_like(y), divmod(candidate, detector.boxes)
-    first, column = 5 * box, 5 * detector.boxes + label
+    first_column, column = 5 * box, 5 * detector.boxes + label
     if side is None:  # the product of confidence and class score
-        dy[cell, first + 4], dy[cell, column] = y[cell, column], y[cell, first + 4]
+        dy[cell, first_column + 4], dy[cell, column] = y[cell, column], y[cell, first_column + 4]
         return dy
     axis, sign = side % 2, -1 if side < 2 else 1
-    dy[cell, first + axis] = detector.stride
-    dy[cell, first + 2 + axis] = sign * y[cell, first + 2 + axis] * anchors.image[1 - axis]
+    dy[cell, first_column + axis] = detector.stride
+    dy[cell, first_column + 2 + axis] = sign * y[cell, first_column + 2 + axis] * anchors.image[1 - axis]
     return dy
 
 

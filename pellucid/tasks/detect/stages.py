@@ -13,10 +13,10 @@ from pellucid.image_objects import Detections
 from pellucid.layers.base import Cache, Mode, Params
 from pellucid.objective import Prepared
 
-FEATURES = ("backbone", "neck")  # the networks before the heads; "rpn", or a search, computes the proposals
+FEATURE_NETS = ("backbone", "neck")  # the networks before the heads; "rpn", or a search, computes the proposals
 
 
-class Stages(NamedTuple):
+class StageTimes(NamedTuple):
     """The seconds per image for the feature maps, the proposals, the heads, and the decision among boxes.
 
     A single-stage detector has no proposals. With masks or key-points, the heads include the decision among boxes.
@@ -34,7 +34,7 @@ class Stages(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class _Clocked(Prepared):
+class _TimedNet(Prepared):
     """A network in the form of `inference`, which records the times of each call in `log`."""
 
     name: str
@@ -42,36 +42,36 @@ class _Clocked(Prepared):
 
     def forward(self, params: Params, x: Any, mode: Mode) -> tuple[Any, Cache]:
         """Run the network."""
-        start = time.perf_counter()
+        start_time = time.perf_counter()
         result = super().forward(params, x, mode)
-        self.log.append((self.name, start, time.perf_counter()))
+        self.log.append((self.name, start_time, time.perf_counter()))
         return result
 
 
-def clocked(detector: Detector, params: Params) -> Callable[[Tensor], tuple[Detections, Stages]]:
+def timed_predictor(detector: Detector, params: Params) -> Callable[[Tensor], tuple[Detections, StageTimes]]:
     """Return a function that maps a scaled image (1, C, H, W) to its detections and the time of each stage.
 
     The networks run in the form of `inference`; `params` must not change in the meantime.
     """
     log: list[tuple[str, float, float]] = []
-    nets = {name: _Clocked(net, inference(net, params[name]), name, log) for name, net in detector.nets.items()}
-    timed = detector.with_nets(nets)
+    nets = {name: _TimedNet(net, inference(net, params[name]), name, log) for name, net in detector.nets.items()}
+    timed_detector = detector.with_nets(nets)
 
-    def run(image: Tensor) -> tuple[Detections, Stages]:
+    def predict(image: Tensor) -> tuple[Detections, StageTimes]:
         log.clear()
-        begin = time.perf_counter()
-        (detections,) = timed.predict(params, image)
+        start_time = time.perf_counter()
+        (detections,) = timed_detector.predict(params, image)
         end_time = time.perf_counter()
-        features_end = max(end for name, _, end in log if name in FEATURES)
-        heads = [(start, end) for name, start, end in log if name not in (*FEATURES, "rpn")]
+        features_end = max(end for name, _, end in log if name in FEATURE_NETS)
+        heads = [(start, end) for name, start, end in log if name not in (*FEATURE_NETS, "rpn")]
         heads_start, heads_end = min(start for start, _ in heads), max(end for _, end in heads)
-        return detections, Stages(
-            features_end - begin, heads_start - features_end, heads_end - heads_start, end_time - heads_end
+        return detections, StageTimes(
+            features_end - start_time, heads_start - features_end, heads_end - heads_start, end_time - heads_end
         )
 
-    return run
+    return predict
 
 
-def mean(stages: list[Stages]) -> Stages:
+def mean_stages(stages: list[StageTimes]) -> StageTimes:
     """Return the mean of each stage."""
-    return Stages(*(sum(one) / len(stages) for one in zip(*stages, strict=True)))
+    return StageTimes(*(sum(times) / len(stages) for times in zip(*stages, strict=True)))

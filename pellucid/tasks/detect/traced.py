@@ -24,7 +24,7 @@ class TracedBatch:
     """A detector, the number of images in the batch, and their size (H, W) in pixels."""
 
     detector: OneStage
-    images: int
+    n_images: int
     size: tuple[int, int]
 
     def __repr__(self) -> str:
@@ -39,23 +39,23 @@ class DetectionLoss(Loss):
     Targets are (objects, 7): index of the image, label, x0, y0, x1, y1, and 1 for a crowd, else 0.
     """
 
-    of: TracedBatch
+    batch: TracedBatch
 
     def compute(self, y: Any, target: Tensor) -> tuple[Tensor, Any]:
         """Return the sum and its gradient with respect to the maps, a tensor or a tuple of tensors."""
         maps: Sequence[Tensor] = y if isinstance(y, tuple) else (y,)
-        detector, size = self.of.detector, self.of.size
+        detector, size = self.batch.detector, self.batch.size
         sizes = [(map_.shape[2], map_.shape[3]) for map_ in maps]
         anchors = Anchors(detector.anchors(sizes, size).to(maps[0]), sizes, size)
         losses, dy = detector.losses(
-            join_maps(maps, detector.outputs_per_anchor), anchors, _objects(target, self.of.images)
+            join_maps(maps, detector.outputs_per_anchor), anchors, _objects_from_rows(target, self.batch.n_images)
         )
-        value = torch.stack([detector.weight(name) * loss for name, loss in losses.items()]).sum()
+        loss = torch.stack([detector.weight(name) * term for name, term in losses.items()]).sum()
         dmaps = split_maps(dy, maps)
-        return value, dmaps if isinstance(y, tuple) else dmaps[0]
+        return loss, dmaps if isinstance(y, tuple) else dmaps[0]
 
 
-def of_detector(model: Model, x: Any, target: Any) -> Traced:
+def traced_detector(model: Model, x: Any, target: Any) -> Traced:
     """Return a detector's network, loss and data for images (N, C, H, W) and a list with the Objects of each.
 
     Raises PellucidError for two-stage detectors, whose second stage receives regions that no layer outputs.
@@ -86,6 +86,6 @@ def of_detector(model: Model, x: Any, target: Any) -> Traced:
     return Traced(Sequential(**detector.nets), model.params, loss, x, torch.cat(rows))
 
 
-def _objects(target: Tensor, images: int) -> list[Objects]:
-    parts = [target[target[:, 0] == k] for k in range(images)]
-    return [Objects(part[:, 2:6], part[:, 1].long(), crowd=part[:, 6] > 0) for part in parts]
+def _objects_from_rows(target: Tensor, n_images: int) -> list[Objects]:
+    rows_by_image = [target[target[:, 0] == k] for k in range(n_images)]
+    return [Objects(rows[:, 2:6], rows[:, 1].long(), crowd=rows[:, 6] > 0) for rows in rows_by_image]

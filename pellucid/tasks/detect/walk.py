@@ -56,7 +56,7 @@ class Walk(NamedTuple):
         column = self.scores[:, min(label, self.scores.shape[1] - 1)]
         boxes = len(column) // sum(self.anchor_counts)  # of an anchor: YOLO v1 has several
         parts = column.split([count * boxes for count in self.anchor_counts])
-        return [part.view(*one.shape[2:], -1).amax(2) for part, one in zip(parts, self.maps, strict=True)]
+        return [part.view(*map_.shape[2:], -1).amax(2) for part, map_ in zip(parts, self.maps, strict=True)]
 
 
 @singledispatch
@@ -87,9 +87,9 @@ def _(detector: FastRCNN, params: Params, image: Tensor) -> Walk:
 def _(detector: ProposalDetector, params: Params, image: Tensor) -> Walk:
     maps, _ = detector.features(params, image, Mode(keep=False))
     y = detector.rpn.forward(params["rpn"], maps, Mode(keep=False))[0]
-    first, anchors, outputs = detector.first_stage(y, image)
-    _, scores = first.read(outputs[0], anchors)
-    ((proposals, indices),) = detector.propose(outputs, first, anchors)
+    first_stage, anchors, outputs = detector.first_stage(y, image)
+    _, scores = first_stage.read(outputs[0], anchors)
+    ((proposals, indices),) = detector.propose(outputs, first_stage, anchors)
     head = detector.outputs(params, "", maps[0], numbered([proposals]))
     (candidates,) = refined(head, [proposals], [indices], anchors.image)
-    return Walk(tuple(y), anchors, first.outputs_per_anchor, scores, proposals, head, candidates)
+    return Walk(tuple(y), anchors, first_stage.outputs_per_anchor, scores, proposals, head, candidates)

@@ -85,9 +85,9 @@ class Keypoints(Task):
         self, model: "Model", images: "Sequence[Tensor]", targets: Sequence[Any], outputs: Sequence[Any] | None
     ) -> Sequence[TargetChange]:
         """Return scaled, mirrored and exchanged key-points."""
-        from pellucid.tasks.keypoints.doctor import changes
+        from pellucid.tasks.keypoints.doctor import target_changes
 
-        return changes(images, targets, outputs)
+        return target_changes(images, targets, outputs)
 
     def report(self, model: "Model", train: Any, test: Any, folder: Any) -> Reported:
         """Return the images with the largest errors."""

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from pellucid.task import HeldOutScores, TargetChange
 
-FAR = 0.25  # distance from the true point, relative to the diagonal around all points, that is as bad as any larger one
+# Distance from the true point, relative to the diagonal around all points, that is as bad as any larger one.
+MAX_DISTANCE = 0.25
 MIN_FACTOR = 1.2  # between the coordinates of two image sizes
 MAX_SHARED = 0.05  # fraction of the labelled points at one position
 MAX_OUTSIDE = 0.02  # fraction of the labelled points outside of their images
@@ -15,7 +16,7 @@ DIVISORS = (1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 
 
 def scores(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> HeldOutScores:
-    """Return 1 - distance / (FAR times the diagonal around the points), at least 0, averaged over labelled points.
+    """Return 1 - distance / (MAX_DISTANCE times the points' diagonal), at least 0, averaged over labelled points.
 
     outputs, targets: (K, 3) each.
     """
@@ -26,12 +27,12 @@ def scores(outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> HeldOutScore
             values.append(0.0)
             continue
         diagonal = (points.amax(0) - points.amin(0)).norm().clamp_min(1)
-        distance = (output[target[:, 2] > 0, :2] - points).norm(dim=1) / (FAR * diagonal)
+        distance = (output[target[:, 2] > 0, :2] - points).norm(dim=1) / (MAX_DISTANCE * diagonal)
         values.append(float(1 - distance.clamp_max(1).mean()))
     return HeldOutScores("closeness of key-points", torch.tensor(values))
 
 
-def changes(
+def target_changes(
     images: Sequence[Tensor], targets: Sequence[Tensor], outputs: Sequence[Tensor] | None
 ) -> list[TargetChange]:
     """Return other key-points that the outputs suggest, or else the sizes of the images."""
@@ -40,67 +41,69 @@ def changes(
     if not bool(labelled.any()):
         return []
     if outputs is None:
-        return _unseen(points, labelled) + _inside(points[..., :2], sizes, labelled)
-    given, true = torch.stack([*outputs])[..., :2], points[..., :2]
-    factor = float((given * true)[labelled].sum() / true.square()[labelled].sum().clamp_min(1e-12))
-    found = [] if 1 / MIN_FACTOR < factor < MIN_FACTOR or factor <= 0 else [_scaled(factor)]
-    found.append(_moved("x and y exchanged", lambda xy, size: xy.flip(1)))
-    found.append(_moved("mirrored", lambda xy, size: torch.stack([size[1] - xy[:, 0], xy[:, 1]], 1)))
-    distances = (given[:, None] - true[:, :, None]).norm(dim=3) * labelled[:, :, None]  # (N, true, predicted point)
+        return _without_unseen_points(points, labelled) + _scales_inside_images(points[..., :2], sizes, labelled)
+    predicted, true = torch.stack([*outputs])[..., :2], points[..., :2]
+    factor = float((predicted * true)[labelled].sum() / true.square()[labelled].sum().clamp_min(1e-12))
+    changes = [] if 1 / MIN_FACTOR < factor < MIN_FACTOR or factor <= 0 else [_scale_change(factor)]
+    changes.append(_axes_change("x and y exchanged", lambda xy, size: xy.flip(1)))
+    changes.append(_axes_change("mirrored", lambda xy, size: torch.stack([size[1] - xy[:, 0], xy[:, 1]], 1)))
+    distances = (predicted[:, None] - true[:, :, None]).norm(dim=3) * labelled[:, :, None]  # (N, true, predicted point)
     distance = distances.sum(0) / labelled.sum(0).clamp_min(1)[:, None]
     order = distance.argmin(1)
     if len(order.unique()) == len(order) and not torch.equal(order, torch.arange(len(order))):
-        names = ", ".join(f"{k} as {int(j)}" for k, j in enumerate(order) if k != int(j))
-        found.append(TargetChange(
-            "key-point-order", f"key-points exchanged ({names})", "have their points in another order, such as left "
-            "and right exchanged", "write the points in the same order in all files; if images are mirrored, list the "
-            "pairs in augment.swaps", lambda target, size: target[order.argsort()],
+        exchanged_text = ", ".join(f"{k} as {int(j)}" for k, j in enumerate(order) if k != int(j))
+        changes.append(TargetChange(
+            "key-point-order", f"key-points exchanged ({exchanged_text})",
+            "have their points in another order, such as left and right exchanged",
+            "write the points in the same order in all files; if images are mirrored, list the pairs in augment.swaps",
+            lambda target, size: target[order.argsort()],
         ))  # fmt: skip
-    return found
+    return changes
 
 
-def _unseen(points: Tensor, labelled: Tensor) -> list[TargetChange]:
+def _without_unseen_points(points: Tensor, labelled: Tensor) -> list[TargetChange]:
     """Return key-points without those at one position that many share, as points that nobody has seen may."""
-    places, counts = points[labelled][:, :2].unique(dim=0, return_counts=True)
+    positions, counts = points[labelled][:, :2].unique(dim=0, return_counts=True)
     if int(counts.max()) <= MAX_SHARED * int(labelled.sum()):
         return []
-    place = places[counts.argmax()]
+    position = positions[counts.argmax()]
 
-    def unmarked(target: Tensor, size: tuple[int, ...]) -> Tensor:
-        return torch.where((target[:, :2] == place).all(1, keepdim=True), torch.zeros_like(target), target)
+    def mark_unseen(target: Tensor, size: tuple[int, ...]) -> Tensor:
+        return torch.where((target[:, :2] == position).all(1, keepdim=True), torch.zeros_like(target), target)
 
     return [TargetChange(
-        "unseen-points", f"key-points at {place[0]:g}, {place[1]:g} left out",
-        f"hold {counts.max() / labelled.sum():.0%} of the key-points at {place[0]:g}, {place[1]:g}, where they were "
-        "written without having been seen", "mark key-points that nobody has seen by a visibility of 0", unmarked,
+        "unseen-points", f"key-points at {position[0]:g}, {position[1]:g} left out",
+        f"hold {counts.max() / labelled.sum():.0%} of the key-points at {position[0]:g}, {position[1]:g}, where they "
+        "were written without having been seen", "mark key-points that nobody has seen by a visibility of 0",
+        mark_unseen,
     )]  # fmt: skip
 
 
-def _inside(points: Tensor, sizes: Tensor, labelled: Tensor) -> list[TargetChange]:
+def _scales_inside_images(points: Tensor, sizes: Tensor, labelled: Tensor) -> list[TargetChange]:
     """Return the scales at which points outside of their images are inside."""
-    outside = ((points > sizes[:, None]).any(2) & labelled).sum() / labelled.sum()
+    outside_fraction = ((points > sizes[:, None]).any(2) & labelled).sum() / labelled.sum()
     if float(points.amax()) <= 1 < int(sizes.min()):
-        change = _moved("multiplied by the image's size", lambda xy, size: xy * torch.tensor([size[1], size[0]]))
+        change = _axes_change("multiplied by the image's size", lambda xy, size: xy * torch.tensor([size[1], size[0]]))
         return [change._replace(name="key-point-scale")]
-    if float(outside) <= MAX_OUTSIDE:
+    if float(outside_fraction) <= MAX_OUTSIDE:
         return []
-    fits = [
+    fitting_factors = [
         factor for factor in DIVISORS
         if ((points / factor > sizes[:, None]).any(2) & labelled).sum() <= MAX_OUTSIDE * labelled.sum()
     ]  # fmt: skip
-    return [_scaled(1 / factor) for factor in fits[:2]]
+    return [_scale_change(1 / factor) for factor in fitting_factors[:2]]
 
 
-def _moved(how: str, move: Callable[[Tensor, tuple[int, ...]], Tensor]) -> TargetChange:
+def _axes_change(description: str, convert: Callable[[Tensor, tuple[int, ...]], Tensor]) -> TargetChange:
     return TargetChange(
-        "key-point-axes", f"key-points {how}", "have other axes than the pixels of their images",
+        "key-point-axes", f"key-points {description}", "have other axes than the pixels of their images",
         "write x, y in pixels from the upper left corner, and mirror images and points together",
-        lambda target, size: torch.cat([move(target[:, :2], size), target[:, 2:]], 1),
+        lambda target, size: torch.cat([convert(target[:, :2], size), target[:, 2:]], 1),
     )  # fmt: skip
 
 
-def _scaled(factor: float) -> TargetChange:
-    change = _moved(f"multiplied by {factor:.3g}", lambda xy, size: xy * factor)
+def _scale_change(factor: float) -> TargetChange:
+    change = _axes_change(f"multiplied by {factor:.3g}", lambda xy, size: xy * factor)
     return change._replace(
         name="key-point-scale", cause="belong to images of another size",
         fix="scale key-points by the same factors as their images",

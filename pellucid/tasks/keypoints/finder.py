@@ -37,7 +37,7 @@ class InputFrame:
     top: int
     scale: tuple[float, float]
 
-    def out_of(self, points: Tensor) -> Tensor:
+    def to_picture(self, points: Tensor) -> Tensor:
         """Convert key-points (K, 3) from coordinates of the input to pixels of the picture."""
         x, y, score = points.unbind(-1)
         return torch.stack((x / self.scale[0] - self.left, y / self.scale[1] - self.top, score), -1)
@@ -51,8 +51,8 @@ def is_keypoint_model(model: Model) -> bool:
 class KeypointFinder:
     """Finds the key-points of the object that fills a picture; the model's weights must not change afterwards.
 
-    names: of the key-points. kind: of the object, such as "face". mode: in which to read pictures for the model, "L"
-    for a network with one input channel. Raises PellucidError for a model with other outputs.
+    kind: of the object, such as "face". mode: in which to read pictures for the model, "L" for a network with one input
+    channel. Raises PellucidError for a model with other outputs.
     """
 
     def __init__(self, model: Model) -> None:
@@ -61,11 +61,13 @@ class KeypointFinder:
             raise PellucidError("the model outputs no key-points; give one that does, such as faces or a run of it")
         self.model = model
         count = loss.points(model.output_shape)
-        described = model.preprocess.get("keypoints", {"of": "object", "names": [f"p{k}" for k in range(count)]})
-        self.names: tuple[str, ...] = tuple(described["names"])
-        self.kind: str = described["of"]
-        if len(self.names) != count:
-            raise PellucidError(f"the model outputs {count} key-points, but names {len(self.names)}; train it again")
+        keypoint_info = model.preprocess.get("keypoints", {"of": "object", "names": [f"p{k}" for k in range(count)]})
+        self.point_names: tuple[str, ...] = tuple(keypoint_info["names"])
+        self.kind: str = keypoint_info["of"]
+        if len(self.point_names) != count:
+            raise PellucidError(
+                f"the model outputs {count} key-points, but names {len(self.point_names)}; train it again"
+            )
         self.mode: ColourMode = mode_of(model)
         self._predict = model.predictor()
 
@@ -83,8 +85,8 @@ class KeypointFinder:
             x, frame = pad_and_resize(image, (height, width))
             inputs.append(x)
             frames.append(frame)
-        found = self._predict(torch.stack(inputs))
-        return torch.stack([frame.out_of(points) for frame, points in zip(frames, found, strict=True)])
+        input_points = self._predict(torch.stack(inputs))
+        return torch.stack([frame.to_picture(points) for frame, points in zip(frames, input_points, strict=True)])
 
 
 def pad_and_resize(image: Tensor, size: tuple[int, int]) -> tuple[Tensor, InputFrame]:
@@ -110,10 +112,10 @@ def explain_point(
     maximum is returned. Raises PellucidError for a point that the model does not have.
     """
     finder = KeypointFinder(model)
-    if not 0 <= point < len(finder.names):
-        raise PellucidError(f"point {point}: the model has {len(finder.names)} points, counted from 0")
+    if not 0 <= point < len(finder.point_names):
+        raise PellucidError(f"point {point}: the model has {len(finder.point_names)} points, counted from 0")
     check(axis in get_args(Axis), "axis", "'x' or 'y'", axis)
-    net, params = _coordinates(model)
+    net, params = _coordinate_network(model)
     x, _ = pad_and_resize(image, (model.nominal_shape[1], model.nominal_shape[2]))
     maps = explain(net, params, model.scaled(x[None]), method, 2 * point + (axis == "y"), **options)[0]  # (C, h, w)
     return (maps.amax(0) if method == "saliency" else maps.sum(0)).cpu()
@@ -121,24 +123,24 @@ def explain_point(
 
 def ask_point(model: Model, x: Tensor, of: str | None, area: Area | None) -> Asked:
     """Return a coordinate of the key-point that is nearest to the middle of an area; see `Task.ask`."""
-    (net, params), inputs, axes = _coordinates(model), model.scaled(x[None]), get_args(Axis)
+    (net, params), inputs, axes = _coordinate_network(model), model.scaled(x[None]), get_args(Axis)
     with torch.no_grad():
         y = net.forward(params, inputs, Mode(keep=False))[0][0].cpu()
     points = y.view(-1, 2) * torch.tensor([x.shape[2], x.shape[1]])
     point = 0
     if area is not None:
-        middle = torch.tensor([area[1] + area[3], area[0] + area[2]]) / 2
-        point = int((points - middle).norm(dim=1).argmin())
+        area_centre = torch.tensor([area[1] + area[3], area[0] + area[2]]) / 2
+        point = int((points - area_centre).norm(dim=1).argmin())
     axis = 0 if of is None else index_of(of, axes)
     left, top = (int(value) for value in points[point])
-    label = f"{axes[axis]} of {KeypointFinder(model).names[point]}"
+    label = f"{axes[axis]} of {KeypointFinder(model).point_names[point]}"
     scores = y[2 * point : 2 * point + 2]
     return Asked(
         label, net, params, inputs, 2 * point + axis, axes, scores, axis, (top - 1, left - 1, top + 2, left + 2)
     )
 
 
-def _coordinates(model: Model) -> tuple[Layer, Params]:
+def _coordinate_network(model: Model) -> tuple[Layer, Params]:
     """Return the network (N, C, H, W) -> (N, 2K) of the coordinates, in units of the image's side."""
     if isinstance(model.loss, HeatMaps):
         return Sequential(maps=model.net, points=SoftArgmax()), {"maps": model.params, "points": {}}

@@ -14,7 +14,7 @@ from pellucid.tasks.annotated import held_out
 from pellucid.tasks.keypoints.finder import KeypointFinder
 from pellucid.training.distributed import ALONE, Processes
 
-CHUNK = 32  # pictures at a time
+CHUNK_SIZE = 32  # pictures at a time
 RESAMPLES = 2000  # of the errors, for the bootstrap
 CONFIDENCE = 0.95  # of the interval
 
@@ -29,14 +29,14 @@ def evaluate(model: Model, data: str | None = None, processes: Processes = ALONE
     finder, source = KeypointFinder(model), keypoint_source(model, data)
     unit = unit_points(model.metrics)
 
-    def errors(start: int) -> Tensor:
-        images, true_points = examples(source, start)
+    def chunk_errors(start: int) -> Tensor:
+        images, true_points = read_chunk(source, start)
         return normalised_errors(finder(images), true_points, unit)
 
-    all_errors = torch.cat([*processes.shared(range(0, len(source), CHUNK), errors)])
+    all_errors = torch.cat([*processes.shared(range(0, len(source), CHUNK_SIZE), chunk_errors)])
     return {
         "nme": float(all_errors.mean()),
-        "nme_interval": bootstrap(all_errors),
+        "nme_interval": bootstrap_interval(all_errors),
         "n": len(all_errors),
         "data": str(source.source.tree.path),
     }
@@ -54,18 +54,18 @@ def keypoint_source(model: Model, data: str | None) -> KeypointSource:
     return KeypointSource(source)
 
 
-def bootstrap(values: Tensor) -> tuple[float, float]:
+def bootstrap_interval(values: Tensor) -> tuple[float, float]:
     """Return the 95 % interval of the mean of values (n,): quantiles of the means of 2,000 resamples.
 
     Source: Efron 1979, the percentile method.
     """
-    resampled = torch.randint(len(values), (RESAMPLES, len(values)), generator=generator(0))
-    means = values[resampled].mean(1)
+    sample_indices = torch.randint(len(values), (RESAMPLES, len(values)), generator=generator(0))
+    means = values[sample_indices].mean(1)
     low, high = means.quantile(means.new_tensor([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])).tolist()
     return low, high
 
 
-def examples(source: KeypointSource, start: int) -> tuple[list[Tensor], Tensor]:
-    """Return CHUNK images or fewer, from number `start`, and their key-points (n, K, 3)."""
-    examples = [source.example(k) for k in range(start, min(start + CHUNK, len(source)))]
+def read_chunk(source: KeypointSource, start: int) -> tuple[list[Tensor], Tensor]:
+    """Return CHUNK_SIZE images or fewer, from number `start`, and their key-points (n, K, 3)."""
+    examples = [source.example(k) for k in range(start, min(start + CHUNK_SIZE, len(source)))]
     return [image for image, _ in examples], torch.stack([points for _, points in examples])

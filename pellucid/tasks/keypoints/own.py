@@ -9,10 +9,10 @@ from pellucid.recipe.material import is_annotated
 from pellucid.recipe.own import epochs_for
 from pellucid.task import OwnRecipe
 
-RECIPE, START = "faces-heatmap", "faces"
-STEPS = 500  # of the training, about ten minutes on two cores
+RECIPE, START_WEIGHTS = "faces-heatmap", "faces"
+TRAINING_STEPS = 500  # of the training, about ten minutes on two cores
 BATCH_SIZE = 16
-LONGEST = 128  # pixels, of the images
+MAX_SIDE = 128  # pixels, of the images
 
 
 def recipe_for(data: str, root: Any = None) -> OwnRecipe:
@@ -26,10 +26,10 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     train = KeypointSource(load(data, root).train)
     batch_size = min(BATCH_SIZE, len(train))
     return OwnRecipe(RECIPE, {
-        "data.size": LONGEST,
+        "data.size": MAX_SIDE,
         "augment.flip": train.swaps is not None,
         "network.points": len(train.names),
-        "start.weights": START,
+        "start.weights": START_WEIGHTS,
         "train.batch_size": batch_size,
-        "train.epochs": epochs_for(STEPS, len(train), batch_size),
+        "train.epochs": epochs_for(TRAINING_STEPS, len(train), batch_size),
     })  # fmt: skip

@@ -38,7 +38,7 @@ class KeypointPredictor(Predictor):
             score = float(points[:, 2].mean())
             line = f"{row.get('overlay', picture.file)}: {len(points)} points, mean score {percent(score)}"
             columns = {"image": picture.file, "confidence": score}
-            for name, point in zip(self.finder.names, points.tolist(), strict=True):
+            for name, point in zip(self.finder.point_names, points.tolist(), strict=True):
                 columns |= {f"{name}_{axis}": value for axis, value in zip(("x", "y", "score"), point, strict=True)}
             file = Path(row["overlay"]) if "overlay" in row else None
             yield Predicted(row, line, [columns], confidence=score, points=points, file=file)
@@ -47,5 +47,5 @@ class KeypointPredictor(Predictor):
         """Write the key-points of all pictures in COCO's format."""
         file = None
         if self.outputs is not None:
-            file = self.outputs.write_annotations(coco(rows, self.finder.kind, self.finder.names))
-        return {"names": self.finder.names, "pictures": rows, "annotations": file}, file
+            file = self.outputs.write_annotations(coco(rows, self.finder.kind, self.finder.point_names))
+        return {"names": self.finder.point_names, "pictures": rows, "annotations": file}, file

@@ -17,8 +17,8 @@ from pellucid.report.figures.pictures import worst_keypoints
 from pellucid.report.sections import FigurePart, Missing, Section
 from pellucid.task import Reported
 
-BATCH = 256  # images at a time
-MAX_KEYPOINTS = 12  # images
+BATCH_SIZE = 256  # images at a time
+MAX_IMAGES = 12  # in a report
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class WorstKeypoints:
 
 def report(model: Model, test: KeypointSource) -> Reported:
     """Return the section of the worst images."""
-    results = compare_keypoints(model, test)
+    results = find_worst_images(model, test)
     if results is None:
         return Reported([Section("mistakes", "Worst mistakes", [Missing("NME is not a metric of the model.")])])
     plot = worst_keypoints(results.images, results.true, results.predicted, results.errors)
@@ -49,18 +49,18 @@ def report(model: Model, test: KeypointSource) -> Reported:
     return Reported([Section("mistakes", "Worst mistakes", [figure], wide=True)])
 
 
-def compare_keypoints(model: Model, test: KeypointSource, most: int = MAX_KEYPOINTS) -> WorstKeypoints | None:
-    """Return the `most` images with the largest normalized mean error; None if NME is not a metric of the model."""
+def find_worst_images(model: Model, test: KeypointSource, max_images: int = MAX_IMAGES) -> WorstKeypoints | None:
+    """Return the images with the largest normalized mean error; None if NME is not a metric of the model."""
     unit = unit_points(model.metrics)
     if unit is None:
         return None
-    points, true_points = list[Tensor](), list[Tensor]()
-    for batch in Loader(test, min(BATCH, len(test)), seed=0, shuffle=False).epoch(0):
-        points.append(model.predict(batch.images))
-        true_points.append(batch.targets)
-    predicted, true = torch.cat(points), torch.cat(true_points)
+    predictions, targets = list[Tensor](), list[Tensor]()
+    for batch in Loader(test, min(BATCH_SIZE, len(test)), seed=0, shuffle=False).epoch(0):
+        predictions.append(model.predict(batch.images))
+        targets.append(batch.targets)
+    predicted, true = torch.cat(predictions), torch.cat(targets)
     errors = normalised_errors(predicted, true, unit)
-    order = errors.argsort(descending=True)[:most]
+    order = errors.argsort(descending=True)[:max_images]
     images = (float_images(test.batch(order.tolist(), generator(0)).images) * 255).round().to(torch.uint8)
     return WorstKeypoints(
         images.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy(),

@@ -79,8 +79,8 @@ class Segmentation(Task):
         """Return a picture in the size of the network's input, or in that in which it is segmented if that is free."""
         from pellucid.tasks.segment.segmenter import Segmenter
 
-        free = None in model.input_shape
-        size = Segmenter(model).read_size((image.shape[1], image.shape[2])) if free else model.input_shape[1:]
+        is_size_free = None in model.input_shape
+        size = Segmenter(model).input_size((image.shape[1], image.shape[2])) if is_size_free else model.input_shape[1:]
         return resized_to(size, image)
 
     def ask(self, model: "Model", x: "Tensor", of: str | None = None, area: Area | None = None) -> Asked:
@@ -98,17 +98,17 @@ class Segmentation(Task):
 
     def scores(self, model: "Model", outputs: Sequence[Any], targets: Sequence[Any]) -> HeldOutScores:
         """Return the mean IoU of each image."""
-        from pellucid.tasks.segment.doctor import scores, void
+        from pellucid.tasks.segment.doctor import ignored_label, scores
 
-        return scores(outputs, targets, void(model))
+        return scores(outputs, targets, ignored_label(model))
 
     def target_changes(
         self, model: "Model", images: "Sequence[Tensor]", targets: Sequence[Any], outputs: Sequence[Any] | None
     ) -> Sequence[TargetChange]:
         """Return shifted, mirrored and relabelled masks."""
-        from pellucid.tasks.segment.doctor import changes, void
+        from pellucid.tasks.segment.doctor import ignored_label, target_changes
 
-        return changes(images, targets, outputs, void(model))
+        return target_changes(images, targets, outputs, ignored_label(model))
 
     def report(self, model: "Model", train: Any, test: Any, folder: Any) -> Reported:
         """Return the confusion matrix and the classes of pixels, and the worst masks."""

@@ -13,11 +13,11 @@ from pellucid.errors import PellucidError
 
 ITERATIONS = 5
 PUBLISHED_SIDE = 500  # pixels, the longer side of the pictures that the authors' parameters are for
-REACH = 4  # standard deviations at which the smoothness kernel is cut off
-BLURS = 2  # passes of [1 2 1] / 4, of variance 1/2 each, in cells; the two interpolations together add 1/3
+CUTOFF = 4  # standard deviations at which the smoothness kernel is cut off
+N_BLURS = 2  # passes of [1 2 1] / 4, of variance 1/2 each, in cells; the two interpolations together add 1/3
 # Side of a cell in standard deviations of the kernel, so that the variances add up to the kernel's.
-CELL = (BLURS / 2 + 1 / 3) ** -0.5
-CHUNK = 1 << 18  # pixels filtered at a time; limits the memory for their 32 corners
+CELL_SIDE = (N_BLURS / 2 + 1 / 3) ** -0.5
+CHUNK_SIZE = 1 << 18  # pixels filtered at a time; limits the memory for their 32 corners
 
 
 class CrfKernels(NamedTuple):
@@ -30,7 +30,7 @@ class CrfKernels(NamedTuple):
     bilateral_weight: float = 10.0
 
 
-PUBLISHED = CrfKernels()
+PUBLISHED_KERNELS = CrfKernels()
 
 
 def kernels_for(image: Tensor) -> CrfKernels:
@@ -44,7 +44,7 @@ def kernels_for(image: Tensor) -> CrfKernels:
 
 
 def dense_crf(
-    probabilities: Tensor, image: Tensor, kernels: CrfKernels = PUBLISHED, iterations: int = ITERATIONS
+    probabilities: Tensor, image: Tensor, kernels: CrfKernels = PUBLISHED_KERNELS, iterations: int = ITERATIONS
 ) -> Tensor:
     """Return the marginals (C, H, W) of a fully connected CRF, by mean-field inference.
 
@@ -65,72 +65,73 @@ def dense_crf(
             "not fit; give (C, H, W) and (3, H, W) in uint8"
         )
     logits = probabilities.clamp_min(1e-8).log()  # (C, H, W)
-    grid, near_weight, far_weight = _grid(image, kernels), kernels.smoothness_weight, kernels.bilateral_weight
+    grid = _bilateral_grid(image, kernels)
+    smoothness_weight, bilateral_weight = kernels.smoothness_weight, kernels.bilateral_weight
     ones = torch.ones_like(logits[:1])
-    near_scale, far_scale = (
-        kernel.clamp_min(1e-12).rsqrt() for kernel in (smooth(ones, kernels), bilateral(ones, grid))
+    smoothness_scale, bilateral_scale = (
+        kernel.clamp_min(1e-12).rsqrt() for kernel in (smoothness_filter(ones, kernels), bilateral_filter(ones, grid))
     )
     q = logits.softmax(0)
     for _ in range(iterations):
-        near = near_weight * near_scale * smooth(near_scale * q, kernels)
-        far = far_weight * far_scale * bilateral(far_scale * q, grid)
+        smoothness_message = smoothness_weight * smoothness_scale * smoothness_filter(smoothness_scale * q, kernels)
+        bilateral_message = bilateral_weight * bilateral_scale * bilateral_filter(bilateral_scale * q, grid)
         # The Potts term subtracts the messages of all other classes. That is the sum over all classes, which the
         # softmax ignores, minus the message of the class itself.
-        q = (logits + (near + far)).softmax(0)
+        q = (logits + (smoothness_message + bilateral_message)).softmax(0)
     return q
 
 
-def smooth(x: Tensor, kernels: CrfKernels) -> Tensor:
+def smoothness_filter(x: Tensor, kernels: CrfKernels) -> Tensor:
     """Return x (C, H, W) filtered by exp(-|Δp|²/2σ²) with σ = `kernels.smoothness`, with zeros beyond the image."""
-    radius = math.ceil(REACH * kernels.smoothness)
+    radius = math.ceil(CUTOFF * kernels.smoothness)
     offsets = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
     window = torch.exp(-0.5 * (offsets / kernels.smoothness) ** 2)
-    down = F.conv2d(x[:, None], window[None, None, :, None], padding=(radius, 0))
-    return F.conv2d(down, window[None, None, None, :], padding=(0, radius))[:, 0]
+    filtered_rows = F.conv2d(x[:, None], window[None, None, :, None], padding=(radius, 0))
+    return F.conv2d(filtered_rows, window[None, None, None, :], padding=(0, radius))[:, 0]
 
 
 class Grid(NamedTuple):
     """A grid of cells over rows, columns and the three colours.
 
-    shape: the number of cells along each axis. lowest: (H W,), the index of the lowest of the 32 cells around each
-    pixel. part: (5, H W), the position of each pixel between that cell and the next one along each axis, 0 to 1.
+    shape: the number of cells along each axis. lowest_cell: (H W,), the index of the lowest of the 32 cells around
+    each pixel. offset: (5, H W), the position of each pixel between that cell and the next one along each axis, 0 to 1.
     """
 
     shape: tuple[int, ...]
-    lowest: Tensor
-    part: Tensor
+    lowest_cell: Tensor
+    offset: Tensor
 
     def corners(self, pixels: slice) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield for the pixels of a slice the index and the weight of each of the 32 cells around them."""
         strides = [math.prod(self.shape[axis + 1 :]) for axis in range(len(self.shape))]
-        lowest, part = self.lowest[pixels], self.part[:, pixels]
+        lowest_cell, offset = self.lowest_cell[pixels], self.offset[:, pixels]
         for corner in product((0, 1), repeat=len(self.shape)):
-            weight = math.prod(part[axis] if step else 1 - part[axis] for axis, step in enumerate(corner))
+            weight = math.prod(offset[axis] if step else 1 - offset[axis] for axis, step in enumerate(corner))
             yield (
-                lowest + sum(step * stride for step, stride in zip(corner, strides, strict=True)),
+                lowest_cell + sum(step * stride for step, stride in zip(corner, strides, strict=True)),
                 cast(Tensor, weight),
             )
 
 
-def bilateral(x: Tensor, grid: Grid) -> Tensor:
+def bilateral_filter(x: Tensor, grid: Grid) -> Tensor:
     """Return x (C, H, W) filtered by an approximation of the bilateral kernel that `grid` was made for."""
     channels, flat = len(x), x.flatten(1)  # (C, H W)
-    chunks = [slice(start, start + CHUNK) for start in range(0, flat.shape[1], CHUNK)]
+    chunks = [slice(start, start + CHUNK_SIZE) for start in range(0, flat.shape[1], CHUNK_SIZE)]
     cells = x.new_zeros(math.prod(grid.shape), channels)
-    for part in chunks:
-        rows = flat[:, part].T
-        for cell, weight in grid.corners(part):
+    for pixels in chunks:
+        rows = flat[:, pixels].T
+        for cell, weight in grid.corners(pixels):
             cells.index_add_(0, cell, rows * weight[:, None].to(x.dtype))
     cells = cells.view(*grid.shape, channels)
-    for axis in BLURS * tuple(range(len(grid.shape))):
+    for axis in N_BLURS * tuple(range(len(grid.shape))):
         cells = _blur(cells, axis)
     cells = cells.reshape(-1, channels)
     filtered = torch.zeros_like(flat)
-    for part in chunks:
-        for cell, weight in grid.corners(part):
-            filtered[:, part] += (cells[cell] * weight[:, None].to(x.dtype)).T
+    for pixels in chunks:
+        for cell, weight in grid.corners(pixels):
+            filtered[:, pixels] += (cells[cell] * weight[:, None].to(x.dtype)).T
     # The weights of the blur sum to 1, but the kernel is 1 at its centre.
-    scale = (math.sqrt(2 * math.pi) / CELL) ** len(grid.shape)
+    scale = (math.sqrt(2 * math.pi) / CELL_SIDE) ** len(grid.shape)
     return (filtered * scale).view_as(x)
 
 
@@ -143,13 +144,13 @@ def _blur(cells: Tensor, axis: int) -> Tensor:
     return y
 
 
-def _grid(image: Tensor, kernels: CrfKernels) -> Grid:
+def _bilateral_grid(image: Tensor, kernels: CrfKernels) -> Grid:
     """Return the cells around each pixel, and its position among them; one cell is left free on each side."""
     _, height, width = image.shape
     rows = torch.arange(height, device=image.device)[:, None].expand(height, width)
     columns = torch.arange(width, device=image.device).expand(height, width)
     positions = torch.stack([rows.flatten(), columns.flatten(), *image.flatten(1)]).float()  # (5, H W)
-    positions /= positions.new_tensor([kernels.position] * 2 + [kernels.colour] * 3)[:, None] * CELL
+    positions /= positions.new_tensor([kernels.position] * 2 + [kernels.colour] * 3)[:, None] * CELL_SIDE
     positions += 1 - positions.min(1, keepdim=True).values
     cells = positions.floor()
     shape = tuple((cells.max(1).values.long() + 3).tolist())

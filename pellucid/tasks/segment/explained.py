@@ -20,10 +20,10 @@ from pellucid.tasks.classify.explained import UNIT_HINT, class_number
 from pellucid.tasks.segment.segmenter import classes_of
 from pellucid.text import plural
 
-RANGE = re.compile(r"\s*(?:(?P<at>\d{1,9})|(?P<start>\d{1,9})?\s*:\s*(?P<stop>\d{1,9})?)\s*")
+RANGE_PATTERN = re.compile(r"\s*(?:(?P<at>\d{1,9})|(?P<start>\d{1,9})?\s*:\s*(?P<stop>\d{1,9})?)\s*")
 
 
-def region(model: Model, x: Tensor, label: int | None = None, window: str = "") -> Region:
+def region_of_class(model: Model, x: Tensor, label: int | None = None, window: str = "") -> Region:
     """Return as target the mean score of a class over pixels of one image x (C, H, W) with values 0 to 1.
 
     label: the class; None for the one that is predicted at the most pixels. window: rows and columns, "120, 200" for
@@ -34,16 +34,16 @@ def region(model: Model, x: Tensor, label: int | None = None, window: str = "") 
     label = int(predicted.flatten().bincount().argmax()) if label is None else label
     if window:
         pixels = torch.zeros_like(predicted, dtype=torch.bool)
-        pixels[_slices(window, (predicted.shape[0], predicted.shape[1]))] = True
-        where = f"[{window.strip()}]"
+        pixels[_parse_window(window, (predicted.shape[0], predicted.shape[1]))] = True
+        description = f"[{window.strip()}]"
     else:
         pixels = predicted == label
-        where = f"where it is predicted, {plural(int(pixels.sum()), 'pixel')}"
+        description = f"where it is predicted, {plural(int(pixels.sum()), 'pixel')}"
         if not bool(pixels.any()):
             raise PellucidError(
                 f"no pixel is predicted as class {label}; give a pixel or a region, as in '{label}[120, 200]'"
             )
-    return Region(torch.tensor([label]), pixels[None] / pixels.sum(), where)
+    return Region(torch.tensor([label]), pixels[None] / pixels.sum(), description)
 
 
 def named_region(model: Model, x: Tensor, target: str | None) -> Region | None:
@@ -57,7 +57,7 @@ def named_region(model: Model, x: Tensor, target: str | None) -> Region | None:
     if bracket and name not in classes and not name.isdecimal():
         return None
     label = None if target is None else class_number(name, classes, UNIT_HINT)
-    return region(model, x, label, (window.removesuffix("]") or " ") if bracket else "")
+    return region_of_class(model, x, label, (window.removesuffix("]") or " ") if bracket else "")
 
 
 def example(model: Model, x: Tensor, target: str | None) -> Example:
@@ -69,11 +69,11 @@ def example(model: Model, x: Tensor, target: str | None) -> Example:
     if target is not None and pixels is None:
         class_number(target.partition("[")[0], classes_of(model))  # raises
     label = "of each pixel" if pixels is None else title(pixels, classes_of(model))
-    new_model, targets = restricted(model, x, pixels)
+    new_model, targets = restrict_loss(model, x, pixels)
     return Example(new_model, x, targets, label)
 
 
-def restricted(model: Model, x: Tensor, target: Region | None) -> tuple[Model, Tensor]:
+def restrict_loss(model: Model, x: Tensor, target: Region | None) -> tuple[Model, Tensor]:
     """Return a model whose loss counts only the pixels of a region, and targets (1, H, W) for it.
 
     Without a region, the targets are the predicted classes of all pixels, and the model is unchanged. The new model
@@ -98,25 +98,25 @@ def ask_pixels(model: Model, x: Tensor, of: str | None, area: Area | None) -> As
     classes, inputs = classes_of(model), model.scaled(x[None])
     with torch.no_grad():
         y = model.net.forward(model.params, inputs, Mode(keep=False))[0][0].cpu()  # (C, H, W)
-    index, where = None if of is None else index_of(of, classes), ""
+    label, window = None if of is None else index_of(of, classes), ""
     if area is not None:
         top, left, bottom, right = area
-        where = f"{top}:{bottom}, {left}:{right}"
-        if index is None:
-            index = int(y.argmax(0)[top:bottom, left:right].flatten().bincount(minlength=1).argmax())
-    target = region(model, x, index, where)
+        window = f"{top}:{bottom}, {left}:{right}"
+        if label is None:
+            label = int(y.argmax(0)[top:bottom, left:right].flatten().bincount(minlength=1).argmax())
+    target = region_of_class(model, x, label, window)
     scores = (y * target.weights.cpu()).sum((1, 2))
-    chosen = int(target.classes[0])
+    label = int(target.classes[0])
     return Asked(
-        title(target, classes), model.net, model.params, inputs, target, classes, scores, chosen, area,
+        title(target, classes), model.net, model.params, inputs, target, classes, scores, label, area,
         read=model.loss.predict,
     )  # fmt: skip
 
 
-def _slices(window: str, size: tuple[int, int]) -> tuple[slice, ...]:
+def _parse_window(window: str, size: tuple[int, int]) -> tuple[slice, ...]:
     """Return the rows and columns that a text such as "90:100, 120" names."""
-    parts = [RANGE.fullmatch(part) for part in window.split(",")]
-    slices = [_range(part, length) for part, length in zip(parts, size, strict=False) if part is not None]
+    parts = [RANGE_PATTERN.fullmatch(part) for part in window.split(",")]
+    slices = [_parse_range(part, length) for part, length in zip(parts, size, strict=False) if part is not None]
     if len(parts) != 2 or len(slices) != 2 or any(not slice_.start < slice_.stop for slice_ in slices):
         raise PellucidError(
             f"[{window.strip()}] is not in an image of {size[0]} rows and {size[1]} columns; write a pixel as "
@@ -125,7 +125,7 @@ def _slices(window: str, size: tuple[int, int]) -> tuple[slice, ...]:
     return tuple(slices)
 
 
-def _range(part: re.Match[str], length: int) -> slice:
+def _parse_range(part: re.Match[str], length: int) -> slice:
     """Return the slice that a text names; an empty one where it extends beyond `length`."""
     start = int(part["at"] or part["start"] or 0)
     stop = start + 1 if part["at"] else int(part["stop"] or length)

@@ -17,13 +17,13 @@ from pellucid.recipe.material import is_annotated
 from pellucid.recipe.own import epochs_for
 from pellucid.task import OwnRecipe
 
-RECIPE, START = "camvid-fcn8", "camvid"
-STEPS = 600  # of the training, about ten minutes on two cores
+RECIPE, START_WEIGHTS = "camvid-fcn8", "camvid"
+TRAINING_STEPS = 600  # of the training, about ten minutes on two cores
 BATCH_SIZE = 8
-LONGEST = 320  # pixels, of the images
-CROP = (192, 256)  # pixels, height and width of the training crops
+MAX_SIDE = 320  # pixels, of the images
+MAX_CROP = (192, 256)  # pixels, height and width of the training crops
 VOID = 255  # pixels without a class, as in Pascal VOC
-VALUES = 256  # of a mask
+N_VALUES = 256  # of a mask
 
 
 def recipe_for(data: str, root: Any = None) -> OwnRecipe:
@@ -34,43 +34,43 @@ def recipe_for(data: str, root: Any = None) -> OwnRecipe:
     Raises PellucidError for data without masks.
     """
     path = data_root(root) / CATALOGUE[data].path if data in CATALOGUE else Path(data)
-    source = _source(data, path, root)
+    source = _training_source(data, path, root)
     classes = CATALOGUE[data].classes if isinstance(source, MaskFolder) and data in CATALOGUE else source.classes
-    counts, sizes = torch.zeros(VALUES, dtype=torch.int64), []
+    counts, sizes = torch.zeros(N_VALUES, dtype=torch.int64), []
     with strict_warnings():
-        for mask in _masks(source):
-            counts += torch.bincount(mask.flatten().long(), minlength=VALUES)
+        for mask in _read_masks(source):
+            counts += torch.bincount(mask.flatten().long(), minlength=N_VALUES)
             sizes.append((mask.shape[0], mask.shape[1]))
-    present = counts.nonzero()[:, 0].tolist()
-    count = len(classes) if classes else max((value for value in present if value != VOID), default=0) + 1
-    others = [value for value in present if value >= count]
-    if len(others) > 1:
+    present_values = counts.nonzero()[:, 0].tolist()
+    count = len(classes) if classes else max((value for value in present_values if value != VOID), default=0) + 1
+    other_values = [value for value in present_values if value >= count]
+    if len(other_values) > 1:
         raise PellucidError(
-            f"{path}: masks have the values {', '.join(map(str, others[:5]))}, but there are {count} classes, counted "
-            "from 0, and one further value for no class; name all classes"
+            f"{path}: masks have the values {', '.join(map(str, other_values[:5]))}, but there are {count} classes, "
+            "counted from 0, and one further value for no class; name all classes"
         )
     if count < 2:
         raise PellucidError(f"{path}: the masks have one class only; give at least two, such as background and object")
-    ignored = others[0] if others else VOID
-    longest = min(LONGEST, max(map(max, sizes)))
-    fit = [fitted(size, longest) for size in sizes]
-    crop = [min(limit, *(size[axis] for size in fit)) for axis, limit in enumerate(CROP)]
+    ignored_value = other_values[0] if other_values else VOID
+    longest = min(MAX_SIDE, max(map(max, sizes)))
+    fitted_sizes = [fitted(size, longest) for size in sizes]
+    crop = [min(limit, *(size[axis] for size in fitted_sizes)) for axis, limit in enumerate(MAX_CROP)]
     batch_size = min(BATCH_SIZE, len(source))
     return OwnRecipe(RECIPE, {
         "data.size": longest,
         "data.stream": True,
         "augment.crop_size": crop,
-        "augment.ignore": ignored,
+        "augment.ignore": ignored_value,
         "network.classes": count,
-        "loss.ignore": ignored,
+        "loss.ignore": ignored_value,
         "loss.class_weights": frequency_weights(counts[:count].tolist()),
-        "start.weights": START,
+        "start.weights": START_WEIGHTS,
         "train.batch_size": batch_size,
-        "train.epochs": epochs_for(STEPS, len(source), batch_size),
+        "train.epochs": epochs_for(TRAINING_STEPS, len(source), batch_size),
     })  # fmt: skip
 
 
-def _source(data: str, path: Path, root: Any) -> MaskFolder | ObjectMasks:
+def _training_source(data: str, path: Path, root: Any) -> MaskFolder | ObjectMasks:
     """Return the training images with masks of classes in their own size."""
     if is_annotated(data):
         source = load(data, root).train
@@ -84,7 +84,7 @@ def _source(data: str, path: Path, root: Any) -> MaskFolder | ObjectMasks:
     return MaskFolder(path, TRAIN)
 
 
-def _masks(source: MaskFolder | ObjectMasks) -> Iterator[Tensor]:
+def _read_masks(source: MaskFolder | ObjectMasks) -> Iterator[Tensor]:
     if isinstance(source, ObjectMasks):
         yield from (source.example(k)[1] for k in range(len(source)))
     else:

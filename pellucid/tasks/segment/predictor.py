@@ -32,19 +32,19 @@ class SegmentationPredictor(Predictor):
         """Yield the areas of the classes in each picture, and the files."""
         for picture, image in batch:
             try:
-                found = self.segmenter(image)
+                pixel_classes = self.segmenter(image)
             except PellucidError as error:
                 yield error
                 continue
-            files = {} if self.out is None else write_segmentation(self.out, picture.name, image, found)
-            areas = found.areas()
+            files = {} if self.out is None else write_segmentation(self.out, picture.name, image, pixel_classes)
+            areas = pixel_classes.areas()
             largest = sorted(areas.items(), key=lambda pair: -pair[1])[:MAX_CLASSES]
-            listed = ", ".join(f"{name} {percent(area)}" for name, area in largest if area)
+            areas_text = ", ".join(f"{name} {percent(area)}" for name, area in largest if area)
             yield Predicted(
                 {"image": picture.file, "files": files, "areas": areas},
-                f"{files.get('overlay', picture.file)}: {listed}",
+                f"{files.get('overlay', picture.file)}: {areas_text}",
                 [{"image": picture.file, **{f"area_{name}": area for name, area in areas.items()}}],
-                labels=found.classes,
-                mask=found.mask,
+                labels=pixel_classes.classes,
+                mask=pixel_classes.mask,
                 file=Path(files["overlay"]) if files else None,
             )

@@ -19,61 +19,63 @@ from pellucid.run_report.classes import CONFUSION, class_sections
 from pellucid.task import Reported
 from pellucid.tasks.segment.segmenter import classes_of
 
-MAX_MASKS = 6  # images
+MAX_IMAGES = 6  # in a report
 
 
 @dataclass(frozen=True)
-class Masks:
+class WorstMasks:
     """The images with the lowest mean IoU, worst first.
 
-    images: (n, H, W, 3), uint8. true, predicted: (n, H, W), class indices. scores: the mean IoU of each image. names:
-    file names, if known.
+    images: (n, H, W, 3), uint8. true, predicted: (n, H, W), class indices. scores: the mean IoU of each image.
+    file_names: if known.
     """
 
     images: NDArray[np.uint8]
     true: NDArray[np.uint8]
     predicted: NDArray[np.uint8]
     scores: Sequence[float]
-    names: Sequence[str] = ()
+    file_names: Sequence[str] = ()
 
 
 def report(model: Model, test: Source) -> Reported:
     """Return the sections of a segmentation."""
     classes = classes_of(model)
-    counts, masks = compare_masks(model, test)
+    counts, masks = confusion_and_worst_images(model, test)
     plot = worst_masks(masks.images, masks.true, masks.predicted, masks.scores, classes)
-    names = ", ".join(masks.names) or "in the order of that number"
+    names_text = ", ".join(masks.file_names) or "in the order of that number"
     caption = (
-        f"The {len(masks.scores)} images with the lowest mean IoU, which is written above the prediction: {names}."
+        f"The {len(masks.scores)} images with the lowest mean IoU, which is written above the prediction: {names_text}."
     )
     figure = FigurePart("masks", plot, "The images with the lowest mean IoU", caption)
     sections = [*class_sections(counts, classes, "pixels"), Section("mistakes", "Worst mistakes", [figure], wide=True)]
     return Reported(sections, {CONFUSION: {"classes": list(classes), "counts": counts.tolist()}})
 
 
-def compare_masks(model: Model, test: Source, most: int = MAX_MASKS) -> tuple[NDArray[np.int64], Masks]:
-    """Return the confusion matrix of pixels, true (rows) by predicted, and the `most` images with the lowest IoU."""
+def confusion_and_worst_images(
+    model: Model, test: Source, max_images: int = MAX_IMAGES
+) -> tuple[NDArray[np.int64], WorstMasks]:
+    """Return the confusion matrix of pixels, true (rows) by predicted, and the images with the lowest IoU."""
     ignored = getattr(model.loss, "ignore", None)
-    overall, masks, scores = MeanIoU(ignored), list[Tensor](), list[float]()
+    overall_iou, masks, ious = MeanIoU(ignored), list[Tensor](), list[float]()
     for k in range(len(test)):
         x, y = test.batch([k], generator(0))
-        outputs, of_image = model.predict(x), MeanIoU(ignored)
-        overall.update(outputs, y)
+        outputs, image_iou = model.predict(x), MeanIoU(ignored)
+        overall_iou.update(outputs, y)
         masks.append(outputs.argmax(1)[0].to(torch.uint8))
-        of_image.update(outputs, y)
-        labelled = of_image.matrix is not None and int(of_image.matrix.sum()) > 0
-        scores.append(of_image.compute()["miou"] if labelled else 1.0)
-    order = sorted(range(len(test)), key=lambda k: scores[k])[:most]
-    shown, expected = test.batch(order, generator(0))
-    images = (float_images(shown) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+        image_iou.update(outputs, y)
+        has_labels = image_iou.matrix is not None and int(image_iou.matrix.sum()) > 0
+        ious.append(image_iou.compute()["miou"] if has_labels else 1.0)
+    order = sorted(range(len(test)), key=lambda k: ious[k])[:max_images]
+    inputs, expected = test.batch(order, generator(0))
+    images = (float_images(inputs) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
     # The file names of masks in memory are `files`, those of streamed masks `names`.
-    files = getattr(test, "files", None) or getattr(test, "names", ())
-    chosen = Masks(
+    file_names = getattr(test, "files", None) or getattr(test, "names", ())
+    worst = WorstMasks(
         images.expand(-1, -1, -1, 3).numpy(),
         expected.numpy(),
         padded([masks[k] for k in order], 0 if ignored is None else ignored).numpy(),
-        [scores[k] for k in order],
-        [files[k] for k in order] if files else (),
+        [ious[k] for k in order],
+        [file_names[k] for k in order] if file_names else (),
     )
-    assert overall.matrix is not None
-    return overall.matrix.numpy(), chosen
+    assert overall_iou.matrix is not None
+    return overall_iou.matrix.numpy(), worst

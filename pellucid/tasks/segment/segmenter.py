@@ -30,7 +30,7 @@ from pellucid.tasks.outputs import check_outputs, png
 from pellucid.tasks.segment.crf import dense_crf, kernels_for
 from pellucid.training.distributed import ALONE, Processes
 
-CHUNK = 8  # pictures whose measures are added up at a time
+CHUNK_SIZE = 8  # pictures whose measures are added up at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ class Segmenter:
         self.classes = classes_of(model)
         self.model, self.crf = model, crf
         self.mode: ColourMode = mode_of(model)
-        self._run = inference(model.net, model.params)
+        self._forward = inference(model.net, model.params)
 
     def __call__(self, image: Tensor) -> PixelClasses:
         """Return the class of each pixel, on the CPU.
@@ -93,30 +93,30 @@ class Segmenter:
         model = self.model
         check_image(model, image)
         size = (image.shape[1], image.shape[2])
-        read_size = self.read_size(size)
-        out = model.outputs_for_picture((image.shape[0], *read_size))
-        if tuple(out[1:]) != read_size:
+        input_size = self.input_size(size)
+        output_shape = model.outputs_for_picture((image.shape[0], *input_size))
+        if tuple(output_shape[1:]) != input_size:
             raise PellucidError(
-                f"the model outputs maps of {out[1]}x{out[2]} for a picture of {read_size[0]}x{read_size[1]}; give a "
-                "model that outputs a class for each pixel"
+                f"the model outputs maps of {output_shape[1]}x{output_shape[2]} for a picture of "
+                f"{input_size[0]}x{input_size[1]}; give a model that outputs a class for each pixel"
             )
         with torch.inference_mode():
-            x = model.scaled(resized(image, read_size)[None])
-            probabilities = model.interpret(x, self._run(x)).cpu()
-            if read_size != size:
+            x = model.scaled(resized(image, input_size)[None])
+            probabilities = model.interpret(x, self._forward(x)).cpu()
+            if input_size != size:
                 probabilities = interpolate(probabilities, size, mode="bilinear", align_corners=False)
             probabilities = probabilities[0]  # (C, H, W)
             if self.crf:
                 probabilities = dense_crf(probabilities, image.expand(3, -1, -1), kernels_for(image))
             return PixelClasses(probabilities.argmax(0).to(torch.uint8), probabilities, self.classes)
 
-    def read_size(self, size: tuple[int, int]) -> tuple[int, int]:
+    def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the size (H, W) to which a picture is resized for a model that was trained on resized pictures."""
         longest = self.model.preprocess.get("size")
         return fitted(size, longest) if isinstance(longest, int) else size
 
 
-def files_of(stem: str) -> dict[str, str]:
+def file_names(stem: str) -> dict[str, str]:
     """Return the names of the files that `write_segmentation` writes, by kind."""
     return {"overlay": f"{stem}-overlay.png", "mask": f"{stem}.png", "areas": f"{stem}.json"}
 
@@ -127,8 +127,8 @@ def check_files(folder: Path, stems: Sequence[str], sources: Sequence[Path] = ()
     Such a file is one of the `sources`, or one without the two others of its picture, since a segmentation writes all
     three. Two pictures with outputs of the same name also raise PellucidError.
     """
-    outputs = [[folder / name for name in files_of(stem).values()] for stem in stems]
-    check_outputs(outputs, sources, lambda existing: len(existing) == len(files_of("")))
+    outputs = [[folder / name for name in file_names(stem).values()] for stem in stems]
+    check_outputs(outputs, sources, lambda existing: len(existing) == len(file_names("")))
 
 
 def write_segmentation(folder: Path, stem: str, image: Tensor, pixel_classes: PixelClasses) -> dict[str, str]:
@@ -147,7 +147,7 @@ def write_segmentation(folder: Path, stem: str, image: Tensor, pixel_classes: Pi
     )
     height, width = pixel_classes.mask.shape
     summary = {"height": height, "width": width, "areas": pixel_classes.areas(), "classes": list(pixel_classes.classes)}
-    files = files_of(stem)
+    files = file_names(stem)
     contents = (png(Image.fromarray(overlay)), png(indexed), json.dumps(summary, indent=2).encode())
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in zip(files.values(), contents, strict=True):
@@ -164,11 +164,11 @@ def evaluate(model: Model, data: str | None = None, crf: bool = False, processes
     segmenter = Segmenter(model, crf)
     ignored = getattr(model.loss, "ignore", None)
     source = _mask_source(model, data, ignored)
-    overlap, outlines = MeanIoU(ignored), BoundaryF1(ignored)
+    mean_iou, boundary_f1 = MeanIoU(ignored), BoundaryF1(ignored)
 
-    def measured_from(start: int) -> tuple[MeanIoU, BoundaryF1]:
+    def measure_chunk(start: int) -> tuple[MeanIoU, BoundaryF1]:
         metrics = MeanIoU(ignored), BoundaryF1(ignored)
-        for k in range(start, min(start + CHUNK, len(source))):
+        for k in range(start, min(start + CHUNK_SIZE, len(source))):
             image, mask = source.example(k)
             probabilities = segmenter(image).probabilities
             for metric in metrics:
@@ -176,13 +176,13 @@ def evaluate(model: Model, data: str | None = None, crf: bool = False, processes
         return metrics
 
     with strict_warnings():
-        for chunk in processes.shared(range(0, len(source), CHUNK), measured_from):
-            for metric, other in zip((overlap, outlines), chunk, strict=True):
-                metric.merge(other)
-    measured = {**overlap.compute(), **outlines.compute()}
-    by_class = measured.pop("class_iou")
+        for chunk in processes.shared(range(0, len(source), CHUNK_SIZE), measure_chunk):
+            for metric, chunk_metric in zip((mean_iou, boundary_f1), chunk, strict=True):
+                metric.merge(chunk_metric)
+    results = {**mean_iou.compute(), **boundary_f1.compute()}
+    by_class = results.pop("class_iou")
     rows = [{"class": name, "iou": value} for name, value in zip(segmenter.classes, by_class, strict=True)]
-    return {**measured, "n": len(source), "data": str(data_path(model, data)), "classes": rows}
+    return {**results, "n": len(source), "data": str(data_path(model, data)), "classes": rows}
 
 
 def _mask_source(model: Model, data: str | None, ignored: int | None) -> MaskFolder | ObjectMasks:
@@ -208,7 +208,9 @@ def mask_folder(model: Model, data: str | None, ignored: int | None) -> MaskFold
     parts = mask_parts(path)
     if not parts:
         raise PellucidError(f"{path} has no folders NAME and NAME{ANNOTATIONS}, such as val and val{ANNOTATIONS}")
-    part = next(iter([*(one for one in HELD_OUT if one in parts), *(part for part in parts if part != TRAIN), TRAIN]))
+    part = next(
+        iter([*(part for part in HELD_OUT if part in parts), *(part for part in parts if part != TRAIN), TRAIN])
+    )
     source = MaskFolder(path, part, mode=mode_of(model), classes=model.classes, ignored=ignored)
     source.refuse_unreadable()
     return source

@@ -10,7 +10,7 @@ from pellucid.doctor import Diagnosis
 from pellucid.image_objects import Detections, Objects
 from pellucid.model import Model
 from pellucid.optim import AdamW
-from pellucid.tasks.detect.doctor.readings import FACTORS, changes, readings, scores
+from pellucid.tasks.detect.doctor.target_changes import SCALE_FACTORS, named_conversions, scores, target_changes
 from tests.detectors.drawn import Rectangles, small_single_stage
 from tests.doctor.detection.examined import Given
 
@@ -54,14 +54,14 @@ def test_validation_boxes_of_images_of_another_size_are_the_cause() -> None:
 def test_detections_show_exchanged_classes() -> None:
     images, targets = zip(*(Rectangles().example(k) for k in range(12)), strict=True)
     found = [Detections(one.boxes + 1, torch.linspace(0.9, 0.5, len(one)), 1 - one.labels) for one in targets]
-    (change,) = changes(images, targets, found)
+    (change,) = target_changes(images, targets, found)
     assert change.name == "class-order"
     swapped = [change.apply(one, (48, 64)) for one in targets]
     assert torch.equal(swapped[0].labels, 1 - targets[0].labels)
     with_objects = torch.tensor([len(one) > 0 for one in targets])
     assert scores(found, targets).values.max() == 0
     assert scores(found, swapped).values[with_objects].min() > 0.7
-    assert changes(images, swapped, found) == []
+    assert target_changes(images, swapped, found) == []
 
 
 @pytest.mark.parametrize(("right", "down"), [(9.0, 0.0), (-6.0, 7.0)])
@@ -69,7 +69,7 @@ def test_detections_show_the_shift_of_boxes(right: float, down: float) -> None:
     images, targets = zip(*(Rectangles().example(k) for k in range(12)), strict=True)
     move = torch.tensor([right, down, right, down])
     found = [Detections(one.boxes + move, torch.linspace(0.9, 0.5, len(one)), one.labels) for one in targets]
-    (change,) = changes(images, targets, found)
+    (change,) = target_changes(images, targets, found)
     assert change.name == "shifted-boxes"
     assert change.does == f"boxes moved by {right:.0f} pixels to the right and {down:.0f} down"
 
@@ -77,9 +77,9 @@ def test_detections_show_the_shift_of_boxes(right: float, down: float) -> None:
 def test_detections_beside_the_boxes_show_overlooked_objects() -> None:
     images, targets = zip(*(Rectangles().example(k) for k in range(12)), strict=True)
     found = [Detections(one.boxes, torch.full((len(one),), 0.9), one.labels) for one in targets]
-    assert changes(images, targets, found) == []
+    assert target_changes(images, targets, found) == []
     half = [one.take(torch.arange(len(one)) % 2 == 0) for one in targets]
-    (change,) = changes(images, half, found)
+    (change,) = target_changes(images, half, found)
     assert (change.name, change.apply, change.unproven) == ("overlooked-objects", None, True)
 
 
@@ -94,11 +94,11 @@ def test_sound_boxes_have_no_cause() -> None:
 def test_edges_show_the_scale_of_boxes(factor: float) -> None:
     images, targets = zip(*(Rectangles().example(k) for k in range(12)), strict=True)
     wrong = [replace(objects, boxes=objects.boxes * factor) for objects in targets]
-    (found,) = changes(images, wrong, None)
+    (found,) = target_changes(images, wrong, None)
     assert found.does == f"boxes multiplied by {1 / factor:.3g}"
-    assert changes(images, targets, None) == []
+    assert target_changes(images, targets, None) == []
     torch.testing.assert_close(found.apply(wrong[0], (48, 64)).boxes, targets[0].boxes)
 
 
 def test_readings_have_distinct_names() -> None:
-    assert len(readings()) == len(FACTORS) + 9
+    assert len(named_conversions()) == len(SCALE_FACTORS) + 9

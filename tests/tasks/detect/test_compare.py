@@ -13,7 +13,7 @@ from pellucid.recipe import resume
 from pellucid.tasks.detect.compare import ComparedDetector, DetectorComparison, compare_detectors
 from pellucid.tasks.detect.doctor import CHECKS, diagnose_detector
 from pellucid.tasks.detect.doctor.cases import case_of_detector
-from pellucid.tasks.detect.stages import Stages, clocked, mean
+from pellucid.tasks.detect.stages import StageTimes, mean_stages, timed_predictor
 from tests.detectors.drawn import Rectangles, small_single_stage, small_yolo1
 from tests.detectors.test_fast import small_fast
 from tests.detectors.test_mask import small_mask
@@ -21,28 +21,34 @@ from tests.doctor.detection.test_objects import voc
 from tests.oracle import assert_close
 
 
-@pytest.mark.parametrize("make", [small_single_stage, small_yolo1, small_fast, small_mask])
-def test_a_clocked_detector_finds_the_same_and_its_stages_add_up(make):
-    model = Model(make(), input_shape=(3, None, None), metrics=())
+@pytest.mark.parametrize("make_detector", [small_single_stage, small_yolo1, small_fast, small_mask])
+def test_a_timed_detector_detects_the_same_and_its_stages_add_up(make_detector):
+    model = Model(make_detector(), input_shape=(3, None, None), metrics=())
     image = Rectangles().batch([0], None).images.float() / 255
     with torch.inference_mode():
-        actual, stages = clocked(model.objective, model.params)(image)
+        actual, stages = timed_predictor(model.objective, model.params)(image)
         (expected,) = model.objective.predict(model.params, image)
     assert_close([actual.boxes, actual.scores], [expected.boxes, expected.scores], 1e-4)
     assert min(stages) >= 0 < min(stages.features, stages.heads)
     assert stages.total == pytest.approx(sum(stages))
-    assert mean([stages, stages]) == pytest.approx(stages)
+    assert mean_stages([stages, stages]) == pytest.approx(stages)
 
 
-def row(name, title, run, masks=None):
+def compared_detector(name, title, run, masks=None):
     figures = {"ap": 0.4, "ap50": 0.7, "ap_small": 0.1, "ap_medium": 0.5, "ap_large": float("nan")}
-    return ComparedDetector(name, title, figures, (0.6, 0.8), masks, Stages(0.03, 0.0, 0.01, 0.002), 1000, run)
+    return ComparedDetector(name, title, figures, (0.6, 0.8), masks, StageTimes(0.03, 0.0, 0.01, 0.002), 1000, run)
 
 
 @pytest.mark.slow
-def test_the_table_and_the_page_hold_all_rows():
+def test_table_and_page_have_all_detectors():
     comparison = DetectorComparison(
-        "cells", 205, 87, 0, 2, "a file", (row("rcnn", "R-CNN", ""), row("ssd", "SSD", "ssd-1"))
+        "cells",
+        205,
+        87,
+        0,
+        2,
+        "a file",
+        (compared_detector("rcnn", "R-CNN", ""), compared_detector("ssd", "SSD", "ssd-1")),
     )
     assert comparison.table().rows[0][:7] == ("R-CNN", "70.0", "60.0 to 80.0", "40.0", "10.0", "50.0", "-")
     assert comparison.table().rows[0][-5:] == ("30.0", "0.0", "10.0", "2.0", "42.0")
@@ -52,31 +58,31 @@ def test_the_table_and_the_page_hold_all_rows():
     assert page.html().count("SSD") >= 3
     assert set(page.figures) == {"sizes", "times"}
     assert json.loads(json.dumps(comparison.to_json()))["rows"][0]["stages"]["features"] == 0.03
-    with_masks = replace(comparison, rows=(row("mask", "Mask R-CNN", "m-1", {"ap": 0.3, "ap50": 0.6}),))
+    with_masks = replace(comparison, rows=(compared_detector("mask", "Mask R-CNN", "m-1", {"ap": 0.3, "ap50": 0.6}),))
     assert ("mask AP50", "60.0") in zip(with_masks.table().head, with_masks.table().rows[0], strict=True)
 
 
 @pytest.mark.real
-def test_a_finished_training_by_the_same_recipe_is_used_again(tmp_path, monkeypatch):
-    tiny = {
+def test_finished_training_with_the_same_recipe_is_not_repeated(tmp_path, monkeypatch):
+    overrides = {
         "train.epochs": 1, "data.size": 32, "train.batch_size": 4, "objective.backbone": "airbench96",
         "start.weights": "", "train.frozen": [], "train.rates": [], "objective.channels": 16,
     }  # fmt: skip
-    place, runs = str(voc(tmp_path / "set", lambda *box: box)), tmp_path / "runs"
-    first = compare_detectors(place, only=["ssd"], overrides=tiny, runs=runs)
+    folder, runs = str(voc(tmp_path / "set", lambda *box: box)), tmp_path / "runs"
+    first = compare_detectors(folder, only=["ssd"], overrides=overrides, runs=runs)
     monkeypatch.setattr(resume, "train_in", None)
-    again = compare_detectors(place, only=["ssd"], overrides=tiny, runs=runs)
-    assert dict(again.rows[0].figures) == pytest.approx(dict(first.rows[0].figures), nan_ok=True)
-    assert first.rows[0].run == again.rows[0].run == str(runs / "bccd-ssd-1")
+    second = compare_detectors(folder, only=["ssd"], overrides=overrides, runs=runs)
+    assert dict(second.rows[0].figures) == pytest.approx(dict(first.rows[0].figures), nan_ok=True)
+    assert first.rows[0].run == second.rows[0].run == str(runs / "bccd-ssd-1")
     assert (first.train, first.held_out) == (10, 2)
-    case = case_of_detector(runs / "bccd-ssd-1", place)
+    case = case_of_detector(runs / "bccd-ssd-1", folder)
     assert case.trained
     assert set(diagnose_detector(case).checks) == {check.name for check in CHECKS}
     with pytest.raises(TypeError):  # another seed is another training
-        compare_detectors(place, seed=1, only=["ssd"], overrides=tiny, runs=runs)
+        compare_detectors(folder, seed=1, only=["ssd"], overrides=overrides, runs=runs)
 
 
-def test_mistakes_are_reported_before_any_training(tmp_path):
+def test_unknown_detector_or_data_without_boxes_is_refused(tmp_path):
     folder = str(voc(tmp_path / "set", lambda *box: box))
     with pytest.raises(PellucidError, match=r"no detector .sdd. for .*did you mean .ssd."):
         compare_detectors(folder, only=["sdd"])
@@ -85,25 +91,25 @@ def test_mistakes_are_reported_before_any_training(tmp_path):
 
 
 @pytest.mark.real
-def test_linear_classifiers_of_trained_features_find_rectangles(tmp_path):
+def test_linear_classifiers_on_trained_features_detect_rectangles(tmp_path):
     from pellucid.tasks.detect.linear import LinearDetector
 
     source = DetectionFolder(voc(tmp_path, lambda *box: box), size=128)
     rng = torch.Generator().manual_seed(0)
-    boxes = {}
+    proposals = {}
     for k, name in enumerate(source.names):
-        near = source.records[k].objects().boxes.repeat_interleave(6, 0)
-        moved = near + 2 * torch.randn(near.shape, generator=rng)
-        low = torch.rand(30, 2, generator=rng) * 30
-        away = torch.cat([low, low + 6 + 10 * torch.rand(30, 2, generator=rng)], 1)
-        boxes[name.split("/")[-1]] = torch.cat([moved, away])
+        near_boxes = source.records[k].objects().boxes.repeat_interleave(6, 0)
+        jittered = near_boxes + 2 * torch.randn(near_boxes.shape, generator=rng)
+        corners = torch.rand(30, 2, generator=rng) * 30
+        random_boxes = torch.cat([corners, corners + 6 + 10 * torch.rand(30, 2, generator=rng)], 1)
+        proposals[name.split("/")[-1]] = torch.cat([jittered, random_boxes])
     with torch.inference_mode():
-        detector = LinearDetector(2, boxes).fit(source, 0)
-        result = detector.detections(source, 0)
-    truth = source.example(0)[1]
+        detector = LinearDetector(2, proposals).fit(source, 0)
+        detections = detector.detections(source, 0)
+    objects = source.example(0)[1]
     from pellucid.ops.boxes import box_iou
 
-    best = box_iou(truth.boxes, result.moved.boxes[: len(truth) + 1]).amax(1)
-    assert bool((best > 0.5).all())
-    assert len(result.unmoved)
+    best_ious = box_iou(objects.boxes, detections.regressed.boxes[: len(objects) + 1]).amax(1)
+    assert bool((best_ious > 0.5).all())
+    assert len(detections.unregressed)
     assert detector.parameters > 500_000  # most of them in MobileNetV2 up to its fifth stage

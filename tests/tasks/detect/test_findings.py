@@ -3,7 +3,7 @@
 import torch
 
 from pellucid.image_objects import Detections, Objects
-from pellucid.tasks.detect.findings import below, findings
+from pellucid.tasks.detect.findings import findings, format_below
 from tests.metrics.scene import CLASSES, DETECTIONS, OBJECTS
 
 EXPECTED = [
@@ -48,19 +48,20 @@ EXPECTED = [
 ]  # fmt: skip
 
 
-def test_every_detection_and_every_miss_has_its_sentence() -> None:
-    report = findings(DETECTIONS, OBJECTS, CLASSES)
-    assert [one.text for one in report] == [text for *_, text in EXPECTED]
-    assert [one.kind for one in report] == [kind for kind, *_ in EXPECTED]
-    assert [one.detection for one in report] == [detection for _, detection, _, _ in EXPECTED]
+def test_each_detection_and_each_miss_has_its_sentence() -> None:
+    actual = findings(DETECTIONS, OBJECTS, CLASSES)
+    assert [finding.text for finding in actual] == [text for *_, text in EXPECTED]
+    assert [finding.kind for finding in actual] == [kind for kind, *_ in EXPECTED]
+    assert [finding.detection for finding in actual] == [detection for _, detection, _, _ in EXPECTED]
     assert all(
-        truth is None or one.object_index == truth for one, (_, _, truth, _) in zip(report, EXPECTED, strict=True)
+        object_index is None or finding.object_index == object_index
+        for finding, (_, _, object_index, _) in zip(actual, EXPECTED, strict=True)
     )
 
 
 def test_a_detection_below_the_score_explains_a_miss() -> None:
     missed = findings(DETECTIONS, OBJECTS, CLASSES, score=0.9)[2:]
-    assert [one.object_index for one in missed] == [1, 2, 3, 4, 6, 7]
+    assert [finding.object_index for finding in missed] == [1, 2, 3, 4, 6, 7]
     assert missed[0].text == (
         "cell 2 (40 x 40 pixels) was missed. Its detection (cell, score 0.85, IoU 0.60) is below the score 0.9."
     )
@@ -70,7 +71,7 @@ def test_a_detection_below_the_score_explains_a_miss() -> None:
     )
 
 
-def test_a_detection_of_a_neighbour_explains_a_miss() -> None:
+def test_detection_of_an_overlapping_object_explains_a_miss() -> None:
     """Two cells with IoU 30 / 50, and one detection, which is the first of them."""
     boxes = torch.tensor([[0.0, 0.0, 40.0, 40.0], [10.0, 0.0, 50.0, 40.0]])
     detections = Detections(boxes[:1], torch.tensor([0.8]), torch.tensor([0]))
@@ -81,20 +82,25 @@ def test_a_detection_of_a_neighbour_explains_a_miss() -> None:
     )
 
 
-def test_images_without_objects_or_detections() -> None:
-    empty = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long))
-    only = findings(DETECTIONS.take(torch.tensor([0])), empty, CLASSES)
-    assert [one.text for one in only] == [
+def test_findings_without_objects_or_without_detections() -> None:
+    no_objects = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long))
+    false_alarms = findings(DETECTIONS.take(torch.tensor([0])), no_objects, CLASSES)
+    assert [finding.text for finding in false_alarms] == [
         "Detection 1 (cell, score 0.95) is a false alarm: the image has no object to find."
     ]
-    nothing = DETECTIONS.take(torch.zeros(10, dtype=torch.bool))
-    assert [finding.kind for finding in findings(nothing, OBJECTS, CLASSES)] == ["missed"] * 7
-    assert findings(nothing, empty, CLASSES) == []
+    no_detections = DETECTIONS.take(torch.zeros(10, dtype=torch.bool))
+    assert [finding.kind for finding in findings(no_detections, OBJECTS, CLASSES)] == ["missed"] * 7
+    assert findings(no_detections, no_objects, CLASSES) == []
 
 
-def test_a_number_below_a_limit_is_never_rounded_to_it() -> None:
-    assert [below(value, 0.5) for value in (0.25, 0.494, 0.4962, 0.49996)] == ["0.25", "0.49", "0.496", "0.49996"]
+def test_value_below_a_limit_is_not_rounded_to_the_limit() -> None:
+    assert [format_below(value, 0.5) for value in (0.25, 0.494, 0.4962, 0.49996)] == [
+        "0.25",
+        "0.49",
+        "0.496",
+        "0.49996",
+    ]
     boxes = torch.tensor([[0.0, 0.0, 100.0, 100.0], [0.0, 0.0, 49.7, 100.0]])
     detections = Detections(boxes[1:], torch.tensor([0.8]), torch.tensor([0]))
-    wrong, _ = findings(detections, Objects(boxes[:1], torch.tensor([0])), CLASSES)
-    assert wrong.text == "Detection 1 (cell, score 0.80) is placed imprecisely: IoU 0.497 with cell 1, below 0.5."
+    finding, _ = findings(detections, Objects(boxes[:1], torch.tensor([0])), CLASSES)
+    assert finding.text == "Detection 1 (cell, score 0.80) is placed imprecisely: IoU 0.497 with cell 1, below 0.5."

@@ -22,7 +22,7 @@ from pellucid.tasks.detect.measure import evaluate
 from pellucid.tasks.outputs import CocoResults
 from tests.detectors.drawn import Rectangles, small_single_stage
 
-SIZE = 2  # times as large as the images of the training
+SCALE = 2  # times as large as the images of the training
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def trained(monkeypatch: pytest.MonkeyPatch) -> Model:
+def model(monkeypatch: pytest.MonkeyPatch) -> Model:
     """A detector that finds, in images resized as those of its training, what is there."""
     order = iter(range(1000))
 
@@ -50,12 +50,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "JPEGImages").mkdir()
     (path / "Annotations").mkdir()
     for k, (image, truth) in enumerate(map(Rectangles().example, range(8))):
-        height, width = (SIZE * side for side in image.shape[1:])
-        large = image.repeat_interleave(SIZE, 1).repeat_interleave(SIZE, 2)
-        Image.fromarray(large.permute(1, 2, 0).numpy()).save(path / f"JPEGImages/{k}.png")
+        height, width = (SCALE * side for side in image.shape[1:])
+        enlarged = image.repeat_interleave(SCALE, 1).repeat_interleave(SCALE, 2)
+        Image.fromarray(enlarged.permute(1, 2, 0).numpy()).save(path / f"JPEGImages/{k}.png")
         objects = "".join(
-            f"<object><name>{Rectangles.classes[label]}</name><bndbox><xmin>{SIZE * x0:g}</xmin>"
-            f"<ymin>{SIZE * y0:g}</ymin><xmax>{SIZE * x1:g}</xmax><ymax>{SIZE * y1:g}</ymax></bndbox></object>"
+            f"<object><name>{Rectangles.classes[label]}</name><bndbox><xmin>{SCALE * x0:g}</xmin>"
+            f"<ymin>{SCALE * y0:g}</ymin><xmax>{SCALE * x1:g}</xmax><ymax>{SCALE * y1:g}</ymax></bndbox></object>"
             for (x0, y0, x1, y1), label in zip(truth.boxes.tolist(), truth.labels.tolist(), strict=True)
         )
         size = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
@@ -64,90 +64,90 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_boxes_are_compared_in_the_pixels_of_the_files(trained: Model, folder: Path) -> None:
-    evaluation = evaluate(trained, str(folder))
-    for k, (mine, detected) in enumerate(zip(evaluation.objects, evaluation.detections, strict=True)):
-        boxes = (SIZE * Rectangles().example(k)[1].boxes).tolist()
-        assert mine.boxes.tolist() == boxes
-        assert detected.boxes.tolist() == boxes
-    told = evaluation.results.to_json()
-    assert (told["n"], told["objects"], told["ap"], told["ap50"]) == (8, 18, 1.0, 1.0)
+def test_boxes_are_compared_in_pixels_of_the_files(model: Model, folder: Path) -> None:
+    evaluation = evaluate(model, str(folder))
+    for k, (objects, detections) in enumerate(zip(evaluation.objects, evaluation.detections, strict=True)):
+        boxes = (SCALE * Rectangles().example(k)[1].boxes).tolist()
+        assert objects.boxes.tolist() == boxes
+        assert detections.boxes.tolist() == boxes
+    results = evaluation.results.to_json()
+    assert (results["n"], results["objects"], results["ap"], results["ap50"]) == (8, 18, 1.0, 1.0)
 
 
-def test_the_command_prints_the_figures_and_writes_the_page(
-    trained: Model, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_command_prints_metrics_and_writes_the_page(
+    model: Model, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file, page = tmp_path / "model.safetensors", tmp_path / "page.html"
-    trained.save(file)
-    assert main(["evaluate", str(file), "--data", str(folder), "--json", "--html", str(page)]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert {"ap", "ap50", "n", "ap_interval", "errors", "model", "data"} <= set(told)
-    assert (told["ap"], told["ap50"], told["n"]) == (1.0, 1.0, 8)
-    assert "Hits, false alarms and misses" in page.read_text(encoding="utf-8")
+    file, page_file = tmp_path / "model.safetensors", tmp_path / "page.html"
+    model.save(file)
+    assert main(["evaluate", str(file), "--data", str(folder), "--json", "--html", str(page_file)]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert {"ap", "ap50", "n", "ap_interval", "errors", "model", "data"} <= set(results)
+    assert (results["ap"], results["ap50"], results["n"]) == (1.0, 1.0, 8)
+    assert "Hits, false alarms and misses" in page_file.read_text(encoding="utf-8")
     assert main(["evaluate", str(file), "--data", str(folder)]) == 0
     out = capsys.readouterr().out
-    assert f"AP {100 * told['ap']:.2f} %" in out
+    assert f"AP {100 * results['ap']:.2f} %" in out
     assert "gain in AP50" in out
 
 
-def test_every_layout_of_a_folder_is_measured(
-    trained: Model, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_each_layout_of_annotated_folders_is_evaluated(
+    model: Model, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Boxes beside their images, in a list of test images alone, in a part, and as one COCO file."""
-    trained.save(tmp_path / "m.safetensors")
-    beside, listed, part, coco = (tmp_path / name for name in ("beside", "listed", "part", "coco"))
+    model.save(tmp_path / "m.safetensors")
+    beside, with_lists, part, coco = (tmp_path / name for name in ("beside", "listed", "part", "coco"))
     beside.mkdir()
-    for file in (*folder.glob("JPEGImages/*"), *folder.glob("Annotations/*")):
-        shutil.copy(file, beside)
-    shutil.copytree(folder, listed)
-    (listed / "ImageSets/Main").mkdir(parents=True)
-    (listed / "ImageSets/Main/test.txt").write_text("".join(f"{k}\n" for k in range(8)))
+    for path in (*folder.glob("JPEGImages/*"), *folder.glob("Annotations/*")):
+        shutil.copy(path, beside)
+    shutil.copytree(folder, with_lists)
+    (with_lists / "ImageSets/Main").mkdir(parents=True)
+    (with_lists / "ImageSets/Main/test.txt").write_text("".join(f"{k}\n" for k in range(8)))
     shutil.copytree(beside, part / "test")
     convert(folder, coco, "coco")
-    for data, held in ((beside, ""), (listed, "test"), (part, "test"), (coco, "")):
+    for data, expected_part in ((beside, ""), (with_lists, "test"), (part, "test"), (coco, "")):
         assert main(["evaluate", str(tmp_path / "m.safetensors"), "--data", str(data), "--json"]) == 0
-        told = json.loads(capsys.readouterr().out)
-        assert (told["ap50"], told["ap"], told["n"], told["part"]) == (1.0, 1.0, 8, held)
+        results = json.loads(capsys.readouterr().out)
+        assert (results["ap50"], results["ap"], results["n"], results["part"]) == (1.0, 1.0, 8, expected_part)
     (beside / "0.xml").rename(beside / "test_0.xml")
     (beside / "0.png").rename(beside / "test_0.png")
     assert main(["evaluate", str(tmp_path / "m.safetensors"), "--data", str(beside), "--json"]) == 0
-    said = capsys.readouterr()
-    assert json.loads(said.out)["n"] == 1
-    assert "only the 1 files of the part 'test' are measured, not the 7 without a part" in said.err
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["n"] == 1
+    assert "only the 1 files of the part 'test' are measured, not the 7 without a part" in captured.err
 
 
-def test_masks_of_a_coco_file_are_measured(
+def test_masks_of_a_coco_file_are_evaluated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = Model(small_single_stage(), input_shape=(3, None, None), classes=Rectangles.classes)
     model.save(tmp_path / "m.safetensors")
     image, truth = Rectangles().example(0)
     masks = torch.zeros(len(truth), *image.shape[1:], dtype=torch.bool)
-    for one, (x0, y0, x1, y1) in zip(masks, truth.boxes.int().tolist(), strict=True):
-        one[y0:y1, x0:x1] = True
+    for mask, (x0, y0, x1, y1) in zip(masks, truth.boxes.int().tolist(), strict=True):
+        mask[y0:y1, x0:x1] = True
     detections = Detections(truth.boxes, torch.linspace(0.9, 0.6, len(truth)), truth.labels, masks)
-    results = CocoResults(Rectangles.classes)
-    results.add("0.png", (48, 64), detections)
+    coco_results = CocoResults(Rectangles.classes)
+    coco_results.add("0.png", (48, 64), detections)
     (tmp_path / "data").mkdir()
-    (tmp_path / "data/annotations.json").write_text(json.dumps(results.to_json()))
+    (tmp_path / "data/annotations.json").write_text(json.dumps(coco_results.to_json()))
     Image.fromarray(image.permute(1, 2, 0).numpy()).save(tmp_path / "data/0.png")
-    half = masks.clone()
-    half[0, :, : int(truth.boxes[0, 0]) + 3] = False  # a mask with an IoU above 0.5, but not 1
-    monkeypatch.setattr(Model, "predict", lambda self, x: [replace(detections, masks=half)])
+    cut_masks = masks.clone()
+    cut_masks[0, :, : int(truth.boxes[0, 0]) + 3] = False  # a mask with an IoU above 0.5, but not 1
+    monkeypatch.setattr(Model, "predict", lambda self, x: [replace(detections, masks=cut_masks)])
     assert main(["evaluate", str(tmp_path / "m.safetensors"), "--data", str(tmp_path / "data"), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["box_ap"], told["box_ap50"], told["mask_ap50"], told["n"]) == (1.0, 1.0, 1.0, 1)
-    assert told["mask_ap"] < 1.0
+    output = json.loads(capsys.readouterr().out)
+    assert (output["box_ap"], output["box_ap50"], output["mask_ap50"], output["n"]) == (1.0, 1.0, 1.0, 1)
+    assert output["mask_ap"] < 1.0
     assert math.isnan(evaluate(model, str(tmp_path / "data")).results.figures["ap_large"])
-    stated = json.loads((tmp_path / "data/annotations.json").read_text())
-    for annotation in stated["annotations"]:
+    annotations = json.loads((tmp_path / "data/annotations.json").read_text())
+    for annotation in annotations["annotations"]:
         annotation["area"] = 100.0**2
-    (tmp_path / "data/annotations.json").write_text(json.dumps(stated))
+    (tmp_path / "data/annotations.json").write_text(json.dumps(annotations))
     assert evaluate(model, str(tmp_path / "data")).results.figures["ap_large"] == 1.0
 
 
-def test_other_models_and_other_classes_are_refused(trained: Model, folder: Path) -> None:
-    assert is_detector(trained)
+def test_other_models_and_other_classes_are_refused(model: Model, folder: Path) -> None:
+    assert is_detector(model)
     from pellucid.combine import Sequential
     from pellucid.layers import Dense, Flatten
 
@@ -158,12 +158,12 @@ def test_other_models_and_other_classes_are_refused(trained: Model, folder: Path
     file.write_text(before.replace("<name>red<", "<name>blue<").replace("<name>green<", "<name>blue<"))
     try:
         with pytest.raises(PellucidError, match="blue"):
-            evaluate(trained, str(folder))
+            evaluate(model, str(folder))
     finally:
         file.write_text(before)
 
 
-def test_the_objects_of_the_nearest_image_are_stretched_with_it(folder: Path) -> None:
+def test_nearest_objects_scales_boxes_to_the_image(folder: Path) -> None:
     small, large = DetectionFolder(folder, size=64), DetectionFolder(folder)
     assert small.example(0)[0].shape != large.example(0)[0].shape
     result = nearest_objects(small, large)

@@ -17,11 +17,11 @@ from pellucid.tasks.detect.onnx_nodes import DECODERS
 from tests.detectors.drawn import small_single_stage, small_ssd, small_yolo1, small_yolo3
 from tests.detectors.two_stages import small_faster
 
-FAMILIES = (small_single_stage, small_ssd, small_yolo3, small_yolo1)
+MAKERS = (small_single_stage, small_ssd, small_yolo3, small_yolo1)
 SIZE = (37, 50)  # no multiple of the strides
 
 
-def images(count: int) -> torch.Tensor:
+def noise_images(count: int) -> torch.Tensor:
     """Noise, ever brighter."""
     noise = torch.rand(count, 3, *SIZE, generator=torch.Generator().manual_seed(3))
     return noise * torch.arange(1, count + 1).view(-1, 1, 1, 1) / count
@@ -35,92 +35,98 @@ def random_model(detector: OneStage, seed: int = 1, **options) -> Model:
     return model
 
 
-def partly_empty(family, **options) -> Model:
-    """A model that finds nothing in image 0 of `images`, and something in others."""
+def model_without_detections_in_image_0(make_detector, **options) -> Model:
+    """A model without detections in image 0 of `noise_images`, and with some in others."""
     for seed in range(20):
-        model = random_model(family(), seed, **options)
-        best = [
+        model = random_model(make_detector(), seed, **options)
+        best_scores = [
             float(candidate.scores.max())
-            for candidate in model.objective.candidates(model.params, model.scaled(images(4)))
+            for candidate in model.objective.candidates(model.params, model.scaled(noise_images(4)))
         ]
-        if 0 < best[0] < max(best):
-            threshold = best[0] + 1e-4 * (max(best) - best[0])
+        if 0 < best_scores[0] < max(best_scores):
+            threshold = best_scores[0] + 1e-4 * (max(best_scores) - best_scores[0])
             model.objective = replace(model.objective, score_threshold=threshold)
             return model
     pytest.fail("no image has lower scores than the others")
 
 
-def run(path, x: torch.Tensor) -> list[np.ndarray]:
+def run_file(path, x: torch.Tensor) -> list[np.ndarray]:
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"input": x.numpy()})
 
 
-def check(model: Model, path, x: torch.Tensor) -> list[int]:
-    """The file's detections are the model's; return how many there are in each image."""
-    boxes, scores, labels, count = run(path, x)
+def check_detections(model: Model, path, x: torch.Tensor) -> list[int]:
+    """Check that the file's detections are the model's; return how many there are in each image."""
+    boxes, scores, labels, count = run_file(path, x)
     predictions = model.predict(x)
-    assert count.tolist() == [len(one) for one in predictions]
+    assert count.tolist() == [len(detections) for detections in predictions]
     assert boxes.shape == (len(x), max(count), 4)
-    for k, one in enumerate(predictions):
+    for k, detections in enumerate(predictions):
         n = count[k]
-        np.testing.assert_allclose(boxes[k, :n], one.boxes, rtol=1e-4, atol=1e-3)
-        np.testing.assert_allclose(scores[k, :n], one.scores, rtol=1e-4)
-        assert labels[k, :n].tolist() == one.labels.tolist()
+        np.testing.assert_allclose(boxes[k, :n], detections.boxes, rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(scores[k, :n], detections.scores, rtol=1e-4)
+        assert labels[k, :n].tolist() == detections.labels.tolist()
         assert not boxes[k, n:].any()
         assert not scores[k, n:].any()
         assert (labels[k, n:] == -1).all()
     return count.tolist()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_the_file_finds_what_the_model_finds(family, tmp_path) -> None:
-    model = partly_empty(family, preprocess={"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25], "size": 64})
+@pytest.mark.parametrize("make_detector", MAKERS)
+def test_onnx_file_has_the_models_detections(make_detector, tmp_path) -> None:
+    model = model_without_detections_in_image_0(
+        make_detector, preprocess={"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.25], "size": 64}
+    )
     path = tmp_path / "m.onnx"
     assert to_onnx(model, path, SIZE).difference <= 1e-5
-    counts = check(model, path, images(4))
+    counts = check_detections(model, path, noise_images(4))
     assert counts[0] == 0
     assert sum(counts) > 0
-    boxes, scores, labels, count = run(path, images(4)[:1])  # an image without any detection, alone
+    boxes, scores, labels, count = run_file(path, noise_images(4)[:1])  # an image without any detection, alone
     assert (boxes.shape, scores.shape, labels.shape, count.tolist()) == ((1, 0, 4), (1, 0), (1, 0), [0])
 
 
-def test_boxes_without_area_are_left_out_of_the_file_too(tmp_path) -> None:
+def test_onnx_file_omits_boxes_without_area(tmp_path) -> None:
     model = random_model(replace(small_ssd(), score_threshold=0.0))
     for leaf in leaves(model.params):
         leaf.mul_(3)  # so that offsets are large, and boxes outside of the image
-    result = model.objective.candidates(model.params, images(2))
-    assert any(bool((one.boxes[:, 2:] <= one.boxes[:, :2]).any()) for one in result)
+    candidates = model.objective.candidates(model.params, noise_images(2))
+    assert any(bool((detections.boxes[:, 2:] <= detections.boxes[:, :2]).any()) for detections in candidates)
     to_onnx(model, tmp_path / "m.onnx", SIZE)
-    assert sum(check(model, tmp_path / "m.onnx", images(2))) > 0
-    assert all(bool((one.boxes[:, 2:] > one.boxes[:, :2]).all()) for one in model.predict(images(2)))
+    assert sum(check_detections(model, tmp_path / "m.onnx", noise_images(2))) > 0
+    assert all(
+        bool((detections.boxes[:, 2:] > detections.boxes[:, :2]).all()) for detections in model.predict(noise_images(2))
+    )
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_limits_of_candidates_and_detections_are_in_the_file(family, tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("make_detector", MAKERS)
+def test_onnx_file_limits_candidates_and_detections(make_detector, tmp_path, monkeypatch) -> None:
     for module in ("pellucid.detectors.base", "pellucid.tasks.detect.onnx"):
         monkeypatch.setattr(f"{module}.MAX_CANDIDATES", 20)
         monkeypatch.setattr(f"{module}.MAX_DETECTIONS", 5)
-    model = random_model(replace(family(), score_threshold=0.0, nms_threshold=0.3))
+    model = random_model(replace(make_detector(), score_threshold=0.0, nms_threshold=0.3))
     to_onnx(model, tmp_path / "m.onnx", SIZE)
-    counts = check(model, tmp_path / "m.onnx", images(3))
+    counts = check_detections(model, tmp_path / "m.onnx", noise_images(3))
     assert max(counts) == 5
 
 
-def test_the_size_is_that_of_the_training_unless_given(tmp_path) -> None:
-    for trained, expected in (((48, 64), [48, 64]), (40, [40, 40])):
-        model = random_model(small_single_stage(), preprocess={"size": trained}, classes=("red", "green"))
+def test_onnx_file_has_the_training_size_by_default(tmp_path) -> None:
+    for size, expected in (((48, 64), [48, 64]), (40, [40, 40])):
+        model = random_model(small_single_stage(), preprocess={"size": size}, classes=("red", "green"))
         to_onnx(model, tmp_path / "m.onnx")
         session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
         assert session.get_inputs()[0].shape == ["N", 3, *expected]
-        told = session.get_modelmeta().custom_metadata_map
-        assert told["classes"] == '["red", "green"]'
-        assert told["outputs"] == '"the detections of predict: boxes, scores (probabilities), labels and their count"'
+        metadata = session.get_modelmeta().custom_metadata_map
+        assert metadata["classes"] == '["red", "green"]'
+        assert (
+            metadata["outputs"] == '"the detections of predict: boxes, scores (probabilities), labels and their count"'
+        )
 
 
-class Inheriting(SSD):
+class InheritingSSD(SSD):
     """SSD under another name."""
 
 
-class Writing(SSD):
+class WrongSSD(SSD):
     """SSD with its own nodes, which are wrong."""
 
     def onnx(self, nodes, y, anchors):
@@ -128,14 +134,14 @@ class Writing(SSD):
         return boxes, nodes.inner("Neg", scores)
 
 
-def test_a_subclass_is_written_by_its_own_method_or_as_its_base(tmp_path) -> None:
+def test_subclass_is_exported_by_its_onnx_method_or_as_its_base(tmp_path) -> None:
     options = {name: value for name, value in vars(small_ssd()).items() if name in SSD.__dataclass_fields__}
-    assert to_onnx(random_model(Inheriting(**options)), tmp_path / "m.onnx", SIZE).difference <= 1e-5
+    assert to_onnx(random_model(InheritingSSD(**options)), tmp_path / "m.onnx", SIZE).difference <= 1e-5
     with pytest.raises(ParityError, match="the ONNX file would differ from the network"):
-        to_onnx(random_model(Writing(**options)), tmp_path / "own.onnx", SIZE)
+        to_onnx(random_model(WrongSSD(**options)), tmp_path / "own.onnx", SIZE)
 
 
-def test_what_cannot_be_written_is_refused(tmp_path, monkeypatch) -> None:
+def test_detectors_that_cannot_be_exported_are_refused(tmp_path, monkeypatch) -> None:
     with pytest.raises(PellucidError, match="FasterRCNN selects regions between its networks"):
         to_onnx(Model(small_faster(), input_shape=(3, None, None)), tmp_path / "m.onnx", SIZE)
     model = random_model(replace(small_single_stage(), score_threshold=0.0))

@@ -15,7 +15,7 @@ from tests.detectors.drawn import Rectangles, small_single_stage, small_ssd, sma
 from tests.detectors.two_stages import parameters, parts, small_faster
 
 SIZE = (33, 46)
-ONE_STAGE = {one.__name__: one for one in (small_single_stage, small_ssd, small_yolo3, small_yolo1)}
+ONE_STAGE_MAKERS = {make.__name__: make for make in (small_single_stage, small_ssd, small_yolo3, small_yolo1)}
 
 
 def small_fast() -> FastRCNN:
@@ -23,10 +23,10 @@ def small_fast() -> FastRCNN:
     return FastRCNN(classes, backbone, neck, RoIAlign(5, 1 / 4, sampling=2), head)
 
 
-FAMILIES = ONE_STAGE | {"small_faster": small_faster, "small_fast": small_fast}
+MAKERS = ONE_STAGE_MAKERS | {"small_faster": small_faster, "small_fast": small_fast}
 
 
-def drawn_parameters(detector: Detector) -> dict:
+def random_parameters(detector: Detector) -> dict:
     """Random parameters; of YOLO v1 such that boxes lie within the image, and scores between 0 and 1."""
     params = parameters(detector, (3, *SIZE))
     if isinstance(detector, YOLO1):
@@ -35,17 +35,17 @@ def drawn_parameters(detector: Detector) -> dict:
     return params
 
 
-def picture() -> torch.Tensor:
+def noisy_image() -> torch.Tensor:
     image = Rectangles(1, SIZE).example(0)[0][None].double() / 255
     return image + 0.1 * torch.rand(image.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
 
-def inside(boxes: torch.Tensor, scores: torch.Tensor) -> int:
+def first_uncut_candidate(boxes: torch.Tensor, scores: torch.Tensor) -> int:
     """The first candidate that the borders of the image do not cut, and whose scores are no 0 or 1."""
     height, width = SIZE
-    low, high = (boxes[:, :2] > 0).all(1), (boxes[:, 2:] < torch.tensor([width, height])).all(1)
-    sized = (boxes[:, 2:] - boxes[:, :2] > 0.5).all(1)
-    return int((low & high & sized & ((scores > 0) & (scores < 1)).all(1)).nonzero()[0, 0])
+    is_low_inside, is_high_inside = (boxes[:, :2] > 0).all(1), (boxes[:, 2:] < torch.tensor([width, height])).all(1)
+    has_area = (boxes[:, 2:] - boxes[:, :2] > 0.5).all(1)
+    return int((is_low_inside & is_high_inside & has_area & ((scores > 0) & (scores < 1)).all(1)).nonzero()[0, 0])
 
 
 def reference(detector, params, x: torch.Tensor, candidate: int, label: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -66,21 +66,23 @@ def reference(detector, params, x: torch.Tensor, candidate: int, label: int) -> 
     return read(y, proposals)[0][candidate], y[candidate, label]
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_the_gradient_is_that_of_automatic_differentiation(name: str) -> None:
-    detector = FAMILIES[name]()
-    params = drawn_parameters(detector)
-    x = picture().requires_grad_()
+@pytest.mark.parametrize("name", MAKERS)
+def test_gradient_of_scorer_equals_automatic_differentiation(name: str) -> None:
+    detector = MAKERS[name]()
+    params = random_parameters(detector)
+    x = noisy_image().requires_grad_()
     steps = walk(detector, params, x)
-    candidate = inside(steps.candidates.boxes, steps.candidates.scores)
+    candidate = first_uncut_candidate(steps.candidates.boxes, steps.candidates.scores)
     box, logit = reference(detector, params, x, candidate, 1)
     for side, value in ((None, logit), *enumerate(box)):
         (expected,) = torch.autograd.grad(value, x, retain_graph=True)
-        it = scorer(detector, params, steps, candidate, 1, side)
-        gradient = explain(it.net, it.params, x.detach(), "saliency", 0, signed=True)
+        side_scorer = scorer(detector, params, steps, candidate, 1, side)
+        gradient = explain(side_scorer.net, side_scorer.params, x.detach(), "saliency", 0, signed=True)
         torch.testing.assert_close(gradient, expected, rtol=1e-6, atol=1e-9)
         assert bool(expected.any())
-        maps = explain(it.net, it.params, x.detach(), "gradcam", 0, layer=it.path, local=True)
+        maps = explain(
+            side_scorer.net, side_scorer.params, x.detach(), "gradcam", 0, layer=side_scorer.path, local=True
+        )
         assert maps.shape == (1, 1, *SIZE)
     if name != "small_yolo1":  # whose score is a product
         output = scorer(detector, params, steps, candidate, 1)
@@ -88,40 +90,42 @@ def test_the_gradient_is_that_of_automatic_differentiation(name: str) -> None:
         torch.testing.assert_close(value.squeeze(), logit.detach())
 
 
-@pytest.mark.parametrize("name", ONE_STAGE)
-def test_every_anchor_has_its_cell(name: str) -> None:
-    detector = ONE_STAGE[name]()
+@pytest.mark.parametrize("name", ONE_STAGE_MAKERS)
+def test_anchors_lie_in_their_cells(name: str) -> None:
+    detector = ONE_STAGE_MAKERS[name]()
     params = parameters(detector, (3, *SIZE))
-    steps = walk(detector, params, picture())
+    steps = walk(detector, params, noisy_image())
     assert steps.anchors is not None
     strides = getattr(detector, "strides", None) or (detector.stride,)
     for anchor, box in enumerate(steps.anchors.boxes.tolist()):
         level, row, column = steps.cell(anchor)
         centre = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
         assert centre == pytest.approx(((column + 0.5) * strides[level], (row + 0.5) * strides[level]))
-    best = steps.score_maps(0)
-    assert [one.shape for one in best] == [map_.shape[2:] for map_ in steps.maps]
+    best_scores = steps.score_maps(0)
+    assert [map_.shape for map_ in best_scores] == [map_.shape[2:] for map_ in steps.maps]
     for k in range(0, len(steps.scores), 7):
         level, row, column = steps.cell(int(steps.candidates.anchors[k]))
-        assert best[level][row, column] >= steps.scores[k, 0]
-    assert max(float(one.max()) for one in best) == float(steps.scores[:, 0].max())
+        assert best_scores[level][row, column] >= steps.scores[k, 0]
+    assert max(float(map_.max()) for map_ in best_scores) == float(steps.scores[:, 0].max())
 
 
-def test_the_anchor_of_a_proposal_is_the_one_that_proposed_it() -> None:
+def test_candidates_have_the_anchors_of_their_proposals() -> None:
     detector: FasterRCNN = small_faster()
     params = parameters(detector, (3, *SIZE))
-    steps = walk(detector, params, picture())
+    steps = walk(detector, params, noisy_image())
     assert steps.proposals is not None
-    first = detector.proposer
+    proposer = detector.proposer
     assert steps.anchors is not None
-    boxes, scores = first.read(join_maps(steps.maps, 5)[0], steps.anchors)
-    chosen = steps.candidates.anchors
-    torch.testing.assert_close(boxes[chosen].clamp_min(0).minimum(torch.tensor([46, 33, 46, 33])), steps.proposals)
-    assert bool((scores[chosen, 0].diff() <= 0).all())
+    boxes, scores = proposer.read(join_maps(steps.maps, 5)[0], steps.anchors)
+    anchor_indices = steps.candidates.anchors
+    torch.testing.assert_close(
+        boxes[anchor_indices].clamp_min(0).minimum(torch.tensor([46, 33, 46, 33])), steps.proposals
+    )
+    assert bool((scores[anchor_indices, 0].diff() <= 0).all())
     torch.testing.assert_close(steps.scores, scores)
 
 
-def test_a_detector_without_registered_functions_is_refused() -> None:
+def test_detector_without_registered_function_is_refused() -> None:
     for function, arguments in ((walk, 2), (scorer, 4), (slopes, 5)):
         with pytest.raises(PellucidError, match=f"SingleStage .*; register a function by {function.__name__}.register"):
             function.dispatch(object)(small_single_stage(), *[None] * arguments)

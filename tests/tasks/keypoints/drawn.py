@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-NAMES = ("red", "green", "blue")
+POINT_NAMES = ("red", "green", "blue")
 COLOURS = np.array([[230, 40, 40], [40, 220, 60], [50, 60, 240]], dtype=np.float64)
 
 
-def draw(seed: int, height: int = 24, width: int = 24, by: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def draw(seed: int, height: int = 24, width: int = 24, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Return a picture (H, W, 3) uint8 with a soft dot at each point, and the points (3, 2): x, y.
 
-    by: the size of all that is drawn, for pictures of `by` times as many pixels.
+    scale: the size of all that is drawn, for pictures with `scale` times as long sides.
     """
     rng = np.random.default_rng(seed)
     x = np.array([rng.uniform(4, 10), rng.uniform(14, 20), rng.uniform(9, 15)])
@@ -22,17 +22,19 @@ def draw(seed: int, height: int = 24, width: int = 24, by: float = 1.0) -> tuple
     rows, columns = np.mgrid[:height, :width] + 0.5
     picture = rng.normal(110, 8, (height, width, 3))
     for (px, py), colour in zip(points, COLOURS, strict=True):
-        near = np.exp(-((columns - px) ** 2 + (rows - py) ** 2) / (2 * (1.3 * by) ** 2))[..., None]
-        picture = picture * (1 - near) + colour * near
+        dot_weight = np.exp(-((columns - px) ** 2 + (rows - py) ** 2) / (2 * (1.3 * scale) ** 2))[..., None]
+        picture = picture * (1 - dot_weight) + colour * dot_weight
     return picture.clip(0, 255).astype(np.uint8), points
 
 
-def write(folder: Path, part: str, count: int, first: int, size: tuple[int, int] = (24, 24), by: float = 1.0) -> None:
-    """Write PART/*.png and PART.json, the pictures of the seeds from `first` on."""
+def write(
+    folder: Path, part: str, count: int, first_seed: int, size: tuple[int, int] = (24, 24), scale: float = 1.0
+) -> None:
+    """Write PART/*.png and PART.json, the pictures of the seeds from `first_seed` on."""
     (folder / part).mkdir(parents=True, exist_ok=True)
     images, annotations = [], []
     for k in range(count):
-        picture, points = draw(first + k, *size, by)
+        picture, points = draw(first_seed + k, *size, scale)
         Image.fromarray(picture).save(folder / part / f"a_{k:02d}.png")
         images.append({"id": k + 1, "file_name": f"a_{k:02d}.png", "height": size[0], "width": size[1]})
         low, high = points.min(0), points.max(0)
@@ -41,6 +43,6 @@ def write(folder: Path, part: str, count: int, first: int, size: tuple[int, int]
             "bbox": [*low.tolist(), *(high - low).tolist()], "area": float((high - low).prod()),
             "keypoints": [value for x, y in points.tolist() for value in (x, y, 2)],
         })  # fmt: skip
-    category = {"id": 1, "name": "triangle", "keypoints": list(NAMES), "skeleton": []}
-    whole = {"images": images, "annotations": annotations, "categories": [category]}
-    (folder / f"{part}.json").write_text(json.dumps(whole))
+    category = {"id": 1, "name": "triangle", "keypoints": list(POINT_NAMES), "skeleton": []}
+    annotation_file = {"images": images, "annotations": annotations, "categories": [category]}
+    (folder / f"{part}.json").write_text(json.dumps(annotation_file))

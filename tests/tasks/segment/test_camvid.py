@@ -19,7 +19,7 @@ from pellucid.recipe.recipe import load_recipe
 from pellucid.training.step import TrainingStep
 from tests.references import reference_forward
 
-STEPS = 20
+N_STEPS = 20
 
 pytestmark = [
     pytest.mark.real,
@@ -27,7 +27,7 @@ pytestmark = [
 ]
 
 
-def test_20_steps_have_the_losses_of_plain_pytorch() -> None:
+def test_losses_of_20_steps_equal_those_of_plain_pytorch() -> None:
     recipe = load_recipe("camvid-fcn8")
     material = load_material(recipe.data, 0)
     model = build_model(recipe, material.train)
@@ -35,15 +35,15 @@ def test_20_steps_have_the_losses_of_plain_pytorch() -> None:
     model.params = map_tree(torch.Tensor.double, model.params)  # in float32, Adam's first steps amplify rounding
     params = map_tree(torch.clone, model.params)
     weights = flatten(params)
-    learned = [path for path in weights if path not in model.frozen and "running" not in path]
-    for path in learned:
+    trained_paths = [path for path in weights if path not in model.frozen and "running" not in path]
+    for path in trained_paths:
         weights[path].requires_grad_()
     lr = model.optimizer.lr
-    groups = [{"params": [weights[path]], "rate": model.rates.get(path, 1.0)} for path in learned]
-    biases = ("bias", "norm.weight")
-    for group, path in zip(groups, learned, strict=True):
-        group["weight_decay"] = 0.0 if path.endswith(biases) else model.optimizer.weight_decay
-    theirs = torch.optim.AdamW(groups, lr)
+    groups = [{"params": [weights[path]], "rate": model.rates.get(path, 1.0)} for path in trained_paths]
+    without_decay = ("bias", "norm.weight")
+    for group, path in zip(groups, trained_paths, strict=True):
+        group["weight_decay"] = 0.0 if path.endswith(without_decay) else model.optimizer.weight_decay
+    optimizer = torch.optim.AdamW(groups, lr)
     step = TrainingStep(
         Supervised(net, model.loss), model.params, model.optimizer, examples=len(material.train),
         frozen=model.frozen, rates=model.rates,
@@ -51,31 +51,31 @@ def test_20_steps_have_the_losses_of_plain_pytorch() -> None:
     crops = replace(recipe.augment, crop_size=(90, 118))  # no multiples of 32 either, and a quarter of the work
     loader = Loader(material.train, recipe.train.batch_size, 0, crops, transform=model.stats.apply)
     steps, losses = len(loader) * recipe.train.epochs, []
-    table = torch.tensor(model.loss.class_weights, dtype=torch.float64)
+    class_weights = torch.tensor(model.loss.class_weights, dtype=torch.float64)
     for epoch in range(2):
-        for single in loader.epoch(epoch):
-            number = len(losses)
-            if number == STEPS:
+        for float32_batch in loader.epoch(epoch):
+            step_index = len(losses)
+            if step_index == N_STEPS:
                 break
-            batch = single._replace(images=single.images.double())
-            rate = lr * model.schedule.factor(Progress(number, steps, len(loader)), model.schedule.begin())
+            batch = float32_batch._replace(images=float32_batch.images.double())
+            rate = lr * model.schedule.factor(Progress(step_index, steps, len(loader)), model.schedule.begin())
             with torch.inference_mode():
                 losses.append((float(step(batch, rate)["loss"]),))
             y = reference_forward(net, params, batch.images, Mode())  # every normalization is frozen
-            value = F.cross_entropy(y, batch.targets.long(), table, ignore_index=11)
-            for group in theirs.param_groups:
+            expected_loss = F.cross_entropy(y, batch.targets.long(), class_weights, ignore_index=11)
+            for group in optimizer.param_groups:
                 group["lr"] = rate * group["rate"]
-            theirs.zero_grad()
-            value.backward()
-            theirs.step()
-            losses[-1] += (value.item(),)
-    assert len(losses) == STEPS
+            optimizer.zero_grad()
+            expected_loss.backward()
+            optimizer.step()
+            losses[-1] += (expected_loss.item(),)
+    assert len(losses) == N_STEPS
     assert losses[0][0] > 1.5 * losses[-1][0]  # and something was learned
-    for ours, expected in losses:
-        assert ours == pytest.approx(expected, rel=1e-6)
+    for actual, expected in losses:
+        assert actual == pytest.approx(expected, rel=1e-6)
 
 
-def test_every_camvid_recipe_names_the_classes_and_ignores_the_twelfth() -> None:
+def test_camvid_recipes_have_the_class_weights_of_the_data_and_ignore_label_11() -> None:
     for name in ("camvid-fcn8", "camvid-fcn16", "camvid-fcn32", "camvid-unet"):
         recipe = load_recipe(name)
         material = load_material(replace(recipe.data, limit=0), 0)

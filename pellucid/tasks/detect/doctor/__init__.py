@@ -47,14 +47,14 @@ def detection_case(
     if not model.built:
         raise PellucidError("the detector has no weights yet; give it input_shape, or fit it first")
     sources: list[Source | None] = [None if data is None else source_of(data) for data in (train, validation)]
-    first, second = sources
-    assert first is not None
-    model.objective.check((), [first.batch([0], None).targets[0]])  # type: ignore[arg-type]
+    train_source, validation_source = sources
+    assert train_source is not None
+    model.objective.check((), [train_source.batch([0], None).targets[0]])  # type: ignore[arg-type]
     epochs = epochs or (0 if history is None else len(history))
     return DetectionCase(
-        model, first, begin or (lambda: reinitialized(model)), second,
+        model, train_source, begin or (lambda: reinitialized(model)), validation_source,
         history is not None or model.source is not None,
-        batch_size=min(integer(batch_size, "batch_size", 1), len(first)), epochs=integer(epochs, "epochs", 0),
+        batch_size=min(integer(batch_size, "batch_size", 1), len(train_source)), epochs=integer(epochs, "epochs", 0),
         augment=augment, stopped=stopped,
         notes=(f"The training ended early: {stopped}",) if stopped else (),
     )  # fmt: skip

@@ -15,11 +15,11 @@ def look(case: DetectionCase) -> list[Finding]:
     absent = [label for label, count in enumerate(counts) if not count]
     if not absent:
         return []
-    names = case.classes
+    class_names = case.classes
     evidence: Evidence = {
         "classes": len(counts),
         "without_objects": len(absent),
-        "the_first_of_them": names[absent[0]] if absent[0] < len(names) else str(absent[0]),
+        "the_first_of_them": class_names[absent[0]] if absent[0] < len(class_names) else str(absent[0]),
         "objects": sum(counts),
     }
     cause = "the training data contain no object of these classes, so the detector cannot learn them"

@@ -6,13 +6,13 @@ from pellucid.data.annotations.base import ROUNDING, BoxCorners
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.tasks.detect.doctor.case import DetectionCase
 
-MAX_IMPOSSIBLE = 0.1  # fraction of boxes that are not valid in their images
-MIN_POSSIBLE = 0.98  # fraction of boxes that are valid if they are read in another way
+MAX_INVALID = 0.1  # fraction of boxes that are not valid in their images
+MIN_VALID = 0.98  # fraction of boxes that are valid if they are read in another way
 MIN_BOXES = 10
 
 ImageSize = tuple[int, int]
 # Conversions of boxes in other formats to corners (x0, y0, x1, y1), by format.
-FORMS: dict[str, Callable[[BoxCorners, ImageSize], BoxCorners]] = {
+CONVERSIONS: dict[str, Callable[[BoxCorners, ImageSize], BoxCorners]] = {
     "x, y, width, height": lambda b, size: (b[0], b[1], b[0] + b[2], b[1] + b[3]),
     "x and y of the centre, width, height": lambda b, size: (
         b[0] - b[2] / 2, b[1] - b[3] / 2, b[0] + b[2] / 2, b[1] + b[3] / 2,
@@ -27,31 +27,33 @@ def look(case: DetectionCase) -> list[Finding]:
     boxes = case.raw_boxes
     if len(boxes) < MIN_BOXES:
         return []
-    relative = sum(max(map(abs, box)) <= 1 for box, _ in boxes)
-    if relative >= MIN_POSSIBLE * len(boxes):
-        evidence: Evidence = {"boxes": len(boxes), "between_zero_and_one": relative}
+    n_relative = sum(max(map(abs, box)) <= 1 for box, _ in boxes)
+    if n_relative >= MIN_VALID * len(boxes):
+        evidence: Evidence = {"boxes": len(boxes), "between_zero_and_one": n_relative}
         cause = "the boxes are relative to the image's width and height, but are read as pixels"
         fix = "multiply them by the size of their image, or name the format (YOLO text files have relative boxes)"
         return [Finding(NAME, "train", evidence, cause, fix)]
-    impossible = sum(not _possible(box, size) for box, size in boxes)
-    if impossible <= MAX_IMPOSSIBLE * len(boxes):
+    n_invalid = sum(not _is_valid(box, size) for box, size in boxes)
+    if n_invalid <= MAX_INVALID * len(boxes):
         return []
-    counts = {name: sum(_possible(form(box, size), size) for box, size in boxes) for name, form in FORMS.items()}
-    name = max(counts, key=lambda name: counts[name])
-    if counts[name] < MIN_POSSIBLE * len(boxes):
+    n_valid = {
+        name: sum(_is_valid(convert(box, size), size) for box, size in boxes) for name, convert in CONVERSIONS.items()
+    }
+    name = max(n_valid, key=lambda name: n_valid[name])
+    if n_valid[name] < MIN_VALID * len(boxes):
         return []
     evidence = {
         "boxes": len(boxes),
-        "impossible_in_their_images": impossible,
+        "impossible_in_their_images": n_invalid,
         "they_look_like": name,
-        "possible_if_read_so": counts[name],
+        "possible_if_read_so": n_valid[name],
     }
     cause = "the boxes are written in another order than they are read in"
     fix = "write them as x0, y0, x1, y1 (COCO files: x, y, width, height), or correct the program that reads them"
     return [Finding(NAME, "train", evidence, cause, fix)]
 
 
-def _possible(box: BoxCorners, size: ImageSize) -> bool:
+def _is_valid(box: BoxCorners, size: ImageSize) -> bool:
     """Return whether corners (x0, y0, x1, y1) are a valid box in an image of this size (H, W)."""
     x0, y0, x1, y1 = box
     height, width = size

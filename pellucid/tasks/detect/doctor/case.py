@@ -26,7 +26,7 @@ from pellucid.training.reading import Augmentation
 MAX_SAMPLE = 48  # images in the sample, drawn by the seed
 MAX_IMAGES = 5_000  # images whose annotations are read
 
-Image = tuple[Tensor, Objects]  # an image (C, H, W), and the objects in it
+ImageWithObjects = tuple[Tensor, Objects]  # an image (C, H, W), and the objects in it
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,28 +79,28 @@ class DetectionCase:
         return getattr(self.train, "swaps", None) or ()
 
     @cached_property
-    def chosen(self) -> list[int]:
+    def sample_indices(self) -> list[int]:
         """The ascending indices of the sample in the training data."""
         order = torch.randperm(len(self.train), generator=generator(self.model.seed))
         return order[:MAX_SAMPLE].sort().values.tolist()
 
     @cached_property
-    def sample(self) -> list[Image]:
+    def sample(self) -> list[ImageWithObjects]:
         """The images of the sample with their objects, without crowds."""
-        found: list[Image] = []
-        for k in self.chosen:
+        sample: list[ImageWithObjects] = []
+        for k in self.sample_indices:
             images, targets = self.train.batch([k], generator(self.model.seed))
             objects: Objects = targets[0]
-            found.append((images[0], objects if objects.crowd is None else objects.take(~objects.crowd)))
-        return found
+            sample.append((images[0], objects if objects.crowd is None else objects.take(~objects.crowd)))
+        return sample
 
     @cached_property
     def objects(self) -> list[Objects]:
         """The objects of each training image, for the first MAX_IMAGES images."""
         count = min(len(self.train), MAX_IMAGES)
         if isinstance(self.train, DetectionFolder):  # no image has to be decoded
-            points = len(self.train.keypoints)
-            return [record.objects(points) for record in self.train.records[:count]]
+            n_keypoints = len(self.train.keypoints)
+            return [record.objects(n_keypoints) for record in self.train.records[:count]]
         return [self.train.batch([k], generator(0)).targets[0] for k in range(count)]
 
     @cached_property
@@ -116,16 +116,18 @@ class DetectionCase:
                 for box in objects.boxes.tolist()
             ]
         faults = [(fault.box, fault.size, fault.effect) for fault in self.train.faults if fault.box and fault.size]
-        clipped = Counter((_clipped(box, size), size) for box, size, effect in faults if effect == "changed")
-        read = Counter((instance.box, record.size) for record in self.train.records for instance in record.instances)
-        return [(box, size) for box, size, _ in faults] + [*(read - clipped).elements()]
+        clipped_boxes = Counter((_clipped(box, size), size) for box, size, effect in faults if effect == "changed")
+        read_boxes = Counter(
+            (instance.box, record.size) for record in self.train.records for instance in record.instances
+        )
+        return [(box, size) for box, size, _ in faults] + [*(read_boxes - clipped_boxes).elements()]
 
     def inputs(self, image: Tensor) -> Tensor:
         """Return the network's input for an image (C, H, W): a preprocessed batch of one."""
         return self.model.scaled(image[None])
 
     @cached_property
-    def anchored(self) -> list[Anchors | None]:
+    def anchors(self) -> list[Anchors | None]:
         """The anchors for each image of the sample; None for a detector without anchors."""
         detector = self.detector
         if not isinstance(detector, OneStage | ProposalDetector):
@@ -134,24 +136,24 @@ class DetectionCase:
             return [detector.anchors_of(self.model.params, self.inputs(image)) for image, _ in self.sample]
 
     @property
-    def anchors(self) -> list[Tensor | None]:
+    def anchor_boxes(self) -> list[Tensor | None]:
         """The boxes (A, 4) of the anchors for each image of the sample; None for a detector without anchors."""
-        return [None if anchors is None else anchors.boxes.cpu() for anchors in self.anchored]
+        return [None if anchors is None else anchors.boxes.cpu() for anchors in self.anchors]
 
     @cached_property
     def assignments(self) -> list[Assignment | None]:
         """The object that is assigned to each anchor, for each image of the sample; None without anchors."""
         detector = self.detector
-        found: list[Assignment | None] = []
+        assignments: list[Assignment | None] = []
         with torch.inference_mode():
-            for anchors, (_, objects) in zip(self.anchored, self.sample, strict=True):
+            for anchors, (_, objects) in zip(self.anchors, self.sample, strict=True):
                 if anchors is not None and isinstance(detector, ProposalDetector):
-                    found.append(detector.proposer.assign(anchors, unlabelled([objects])[0]))
+                    assignments.append(detector.proposer.assign(anchors, unlabelled([objects])[0]))
                 elif anchors is not None and isinstance(detector, OneStage):
-                    found.append(detector.assign(anchors, objects))
+                    assignments.append(detector.assign(anchors, objects))
                 else:
-                    found.append(None)
-        return found
+                    assignments.append(None)
+        return assignments
 
     @cached_property
     def candidates(self) -> list[Candidates]:

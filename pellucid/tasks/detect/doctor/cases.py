@@ -27,14 +27,14 @@ def case_of_detector(run: str | os.PathLike[str], data: str | None = None) -> De
         check_data_in_run_folder(recipe.data.name, folder.recipe)
     elif root is None:
         recipe = replace(recipe, data=replace(recipe.data, name=data))
-    weights = next((file for file in (folder.best, folder.last) if file.is_file()), None)
+    weights_file = next((path for path in (folder.best, folder.last) if path.is_file()), None)
     material = load_data(recipe, root)
-    loaded = None if weights is None else Model.load(weights)
+    saved_model = None if weights_file is None else Model.load(weights_file)
 
     def begin() -> Model:
-        return build_model(recipe, material.train, root, None if loaded is None else loaded.preprocess)
+        return build_model(recipe, material.train, root, None if saved_model is None else saved_model.preprocess)
 
-    model = begin() if loaded is None else loaded
+    model = begin() if saved_model is None else saved_model
     return detection_case(
         model, material.train, material.validation or material.test, read_history(folder.path),
         batch_size=recipe.train.batch_size, epochs=recipe.train.epochs,

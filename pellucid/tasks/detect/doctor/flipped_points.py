@@ -5,7 +5,7 @@ import torch
 from pellucid.doctor.finding import Check, Evidence, Finding
 from pellucid.tasks.detect.doctor.case import DetectionCase
 
-MIN_FRACTION = 0.01  # of the objects must be flipped, and at least MIN_FLIPPED
+MIN_FLIPPED_FRACTION = 0.01  # of the objects must be flipped, and at least MIN_FLIPPED
 MIN_FLIPPED, MIN_OBJECTS = 2, 10
 MIN_REVERSED = 0.9  # fraction of a flipped object's pairs whose order is opposite to that in most objects
 
@@ -16,25 +16,27 @@ def look(case: DetectionCase) -> list[Finding]:
     if not pairs:
         return []
     left, right = torch.tensor(pairs).T
-    orders, images = [], []
-    for index, objects in enumerate(case.objects):
+    signs, image_indices = [], []
+    for image_index, objects in enumerate(case.objects):
         if objects.keypoints is None or not len(objects):
             continue
-        both = (objects.keypoints[:, left, 2] > 0) & (objects.keypoints[:, right, 2] > 0)
-        sign = (objects.keypoints[:, left, 0] - objects.keypoints[:, right, 0]).sign() * both  # (n, pairs)
-        orders.append(sign)
-        images += [index] * len(objects)
-    order = torch.cat(orders) if orders else torch.zeros(0, len(pairs))
-    n_pairs = order.abs().sum(1)  # of each object, with both key-points
-    n_reversed = (order * order.sum(0).sign() < 0).sum(1)
+        both_visible = (objects.keypoints[:, left, 2] > 0) & (objects.keypoints[:, right, 2] > 0)
+        object_signs = (
+            objects.keypoints[:, left, 0] - objects.keypoints[:, right, 0]
+        ).sign() * both_visible  # (n, pairs)
+        signs.append(object_signs)
+        image_indices += [image_index] * len(objects)
+    all_signs = torch.cat(signs) if signs else torch.zeros(0, len(pairs))
+    n_pairs = all_signs.abs().sum(1)  # of each object, with both key-points
+    n_reversed = (all_signs * all_signs.sum(0).sign() < 0).sum(1)
     flipped = (n_pairs > 0) & (n_reversed >= MIN_REVERSED * n_pairs)
     n_objects = int((n_pairs > 0).sum())
-    if n_objects < MIN_OBJECTS or int(flipped.sum()) < max(MIN_FLIPPED, MIN_FRACTION * n_objects):
+    if n_objects < MIN_OBJECTS or int(flipped.sum()) < max(MIN_FLIPPED, MIN_FLIPPED_FRACTION * n_objects):
         return []
     evidence: Evidence = {
         "objects": n_objects,
         "with_left_and_right_exchanged": int(flipped.sum()),
-        "the_first_of_them_in_image": images[int(flipped.nonzero()[0, 0])],
+        "the_first_of_them_in_image": image_indices[int(flipped.nonzero()[0, 0])],
         "pairs_of_key_points": len(pairs),
     }
     cause = (

@@ -15,20 +15,20 @@ MIN_OBJECTS = 8
 
 def look(case: DetectionCase) -> list[Finding]:
     """Measure the strength of the images' edges at the outlines of the masks, for each shift of the masks."""
-    total, count = torch.zeros(2 * MAX_SHIFT + 1, 2 * MAX_SHIFT + 1), 0
+    strength, n_masks = torch.zeros(2 * MAX_SHIFT + 1, 2 * MAX_SHIFT + 1), 0
     for image, objects in case.sample:
         if objects.masks is None or not len(objects) or min(image.shape[1:]) <= 2 * MAX_SHIFT:
             continue
         outline = torch.stack([_outline(mask) for mask in objects.masks]).any(0)
-        total += shifted_strength(edges(image), outline, MAX_SHIFT)
-        count += len(objects)
-    if count < MIN_OBJECTS:
+        strength += shifted_strength(edges(image), outline, MAX_SHIFT)
+        n_masks += len(objects)
+    if n_masks < MIN_OBJECTS:
         return []
-    down, right, ratio = best_shift(total)
+    down, right, ratio = best_shift(strength)
     if max(abs(down), abs(right)) < MIN_SHIFT or ratio < MIN_RATIO:
         return []
     evidence: Evidence = {
-        "masks": count,
+        "masks": n_masks,
         "edges_lie_pixels_to_the_right": right,
         "edges_lie_pixels_below": down,
         "strength_of_edges_there_over_here": ratio,

@@ -1,12 +1,17 @@
 """`pellucid summary`: show the layers, shapes and sizes of a network, and draw it."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from pellucid.command.args import Parser
-from pellucid.command.files import check_place
+from pellucid.command.files import check_place, html_place
 from pellucid.command.out import answer
+from pellucid.errors import PellucidError
 from pellucid.files import write_atomically
 from pellucid.shipped_files import MODEL_HELP
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DRAWING_SUFFIXES = (".png", ".svg")
 INPUT_HELP = (
@@ -27,6 +32,9 @@ def parser() -> Parser:
         "--depth", type=int, metavar="N", help="one row for all layers whose paths share their first N parts"
     )
     parser.add_argument("--draw", metavar="FILE", help="draw the network into a .png or .svg file")
+    parser.add_argument(
+        "--html", metavar="FILE", help="write the layers of a MODEL with their filters, feature maps and gradients"
+    )
     return parser.data_option().json_flag()
 
 
@@ -35,6 +43,9 @@ def handle(args: argparse.Namespace) -> int:
     from pellucid.cli.nets import open_outline
     from pellucid.network.summary import shape_text, summary
 
+    html_path = html_place(args)
+    if html_path is not None and (args.settings or args.input is not None):
+        raise PellucidError("--html shows a trained model as it runs; give it without settings and --input")
     drawing = None if args.draw is None else check_place(args.draw, "--draw", DRAWING_SUFFIXES)
     network = open_outline(args.what, args.settings, args.data, args.input)
     table = summary(network.net, network.params, network.input_shape)
@@ -46,6 +57,8 @@ def handle(args: argparse.Namespace) -> int:
         write_atomically(
             drawing, file_of(draw_network(network.net, network.input_shape), drawing.suffix), durable=False
         )
+    if html_path is not None:
+        _write_html(html_path, args)
     free = ", which may have any size (--input chooses it)" if None in network.takes else ""
     answer(
         args,
@@ -54,10 +67,19 @@ def handle(args: argparse.Namespace) -> int:
             "input_shape": network.input_shape,
             **table.to_json(),
             **({} if drawing is None else {"drawing": str(drawing)}),
+            **({} if html_path is None else {"html": str(html_path)}),
         },
         f"for one input of {shape_text(network.input_shape)}{free}",
         "",
         *str(table).split("\n"),
-        *([] if drawing is None else [f"wrote {drawing}"]),
+        *(f"wrote {path}" for path in (drawing, html_path) if path is not None),
     )
     return 0
+
+
+def _write_html(path: "Path", args: argparse.Namespace) -> None:
+    """Write the view Inspect of a trained model."""
+    from pellucid.command.models import open_model
+    from pellucid.studio.inspect.file import inspected_file
+
+    write_atomically(path, inspected_file(open_model(args.what), args.what).encode(), durable=False)

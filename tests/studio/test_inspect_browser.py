@@ -11,6 +11,7 @@ from pellucid.model import Model
 from pellucid.models import mlp
 from pellucid.nested import leaves
 from tests.report.test_browser import browser  # noqa: F401  (a fixture)
+from tests.studio.accessibility import serious_faults
 from tests.studio.test_browser import WAIT, until
 from tests.studio.test_command import studio
 
@@ -114,4 +115,65 @@ def test_an_address_of_a_model_that_is_gone_opens_the_first_and_says_so(browser:
         until(tab, "document.querySelector('#inspect-model')?.options.length > 1")
         until(tab, "document.querySelector('#inspect-problem').textContent === \"no model 'gone-7'\"")
         assert tab.is_visible("#inspect-problem")
+        tab.close()
+
+
+def test_a_model_is_written_into_one_file(browser: Any, tmp_path: Path, capsys: Any) -> None:  # noqa: F811
+    file = tmp_path / "layers.html"
+    assert main(["summary", "mnist-lenet", "--html", str(file)]) == 0
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, offline=True)
+    tab, faults = context.new_page(), list[str]()
+    tab.on("pageerror", lambda error: faults.append(str(error)))
+    tab.goto(file.as_uri())
+    tab.wait_for_selector("#inspect-inside canvas[data-values]", timeout=WAIT)
+    assert tab.inner_text("#inspect-h") == "mnist-lenet"
+    assert not any(tab.is_visible(one) for one in ("#inspect-model", "#inspect-file"))
+    layers = tab.locator("button.lrow[data-layer]")
+    assert layers.count() == 12
+    for k in range(layers.count()):
+        layers.nth(k).click()
+        for kind in tab.locator("[data-kind]").all():
+            kind.click()
+            until(tab, "document.querySelector('#inspect-inside').textContent !== '…'")
+            assert tab.is_hidden("#inspect-problem"), tab.inner_text("#inspect-problem")
+        assert tab.get_attribute("#inspect-verdict", "data-ok") == "true"
+    tab.click("[data-layer='features.conv2']")
+    tab.click("[data-kind=filters]")
+    tab.select_option("#inspect-channel", "5")
+    until(tab, "document.querySelectorAll('#inspect-inside [data-tile]').length === 16")
+    weight = Model.load("mnist-lenet").params["features"]["conv2"]["weight"][0, 5]
+    shown = tab.inner_text(".loupe p").replace("\u2212", "-")
+    assert f"Largest magnitude {float(weight.abs().max()):.3g}" in shown
+    assert f"mean {float(weight.mean()):.3g}" in shown
+    assert serious_faults(tab) == []
+    assert faults == []
+    context.close()
+    for words, message in (
+        (["digits"], "digits is a recipe without trained weights"),
+        (["mnist-lenet", "--input", "1x32x32"], "without settings and --input"),
+    ):
+        capsys.readouterr()
+        assert main(["summary", *words, "--html", str(file)]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_groups_fold_and_their_totals_stay(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+    with studio("vit-tiny") as started:
+        tab = browser.new_page(viewport={"width": 1280, "height": 900})
+        tab.goto(started.address)
+        tab.wait_for_selector("#views a[aria-current]", timeout=WAIT)
+        tab.goto(f"http://{started.host}/#inspect?model=vit-tiny")
+        tab.wait_for_selector("#inspect-inside canvas[data-values]", timeout=WAIT)
+        groups, rows = tab.locator("button.lrow[data-group]"), tab.locator("button.lrow[data-layer]")
+        count, total = rows.count(), tab.inner_text("#inspect-parameters")
+        block = groups.filter(has_text="features.block1")
+        assert "19 layers" in block.inner_text()
+        assert block.get_attribute("aria-expanded") == "false"
+        block.click()
+        assert rows.count() == count + 19
+        assert groups.filter(has_text="features.block1").get_attribute("aria-expanded") == "true"
+        groups.filter(has_text="features.block1").focus()
+        tab.keyboard.press("Enter")
+        assert rows.count() == count
+        assert tab.inner_text("#inspect-parameters") == total
         tab.close()

@@ -18,6 +18,10 @@ const FRAME = html`<div class="panes inspect-panes">
 /** Start the view in an element; returns what the frame of the page calls. */
 export function start(root, server, { state: address, remember: put }) {
   fill(root, FRAME);
+  if (address.has("fixed")) {
+    for (const one of $$("#inspect-model, #inspect-picture .row", root)) one.hidden = true;
+    $("#inspect-h", root).textContent = address.get("model");
+  }
   const S = {
     model: null, wanted: address.get("model"), upload: address.get("upload"), path: address.get("layer"), kind: address.get("kind") ?? "filters", channel: Number(address.get("channel") ?? 0),
     order: address.get("order") ?? "index", tile: 0, open: new Set(), found: null, turn: 0,

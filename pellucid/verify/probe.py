@@ -50,7 +50,7 @@ class Probe:
         self.xs = [double(part) for part in tensors(x)]
         self.target = double(target)
         self.has_tuple_input = isinstance(x, tuple)
-        self.device = self.xs[0].device if mode.rng is None else mode.rng.device
+        self.device = self.target.device if mode.rng is None else mode.rng.device
         rng = mode.rng if mode.rng is not None else torch.Generator(self.device).manual_seed(seed)
         self.random = rng.get_state()
         self.nudge, self.frozen = nudge, frozenset(frozen)

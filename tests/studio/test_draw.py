@@ -149,3 +149,11 @@ def test_noise_keeps_the_drawing() -> None:
     assert tab.ask("draw.run", label=5)["cost"] == drawn["cost"]
     assert "no kind of nonsense 'music'" in tab.ask("draw.nonsense", what="music")["message"]
     assert "n must be from 0" in tab.ask("draw.nonsense", what="noise", n=-1)["message"]
+
+
+def test_a_network_with_a_layer_without_input_is_drawn() -> None:
+    tab = Tab(Library(("vit-tiny",), Model.load))
+    layers = {row["path"]: row for row in tab.ask("draw.open", model="vit-tiny")["layers"]}
+    assert (layers["features.embed.positions"]["x"], layers["features.embed.positions"]["grid"]) == ("", [])
+    answer = tab.draw(3)
+    assert answer["tensors"][layers["head.scores"]["y"]].shape == (10,)

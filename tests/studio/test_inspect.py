@@ -125,6 +125,19 @@ def test_gradients_of_a_layer_are_checked_and_a_wrong_one_is_reported(
     assert not all(row["ok"] for row in tab.ask("inspect.verify", path="features.relu1")["rows"])
 
 
+def test_a_layer_that_is_one_parameter_is_counted_and_verified() -> None:
+    tab = Tab(Library(("vit-tiny",), Model.load))
+    layers = tab.ask("inspect.open", model="vit-tiny")["layers"]
+    model = Model.load("vit-tiny")
+    buffers = sum(row["buffers"] for row in layers)
+    assert sum(row["parameters"] for row in layers) + buffers == sum(leaf.numel() for leaf in leaves(model.params))
+    path = "features.embed.positions"
+    positions = flatten(model.params)[path]
+    assert next(row["parameters"] for row in layers if row["path"] == path) == positions.numel()
+    (row,) = tab.ask("inspect.verify", path=path)["rows"]
+    assert (row["ok"], row["entries"]) == (True, positions.numel())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["bccd", "camvid", "faces", "colorize"])
 def test_models_of_every_task_open(name: str) -> None:

@@ -302,17 +302,17 @@ def layer_to_json(trace: Trace, call: LayerCall) -> dict[str, Any]:
 
     grid: the shape of its input before it was flattened, so that a unit's weights can be shown as a picture.
     """
-    source = call.inputs[0]
-    maker, grid = source.producer, source.tensor.shape[1:]
-    if maker is not None and Trait.RESHAPE in maker.layer.traits:
-        grid = maker.x.shape[1:]
+    source = call.inputs[0] if call.inputs else None  # a layer that is one parameter has no input
+    grid = () if source is None else source.tensor.shape[1:]
+    if source is not None and source.producer is not None and Trait.RESHAPE in source.producer.layer.traits:
+        grid = source.producer.x.shape[1:]
     traits, params = call.layer.traits, call.params
     return {
         "name": call.name,
         "path": call.path,
         "title": call.title,
         "type": type(call.layer).__name__,
-        "x": trace.name_of(source),
+        "x": "" if source is None else trace.name_of(source),
         "y": trace.name_of(call.outputs[0]),
         "shape": list(call.y.shape[1:]),
         "grid": list(grid),

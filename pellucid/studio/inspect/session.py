@@ -125,6 +125,8 @@ class InspectSession:
             tensors_alive.append((x, y))
             start = prefix_of(path)
             own = {key[len(start) :]: one for key, one in flat.items() if key.startswith(start)}
+            if path in flat:  # a layer that is one parameter
+                own[""] = flat[path]
             row = self.rows.setdefault(path, LedgerRow(path, layer, x, y, own))
             number = [*self.rows].index(path) if row.uses else len(self.rows) - 1
             row.sources |= {makers[id(tensor)] for tensor in tensors(x) if id(tensor) in makers} - {number}
